@@ -11,35 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contentgen.client import (
-        ContentGenerationClient,
-        CreatorCLINotFoundException,
-        CreatorException,
-        InvalidStateException,
-        Refusal,
-        ResourceNotFoundException,
-        ResumeTokenExpiredException,
-        Watch,
-        refusal,
-    )
+    from contentgen.client import *  # noqa: F403 - the names of its `__all__`
+else:
+    _PACKAGES = {"cli", "client", "stack", "v1"}
 
-__all__ = [
-    "ContentGenerationClient",
-    "CreatorCLINotFoundException",
-    "CreatorException",
-    "InvalidStateException",
-    "Refusal",
-    "ResourceNotFoundException",
-    "ResumeTokenExpiredException",
-    "Watch",
-    "refusal",
-]
+    def __getattr__(name: str) -> Any:
+        """Loads the client when one of its names is first asked for: the services import `contentgen.v1` alone."""
+        if name not in _PACKAGES:
+            from contentgen import client
 
-
-def __getattr__(name: str) -> Any:
-    """Loads the client when it is first asked for: the services import `contentgen.v1`, and need none of it."""
-    if name not in __all__:
+            if name in client.__all__:
+                return getattr(client, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from contentgen import client
-
-    return getattr(client, name)

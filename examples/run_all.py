@@ -25,7 +25,7 @@ from contentgen.stack.services import Stack
 from contentgen.stack.throwaway import environment, throwaway_folder
 
 HERE = Path(__file__).parent
-PYTHON = ("submit_and_wait.py", "watch.py", "batch.py", "review_and_publish.py")
+PYTHON = ("submit_and_wait.py", "wait_for_many.py", "watch.py", "batch.py", "review_and_publish.py")
 LIMIT = 120.0
 """Seconds for one example: far more than it takes."""
 INSTALL_LIMIT = 300.0

@@ -1,6 +1,6 @@
-"""`contentgen-scheduler`: settings, the database, one replica, and their end in the right order.
+"""`contentgen-scheduler`: reads the settings, and starts and ends the database and one replica in order.
 
-What needs the database itself, beside a running scheduler, is a command of the same program (`_COMMANDS`).
+Commands that need the database themselves, beside a running scheduler, are in `_COMMANDS`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-# Before gRPC is imported: children are started beside it, and it tells of failed handshakes by a trace only.
+# Before gRPC is imported: it must allow child processes, and only its trace shows failed handshakes.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 if os.environ.get("CONTENTGEN_TLS_CERT") or any(argument.startswith("--tls-cert") for argument in sys.argv):
     os.environ.setdefault("GRPC_TRACE", "handshaker")
@@ -25,7 +25,7 @@ from typing import Any, Never
 import structlog
 import uvloop
 
-from scheduler_svc.api.server.core_log import take_over
+from scheduler_svc.api.server.core_log import redirect_stderr
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import (
     EXIT_STATUS,
@@ -45,12 +45,12 @@ from scheduler_svc.store.schema.compatibility import UnsupportedSchema
 from scheduler_svc.store.schema.migrate import MigrationStuck, check_rights, migrate
 
 SUPERVISE_INTERVAL = 0.5
-OPEN_FILES = 16_384
-"""What `Limits.connections` needs, and room."""
-END_TIMEOUT = 9.0
-"""Seconds of a drain at most: where the database does not answer, something waits for it for ever."""
-LINGER = 0.1
-"""Seconds in which the last answers reach their callers."""
+MIN_OPEN_FILES = 16_384
+"""What `Limits.connections` needs, and some more."""
+SHUTDOWN_TIMEOUT = 9.0
+"""Seconds of a drain at most: without an answer from the database, some part would wait forever."""
+LINGER_TIMEOUT = 0.1
+"""Seconds for the last answers to reach their callers."""
 _COMMANDS = {
     "backup": "scheduler_svc.backups:backup_command",
     "import": "scheduler_svc.importer:import_command",
@@ -58,24 +58,24 @@ _COMMANDS = {
     "restore": "scheduler_svc.backups:restore_command",
     "token": "scheduler_svc.token_command:token_command",
 }
-"""Loaded when they are asked for: a scheduler that serves has no use for what they need."""
+"""Imported on use: a scheduler that serves does not need them."""
 _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
     """The entry point.
 
-    Exit status 0 after a drain, 78 where the settings, the database's folder, its schema or its rights are wrong, 1
-    where a migration did not get through, or a part of the replica can't be kept running.
+    Exit status 0 after a drain; 78 if the settings, the database's folder, its schema or its rights are invalid; 1 if a
+    migration failed, or a part of the replica can't be kept running.
     """
-    os.umask(os.umask(0) | 0o022)  # whatever it was, nobody else may write to what we make
+    os.umask(os.umask(0) | 0o022)  # whatever it was, no other user may write our files
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
         sys.exit(resolve_name(command)(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
         if settings.tls:
-            take_over()
+            redirect_stderr()
         configure_logging(settings)
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
@@ -109,16 +109,16 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
 
 
 async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage) -> Never:
-    """Serves until TERM or INT, and ends the process; a second one does not wait."""
+    """Serves until TERM or INT, then drains and ends the process. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    _open_files()
+    _raise_open_files()
     replica = Replica(settings, url, lineage=lineage)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reload_files)
-    _calm_the_collector()
+    _tune_garbage_collector()
     port = await replica.start()
     address = str(Address(settings.listen.host, port))
     _log.info("ready", action="ready", listen=address, scheduler_id=replica.scheduler_id)
@@ -127,22 +127,22 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     supervisor.cancel()
     drain = asyncio.create_task(replica.drain())
     again = asyncio.create_task(signals.get())
-    await asyncio.wait({drain, again}, timeout=END_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({drain, again}, timeout=SHUTDOWN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
-        why = "told again" if again.done() else "it takes too long"
+        why = "a second signal" if again.done() else "time-out"
         _log.warning("not waiting for the drain", action="stop", why=why, waits_for=_where(drain))
         _end_now(postgres, status)
     again.cancel()
     with suppress(asyncio.CancelledError):
         await again
     await drain
-    await asyncio.sleep(LINGER)
+    await asyncio.sleep(LINGER_TIMEOUT)
     _log.info("stopped", action="stop")
     _end_now(postgres, status)
 
 
 async def _until_end(signals: asyncio.Queue[signal.Signals], replica: Replica) -> int:
-    """Returns when the replica has to end: the exit status."""
+    """Returns the exit status once the replica has to end."""
     assert replica.failed is not None
     received = asyncio.create_task(signals.get())
     either: list[asyncio.Future[Any]] = [received, replica.failed]
@@ -156,14 +156,14 @@ async def _until_end(signals: asyncio.Queue[signal.Signals], replica: Replica) -
 
 
 def _where(task: asyncio.Task[None]) -> str:
-    """The line at which a task waits."""
+    """Returns the source line at which a task waits."""
     return "".join(traceback.extract_stack(frame, limit=1)[0].line or "" for frame in task.get_stack(limit=1))
 
 
 def _end_now(postgres: EmbeddedPostgres | None, status: int) -> Never:
-    """What was not committed is not acknowledged, so nothing is lost by ending here.
+    """Ends the process. Nothing is lost: what was not committed is not acknowledged.
 
-    The kernel closes the connections, and who has a call on one sees UNAVAILABLE, as it should: it has not begun.
+    The kernel closes the connections; a call on one fails with UNAVAILABLE, which is right, since it did not begin.
     """
     if postgres:
         postgres.stop()
@@ -172,29 +172,29 @@ def _end_now(postgres: EmbeddedPostgres | None, status: int) -> Never:
     os._exit(status)
 
 
-def _open_files() -> None:
-    """As many as this process may have, within reason: each connection is one."""
+def _raise_open_files() -> None:
+    """Raises the limit of open files as far as allowed and needed: each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < OPEN_FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if hard < 0 else min(hard, OPEN_FILES), hard))
+    if 0 <= soft < MIN_OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MIN_OPEN_FILES if hard < 0 else min(hard, MIN_OPEN_FILES), hard))
 
 
-def _calm_the_collector() -> None:
-    """What stands now stays; of what is made from now on, by the thousand, only refused calls are cycles."""
+def _tune_garbage_collector() -> None:
+    """Exempts present objects; of those created later, only refused calls are cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 50, 100)
 
 
 async def _supervise(postgres: EmbeddedPostgres | None, health: Health) -> None:
-    """Starts the embedded PostgreSQL again where it has died or stands still; the replica finds it by itself."""
+    """Restarts the embedded PostgreSQL if it has ended or stands still; the replica finds it by itself."""
     while postgres is not None:
         if not postgres.alive():
-            _log.error("the embedded PostgreSQL ended; starting it again", action="postgres")
+            _log.error("the embedded PostgreSQL ended; restarting it", action="postgres")
             await _restart(postgres)
         elif not health.store_available and await asyncio.to_thread(postgres.stands_still):
             _log.error(
-                "the embedded PostgreSQL refuses everybody and does not recover; ending it, to start it again",
+                "the embedded PostgreSQL refuses connections and does not recover; restarting it",
                 action="postgres",
                 pid=postgres.pid,
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
-from scheduler_svc.api.access.auth import AuthInterceptor, Keys
+from scheduler_svc.api.access.auth import AuthInterceptor, KnownTokens
 from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
@@ -132,7 +132,7 @@ class Replica:
         settings = self._settings
         if path := settings.tokens_file:
             self._file_reloads.append(FileReload("tokens", [path], lambda: self._use_tokens(path)))
-            self._auth = AuthInterceptor(Keys(read_tokens(path)))
+            self._auth = AuthInterceptor(KnownTokens(read_tokens(path)))
         if settings.tls:
             files = Certificates.files(settings)
             self._file_reloads.append(FileReload("certificates", files, self._use_certificates))
@@ -141,7 +141,7 @@ class Replica:
 
     def _use_tokens(self, path: Path) -> None:
         assert self._auth
-        self._loop.call_soon_threadsafe(self._auth.use, Keys(read_tokens(path)))
+        self._loop.call_soon_threadsafe(self._auth.use, KnownTokens(read_tokens(path)))
 
     def _use_certificates(self) -> None:
         assert self._certificates
@@ -321,7 +321,7 @@ class Replica:
                 self._streams,
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
-                room=self._dispatcher.capacity_added,
+                capacity_changed=self._dispatcher.capacity_added,
             ),
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
             content=ContentService(pools.reads, pools.writes),

@@ -1,22 +1,25 @@
 """`contentgen`: the entry point of the operators' command. Layer: the top of cli.
 
-Exit statuses: see `failures.Status`.
+It says what to install where the extra `cli` is missing. Exit statuses: see `failures.Status`.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is imported: a failed call is one line, and it is ours
-
 import io
+import os
 import sys
-
-from contentgen.cli.app import PROGRAM, make_app
 
 
 def main() -> None:
     """Runs what the command line says, and exits."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is imported: it prints nothing beside our messages
+    try:
+        from contentgen.cli.app import PROGRAM, make_app
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"", "contentgen"}:
+            raise
+        sys.stderr.write(f"contentgen: the module {error.name} is missing: pip install 'contentgen-grpc[cli]'\n")
+        sys.exit(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # topics are Chinese too, whatever the terminal can show
     make_app()(prog_name=PROGRAM)

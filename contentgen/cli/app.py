@@ -11,7 +11,10 @@ from contentgen.cli.command import Given, OutputOption, SchedulerOption, taught
 from contentgen.cli.commands import (
     accounts,
     contents,
+    contexts,
     dispatch,
+    publishing,
+    reviewing,
     submit,
     task_moves,
     task_reads,
@@ -19,6 +22,7 @@ from contentgen.cli.commands import (
     watching,
     workers,
 )
+from contentgen.cli.completion import context_names
 from contentgen.cli.doctor import command as doctor
 from contentgen.cli.top import command as top
 
@@ -27,7 +31,8 @@ PROGRAM = "contentgen"
 _HELP = """Run content-generation tasks from a terminal or a script, and look after those who run them.
 
 The scheduler's address, the token and TLS come from the environment: CONTENTGEN_SCHEDULER, CONTENTGEN_TOKEN or
-CONTENTGEN_TOKEN_FILE, CONTENTGEN_TLS_CA, CONTENTGEN_TLS_CLIENT_CERT, CONTENTGEN_TLS_CLIENT_KEY.
+CONTENTGEN_TOKEN_FILE, CONTENTGEN_TLS_CA, CONTENTGEN_TLS_CLIENT_CERT, CONTENTGEN_TLS_CLIENT_KEY; or from a context,
+which `contentgen context` keeps. CONTENTGEN_ACCOUNT is the account of commands that name none.
 
 Exit statuses: 0 done, 1 the task failed, 2 usage, 3 not found, 4 unavailable, 5 wrong state, 130 interrupted."""
 
@@ -73,6 +78,20 @@ KeyOption = Annotated[
 ]
 
 
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="NAME",
+        envvar="CONTENTGEN_CONTEXT",
+        show_envvar=False,
+        help="The context to use, see `contentgen context`. (CONTENTGEN_CONTEXT)",
+        show_default=False,
+        autocompletion=context_names,
+    ),
+]
+
+
 def _root(
     context: typer.Context,
     output: OutputOption = None,
@@ -81,6 +100,7 @@ def _root(
     tls_ca: CaOption = None,
     tls_client_cert: CertOption = None,
     tls_client_key: KeyOption = None,
+    context_name: ContextOption = None,
     version_: VersionOption = False,  # noqa: ARG001 - its callback answers it
 ) -> None:
     context.obj = Given(
@@ -92,23 +112,31 @@ def _root(
             "CONTENTGEN_TLS_CLIENT_CERT": tls_client_cert,
             "CONTENTGEN_TLS_CLIENT_KEY": tls_client_key,
         },
+        context_name,
     )
 
 
 def make_app() -> typer.Typer:
     """The whole tree."""
-    app = typer.Typer(name=PROGRAM, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        name=PROGRAM,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback(help=taught(_HELP, *_EXAMPLES))(_root)
     task = _group(app, "task", "Submit tasks, follow them, steer them.")
     for part in (submit, task_reads, waiting, watching, task_moves):
         part.add_to(task)
     workers.add_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
     dispatch.add_to(_group(app, "dispatch", "Whether tasks are handed out to workers."))
-    contents.add_to(
-        _group(app, "content", "What was generated, and its review."),
-        _group(app, "pool", "The publish pool: approved contents on their way out."),
-    )
+    content = _group(app, "content", "What was generated, and its review.")
+    for part in (contents, reviewing):
+        part.add_to(content)
+    publishing.add_to(_group(app, "pool", "The publish pool: approved contents on their way out."))
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
+    contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     top.add_to(app)
     doctor.add_to(app)
     return app

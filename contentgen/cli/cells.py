@@ -53,10 +53,6 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-def yes_no(value: bool) -> str:
-    return "yes" if value else "no"
-
-
 def local_time(iso: str | None) -> str:
     """`2026-11-25 15:04:05` in the zone of this machine."""
     return f"{_local(iso):%Y-%m-%d %H:%M:%S}" if iso else ""
@@ -97,6 +93,27 @@ def duration(seconds: float | None) -> str:
             rest = whole % unit // lesser
             return f"{whole // unit} {name}" + (f" {rest} {lesser_name}" if rest else "")
     return f"{whole} s"
+
+
+def brief_age(iso: str | None, now: datetime | None = None) -> str:
+    """The same by its largest unit: `5 min`."""
+    return brief(seconds_since(iso, now)) if iso else ""
+
+
+def brief(seconds: float) -> str:
+    """The largest unit that says something: `3 d`, `5 min`, `42 s`."""
+    whole = round(seconds)
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if whole >= unit:
+            return f"{whole // unit} {name}"
+    return f"{whole} s"
+
+
+def state_and_progress(task: dict[str, Any]) -> Text:
+    """A task's state, with its percentage where its CLI says one."""
+    said = task["progress"]
+    cell = state(task["status"])
+    return cell.append(f" {said['percent']} %") if said and task["status"] == "processing" else cell
 
 
 def progress(task: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ has them; it returns its exit status, None being 0.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from contentgen.cli import contexts
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.failures import CAUGHT, Failure, Status, status_of, told
 from contentgen.cli.output import ClosedPipe, Format, Output
@@ -47,6 +49,26 @@ class Session:
 
     connection: Connection
     output: Output
+    default_account: int = 0
+    """Of CONTENTGEN_ACCOUNT or the context; 0: none."""
+
+    def account(self, given: int | None) -> int:
+        """The account that a command needs. Raises BadParameter if nothing names one."""
+        if not (chosen := self.accounts(given)):
+            raise typer.BadParameter("give --account ID, or set CONTENTGEN_ACCOUNT")
+        return chosen
+
+    def accounts(self, given: int | None) -> int:
+        """The account that a command is about; 0: all."""
+        return self.default_account if given is None else given
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Asks on a terminal, unless `yes`; a script is not asked. Raises Failure if the answer is not yes."""
+        if yes or not (sys.stdin.isatty() and self.output.err.is_terminal):
+            return
+        self.output.err.print(f"{question} [y/N] ", end="", soft_wrap=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise Failure(Status.FAILED, "nothing was done")
 
     def failed(self, error: BaseException) -> Status:
         """Says on standard error what a call raised; the exit status that it comes to."""
@@ -61,16 +83,28 @@ class Given:
     output: Format | None = None
     variables: dict[str, str | None] = field(default_factory=dict)
     """Flags by the name of their variable."""
+    context: str | None = None
 
 
 Body = Callable[Concatenate[Session, P], int | None]
+LocalBody = Callable[Concatenate[Output, P], int | None]
 
 
 def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Body[P]], Body[P]]:
     """Adds a command to `app`; its docstring and the examples are its help."""
 
     def register(body: Body[P]) -> Body[P]:
-        app.command(name, help=taught(body.__doc__ or "", *examples))(_typer_callback(body))
+        app.command(name, help=taught(body.__doc__ or "", *examples))(_connecting(body))
+        return body
+
+    return register
+
+
+def local_command(app: typer.Typer, name: str, *examples: str) -> Callable[[LocalBody[P]], LocalBody[P]]:
+    """The same of a command that calls no scheduler."""
+
+    def register(body: LocalBody[P]) -> LocalBody[P]:
+        app.command(name, help=taught(body.__doc__ or "", *examples))(_local(body))
         return body
 
     return register
@@ -82,24 +116,38 @@ def taught(text: str, *examples: str) -> str:
     return f"{inspect.cleandoc(text)}\n\n{_AS_IT_IS}\nExamples:\n{shown}"
 
 
-def _typer_callback(body: Callable[..., int | None]) -> Callable[..., None]:
-    """`body` as typer sees it: with its own parameters, the common ones, and without the session."""
-
+def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
     def callback(context: typer.Context, output: Format | None, scheduler: str | None, **own: Any) -> None:
         before: Given = context.obj
         variables = {**before.variables}
         if scheduler is not None:
             variables["CONTENTGEN_SCHEDULER"] = scheduler
-        raise typer.Exit(run(body, Output(output or before.output or Format.TABLE), variables, own))
+        raise typer.Exit(run(body, Output(output or before.output or Format.TABLE), variables, own, before.context))
 
-    parameters = [*list(inspect.signature(body, eval_str=True).parameters.values())[1:], *_common_parameters()]
+    return _typer_callback(
+        body, callback, {"context": typer.Context, "output": OutputOption, "scheduler": SchedulerOption}
+    )
+
+
+def _local(body: Callable[..., int | None]) -> Callable[..., None]:
+    def callback(context: typer.Context, output: Format | None, **own: Any) -> None:
+        to = Output(output or context.obj.output or Format.TABLE)
+        raise typer.Exit(_ended(to, lambda: body(to, **own)))
+
+    return _typer_callback(body, callback, {"context": typer.Context, "output": OutputOption})
+
+
+def _typer_callback(
+    body: Callable[..., int | None], callback: Callable[..., None], common: Mapping[str, Any]
+) -> Callable[..., None]:
+    """`callback` as typer sees it: with the parameters of `body` but its first, and the common ones."""
+    parameters = [*list(inspect.signature(body, eval_str=True).parameters.values())[1:], *_parameters(common)]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
     callback.__annotations__ = {each.name: each.annotation for each in parameters}
     return callback
 
 
-def _common_parameters() -> list[inspect.Parameter]:
-    annotations: Mapping[str, Any] = {"context": typer.Context, "output": OutputOption, "scheduler": SchedulerOption}
+def _parameters(annotations: Mapping[str, Any]) -> list[inspect.Parameter]:
     return [
         inspect.Parameter(
             name,
@@ -112,17 +160,50 @@ def _common_parameters() -> list[inspect.Parameter]:
 
 
 def run(
-    body: Callable[..., int | None], output: Output, variables: Mapping[str, str | None], own: Mapping[str, Any]
+    body: Callable[..., int | None],
+    output: Output,
+    variables: Mapping[str, str | None],
+    own: Mapping[str, Any],
+    context: str | None = None,
 ) -> int:
     """Runs a command; its exit status. Raises typer.BadParameter where the usage is wrong."""
-    target = Target.of(variables)
-    try:
+    _check_numbers(own)
+    scheduler = variables.get("CONTENTGEN_SCHEDULER") or os.environ.get("CONTENTGEN_SCHEDULER")
+    held = contexts.variables(context, scheduler_given=bool(scheduler))
+    target = Target.of(variables, held)
+    account = _account(os.environ.get("CONTENTGEN_ACCOUNT") or held.get("CONTENTGEN_ACCOUNT"))
+
+    def call() -> int | None:
         with Connection(target) as connection:
-            status = body(Session(connection, output), **own) or Status.DONE
+            try:
+                return body(Session(connection, output, account), **own)
+            except CAUGHT as error:
+                complain(told(error, target), output)
+                return status_of(error)
+
+    return _ended(output, call)
+
+
+def _check_numbers(own: Mapping[str, Any]) -> None:
+    """Raises BadParameter where a number is larger than its field: of 64 bits for ids, else of 32."""
+    for name, value in own.items():
+        most = (1 << 63 if name.endswith(("id", "ids", "account")) else 1 << 31) - 1
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, int) and each > most:
+                raise typer.BadParameter(f"{each} is too large a number: {most} at most")
+
+
+def _account(text: str | None) -> int:
+    if text and not (text.isdecimal() and int(text)):
+        raise typer.BadParameter(f"CONTENTGEN_ACCOUNT={text!r} should be the id of an account")
+    return int(text or 0)
+
+
+def _ended(output: Output, body: Callable[[], int | None]) -> int:
+    """The exit status of a command."""
+    try:
+        status = body() or Status.DONE
         sys.stdout.flush()
-    except CAUGHT as error:
-        complain(told(error, target), output)
-        return status_of(error)
     except Failure as error:
         complain(str(error), output)
         return error.status

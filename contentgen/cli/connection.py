@@ -55,18 +55,19 @@ class Target:
     tls: Tls | None
 
     @classmethod
-    def of(cls, given: Mapping[str, str | None]) -> Self:
-        """A flag wins over its variable, and an empty variable counts as unset.
+    def of(cls, given: Mapping[str, str | None], context: Mapping[str, str] | None = None) -> Self:
+        """A flag wins over its variable, and that over the context; an empty variable counts as unset.
 
         Args:
             given: flags by the name of their variable; None: not given.
+            context: settings of a context by the name of their variable; None: there is none.
 
         Raises:
             typer.BadParameter: no address, no token, or a file that can't be read.
         """
 
         def value(variable: str) -> str | None:
-            return given.get(variable) or os.environ.get(variable) or None
+            return given.get(variable) or os.environ.get(variable) or (context or {}).get(variable) or None
 
         scheduler = value("CONTENTGEN_SCHEDULER") or DEFAULT_SCHEDULER
         _check(scheduler)
@@ -77,7 +78,7 @@ class Target:
             raise typer.BadParameter(
                 "CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA, without which there is no TLS"
             )
-        token = _token(value("CONTENTGEN_TOKEN"), value("CONTENTGEN_TOKEN_FILE"))
+        token = _token(*_given_or_else(("CONTENTGEN_TOKEN", "CONTENTGEN_TOKEN_FILE"), given, context or {}))
         return cls(scheduler, token, Tls(ca, cert, key) if ca is not None else None)
 
     @property
@@ -119,6 +120,14 @@ def _token(given: str | None, path: str | None) -> str | None:
     except OSError as error:
         raise typer.BadParameter(f"CONTENTGEN_TOKEN_FILE should be a readable file: {error.strerror}") from None
     return _checked(held.decode("utf-8", "replace").strip(), "CONTENTGEN_TOKEN_FILE")
+
+
+def _given_or_else(
+    names: Sequence[str], given: Mapping[str, str | None], context: Mapping[str, str]
+) -> Sequence[str | None]:
+    """Settings that exclude each other: those of the context only if nothing else says one."""
+    found = [given.get(name) or os.environ.get(name) or None for name in names]
+    return found if any(found) else [context.get(name) for name in names]
 
 
 def _checked(token: str, source: str) -> str:

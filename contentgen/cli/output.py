@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,12 +23,15 @@ from contentgen.cli.documents import Document
 _MEASURED = 200
 """Rows whose cells decide how wide a column begins."""
 _GAP = "  "
+_INDENT = "    "
 _CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 """JSON allows these as they are, and a terminal heeds them."""
 
 
 class Format(StrEnum):
     TABLE = "table"
+    WIDE = "wide"
+    """A table with more columns than 80 characters hold."""
     JSON = "json"
     JSONL = "jsonl"
 
@@ -41,6 +45,12 @@ class Column:
     """The cell of a row; without line breaks or control characters."""
     right: bool = False
     """Whether it is aligned to the right, as numbers are."""
+    wide: bool = False
+    """Whether only a wide table has it."""
+
+
+Below = Callable[[Document], str]
+"""What stands under a row of a table; empty: nothing."""
 
 
 class ClosedPipe(Exception):
@@ -67,7 +77,7 @@ class Output:
 
     @property
     def tables(self) -> bool:
-        return self.format is Format.TABLE
+        return self.format in {Format.TABLE, Format.WIDE}
 
     def one(self, document: Document, table: Callable[[Console, Document], None]) -> None:
         """One resource; `table` writes it for people."""
@@ -76,14 +86,16 @@ class Output:
         else:
             self._json(document)
 
-    def many(self, documents: Iterable[Document], columns: Sequence[Column], what: str) -> None:
-        """A list as it comes; `what` it is of says what there is none of."""
+    def many(
+        self, documents: Iterable[Document], columns: Sequence[Column], what: str, below: Below | None = None
+    ) -> None:
+        """A list as it comes; `what` it is of says what there is none of. `below`: see `table_lines`."""
         if self.format is Format.JSON:
             self._array(documents)
         elif self.format is Format.JSONL:
             for document in documents:
                 self._json(document)
-        elif not table(self.out, documents, columns):
+        elif not table(self.out, documents, chosen(columns, wide=self.format is Format.WIDE), below):
             self.note(f"no {what}")
 
     def each(self, documents: Iterable[Document], table: Callable[[Console, Document], None], *, several: bool) -> None:
@@ -157,28 +169,57 @@ def write_line(to: Console, text: Text) -> None:
         to.file.write(f"{text.plain}\n")  # rich takes ten times as long, which lists of many pages feel
 
 
-def table(to: Console, documents: Iterable[Document], columns: Sequence[Column]) -> int:
-    """Writes `table_lines` while they come; how many documents there were."""
-    count = 0
-    for line in table_lines(documents, columns):
+def chosen(columns: Sequence[Column], *, wide: bool) -> Sequence[Column]:
+    """The columns of a table that is wide, or fits 80 characters."""
+    return columns if wide else [column for column in columns if not column.wide]
+
+
+def table(to: Console, documents: Iterable[Document], columns: Sequence[Column], below: Below | None = None) -> bool:
+    """Writes `table_lines` while they come; whether there were any."""
+    any_ = False
+    for line in table_lines(documents, columns, below, to.width if to.is_terminal else None):
         write_line(to, line)
-        count += 1
-    return max(count - 1, 0)
+        any_ = True
+    return any_
 
 
-def table_lines(documents: Iterable[Document], columns: Sequence[Column]) -> Iterator[Text]:
+def table_lines(
+    documents: Iterable[Document], columns: Sequence[Column], below: Below | None = None, width: int | None = None
+) -> Iterator[Text]:
     """A heading and a line for each document; nothing where there is none.
 
     The first rows decide how wide the columns are, and a wider cell later widens its column from there on.
+
+    Args:
+        documents: the rows.
+        columns: of each row.
+        below: what stands whole under a row that has something to say.
+        width: of the lines below a row, which are broken there; None: they are not broken.
     """
-    rows = ([_text(column.cell(document)) for column in columns] for document in documents)
+    rows = (
+        ([_text(column.cell(document)) for column in columns], below(document) if below else "")
+        for document in documents
+    )
     first = list(islice(rows, _MEASURED))
     if not first:
         return
     heading = [Text(column.title, "bold") for column in columns]
-    widths = [max(cell_len(row[i].plain) for row in [heading, *first]) for i in range(len(columns))]
-    for row in chain([heading], first, rows):
+    widths = [max(cell_len(row[i].plain) for row in [heading, *(row for row, _ in first)]) for i in range(len(columns))]
+    yield _aligned(heading, widths, columns)
+    for row, said in chain(first, rows):
         yield _aligned(row, widths, columns)
+        yield from indented(said, width)
+
+
+def indented(said: str, width: int | None) -> Iterator[Text]:
+    """A text on lines of its own, broken at `width` or nowhere."""
+    for line in said.splitlines():
+        yield from (Text(f"{_INDENT}{part}", "dim") for part in broken(line, width, len(_INDENT)))
+
+
+def broken(line: str, width: int | None, indent: int) -> Sequence[str]:
+    """A line in parts that fit a width beside an indent; None: whole."""
+    return textwrap.wrap(line, max(width - indent, 20)) or [""] if width else [line]
 
 
 def _text(cell: Text | str) -> Text:
@@ -197,11 +238,16 @@ def _aligned(row: Sequence[Text], widths: list[int], columns: Sequence[Column]) 
 
 
 def fields(to: Console, pairs: Iterable[tuple[str, Text | str]]) -> None:
-    """One resource: a line a field that says something, names aligned; a long value goes on in the next line."""
+    """One resource: a line a field that says something, names aligned; a value of several lines stands below."""
     shown = [(name, value) for name, value in pairs if str(value)]
     width = max(len(name) for name, _ in shown)
     for name, value in shown:
-        to.print(Text.assemble((f"{name:<{width}}", "bold"), _GAP, value), soft_wrap=True)
+        if "\n" in str(value).strip("\n"):
+            to.print(Text(name, "bold"), soft_wrap=True)
+            for line in indented(str(value).strip("\n"), None):
+                to.print(line, soft_wrap=True)
+        else:
+            to.print(Text.assemble((f"{name:<{width}}", "bold"), _GAP, value), soft_wrap=True)
 
 
 def first(documents: Iterator[Document], limit: int | None) -> Iterator[Document]:

@@ -18,13 +18,30 @@ from contentgen.cli.output import Column, fields
 
 def worker_state(worker: Document) -> Text:
     """The one word that matters most about it."""
+    if not (worker["connected"] or worker["running"]):
+        return Text("disconnected", "red")
     if worker["unhealthy"]:
         return Text("unhealthy", "red")
     if worker["draining"]:
         return Text("draining", "magenta")
-    if not worker["running"]:
-        return Text("gone", "red")
     return Text("busy", "yellow") if worker["busy_slots"] else Text("idle", "green")
+
+
+def worker_error(worker: Document) -> str:
+    """Why it is unhealthy, or what does not get through."""
+    return cells.line(worker["last_error"])
+
+
+def task_error(task: Document) -> str:
+    """The reason and the message of what has failed for good."""
+    return cells.error(task) if task["status"] in {"failed", "timeout"} else ""
+
+
+def account_state(account: Document) -> Text:
+    """The one word that matters most about it; `paused` is its own switch of dispatch."""
+    if not account["active"]:
+        return Text("inactive", "red")
+    return Text("paused", "yellow") if account["paused"] else Text("active", "green")
 
 
 def at_once(account: Document) -> str:
@@ -36,24 +53,29 @@ def _limit(most: int) -> str:
     return str(most or "no limit")
 
 
+def _most(most: int) -> str:
+    return cells.number(most) if most else "-"
+
+
 TASKS = (
     Column("TASK", lambda it: it["task_id"]),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
-    Column("STATUS", lambda it: cells.state(it["status"])),
-    Column("PRIO", lambda it: str(it["priority"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
+    Column("STATUS", cells.state_and_progress),
+    Column("PRIO", lambda it: str(it["priority"]), right=True, wide=True),
     Column("TRY", lambda it: str(it["attempt"]), right=True),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
-    Column("PROGRESS", cells.progress),
+    Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
+    Column("WORKER", lambda it: cells.line(it["worker_id"]), wide=True),
+    Column("STEP", lambda it: cells.line((it["progress"] or {}).get("step")), wide=True),
     Column("TOPIC", lambda it: cells.line(it["topic"])),
 )
 EVENTS = (
     Column("TIME", lambda it: cells.local_time(it["event_time"])),
-    Column("FROM", lambda it: cells.state(it["previous_status"])),
+    Column("FROM", lambda it: cells.state(it["previous_status"]), wide=True),
     Column("TO", lambda it: cells.state(it["status"])),
     Column("TRY", lambda it: str(it["attempt"] or ""), right=True),
     Column("REASON", lambda it: cells.line(it["reason"])),
     Column("WORKER", lambda it: cells.line(it["worker_id"])),
-    Column("MESSAGE", lambda it: cells.line(it["message"])),
 )
 COUNTS = (
     Column("STATUS", lambda it: cells.state(it["status"])),
@@ -64,38 +86,53 @@ WORKERS = (
     Column("STATE", worker_state),
     Column("BUSY", lambda it: f"{it['busy_slots']}/{it['slots']}", right=True),
     Column("AHEAD", lambda it: str(it["queue_size"]), right=True),
+    Column("SEEN", lambda it: f"{cells.brief_age(it['last_heartbeat_time'])} ago", right=True),
     Column("HOST", lambda it: cells.line(it["hostname"])),
-    Column("VERSION", lambda it: cells.line(it["version"])),
-    Column("HEARD OF", lambda it: f"{cells.age(it['last_heartbeat_time'])} ago"),
-    Column("ERROR", lambda it: cells.line(it["last_error"])),
-    Column("CLI", lambda it: cells.line(it["creator_version"])),
+    Column("VERSION", lambda it: cells.line(it["version"]), wide=True),
+    Column("CLI", lambda it: cells.line(it["creator_version"]), wide=True),
 )
 CONTENTS = (
     Column("CONTENT", lambda it: str(it["content_id"]), right=True),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("REVIEW", lambda it: cells.state(it["review_status"])),
     Column("LENGTH", lambda it: cells.number(it["word_count"]), right=True),
     Column("SCORE", lambda it: cells.number(it["quality_score"]), right=True),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
+    Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
+    Column("TASK", lambda it: cells.line(it["task_id"]), wide=True),
     Column("TITLE", lambda it: cells.line(it["title"])),
 )
 POOL = (
     Column("CONTENT", lambda it: str(it["content_id"]), right=True),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("STATUS", lambda it: cells.state(it["status"])),
     Column("PRIO", lambda it: str(it["priority"]), right=True),
     Column("NOT BEFORE", lambda it: cells.local_time(it["schedule_time"])),
-    Column("ERROR", lambda it: cells.line(it["error"])),
+    Column("CLAIM", lambda it: cells.line(it["claim_id"]), wide=True),
 )
+
+
+CLAIMS = (
+    Column("CONTENT", lambda it: str(it["content_id"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("CLAIM", lambda it: cells.line(it["claim_id"])),
+)
+
+
+def pool_error(entry: Document) -> str:
+    """Why it could not be published."""
+    return cells.line(entry["error"])
+
+
 ACCOUNTS = (
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
-    Column("ACTIVE", lambda it: cells.yes_no(it["active"])),
+    Column("STATE", account_state),
     Column("WEIGHT", lambda it: cells.number(it["weight"]), right=True),
-    Column("AT ONCE", at_once, right=True),
-    Column("PENDING", lambda it: _limit(it["max_pending_tasks"]), right=True),
-    Column("PRIO", lambda it: _limit(it["max_priority"]), right=True),
-    Column("A MINUTE", lambda it: _limit(it["max_starts_per_minute"]), right=True),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
+    Column("AT ONCE", lambda it: _most(it["max_concurrent_tasks"]), right=True),
+    Column("PENDING", lambda it: _most(it["max_pending_tasks"]), right=True),
+    Column("PRIO", lambda it: _most(it["max_priority"]), right=True),
+    Column("A MINUTE", lambda it: _most(it["max_starts_per_minute"]), right=True),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
     Column("NAME", lambda it: cells.line(it["name"])),
 )
 
@@ -113,11 +150,12 @@ def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "progress", f"{cells.progress(it)}  {cells.line((it['progress'] or {}).get('message'))}".strip()
     yield "error", cells.error(it)
     for key, value in sorted((it["error"] or {}).get("details", {}).items()):
-        yield f"  {cells.line(key)}", cells.line(value)
+        yield f"  {cells.line(key)}", cells.lines(value)
     yield "content", str(it["content_id"] or "")
     yield "topic", cells.line(it["topic"])
-    for name in ("keywords", "category", "tone", "requirements"):
+    for name in ("keywords", "category", "tone"):
         yield name, cells.line(it[name])
+    yield "requirements", cells.lines(it["requirements"] or "")
     yield "priority", str(it["priority"])
     yield "review", "" if it["auto_approve"] else "needed"
     yield "attempt", str(it["attempt"] or "")
@@ -164,7 +202,7 @@ def account(to: Console, it: Document) -> None:
         [
             ("account", str(it["account_id"])),
             ("name", cells.line(it["name"])),
-            ("active", cells.yes_no(it["active"])),
+            ("state", account_state(it)),
             ("weight", cells.number(it["weight"])),
             ("tasks at once", at_once(it)),
             ("tasks pending", _limit(it["max_pending_tasks"])),

@@ -1,19 +1,21 @@
-"""Accounts, and the workers that serve them. Layer: client."""
+"""The accounts that tasks belong to. Operators only, but for reading. Layer: client."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client import documents
-from contentgen.client.connection import Connected
-from contentgen.client.documents import Document
+from contentgen.client.errors import ResourceNotFoundException
+from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.results import Account
 from contentgen.client.tasks import PAGE_SIZE
-from contentgen.client.worker_pool import whole_pool
-from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.client.transport import Pages
+from contentgen.v1 import account_service_pb2 as pb
 
 
-class AccountMethods(Connected):
-    def create_account(
+class AccountMethods(Methods):
+    @Unary
+    async def create_account(
         self,
         name: str,
         max_concurrent_tasks: int = 0,
@@ -22,8 +24,8 @@ class AccountMethods(Connected):
         max_pending_tasks: int = 0,
         max_priority: int = 0,
         max_starts_per_minute: int = 0,
-    ) -> Document:
-        """A new account. Operators only, where tokens are asked.
+    ) -> Account:
+        """Creates an account, and returns it.
 
         Args:
             name: for people.
@@ -37,7 +39,7 @@ class AccountMethods(Connected):
         Example:
             >>> account_id = client.create_account("新闻", max_concurrent_tasks=4)["account_id"]
         """
-        request = account_pb.CreateAccountRequest(
+        request = pb.CreateAccountRequest(
             name=name,
             max_concurrent_tasks=max_concurrent_tasks,
             weight=weight,
@@ -45,32 +47,94 @@ class AccountMethods(Connected):
             max_priority=max_priority,
             max_starts_per_minute=max_starts_per_minute,
         )
-        return documents.account(self._connection.call(self._connection.accounts.CreateAccount, request).account)
+        return documents.account((await self._call(self._stubs.accounts.CreateAccount, request)).account)
 
-    def iter_accounts(self) -> Iterator[Document]:
-        """All accounts by id, fetched page by page.
+    @Unary
+    async def get_account(self, account_id: int) -> Account | None:
+        """Returns an account, or None if it does not exist.
 
-        `account_id`, `name`, `max_concurrent_tasks`, `weight`, `max_pending_tasks`, `max_priority`,
-        `max_starts_per_minute`, `active`, `created_at` (ISO 8601 with zone).
+        Example:
+            >>> if account := client.get_account(1):
+            ...     print(account["name"])
+        """
+        request = pb.GetAccountRequest(account_id=account_id)
+        try:
+            return documents.account((await self._call(self._stubs.accounts.GetAccount, request)).account)
+        except ResourceNotFoundException:
+            return None
+
+    @Listing
+    def iter_accounts(self, *, page_size: int = PAGE_SIZE) -> Pages[Account]:
+        """Iterates over all accounts by id, which it reads page by page.
 
         Example:
             >>> names = [account["name"] for account in client.iter_accounts()]
         """
-        request = account_pb.ListAccountsRequest(page_size=PAGE_SIZE)
-        for page in self._connection.call.pages(self._connection.accounts.ListAccounts, request):
-            yield from map(documents.account, page.accounts)
+        request = pb.ListAccountsRequest(page_size=page_size)
+        return Pages(
+            self._transport,
+            self._stubs.accounts.ListAccounts,
+            request,
+            lambda page: [documents.account(account) for account in page.accounts],
+        )
 
+    @Unary
+    async def update_account(
+        self,
+        account_id: int,
+        *,
+        name: str | None = None,
+        max_concurrent_tasks: int | None = None,
+        weight: float | None = None,
+        max_pending_tasks: int | None = None,
+        max_priority: int | None = None,
+        max_starts_per_minute: int | None = None,
+        active: bool | None = None,
+    ) -> Account:
+        """Changes an account, and returns it. What is None stays as it is. See `create_account`.
 
-class WorkerMethods(Connected):
-    def get_worker_pool_status(self) -> Document:
-        """The workers of all schedulers, fetched page by page.
+        Args:
+            account_id: the account.
+            name: for people.
+            max_concurrent_tasks: 0: no limit.
+            weight: 0.000001 to 1,000.
+            max_pending_tasks: 0: no limit.
+            max_priority: 1 to 10; 0: no limit.
+            max_starts_per_minute: 0: no limit.
+            active: whether submits are taken.
 
-        `num_workers` (connected), `active_workers` (with a busy slot), `total_queue_size` (pending tasks),
-        `total_slots`, `worker_statuses`: of each `worker_id`, `running` (connected and not draining), `queue_size`
-        (leases ahead of a slot), `slots`, `busy_slots`.
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+            InvalidArgument: nothing to change, or a bad value.
 
         Example:
-            >>> pool = client.get_worker_pool_status()
-            >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
+            >>> account = client.update_account(1, weight=2.0, active=True)
         """
-        return documents.worker_pool(whole_pool(self._connection.call, self._connection.pool.GetWorkerPool))
+        given = {
+            "name": name,
+            "max_concurrent_tasks": max_concurrent_tasks,
+            "weight": weight,
+            "max_pending_tasks": max_pending_tasks,
+            "max_priority": max_priority,
+            "max_starts_per_minute": max_starts_per_minute,
+            "active": active,
+        }
+        changed = {field: value for field, value in given.items() if value is not None}
+        account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # by the field's own name
+        request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=changed))
+        return documents.account((await self._call(self._stubs.accounts.UpdateAccount, request)).account)
+
+    @Unary
+    async def deactivate_account(self, account_id: int) -> Account:
+        """Refuses new submits of an account, and returns it. What was submitted goes on.
+
+        `update_account(account_id, active=True)` undoes it.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+
+        Example:
+            >>> account = client.deactivate_account(1)
+        """
+        request = pb.DeactivateAccountRequest(account_id=account_id)
+        return documents.account((await self._call(self._stubs.accounts.DeactivateAccount, request)).account)

@@ -1,4 +1,4 @@
-"""`ContentGenerationClient`: one method a call, plain dicts out.
+"""`ContentGenerationClient` and `AsyncContentGenerationClient`: one method a call, typed dicts out.
 
 Layer: the top of client; the methods stand in files of their own, by what they are about.
 """
@@ -8,27 +8,41 @@ from __future__ import annotations
 from typing import Self
 
 import grpc
+import grpc.aio
 
-from contentgen.client.accounts import AccountMethods, WorkerMethods
-from contentgen.client.connection import Caller, Connection, open_channel
+from contentgen.client.accounts import AccountMethods
+from contentgen.client.aio import AioTransport
+from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
-from contentgen.client.following import FollowingMethods
-from contentgen.client.steering import SteeringMethods
+from contentgen.client.methods import Asyncio, Blocking
 from contentgen.client.system import SystemMethods
+from contentgen.client.task_control import TaskControlMethods
+from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
+from contentgen.client.worker_pool import WorkerPoolMethods
 
 TIMEOUT = 10.0
 """Seconds that a call may take, beyond what the scheduler is asked to wait."""
 
 
-class ContentGenerationClient(
-    TaskMethods, FollowingMethods, SteeringMethods, ContentMethods, AccountMethods, WorkerMethods, SystemMethods
+class _AllMethods(
+    TaskMethods,
+    TaskProgressMethods,
+    TaskControlMethods,
+    ContentMethods,
+    AccountMethods,
+    WorkerPoolMethods,
+    SystemMethods,
 ):
-    """The schedulers at a target, from a thread's point of view. Any number of threads may share one.
+    pass
 
-    Methods raise ResourceNotFoundException, InvalidStateException, and for the rest (a bad field, no scheduler, a
-    deadline) `grpc.RpcError`, whose `code()` and `details()` say more. Calls that are safe to repeat are, while the
-    scheduler is UNAVAILABLE, for a few seconds. Each call has a deadline.
+
+class ContentGenerationClient(_AllMethods, Blocking):
+    """The schedulers at a target. Methods block until they are done; any number of threads may share one client.
+
+    Methods raise ContentGenerationError: RequestError and its subclasses if a call fails, ResourceNotFoundException and
+    InvalidStateException among them. Calls that are safe to retry are retried while the scheduler is UNAVAILABLE, for a
+    few seconds. Each call has a deadline.
 
     Example:
         >>> with ContentGenerationClient("127.0.0.1:50051") as client:
@@ -50,13 +64,13 @@ class ContentGenerationClient(
         Args:
             target: any gRPC target, such as `host:50051` or `ipv4:10.0.0.1:50051,10.0.0.2:50051`; calls go to its
                 addresses in turn, and past those that are away.
-            token: sent with every call, where the scheduler asks for one.
+            token: sent with every call, for a scheduler that asks for one.
             credentials: of a TLS channel, such as `grpc.ssl_channel_credentials(ca)`; None: plaintext.
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
-            channel: used in place of one to `target`, and left open by `close`; it repeats no call by itself.
+            channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
-        made = open_channel(target, credentials) if channel is None else channel
-        self._connection = Connection(made, owned=channel is None, call=Caller(token, timeout))
+        transport = BlockingTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
+        self._transport, self._close = transport, transport.close
 
     def __enter__(self) -> Self:
         return self
@@ -66,4 +80,50 @@ class ContentGenerationClient(
 
     def close(self) -> None:
         """Ends what is under way, watches too, in whichever thread. Calls after it raise ValueError."""
-        self._connection.close()
+        self._close()
+
+
+class AsyncContentGenerationClient(_AllMethods, Asyncio):
+    """The schedulers at a target, for asyncio. All tasks of an event loop may share one client.
+
+    The methods are those of ContentGenerationClient: `await` those that return a result, iterate over the others with
+    `async for`. They raise the same exceptions, retry the same calls, and block nothing. A call ends when its task is
+    cancelled.
+
+    Example:
+        >>> async with AsyncContentGenerationClient("127.0.0.1:50051") as client:
+        ...     task_id = await client.submit_task(account_id=1, topic="人工智能的未来发展", priority=8)
+        ...     print((await client.wait(task_id, timeout=60))["status"])
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        token: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = TIMEOUT,
+        channel: grpc.aio.Channel | None = None,
+    ) -> None:
+        """Connects at the first call, and belongs to the event loop of that call.
+
+        Args:
+            target: any gRPC target, such as `host:50051` or `ipv4:10.0.0.1:50051,10.0.0.2:50051`; calls go to its
+                addresses in turn, and past those that are away.
+            token: sent with every call, for a scheduler that asks for one.
+            credentials: of a TLS channel, such as `grpc.ssl_channel_credentials(ca)`; None: plaintext.
+            timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
+            channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
+        """
+        transport = AioTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
+        self._transport, self._close = transport, transport.close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends what is under way, watches too. Calls after it raise ValueError."""
+        await self._close()

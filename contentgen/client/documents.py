@@ -1,18 +1,17 @@
-"""The plain dicts that the client returns, made of messages.
-
-Layer: client. Times are ISO 8601 with zone, or None; states are lower-case names; what is not there is None.
-"""
+"""Messages as the dicts of `results`. Layer: client."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from contentgen.client import results
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
@@ -22,48 +21,99 @@ from contentgen.v1 import (
     worker_pool_service_pb2,
 )
 
-Document = dict[str, Any]
-
 TASK_STATUS: EnumDescriptor = task_pb2.TaskStatus.DESCRIPTOR
+PENDING_REASON: EnumDescriptor = task_pb2.PendingReason.DESCRIPTOR
 REVIEW_STATUS: EnumDescriptor = content_service_pb2.ReviewStatus.DESCRIPTOR
 PUBLISH_STATUS: EnumDescriptor = content_service_pb2.PublishStatus.DESCRIPTOR
 
 
-def task(message: task_pb2.Task) -> Document:
+def task(message: task_pb2.Task) -> results.Task:
     """A status dict, the same for one task as in lists."""
+    error = message.error
     return {
         "task_id": message.task_id,
-        "status": label(TASK_STATUS, message.status),
+        "status": task_status(message.status),
         "account_id": message.account_id,
         "topic": message.topic,
+        "keywords": message.keywords or None,
+        "category": message.category or None,
+        "requirements": message.requirements or None,
+        "tone": message.tone or None,
         "priority": message.priority,
         "auto_approve": message.auto_approve,
-        "created_at": _time(message, "create_time"),
+        "labels": dict(message.labels),
+        "request_id": message.request_id or None,
+        "created_at": _moment(message.create_time),
+        "schedule_time": _time(message, "schedule_time"),
         "submitted_at": _time(message, "submit_time"),
         "started_at": _time(message, "start_time"),
         "completed_at": _time(message, "end_time"),
         "timeout_at": _time(message, "timeout_time"),
-        "error": _error(message),
-        "content_id": message.content_id or None,
-        "retry_count": message.retry_count,
+        "timeout": seconds(message.timeout),
         "attempt": message.attempt,
-        "progress": _progress(message),
+        "retry_count": message.retry_count,
+        "max_retries": message.max_retries,
+        "auto_retry": message.auto_retry,
+        "initial_backoff": _duration(message, "initial_backoff"),
+        "backoff_multiplier": message.backoff_multiplier if message.HasField("backoff_multiplier") else None,
+        "max_backoff": _duration(message, "max_backoff"),
         "worker_id": message.worker_id or None,
+        "lease_id": message.lease_id or None,
+        "progress": _progress(message),
+        "error": ": ".join(part for part in (error.reason, error.message) if part) or None,
+        "error_reason": error.reason or None,
+        "error_message": error.message or None,
+        "error_details": dict(error.details),
+        "content_id": message.content_id or None,
+        "pending_reason": _pending_reason(message),
     }
 
 
-def task_change(message: task_service_pb2.TaskChange) -> Document:
+def task_change(message: task_service_pb2.TaskChange) -> results.TaskChange:
     """An event of a watch."""
     return {
         "task": task(message.task),
-        "previous_status": label(TASK_STATUS, message.previous_status) if message.previous_status else None,
-        "event_time": _time(message, "event_time"),
+        "previous_status": task_status(message.previous_status) if message.previous_status else None,
+        "event_time": _moment(message.event_time),
         "will_retry": message.will_retry,
         "resume_token": message.resume_token,
     }
 
 
-def content(message: content_service_pb2.Content) -> Document:
+def task_event(message: task_pb2.TaskEvent) -> results.TaskEvent:
+    """A move of a task's history."""
+    return {
+        "previous_status": task_status(message.previous_status) if message.previous_status else None,
+        "status": task_status(message.status),
+        "event_time": _moment(message.event_time),
+        "attempt": message.attempt,
+        "worker_id": message.worker_id or None,
+        "lease_id": message.lease_id or None,
+        "reason": message.reason,
+        "message": message.message or None,
+    }
+
+
+def task_stats(message: task_service_pb2.GetTaskStatsResponse) -> results.TaskStats:
+    return {
+        "counts": cast("dict[results.TaskStatus, int]", dict(message.counts)),
+        "oldest_pending_age": _duration(message, "oldest_pending_age"),
+        "queue_depth": message.queue_depth,
+    }
+
+
+def poll_stats(message: task_service_pb2.PollRunningTasksResponse) -> results.PollStats:
+    return {
+        "total": message.total,
+        "completed": message.completed,
+        "failed": message.failed,
+        "timeout": message.timeout,
+        "still_running": message.still_running,
+        "error": message.error,
+    }
+
+
+def content(message: content_service_pb2.Content) -> results.Content:
     """A content; in lists without its texts."""
     return {
         "content_id": message.content_id,
@@ -78,26 +128,25 @@ def content(message: content_service_pb2.Content) -> Document:
         "cover_image": message.cover_image or None,
         "word_count": message.word_count,
         "quality_score": message.quality_score if message.HasField("quality_score") else None,
-        "review_status": label(REVIEW_STATUS, message.review_status),
+        "review_status": cast("results.ReviewStatus", label(REVIEW_STATUS, message.review_status)),
         "review_comment": message.review_comment or None,
-        "created_at": _time(message, "create_time"),
+        "created_at": _moment(message.create_time),
     }
 
 
-def publish_pool_entry(message: content_service_pb2.PublishPoolEntry) -> Document:
-    """An entry of the publish pool; `claim_id` is its present or last claim."""
+def publish_pool_entry(message: content_service_pb2.PublishPoolEntry) -> results.PublishPoolEntry:
     return {
         "content_id": message.content_id,
         "account_id": message.account_id,
         "priority": message.priority,
         "scheduled_at": _time(message, "schedule_time"),
-        "status": label(PUBLISH_STATUS, message.status),
+        "status": cast("results.PublishStatus", label(PUBLISH_STATUS, message.status)),
         "error": message.error or None,
         "claim_id": message.claim_id or None,
     }
 
 
-def account(message: account_service_pb2.Account) -> Document:
+def account(message: account_service_pb2.Account) -> results.Account:
     return {
         "account_id": message.account_id,
         "name": message.name,
@@ -107,48 +156,62 @@ def account(message: account_service_pb2.Account) -> Document:
         "max_priority": message.max_priority,
         "max_starts_per_minute": message.max_starts_per_minute,
         "active": message.active,
-        "created_at": _time(message, "create_time"),
+        "created_at": _moment(message.create_time),
     }
 
 
-def worker_pool(message: worker_pool_service_pb2.GetWorkerPoolResponse) -> Document:
-    """The pool across all schedulers; a worker counts as running while it is connected and not draining."""
+def worker_pool(message: worker_pool_service_pb2.GetWorkerPoolResponse) -> results.WorkerPool:
     return {
         "num_workers": message.num_workers,
         "active_workers": message.active_workers,
         "total_queue_size": message.total_queue_size,
-        "total_slots": sum(worker.slots for worker in message.workers),
-        "worker_statuses": [_worker(worker) for worker in message.workers],
+        "total_slots": sum(each.slots for each in message.workers),
+        "worker_statuses": [worker(each) for each in message.workers],
     }
 
 
-def _worker(message: worker_pool_service_pb2.Worker) -> Document:
+def worker(message: worker_pool_service_pb2.Worker) -> results.Worker:
     return {
         "worker_id": message.worker_id,
+        "hostname": message.hostname,
+        "version": message.version or None,
+        "creator_version": message.creator_version or None,
+        "scheduler_id": message.scheduler_id,
         "running": message.running and not message.draining,
+        "connected": message.connected,
+        "draining": message.draining,
         "queue_size": message.queue_size,
         "slots": message.slots,
         "busy_slots": message.busy_slots,
+        "labels": dict(message.labels),
+        "connected_at": _moment(message.connect_time),
+        "last_heartbeat_at": _moment(message.last_heartbeat_time),
+        "unhealthy": message.unhealthy,
+        "unhealthy_since": _time(message, "unhealthy_time"),
+        "last_error": message.last_error or None,
     }
 
 
-def system(message: system_service_pb2.GetSystemResponse) -> Document:
-    """The schedulers, how their lanes stand, who holds locks that they wait for. Ages and durations are in seconds."""
+def dispatch_status(message: worker_pool_service_pb2.GetDispatchStatusResponse) -> results.DispatchStatus:
+    return {"all_paused": message.all_paused, "paused_account_ids": list(message.paused_account_ids)}
+
+
+def system(message: system_service_pb2.GetSystemResponse) -> results.System:
     return {
         "version": message.version,
         "replicas": [_replica(replica) for replica in message.replicas],
         "lock_holders": [_lock_holder(holder) for holder in message.lock_holders],
         "database": {"version": message.database.version, "size": message.database.size},
-        "limits": {field.name: _limit(message.limits, field.name) for field in message.limits.DESCRIPTOR.fields},
+        "limits": _limits(message.limits),
     }
 
 
-def _replica(message: system_service_pb2.Replica) -> Document:
+def _replica(message: system_service_pb2.Replica) -> results.Replica:
     return {
         "scheduler_id": message.scheduler_id,
         "version": message.version,
-        "started_at": _time(message, "start_time"),
-        "last_heartbeat_at": _time(message, "last_heartbeat_time"),
+        "started_at": _moment(message.start_time),
+        "last_heartbeat_at": _moment(message.last_heartbeat_time),
         "serving": message.serving,
         "lanes": {
             lane.name: {"oldest_age": seconds(lane.oldest_age), "waiting": lane.waiting, "set_aside": lane.set_aside}
@@ -157,7 +220,7 @@ def _replica(message: system_service_pb2.Replica) -> Document:
     }
 
 
-def _lock_holder(message: system_service_pb2.LockHolder) -> Document:
+def _lock_holder(message: system_service_pb2.LockHolder) -> results.LockHolder:
     return {
         "pid": message.pid,
         "role": message.role,
@@ -170,11 +233,22 @@ def _lock_holder(message: system_service_pb2.LockHolder) -> Document:
     }
 
 
-def _limit(message: system_service_pb2.Limits, name: str) -> float | None:
-    value = getattr(message, name)
-    if not isinstance(value, Duration):
-        return int(value)
-    return seconds(value) if message.HasField(name) else None  # type: ignore[arg-type] # the stubs want it literal
+def _limits(message: system_service_pb2.Limits) -> results.Limits:
+    return {
+        "max_queue_size": message.max_queue_size,
+        "lease_ttl": _duration(message, "lease_ttl"),
+        "heartbeat_interval": _duration(message, "heartbeat_interval"),
+        "max_worker_losses": message.max_worker_losses,
+        "max_deferrals": message.max_deferrals,
+        "lock_timeout": _duration(message, "lock_timeout"),
+        "statement_timeout": _duration(message, "statement_timeout"),
+        "retention": _duration(message, "retention"),
+        "content_retention": _duration(message, "content_retention"),
+        "max_calls": message.max_calls,
+        "max_wait_calls": message.max_wait_calls,
+        "max_watch_streams": message.max_watch_streams,
+        "max_lease_streams": message.max_lease_streams,
+    }
 
 
 def seconds(length: Duration) -> float:
@@ -182,15 +256,19 @@ def seconds(length: Duration) -> float:
     return length.ToTimedelta().total_seconds()
 
 
+def task_status(number: int) -> results.TaskStatus:
+    return cast("results.TaskStatus", label(TASK_STATUS, number))
+
+
 def label(enum: EnumDescriptor, number: int) -> str:
-    """`TASK_STATUS_PENDING` → `pending`; a value that this client does not know yet is its number."""
+    """`TASK_STATUS_PENDING` → `pending`; a value that this client does not know is its number."""
     known = enum.values_by_number.get(number)
     return str(number) if known is None else known.name.removeprefix(_prefix(enum)).lower()
 
 
 def value(enum: EnumDescriptor, name: str) -> Any:
-    """`pending` → `TASK_STATUS_PENDING`. Raises ValueError, naming what there is."""
-    numbers = {label(enum, each.number): each.number for each in enum.values if each.number}
+    """`pending` → `TASK_STATUS_PENDING`. Raises ValueError, which names those that exist."""
+    numbers: Mapping[str, int] = {label(enum, each.number): each.number for each in enum.values if each.number}
     if name not in numbers:
         raise ValueError(f"{name!r} should be one of {', '.join(numbers)}")
     return numbers[name]
@@ -200,20 +278,25 @@ def _prefix(enum: EnumDescriptor) -> str:
     return enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
-def _time(message: Message, field: str) -> str | None:
-    if not message.HasField(field):
-        return None
-    stamp: Timestamp = getattr(message, field)
+def _moment(stamp: Timestamp) -> str:
     return stamp.ToDatetime(tzinfo=UTC).isoformat()
 
 
-def _error(message: task_pb2.Task) -> str | None:
-    if not message.HasField("error"):
+def _time(message: Message, field: str) -> str | None:
+    return _moment(getattr(message, field)) if message.HasField(field) else None
+
+
+def _duration(message: Message, field: str) -> float | None:
+    return seconds(getattr(message, field)) if message.HasField(field) else None
+
+
+def _pending_reason(message: task_pb2.Task) -> results.PendingReason | None:
+    if not message.pending_reason:
         return None
-    return ": ".join(part for part in (message.error.reason, message.error.message) if part)
+    return cast("results.PendingReason", label(PENDING_REASON, message.pending_reason))
 
 
-def _progress(message: task_pb2.Task) -> Document | None:
+def _progress(message: task_pb2.Task) -> results.TaskProgress | None:
     if not message.HasField("progress"):
         return None
     progress = message.progress

@@ -1,26 +1,39 @@
-"""The client's exceptions, and how a refused call or a failed task becomes one.
+"""The client's exceptions, and how a failed call or a failed task becomes one. Layer: client.
 
-Layer: client. Whatever has no exception here (a bad field, no scheduler, a deadline) stays the `grpc.RpcError` that it
-is: its `code()` and `details()` say all.
+No method of the client raises an exception of gRPC: it is the `__cause__` of the client's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
+from contentgen.client.results import Task
 from contentgen.v1 import task_pb2
 
 DOMAIN = "contentgen"
 
 
-class CreatorException(Exception):
-    """The creator CLI failed on a task.
+class ContentGenerationError(Exception):
+    """The base of all exceptions of the client.
+
+    Attributes:
+        message: for people.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class CreatorException(ContentGenerationError):
+    """The task has failed, and no retry is to come.
 
     Attributes:
         message: for people.
@@ -29,7 +42,6 @@ class CreatorException(Exception):
 
     def __init__(self, message: str, details: Mapping[str, str]) -> None:
         super().__init__(message)
-        self.message = message
         self.details = dict(details)
 
 
@@ -37,95 +49,244 @@ class CreatorCLINotFoundException(CreatorException):
     """The worker found no creator CLI to run."""
 
 
-class InvalidStateException(Exception):
-    """Something stands where this call can't move it from.
+class TaskTimeoutException(CreatorException):
+    """The last attempt took longer than the task's `timeout`, and no retry is to come."""
+
+
+class TaskCancelledException(ContentGenerationError):
+    """The task was cancelled.
 
     Attributes:
         message: for people.
-        current_state: where it stands, in lower case.
-        required_state: where it would have to stand; several by comma.
+        task: the status dict.
     """
 
-    def __init__(self, message: str, current_state: str, required_state: str) -> None:
+    def __init__(self, message: str, task: Task) -> None:
         super().__init__(message)
-        self.message = message
+        self.task = task
+
+
+class WaitTimeoutException(ContentGenerationError, TimeoutError):
+    """The time of the wait is up, and the task has not ended: it goes on.
+
+    Attributes:
+        message: for people.
+        task: the status dict, as it stands.
+    """
+
+    def __init__(self, message: str, task: Task) -> None:
+        super().__init__(message)
+        self.task = task
+
+
+class FieldViolation(NamedTuple):
+    """A bad field of a request."""
+
+    field: str
+    """Its path, such as `requests[3].topic`."""
+    description: str
+
+
+class RequestError(ContentGenerationError):
+    """A call failed: the scheduler refused it, or no scheduler answered.
+
+    The statuses that a caller may handle have a class each; all others are this one.
+
+    Attributes:
+        message: for people.
+        code: the gRPC status, such as `UNAVAILABLE`.
+        reason: the scheduler's, such as `QUEUE_FULL`; empty if a proxy or gRPC itself failed the call.
+        metadata: facts by reason, such as `task_id`.
+        retry_delay: seconds to wait before the next try; None: the scheduler does not say.
+        field_violations: each bad field of the request.
+    """
+
+    default_code: ClassVar[str] = "UNKNOWN"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        retry_delay: float | None = None,
+        field_violations: Sequence[FieldViolation] = (),
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.retry_delay = retry_delay
+        self.field_violations = tuple(field_violations)
+
+
+class Unavailable(RequestError):
+    """No scheduler answers, or the one that does can't serve the call now, for example without its database."""
+
+    default_code = "UNAVAILABLE"
+
+
+class DeadlineExceeded(RequestError):
+    """There was no answer in time. A write may have been committed or not."""
+
+    default_code = "DEADLINE_EXCEEDED"
+
+
+class InvalidArgument(RequestError):
+    """The request is wrong; `field_violations` names each bad field."""
+
+    default_code = "INVALID_ARGUMENT"
+
+
+class Unauthenticated(RequestError):
+    """The token is missing or wrong."""
+
+    default_code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(RequestError):
+    """The token's role may not make this call, or not for this account."""
+
+    default_code = "PERMISSION_DENIED"
+
+
+class ResourceExhausted(RequestError):
+    """A limit is reached: of the queue, the account, the caller's calls or the size of a message."""
+
+    default_code = "RESOURCE_EXHAUSTED"
+
+
+class AlreadyExists(RequestError):
+    """The `request_id` was used for another payload; `metadata` has the `task_id`."""
+
+    default_code = "ALREADY_EXISTS"
+
+
+class FailedPrecondition(RequestError):
+    """The call does not go with the state of the system, for example a submit to an inactive account."""
+
+    default_code = "FAILED_PRECONDITION"
+
+
+class InvalidStateException(FailedPrecondition):
+    """The task or content is in a state that does not allow the call.
+
+    Attributes:
+        message: for people.
+        current_state: in lower case.
+        required_state: the state that the call needs, in lower case; several by comma.
+    """
+
+    def __init__(self, message: str, current_state: str, required_state: str, **more: Any) -> None:
+        super().__init__(message, **more)
         self.current_state = current_state
         self.required_state = required_state
 
 
-class ResourceNotFoundException(Exception):
-    """There is no such account, task or content.
+class ResourceNotFoundException(RequestError):
+    """The account, task, content or worker does not exist.
 
     Attributes:
         message: names it.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    default_code = "NOT_FOUND"
 
 
-class ResumeTokenExpiredException(Exception):
-    """The events after a resume token are not kept any more: watch anew, without a token.
+class ResumeTokenExpiredException(RequestError):
+    """The events after a resume token are not kept any more: start a new watch without a token."""
 
-    Attributes:
-        message: for people.
-    """
+    default_code = "OUT_OF_RANGE"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+
+_BY_CODE: Mapping[str, type[RequestError]] = {
+    kind.default_code: kind
+    for kind in (
+        Unavailable,
+        DeadlineExceeded,
+        InvalidArgument,
+        Unauthenticated,
+        PermissionDenied,
+        ResourceExhausted,
+        AlreadyExists,
+        FailedPrecondition,
+    )
+}
+_BY_REASON: Mapping[str, type[RequestError]] = {
+    "RESOURCE_NOT_FOUND": ResourceNotFoundException,
+    "RESUME_TOKEN_EXPIRED": ResumeTokenExpiredException,
+}
+
+
+def request_error(error: grpc.RpcError) -> RequestError:
+    """The exception for a call that failed, by its reason, or else by its status."""
+    code, details = error.code().name, _details(error)
+    info, retry, bad = details.info, details.retry, details.bad_request
+    more: dict[str, Any] = {
+        "code": code,
+        "reason": info.reason,
+        "metadata": info.metadata,
+        "retry_delay": retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        "field_violations": [FieldViolation(each.field, each.description) for each in bad.field_violations],
+    }
+    message = error.details() or ""
+    if info.reason == "INVALID_STATE":
+        states = info.metadata
+        return InvalidStateException(message, states.get("current_state", ""), states.get("required_state", ""), **more)
+    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, RequestError)
+    return kind(message, **more)
+
+
+class _Details(NamedTuple):
+    info: ErrorInfo
+    retry: RetryInfo
+    bad_request: BadRequest
+
+
+def _details(error: grpc.RpcError) -> _Details:
+    """The scheduler's own details. Empty if there are none, or none that can be read, such as a proxy's."""
+    try:
+        status: Status | None = rpc_status.from_call(error)  # type: ignore[arg-type] # reads what every RpcError has
+        found = _Details(ErrorInfo(), RetryInfo(), BadRequest())
+        for each in status.details if status else ():
+            for message in found:
+                each.Unpack(message)
+        if found.info.domain == DOMAIN:
+            return found
+    except (DecodeError, ValueError):
+        pass
+    return _Details(ErrorInfo(), RetryInfo(), BadRequest())
 
 
 class Refusal(NamedTuple):
     """What the scheduler says of a call that it refused."""
 
     reason: str
-    """Of google.rpc.ErrorInfo; empty where the refusal isn't the scheduler's own."""
+    """Of google.rpc.ErrorInfo; empty if the refusal is not the scheduler's own."""
     message: str
     metadata: Mapping[str, str]
 
 
+NAMED = (InvalidStateException, ResourceNotFoundException, ResumeTokenExpiredException)
+
+
 def refusal(error: grpc.RpcError) -> Refusal:
-    """What stands in the details of `error`, which a method of the client raised.
-
-    Example:
-        >>> try:
-        ...     client.submit_task(1, topic, request_id="order-7")
-        ... except grpc.RpcError as error:
-        ...     print(refusal(error).reason, refusal(error).metadata)
-    """
-    assert isinstance(error, grpc.Call)  # what a stub raises is both
-    info = _error_info(error) or ErrorInfo()
-    return Refusal(info.reason, error.details() or "", dict(info.metadata))
-
-
-def _error_info(error: grpc.Call) -> ErrorInfo | None:
-    """The scheduler's own; details that can't be read, such as a proxy's, are none."""
-    try:
-        status = rpc_status.from_call(error)
-        for detail in status.details if status else ():
-            info = ErrorInfo()
-            if detail.Unpack(info) and info.domain == DOMAIN:
-                return info
-    except (DecodeError, ValueError):
-        pass
-    return None
+    """What the details of an error of gRPC say, for code that calls the stubs itself."""
+    told = request_error(error)
+    return Refusal(told.reason, told.message, told.metadata)
 
 
 def raised_for(error: grpc.RpcError) -> Exception:
-    """The exception that tells a caller of `error`; `error` itself where none fits better."""
-    reason, message, metadata = refusal(error)
-    if reason == "RESOURCE_NOT_FOUND":
-        return ResourceNotFoundException(message)
-    if reason == "INVALID_STATE":
-        return InvalidStateException(message, metadata.get("current_state", ""), metadata.get("required_state", ""))
-    if reason == "RESUME_TOKEN_EXPIRED":
-        return ResumeTokenExpiredException(message)
-    return error
+    """The exception if it is one of `NAMED`, else `error`, for code that calls the stubs itself."""
+    better = request_error(error)
+    return better if isinstance(better, NAMED) else error
 
 
 def creator_exception(error: task_pb2.TaskError) -> CreatorException:
-    """The exception that tells of a task's error."""
-    kind = CreatorCLINotFoundException if error.reason == "CREATOR_CLI_NOT_FOUND" else CreatorException
+    """The exception for a task's error."""
+    kind = _BY_TASK_REASON.get(error.reason, CreatorException)
     return kind(error.message or error.reason, {"reason": error.reason, **error.details})
+
+
+_BY_TASK_REASON = {"CREATOR_CLI_NOT_FOUND": CreatorCLINotFoundException, "TASK_TIMEOUT": TaskTimeoutException}

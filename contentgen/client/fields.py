@@ -20,10 +20,10 @@ def duration(seconds: float | None) -> Duration | None:
     return made
 
 
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A moment without a zone is UTC."""
+def timestamp(moment: datetime | str | None) -> Timestamp | None:
+    """Text is ISO 8601; a moment without a zone is UTC. Raises ValueError for other text."""
     if moment is None:
         return None
     made = Timestamp()
-    made.FromDatetime(moment)
+    made.FromDatetime(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
     return made

@@ -1,25 +1,27 @@
-"""Submit tasks, and look at them. Layer: client."""
+"""Submit tasks, and read them. Layer: client."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from contentgen.client import documents
-from contentgen.client.connection import Connected
-from contentgen.client.documents import Document
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
+from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.results import Task, TaskEvent, TaskStats, TaskStatus
+from contentgen.client.transport import Pages
+from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 PAGE_SIZE = 200
 
 
-class TaskMethods(Connected):
-    def submit_task(  # noqa: PLR0917 - the old application's own order
+class TaskMethods(Methods):
+    @Unary
+    async def submit_task(  # noqa: PLR0917 - the old application's own order
         self,
         account_id: int,
         topic: str,
@@ -32,8 +34,8 @@ class TaskMethods(Connected):
         *,
         max_retries: int | None = None,
         auto_retry: bool | None = None,
-        timeout: float | None = None,
-        schedule_time: datetime | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an attempt's, not the call's
+        schedule_time: datetime | str | None = None,
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
         creator_options: Mapping[str, str] | None = None,
@@ -41,13 +43,13 @@ class TaskMethods(Connected):
         backoff_multiplier: float | None = None,
         max_backoff: float | None = None,
     ) -> str:
-        """The id of a new task, once it is committed. What is None has the scheduler's default.
+        """Submits a task, and returns its id once it is committed. What is None has the scheduler's default.
 
         Args:
             account_id: an existing, active account.
             topic: what to write about, 1 to 4,000 characters.
             keywords: by comma.
-            category: kept with the content.
+            category: stored with the content.
             requirements: what the text must heed.
             tone: such as `专业`.
             priority: 1 to 10, 10 first.
@@ -55,19 +57,20 @@ class TaskMethods(Connected):
             max_retries: 0 to 100; default 3.
             auto_retry: whether failures are retried by themselves; default True.
             timeout: seconds that one attempt may take; default 30 minutes.
-            schedule_time: not before; one without a zone is UTC.
-            request_id: the same id again returns the first task. Default: a new one, so that a repeated call is safe.
+            schedule_time: not before; a datetime or ISO 8601, UTC if it names no zone.
+            request_id: the same id again returns the first task. Default: a new one, so that a retried call is safe.
             labels: the caller's own.
             creator_options: extra `--key=value` for the CLI.
             initial_backoff: seconds before the first retry; default 30.
-            backoff_multiplier: what each further wait is longer by, 1 to 100; default 2.
-            max_backoff: seconds of the longest wait; default 10 minutes.
+            backoff_multiplier: what each further pause is longer by, 1 to 100; default 2.
+            max_backoff: seconds of the longest pause; default 10 minutes.
 
         Raises:
-            ResourceNotFoundException: no such account.
-            grpc.RpcError: INVALID_ARGUMENT a bad field, ALREADY_EXISTS the request_id was used for something else,
-                FAILED_PRECONDITION the account is deactivated, RESOURCE_EXHAUSTED the queue or the account's part of it
-                is full.
+            ResourceNotFoundException: the account does not exist.
+            InvalidArgument: a bad field.
+            AlreadyExists: the request_id was used for another payload.
+            FailedPrecondition: the account is deactivated.
+            ResourceExhausted: the queue, or the account's part of it, is full.
 
         Example:
             >>> task_id = client.submit_task(1, "人工智能的未来发展", tone="专业", priority=8, timeout=600)
@@ -92,45 +95,43 @@ class TaskMethods(Connected):
             backoff_multiplier=backoff_multiplier,
             max_backoff=max_backoff,
         )
-        return self._connection.call(self._connection.tasks.SubmitTask, request).task.task_id
+        return (await self._call(self._stubs.tasks.SubmitTask, request)).task.task_id
 
-    def submit_tasks(self, tasks: Iterable[Mapping[str, Any]]) -> list[str]:
-        """The ids of 1 to 1,000 new tasks in their order, once all are committed, in one transaction: all or none.
+    @Unary
+    async def submit_tasks(self, tasks: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Submits 1 to 1,000 tasks in one transaction, all or none, and returns their ids in order.
 
         Args:
-            tasks: of each the arguments of `submit_task`, by name. Together they hold 4 MiB at most.
+            tasks: the arguments of `submit_task` of each, by name. Together they hold 4 MiB at most.
 
         Raises:
             ValueError: a name that is no argument of `submit_task`.
-            ResourceNotFoundException, grpc.RpcError: as `submit_task`; INVALID_ARGUMENT names the task by its index.
+            RequestError: as `submit_task`; InvalidArgument names the task by its index.
 
         Example:
             >>> task_ids = client.submit_tasks({"account_id": 1, "topic": topic} for topic in ("春天", "秋天"))
         """
         request = pb.BatchSubmitTasksRequest(requests=[_submit(**each) for each in tasks])
-        answer = self._connection.call(self._connection.tasks.BatchSubmitTasks, request)
+        answer = await self._call(self._stubs.tasks.BatchSubmitTasks, request)
         return [task.task_id for task in answer.tasks]
 
-    def get_task_status(self, task_id: str) -> Document | None:
-        """How the task stands, as a status dict; None where there is no such task.
-
-        `task_id`, `status` (`pending`, `submitted`, `processing`, `completed`, `failed`, `timeout`, `cancelled`),
-        `account_id`, `topic`, `priority`, `auto_approve`, `created_at`, `submitted_at`, `started_at`, `completed_at`
-        (when it ended, well or not), `timeout_at` (ISO 8601 with zone, or None), `error` (text or None), `content_id`
-        (or None), `retry_count`, `attempt`, `progress` (`percent`, `step`, `message`, or None), `worker_id` (or None).
+    @Unary
+    async def get_task_status(self, task_id: str) -> Task | None:
+        """Returns the status dict of a task, or None if it does not exist.
 
         Example:
             >>> status = client.get_task_status(task_id)
             >>> print(status["status"], status["progress"])
         """
         try:
-            answer = self._connection.call(self._connection.tasks.GetTask, pb.GetTaskRequest(task_id=task_id))
+            answer = await self._call(self._stubs.tasks.GetTask, pb.GetTaskRequest(task_id=task_id))
         except ResourceNotFoundException:
             return None
         return documents.task(answer.task)
 
-    def get_task_statuses(self, task_ids: Sequence[str]) -> list[Document | None]:
-        """How up to 1,000 tasks stand, in the order asked; None for each that is not there.
+    @Unary
+    async def get_task_statuses(self, task_ids: Sequence[str]) -> list[Task | None]:
+        """Returns the status dicts of up to 1,000 tasks in the order asked; None for each that does not exist.
 
         Example:
             >>> [status["status"] for status in client.get_task_statuses([task_id]) if status]
@@ -138,56 +139,118 @@ class TaskMethods(Connected):
         if not task_ids:
             return []
         request = pb.BatchGetTasksRequest(task_ids=task_ids)
-        answer = self._connection.call(self._connection.tasks.BatchGetTasks, request)
+        answer = await self._call(self._stubs.tasks.BatchGetTasks, request)
         found = {task.task_id: documents.task(task) for task in answer.tasks}
         return [found.get(task_id) for task_id in task_ids]
 
-    def list_tasks(
-        self, account_id: int | None = None, status: str | Sequence[str] | None = None, limit: int = 50
-    ) -> list[Document]:
-        """The newest tasks, `limit` at most. See `iter_tasks`.
+    @Unary
+    async def list_tasks(
+        self,
+        account_id: int | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        limit: int = 50,
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Task]:
+        """Returns the newest tasks, `limit` at most. See `iter_tasks`.
 
         Example:
             >>> pending = client.list_tasks(account_id=1, status="pending")
         """
-        return list(islice(self.iter_tasks(account_id, status, page_size=limit), limit))
+        return await self._tasks(account_id, status, labels, limit).first(limit)
 
+    @Listing
     def iter_tasks(
         self,
         account_id: int | None = None,
-        status: str | Sequence[str] | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
         *,
+        labels: Mapping[str, str] | None = None,
         page_size: int = PAGE_SIZE,
-    ) -> Iterator[Document]:
-        """Status dicts of all tasks, newest first, fetched by pages: of this account, in this state or any of these.
+    ) -> Pages[Task]:
+        """Iterates over the status dicts of tasks, newest first, which it reads page by page.
+
+        Args:
+            account_id: only of this account.
+            status: only in this state, or in one of these.
+            labels: only with all of these labels.
+            page_size: tasks a page, 1,000 at most.
 
         Raises:
-            ValueError: there is no such state.
+            ValueError: a state that does not exist.
 
         Example:
             >>> for task in client.iter_tasks(status=["failed", "timeout"]):
             ...     print(task["task_id"], task["error"])
         """
-        names = [status] if isinstance(status, str) else status or ()
+        return self._tasks(account_id, status, labels, page_size)
+
+    def _tasks(
+        self,
+        account_id: int | None,
+        status: TaskStatus | Sequence[TaskStatus] | None,
+        labels: Mapping[str, str] | None,
+        page_size: int,
+    ) -> Pages[Task]:
         request = pb.ListTasksRequest(
-            account_id=account_id or 0,
-            statuses=[documents.value(documents.TASK_STATUS, name) for name in names],
-            page_size=page_size,
+            account_id=account_id or 0, statuses=task_statuses(status), labels=labels, page_size=page_size
         )
-        for page in self._connection.call.pages(self._connection.tasks.ListTasks, request):
-            yield from map(documents.task, page.tasks)
+        return Pages(
+            self._transport,
+            self._stubs.tasks.ListTasks,
+            request,
+            lambda page: [documents.task(task) for task in page.tasks],
+        )
+
+    @Listing
+    def iter_task_events(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[TaskEvent]:
+        """Iterates over the whole history of a task, oldest first, which it reads page by page.
+
+        Raises:
+            ResourceNotFoundException: the task does not exist.
+
+        Example:
+            >>> for event in client.iter_task_events(task_id):
+            ...     print(event["event_time"], event["status"], event["reason"])
+        """
+        request = pb.ListTaskEventsRequest(task_id=task_id, page_size=page_size)
+        return Pages(
+            self._transport,
+            self._stubs.tasks.ListTaskEvents,
+            request,
+            lambda page: [documents.task_event(event) for event in page.events],
+        )
+
+    @Unary
+    async def get_task_stats(self, account_id: int | None = None) -> TaskStats:
+        """Returns how many tasks are in each state, of an account or of all.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+
+        Example:
+            >>> print(client.get_task_stats()["counts"]["pending"])
+        """
+        request = pb.GetTaskStatsRequest(account_id=account_id or 0)
+        return documents.task_stats(await self._call(self._stubs.tasks.GetTaskStats, request))
+
+
+def task_statuses(status: TaskStatus | Sequence[TaskStatus] | None) -> list[task_pb2.TaskStatus.ValueType]:
+    """Raises ValueError for a state that does not exist."""
+    names = [status] if isinstance(status, str) else status or ()
+    return [documents.value(documents.TASK_STATUS, name) for name in names]
 
 
 def _submit(
     *,
     timeout: float | None = None,
-    schedule_time: datetime | None = None,
+    schedule_time: datetime | str | None = None,
     request_id: str | None = None,
     initial_backoff: float | None = None,
     max_backoff: float | None = None,
     **fields: Any,
 ) -> pb.SubmitTaskRequest:
-    """The message of one submit. What is None is unset; a field that there is not raises ValueError."""
+    """The message of one submit. What is None is unset; a name that is no field raises ValueError."""
     return pb.SubmitTaskRequest(
         timeout=duration(timeout),
         schedule_time=timestamp(schedule_time),

@@ -1,19 +1,124 @@
-"""The worker pool, however many pages its workers are. For the client and the operators' command. Layer: client."""
+"""The workers of all schedulers, and dispatch to them. Operators only, but for reading. Layer: client."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import grpc
 
+from contentgen.client import documents
 from contentgen.client.connection import Caller
+from contentgen.client.methods import Methods, Unary
+from contentgen.client.results import DispatchStatus, Worker, WorkerPool
+from contentgen.client.transport import Pages
 from contentgen.v1 import worker_pool_service_pb2 as pb
+
+
+class WorkerPoolMethods(Methods):
+    @Unary
+    async def get_worker_pool_status(self) -> WorkerPool:
+        """Returns the workers of all schedulers, which it reads page by page.
+
+        Example:
+            >>> pool = client.get_worker_pool_status()
+            >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
+        """
+        request = pb.GetWorkerPoolRequest()
+        pages = Pages(self._transport, self._stubs.pool.GetWorkerPool, request, lambda page: [page])
+        found: list[pb.GetWorkerPoolResponse] = []
+        while (page := await pages.next()) is not None:
+            found += page
+        return documents.worker_pool(_merged(found))
+
+    @Unary
+    async def drain_worker(self, worker_id: str) -> Worker:
+        """Lets a worker finish what runs and take nothing new, until `undrain_worker` or the end of its process.
+
+        Returns the worker, perhaps still busy.
+
+        Raises:
+            ResourceNotFoundException: the worker does not exist.
+
+        Example:
+            >>> worker = client.drain_worker(worker_id)
+        """
+        request = pb.DrainWorkerRequest(worker_id=worker_id)
+        return documents.worker((await self._call(self._stubs.pool.DrainWorker, request)).worker)
+
+    @Unary
+    async def undrain_worker(self, worker_id: str) -> Worker:
+        """Undoes a `drain_worker`. Returns the worker, which follows within a heartbeat interval.
+
+        Raises:
+            ResourceNotFoundException: the worker does not exist.
+
+        Example:
+            >>> worker = client.undrain_worker(worker_id)
+        """
+        request = pb.UndrainWorkerRequest(worker_id=worker_id)
+        return documents.worker((await self._call(self._stubs.pool.UndrainWorker, request)).worker)
+
+    @Unary
+    async def resize_worker(self, worker_id: str, slots: int) -> Worker:
+        """Changes how many CLIs a worker runs at once, until its process ends. Returns the worker.
+
+        Raises:
+            ResourceNotFoundException: the worker does not exist.
+
+        Example:
+            >>> worker = client.resize_worker(worker_id, slots=4)
+        """
+        request = pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
+        return documents.worker((await self._call(self._stubs.pool.ResizeWorker, request)).worker)
+
+    @Unary
+    async def pause_dispatch(self, account_id: int | None = None) -> None:
+        """Stops dispatch, of an account or of everything, until `resume_dispatch`. What runs goes on.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+
+        Example:
+            >>> client.pause_dispatch(account_id=1)
+        """
+        await self._call(self._stubs.pool.PauseDispatch, pb.PauseDispatchRequest(account_id=account_id or 0))
+
+    @Unary
+    async def resume_dispatch(self, account_id: int | None = None) -> None:
+        """Undoes a `pause_dispatch` of the same account, or of everything.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+
+        Example:
+            >>> client.resume_dispatch(account_id=1)
+        """
+        await self._call(self._stubs.pool.ResumeDispatch, pb.ResumeDispatchRequest(account_id=account_id or 0))
+
+    @Unary
+    async def get_dispatch_status(self) -> DispatchStatus:
+        """Returns what is paused. A token that is tied to accounts sees only these, and the pause of everything.
+
+        Example:
+            >>> if client.get_dispatch_status()["all_paused"]:
+            ...     client.resume_dispatch()
+        """
+        return documents.dispatch_status(
+            await self._call(self._stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
+        )
 
 
 def whole_pool(
     call: Caller, rpc: grpc.UnaryUnaryMultiCallable[pb.GetWorkerPoolRequest, pb.GetWorkerPoolResponse]
 ) -> pb.GetWorkerPoolResponse:
-    """All pages as one answer, with the counts of the last one. A pool of thousands is one page, or a few."""
+    """All pages as one answer, for code that calls the stubs itself."""
+    return _merged(call.pages(rpc, pb.GetWorkerPoolRequest()))
+
+
+def _merged(pages: Iterable[pb.GetWorkerPoolResponse]) -> pb.GetWorkerPoolResponse:
+    """One answer, with the counts of the last page."""
     pool = pb.GetWorkerPoolResponse()
-    for page in call.pages(rpc, pb.GetWorkerPoolRequest()):
+    for page in pages:
         pool.MergeFrom(page)  # lists add up
         pool.num_workers, pool.active_workers = page.num_workers, page.active_workers
         pool.total_queue_size, pool.next_page_token = page.total_queue_size, page.next_page_token

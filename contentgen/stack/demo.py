@@ -22,10 +22,12 @@ from contentgen.stack.throwaway import environment, throwaway_folder
 ACCOUNT = 1
 LIMIT = 60.0
 """Seconds for all tasks to end: far more than they take."""
+LEASE_TTL = 5
+"""Seconds, the least that there may be: a lost worker is missed soon."""
 GRACE = 0.5
 """Seconds: where all went well nothing runs any more, and else nobody needs it."""
 
-Document = dict[str, Any]
+Document = Mapping[str, Any]
 
 
 class Part(NamedTuple):
@@ -50,15 +52,23 @@ FAILS = Part(
 CANCELLED = Part(
     "Something nobody wants any more", 1, "is cancelled, running or not", {"creator_options": {"demo-seconds": "60"}}
 )
+LOSES_ITS_WORKER = Part(
+    "Working well from home",
+    9,
+    "loses its worker midway, runs again elsewhere",
+    {"creator_options": {"demo-seconds": "4"}},
+)
 REVIEWED = Part("春天的第一杯咖啡", 5, "waits for a review", {"auto_approve": False})
 PARTS = (
     CANCELLED,
-    Part("Working well from home", 4, "is served when its turn comes"),
+    LOSES_ITS_WORKER,
     REVIEWED,
     FAILS,
     ARTICLE,
     Part("Breaking: a queue that loses nothing", 10, "goes first"),
 )
+KILLED_AT = 40
+"""Percent."""
 
 
 def demo(interrupts: Interrupts) -> None:
@@ -66,16 +76,21 @@ def demo(interrupts: Interrupts) -> None:
     out = show.console()
     start = time.monotonic()
     with throwaway_folder("demo") as folder:
-        out.print(f"starting a scheduler with a PostgreSQL of its own and {WORKERS} workers in {folder}")
+        out.print(f"starting PostgreSQL, a scheduler and {WORKERS} workers in {folder}", soft_wrap=True)
         with Stack(_environment(folder), folder / "logs", GRACE, interrupts) as stack:
             with ContentGenerationClient(stack.target) as client:
                 _Story(stack, client, out, folder / "logs").tell()
-            out.print("\nstopping")
+            out.print("stopping")
     out.print(f"done in {time.monotonic() - start:.1f} s; nothing is left running")
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    return {**environment(folder), "CREATOR_DEMO_SECONDS": "1", "CONTENTGEN_SLOTS": "2"}
+    return {
+        **environment(folder),
+        "CREATOR_DEMO_SECONDS": "2",
+        "CONTENTGEN_SLOTS": "2",
+        "CONTENTGEN_LEASE_TTL": f"{LEASE_TTL}s",
+    }
 
 
 class _Story:
@@ -88,21 +103,24 @@ class _Story:
         self._logs = logs
         self._tasks: dict[str, Part] = {}
         self._steered: set[str] = set()
+        self._killed = ""
+        """The worker that was killed; empty: none was yet."""
 
     def tell(self) -> None:
         account = self._client.create_account("demo")
         self._expect(account["account_id"] == ACCOUNT, f"the first account is {account}")
+        self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
         with show.view(self._out) as view:
             for part in PARTS:
                 self._submit(part, view)
             self._stack.until(lambda: self._follow(view), within=LIMIT, what="all tasks have ended")
         self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
-        self._print_what_came_of_it()
+        self._sum_up()
 
     def _submit(self, part: Part, view: show.View) -> None:
         task_id = self._client.submit_task(ACCOUNT, part.topic, priority=part.priority, **part.options)
         self._tasks[task_id] = part
-        view.say(f"SubmitTask {task_id} priority {part.priority:<2}  {part.topic}: {part.shows}")
+        view.say(f"SubmitTask {task_id}: {part.shows}")
 
     def _follow(self, view: show.View) -> bool:
         """Shows the tasks as they stand and steers them; whether all have ended well."""
@@ -121,34 +139,54 @@ class _Story:
 
     def _steer(self, task: Document, tasks: Sequence[Document], view: show.View) -> None:
         task_id, part = task["task_id"], self._tasks[task["task_id"]]
-        if part is CANCELLED and task_id not in self._steered and any(it["status"] == "completed" for it in tasks):
+        if part is LOSES_ITS_WORKER and not self._killed and _percent(task) >= KILLED_AT:
+            self._killed = task["worker_id"]
+            view.say(f"kill -9    {self._killed}, which runs {task_id}")
+            self._stack.kill_worker(self._killed)
+        elif part is LOSES_ITS_WORKER and task["attempt"] > 1 and task_id not in self._steered:
+            self._steered.add(task_id)
+            view.say(f"attempt {task['attempt']}  of {task_id} is on {task['worker_id']}")
+            self._stack.restart_worker()
+        elif part is CANCELLED and task_id not in self._steered and any(it["status"] == "completed" for it in tasks):
             self._steered.add(task_id)
             view.say(f"CancelTask {task_id} (it is {task['status']})")
             self._client.cancel_task(task_id, force=True)
         elif task["status"] in {"failed", "timeout"}:
             self._expect(part is FAILS and task_id not in self._steered, f"{task_id} failed: {task['error']}")
             self._steered.add(task_id)
-            view.say(f"RetryTask  {task_id} (it failed: {task['error']})")
+            view.say(f"RetryTask  {task_id} (it failed: {task['error'].partition(':')[0]})")
             self._client.retry_task(task_id)
 
     def _all_workers(self) -> bool:
         return bool(self._client.get_worker_pool_status()["num_workers"] == WORKERS)
 
-    def _print_what_came_of_it(self) -> None:
-        made = {task["topic"]: task["content_id"] for task in self._status()}
-        content = self._client.get_content(made[ARTICLE.topic])
+    def _sum_up(self) -> None:
+        """The last screen, of 24 lines by 80 characters."""
+        tasks = {self._tasks[task["task_id"]].topic: task for task in self._status()}
+        lost = tasks[LOSES_ITS_WORKER.topic]
+        self._expect(lost["attempt"] > 1 and lost["worker_id"] != self._killed, f"it was not run elsewhere: {lost}")
+        self._expect(lost["retry_count"] == 0, f"the loss of a worker used a retry up: {lost}")
+        content = self._client.get_content(tasks[ARTICLE.topic]["content_id"])
         self._expect(content is not None, "the article is not there")
         assert content is not None
-        show.article(self._out, content)
-        pool = list(self._client.iter_publish_pool(ACCOUNT))
-        waiting = list(self._client.iter_contents(ACCOUNT, "pending_review"))
-        titles = {each["content_id"]: each["title"] for each in self._client.iter_contents(ACCOUNT)}
-        show.contents(self._out, "publish pool", [{**entry, "title": titles[entry["content_id"]]} for entry in pool])
-        show.contents(self._out, "waiting for a review", waiting)
+        pool = {entry["content_id"]: entry for entry in self._client.iter_publish_pool(ACCOUNT)}
+        contents = list(self._client.iter_contents(ACCOUNT))
+        waiting = [it["title"] for it in contents if it["review_status"] == "pending_review"]
+        show.excerpt(self._out, content)
+        show.contents(self._out, [{**it, **pool.get(it["content_id"], {})} for it in contents])
         show.workers(self._out, self._client.get_worker_pool_status())
-        self._expect([each["title"] for each in waiting] == [REVIEWED.topic], "not just one content awaits its review")
+        self._out.print(
+            f"killed {self._killed} at {KILLED_AT} %: {lost['task_id']} was completed\n"
+            f"by {lost['worker_id']}, attempt {lost['attempt']}; no retry was used up",
+            soft_wrap=True,
+        )
+        self._expect(waiting == [REVIEWED.topic], "not just one content awaits its review")
         self._expect(len(pool) == len(PARTS) - 2, f"{len(pool)} entries in the publish pool")
 
     def _expect(self, so: bool, otherwise: str) -> None:
         if not so:
             raise StackError(otherwise, self._logs)
+
+
+def _percent(task: Document) -> int:
+    return int(task["progress"]["percent"]) if task["status"] == "processing" and task["progress"] else 0

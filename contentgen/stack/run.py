@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from contentgen.cli.connection import DEFAULT_SCHEDULER
 from contentgen.client import ContentGenerationClient
 from contentgen.stack.interrupts import Interrupted, Interrupts
 from contentgen.stack.services import START_LIMIT, WORKERS, Stack, command, demo_creator
@@ -55,6 +56,7 @@ def _set_up(stack: Stack, client: ContentGenerationClient) -> None:
 
 def _say_how_to_use_it(target: str, data: Path) -> None:
     cli = os.environ.get("CREATOR_CLI_PATH")
+    contentgen = command("contentgen") + ("" if target == DEFAULT_SCHEDULER else f" --scheduler {target}")
     creator = cli or "the demo creator, an offline stand-in (CREATOR_CLI_PATH names yours)"
     print(
         f"""\
@@ -63,10 +65,9 @@ CLI        {creator}
 data       {data}, logs in {data / "logs"}
 
 Submit a task, and look at it:
-  {command("buf")} curl --protocol grpc --http2-prior-knowledge \\
-    -d '{{"account_id": 1, "topic": "人工智能的未来发展"}}' http://{target}/contentgen.v1.TaskService/SubmitTask
-  {command("buf")} curl --protocol grpc --http2-prior-knowledge \\
-    -d '{{"account_id": 1}}' http://{target}/contentgen.v1.TaskService/ListTasks
+  {contentgen} task submit --account 1 "人工智能的未来发展" --wait
+  {contentgen} task list
+  {contentgen} top
 
 Ctrl-C ends it; what runs is given {GRACE:g} s, then it goes back to the queue.""",
         flush=True,

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Never, Self, TypeVar
 
-import grpc
-
+from contentgen.client import RequestError
 from contentgen.stack.interrupts import Interrupts
 from contentgen.stack.processes import Service, StackError, end
 from contentgen.stack.supervisor import Supervisor
@@ -60,6 +59,7 @@ class Stack:
         self._interrupts = interrupts
         self._scheduler: list[Service] = []
         self._workers: list[Service] = []
+        self._killed: Service | None = None
         self.target = ""
 
     def __enter__(self) -> Self:
@@ -73,7 +73,7 @@ class Stack:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            if isinstance(error, grpc.RpcError):
+            if isinstance(error, RequestError):
                 self._explain(error)
         finally:
             self._end()
@@ -96,17 +96,32 @@ class Stack:
         finally:
             end(self._scheduler, self._grace, self._interrupts)
 
-    def _explain(self, error: grpc.RpcError) -> None:
+    def _explain(self, error: RequestError) -> None:
         """Raises StackError: a call failed, since a service is gone or for the reason that it gives."""
         self.check()
-        assert isinstance(error, grpc.Call)
-        raise StackError(f"a call failed: {error.code().name} {error.details()}", self._scheduler[0].log) from error
+        raise StackError(f"a call failed: {error.code} {error.message}", self._scheduler[0].log) from error
 
     def check(self) -> None:
         """Raises Interrupted where a signal came, StackError where a service has ended by itself."""
         self._interrupts.check()
         for service in (*self._scheduler, *self._workers):
-            service.check()
+            if service is not self._killed:
+                service.check()
+
+    def kill_worker(self, worker_id: str) -> None:
+        """Kills the worker that has this id; it is missed until `restart_worker`. Raises StackError if none has."""
+        named = f'"worker_id": "{worker_id}"'
+        killed = next((worker for worker in self._workers if named in worker.log_text()), None)
+        if killed is None:
+            raise StackError(f"no worker has the id {worker_id}", self._logs)
+        self._killed = killed
+        killed.kill()
+
+    def restart_worker(self) -> None:
+        """Starts the worker again that was killed, if one was."""
+        if self._killed is not None:
+            self._killed.start()
+            self._killed = None
 
     def keep_up(self, say: Callable[[str], None], pause: float) -> Never:
         """Starts workers again that end by themselves, and tells `say`; looks each `pause` seconds.

@@ -13,8 +13,6 @@ from typing import Any, Protocol, Self
 from rich import box
 from rich.console import Console
 from rich.live import Live
-from rich.markdown import Markdown
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +21,8 @@ from contentgen.cli.styles import STYLES
 Document = Mapping[str, Any]
 
 PLAIN_WIDTH = 120
+_EXCERPT_LINES = 3
+_EXCERPT_WIDTH = 80
 _ID_TAIL = 8
 """The end of an id tells tasks and workers apart, and leaves room for the topic on 80 columns."""
 
@@ -56,7 +56,7 @@ class PlainLines:
     def __init__(self, out: Console) -> None:
         self._out = out
         self._start = time.monotonic()
-        self._seen: dict[str, tuple[str, int]] = {}
+        self._seen: dict[str, tuple[str, int, str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -68,11 +68,12 @@ class PlainLines:
 
     def show(self, tasks: Sequence[Document]) -> None:
         for task in tasks:
-            now = (task["status"], task["attempt"])
+            now = (task["status"], task["attempt"], _progress(task))
             if self._seen.get(task["task_id"]) != now:
                 self._seen[task["task_id"]] = now
                 error = f"  ({task['error']})" if task["status"] == "failed" else ""
-                line = f"{self._clock()}  {task['task_id']}  {task['status']:<10}  {task['topic']}{error}"
+                how_far = f"{_progress(task):<12}"
+                line = f"{self._clock()}  {task['task_id']}  {task['status']:<10}  {how_far}  {task['topic']}{error}"
                 self._out.print(line, soft_wrap=True)
 
     def _clock(self) -> str:
@@ -113,42 +114,51 @@ class LiveTable:
 
 def _progress(task: Document) -> str:
     if task["status"] == "completed":
-        return "100%"
-    progress = task["progress"]
-    return f"{progress['percent']}% {progress['step']}" if progress else ""
+        return "100 %"
+    progress = task["progress"] if task["status"] == "processing" else None
+    return f"{progress['percent']} % {progress['step']}" if progress else ""
 
 
-def article(out: Console, content: Document) -> None:
-    """A finished content."""
-    heading = f"content {content['content_id']}: {content['title']} ({content['word_count']} characters)"
-    if out.is_terminal:
-        out.print(Panel(Markdown(content["body"], hyperlinks=False), title=Text(heading), padding=(1, 2)))
-    else:
-        out.print(f"\n{heading}\n\n{content['body'].rstrip()}", soft_wrap=True)
+def excerpt(out: Console, content: Document) -> None:
+    """The beginning of a finished content."""
+    out.print(
+        f"\ncontent {content['content_id']}: {content['title']} ({content['word_count']} characters)", style="bold"
+    )
+    width = min(out.width, _EXCERPT_WIDTH)
+    text = " ".join(line for line in content["body"].splitlines() if line and line[0] not in "#!")
+    lines = Text(text).wrap(out, width)
+    for line in lines[:_EXCERPT_LINES]:
+        out.print(line, soft_wrap=True)
+    out.print("…")
 
 
-def contents(out: Console, heading: str, rows: Sequence[Document]) -> None:
-    """Contents, or entries of the publish pool with their titles."""
-    table = _table(out, "content", "priority", "status", "title")
+def contents(out: Console, rows: Sequence[Document]) -> None:
+    """Contents with where they are: in the publish pool, or on their way to a review."""
+    table = _table("content", "priority", "status", "title")
     for row in rows:
-        status = row.get("review_status") or row["status"]
-        table.add_row(str(row["content_id"]), str(row.get("priority", "")), status, Text(row["title"]))
-    _print(out, heading, table)
+        status = row.get("status") or row["review_status"]
+        table.add_row(
+            str(row["content_id"]),
+            str(row.get("priority", "")),
+            Text(status, STYLES.get(status, "")),
+            Text(row["title"]),
+        )
+    _print(out, "publish pool, and what waits for a review", table)
 
 
 def workers(out: Console, pool: Document) -> None:
     """The worker pool."""
-    table = _table(out, "worker", "running", "busy slots", "slots")
+    table = _table("worker", "running", "busy slots", "slots")
     for worker in pool["worker_statuses"]:
         running = "yes" if worker["running"] else "no"
         table.add_row(worker["worker_id"], running, str(worker["busy_slots"]), str(worker["slots"]))
     _print(out, f"worker pool: {pool['num_workers']} workers, {pool['total_queue_size']} tasks pending", table)
 
 
-def _table(out: Console, *columns: str) -> Table:
-    return Table(*columns, box=box.SIMPLE_HEAD if out.is_terminal else None)
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, padding=(0, 2, 0, 0))
 
 
 def _print(out: Console, heading: str, table: Table) -> None:
-    out.print(f"\n{heading}", style="bold")
+    out.print(heading, style="bold")
     out.print(table)

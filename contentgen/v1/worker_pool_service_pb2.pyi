@@ -61,6 +61,7 @@ class Worker(_message.Message):
     UNHEALTHY_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     UNHEALTHY_TIME_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Its stable name, over restarts."""
     hostname: _builtins.str
@@ -90,6 +91,10 @@ class Worker(_message.Message):
     last_error: _builtins.str
     """Why it is unhealthy, or which result does not get through to the scheduler; at most 1,000 characters, empty where
     neither is so. It may quote the task that failed: for a token that is tied to accounts it is empty.
+    """
+    connected: _builtins.bool
+    """Its stream is open, and it was heard of within the lease time. A worker that was stopped is not connected, and may
+    still be `draining`.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -126,10 +131,11 @@ class Worker(_message.Message):
         unhealthy: _builtins.bool = ...,
         last_error: _builtins.str = ...,
         unhealthy_time: _timestamp_pb2.Timestamp | None = ...,
+        connected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "last_heartbeat_time", b"last_heartbeat_time", "unhealthy_time", b"unhealthy_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_slots", b"busy_slots", "connect_time", b"connect_time", "creator_version", b"creator_version", "draining", b"draining", "hostname", b"hostname", "labels", b"labels", "last_error", b"last_error", "last_heartbeat_time", b"last_heartbeat_time", "queue_size", b"queue_size", "running", b"running", "scheduler_id", b"scheduler_id", "slots", b"slots", "unhealthy", b"unhealthy", "unhealthy_time", b"unhealthy_time", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_slots", b"busy_slots", "connect_time", b"connect_time", "connected", b"connected", "creator_version", b"creator_version", "draining", b"draining", "hostname", b"hostname", "labels", b"labels", "last_error", b"last_error", "last_heartbeat_time", b"last_heartbeat_time", "queue_size", b"queue_size", "running", b"running", "scheduler_id", b"scheduler_id", "slots", b"slots", "unhealthy", b"unhealthy", "unhealthy_time", b"unhealthy_time", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +254,52 @@ class DrainWorkerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainWorkerResponse: _TypeAlias = DrainWorkerResponse  # noqa: Y015
+
+@_typing.final
+class UndrainWorkerRequest(_message.Message):
+    """Which worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    """Required: 1 to 200 characters."""
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainWorkerRequest: _TypeAlias = UndrainWorkerRequest  # noqa: Y015
+
+@_typing.final
+class UndrainWorkerResponse(_message.Message):
+    """The worker once that is recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def worker(self) -> Global___Worker:
+        """As recorded; it may not have followed yet."""
+
+    def __init__(
+        self,
+        *,
+        worker: Global___Worker | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["worker", b"worker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainWorkerResponse: _TypeAlias = UndrainWorkerResponse  # noqa: Y015
 
 @_typing.final
 class ResizeWorkerRequest(_message.Message):
@@ -376,3 +428,48 @@ class ResumeDispatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeDispatchResponse: _TypeAlias = ResumeDispatchResponse  # noqa: Y015
+
+@_typing.final
+class GetDispatchStatusRequest(_message.Message):
+    """Asks what is paused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDispatchStatusRequest: _TypeAlias = GetDispatchStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetDispatchStatusResponse(_message.Message):
+    """The switches that are on, as of one moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_PAUSED_FIELD_NUMBER: _builtins.int
+    PAUSED_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    all_paused: _builtins.bool
+    """Everything is paused."""
+    @_builtins.property
+    def paused_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Accounts whose own switch is on, rising."""
+
+    def __init__(
+        self,
+        *,
+        all_paused: _builtins.bool = ...,
+        paused_account_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_paused", b"all_paused", "paused_account_ids", b"paused_account_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDispatchStatusResponse: _TypeAlias = GetDispatchStatusResponse  # noqa: Y015

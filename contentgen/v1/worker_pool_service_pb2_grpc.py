@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class WorkerPoolServiceStub:
-    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
-    commits: as TaskService's comment says.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
+    GetDispatchStatus. Errors and commits: as TaskService's comment says.
 
     What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
     next, and by each acknowledgement of its heartbeat.
@@ -49,6 +49,11 @@ class WorkerPoolServiceStub:
                 request_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.DrainWorkerRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.DrainWorkerResponse.FromString,
                 _registered_method=True)
+        self.UndrainWorker = channel.unary_unary(
+                '/contentgen.v1.WorkerPoolService/UndrainWorker',
+                request_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.UndrainWorkerRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.UndrainWorkerResponse.FromString,
+                _registered_method=True)
         self.ResizeWorker = channel.unary_unary(
                 '/contentgen.v1.WorkerPoolService/ResizeWorker',
                 request_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.ResizeWorkerRequest.SerializeToString,
@@ -64,11 +69,16 @@ class WorkerPoolServiceStub:
                 request_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.ResumeDispatchRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.ResumeDispatchResponse.FromString,
                 _registered_method=True)
+        self.GetDispatchStatus = channel.unary_unary(
+                '/contentgen.v1.WorkerPoolService/GetDispatchStatus',
+                request_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.GetDispatchStatusRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.GetDispatchStatusResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerPoolServiceServicer:
-    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
-    commits: as TaskService's comment says.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
+    GetDispatchStatus. Errors and commits: as TaskService's comment says.
 
     What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
     next, and by each acknowledgement of its heartbeat.
@@ -90,8 +100,26 @@ class WorkerPoolServiceServicer:
         """Lets a worker finish what runs, give back what has not started, and take nothing new.
 
         Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-        nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
-        it again. Idempotent.
+        nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+        Idempotent.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+        within the last 7 days.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainWorker(self, request, context):
+        """Takes back a DrainWorker: the worker is granted leases again.
+
+        Returns once that is recorded; the worker follows within a heartbeat interval. A worker that is being stopped goes
+        on draining. Idempotent: a worker that does not drain is left as it is.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
@@ -153,6 +181,18 @@ class WorkerPoolServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDispatchStatus(self, request, context):
+        """Shows what is paused. Only reads; never blocks. A token that is tied to accounts sees the switch of everything, and
+        the pauses of its own accounts.
+
+        Statuses:
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerPoolServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +205,11 @@ def add_WorkerPoolServiceServicer_to_server(servicer, server):
                     servicer.DrainWorker,
                     request_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.DrainWorkerRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'UndrainWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainWorker,
+                    request_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.UndrainWorkerRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.UndrainWorkerResponse.SerializeToString,
             ),
             'ResizeWorker': grpc.unary_unary_rpc_method_handler(
                     servicer.ResizeWorker,
@@ -181,6 +226,11 @@ def add_WorkerPoolServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.ResumeDispatchRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.ResumeDispatchResponse.SerializeToString,
             ),
+            'GetDispatchStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDispatchStatus,
+                    request_deserializer=contentgen_dot_v1_dot_worker__pool__service__pb2.GetDispatchStatusRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_worker__pool__service__pb2.GetDispatchStatusResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'contentgen.v1.WorkerPoolService', rpc_method_handlers)
@@ -190,8 +240,8 @@ def add_WorkerPoolServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerPoolService:
-    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
-    commits: as TaskService's comment says.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
+    GetDispatchStatus. Errors and commits: as TaskService's comment says.
 
     What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
     next, and by each acknowledgement of its heartbeat.
@@ -241,6 +291,33 @@ class WorkerPoolService:
             '/contentgen.v1.WorkerPoolService/DrainWorker',
             contentgen_dot_v1_dot_worker__pool__service__pb2.DrainWorkerRequest.SerializeToString,
             contentgen_dot_v1_dot_worker__pool__service__pb2.DrainWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.WorkerPoolService/UndrainWorker',
+            contentgen_dot_v1_dot_worker__pool__service__pb2.UndrainWorkerRequest.SerializeToString,
+            contentgen_dot_v1_dot_worker__pool__service__pb2.UndrainWorkerResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -322,6 +399,33 @@ class WorkerPoolService:
             '/contentgen.v1.WorkerPoolService/ResumeDispatch',
             contentgen_dot_v1_dot_worker__pool__service__pb2.ResumeDispatchRequest.SerializeToString,
             contentgen_dot_v1_dot_worker__pool__service__pb2.ResumeDispatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDispatchStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.WorkerPoolService/GetDispatchStatus',
+            contentgen_dot_v1_dot_worker__pool__service__pb2.GetDispatchStatusRequest.SerializeToString,
+            contentgen_dot_v1_dot_worker__pool__service__pb2.GetDispatchStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

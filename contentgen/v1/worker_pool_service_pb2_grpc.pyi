@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerPoolServiceStub:
-    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
-    commits: as TaskService's comment says.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
+    GetDispatchStatus. Errors and commits: as TaskService's comment says.
 
     What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
     next, and by each acknowledgement of its heartbeat.
@@ -50,8 +50,22 @@ class WorkerPoolServiceStub:
     """Lets a worker finish what runs, give back what has not started, and take nothing new.
 
     Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-    nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
-    it again. Idempotent.
+    nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+    Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+      within the last 7 days.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    UndrainWorker: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.UndrainWorkerRequest, _worker_pool_service_pb2.UndrainWorkerResponse]
+    """Takes back a DrainWorker: the worker is granted leases again.
+
+    Returns once that is recorded; the worker follows within a heartbeat interval. A worker that is being stopped goes
+    on draining. Idempotent: a worker that does not drain is left as it is.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
@@ -97,11 +111,19 @@ class WorkerPoolServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    GetDispatchStatus: _grpc.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetDispatchStatusRequest, _worker_pool_service_pb2.GetDispatchStatusResponse]
+    """Shows what is paused. Only reads; never blocks. A token that is tied to accounts sees the switch of everything, and
+    the pauses of its own accounts.
+
+    Statuses:
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
-    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
-    commits: as TaskService's comment says.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
+    GetDispatchStatus. Errors and commits: as TaskService's comment says.
 
     What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
     next, and by each acknowledgement of its heartbeat.
@@ -120,8 +142,22 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
     """Lets a worker finish what runs, give back what has not started, and take nothing new.
 
     Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-    nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
-    it again. Idempotent.
+    nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+    Idempotent.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+      within the last 7 days.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    UndrainWorker: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.UndrainWorkerRequest, _worker_pool_service_pb2.UndrainWorkerResponse]  # type: ignore[assignment]
+    """Takes back a DrainWorker: the worker is granted leases again.
+
+    Returns once that is recorded; the worker follows within a heartbeat interval. A worker that is being stopped goes
+    on draining. Idempotent: a worker that does not drain is left as it is.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
@@ -167,10 +203,18 @@ class WorkerPoolServiceAsyncStub(WorkerPoolServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    GetDispatchStatus: _aio.UnaryUnaryMultiCallable[_worker_pool_service_pb2.GetDispatchStatusRequest, _worker_pool_service_pb2.GetDispatchStatusResponse]  # type: ignore[assignment]
+    """Shows what is paused. Only reads; never blocks. A token that is tied to accounts sees the switch of everything, and
+    the pauses of its own accounts.
+
+    Statuses:
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
 
 class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool. Errors and
-    commits: as TaskService's comment says.
+    """The workers, across all replicas, and dispatch as a whole. For operators; clients may call GetWorkerPool and
+    GetDispatchStatus. Errors and commits: as TaskService's comment says.
 
     What is wanted of a worker is data in the database: a worker that can't be reached now is told when it says hello
     next, and by each acknowledgement of its heartbeat.
@@ -199,8 +243,28 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lets a worker finish what runs, give back what has not started, and take nothing new.
 
         Returns once that is recorded, not when the worker is empty: watch `busy_slots`. From the commit on it is granted
-        nothing more. It holds until that process ends: the worker then stays connected and idle; stop and start it to use
-        it again. Idempotent.
+        nothing more. It holds until UndrainWorker, or until that process ends: the worker stays connected and idle.
+        Idempotent.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` worker, `resource_id`): no worker of this id was connected
+          within the last 7 days.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; workers serve all of them.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def UndrainWorker(
+        self,
+        request: _worker_pool_service_pb2.UndrainWorkerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pool_service_pb2.UndrainWorkerResponse, _abc.Awaitable[_worker_pool_service_pb2.UndrainWorkerResponse]]:
+        """Takes back a DrainWorker: the worker is granted leases again.
+
+        Returns once that is recorded; the worker follows within a heartbeat interval. A worker that is being stopped goes
+        on draining. Idempotent: a worker that does not drain is left as it is.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `worker_id` is empty or too long.
@@ -263,6 +327,20 @@ class WorkerPoolServiceServicer(metaclass=_abc_1.ABCMeta):
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts, or to any and `account_id` is 0.
           UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDispatchStatus(
+        self,
+        request: _worker_pool_service_pb2.GetDispatchStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pool_service_pb2.GetDispatchStatusResponse, _abc.Awaitable[_worker_pool_service_pb2.GetDispatchStatusResponse]]:
+        """Shows what is paused. Only reads; never blocks. A token that is tied to accounts sees the switch of everything, and
+        the pauses of its own accounts.
+
+        Statuses:
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
         """
 
 def add_WorkerPoolServiceServicer_to_server(servicer: WorkerPoolServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

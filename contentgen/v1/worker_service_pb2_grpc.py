@@ -221,7 +221,9 @@ class WorkerServiceServicer:
 
         19. Drain, or `wanted.drain`: give back what has not started (DRAINING), finish what runs, take nothing new; then
         stay connected and idle until stopped. Resize, or `wanted.slots`: run so many CLIs at once; what runs above that
-        runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them.
+        runs on. Both hold until this process ends: a Hello with another `process_id` is no longer asked for them. An
+        Acknowledgement of a State whose `wanted.drain` is false takes a drain back (UndrainWorker): the worker takes leases
+        again, unless it is being stopped.
 
         20. A worker that is told to stop says Draining and states `free_slots` 0; it heartbeats to the last. It may go
         once nothing is held and two such States, one after the other, are acknowledged; an Assignment that comes later

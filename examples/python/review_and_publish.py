@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
-from contentgen import ContentGenerationClient, InvalidStateException
+from contentgen import Content, ContentGenerationClient, InvalidStateException
 
 ACCOUNT = 1
 LIMIT = 120.0  # seconds
@@ -54,7 +53,7 @@ def publish(client: ContentGenerationClient) -> list[int]:
     return published
 
 
-def send(content: dict[str, Any] | None) -> str | None:
+def send(content: Content | None) -> str | None:
     """What your site does with an article; says what went wrong, or None."""
     if content is None:
         return "the content is not there"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from contentgen import ContentGenerationClient, CreatorException, ResourceNotFoundException
+from contentgen import ContentGenerationClient, ContentGenerationError, CreatorException, WaitTimeoutException
 
 ACCOUNT = 1
 LIMIT = 120.0  # seconds
@@ -21,14 +21,15 @@ def main(target: str) -> str | None:
             task_id = client.submit_task(ACCOUNT, "人工智能的未来发展", keywords="AI,技术", tone="专业", priority=8)
             print("submitted", task_id)
             task = client.wait(task_id, timeout=LIMIT, check=True)
-        except ResourceNotFoundException as error:
+        except CreatorException as error:  # no retry is to come
+            return f"the task failed: {error.message} {error.details}"
+        except WaitTimeoutException as error:
+            return f"{error.message} after {LIMIT:g} s; it goes on, ask again later"
+        except ContentGenerationError as error:  # cancelled, or a call failed
             return error.message
-        except CreatorException as error:  # it failed, and no retry is to come
-            return f"{task_id} failed: {error.message} {error.details}"
-        if task["status"] != "completed":
-            return f"{task_id} is {task['status']} after {LIMIT:g} s; it goes on, ask again later"
         article = client.get_content(task["content_id"])
-        assert article is not None  # contents stay, even where tasks are cleaned up
+        if article is None:
+            return f"the content of {task_id} was deleted"
         print(f"{article['title']}: {article['word_count']} characters\n\n{article['summary']}…")
     return None
 

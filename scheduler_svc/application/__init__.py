@@ -1,5 +1,5 @@
-"""What happens: submit, dispatch, report, recover, steer, query. Synchronous, against the ports of `ports.py`.
+"""The use cases: submit, dispatch, report, recover, cancel, retry, query. Synchronous, on the ports of `ports.py`.
 
-Each function takes a transaction first and leaves the commit to its caller, so that many of them can share one
-(group commit). What must happen after the commit (wake the dispatcher, tell a worker) is collected in `tx.signals`.
+Functions take a transaction first and leave the commit to their caller, so that several can share one (group commit).
+What must happen after the commit is collected in `tx.signals`.
 """

@@ -1,4 +1,4 @@
-"""Making and changing accounts."""
+"""CreateAccount and UpdateAccount."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NO_QUOTAS = Quotas()
 
 
 def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas = _NO_QUOTAS) -> Account:
-    """Makes an account; the database gives its id, from 1."""
+    """Creates an account; the database draws its id, from 1."""
     tx.signals.limits = max_concurrent_tasks > 0
     account = tx.accounts.insert(name, max_concurrent_tasks, weight, quotas)
     if quotas.max_starts_per_minute:
@@ -20,9 +20,10 @@ def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float, 
 
 
 def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
-    """The account after the change. Raises NotFound.
+    """Returns the account after the change. Raises NotFound.
 
-    A new weight, limit or rate of starts holds for what waits, from the commit on; the other quotas for later submits.
+    A new weight, limit or start quota also holds for waiting tasks, from the commit on; other quotas hold for later
+    submits.
     """
     account = tx.accounts.update(account_id, change)
     if account is None:
@@ -31,7 +32,7 @@ def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
     limited = change.max_concurrent_tasks is not None or rate is not None
     if limited:
         tx.signals.limits = True
-        tx.window.close(account_id)  # a limit that is gone opens it again at once
+        tx.window.close(account_id)  # without a limit, `settle` opens it again at once
     if rate:
         tx.start_quotas.add(account_id)
     if limited or change.weight is not None:

@@ -1,8 +1,7 @@
-"""Which call runs next on a few threads: callers share them, however many calls one of them makes. Behind `calls`.
+"""Threads that callers share fairly, however many calls one of them makes. Used by `calls`.
 
-What is scarce is the threads, each with its connection. So a thread that gets free goes to the caller who holds the
-fewest, and between equals to the one who has waited longest for a turn. A caller's own calls begin in the order they
-came in.
+The threads, each with its connection, are what is scarce. A free thread takes a call of the caller that holds the
+fewest threads, and among equals of the one that has waited longest. One caller's calls start in order.
 """
 
 from __future__ import annotations
@@ -16,75 +15,74 @@ from typing import Any
 Work = Callable[[], Any]
 
 INTERNAL_CALLER = ""
-"""Who calls where nobody does: the replica's own loops."""
 
 
 class FairExecutor:
-    """A bounded executor that is fair between callers, who are told apart by name. Any thread may use it.
+    """A bounded executor that is fair between callers, by their names. Any thread may use it.
 
-    One thread is kept from each caller, so that who has little to do never waits for all of another's slow calls.
-    `OURSELVES` may have all of them.
+    A caller gets at most all threads but one, so that a caller with few calls never waits for all of another's slow
+    ones. `INTERNAL_CALLER` may have all.
     """
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._most = max(1, threads - 1)
+        self._max_per_caller = max(1, threads - 1)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._lock = Lock()
         self._waiting: dict[str, dict[Future[Any], Work]] = {}  # none is empty; in the order of the last turns
         self._running: Counter[str] = Counter()
         self._serving = 0
 
-    def submit(self, who: str, work: Work) -> Future[Any]:
-        """Queues `work` behind what `who` has waiting; its outcome. What is cancelled before its turn never runs."""
+    def submit(self, caller: str, work: Work) -> Future[Any]:
+        """Queues `work` behind the caller's other calls. If the future is cancelled before the start, it never runs."""
         future: Future[Any] = Future()
         with self._lock:
             if self._serving < self._threads:
                 self._executor.submit(self._serve)
                 self._serving += 1
-            self._waiting.setdefault(who, {})[future] = work
+            self._waiting.setdefault(caller, {})[future] = work
         return future
 
-    def refuse(self, who: str, future: Future[Any], error: Exception) -> None:
-        """Fails what still waits for its turn, by `error`; what runs or is over is left alone."""
+    def refuse(self, caller: str, future: Future[Any], error: Exception) -> None:
+        """Fails a call that still waits with `error`; one that runs or is over is left alone."""
         with self._lock:
-            waiting = self._waiting.get(who, {})
+            waiting = self._waiting.get(caller, {})
             if waiting.pop(future, None) is None:
                 return
             if not waiting:
-                del self._waiting[who]
+                del self._waiting[caller]
         if future.set_running_or_notify_cancel():
             future.set_exception(error)
 
     def close(self) -> None:
-        """Takes nothing more; returns when all that was submitted is over."""
+        """Takes no more calls; returns once all that were submitted are over."""
         self._executor.shutdown(wait=True)
 
     def _serve(self) -> None:
-        """One call after the other, until there is none that may run beside those that do."""
+        """Runs one call after the other, until no waiting call may run."""
         while (turn := self._next()) is not None:
-            who, future, work = turn
+            caller, future, work = turn
             _run(future, work)
             with self._lock:
-                self._running -= Counter((who,))
+                self._running -= Counter((caller,))
 
     def _next(self) -> tuple[str, Future[Any], Work] | None:
         with self._lock:
-            while (who := self._who_is_next()) is not None:
-                calls = self._waiting.pop(who)
+            while (caller := self._next_caller()) is not None:
+                calls = self._waiting.pop(caller)
                 future, work = next(iter(calls.items()))
                 del calls[future]
                 if calls:
-                    self._waiting[who] = calls
+                    self._waiting[caller] = calls
                 if future.set_running_or_notify_cancel():
-                    self._running[who] += 1
-                    return who, future, work
+                    self._running[caller] += 1
+                    return caller, future, work
             self._serving -= 1
             return None
 
-    def _who_is_next(self) -> str | None:
-        may = (who for who in self._waiting if who == INTERNAL_CALLER or self._running[who] < self._most)
-        return min(may, key=self._running.__getitem__, default=None)
+    def _next_caller(self) -> str | None:
+        eligible = (it for it in self._waiting if it == INTERNAL_CALLER or self._running[it] < self._max_per_caller)
+        return min(eligible, key=self._running.__getitem__, default=None)
 
 
 def _run(future: Future[Any], work: Work) -> None:

@@ -1,4 +1,4 @@
-"""Whether this replica can serve: not while the database is away or work stands still, nor while it drains."""
+"""Whether this replica serves: not while the database is away, work stands still, or it drains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Health:
-    """Lives on the event loop; who subscribes is told each change."""
+    """Lives on the event loop."""
 
     def __init__(self) -> None:
         self._store_available = False
@@ -17,7 +17,6 @@ class Health:
 
     @property
     def serving(self) -> bool:
-        """Whether calls are welcome."""
         return self._store_available and not self._stalled and not self._draining
 
     @property
@@ -27,30 +26,25 @@ class Health:
 
     @property
     def draining(self) -> bool:
-        """Whether it will never serve again."""
         return self._draining
 
     def subscribe(self, callback: Callable[[bool], None]) -> None:
-        """`callback` gets each new value of `serving`."""
         self._callbacks.append(callback)
 
     def set_store_available(self, there: bool) -> None:
-        """The database answers, or does not."""
-        with self._telling():
+        with self._notifying():
             self._store_available = there
 
     def set_stalled(self, stalled: bool) -> None:
-        """Some of the work that a replica is there for stands still, or none does."""
-        with self._telling():
+        with self._notifying():
             self._stalled = stalled
 
     def drain(self) -> None:
-        """This replica goes away."""
-        with self._telling():
+        with self._notifying():
             self._draining = True
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _notifying(self) -> Iterator[None]:
         before = self.serving
         yield
         if self.serving != before:

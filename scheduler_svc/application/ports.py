@@ -1,4 +1,4 @@
-"""What the application needs of the store: the ports that `store/` implements."""
+"""The ports that `store/` implements for the application; for `TasksPort` see `Tasks` there, and so on."""
 
 from __future__ import annotations
 
@@ -57,8 +57,6 @@ R = TypeVar("R")
 
 
 class TasksPort(Protocol):
-    """See `store/tasks.py`."""
-
     def insert(
         self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]
     ) -> None: ...
@@ -70,8 +68,6 @@ class TasksPort(Protocol):
 
 
 class EndedTasksPort(Protocol):
-    """See `store/ended.py`."""
-
     def page(self, scope: Scope, statuses: Iterable[Status], after: int, limit: int) -> list[int]: ...
     def lock_retryable(self, keys: Sequence[int], limit: int) -> list[TaskRow]: ...
     def retry(self, keys: Sequence[int]) -> int: ...
@@ -82,8 +78,6 @@ class EndedTasksPort(Protocol):
 
 
 class SweepsPort(Protocol):
-    """See `store/sweeps.py`."""
-
     def take_turn(self) -> bool: ...
     def lock_ended(self, since: datetime | None, age: timedelta, limit: int) -> list[tuple[int, datetime]]: ...
     def contents(self, after: int, limit: int) -> list[tuple[int, datetime]]: ...
@@ -92,8 +86,6 @@ class SweepsPort(Protocol):
 
 
 class WaitingPort(Protocol):
-    """See `store/waiting.py`."""
-
     def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]: ...
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None: ...
     def insert_delayed(self, rows: Sequence[DelayedRow]) -> None: ...
@@ -105,8 +97,6 @@ class WaitingPort(Protocol):
 
 
 class WindowPort(Protocol):
-    """See `store/window.py`."""
-
     def close(self, account_id: int) -> None: ...
     def lock(self, account_id: int) -> None: ...
     def locked(self, accounts: Collection[int]) -> set[int]: ...
@@ -120,8 +110,6 @@ class WindowPort(Protocol):
 
 
 class StartQuotasPort(Protocol):
-    """See `store/start_quotas.py`."""
-
     def add(self, account_id: int) -> None: ...
     def remove(self, account_id: int) -> None: ...
     def count(self, account_id: int, more: int, starts: Sequence[Starts]) -> None: ...
@@ -130,22 +118,17 @@ class StartQuotasPort(Protocol):
 
 
 class FloorsPort(Protocol):
-    """See `store/floors.py`."""
-
     def rise(self) -> bool: ...
     def uncover(self) -> int: ...
 
 
 class PausesPort(Protocol):
-    """See `store/pauses.py`."""
-
     def add(self, account_id: int) -> None: ...
     def remove(self, account_id: int) -> None: ...
+    def list(self) -> list[int]: ...
 
 
 class LeasesPort(Protocol):
-    """See `store/leases.py`."""
-
     def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows: ...
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]: ...
     def of_worker(self, worker_id: str) -> list[LiveLease]: ...
@@ -161,22 +144,16 @@ class LeasesPort(Protocol):
 
 
 class HistoryPort(Protocol):
-    """See `store/history.py`."""
-
     def insert(self, rows: Sequence[EventRow]) -> None: ...
 
 
 class CountsPort(Protocol):
-    """See `store/history.py`."""
-
     def add(self, deltas: Mapping[tuple[int, int], int]) -> None: ...
     def read(self, scope: Scope) -> dict[int, int]: ...
     def fold(self, limit: int) -> int: ...
 
 
 class SubmitsPort(Protocol):
-    """See `store/submits.py`."""
-
     def next_keys(self) -> int: ...
     def scheduled_from(self, day: int) -> int: ...
     def context(self, ids: Sequence[int]) -> SubmitContext: ...
@@ -186,14 +163,12 @@ class SubmitsPort(Protocol):
 
 
 class WorkersPort(Protocol):
-    """See `store/workers.py`."""
-
     def lock(self, worker_id: str) -> SessionRow | None: ...
     def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, DesiredState] | None: ...
     def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]: ...
     def set_draining(self, worker_id: str, session_key: int) -> None: ...
     def close(self, worker_id: str, session_key: int) -> None: ...
-    def want_drain(self, worker_id: str) -> int: ...
+    def want_drain(self, worker_id: str, *, drain: bool) -> int: ...
     def identities(self, workers: Sequence[str]) -> dict[str, str]: ...
     def want_slots(self, worker_id: str, slots: int) -> int: ...
     def get(self, worker_id: str, ttl: float) -> PoolWorker | None: ...
@@ -202,8 +177,6 @@ class WorkersPort(Protocol):
 
 
 class PollsPort(Protocol):
-    """See `store/polls.py`."""
-
     def running(self, scope: Scope) -> list[RunningAttempt]: ...
     def running_of_task(self, task_key: int) -> list[RunningAttempt]: ...
     def ask(self, workers: Collection[str], *, skip_locked: bool = False) -> int: ...
@@ -213,15 +186,11 @@ class PollsPort(Protocol):
 
 
 class ReaperPort(Protocol):
-    """See `store/reaper.py`."""
-
     def lock(self) -> tuple[ReaperRow, float]: ...
     def stamp(self, row: ReaperRow) -> None: ...
 
 
 class AccountsPort(Protocol):
-    """See `store/accounts.py`."""
-
     def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account: ...
     def update(self, account_id: int, change: AccountChange) -> Account | None: ...
     def get(self, account_id: int) -> Account | None: ...
@@ -229,8 +198,6 @@ class AccountsPort(Protocol):
 
 
 class ContentsPort(Protocol):
-    """See `store/contents.py`."""
-
     def insert(self, contents: Sequence[ContentRow], pool: Sequence[PoolRow]) -> None: ...
     def get(self, content_id: int) -> Content | None: ...
     def account_of(self, content_id: int) -> int | None: ...
@@ -246,8 +213,6 @@ class ContentsPort(Protocol):
 
 
 class TaskReadsPort(Protocol):
-    """See `store/task_reads.py`."""
-
     def get(self, keys: Sequence[int]) -> dict[int, Task]: ...
     def listed(self, keys: Sequence[int]) -> dict[int, Task]: ...
     def histories(self, keys: Sequence[int]) -> dict[int, builtins.list[TaskEvent]]: ...
@@ -268,8 +233,6 @@ class TaskReadsPort(Protocol):
 
 
 class ChangesPort(Protocol):
-    """See `store/changes.py`."""
-
     def last(self) -> int: ...
     def head(self) -> tuple[str, int]: ...
     def snapshot(self) -> Snapshot: ...
@@ -286,8 +249,6 @@ class ChangesPort(Protocol):
 
 
 class SystemPort(Protocol):
-    """See `store/system.py`."""
-
     def announce(self, replica: ReplicaState) -> None: ...
     def withdraw(self, scheduler_id: str) -> None: ...
     def replicas(self) -> list[ReplicaState]: ...
@@ -297,7 +258,7 @@ class SystemPort(Protocol):
 
 
 class Tx(Protocol):
-    """One transaction: its groups of statements, and what is to be told once it is committed."""
+    """One transaction: its statements in groups, and the signals to send after the commit."""
 
     signals: CommitSignals
 
@@ -354,31 +315,29 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class GroupCommit(Protocol[T_contra, R]):
-    """A lane: what arrives while one transaction runs becomes the next one. See `loops/lane.py`."""
+    """A group committer; see `loops/group_committer.py`."""
 
     async def commit(self, item: T_contra) -> R:
-        """The answer, once it is committed. Raises the domain error that refused the item, or StoreUnavailable."""
+        """Returns the committed answer. Raises the domain error that refused the item, or StoreUnavailable."""
         ...
 
     def submit(self, item: T_contra) -> asyncio.Future[R]:
-        """The same without waiting; answers come in the order of the calls."""
+        """Like `commit` without waiting; answers come in the order of the calls."""
         ...
 
     def post(self, item: T_contra) -> None:
-        """The same, where nobody waits for the answer."""
+        """Like `submit`, and drops the answer."""
         ...
 
 
 class Database(Protocol):
-    """Where transactions come from."""
-
     def run(self, work: Callable[[Tx], R], *, lock_timeout: float | None = None) -> R:
-        """Runs `work` in one transaction and commits; then its signals are told.
+        """Runs `work` in one transaction, commits, and sends its signals.
 
-        `lock_timeout`: seconds that it waits for a lock; unset: as its connection does.
+        `lock_timeout`: seconds to wait for a lock. Default: that of the connection.
 
-        Raises what `work` raises (nothing is committed then); LockTimeout and StatementTimeout, where nothing was
-        committed either; and StoreUnavailable where the database is away or the outcome of the commit is unknown.
-        Deadlocks and serialization failures run `work` again.
+        Raises what `work` raises, LockTimeout and StatementTimeout, after which nothing is committed; and
+        StoreUnavailable if the database is away or the outcome of the commit is unknown. Deadlocks and serialization
+        failures run `work` again.
         """
         ...

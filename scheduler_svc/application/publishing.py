@@ -1,4 +1,4 @@
-"""What happens to a content after its task: the review, and the publish pool."""
+"""A content after its task: the review, and the publish pool."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from scheduler_svc.domain.content import (
 from scheduler_svc.domain.errors import InvalidState, NotFound
 
 DELETABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
-"""Where an entry in the pool stands that its content may be deleted with."""
+"""States of a pool entry in which its content may be deleted."""
 
 
 def review_content(tx: Tx, content_id: int, decision: ReviewDecision, comment: str) -> Content:
-    """Decides about a content that waits for it; an approved one enters the publish pool.
+    """Decides a review; an approved content enters the publish pool.
 
-    Raises NotFound, and InvalidState where it was decided before.
+    Raises NotFound, and InvalidState if it is decided already.
     """
     decided = tx.contents.decide(content_id, decision.outcome, comment)
     if decided is None:
@@ -43,14 +43,14 @@ def _not_to_review(tx: Tx, content_id: int) -> NotFound | InvalidState:
 
 
 def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
-    """Deletes a content with its entry in the pool. Raises NotFound.
+    """Deletes a content and its pool entry. Raises NotFound.
 
-    Raises InvalidState where a publisher has claimed it, or it is published, and `force` is off.
+    Without `force`, raises InvalidState if a publisher has claimed it, or it is published.
     """
-    standing = tx.contents.lock([content_id])
-    if content_id not in standing:
+    entries = tx.contents.lock([content_id])
+    if content_id not in entries:
         raise NotFound("content", content_id)
-    entry = standing[content_id]
+    entry = entries[content_id]
     if entry is not None and entry.status not in DELETABLE and not force:
         current, required = entry.status.label, [status.label for status in DELETABLE]
         message = f"content {content_id} is {current}; without force it is deleted only while {' or '.join(required)}"
@@ -59,15 +59,11 @@ def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
 
 
 def claim_pool(tx: Tx, scope: Scope, limit: int, lease: timedelta) -> list[PoolEntry]:
-    """Takes up to `limit` due entries for the length of `lease`, the most urgent first."""
     return tx.contents.claim_pool(scope, limit, lease)
 
 
 def report_published(tx: Tx, content_id: int, claim_id: str, publication: Publication) -> PoolEntry:
-    """Ends the claim that holds an entry now.
-
-    Raises NotFound, and InvalidState where that claim ran out, is not the latest, or was ended before.
-    """
+    """Ends a claim. Raises NotFound, and InvalidState if the claim has expired, is not the latest, or has ended."""
     entry = tx.contents.end_claim(content_id, claim_id, publication)
     if entry is None:
         raise _not_held(tx, content_id, claim_id)

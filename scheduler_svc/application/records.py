@@ -1,4 +1,4 @@
-"""Rows that application and store hand to each other; the fields stand in the order of the SQL's columns."""
+"""Rows passed between application and store. Their fields are in the order of the SQL's columns."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from scheduler_svc.domain.worker import DesiredState
 
 
 class NewTaskRow(NamedTuple):
-    """An insert into `tasks`."""
-
     task_key: int
     account_id: int
     status: int
@@ -45,15 +43,13 @@ class PayloadRow(NamedTuple):
 
 
 class LabelRow(NamedTuple):
-    """An insert into `task_labels`."""
-
     name: str
     value: str
     task_key: int
 
 
 class TaskRow(NamedTuple):
-    """What decisions need to know of a task. `status` is its own row's: PENDING for every open task."""
+    """What decisions need of a task. `status` is that of its own row: PENDING for every open task."""
 
     task_key: int
     account_id: int
@@ -76,20 +72,17 @@ class TaskRow(NamedTuple):
 
     @property
     def backoff(self) -> RetryBackoff:
-        """How long it waits before a retry."""
         return RetryBackoff(self.initial_backoff_ms, self.backoff_multiplier, self.max_backoff_ms)
 
 
 class BatchResult(NamedTuple):
-    """How many tasks a batch of a bulk call moved, deleted or counted; the last key it looked at (None: no more)."""
+    """Of a batch of a bulk call: the tasks moved, deleted or counted, and the last key read (None: no more)."""
 
     moved: int
     last: int | None
 
 
 class LiveLease(NamedTuple):
-    """A lease under its row's lock."""
-
     ref: LeaseRef
     worker_id: str
     status: Status
@@ -104,7 +97,7 @@ class LiveLease(NamedTuple):
 
 
 class EndedAttempt(NamedTuple):
-    """How an attempt ended other than completed, as `tasks` keeps it; `error` None keeps the error that was there."""
+    """How an attempt ended other than completed, as `tasks` keeps it; `error` None keeps the present error."""
 
     task_key: int
     attempt: int
@@ -122,7 +115,7 @@ class EndedAttempt(NamedTuple):
 
 
 class CompletedTask(NamedTuple):
-    """A task that has just completed, with what its content and its pool entry take over."""
+    """A task that has just completed, with the fields that its content and its pool entry take over."""
 
     task_key: int
     content_id: int
@@ -152,8 +145,6 @@ class ContentRow(NamedTuple):
 
 
 class PoolRow(NamedTuple):
-    """An insert into `publish_pool`."""
-
     content_id: int
     account_id: int
     priority: int
@@ -161,7 +152,7 @@ class PoolRow(NamedTuple):
 
 
 class ReadyRow(NamedTuple):
-    """A task that is pending and due; without a tag it waits to be let in. `attempt` is its next lease's number."""
+    """A pending task that is due; without a tag it waits for admission. `attempt` is its next lease's number."""
 
     task_key: int
     priority: int
@@ -172,7 +163,7 @@ class ReadyRow(NamedTuple):
 
 
 class DelayedRow(NamedTuple):
-    """A task that waits for a time; `tag` where it keeps its place."""
+    """A task that waits for a time; it has a `tag` if it keeps one."""
 
     task_key: int
     priority: int
@@ -185,7 +176,7 @@ class DelayedRow(NamedTuple):
 
 
 class DequeuedTask(NamedTuple):
-    """A task taken out of `ready` or `delayed`; `cause` 0 means it was ready, and has no `due_time`."""
+    """A task taken out of `ready` or `delayed`; `cause` 0: it was ready, and has no `due_time`."""
 
     task_key: int
     priority: int
@@ -198,9 +189,9 @@ class DequeuedTask(NamedTuple):
 
 
 class TagReservation(NamedTuple):
-    """What an account may add to a priority: tags for `let_in` of the tasks that it asked for, up to `finish`.
+    """The tags that an account may add to a priority: for `let_in` of the tasks it asked for, up to `finish`.
 
-    `closed`: its limit, or a pause, decides instead; what comes back keeps no tag then.
+    `closed`: its limit or a pause decides instead; requeued tasks then lose their tag.
     """
 
     finish: float
@@ -211,10 +202,10 @@ class TagReservation(NamedTuple):
 
 
 class AccountQueue(NamedTuple):
-    """What waits of one account, its highest priority first, and what decides how much of it may run.
+    """The waiting tasks of one account, its highest priority first, and what decides how many of them may run.
 
-    `limit` 0 means none; `leases` are counted only where there is one, revoked ones too. `quota` is there where so many
-    starts a minute are allowed. `aging`: seconds of wait after which a task competes one priority higher; 0: never.
+    `limit` 0: none; `leases` are counted only if there is one, and include revoked ones. `quota`: its start quota, if
+    any. `aging`: seconds of wait after which a task competes one priority higher; 0: never.
     """
 
     weight: float
@@ -227,12 +218,11 @@ class AccountQueue(NamedTuple):
 
     @property
     def tagged(self) -> int:
-        """How many of its tasks have a tag."""
         return sum(line.tagged for line in self.flows)
 
 
 class FlowMark(NamedTuple):
-    """Whether tasks of a priority wait without a tag; from which tag on a claim asks for more (None: it does not)."""
+    """Whether tasks of a priority wait without a tag, and from which tag on a claim asks for a refill (None: never)."""
 
     priority: int
     backlog: bool
@@ -240,7 +230,7 @@ class FlowMark(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """One move, for the history; `retry_count` of moves back to pending."""
+    """One move of the history; `retry_count` of moves back to pending."""
 
     task_key: int
     previous_status: int
@@ -254,8 +244,8 @@ class EventRow(NamedTuple):
 
 
 class TaskPage(NamedTuple):
-    """Tasks of a list. `rest`: the page looked no further than this key, below which there may be more; None: it did
-    not stop short of its end, or is full.
+    """A page of a list of tasks. `rest`: the key at which reading stopped early, below which there may be more; None:
+    the page is full, or there is no more.
     """
 
     tasks: list[Task]
@@ -263,14 +253,14 @@ class TaskPage(NamedTuple):
 
 
 class ContentPage(NamedTuple):
-    """The same of contents, by their ids."""
+    """Like `TaskPage`, of contents by their ids."""
 
     contents: list[Content]
     rest: int | None
 
 
 class WaitsFor(NamedTuple):
-    """Why a task may still be pending: the cause of its delay, and what else is so at the moment."""
+    """What a pending task may wait for: the cause of its delay, and the present state of its account and the pool."""
 
     cause: int | None
     limit_reached: bool
@@ -280,8 +270,6 @@ class WaitsFor(NamedTuple):
 
 
 class LeaseChange(NamedTuple):
-    """A live lease moves forward: taken into a slot, started, or progress."""
-
     task_key: int
     attempt: int
     fence: int
@@ -293,8 +281,6 @@ class LeaseChange(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A lease as it was granted, with what its worker needs."""
-
     ref: LeaseRef
     brief: Brief
     worker_id: str
@@ -304,13 +290,14 @@ class Grant(NamedTuple):
     labels: Mapping[str, str] | None
     auto_approve: bool
     failed_elsewhere: bool
-    """The attempt before this one failed, by the report of another worker."""
+    """Whether another worker reported a failure of the attempt before."""
 
 
 class ClaimedRows(NamedTuple):
-    """What a claim did: its grants, and the accounts whose windows are low now, or nearly empty.
+    """The result of a claim: its grants, and the accounts whose windows are low, or nearly empty (`urgent`).
 
-    Of the sessions that it wanted to give something: those that may get nothing, and those whose rows somebody holds.
+    Sessions that it wanted to give leases: those that may get none (`closed`), and those whose rows are locked
+    (`busy`).
     """
 
     grants: list[Grant]
@@ -321,8 +308,6 @@ class ClaimedRows(NamedTuple):
 
 
 class HeartbeatRow(NamedTuple):
-    """A session that was heard of."""
-
     worker_id: str
     session_key: int
     unhealthy: bool = False
@@ -330,22 +315,18 @@ class HeartbeatRow(NamedTuple):
 
 
 class HeartbeatAnswer(NamedTuple):
-    """What the acknowledgement of a state needs."""
-
     desired_state: DesiredState
     has_revoked: bool
 
 
 class PollAnswer(NamedTuple):
-    """A poll that a worker has answered, with all before it."""
+    """The last poll that a worker has answered; with it, all before."""
 
     worker_id: str
     poll: int
 
 
 class NamedLease(NamedTuple):
-    """A lease that a worker's state names."""
-
     task_key: int
     attempt: int
     fence: int
@@ -353,7 +334,7 @@ class NamedLease(NamedTuple):
 
 
 class SubmitAccount(NamedTuple):
-    """What a submit needs to know of an account; its pending tasks are counted only where they are limited."""
+    """What a submit needs of an account; pending tasks are counted only if they are limited."""
 
     account_id: int
     active: bool
@@ -363,14 +344,14 @@ class SubmitAccount(NamedTuple):
 
 
 class RenewalResult(NamedTuple):
-    """What a renewal came to; `skipped`: somebody else holds these leases' rows."""
+    """The leases renewed, and those `skipped` because another session has locked their rows."""
 
     renewed: set[LeaseRef]
     skipped: set[LeaseRef]
 
 
 class SubmitContext(NamedTuple):
-    """What a group of submits needs to know: the transaction's start, how many are pending, the accounts that exist."""
+    """What a group of submits needs: the transaction's start, the number of pending tasks, the accounts that exist."""
 
     now: datetime
     pending: int
@@ -378,8 +359,6 @@ class SubmitContext(NamedTuple):
 
 
 class RequestId(NamedTuple):
-    """A request_id to be remembered with its task."""
-
     account_id: int
     request_id: str
     task_key: int

@@ -1,7 +1,7 @@
-"""What is deleted for its age: ended tasks, contents, and what nobody needs after a while. In bounded batches.
+"""Deletes what is older than its retention: ended tasks, contents, and helper rows, in bounded batches.
 
-Each batch finds what is due by an index, or at the old end of a table, so a look at what is not due yet costs nothing.
-Replicas take turns: whoever finds another one at work leaves it to that one.
+Each batch finds what is due by an index, or at the old end of a table, so a batch with nothing due costs nothing.
+Replicas take turns: one that finds another at work leaves it to that one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 
 MAX_BATCH = 500
-"""Rows that one transaction looks at."""
+"""Rows that one transaction reads."""
 WORKER_RETENTION = timedelta(days=7)
-"""How long a worker that is silent is remembered."""
 
 Position = datetime | int | None
 """Where a batch begins; None: at the oldest."""
@@ -35,12 +34,12 @@ Sweep = Callable[[Tx, Position], Swept]
 
 
 def sweep_exclusively(tx: Tx, sweep: Sweep, position: Position) -> Swept | None:
-    """One batch; None where another replica is at work."""
+    """Does one batch; returns None if another replica is at work."""
     return sweep(tx, position) if tx.sweeps.take_turn() else None
 
 
 def ended_tasks(age: timedelta) -> Sweep:
-    """Tasks that ended so long ago, oldest first. What another call is just moving is left to it."""
+    """Tasks that ended that long ago, oldest first, except those that another transaction has locked."""
 
     def sweep(tx: Tx, since: Position) -> Swept:
         due = tx.sweeps.lock_ended(since if isinstance(since, datetime) else None, age, MAX_BATCH)
@@ -51,25 +50,25 @@ def ended_tasks(age: timedelta) -> Sweep:
 
 
 def old_contents(age: timedelta) -> Sweep:
-    """Contents that are so old, with their entries in the publish pool; see `_may_go`.
+    """Contents of that age, with their pool entries; see `_is_deletable`.
 
-    Their ids rise with their time, so the first one that is too young ends the look.
+    Their ids rise with their time, so the first one that is too young ends the batch.
     """
 
     def sweep(tx: Tx, after: Position) -> Swept:
         until = tx.now - age
         page = tx.sweeps.contents(after if isinstance(after, int) else 0, MAX_BATCH)
         old = [content_id for content_id, create_time in page if create_time <= until]
-        standing = tx.contents.lock(old) if old else {}
-        gone = [content_id for content_id, entry in standing.items() if _may_go(entry, until)]
+        entries = tx.contents.lock(old) if old else {}
+        gone = [content_id for content_id, entry in entries.items() if _is_deletable(entry, until)]
         tx.contents.delete(gone)
         return Swept(len(gone), len(old) == MAX_BATCH, old[-1] if old else None)
 
     return sweep
 
 
-def _may_go(entry: PoolEntry | None, until: datetime) -> bool:
-    """What a publisher holds stays, and so does what is to be published later than its creation by its age."""
+def _is_deletable(entry: PoolEntry | None, until: datetime) -> bool:
+    """Not while a publisher has claimed it, nor if it was scheduled to be published later than `until`."""
     if entry is None:
         return True
     waits = entry.status is PublishStatus.PENDING and entry.schedule_time is not None and entry.schedule_time > until
@@ -83,13 +82,13 @@ def silent_workers(tx: Tx, _: Position) -> Swept:
 
 
 def old_requests(tx: Tx, _: Position) -> Swept:
-    """Request ids of tasks that were cleaned up, once they need not be remembered any more."""
+    """Request ids of deleted tasks, once they need not be remembered."""
     deleted = tx.ended.forget_requests(MAX_BATCH)
     return Swept(deleted, deleted == MAX_BATCH)
 
 
 def old_imports(age: timedelta) -> Sweep:
-    """Which rows of old databases were taken, of those that nothing was imported from for so long."""
+    """Import marks of sources from which nothing was imported for that long."""
 
     def sweep(tx: Tx, _: Position) -> Swept:
         deleted = tx.sweeps.forget_imports(age, MAX_BATCH)

@@ -1,6 +1,6 @@
-"""What a transaction has to tell once it is committed: to this replica at once, to the others by the notifier.
+"""The signals of a committed transaction: this replica gets them at once, the others by the notifier.
 
-All of it is a hint: what matters is a row, and whoever missed a signal reads the rows a little later.
+All are hints: what matters is in rows, and whoever misses a signal reads the rows a little later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scheduler_svc.domain.lifecycle import Status
 
 
 class StoppedAttempt(NamedTuple):
-    """An attempt that ended without a result, why, and the status that its task has now."""
+    """An attempt that ended without a result, why, and its task's status after it."""
 
     ref: LeaseRef
     worker_id: str
@@ -25,7 +25,7 @@ class StoppedAttempt(NamedTuple):
 
 @dataclass(slots=True)
 class CommitSignals:
-    """Collected while a transaction runs. What is for one worker, or about one, names it first."""
+    """Collected while a transaction runs. Fields in `_FLAGS` and `_LISTS` are sent to other replicas by these names."""
 
     ready: bool = False
     due: bool = False
@@ -36,25 +36,24 @@ class CommitSignals:
     polled: list[tuple[str, int]] = field(default_factory=list)
     answered: list[tuple[str, int]] = field(default_factory=list)
     moved: bool = False
-    """Some task moved: told only where somebody watches, and no reason to tell anything by itself."""
+    """A task moved. Sent only while another replica has watchers; no reason to send by itself."""
     watching: bool = False
-    """This replica has watchers, and wants to be told of moves."""
+    """This replica has watchers, and wants signals of moves."""
     limits: bool = False
-    """Accounts got a limit, or lost it."""
     admit: set[int] = field(default_factory=set)
-    """Accounts whose waiting tasks may have to be let in. This replica does it: the others are not told."""
+    """Accounts to settle, of which waiting tasks may get a tag. Not sent: this replica settles them."""
     admit_later: dict[int, float] = field(default_factory=dict)
-    """The same, in so many seconds: a minute after attempts of an account started, as many may start again."""
+    """Accounts to settle after so many seconds: a minute after starts of attempts, as many more are allowed."""
     released: set[int] = field(default_factory=set)
-    """Accounts of which leases ended: where they have a limit, the same."""
+    """Accounts whose leases ended: those with a limit are to be settled."""
     stopped: list[StoppedAttempt] = field(default_factory=list)
-    """For this replica's log; those that were given back before their CLI had started are no news."""
+    """For this replica's log. Leases released before their CLI started are left out."""
     missed: bool = False
-    """Some signals were dropped before they were told: who hears this looks at all rows anew."""
+    """Signals were dropped before they were sent: read all rows anew."""
 
     @classmethod
     def reread_all(cls) -> CommitSignals:
-        """Stands for signals that were dropped. A replica of the version before follows the other flags."""
+        """Returns a substitute for dropped signals. A replica of the version before follows the other flags."""
         return cls(ready=True, due=True, moved=True, limits=True, missed=True)
 
     def __bool__(self) -> bool:
@@ -62,17 +61,16 @@ class CommitSignals:
 
     @property
     def for_others(self) -> bool:
-        """Whether other replicas want to know, whether they watch or not."""
+        """Whether other replicas need these signals, even without watchers."""
         lists = any(getattr(self, kind) for kind in _LISTS)
         return bool(self.ready or self.due or lists or self.watching or self.limits)
 
     @property
     def items(self) -> int:
-        """How many items the lists hold that others want to know."""
         return sum(len(getattr(self, kind)) for kind in _LISTS)
 
     def add(self, later: CommitSignals) -> None:
-        """Adds what others want to know of a later transaction."""
+        """Adds what is sent of a later transaction."""
         for flag in _FLAGS:
             if getattr(later, flag):
                 setattr(self, flag, True)
@@ -80,7 +78,7 @@ class CommitSignals:
             getattr(self, kind).extend(getattr(later, kind))
 
     def payloads(self, origin: str) -> list[str]:
-        """What others may want to know, as few texts of less than 8,000 bytes; `origin` names the replica."""
+        """Returns what is sent as few texts of less than 8,000 bytes; `origin` names this replica."""
         head = {"from": origin} | {name: getattr(self, name) for name in _FLAGS} | dict.fromkeys(_LISTS, ())
         items = [(kind, item) for kind in _LISTS for item in getattr(self, kind)]
         return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in _packed(items) or [{}]]
@@ -88,30 +86,29 @@ class CommitSignals:
 
 _FLAGS = ("ready", "due", "moved", "watching", "limits", "missed")
 _LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
-_BYTES_A_TEXT = 7_000
-"""For the items alone. One has less than 1,400 bytes: a worker's id of 200 control characters takes 1,200."""
-_BYTES_A_NUMBER = 20
+_MAX_ITEM_BYTES = 7_000
+"""For the items of a text. An item has less than 1,400 bytes: a worker id of 200 control characters takes 1,200."""
+_NUMBER_BYTES = 20
 
 
 def _packed(items: Iterable[tuple[str, object]]) -> list[dict[str, list[object]]]:
-    """The items by their lists, each part as large as a text may be."""
+    """Groups the items by their lists, in parts as large as a text may be."""
     parts: list[dict[str, list[object]]] = []
     left = 0
     for kind, item in items:
-        own = _BYTES_A_NUMBER if isinstance(item, int) else len(json.dumps(item, ensure_ascii=False).encode())
-        if own > left:
+        size = _NUMBER_BYTES if isinstance(item, int) else len(json.dumps(item, ensure_ascii=False).encode())
+        if size > left:
             parts.append({})
-            left = _BYTES_A_TEXT
+            left = _MAX_ITEM_BYTES
         parts[-1].setdefault(kind, []).append(item)
-        left -= own
+        left -= size
     return parts
 
 
 def parse(payload: str) -> tuple[str, CommitSignals]:
-    """The origin and the signals of a notification."""
-    told = json.loads(payload)
-    told.setdefault("moved", True)  # a replica of the version before does not say
-    said: dict[str, Any] = {name: told.get(name, False) for name in _FLAGS}
+    fields = json.loads(payload)
+    fields.setdefault("moved", True)  # a replica of the version before does not send it
+    values: dict[str, Any] = {name: fields.get(name, False) for name in _FLAGS}
     for kind in _LISTS:
-        said[kind] = [tuple(it) if isinstance(it, list) else it for it in told.get(kind, ())]
-    return told["from"], CommitSignals(**said)
+        values[kind] = [tuple(it) if isinstance(it, list) else it for it in fields.get(kind, ())]
+    return fields["from"], CommitSignals(**values)

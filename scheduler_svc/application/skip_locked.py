@@ -1,4 +1,4 @@
-"""Work that meets a lock which somebody else holds is done once more, with what is locked left for later."""
+"""Repeats work that meets another session's lock, with locked rows skipped and left for later."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from scheduler_svc.domain.errors import LockTimeout
 R = TypeVar("R")
 
 SKIP_INTERVAL = 10.0
-"""Seconds after a lock was met in which the same work begins cautious: else it would wait for that lock each time."""
+"""Seconds after a lock was met during which the same work skips locked rows at once, and does not wait for that lock
+again.
+"""
 
 
 class SkipLocked:
-    """For one kind of work that takes `cautious`."""
+    """For one kind of work, which takes `skip_locked`."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._until = 0.0
 
     async def run(self, work: Callable[..., R], *arguments: Any) -> R:
-        """Runs `work(tx, …)`, cautious where it has to be. Raises what it raises, and StoreUnavailable."""
+        """Runs `work(tx, …)`, with `skip_locked` if needed. Raises what it raises, and StoreUnavailable."""
         if time.monotonic() >= self._until:
             try:
                 return await self._calls.run(work, *arguments)
             except LockTimeout:
                 self._until = time.monotonic() + SKIP_INTERVAL
-        return await self._calls.run(work, *arguments, cautious=True)
+        return await self._calls.run(work, *arguments, skip_locked=True)

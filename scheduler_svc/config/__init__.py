@@ -1,13 +1,13 @@
-"""What an operator may set, read once at start: one frozen object, and logging set up after it.
+"""The settings that an operator may set, read once at start, and the logging that follows them.
 
-The lowest layer: every other module may be given `Settings`, and none reads the environment itself.
+The lowest layer: other modules get `Settings`; none reads the environment itself.
 """
 
 from scheduler_svc.config.command_line import read_settings, settings_of, settings_parser
 from scheduler_svc.config.logs import configure_logging
 from scheduler_svc.config.notices import notices
 from scheduler_svc.config.settings import EXIT_STATUS, Settings, SettingsError, UsageError
-from scheduler_svc.config.values import Address, check_place
+from scheduler_svc.config.values import Address, check_location
 
 __all__ = [
     "EXIT_STATUS",
@@ -15,7 +15,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UsageError",
-    "check_place",
+    "check_location",
     "configure_logging",
     "notices",
     "read_settings",

@@ -13,15 +13,15 @@ from pydantic import ValidationError
 from scheduler_svc.config.settings import PREFIX, Settings, SettingsError, UsageError
 
 SECRETS = frozenset({"database_url"})
-"""Settings without a flag: a command line is for everyone to read."""
+"""Settings without a flag: other users can read a command line."""
 
 NOT_YET = ("CONTENTGEN_METRICS_LISTEN", "CONTENTGEN_SCALER_LISTEN")
-"""Settings of the contract that this version would have to ignore, which it refuses instead."""
+"""Settings of the contract that this version refuses, since it would have to ignore them."""
 
 _MUST_BE = {
     "bool_parsing": "must be on or off",
-    "path_not_file": "must be a file that is there",
-    "path_not_directory": "must be a folder that is there",
+    "path_not_file": "must be an existing file",
+    "path_not_directory": "must be an existing folder",
 }
 
 _DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in PostgreSQL and leases them to workers.
@@ -32,9 +32,9 @@ role may not make them, `contentgen-scheduler backup --help` and `restore --help
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
-    """The settings that `arguments` (without the program's name) and the environment give.
+    """Returns the settings of `arguments` (without the program's name) and the environment.
 
-    Raises SettingsError naming everything that is wrong, and SystemExit once `--help` or `--version` was answered.
+    Raises SettingsError naming all problems, and SystemExit after `--help` or `--version`.
     """
     parser = settings_parser("contentgen-scheduler", _DESCRIPTION, Settings.model_fields)
     parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
@@ -42,9 +42,9 @@ def read_settings(arguments: Sequence[str]) -> Settings:
 
 
 def settings_parser(program: str, description: str, names: Iterable[str]) -> ArgumentParser:
-    """A parser with the flags of these settings; a flag that is not given is not in what it answers.
+    """Returns a parser with the flags of these settings; its result holds only the flags that are given.
 
-    What it can't read raises SettingsError.
+    It raises SettingsError for invalid arguments.
     """
     parser = _Parser(
         prog=program,
@@ -65,32 +65,30 @@ def settings_parser(program: str, description: str, names: Iterable[str]) -> Arg
 
 
 def settings_of(flags: Mapping[str, Any]) -> Settings:
-    """The settings that these flags, by the settings' names, and the environment give. Raises SettingsError."""
+    """Returns the settings of these flags, by the settings' names, and the environment. Raises SettingsError."""
     problems = [f"{name} is not supported by this version: unset it" for name in NOT_YET if os.environ.get(name)]
     try:
         settings = Settings(**flags)
     except ValidationError as error:
-        raise SettingsError([*problems, *_told(error, flags)]) from None
+        raise SettingsError([*problems, *_problems(error, flags)]) from None
     if problems:
         raise SettingsError(problems)
     return settings
 
 
 class _Parser(ArgumentParser):
-    """A parser whose errors are settings errors like any other, and repeat no secret."""
-
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        told, unknown = self.parse_known_args(args, namespace)
+        parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(_named(unknown))}")
-        return told
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         raise UsageError([f"{message} (--help lists the flags)"])
 
 
 def _named(arguments: Sequence[str]) -> Iterator[str]:
-    """Arguments without what may be a secret: a value, or a URL."""
+    """Drops what may be a secret: values, and URLs."""
     for before, argument in zip(["", *arguments], arguments, strict=False):
         if argument.startswith("-"):
             yield argument.partition("=")[0]
@@ -112,8 +110,8 @@ def _help(name: str) -> str:
     return f"{text} [{_variable(name)}]".replace("%", "%%")
 
 
-def _told(error: ValidationError, flags: Collection[str]) -> Iterator[str]:
-    """One line a problem: the flag or variable that it came from, its value unless it is secret, what it should be."""
+def _problems(error: ValidationError, flags: Collection[str]) -> Iterator[str]:
+    """One line a problem: its flag or variable, its value unless secret, and what it should be."""
     by_location = {_variable(name): name for name in Settings.model_fields if name in SECRETS}
     for problem in error.errors(include_url=False):
         text = _MUST_BE.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")

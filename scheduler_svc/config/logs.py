@@ -1,7 +1,7 @@
-"""Logging: structlog, one event a line on stderr, other libraries' included. Part of `scheduler_svc.config`.
+"""Logging: structlog, one event a line on stderr, including other libraries' events. Part of `scheduler_svc.config`.
 
-An event says what happened in its text, and in keys which one: `action` (a short fixed word), and where they apply
-`task_id`, `lease_id`, `attempt`, `worker_id`.
+An event's text says what happened; its keys say where: `action` (a fixed word), and, if they apply, `task_id`,
+`lease_id`, `attempt`, `worker_id`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from structlog.types import Processor
 from scheduler_svc.config.settings import Settings
 
 _QUIET = ("grpc", "sqlalchemy", "alembic", "asyncio")
-"""Libraries whose every step is no news."""
+"""Libraries that log every step."""
 
 _UNSENT = ("grpc._cython.cygrpc", "InternalError")
-"""What gRPC raises then, by name: settings are read without it."""
+"""The class of gRPC's exception for an unsent answer, by name: settings are read before gRPC is imported."""
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -28,7 +28,7 @@ _SHARED: tuple[Processor, ...] = (
 
 
 def configure_logging(settings: Settings) -> None:
-    """Sets up structlog and the root logger. Loggers that were made before follow too."""
+    """Configures structlog and the root logger, also for loggers that exist already."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     format_ = settings.log_format or ("console" if sys.stderr.isatty() else "json")
     handler = logging.StreamHandler(sys.stderr)
@@ -37,7 +37,7 @@ def configure_logging(settings: Settings) -> None:
             processors=_rendering(format_), foreign_pre_chain=[*_SHARED, _name_the_logger]
         )
     )
-    handler.addFilter(_has_a_hearer)
+    handler.addFilter(_is_our_concern)
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
     for name in _QUIET:
@@ -50,8 +50,8 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
-def _has_a_hearer(record: logging.LogRecord) -> bool:
-    """Keeps for debugging what gRPC logs as an error of ours: that an answer could not be sent, to one who hung up."""
+def _is_our_concern(record: logging.LogRecord) -> bool:
+    """Drops, unless debugging, gRPC's errors about answers that could not be sent because the caller hung up."""
     kinds = record.exc_info[0].__mro__ if record.exc_info and record.exc_info[0] else ()
     unsent = any((kind.__module__, kind.__name__) == _UNSENT for kind in kinds)
     return not unsent or logging.root.level <= logging.DEBUG

@@ -1,6 +1,6 @@
-"""What to say at start about the environment: nothing is wrong, but maybe it is not what was meant.
+"""Warnings at start about the environment: variables that are probably mistakes.
 
-Part of `scheduler_svc.config`. No value is repeated: a variable that is misspelled may hold a secret.
+Part of `scheduler_svc.config`. Values are not shown: a misspelled variable may hold a secret.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _OF_OTHERS = frozenset(
         "WORKER_ID",
     )
 )
-"""Settings of the worker and the operators' command, which may be in the same environment."""
+"""Settings of the worker and the operators' command, which may share the environment."""
 
 _OF_KUBERNETES = re.compile(
     r"\w+_(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_\w+_(PROTO|PORT|ADDR)=.*)"
 )
-"""What Kubernetes sets for a Service whose name begins with `contentgen`."""
+"""Variables of Kubernetes for a Service whose name begins with `contentgen`."""
 
 
 def notices(environ: Mapping[str, str]) -> Iterator[str]:
-    """A line for each variable that is probably a mistake."""
+    """Yields a line for each variable that is probably a mistake."""
     if environ.get("DATABASE_URL") == "":
         yield "DATABASE_URL is empty, which counts as unset: an embedded PostgreSQL is used"
     known = _OF_OTHERS | {_variable(name) for name in Settings.model_fields}

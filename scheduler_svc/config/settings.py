@@ -45,7 +45,7 @@ class UsageError(SettingsError):
 
 
 class Settings(BaseSettings):
-    """What was given wins over the environment. An empty variable counts as unset."""
+    """Arguments win over the environment. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -65,8 +65,8 @@ class Settings(BaseSettings):
     """Refuse to start without DATABASE_URL, instead of using an embedded PostgreSQL. Default: off."""
 
     data_dir: Folder = Path(".contentgen")
-    """Folder of the embedded PostgreSQL; with DATABASE_URL, of what is remembered of that database, so let it outlive
-    the process. Default: ./.contentgen"""
+    """Folder of the embedded PostgreSQL. With DATABASE_URL it holds the identity of that database, and must survive
+    restarts. Default: ./.contentgen"""
 
     listen: ListenAddress = Address("127.0.0.1", 50051)
     """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""
@@ -78,56 +78,55 @@ class Settings(BaseSettings):
     """PEM file with the certificate's private key. Default: unset."""
 
     tls_client_ca: PresentFile | None = None
-    """PEM file with the authorities whose client certificates are let in, and no others. Default: unset, none asked."""
+    """PEM file with the authorities of client certificates, which are then required. Default: unset, not required."""
 
     tokens_file: PresentFile | None = None
-    """File of who may call: one JSON object a line with name, sha256, role (client, worker or operator) and, for a
-    token that is tied to some, accounts; read again when it changes, or on HUP. `contentgen-scheduler token create`
-    adds to it. Default: unset, no tokens are asked."""
+    """File of tokens: one JSON object a line with name, sha256, role (client, worker or operator) and, if the token is
+    tied to accounts, accounts. Reloaded when it changes, or on HUP. `contentgen-scheduler token create` adds to it.
+    Default: unset, tokens are not required."""
 
     insecure: bool = False
     """Allow an address wider than loopback without TLS, or without tokens and client certificates. Default: off."""
 
     lease_ttl: Annotated[float, duration(5, DAY)] = 120.0
-    """How long a lease lives without being renewed, and so how long a silent worker's task waits; 5 s at least. An
-    outage may last this less 30 s before workers stop what they run. Default: 2m"""
+    """How long a lease lasts without renewal, and so how long a silent worker's task waits; at least 5 s. Workers stop
+    their CLIs in an outage that lasts 30 s less than this. Default: 2m"""
 
     lock_timeout: Annotated[float, duration(0.1, 60)] = 2.0
-    """How long a statement waits for a lock that another session of the database holds, be it a person's. Past it the
-    call is UNAVAILABLE; a worker's message or a submit is tried again, without holding up others. Never longer than a
-    quarter of the heartbeat interval. Default: 2s"""
+    """How long a statement waits for a lock of another session of the database. After that the call is UNAVAILABLE;
+    workers' messages and submits are retried without holding up others. At most a quarter of the heartbeat interval.
+    Default: 2s"""
 
     statement_timeout: Annotated[float, duration(1, HOUR)] = 10.0
-    """How long a statement of a client's call may take; past it the call is UNAVAILABLE. What serves many callers at
-    once has bounds of its own. Default: 10s"""
+    """How long a statement of a client's call may take; after that the call is UNAVAILABLE. Statements that serve many
+    callers at once have other bounds. Default: 10s"""
 
     max_queue_size: Annotated[int, whole_number(1, 1_000_000_000)] = 1_000_000
-    """Pending tasks beyond which submits are refused. What is scheduled for the day after tomorrow (UTC) or later does
-    not count. Default: 1000000"""
+    """Pending tasks beyond which submits are refused. Tasks scheduled for the day after tomorrow (UTC) or later don't
+    count. Default: 1000000"""
 
     max_worker_losses: Annotated[int, whole_number(1, 1_000)] = 5
     """Lost leases in a row after which a task stays failed. Default: 5"""
 
     max_deferrals: Annotated[int, whole_number(1, 10_000)] = 100
-    """How many-th time in a row that a CLI asks to come back later counts as a failure of the task, and consumes a
-    retry; 1: each time. Default: 100"""
+    """Deferrals of a task in a row of which the last counts as a failure and uses a retry; 1: each one. Default: 100"""
 
     priority_aging: Annotated[float, duration(1, 7 * DAY, or_none=True)] = 0.0
-    """How long a task has to be ready for each priority that it competes above its own, such as 15m; 10 at most. The
-    same for all schedulers. Default: 0, off: a lower priority waits for as long as there is a higher one."""
+    """How long a task must be ready for each priority that it competes above its own (up to 10), such as 15m. Must be
+    the same for all schedulers. Default: 0, off: tasks of lower priority wait while there are any of higher ones."""
 
     retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
     """How long ended tasks are kept, such as 30d; contents and the publish pool stay. Default: unset, until
     CleanupTasks."""
 
     content_retention: Annotated[float, duration(1, 3_650 * DAY)] | None = None
-    """How long contents and their entries in the publish pool are kept, such as 365d, whatever their review says. What
-    a publisher holds stays meanwhile, and what is scheduled for later is kept as long after that time. As long after
-    the last import from an old database its rows are known. Default: unset, for ever."""
+    """How long contents and their pool entries are kept, such as 365d, in any state of review. A claimed entry stays
+    meanwhile; a scheduled one is kept for as long after its time. Import marks of an old database are kept for as long
+    after its last import. Default: unset, forever."""
 
     pg_bindir: PresentFolder | None = None
-    """Folder with the programs of the embedded PostgreSQL, and for backups. Default: unset, the installed package's,
-    else the system's."""
+    """Folder with PostgreSQL's programs, for the embedded database and backups. Default: unset, those of the installed
+    package, else of the system."""
 
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     """debug, info, warning or error. Default: info"""
@@ -137,17 +136,16 @@ class Settings(BaseSettings):
 
     @property
     def heartbeat_interval(self) -> float:
-        """Seconds between two states of a worker, at most: a third of the lease time, or 10 s where that is shorter."""
+        """Seconds between two heartbeats of a worker, at most: a third of the lease time, but no more than 10 s."""
         return min(self.lease_ttl / 3, MAX_HEARTBEAT_INTERVAL)
 
     @property
     def lock_wait(self) -> float:
-        """Seconds that a statement waits for a lock: lanes must not seem to stand still while one of them waits."""
+        """Seconds that a statement waits for a lock: short enough that a lane which waits is not taken for stalled."""
         return min(self.lock_timeout, self.heartbeat_interval / 4)
 
     @property
     def tls(self) -> bool:
-        """Whether the server has a certificate to show."""
         return self.tls_cert is not None
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""The tokens file: one JSON object a line, which says who may call. Part of `scheduler_svc.config`.
+"""The tokens file: one JSON object a line, which names a caller. Part of `scheduler_svc.config`.
 
-It holds hashes only. Lines that are empty or begin with `#` say nothing. Several lines may have the same name, role and
+It holds only hashes. Empty lines and lines that begin with `#` are ignored. Several lines may share name, role and
 accounts: that is how a token is replaced while calls go on.
 """
 
@@ -24,15 +24,15 @@ ROLES = ("client", "worker", "operator")
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NAME = 200
 MAX_ACCOUNTS = 100
-_MAX_TOLD = 100
-"""Bad lines that are named."""
+_MAX_PROBLEMS = 100
+"""Invalid lines that an error names."""
 _KEYS = frozenset({"name", "sha256", "role", "accounts"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLine:
-    """A token by the hex SHA-256 of its UTF-8 bytes, whose it is, and the accounts that it is tied to (None: all)."""
+    """A token: name, SHA-256 of its UTF-8 bytes in hex, role, and the accounts it is tied to (None: all)."""
 
     name: str
     sha256: str
@@ -40,23 +40,22 @@ class TokenLine:
     accounts: tuple[int, ...] | None = None
 
     def json(self) -> str:
-        """The line, without its end."""
         tied = {} if self.accounts is None else {"accounts": list(self.accounts)}
         return json.dumps({"name": self.name, "sha256": self.sha256, "role": self.role, **tied}, ensure_ascii=False)
 
 
 def new_token() -> str:
-    """256 random bits, with a prefix by which scanners know it in a text that should hold none."""
+    """Returns 256 random bits, with a prefix by which secret scanners recognize a token."""
     return "contentgen_" + secrets.token_urlsafe(32)
 
 
 def hash_of(token: str) -> str:
-    """The lower-case hex SHA-256, as the file has it."""
+    """Returns the lower-case hex SHA-256, as in the file."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def read_tokens(path: Path) -> tuple[TokenLine, ...]:
-    """What the file says. Raises SettingsError naming each line that is wrong, and with what."""
+    """Returns the file's lines. Raises SettingsError naming each invalid line and its problems."""
     source = f"CONTENTGEN_TOKENS_FILE={path}"
     try:
         data = path.read_bytes()
@@ -73,37 +72,37 @@ def read_tokens(path: Path) -> tuple[TokenLine, ...]:
         lines += [line] if line else []
     problems += [f"{source}: {each}" for each in _contradictions(lines)]
     if problems:
-        more = [f"{source}: and {len(problems) - _MAX_TOLD:,} more"] if len(problems) > _MAX_TOLD else []
-        raise SettingsError([*problems[:_MAX_TOLD], *more])
+        more = [f"{source}: and {len(problems) - _MAX_PROBLEMS:,} more"] if len(problems) > _MAX_PROBLEMS else []
+        raise SettingsError([*problems[:_MAX_PROBLEMS], *more])
     return tuple(lines)
 
 
 def _parse(text: bytes) -> tuple[TokenLine | None, list[str]]:
-    """A line, or what is wrong with it. No value is repeated: a token itself may stand there by mistake."""
+    """Returns a line, or its problems. They repeat no value: it may be a token, put there by mistake."""
     try:
-        told = json.loads(text)
+        fields = json.loads(text)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        fields = None
+    if not isinstance(fields, dict):
         return None, ["must be a JSON object with name, sha256, role and, if it is tied to some, accounts"]
-    problems = list(_problems(told))
+    problems = list(_problems(fields))
     if problems:
         return None, problems
-    accounts = tuple(sorted(set(told["accounts"]))) if "accounts" in told else None
-    return TokenLine(told["name"], told["sha256"], told["role"], accounts), []
+    accounts = tuple(sorted(set(fields["accounts"]))) if "accounts" in fields else None
+    return TokenLine(fields["name"], fields["sha256"], fields["role"], accounts), []
 
 
-def _problems(told: dict[str, object]) -> Iterator[str]:
-    name, digest, role = told.get("name"), told.get("sha256"), told.get("role")
+def _problems(fields: dict[str, object]) -> Iterator[str]:
+    name, digest, role = fields.get("name"), fields.get("sha256"), fields.get("role")
     if not (isinstance(name, str) and name.strip() and len(name) <= MAX_NAME and name.isprintable()):
         yield f"name must be a text of 1 to {MAX_NAME} printable characters"
     if not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
         yield "sha256 must be the lower-case hex SHA-256 of the token, 64 digits"
     if role not in ROLES:
         yield f"role must be {', '.join(ROLES[:-1])} or {ROLES[-1]}"
-    if "accounts" in told:
-        yield from _problems_of_accounts(told["accounts"], role)
-    if unknown := sorted(told.keys() - _KEYS):
+    if "accounts" in fields:
+        yield from _problems_of_accounts(fields["accounts"], role)
+    if unknown := sorted(fields.keys() - _KEYS):
         yield f"has {len(unknown)} keys that are none of {', '.join(sorted(_KEYS))}"
 
 
@@ -116,7 +115,7 @@ def _problems_of_accounts(accounts: object, role: object) -> Iterator[str]:
 
 
 def _contradictions(lines: list[TokenLine]) -> Iterator[str]:
-    """A name is one caller, whichever of its tokens is shown; a token is one caller's."""
+    """All lines of a name must agree; a token belongs to one name."""
     meaning: dict[str, tuple[str, tuple[int, ...] | None]] = {}
     owner: dict[str, str] = {}
     for line in lines:
@@ -127,9 +126,9 @@ def _contradictions(lines: list[TokenLine]) -> Iterator[str]:
 
 
 def add_token(path: Path, line: TokenLine) -> None:
-    """Adds a line; the file is replaced as a whole, and is its owner's only. Raises SettingsError, OSError.
+    """Adds a line; the file is replaced as a whole, with mode 0600. Raises SettingsError, OSError.
 
-    A file that is wrong, or that would be, is left as it is.
+    A file that is invalid, or would become so, stays as it is.
     """
     path = path.resolve()  # what a link names is replaced, not the link
     with _locked(path.parent):
@@ -145,7 +144,6 @@ def add_token(path: Path, line: TokenLine) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One at a time adds to a file of this folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What a setting's text may mean: durations, numbers, choices, addresses, folders. Part of `scheduler_svc.config`.
+"""Reads the text of a setting: durations, numbers, choices, addresses, folders. Part of `scheduler_svc.config`.
 
 Each reader raises ValueError with a text that completes "NAME=value …".
 """
@@ -24,35 +24,34 @@ _HOSTS = re.compile(rf"{_PLACE}(?:,{_PLACE})*", re.ASCII)
 _MAX_PORT = 65535
 
 
-def duration(least: float, most: float, *, or_none: bool = False) -> BeforeValidator:
-    """Reads seconds, as a number or with a unit, from `least` to `most`; `or_none`: 0 too."""
+def duration(minimum: float, maximum: float, *, or_none: bool = False) -> BeforeValidator:
+    """Reads a number of seconds, or one with a unit, from `minimum` to `maximum`; `or_none` also allows 0."""
 
     def read(value: object) -> float:
         match = _DURATION.fullmatch(str(value).strip())
         seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
-        if not least <= seconds <= most and not (or_none and seconds == 0):
+        if not minimum <= seconds <= maximum and not (or_none and seconds == 0):
             off = ", or 0" if or_none else ""
-            raise ValueError(f"must be a duration of {least:g} s to {most:g} s, such as 90, 90s or 2m{off}")
+            raise ValueError(f"must be a duration of {minimum:g} s to {maximum:g} s, such as 90, 90s or 2m{off}")
         return seconds
 
     return BeforeValidator(read)
 
 
-def whole_number(least: int, most: int) -> BeforeValidator:
-    """Reads a whole number from `least` to `most`."""
+def whole_number(minimum: int, maximum: int) -> BeforeValidator:
 
     def read(value: object) -> int:
         text = str(value).strip()
         number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
-        if not least <= number <= most:
-            raise ValueError(f"must be a whole number from {least:,} to {most:,}")
+        if not minimum <= number <= maximum:
+            raise ValueError(f"must be a whole number from {minimum:,} to {maximum:,}")
         return number
 
     return BeforeValidator(read)
 
 
 def choice(*names: str) -> BeforeValidator:
-    """Reads one of `names`, in capitals or not."""
+    """Reads one of `names`, in any case."""
 
     def read(value: object) -> str:
         name = str(value).strip().lower()
@@ -65,7 +64,7 @@ def choice(*names: str) -> BeforeValidator:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. `port` 0 lets the system pick one."""
+    """An address to listen on. `port` 0: the system picks one."""
 
     host: str
     port: int
@@ -83,7 +82,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it. A name other than `localhost` counts as wider."""
+        """Whether only this machine reaches it. Names other than `localhost` count as wider."""
         if self.host == "localhost":
             return True
         try:
@@ -100,13 +99,13 @@ def _address(value: object) -> Address:
 
 
 def _database_url(value: object) -> str:
-    """With the driver named: SQLAlchemy's default is another one. Several hosts become parameters, as it wants them."""
+    """Names the driver, since SQLAlchemy's default is another one. Several hosts become parameters, as it requires."""
     text = str(value).strip()
     prefix = _DATABASE_URL.match(text)
     if prefix is None:
         raise ValueError("must begin with postgresql:// (PostgreSQL is the only database)")
     rest = text[prefix.end() :]
-    check_place(rest)
+    check_location(rest)
     if several := _SEVERAL_HOSTS.fullmatch(rest):
         path, _, query = (several["rest"] or "/").partition("?")
         hosts = [f"host={host}" for host in several["hosts"].split(",")]
@@ -114,10 +113,10 @@ def _database_url(value: object) -> str:
     return "postgresql+psycopg2://" + rest
 
 
-def check_place(rest: str) -> None:
-    """Raises ValueError where a URL without its scheme can't be taken apart safely.
+def check_location(rest: str) -> None:
+    """Raises ValueError if a URL without its scheme can't be parsed safely.
 
-    A part of a password that is not encoded would be taken for a host, and be shown in errors.
+    Unencoded parts of a password would be taken for a host, and shown in errors.
     """
     login, at, place = rest.partition("@")
     hosts = re.split("[/?]", place if at else login, maxsplit=1)[0]
@@ -136,7 +135,7 @@ def _folder(value: object) -> Path:
 
 
 def _nameable(value: object) -> object:
-    """A path that can be looked for at all."""
+    """A path that the system accepts, whether it exists or not."""
     try:
         Path(str(value)).exists()
     except (OSError, ValueError) as error:  # the system takes no such name

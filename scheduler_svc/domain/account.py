@@ -1,4 +1,4 @@
-"""An account: whom tasks belong to."""
+"""Accounts, which own tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """As the contract has it; of each `max_…` 0 means no limit."""
+    """An account as in the contract. For each `max_…` 0 means no limit."""
 
     account_id: int
     name: str
@@ -23,7 +23,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What an account's submits and starts are held to; 0 means no limit."""
+    """Limits of an account's submits and starts; 0 means no limit."""
 
     max_pending_tasks: int = 0
     max_priority: int = 0
@@ -32,7 +32,7 @@ class Quotas:
 
 @dataclass(frozen=True, slots=True)
 class AccountChange:
-    """New values of an account's fields; None leaves a field as it is."""
+    """New values of an account's fields; None leaves a field unchanged."""
 
     name: str | None = None
     max_concurrent_tasks: int | None = None

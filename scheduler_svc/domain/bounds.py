@@ -1,6 +1,6 @@
 """The bounds of a task's numbers, for submits and imports, and which tasks count against the queue's bound.
 
-`brief` has the lengths of its texts.
+`brief` has the lengths of a task's texts.
 """
 
 from __future__ import annotations

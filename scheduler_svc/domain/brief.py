@@ -25,7 +25,7 @@ class Brief(NamedTuple):
     @classmethod
     def of(cls, texts: Iterable[str], creator_options: Mapping[str, str] | None = None) -> Brief:
         """Of the values of `TEXTS`."""
-        return cls._make((*texts, creator_options or NO_OPTIONS))
+        return tuple.__new__(cls, (*texts, creator_options or NO_OPTIONS))
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A task as of a move of its history: what a watcher is told, rebuilt from the history and the present row."""
+"""A task as of one move of its history, as watchers get it: rebuilt from the history and the present row."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from scheduler_svc.domain.lifecycle import RETRYABLE, RUNNING, Status
 from scheduler_svc.domain.retry import AUTO_RETRY, REQUEUED
 from scheduler_svc.domain.task import Task, TaskError, TaskEvent
 
-_BY_ITSELF = frozenset({AUTO_RETRY, REQUEUED})
+_AUTOMATIC = frozenset({AUTO_RETRY, REQUEUED})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskChange:
-    """One move, with its task as of that move; numbers rise in the order of a task's moves."""
+    """One move, and the task as of it. Numbers rise in the order of a task's moves."""
 
     number: int
     task: Task
@@ -26,8 +26,6 @@ class TaskChange:
 
 @dataclass(slots=True)
 class _ReplayedState:
-    """What a history says so far."""
-
     attempt: int = 0
     worker_id: str = ""
     submit_time: datetime | None = None
@@ -52,21 +50,21 @@ class _ReplayedState:
 
 
 def changes(task: Task, history: Sequence[TaskEvent], numbers: Container[int]) -> Iterator[TaskChange]:
-    """The changes of these numbers; `history` is the task's whole one up to now, oldest first.
+    """Yields the changes with these numbers; `history` is the task's whole history, oldest first.
 
-    As of the move are status, attempt, worker, lease, times, retries, error and content. What no history keeps is
-    taken from `task`, the present: progress and `timeout_time` where the move's attempt still runs, and the details of
-    the last error.
+    Status, attempt, worker, lease, times, retries, error and content are as of the move. What no history keeps comes
+    from `task`, the present state: progress and `timeout_time` if the move's attempt still runs, and the last error's
+    details.
     """
-    course = _ReplayedState()
+    state = _ReplayedState()
     last_failure = max((event.seq for event in history if _is_failure(event)), default=0)
     for i, event in enumerate(history):
-        course.apply(event)
+        state.apply(event)
         if event.seq not in numbers:
             continue
-        then = history[i + 1] if i + 1 < len(history) else None
-        will_retry = event.status in RETRYABLE and then is not None and then.reason in _BY_ITSELF
-        as_of = _as_of(task, course, event, will_retry=will_retry, details=last_failure)
+        following = history[i + 1] if i + 1 < len(history) else None
+        will_retry = event.status in RETRYABLE and following is not None and following.reason in _AUTOMATIC
+        as_of = _as_of(task, state, event, will_retry=will_retry, details=last_failure)
         yield TaskChange(event.seq, as_of, event.previous_status, event.event_time, will_retry)
 
 
@@ -74,22 +72,22 @@ def _is_failure(event: TaskEvent) -> bool:
     return event.status in RETRYABLE or event.status is Status.CANCELLED
 
 
-def _as_of(task: Task, course: _ReplayedState, event: TaskEvent, *, will_retry: bool, details: int) -> Task:
+def _as_of(task: Task, state: _ReplayedState, event: TaskEvent, *, will_retry: bool, details: int) -> Task:
     """`details`: the number of the failure whose details `task` has."""
     running = event.status in RUNNING
     still_runs = running and task.status in RUNNING and (task.attempt, task.fence) == (event.attempt, event.fence)
     open_ = running or event.status is Status.PENDING or will_retry
     return task._replace(
         status=event.status,
-        attempt=course.attempt,
-        worker_id=course.worker_id,
-        submit_time=course.submit_time,
-        start_time=course.start_time,
+        attempt=state.attempt,
+        worker_id=state.worker_id,
+        submit_time=state.submit_time,
+        start_time=state.start_time,
         end_time=None if open_ else event.event_time,
         timeout_time=task.timeout_time if still_runs else None,
-        retry_count=course.retry_count,
+        retry_count=state.retry_count,
         progress=task.progress if still_runs else None,
-        error=_error(task.error, course.failure, details),
+        error=_error(task.error, state.failure, details),
         content_id=task.content_id if event.status is Status.COMPLETED else 0,
         fence=event.fence if running else None,
     )

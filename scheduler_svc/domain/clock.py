@@ -1,7 +1,7 @@
-"""Whether the database's clock runs ahead of a replica's own: leases run out by the one, and are renewed by others.
+"""Whether the database's clock runs ahead of the replica's: leases expire by the former, workers renew by the latter.
 
-Pure. One large jump shows as a gap between two ticks of the reapers (`tick` in `lease.py`); jumps that are each shorter
-than a gap show only as a sum, against a clock that never jumps.
+One large jump shows as a gap between two ticks of the reapers (`tick` in `lease.py`). Several jumps that are each
+shorter than a gap show only as a sum, against a clock that never jumps.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections import deque
 
 
 class ClockWatch:
-    """What a replica remembers of the two clocks: for a lease time, and for a heartbeat interval before. In seconds."""
+    """Compares the two clocks over a lease time and a heartbeat interval. All values are in seconds."""
 
     def __init__(self, lease_ttl: float, heartbeat_interval: float) -> None:
         self._window = lease_ttl + heartbeat_interval
         self._lowest: deque[tuple[float, float]] = deque()
-        """When, and by how much at most, the database's clock was ahead; only what was never below since, so rising."""
+        """Pairs of a time and the database's lead then, at most. They rise: an entry goes once a later one is lower."""
 
     def gained(self, database: float, before: float, after: float) -> float:
-        """How much the database's clock has gained at least since it was least ahead; 0 or less where that is now.
+        """Returns the database's gain, at least, since its smallest lead in the window; 0 or less if that is now.
 
-        It showed `database` at some moment between `before` and `after` of our own.
+        The database's clock showed `database` at some moment between `before` and `after` of our own.
         """
         ahead = database - before
         while self._lowest and self._lowest[-1][1] >= ahead:
@@ -32,5 +32,5 @@ class ClockWatch:
 
 
 def is_ahead(gained: float, lease_ttl: float) -> bool:
-    """Whether so much is too much: a sixth of a lease time, 5 s at most, half of what a worker has to stop its CLI."""
+    """Returns whether the gain is over a sixth of a lease time, or 5 s: half of a worker's time to stop its CLI."""
     return gained > min(lease_ttl / 6, 5.0)

@@ -1,4 +1,4 @@
-"""What a CLI made, and the content that it becomes."""
+"""Results of creator CLIs, the contents made of them, and the publish pool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_RESULT_BYTES = 3 * 1024 * 1024
 
 
 class ReviewStatus(IntEnum):
-    """Where a content's review stands; the numbers of the contract."""
+    """The state of a content's review. The numbers are the contract's."""
 
     PENDING_REVIEW = 1
     APPROVED = 2
@@ -23,24 +23,22 @@ class ReviewStatus(IntEnum):
 
     @property
     def label(self) -> str:
-        """The lower-case name that clients see."""
         return self.name.lower()
 
 
 class ReviewDecision(IntEnum):
-    """What a review decides; the numbers of the contract."""
+    """A review's decision. The numbers are the contract's."""
 
     APPROVE = 1
     REJECT = 2
 
     @property
     def outcome(self) -> ReviewStatus:
-        """Where the content stands after it."""
         return ReviewStatus.APPROVED if self is ReviewDecision.APPROVE else ReviewStatus.REJECTED
 
 
 class PublishStatus(IntEnum):
-    """Where an entry of the publish pool stands; the numbers of the contract."""
+    """The state of an entry of the publish pool. The numbers are the contract's."""
 
     PENDING = 1
     PUBLISHING = 2
@@ -49,13 +47,10 @@ class PublishStatus(IntEnum):
 
     @property
     def label(self) -> str:
-        """The lower-case name that clients see."""
         return self.name.lower()
 
 
 class TaskResult(NamedTuple):
-    """What a worker reports with `completed`."""
-
     body: str
     html_body: str = ""
     images: tuple[str, ...] = ()
@@ -64,7 +59,7 @@ class TaskResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A content as a reader sees it; `body` and `html_body` are empty where it comes from a list."""
+    """A content as a reader sees it. `body` and `html_body` are empty if it comes from a list."""
 
     content_id: int
     account_id: int
@@ -83,13 +78,12 @@ class Content:
 
     @property
     def task_id(self) -> str:
-        """The public id of the task that made it."""
         return format_task_id(self.task_key)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolEntry:
-    """An entry of the publish pool. One whose claim ran out is pending, and still has that claim's id."""
+    """An entry of the publish pool. If its claim has expired, it is pending and still has that claim's id."""
 
     content_id: int
     account_id: int
@@ -101,12 +95,12 @@ class PoolEntry:
 
 
 class Publication(NamedTuple):
-    """What a publisher says became of an entry; an error only where it failed."""
+    """A publisher's report on an entry; `error` is empty unless it failed."""
 
     status: PublishStatus
     error: str
 
 
 def publication(published: bool, error: str) -> Publication:
-    """Published, or failed with an error that may be empty."""
+    """Returns the report of a success, or of a failure with an error that may be empty."""
     return Publication(PublishStatus.PUBLISHED, "") if published else Publication(PublishStatus.FAILED, error)

@@ -1,4 +1,4 @@
-"""What callers can do wrong, and what can be away: raised anywhere inside; `api/errors.py` makes it a gRPC status."""
+"""Errors that callers get; `api/messages/errors.py` maps each to a gRPC status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scheduler_svc.domain.lifecycle import Status
 
 
 class DomainError(Exception):
-    """Base of all that a caller is told. `message` is for people; `metadata` for programs."""
+    """Base of all errors that callers get. `message` is human-readable, `metadata` machine-readable."""
 
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
@@ -19,14 +19,14 @@ class DomainError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One bad field: its path in the request, and what it should be."""
+    """An invalid field: its path in the request, and what it should be."""
 
     field: str
     description: str
 
 
 class InvalidArgument(DomainError):
-    """A request with bad fields: all of them are named."""
+    """A request with invalid fields, all of which are named."""
 
     def __init__(self, violations: Iterable[FieldViolation]) -> None:
         self.violations = tuple(violations)
@@ -34,8 +34,6 @@ class InvalidArgument(DomainError):
 
 
 class NotFound(DomainError):
-    """No such task, content, account or worker."""
-
     def __init__(self, resource_type: str, resource_id: object) -> None:
         super().__init__(
             f"there is no {resource_type} {resource_id}", resource_type=resource_type, resource_id=str(resource_id)
@@ -43,7 +41,7 @@ class NotFound(DomainError):
 
 
 class InvalidState(DomainError):
-    """The task (or whatever it is) stands where this call can't move it from."""
+    """The call can't move the task, or whatever it is about, from its present state."""
 
     def __init__(self, message: str, current: str, required: Iterable[str]) -> None:
         super().__init__(message, current_state=current, required_state=",".join(required))
@@ -58,8 +56,6 @@ class InvalidState(DomainError):
 
 
 class AccountInactive(DomainError):
-    """The account takes no submits."""
-
     def __init__(self, account_id: int) -> None:
         super().__init__(
             f"account {account_id} is deactivated and takes no submits; set `active` by UpdateAccount to undo that",
@@ -68,15 +64,11 @@ class AccountInactive(DomainError):
 
 
 class RetriesExhausted(DomainError):
-    """`max_retries` is used up."""
-
     def __init__(self, task_id: str, max_retries: int) -> None:
         super().__init__(f"task {task_id} has used its {max_retries} retries; `reset_retry_count` allows them anew")
 
 
 class RequestIdConflict(DomainError):
-    """The same request_id was used for something else."""
-
     def __init__(self, request_id: str, task_id: str) -> None:
         super().__init__(
             f"request_id {request_id!r} was used for {task_id} with another payload; use a new one", task_id=task_id
@@ -84,15 +76,13 @@ class RequestIdConflict(DomainError):
 
 
 class QueueFull(DomainError):
-    """As many tasks are pending as the settings allow, without those that are scheduled for later than tomorrow."""
+    """The bound of pending tasks is reached. Tasks scheduled for later than tomorrow don't count."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the queue is full: {limit} tasks are pending and due by tomorrow; try again later")
 
 
 class AccountQueueFull(DomainError):
-    """As many tasks of the account are pending as its `max_pending_tasks` allows."""
-
     def __init__(self, account_id: int, pending: int, limit: int, more: int) -> None:
         super().__init__(
             f"account {account_id} has {pending} tasks pending and may have {limit} (its max_pending_tasks), and this"
@@ -102,7 +92,7 @@ class AccountQueueFull(DomainError):
 
 
 class ResumeTokenExpired(DomainError):
-    """Moves after the token's are not kept any more, or it is of another history of the database."""
+    """Moves after the token are deleted, or it belongs to another history of the database."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -111,8 +101,6 @@ class ResumeTokenExpired(DomainError):
 
 
 class WatcherTooSlow(DomainError):
-    """A watcher reads more slowly than its tasks move."""
-
     def __init__(self, resume_token: str) -> None:
         super().__init__(
             "this watcher reads more slowly than its tasks move; go on with the resume token", resume_token=resume_token
@@ -120,74 +108,64 @@ class WatcherTooSlow(DomainError):
 
 
 class TooManyWatchers(DomainError):
-    """This replica has as many watchers as it takes."""
-
     def __init__(self, limit: int) -> None:
         super().__init__(f"this scheduler has {limit:,} watchers; try another one, or later")
 
 
 class TooManyCalls(DomainError):
-    """A caller has as many calls under way as it may. `which` says so, as a sentence without its end."""
+    """The caller has its maximum of calls under way. `which` is that as a clause."""
 
     def __init__(self, which: str) -> None:
         super().__init__(f"{which} at this scheduler, and no more are taken; let some end first, then call again")
 
 
 class WaitedTooLong(DomainError):
-    """A call's turn did not come."""
+    """The call waited too long for a thread or a group."""
 
     def __init__(self, within: float) -> None:
         super().__init__(
             f"this scheduler did not get to the call within {within:g} s; it shares itself fairly between callers, so"
-            " have fewer calls under way at a time, and call again"
+            " have fewer calls in progress, and call again"
         )
 
 
 class RequestTooSlow(DomainError):
-    """The message of a call did not come."""
-
     def __init__(self, within: float) -> None:
         super().__init__(f"the request's message did not come within {within:g} s; send it with the call")
 
 
 class StoreUnavailable(DomainError):
-    """The database is away, or a commit's outcome is unknown."""
+    """The database is away, or the outcome of a commit is unknown."""
 
     def __init__(self, message: str = "the database is away; try again") -> None:
         super().__init__(message)
 
 
 class LockTimeout(StoreUnavailable):
-    """Somebody else holds a lock that this needs. Nothing of it was done."""
+    """Another session holds a lock that the transaction needs. Nothing was committed."""
 
     def __init__(self) -> None:
         super().__init__("another session of the database holds a lock that this needs; try again")
 
 
 class StatementTimeout(StoreUnavailable):
-    """A statement took longer than it may. Nothing of its transaction was done."""
+    """A statement took too long. Nothing was committed."""
 
     def __init__(self) -> None:
         super().__init__("the database took too long over this; ask for less at once, or try again later")
 
 
 class ShuttingDown(DomainError):
-    """This replica is going away."""
-
     def __init__(self) -> None:
         super().__init__("this scheduler is shutting down; call again to reach another")
 
 
 class TokenInvalid(DomainError):
-    """No token, or none that is known."""
-
     def __init__(self, what: str) -> None:
         super().__init__(f"{what}; each call carries `authorization: Bearer TOKEN`, with a token of the tokens file")
 
 
 class RoleForbidden(DomainError):
-    """The token's role may not call this."""
-
     def __init__(self, name: str, role: str, rpc: str, allowed: Sequence[str]) -> None:
         super().__init__(
             f"token {name!r} has the role {role}; {rpc} is for {' and '.join(allowed)}",
@@ -197,14 +175,14 @@ class RoleForbidden(DomainError):
 
 
 class AccountForbidden(DomainError):
-    """The token is tied to other accounts. `what` it may not reach completes "is not tied to …"."""
+    """The token is tied to other accounts. `what` completes "is not tied to …"."""
 
     def __init__(self, name: str, what: str, **metadata: str) -> None:
         super().__init__(f"token {name!r} is tied to accounts, and not to {what}", **metadata)
 
 
 class WorkerIdInUse(DomainError):
-    """Another folder has this worker id, and was heard of within the lease time."""
+    """Another folder uses this worker id, and was active within the lease time."""
 
     def __init__(self, worker_id: str, hostname: str) -> None:
         super().__init__(
@@ -215,7 +193,7 @@ class WorkerIdInUse(DomainError):
 
 
 class SessionReplaced(DomainError):
-    """A newer hello of the same folder has been accepted; this stream is an old one."""
+    """A newer session of the same folder is open; this stream belongs to an old one."""
 
     def __init__(self, worker_id: str) -> None:
         super().__init__(f"a newer session of worker {worker_id!r} is open", worker_id=worker_id)

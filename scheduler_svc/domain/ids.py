@@ -1,7 +1,7 @@
-"""Public ids: how the integer keys of the database look outside.
+"""Public ids, and the integer keys of the database behind them.
 
-A key is 43 bits of milliseconds since 1970 and 20 bits of a sequence, so keys grow with time, need no second index,
-and stay unique even when a database is restored from a backup and its sequence starts again from an older value.
+A key is 43 bits of milliseconds since 1970 and 20 bits of a sequence. So keys grow with time, need no second index, and
+stay unique even if a restored database's sequence starts again from an older value.
 """
 
 from __future__ import annotations
@@ -17,32 +17,31 @@ _LEASE_ID = re.compile(r"lease-([0-9a-f]{16})-([0-9a-f]{8})\Z")
 
 
 def make_key(unix_milliseconds: int, sequence: int) -> int:
-    """The key of the `sequence`th thing, made at that time; only the sequence's low 20 bits count."""
+    """Returns a key; only the low 20 bits of `sequence` count."""
     return (unix_milliseconds << SEQUENCE_BITS) | (sequence & ((1 << SEQUENCE_BITS) - 1))
 
 
 def make_past_key(unix_milliseconds: int, number: int) -> int:
-    """The key of a thing that was made at that time elsewhere, and is numbered here.
+    """Returns the key of something created elsewhere at that time.
 
-    Any number of things may be of one millisecond, so the whole number counts, and moves the time on where it is large.
+    Many may share a millisecond, so all of `number` counts; a large one moves the time on.
     """
     return (unix_milliseconds << SEQUENCE_BITS) + number
 
 
 def format_task_id(key: int) -> str:
-    """`task-` and 16 hex digits."""
     return f"task-{key:016x}"
 
 
 def parse_task_id(text: str) -> int | None:
-    """The key behind a public task id, or None where the text can't be the id of any task."""
+    """Returns the key of a public task id, or None if the text can't be one."""
     match = _TASK_ID.match(text)
     key = int(match[1], 16) if match else -1
     return key if 0 < key <= KEY_MAX else None
 
 
 class LeaseRef(NamedTuple):
-    """One grant of one task. `fence` is random (31 bits), so that no grant after a restore is an old one's twin."""
+    """One lease of a task. `fence` is random (31 bits), so no lease granted after a restore equals one from before."""
 
     task_key: int
     attempt: int
@@ -50,17 +49,16 @@ class LeaseRef(NamedTuple):
 
     @property
     def lease_id(self) -> str:
-        """The public id; the attempt travels beside it."""
+        """The public id; it does not hold the attempt."""
         return format_lease_id(self.task_key, self.fence)
 
 
 def format_lease_id(task_key: int, fence: int) -> str:
-    """`lease-`, the task's 16 hex digits, `-` and the fence's 8."""
     return f"lease-{task_key:016x}-{fence:08x}"
 
 
 def parse_lease_id(text: str, attempt: int) -> LeaseRef | None:
-    """The lease behind a public id and its attempt, or None where they can't name any lease."""
+    """Returns the lease of a public id and an attempt, or None if they can't name one."""
     match = _LEASE_ID.match(text)
     if not match or not 0 < attempt < 1 << 31:
         return None

@@ -1,7 +1,7 @@
-"""What becomes of the old application's rows: the rules of the import. docs/migration.md has them for people.
+"""The rules of the import: what the old application's rows become. docs/migration.md explains them to users.
 
-Pure: what a row becomes by itself. Whether its account and its content are there is for `application/imports`. The id
-is read first: of rows that share one the database gives any, and nothing is said of what only some of them hold.
+Pure: what a row becomes by itself; whether its account and content exist is checked in `application/imports`. The id is
+read first: of rows that share one, the database returns any, so nothing is reported that only some of them hold.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_IMAGES = 1_000
 _LARGEST_SCORE = 1e9
 OLD_TASK_ID = "old_task_id"
 OLD_CONTENT_ID = "old_content_id"
-"""Labels by which a task is found by what it was called before."""
+"""Labels that hold a task's former ids."""
 
 _STATUSES = {
     "": Status.PENDING,
@@ -63,8 +63,6 @@ _REASONS = {
 
 
 class ImportedAccount(NamedTuple):
-    """An account as it will be, but for its id."""
-
     old_id: int
     name: str
     active: bool
@@ -72,7 +70,7 @@ class ImportedAccount(NamedTuple):
 
 
 class OldResult(NamedTuple):
-    """What a task's `result` still has that its content row has not, and a text in case that row is gone."""
+    """Parts of a task's `result` that its content row lacks, and the body in case that row is gone."""
 
     body: str = ""
     html_body: str = ""
@@ -81,7 +79,7 @@ class OldResult(NamedTuple):
 
 
 class ImportedTask(NamedTuple):
-    """A task as it will be, but for its key, account and content. `status` is PENDING for all that had not ended."""
+    """A new task, without key, account and content. `status` is PENDING for all that had not ended."""
 
     old_id: int
     old_task_id: str
@@ -102,7 +100,7 @@ class ImportedTask(NamedTuple):
 
 
 class ImportedContent(NamedTuple):
-    """A content as it will be, but for its id, task and account. `old_id` None: it is made of its task's result."""
+    """A new content, without id, task and account. `old_id` None: it is made of its task's result."""
 
     old_id: int | None
     old_account_id: int
@@ -117,8 +115,6 @@ class ImportedContent(NamedTuple):
 
 
 class ImportedEntry(NamedTuple):
-    """An entry of the publish pool as it will be, but for its content."""
-
     old_id: int
     old_content_id: int
     priority: int
@@ -128,14 +124,14 @@ class ImportedEntry(NamedTuple):
 
 
 def account(row: OldRow) -> ImportedAccount:
-    """An account, of which the old application kept far more: nothing but this is asked for. Raises LeftOut."""
+    """Returns an account; the old application's other columns are dropped. Raises LeftOut."""
     old_id = row.old_id
     name = row.text("name").strip() or row.text("directory_name").strip() or f"account {old_id}"
     return ImportedAccount(old_id, name[:MAX_ACCOUNT_NAME], row.flag("is_active", True), row.time("created_at"))
 
 
 def task(row: OldRow) -> ImportedTask:
-    """A task; what had not ended starts anew. Raises LeftOut."""
+    """Returns a task; one that had not ended starts anew. Raises LeftOut."""
     old_id = row.old_id
     status = _named(row, "status", _STATUSES)
     max_retries = _within(row.number("max_retries"), DEFAULT_MAX_RETRIES, 0, bounds.MAX_RETRIES)
@@ -161,7 +157,7 @@ def task(row: OldRow) -> ImportedTask:
 
 
 def content(row: OldRow, *, in_pool: bool) -> ImportedContent:
-    """A content. What stands in the pool was to be published, so it counts as approved. Raises LeftOut."""
+    """Returns a content. One in the pool was to be published, so it counts as approved. Raises LeftOut."""
     old_id = row.old_id
     body = row.text("content")
     _check_body(body)
@@ -180,7 +176,7 @@ def content(row: OldRow, *, in_pool: bool) -> ImportedContent:
 
 
 def content_of_result(of: ImportedTask) -> ImportedContent:
-    """The content of a completed task whose content row is gone. Somebody has to look at it. Raises LeftOut."""
+    """Returns the content of a completed task whose content row is gone; it needs a review. Raises LeftOut."""
     _check_body(of.result.body)
     return ImportedContent(
         old_id=None,
@@ -197,7 +193,7 @@ def content_of_result(of: ImportedTask) -> ImportedContent:
 
 
 def entry(row: OldRow) -> ImportedEntry:
-    """An entry of the publish pool; a claim of the old application's publisher is none here. Raises LeftOut."""
+    """Returns an entry of the publish pool; a claim of the old publisher is dropped. Raises LeftOut."""
     old_id = row.old_id
     old = _within(row.number("priority"), DEFAULT_PRIORITY, bounds.MIN_PRIORITY, bounds.MAX_PRIORITY)
     status = _named(row, "status", _PUBLISH_STATUSES)
@@ -212,7 +208,7 @@ def entry(row: OldRow) -> ImportedEntry:
 
 
 def html_beside(body: str, html: str) -> str:
-    """The HTML of a result where it may stand beside the body; too large a one is dropped, since it says the same."""
+    """Returns the HTML of a result, or nothing if body and HTML together are too large."""
     return html if len(body.encode()) + len(html.encode()) <= MAX_RESULT_BYTES else ""
 
 
@@ -227,7 +223,7 @@ def _brief(row: OldRow) -> Brief:
 
 
 def _named(row: OldRow, column: str, names: Mapping[str, T]) -> T:
-    """A status whatever its case, spaces, hyphens and underscores."""
+    """Finds a status by its name; case, spaces, hyphens and underscores don't matter."""
     text = row.text(column)
     plain = "".join(character for character in text.lower() if character.isalnum())
     found = names.get(_SPELLINGS.get(plain, plain))
@@ -246,7 +242,7 @@ def _end_time(row: OldRow) -> datetime | None:
 
 
 def _error(row: OldRow, status: Status) -> TaskError | None:
-    """The last attempt's error: a completed task has none, one that failed or was ended has one always."""
+    """The last attempt's error: none for a completed task, always one for a task that failed or was cancelled."""
     message = row.text("error_message")[:MAX_ERROR]
     if status is Status.COMPLETED or (status is Status.PENDING and not message):
         return None
@@ -254,7 +250,7 @@ def _error(row: OldRow, status: Status) -> TaskError | None:
 
 
 def _result(document: object) -> OldResult:
-    """What there is of it; a result of any other shape counts as none."""
+    """Reads what it can; a document of another shape counts as empty."""
     if not isinstance(document, Mapping):
         return OldResult()
     return OldResult(
@@ -272,7 +268,7 @@ def _score(value: object) -> float | None:
 
 
 def _storable(value: object) -> str:
-    """A text, or none where it can't be stored."""
+    """Returns the text, or an empty one if it can't be stored."""
     try:
         return OldRow({"value": value}).text("value") if isinstance(value, str) else ""
     except LeftOut:
@@ -295,14 +291,14 @@ def _review(row: OldRow, *, in_pool: bool) -> ReviewStatus:
 
 
 def _images_of(row: OldRow) -> tuple[str, ...]:
-    """The cover first, as a content has it here; a lone picture of older rows where there is no list."""
+    """The cover first; older rows have a single picture and no list."""
     images = _images(row.document("images"))
     first = row.text("cover_image") or (row.text("image_url") if not images else "")
     return (first, *(image for image in images if image != first)) if first else images
 
 
 def _images(document: object) -> tuple[str, ...]:
-    """Names or addresses out of a list of texts or of objects with `url`."""
+    """Reads names or addresses from a list of texts or of objects with `url`."""
     items = document if isinstance(document, list) else []
     found = [item.get("url") if isinstance(item, Mapping) else item for item in items[:MAX_IMAGES]]
     return tuple(text for item in found if (text := _storable(item)))

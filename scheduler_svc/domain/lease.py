@@ -1,6 +1,6 @@
-"""The lease's decisions: who may open a session, what a report does, what capacity is free, what may expire.
+"""Decisions about leases: opening a session, judging a report, free capacity, expiry. Pure.
 
-All pure. Rules are cited by the numbers that the comment of WorkerService.Lease gives them.
+Rules are cited by their numbers in the comment of WorkerService.Lease.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scheduler_svc.domain.task import AttemptProgress, TaskError
 
 
 class LeaseEnd(IntEnum):
-    """How a task's last ended lease ended; kept on the task, since it decides what may still come (rules 15, 16)."""
+    """How a task's last ended lease ended. Kept on the task: it decides which reports still count (rules 15, 16)."""
 
     NONE = 0
     COMPLETED = 1
@@ -29,7 +29,7 @@ class LeaseEnd(IntEnum):
 
 
 class Release(IntEnum):
-    """Why a worker gives a lease back; the numbers of the contract."""
+    """Why a worker releases a lease. The numbers are the contract's."""
 
     DRAINING = 1
     REFUSED = 2
@@ -38,8 +38,6 @@ class Release(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What became of an update; the numbers of the contract."""
-
     COMMITTED = 1
     ALREADY_COMMITTED = 2
     LEASE_LOST = 3
@@ -47,7 +45,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptAccepted:
-    """Taken into a slot."""
+    """The lease is in a slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +54,25 @@ class AttemptStarted:
 
 
 class AttemptCompleted(NamedTuple):
-    """Ended with a result."""
-
     result: TaskResult
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """Ended with an error; reason TASK_TIMEOUT makes it a timeout."""
+    """The attempt ended with an error; reason TASK_TIMEOUT makes it a timeout."""
 
     error: TaskError
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptReleased:
-    """Given back."""
-
     reason: Release
     started: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptDeferred:
-    """The CLI asked to come back after `pause` seconds; `message` is for people."""
+    """The CLI asked to come back after `pause` seconds; `message` is human-readable."""
 
     pause: float
     message: str = ""
@@ -89,7 +83,7 @@ Change = AttemptAccepted | AttemptStarted | AttemptProgress | Ending
 
 
 class LeaseUpdate(NamedTuple):
-    """One update of a report. `ref` is None where the lease id can't be one of ours."""
+    """One update of a report. `ref` is None if the lease id is malformed."""
 
     lease_id: str
     attempt: int
@@ -99,7 +93,7 @@ class LeaseUpdate(NamedTuple):
 
 @dataclass(slots=True)
 class FoldedUpdates:
-    """All updates of one lease in a group, folded in their order (rule 14); what comes after an end is ignored."""
+    """All updates of one lease in a group, folded in order (rule 14). Updates after an ending are ignored."""
 
     ref: LeaseRef
     accepted: bool = False
@@ -108,7 +102,6 @@ class FoldedUpdates:
     ending: Ending | None = None
 
     def add(self, change: Change) -> None:
-        """Folds the next update in."""
         if self.ending is not None:
             return
         match change:
@@ -123,7 +116,7 @@ class FoldedUpdates:
 
 
 class LeaseRow(NamedTuple):
-    """The lease that a task has now, as far as a report is judged by it."""
+    """A task's present lease, as far as a report is judged by it."""
 
     ref: LeaseRef
     revoked: bool
@@ -131,7 +124,7 @@ class LeaseRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LastEnd:
-    """What a task keeps of its last ended lease, and where the task stands as far as its own row says."""
+    """A task's last ended lease, and the status in the task's own row."""
 
     status: Status  # PENDING for every open task
     attempt: int
@@ -140,12 +133,10 @@ class LastEnd:
 
 
 class Verdict(Enum):
-    """What a report does with its lease."""
-
-    APPLY = "apply"  # the lease is live: write the fold
-    APPLY_LATE = "apply late"  # it ran out, its result is taken if the task still waits (rule 16)
+    APPLY = "apply"  # the lease is live: write the updates
+    APPLY_LATE = "apply late"  # it expired; its result counts if the task still waits (rule 16)
     END_REVOKED = "end revoked"  # any final update ends a revoked lease (rule 17)
-    ALREADY = "already"  # committed before, the acknowledgement was lost
+    ALREADY = "already"  # committed before; the acknowledgement was lost
     LOST = "lost"
 
 
@@ -154,60 +145,58 @@ _ENDED_BY: Mapping[LeaseEnd, type[Ending] | UnionType] = {
     LeaseEnd.FAILED: AttemptFailed,
     LeaseEnd.RELEASED: AttemptReleased | AttemptDeferred,
 }
-"""What a lease's own updates end it by. A hello that doesn't name it releases it too; it takes no result after that.
+"""The updates that end a lease in this way. A hello that does not name a lease releases it too; no result counts then.
 
-A deferral is kept as a release: an `End` of its own is one that the version before can't read.
+A deferral is stored as a release: the version before can't read an end of its own.
 """
 
 
-def judge(fold: FoldedUpdates, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
-    """What `fold` does, given the lease that its task has now, and the task's last ended lease (rules 14 to 17).
+def judge(folded: FoldedUpdates, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:
+    """Returns what `folded` does, given the task's present lease and its last ended one (rules 14 to 17).
 
-    APPLY_LATE still needs the task's place among those that wait: whoever removes that, owns the task.
+    APPLY_LATE also needs the task's row in its queue: the transaction that removes that row owns the task.
     """
-    if lease is not None and lease.ref == fold.ref:
+    if lease is not None and lease.ref == folded.ref:
         if not lease.revoked:
             return Verdict.APPLY
-        return Verdict.END_REVOKED if fold.ending is not None else Verdict.LOST
-    if last is None or (last.attempt, last.fence) != (fold.ref.attempt, fold.ref.fence):
+        return Verdict.END_REVOKED if folded.ending is not None else Verdict.LOST
+    if last is None or (last.attempt, last.fence) != (folded.ref.attempt, folded.ref.fence):
         return Verdict.LOST
     if last.end in _ENDED_BY:
-        repeats = fold.ending is None or isinstance(fold.ending, _ENDED_BY[last.end])
+        repeats = folded.ending is None or isinstance(folded.ending, _ENDED_BY[last.end])
         return Verdict.ALREADY if repeats else Verdict.LOST
     late = last.end is LeaseEnd.LOST and last.status is Status.PENDING and lease is None
-    return Verdict.APPLY_LATE if late and isinstance(fold.ending, AttemptCompleted) else Verdict.LOST
+    return Verdict.APPLY_LATE if late and isinstance(folded.ending, AttemptCompleted) else Verdict.LOST
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A worker's session as the database has it. `silent_for` is in seconds, by the database's clock."""
+    """A worker's session in the database. `silent_for`: seconds by the database's clock."""
 
     folder_id: str
     session_number: int
     hostname: str
     silent_for: float
     identity: str = ""
-    """Whose token opened it; empty: nobody's, no tokens were asked."""
+    """The identity whose token opened it; empty if no tokens were required."""
 
     def belongs_to_another(self, identity: str) -> bool:
-        """Whether it belongs to an identity, and `identity` is another one."""
+        """Whether both identities are known, and differ."""
         return bool(self.identity and identity) and self.identity != identity
 
 
 class HelloVerdict(Enum):
-    """What a hello does."""
-
     OPEN = "open"
-    STALE = "stale"  # a hello that was delayed: changes nothing
+    STALE = "stale"  # a delayed hello: changes nothing
     IN_USE = "in use"  # another folder, or another identity, has this worker id
 
 
 def judge_hello(
     folder_id: str, session_number: int, present: SessionRow | None, lease_ttl: float, identity: str = ""
 ) -> HelloVerdict:
-    """Whether a hello opens a session (rules 2 and 3).
+    """Returns whether a hello opens a session (rules 2 and 3).
 
-    Another identity stands like another folder: it may have the id once that was silent for a lease time.
+    Another identity counts like another folder: it gets the worker id once that was silent for a lease time.
     """
     if present is None:
         return HelloVerdict.OPEN
@@ -222,7 +211,7 @@ def judge_hello(
 class Capacity:
     """What one stream's worker would take now (rule 6): absolute and versioned, never counted up or down.
 
-    Free to grant is what the newest committed state says, less the leases of assignments that it had not read.
+    Free capacity is that of the newest committed heartbeat, less the leases of assignments that it had not read.
     """
 
     heartbeat_number: int = 0
@@ -232,7 +221,7 @@ class Capacity:
     unread: dict[int, int] = field(default_factory=dict)
 
     def heartbeat(self, number: int, free_slots: int, last_assignment: int, expires_at: float) -> None:
-        """A state is committed. One that is not the newest changes nothing."""
+        """Takes a committed heartbeat; ignores one that is not the newest."""
         if number <= self.heartbeat_number:
             return
         self.heartbeat_number, self.free_slots, self.expires_at = number, free_slots, expires_at
@@ -241,11 +230,10 @@ class Capacity:
 
     @property
     def remaining(self) -> int:
-        """Leases that may be granted until the stated capacity lapses."""
         return max(0, self.free_slots - sum(self.unread.values()))
 
     def free(self, now: float) -> int:
-        """Leases that may be granted now; 0 where the stated capacity has lapsed."""
+        """Returns how many leases may be granted now; 0 if the capacity has expired."""
         return self.remaining if now < self.expires_at else 0
 
     def assigned(self, leases: int) -> int:
@@ -257,7 +245,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class ReaperRow:
-    """The row that all reapers share; seconds of the database's clock."""
+    """The row that all reapers share, in seconds of the database's clock."""
 
     stamp: float
     expire_not_before: float
@@ -266,20 +254,20 @@ class ReaperRow:
 def tick(
     row: ReaperRow, now: float, heartbeat_interval: float, lease_ttl: float, *, runs_ahead: bool = False
 ) -> ReaperRow:
-    """A reaper's tick at `now`: after a gap nothing expires for one lease time (rule 11). It never moves back.
+    """Returns the row after a reaper's tick at `now`; it never moves back.
 
-    So it is while the database's clock `runs_ahead` of the reaper's own.
+    After a gap, or while the database's clock `runs_ahead`, nothing expires for one lease time (rule 11).
     """
-    guard = row.expire_not_before
+    not_before = row.expire_not_before
     if runs_ahead or now - row.stamp > heartbeat_interval:
-        guard = max(guard, now + lease_ttl)
-    return ReaperRow(max(row.stamp, now), guard)
+        not_before = max(not_before, now + lease_ttl)
+    return ReaperRow(max(row.stamp, now), not_before)
 
 
 def share_out(free: Mapping[int, int], limit: int, first: Collection[int] = ()) -> list[int]:
-    """Session keys, one for each lease that may be granted, at most `limit`: the emptiest first, one each in turn.
+    """Returns session keys, one for each of up to `limit` leases: round robin, sessions with the most capacity first.
 
-    `free` maps a session to what it would take now. Those of `first` get one before all others.
+    `free` maps sessions to their free capacity. Those in `first` get one lease before all others.
     """
     slots = [key for key in first if free.get(key, 0) > 0]
     rest = {key: n - (key in first) for key, n in free.items()}
@@ -291,7 +279,6 @@ def share_out(free: Mapping[int, int], limit: int, first: Collection[int] = ()) 
 
 
 def fold_updates(updates: Iterable[LeaseUpdate]) -> dict[LeaseRef, FoldedUpdates]:
-    """Folds a group's updates by lease, in their order."""
     folds: dict[LeaseRef, FoldedUpdates] = {}
     for update in updates:
         if update.ref is not None:

@@ -1,7 +1,7 @@
-"""The state machine of a task: one table of edges, each with its letter.
+"""The state machine of a task: one table of transitions, each with its letter.
 
-`docs/state-machine.md` explains the letters and holds the diagram made from this table; the database refuses every
-other edge by a CHECK on its history, generated from the same table.
+`docs/state-machine.md` explains the letters. The database refuses every other transition by a CHECK on its history,
+generated from the same table.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Status(IntEnum):
-    """Where a task stands; the numbers are those of `contentgen.v1.TaskStatus` and of the database."""
+    """A task's state. The numbers are those of `contentgen.v1.TaskStatus` and of the database."""
 
     NONE = 0
     PENDING = 1
@@ -24,7 +24,6 @@ class Status(IntEnum):
 
     @property
     def label(self) -> str:
-        """The lower-case name that clients see."""
         return self.name.lower()
 
 
@@ -34,8 +33,6 @@ RETRYABLE = frozenset({Status.FAILED, Status.TIMEOUT})
 
 
 class Move(IntEnum):
-    """What can happen to a task."""
-
     SUBMIT = 1
     LEASE = 2
     START = 3
@@ -44,7 +41,7 @@ class Move(IntEnum):
     FAIL = 6
     TIME_OUT = 7
     LOSE = 8
-    GIVE_BACK = 9
+    RELEASE = 9
     RETRY = 10
     CANCEL = 11
     CANCEL_BY_FORCE = 12
@@ -52,7 +49,7 @@ class Move(IntEnum):
 
 
 class Edge(NamedTuple):
-    """One allowed move: its letter in the documents, what happens, from where, to where, and who does it."""
+    """An allowed transition: its letter in the documents, the move, its source and target, and who makes it."""
 
     letter: str
     move: Move
@@ -69,17 +66,17 @@ EDGES: tuple[Edge, ...] = (
     Edge("d", Move.START, S.SUBMITTED, S.PROCESSING, "the worker reports that its CLI has started"),
     Edge("e", Move.FAIL, S.SUBMITTED, S.FAILED, "the worker reports a failure"),
     Edge("e", Move.FAIL, S.PROCESSING, S.FAILED, "the worker reports a failure"),
-    Edge("f", Move.LOSE, S.SUBMITTED, S.FAILED, "the lease ran out, or was given back after its CLI had started"),
-    Edge("f", Move.LOSE, S.PROCESSING, S.FAILED, "the lease ran out, or was given back after its CLI had started"),
+    Edge("f", Move.LOSE, S.SUBMITTED, S.FAILED, "the lease expired, or was released after its CLI had started"),
+    Edge("f", Move.LOSE, S.PROCESSING, S.FAILED, "the lease expired, or was released after its CLI had started"),
     Edge("g", Move.TIME_OUT, S.SUBMITTED, S.TIMEOUT, "the attempt took longer than the task's timeout"),
     Edge("g", Move.TIME_OUT, S.PROCESSING, S.TIMEOUT, "the attempt took longer than the task's timeout"),
     Edge("h", Move.COMPLETE, S.PROCESSING, S.COMPLETED, "the worker reports a result"),
     Edge("i", Move.RETRY, S.FAILED, S.PENDING, "an automatic retry, RetryTask, or at once after a lost worker"),
     Edge("i", Move.RETRY, S.TIMEOUT, S.PENDING, "an automatic retry, or RetryTask"),
-    Edge("j", Move.GIVE_BACK, S.SUBMITTED, S.PENDING, "the worker gives an unstarted lease back, or never got it"),
+    Edge("j", Move.RELEASE, S.SUBMITTED, S.PENDING, "the worker releases an unstarted lease, or never got it"),
     Edge("k", Move.CANCEL_BY_FORCE, S.SUBMITTED, S.CANCELLED, "CancelTask with force"),
     Edge("k", Move.CANCEL_BY_FORCE, S.PROCESSING, S.CANCELLED, "CancelTask with force"),
-    Edge("l", Move.COMPLETE_LATE, S.PENDING, S.COMPLETED, "the latest lease's result, come after that ran out"),
+    Edge("l", Move.COMPLETE_LATE, S.PENDING, S.COMPLETED, "the latest lease's result, which came after it expired"),
     Edge("m", Move.DEFER, S.SUBMITTED, S.PENDING, "the worker reports that the CLI asked to come back later"),
     Edge("m", Move.DEFER, S.PROCESSING, S.PENDING, "the worker reports that the CLI asked to come back later"),
 )
@@ -89,11 +86,11 @@ MOVES: frozenset[tuple[Status, Status]] = frozenset((edge.source, edge.target) f
 
 
 class IllegalMove(Exception):
-    """A move that the table does not have: a defect of ours, never a caller's fault."""
+    """A move that the table does not contain: a defect of ours, never a caller's fault."""
 
 
 def after(status: Status, move: Move) -> Status:
-    """Where `move` takes a task in `status`. Raises IllegalMove where the table has no such edge."""
+    """Returns the status after `move`. Raises IllegalMove."""
     target = TRANSITIONS.get((status, move))
     if target is None:
         raise IllegalMove(f"{move.name} from {status.name}")

@@ -1,7 +1,7 @@
-"""A row of the old application's tables, value by value: whatever its database made of them becomes one plain type.
+"""Rows of the old application's tables: reads each value as one plain type, whatever the old database made of it.
 
-SQLite keeps times and JSON as text, truth as 0 and 1, and anything in any column; deployments lack columns. A column
-that is missing, or NULL, has its default.
+SQLite keeps times and JSON as text, booleans as 0 and 1, and anything in any column; deployments lack columns. A
+missing column or NULL has its default.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
 MAX_ID = 10**18 - 1
 """The largest number that is read, and the negative of the smallest."""
 MAX_DOCUMENT = 8 * 1024 * 1024
-"""Characters of a JSON document: the largest result that is stored, escaped. What it is parsed into may take fifty
-times as much: lists within lists do."""
+"""Characters of a JSON document: the largest result that is stored, escaped. Parsed, it may take fifty times that."""
 _FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
 
 
 class RowKind(IntEnum):
-    """What is imported; the numbers are the database's."""
+    """What is imported. The numbers are the database's."""
 
     ACCOUNT = 1
     TASK = 2
@@ -33,12 +32,11 @@ class RowKind(IntEnum):
 
     @property
     def label(self) -> str:
-        """Its name for people."""
         return self.name.lower().replace("_", " ")
 
 
 class LeftOut(Exception):
-    """A row that can't be taken; `reason` completes "it is left out: …"."""
+    """A row that can't be imported; `reason` completes "it is left out: …"."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -46,53 +44,52 @@ class LeftOut(Exception):
 
 
 class RowsUnreadable(Exception):
-    """The database can't hand over some of the rows that were asked for; fewer at a time, it may some of them."""
+    """The database can't return some of the requested rows; in smaller pages it may return others."""
 
 
 class CannotImport(Exception):
-    """Why an import stops as a whole, for the one who started it."""
+    """An import stops as a whole. The message is human-readable."""
 
 
 class SourceUnreadable(CannotImport):
-    """The database can't be read, or is none of the old application's."""
+    """The database can't be read, or is not the old application's."""
 
 
 class ImportRefused(CannotImport):
-    """It would have to guess what is wanted: nothing was written."""
+    """The import would have to guess what is wanted. Nothing was written."""
 
 
 class OldRow:
-    """One row. Its readers raise LeftOut where a value is no such thing at all."""
+    """One row. The readers raise LeftOut if a value can't be read as their type."""
 
     def __init__(self, values: Mapping[str, object], copies: int = 1) -> None:
-        """`copies`: how many rows of the table have this one's key."""
+        """`copies`: how many rows of the table have this row's key."""
         self._values = values
         self._copies = copies
 
     @property
     def key(self) -> int:
-        """Its key in the old database, whether or not that is its alone."""
+        """The key in the old database, even if other rows have it too."""
         return self.required_number("id")
 
     @property
     def old_id(self) -> int:
-        """Its key, by which others name it."""
+        """The key, by which other rows refer to it. Raises LeftOut if several rows have it."""
         if self._copies > 1:
             raise LeftOut(f"{self._copies:,} rows have this id, and others can't name one of them")
         return self.key
 
-    def text(self, column: str, most: int | None = None) -> str:
-        """A text, empty by default; with `most` a longer one is refused."""
+    def text(self, column: str, max_length: int | None = None) -> str:
+        """Returns a text, by default empty; refuses one longer than `max_length`."""
         value = self._values.get(column)
         text = "" if value is None else str(value)
         if _UNSTORABLE.search(text):
             raise LeftOut(f"{column} holds NUL or bytes that are no UTF-8, which can't be stored")
-        if most is not None and len(text) > most:
-            raise LeftOut(f"{column} has {len(text):,} characters, and may have {most:,}")
+        if max_length is not None and len(text) > max_length:
+            raise LeftOut(f"{column} has {len(text):,} characters, and may have {max_length:,}")
         return text
 
     def number(self, column: str) -> int | None:
-        """A whole number, as such or as text."""
         value = self._values.get(column)
         if value is None:
             return None
@@ -103,21 +100,19 @@ class OldRow:
         return number
 
     def required_number(self, column: str) -> int:
-        """A whole number that has no default."""
         number = self.number(column)
         if number is None:
             raise LeftOut(f"{column} is missing")
         return number
 
     def flag(self, column: str, default: bool) -> bool:
-        """Whether it is so."""
         value = self._values.get(column)
         if value is None:
             return default
         return value.strip().lower() not in _FALSE if isinstance(value, str) else bool(value)
 
     def time(self, column: str) -> datetime | None:
-        """A time in UTC, which one without a zone is. One that can't be read counts as missing."""
+        """Returns a time in UTC; one without a zone is UTC. An unreadable one counts as missing."""
         value = self._values.get(column)
         try:
             time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
@@ -128,7 +123,7 @@ class OldRow:
             return None
 
     def document(self, column: str) -> object:
-        """What a column of JSON holds. What is no JSON, or beyond MAX_DOCUMENT, counts as missing."""
+        """Returns the value of a JSON column. Invalid JSON, or more than MAX_DOCUMENT, counts as missing."""
         value = self._values.get(column)
         if not isinstance(value, str | bytes):
             return value
@@ -141,7 +136,7 @@ class OldRow:
 
 
 def printable(text: str) -> str:
-    """For a terminal, which what stands in the old database must not steer; nor may it look like a line of ours."""
+    """Escapes control characters: text of the old database must neither control a terminal nor look like our lines."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -1,6 +1,6 @@
-"""Polls: workers are asked how their runs stand, now rather than at their next interval (rule 18).
+"""Polls: workers are asked for the state of their runs now, not at their next interval (rule 18).
 
-Polls are numbered in the order in which they are asked, so the answer to one answers all before it.
+Polls are numbered in the order in which they are made, so the answer to one answers all before it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 from scheduler_svc.domain.lifecycle import Status
 
 POLL_TIMEOUT = 9.0
-"""Seconds after which a worker that has not answered counts as silent: callers are answered within 10."""
+"""Seconds after which a worker that has not answered counts as silent: callers get an answer within 10."""
 
 
 class RunningAttempt(NamedTuple):
-    """An attempt that a worker held when it was asked."""
+    """An attempt that a worker held when the poll was made."""
 
     task_key: int
     attempt: int
@@ -24,8 +24,9 @@ class RunningAttempt(NamedTuple):
 
 
 class AttemptCount(NamedTuple):
-    """How many attempts of a worker have come to the same: SUBMITTED where they run on, NONE where neither that nor an
-    end is known of them (given back, deferred, cancelled, or deleted since).
+    """How many polled attempts of a worker have the same outcome.
+
+    SUBMITTED: they still run. NONE: they neither run nor have a known end (released, deferred, cancelled or deleted).
     """
 
     worker_id: str
@@ -35,8 +36,10 @@ class AttemptCount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What became of the attempts that ran at the call. `error`: they run on as far as is known, but their worker is
-    silent. `total` counts those too that were cancelled, deferred or given back since.
+    """What became of the attempts that ran at the call.
+
+    `error`: attempts that seem to run, but whose worker is silent. `total` includes those cancelled, deferred or
+    released.
     """
 
     total: int = 0
@@ -47,10 +50,10 @@ class PollResult:
     error: int = 0
 
 
-def summarize(fates: Iterable[AttemptCount], silent: Set[str]) -> PollResult:
-    """The figures of these attempts. What is committed counts, whether its worker answered or not."""
+def summarize(counts_by_worker: Iterable[AttemptCount], silent: Set[str]) -> PollResult:
+    """Returns the sums. What is committed counts, whether its worker answered or not."""
     counts = dict.fromkeys(("total", "completed", "failed", "timeout", "still_running", "error"), 0)
-    for worker_id, status, attempts in fates:
+    for worker_id, status, attempts in counts_by_worker:
         counts["total"] += attempts
         if status is Status.SUBMITTED:
             counts["error" if worker_id in silent else "still_running"] += attempts

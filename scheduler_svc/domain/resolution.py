@@ -1,4 +1,4 @@
-"""What becomes of a task when an attempt ends without a result: the next status, the retry, the place in the queue."""
+"""Attempt resolution: what follows for a task when an attempt ends without a result: status, retry, requeue."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from scheduler_svc.domain.task import TaskError
 
 
 class Requeue(Enum):
-    """Where a task goes on."""
-
     NOWHERE = "nowhere"  # it has ended
-    READY = "ready"  # at its turn among what is ready now
-    KEPT = "kept"  # ready with the place that it had
-    BACKOFF = "backoff"  # after `delay` seconds, at its turn then
-    KEPT_LATER = "kept later"  # after `delay` seconds, with the place that it had
+    READY = "ready"  # ready, with a new tag
+    KEPT = "kept"  # ready, with the tag that it had
+    BACKOFF = "backoff"  # after `delay` seconds, with a new tag
+    KEPT_LATER = "kept later"  # after `delay` seconds, with the tag that it had
 
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """What a CLI asked for, and which deferral in a row is a failure instead."""
+    """A deferral that a CLI asked for; the one numbered `limit` in a row is a failure."""
 
     asked: AttemptDeferred
     limit: int
@@ -34,18 +32,18 @@ class Deferral:
 class Cause:
     """Why an attempt ended. `error` None: nothing went wrong."""
 
-    move: Move  # FAIL, TIME_OUT, LOSE, GIVE_BACK, DEFER or CANCEL_BY_FORCE
+    move: Move  # FAIL, TIME_OUT, LOSE, RELEASE, DEFER or CANCEL_BY_FORCE
     end: LeaseEnd
     reason: str
     error: TaskError | None = None
-    counted: bool = True  # a LOSE that is nobody's loss is not
+    counted: bool = True  # False: a LOSE that is not the worker's fault
     refused: bool = False
     deferral: Deferral | None = None  # of a DEFER
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a task has used up, and how long it waits before a retry."""
+    """What a task has used up, and its backoff."""
 
     retry_count: int
     max_retries: int
@@ -58,8 +56,6 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One move of the history."""
-
     source: Status
     target: Status
     reason: str
@@ -68,8 +64,6 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What follows an attempt's end."""
-
     status: Status
     steps: tuple[Step, ...]
     requeue: Requeue
@@ -84,7 +78,7 @@ class Resolution:
 def reported_cause(
     ending: AttemptFailed | AttemptReleased | AttemptDeferred, started: bool, max_deferrals: int
 ) -> Cause:
-    """The cause that a worker's report names. `started`: whether its CLI had been started on the task."""
+    """Returns the cause in a worker's report. `started`: whether its CLI had started on the task."""
     if isinstance(ending, AttemptDeferred):
         return Cause(Move.DEFER, LeaseEnd.RELEASED, retry.DEFERRED, deferral=Deferral(ending, max_deferrals))
     if isinstance(ending, AttemptFailed):
@@ -92,25 +86,24 @@ def reported_cause(
         return Cause(move, LeaseEnd.FAILED, ending.error.reason, ending.error)
     reason = ending.reason.name
     if not started:
-        return Cause(Move.GIVE_BACK, LeaseEnd.RELEASED, reason, refused=ending.reason is Release.REFUSED)
-    error = TaskError(retry.WORKER_LOST, f"the worker gave the task back after its CLI had started ({reason})")
+        return Cause(Move.RELEASE, LeaseEnd.RELEASED, reason, refused=ending.reason is Release.REFUSED)
+    error = TaskError(retry.WORKER_LOST, f"the worker released the task after its CLI had started ({reason})")
     return Cause(Move.LOSE, LeaseEnd.RELEASED, retry.WORKER_LOST, error, counted=False)
 
 
 def loss_cause(message: str) -> Cause:
-    """The cause of a lease that ran out, or whose run died with its worker."""
     return Cause(Move.LOSE, LeaseEnd.LOST, retry.WORKER_LOST, TaskError(retry.WORKER_LOST, message))
 
 
 def resolve(status: Status, cause: Cause, counters: Counters, *, max_losses: int, jitter: float) -> Resolution:
-    """What follows when an attempt in `status` ends for `cause`; `jitter` in [0, 1)."""
+    """Returns what follows when an attempt in `status` ends; `jitter` in [0, 1)."""
     if cause.deferral is not None:
         return _after_deferral(status, cause.deferral, counters, jitter)
     match cause.move:
         case Move.LOSE:
             return _after_loss(status, cause, counters, max_losses)
-        case Move.GIVE_BACK:
-            return _after_give_back(status, cause, counters, jitter)
+        case Move.RELEASE:
+            return _after_release(status, cause, counters, jitter)
         case Move.CANCEL_BY_FORCE:
             return _ended(status, cause, counters)
         case _:
@@ -125,7 +118,7 @@ def _ended(status: Status, cause: Cause, counters: Counters) -> Resolution:
 
 def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
     ended = _ended(status, cause, counters)
-    retries = retry.retries_by_itself(
+    retries = retry.is_auto_retried(
         cause.reason,
         auto_retry=counters.auto_retry,
         retry_count=counters.retry_count,
@@ -171,10 +164,10 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
     )
 
 
-def _after_give_back(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
+def _after_release(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
     retries, losses, deferrals = counters.retry_count, counters.losses, counters.deferrals
     if not cause.refused:
-        step = Step(status, after(status, Move.GIVE_BACK), cause.reason)
+        step = Step(status, after(status, Move.RELEASE), cause.reason)
         return Resolution(
             Status.PENDING, (step,), Requeue.KEPT, retries, losses, counters.refusals, deferrals=deferrals
         )
@@ -183,19 +176,19 @@ def _after_give_back(status: Status, cause: Cause, counters: Counters, jitter: f
     if delay is None:
         error = TaskError(retry.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
         return _after_failure(status, Cause(Move.FAIL, cause.end, error.reason, error), counters, jitter)
-    step = Step(status, after(status, Move.GIVE_BACK), cause.reason, f"offered again in {delay:.0f} s")
+    step = Step(status, after(status, Move.RELEASE), cause.reason, f"offered again in {delay:.0f} s")
     return Resolution(
         Status.PENDING, (step,), Requeue.KEPT_LATER, retries, losses, refusals, delay, deferrals=deferrals
     )
 
 
 def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitter: float) -> Resolution:
-    """The CLI ran, so that the rows of losses and refusals end. The task keeps no place: it comes back when it may."""
+    """The CLI ran, which ends the rows of losses and refusals. The task gets a new tag when it is due."""
     deferrals = counters.deferrals + 1
-    said = f": {deferral.asked.message}" if deferral.asked.message else ""
+    detail = f": {deferral.asked.message}" if deferral.asked.message else ""
     if deferrals >= deferral.limit:
-        error = TaskError(retry.DEFERRED, f"the CLI asked {deferrals} times in a row to come back later{said}")
+        error = TaskError(retry.DEFERRED, f"the CLI asked {deferrals} times in a row to come back later{detail}")
         return _after_failure(status, Cause(Move.FAIL, LeaseEnd.FAILED, error.reason, error), counters, jitter)
     delay = retry.deferral_wait(deferral.asked.pause, jitter)
-    step = Step(status, after(status, Move.DEFER), retry.DEFERRED, f"offered again in {delay:.0f} s{said}")
+    step = Step(status, after(status, Move.DEFER), retry.DEFERRED, f"offered again in {delay:.0f} s{detail}")
     return Resolution(Status.PENDING, (step,), Requeue.BACKOFF, counters.retry_count, 0, 0, delay, deferrals=deferrals)

@@ -1,9 +1,9 @@
-"""How many more attempts an account may start now, where at most so many may start within any minute.
+"""An account's quota of attempts started within any minute.
 
-A start takes a seat, and the seat comes back a minute later. So neither an idle hour nor the edge of a clock's minute
-lets in more than the quota, as a bucket that refills evenly would: full at first, it lets in twice as much within its
-first minute. All is judged by the database's clock. If that is set back, seats come back later by a minute at most; if
-it is set ahead, earlier by as much, once.
+A start takes a seat, which comes free a minute later. So neither an idle hour nor the edge of a clock's minute lets
+more attempts start, as an evenly refilled bucket would: full at first, it allows twice the quota within its first
+minute. All times are the database's. If its clock is set back, seats come free up to a minute later; if it is set
+ahead, earlier by as much, once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Starts(NamedTuple):
-    """So many attempts, none of which started later than `time`."""
+    """A number of attempts, all of which started at `time` or earlier."""
 
     time: datetime
     number: int
@@ -25,10 +25,10 @@ class Starts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StartQuota:
-    """An account's quota as of `now`, and what it has used of it.
+    """An account's quota as of `now`, and what is used of it.
 
-    `let_in`: how many of its tasks had a tag when its starts were last counted, less those that were taken out without
-    being claimed since. `starts`: what was counted, oldest first; those of one second stand together.
+    `let_in`: how many tasks had a tag when starts were last counted, less those untagged since without a claim.
+    `starts`: counted starts, oldest first; those of one second are one entry.
     """
 
     limit: int
@@ -37,7 +37,10 @@ class StartQuota:
     starts: Sequence[Starts] = ()
 
     def counted(self, tagged: int) -> StartQuota:
-        """With what has started since, where `tagged` tasks still have their tags, and without what is a minute old."""
+        """Returns the quota with the starts since the last count, and without those older than a minute.
+
+        `tagged`: how many tasks still have their tags.
+        """
         now = self.now
         starts = [Starts(min(it.time, now), it.number) for it in self.starts if it.time > now - MINUTE]
         if started := max(0, self.let_in - tagged):
@@ -53,7 +56,7 @@ class StartQuota:
 
     @property
     def next_seat(self) -> float | None:
-        """Seconds until a seat comes back; None where all are there."""
+        """Seconds until a seat comes free; None if all are free."""
         return (self.starts[0].time + MINUTE - self.now).total_seconds() if self.starts else None
 
 

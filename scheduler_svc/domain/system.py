@@ -1,4 +1,4 @@
-"""The schedulers themselves: how a replica's work stands, as others are told of it."""
+"""The state of the schedulers and their database, as GetSystem shows it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """How one lane of a replica stands; ages are in seconds.
+    """The state of one lane of a replica. Ages are in seconds.
 
-    `oldest`: of what waits longest for its answer (0: nothing waits). `idle_for`: since something was answered.
-    `set_aside`: items that wait for a lock which somebody else holds.
+    `oldest`: age of the item that waits longest for its answer (0: none waits). `idle_for`: since the last answer.
+    `set_aside`: items that wait for a lock of another session.
     """
 
     oldest: float = 0.0
@@ -22,12 +22,12 @@ class LaneState:
     set_aside: int = 0
 
     def stalled(self, after: float) -> bool:
-        """Whether it stands still: one item that waits for a lock while others pass is not that."""
+        """Whether it makes no progress. One item that waits for a lock while others pass it is no stall."""
         return self.oldest > after and self.idle_for > after
 
 
 class ReplicaState(NamedTuple):
-    """How a replica stands. `heartbeat_time`: when it said so; None: now."""
+    """The state of a replica at `heartbeat_time` (None: now)."""
 
     scheduler_id: str
     version: str
@@ -38,10 +38,10 @@ class ReplicaState(NamedTuple):
 
 
 class LockHolder(NamedTuple):
-    """A session of the database that holds locks: who it is, its state, and its transaction's age in seconds.
+    """A session of the database that holds locks. `transaction_age` is in seconds.
 
-    `relation`: the tables that are waited for; empty where that can't be told. Not `waited_for`: those that it has
-    locked, or rows of them, for long; nothing was seen to wait for it, but what needs these may be passed over.
+    `relation`: the tables that are waited for; empty if unknown. If not `waited_for`: tables that it has locked, or has
+    locked rows of, for long. Nothing was seen to wait for them, but work that needs them may be skipped.
     """
 
     pid: int
@@ -55,15 +55,13 @@ class LockHolder(NamedTuple):
 
 
 class DatabaseState(NamedTuple):
-    """PostgreSQL's version, and the database's bytes on disk."""
-
     version: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """All replicas, their database, and who holds locks that are waited for, or has held them for long."""
+    """All replicas, their database, and the sessions whose locks are waited for or held for long."""
 
     replicas: tuple[ReplicaState, ...]
     lock_holders: tuple[LockHolder, ...]

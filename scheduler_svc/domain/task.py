@@ -1,4 +1,4 @@
-"""A task as it is submitted and as it is read. Times are aware datetimes in UTC, durations are timedeltas."""
+"""Tasks as they are submitted and as they are read. Times are aware datetimes in UTC, durations are timedeltas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIRST_TEXTS = 5
 
 
 class NewTask(NamedTuple):
-    """A valid submit: every default filled in, every bound checked."""
+    """A valid submit, with all defaults filled in."""
 
     account_id: int
     brief: Brief
@@ -42,7 +42,7 @@ class NewTask(NamedTuple):
     backoff: RetryBackoff = DEFAULT_BACKOFF
 
     def fingerprint(self) -> bytes:
-        """16 bytes that differ where the payload differs; what `request_id` is compared by."""
+        """Returns 16 bytes that identify the payload, to compare submits with the same `request_id`."""
         texts = self.brief.texts
         payload: list[object] = [
             *texts[:_FIRST_TEXTS], self.priority, self.auto_approve,
@@ -59,7 +59,7 @@ class NewTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AttemptProgress:
-    """How far an attempt is: percent 0 to 100, a step's name, a text."""
+    """How far an attempt is. `percent` is 0 to 100."""
 
     percent: int = 0
     step: str = ""
@@ -68,8 +68,6 @@ class AttemptProgress:
 
 @dataclass(frozen=True, slots=True)
 class TaskError:
-    """Why an attempt did not complete."""
-
     reason: str
     message: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +76,7 @@ class TaskError:
 class Task(NamedTuple):
     """A task as a reader sees it. From a list its brief has no requirements.
 
-    What has a default here is what its attempts and its end leave behind.
+    Fields with a default are set by attempts and by the task's end.
     """
 
     task_key: int
@@ -109,22 +107,20 @@ class Task(NamedTuple):
 
     @property
     def task_id(self) -> str:
-        """The public id."""
         return format_task_id(self.task_key)
 
     @property
     def lease_id(self) -> str:
-        """The public id of the present lease; empty where none is held."""
         return "" if self.fence is None else format_lease_id(self.task_key, self.fence)
 
     @property
     def ended(self) -> bool:
-        """Completed, cancelled, or failed/timeout with no retry to come."""
+        """Whether it is completed, cancelled, or failed or timed out without a retry to come."""
         return self.end_time is not None
 
 
 class PendingReason(IntEnum):
-    """Why a task is still pending, in the order in which they are asked; the numbers of the contract."""
+    """Why a task is pending, in the order in which they are checked. The numbers are the contract's."""
 
     NONE = 0
     BACKOFF = 1
@@ -137,7 +133,7 @@ class PendingReason(IntEnum):
 
 
 class TaskEvent(NamedTuple):
-    """One move of a task's history; `seq` orders them. `retry_count` is None but for moves back to pending."""
+    """One move of a task's history, ordered by `seq`. `retry_count` is None except for moves back to pending."""
 
     seq: int
     task_key: int
@@ -153,7 +149,6 @@ class TaskEvent(NamedTuple):
 
     @property
     def lease_id(self) -> str:
-        """The public id of the lease it belongs to; empty where none is involved."""
         return "" if self.fence is None else format_lease_id(self.task_key, self.fence)
 
 

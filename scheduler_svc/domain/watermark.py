@@ -1,8 +1,8 @@
-"""Up to which number the moves of tasks are settled: committed and visible, or never to come.
+"""The watermark: all moves up to this number are settled, that is committed and visible, or never to come.
 
-Numbers are drawn in the order of each task's moves, but committed in any order. A transaction has its id before it
-draws a number. So a look reads the last number drawn, and then takes an id of its own: whoever drew a number up to
-that one has a lower id, and once no transaction with a lower id runs, all those numbers are settled.
+Numbers are drawn in the order of each task's moves, but committed in any order. A transaction gets its id before it
+draws a number. A snapshot reads the last number drawn, and then takes a transaction id of its own: whoever drew a
+number up to that one has a lower id. Once no transaction with a lower id runs, all those numbers are settled.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 
 class Snapshot(NamedTuple):
-    """The last number drawn; after that the look's own transaction id; after that the oldest one still running.
+    """The last number drawn, then the snapshot's own transaction id, then the oldest transaction still running.
 
-    The own transaction runs too, so `oldest` is `own` where nobody older runs.
+    The snapshot's own transaction runs too, so `oldest` equals `own` if no older one runs.
     """
 
     last: int
@@ -22,16 +22,16 @@ class Snapshot(NamedTuple):
 
 
 class Watermark:
-    """What looks have found so far."""
+    """Keeps the one snapshot that has not settled yet."""
 
     def __init__(self) -> None:
         self._unsettled: Snapshot | None = None
 
     def settled(self, snapshot: Snapshot) -> int | None:
-        """The highest number that is known to be settled by this look; None where it does not show any.
+        """Returns the highest number that this snapshot shows to be settled, or None.
 
-        A look that does not settle its own last number is kept until a later one does: under load there is always
-        some transaction that is older than the newest look, but those older than a certain look end.
+        A snapshot that does not settle its own last number is kept until a later one does: under load some transaction
+        is always older than the newest snapshot, but those older than a given snapshot end.
         """
         if snapshot.oldest >= snapshot.own:
             self._unsettled = None

@@ -1,4 +1,4 @@
-"""A worker as the pool shows it, and what it says of itself when it opens a session."""
+"""Workers: what they send of themselves, what is desired of them, and how the pool shows them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import LeaseRef
 
 
 class HeldLease(NamedTuple):
-    """A lease that a worker names. `ref` is None where its id can't be one of ours: it is answered as lost."""
+    """A lease that a worker names. `ref` is None if the id is malformed: the answer then counts it as lost."""
 
     lease_id: str
     ref: LeaseRef | None
@@ -19,7 +19,7 @@ class HeldLease(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message of a stream."""
+    """The first message of a lease stream."""
 
     worker_id: str
     folder_id: str
@@ -34,40 +34,36 @@ class Hello:
     held: tuple[HeldLease, ...] = ()
     lost: tuple[str, ...] = ()  # lease ids
     identity: str = ""
-    """Whose token the stream carries; empty where none are asked."""
+    """The identity of the stream's token; empty if no tokens are required."""
     accepts_skipped: bool = False
-    """Whether it can be told that a lease is locked, and neither renewed nor lost."""
+    """Whether it understands the answer that a lease is locked, and so neither renewed nor lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A heartbeat: capacity, and every lease that the worker holds."""
+    """A worker's free slots, and every lease that it holds."""
 
     number: int
     free_slots: int
     held: tuple[HeldLease, ...]
     last_assignment: int
     last_poll: int = 0
-    """The number of the last poll that it answers; 0: none, or none that is known."""
+    """The number of the last poll that it answers; 0: none."""
     unhealthy: bool = False
     last_error: str = ""
-    """Why the worker is unhealthy, or what result it can't deliver; empty where neither is so."""
+    """Why the worker is unhealthy, or which result it can't deliver; empty if neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What the database wants of a worker."""
-
     slots: int | None = None
     drain: bool = False
     poll: int = 0
-    """The newest poll that it has not answered and that somebody may still wait for; 0: none."""
+    """The newest poll that it has not answered and that a caller may still wait for; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolWorker:
-    """A worker as GetWorkerPool shows it."""
-
     worker_id: str
     hostname: str
     version: str
@@ -82,17 +78,17 @@ class PoolWorker:
     creator_version: str
     labels: Mapping[str, str] = field(default_factory=dict)
     unhealthy_time: datetime | None = None
-    """Since when it is unhealthy; None where it is not, or is not connected."""
+    """Since when it is unhealthy; None if it is healthy or disconnected."""
     last_error: str = ""
 
     def without_error(self) -> PoolWorker:
-        """For whoever may not see every account's tasks: an error may quote one."""
+        """For callers that may not see every account's tasks: the error may quote one."""
         return replace(self, last_error="")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
-    """A page of the workers, and counts of all of them: connected ones, of these the busy ones; pending tasks."""
+    """A page of workers, and counts of all: connected ones, busy ones (`active`), pending tasks (`queue_size`)."""
 
     workers: tuple[PoolWorker, ...]
     connected: int

@@ -1,5 +1,5 @@
-"""What runs by itself: the lanes (group commit), the dispatcher, the listener, the reaper and its neighbours.
+"""What runs by itself: group committers, dispatcher, admission, listener, notifier, and the timed loops.
 
-Each is started and stopped by `main`; stopping twice is harmless. Nothing here decides: that is `application` and
+`service.py` has their common protocol; `Replica` starts and stops them. Nothing here decides: that is `application` and
 `domain`.
 """

@@ -114,7 +114,6 @@ class Dispatcher(TaskService):
             self._wake.set()
 
     def state(self) -> LaneState:
-        """Returns how long the claim under way has taken."""
         age = 0.0 if self._idle.is_set() else time.monotonic() - self._busy_since
         return LaneState(age, math.inf)
 

@@ -37,7 +37,6 @@ class FairQueue(Generic[E]):
         self._closed = False
 
     def put(self, caller: str, entry: E) -> None:
-        """Appends to the caller's entries."""
         with self._changed:
             self._entries.setdefault(caller, deque()).append(entry)
             self._changed.notify()

@@ -37,7 +37,6 @@ class FileReload(Periodic):
         self._loaded: _FileState | None = _state(files)
 
     def reload(self) -> None:
-        """Loads the files now, changed or not."""
         self._loaded = None
         self.wake()
 

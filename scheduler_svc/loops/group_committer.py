@@ -186,7 +186,6 @@ class GroupCommitter(ThreadService, Generic[T, R]):
             self._resolve(self._answer(self._aside.pass_on(group)))
 
     def _without_cancelled(self, group: list[_Entry[T, R]]) -> list[_Entry[T, R]]:
-        """Returns the group without the entries that their callers have cancelled."""
         if self._caller is None:
             return group
         self._resolve([(entry, StoreUnavailable()) for entry in group if entry.future.cancelled()])

@@ -16,7 +16,6 @@ from scheduler_svc.loops.service import ThreadService
 from scheduler_svc.loops.supervision import Supervision
 
 RETRY_INTERVAL = 0.5
-"""Seconds until the next try to connect."""
 
 _log = structlog.get_logger(__name__)
 

@@ -42,7 +42,6 @@ class Notifier(ThreadService):
     """Any thread may call `notify` and `notify_missed`, also before the start."""
 
     def __init__(self, sender: NotifySender, origin: str, supervision: Supervision | None = None) -> None:
-        """`origin` names this replica."""
         super().__init__("notifier", supervision)
         self._sender = sender
         self._origin = origin
@@ -51,7 +50,6 @@ class Notifier(ThreadService):
         self._wake = threading.Event()
 
     def notify(self, signals: CommitSignals) -> None:
-        """Sends the signals of a committed transaction soon."""
         with self._lock:
             self._waiting.add(signals)
             if self._waiting.items > MAX_BACKLOG:
@@ -65,7 +63,6 @@ class Notifier(ThreadService):
         self._wake.set()
 
     def run_once(self) -> None:
-        """Waits for signals and sends them."""
         self._wake.wait()
         self._wake.clear()
         self._stopping.wait(SEND_INTERVAL if self._send() else RETRY_INTERVAL)

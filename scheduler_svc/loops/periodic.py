@@ -29,7 +29,6 @@ class Periodic(TaskService):
         self._wake.set()
 
     async def run_once(self) -> float | None:
-        """Runs `work` once; returns the seconds until the next time."""
         try:
             return await self._work()
         except StoreUnavailable:

@@ -101,12 +101,10 @@ class Housekeeping:
         self._since_vacuum = 0
 
     def moved(self, count: int) -> None:
-        """Counts so many moves of tasks."""
         self._moves += count
         self._since_vacuum += count
 
     async def run_once(self) -> float:
-        """Does what is worth doing; nothing if no task has moved."""
         if self._moves:
             self._moves = 0
             for _ in range(MAX_FOLDS):
@@ -128,11 +126,9 @@ class FloorRaiser:
         self._uncover_at = clock()
 
     def moved(self, count: int) -> None:
-        """Counts so many moves of tasks."""
         self._moves += count
 
     async def run_once(self) -> float:
-        """Does what is worth doing."""
         if self._clock() >= self._uncover_at:
             self._uncover_at = self._clock() + UNCOVER_INTERVAL
             if found := await self._calls.run(uncover_tags):

@@ -19,9 +19,7 @@ class Service(Protocol):
     """A loop. It runs once: `start` after `stop` does nothing."""
 
     @property
-    def name(self) -> str:
-        """The name in logs."""
-        ...
+    def name(self) -> str: ...
 
     @property
     def started(self) -> asyncio.Event:
@@ -53,13 +51,11 @@ class ThreadService(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Starts the thread; further calls do nothing. Call it on the event loop."""
         if self._loop is None and not self._stopping.is_set():
             self._loop = asyncio.get_running_loop()
             self._thread.start()
 
     async def stop(self) -> None:
-        """Ends the thread after the round under way; further calls do nothing."""
         self._stopping.set()
         if self._loop is not None:
             self._interrupt()
@@ -84,7 +80,7 @@ class ThreadService(ABC):
 
     def _call_soon(self, callback: Callable[..., object], *args: object) -> None:
         assert self._loop is not None, "start it first"
-        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(callback, *args)
 
 
@@ -100,12 +96,10 @@ class TaskService(ABC):
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Starts the task; further calls do nothing."""
         if self._task is None and not self._stopping.is_set():
             self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
-        """Ends the task after the round under way; further calls do nothing."""
         self._stopping.set()
         if self._task is not None:
             self._wake.set()

@@ -13,14 +13,12 @@ from typing import Generic, TypeVar
 E = TypeVar("E")
 
 RETRY_INTERVAL = 0.5
-"""Seconds between two retries."""
 
 
 class SetAsideItems(Generic[E]):
     """Entries in the order of their next retry."""
 
     def __init__(self, keys: Callable[[E], Iterable[Hashable]]) -> None:
-        """`keys`: entries that share one stay in order."""
         self._keys = keys
         self._entries: list[E] = []
         self._blocked_keys: set[Hashable] = set()
@@ -54,7 +52,6 @@ class SetAsideItems(Generic[E]):
         return max(0.0, self._next_try - time.monotonic()) if self._entries else None
 
     def take(self) -> list[E]:
-        """Removes and returns all entries."""
         taken, self._entries = self._entries, []
         self._blocked_keys.clear()
         return taken

@@ -28,8 +28,6 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Failures:
-    """A part's failures in a row."""
-
     first: float = 0.0
     last: float = -math.inf
     pause: float = MIN_PAUSE

@@ -21,9 +21,26 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import (
+    account_service_pb2,
+    content_service_pb2,
+    system_service_pb2,
+    task_service_pb2,
+    worker_pool_service_pb2,
+)
 
-TASKS = pb.DESCRIPTOR.services_by_name["TaskService"]
+SERVICES = [
+    service
+    for file in (
+        task_service_pb2,
+        content_service_pb2,
+        account_service_pb2,
+        worker_pool_service_pb2,
+        system_service_pb2,
+    )
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
+"""Those of clients and operators; no two RPCs of them have one name."""
 THREADS = 8
 THREAD_NAME = "scripted"
 
@@ -36,6 +53,8 @@ class Refused:
     message: str = "refused"
     reason: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    more: Sequence[Message] = ()
+    """Further details."""
     details: bytes = b""
     """In place of the status with its details: raw bytes."""
 
@@ -46,6 +65,8 @@ class Refused:
         elif self.reason:
             status = Status(code=self.code.value[0], message=self.message)
             status.details.add().Pack(ErrorInfo(domain="contentgen", reason=self.reason, metadata=self.metadata))
+            for each in self.more:
+                status.details.add().Pack(each)
             context.abort_with_status(rpc_status.to_status(status))
         context.abort(self.code, self.message)
 
@@ -71,7 +92,7 @@ class Call:
 
 
 class ScriptedScheduler:
-    """TaskService: each call of a method takes its next step; for a stream that is a list of steps. Thread-safe."""
+    """All services: each call of a method takes its next step; for a stream that is a list of steps. Thread-safe."""
 
     def __init__(self) -> None:
         self.target = ""
@@ -122,10 +143,13 @@ class ScriptedScheduler:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "the script has no more steps")
         return step
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        return grpc.method_handlers_generic_handler(
-            TASKS.full_name, {method.name: self._method(method) for method in TASKS.methods}
-        )
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        return [
+            grpc.method_handlers_generic_handler(
+                service.full_name, {method.name: self._method(method) for method in service.methods}
+            )
+            for service in SERVICES
+        ]
 
     def _method(self, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
         def unary(request: Any, context: grpc.ServicerContext) -> Any:
@@ -150,12 +174,15 @@ def _bytes(answer: Message | bytes) -> bytes:
 
 
 @contextmanager
-def scripted_scheduler() -> Iterator[ScriptedScheduler]:
-    """One that serves; all of its calls have ended when it has."""
+def scripted_scheduler(
+    threads: int = THREADS, credentials: grpc.ServerCredentials | None = None
+) -> Iterator[ScriptedScheduler]:
+    """One that serves so many calls at once, in plaintext or TLS; all of its calls have ended when it has."""
     scheduler = ScriptedScheduler()
-    with ThreadPoolExecutor(THREADS, THREAD_NAME) as executor:
-        server = grpc.server(executor, [scheduler.handler()])
-        port = server.add_insecure_port("127.0.0.1:0")
+    with ThreadPoolExecutor(threads, THREAD_NAME) as executor:
+        server = grpc.server(executor, scheduler.handlers())
+        address = "127.0.0.1:0"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         server.start()
         scheduler.target = f"127.0.0.1:{port}"
         try:

@@ -225,6 +225,13 @@ async def dispatch(world: World, rpc: str) -> None:
     await world.tied(rpc, account_id=1)
 
 
+async def dispatch_status(world: World, rpc: str) -> None:
+    for account_id in (0, 1, 2):
+        await world.free("WorkerPoolService/PauseDispatch", account_id=account_id)
+    assert await world.free(rpc) == {"all_paused": True, "paused_account_ids": ["1", "2"]}
+    assert await world.tied(rpc) == {"all_paused": True, "paused_account_ids": ["1"]}
+
+
 OWN = {"1"}
 BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/SubmitTask": of_account(topic="a topic"),
@@ -245,9 +252,11 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/HandleTimeouts": unnamed(lambda _: {}, lambda answer: answer),
     "WorkerPoolService/GetWorkerPool": pool_of_workers,
     "WorkerPoolService/DrainWorker": of_everyone(worker_id="w1"),
+    "WorkerPoolService/UndrainWorker": of_everyone(worker_id="w1"),
     "WorkerPoolService/ResizeWorker": of_everyone(worker_id="w1", slots=1),
     "WorkerPoolService/PauseDispatch": dispatch,
     "WorkerPoolService/ResumeDispatch": dispatch,
+    "WorkerPoolService/GetDispatchStatus": dispatch_status,
     "SystemService/GetSystem": of_everyone(),
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),

@@ -1,4 +1,4 @@
-"""The Python client over a real server on a real database; it is synchronous, so it works in threads of the test."""
+"""Both clients over a real server on a real database; they block, so they work in threads of the test."""
 
 from __future__ import annotations
 
@@ -7,54 +7,85 @@ from asyncio import to_thread
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any, cast
 
-import grpc
 import pytest
 
-from contentgen.client import (
+from contentgen import (
     ContentGenerationClient,
     CreatorException,
+    FieldViolation,
+    InvalidArgument,
     InvalidStateException,
     ResourceNotFoundException,
+    TaskCancelledException,
+    WaitTimeoutException,
 )
 from scheduler_svc.replica import Replica
+from tests.contract.clients import KINDS, opened
 from tests.contract.maker import Maker
 from tests.contract.scripted_worker import ScriptedWorker
 
 NO_TASK = "task-0000000000000000"
 
 
-@pytest.fixture
-def client(replica: Replica) -> Iterator[ContentGenerationClient]:
-    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+@pytest.fixture(params=KINDS)
+def client(request: pytest.FixtureRequest, replica: Replica) -> Iterator[ContentGenerationClient]:
+    with opened(request.param, f"127.0.0.1:{replica.port}") as client:
         yield client
 
 
 async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentGenerationClient, account: int) -> None:
     task_id = await to_thread(
-        client.submit_task, account, "人工智能的未来发展", "AI,技术", "科技", "请详细论述", "专业", 8, False
+        partial(client.submit_task, labels={"order": "7"}, request_id="r1"),
+        account,
+        "人工智能的未来发展",
+        "AI,技术",
+        "科技",
+        "请详细论述",
+        "专业",
+        8,
+        False,
     )
     found = await to_thread(client.get_task_status, task_id)
     assert found is not None
-    created_at = datetime.fromisoformat(found.pop("created_at"))
-    assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=1)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(found["created_at"])) < timedelta(minutes=1)
     assert found == {
         "task_id": task_id,
         "status": "pending",
         "account_id": account,
         "topic": "人工智能的未来发展",
+        "keywords": "AI,技术",
+        "category": "科技",
+        "requirements": "请详细论述",
+        "tone": "专业",
         "priority": 8,
         "auto_approve": False,
+        "labels": {"order": "7"},
+        "request_id": "r1",
+        "created_at": found["created_at"],
+        "schedule_time": None,
         "submitted_at": None,
         "started_at": None,
         "completed_at": None,
         "timeout_at": None,
+        "timeout": 1_800.0,
         "error": None,
+        "error_reason": None,
+        "error_message": None,
+        "error_details": {},
         "content_id": None,
         "retry_count": 0,
+        "max_retries": 3,
+        "auto_retry": True,
+        "initial_backoff": None,
+        "backoff_multiplier": None,
+        "max_backoff": None,
         "attempt": 0,
         "progress": None,
         "worker_id": None,
+        "lease_id": None,
+        "pending_reason": "no_workers",
     }
 
 
@@ -81,14 +112,13 @@ async def test_what_is_not_there(client: ContentGenerationClient, account: int) 
         await to_thread(client.submit_task, 999, "测试")
 
 
-async def test_a_bad_field_stays_a_grpc_error_that_names_it(client: ContentGenerationClient, account: int) -> None:
-    with pytest.raises(grpc.RpcError) as raised:
+async def test_bad_fields_are_named(client: ContentGenerationClient, account: int) -> None:
+    with pytest.raises(InvalidArgument) as raised:
         await to_thread(client.submit_task, account, "", priority=11)
-    assert isinstance(raised.value, grpc.Call)
-    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    details = raised.value.details() or ""
-    assert "topic" in details
-    assert "priority" in details
+    assert raised.value.reason == "INVALID_ARGUMENT"
+    violations = raised.value.field_violations
+    assert all(isinstance(each, FieldViolation) and each.description for each in violations)
+    assert {each.field for each in violations} == {"topic", "priority"}
 
 
 async def test_lists_lead_through_all_pages(client: ContentGenerationClient, account: int) -> None:
@@ -103,7 +133,7 @@ async def test_lists_lead_through_all_pages(client: ContentGenerationClient, acc
     assert [task["task_id"] for task in cancelled] == made[:1]
     assert len(await to_thread(client.list_tasks, None, ["pending", "cancelled"])) == 5
     with pytest.raises(ValueError, match="'lost' should be one of pending, submitted"):
-        await to_thread(client.list_tasks, account, "lost")
+        await to_thread(client.list_tasks, account, cast("Any", "lost"))
 
 
 async def test_a_task_that_ended_cannot_be_cancelled(client: ContentGenerationClient, account: int) -> None:
@@ -184,7 +214,20 @@ async def test_wait_returns_the_task_as_it_stands_when_the_time_is_up(
     client: ContentGenerationClient, account: int
 ) -> None:
     task_id = await to_thread(client.submit_task, account, "for ever pending")
-    assert (await to_thread(client.wait, task_id, 0.05, check=True))["status"] == "pending"
+    assert (await to_thread(client.wait, task_id, 0.05))["status"] == "pending"
+    with pytest.raises(WaitTimeoutException, match=task_id) as raised:
+        await to_thread(client.wait, task_id, 0.05, check=True)
+    assert isinstance(raised.value, TimeoutError)
+    assert (raised.value.task["task_id"], raised.value.task["status"]) == (task_id, "pending")
+
+
+async def test_wait_raises_where_asked_that_a_task_was_cancelled(client: ContentGenerationClient, account: int) -> None:
+    task_id = await to_thread(client.submit_task, account, "cancelled")
+    await to_thread(client.cancel_task, task_id)
+    assert (await to_thread(client.wait, task_id))["status"] == "cancelled"
+    with pytest.raises(TaskCancelledException, match=task_id) as raised:
+        await to_thread(client.wait, task_id, check=True)
+    assert raised.value.task["error_reason"] == "CANCELLED_BY_CLIENT"
 
 
 async def test_a_failed_task_raises_where_asked_and_is_retried_as_often_as_allowed(
@@ -214,8 +257,14 @@ async def test_the_pool_is_shown(client: ContentGenerationClient, account: int, 
     await worker.start(lease)
     await worker.state(free_slots=0)
     pool = await to_thread(client.get_worker_pool_status)
-    [status] = pool.pop("worker_statuses")
-    assert pool == {"num_workers": 1, "active_workers": 1, "total_queue_size": 1, "total_slots": 3}
+    [status] = pool["worker_statuses"]
+    assert pool == {
+        "num_workers": 1,
+        "active_workers": 1,
+        "total_queue_size": 1,
+        "total_slots": 3,
+        "worker_statuses": [status],
+    }
     assert (status["worker_id"], status["running"], status["queue_size"]) == ("w1", True, 0)
 
 
@@ -224,5 +273,5 @@ async def test_accounts_are_made_and_listed(client: ContentGenerationClient) -> 
     assert (made["name"], made["max_concurrent_tasks"], made["weight"], made["active"]) == ("新闻", 4, 2.5, True)
     quotas = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
     bulk = await to_thread(partial(client.create_account, "bulk", **quotas))
-    assert {name: bulk[name] for name in quotas} == quotas
+    assert bulk | quotas == bulk
     assert await to_thread(lambda: list(client.iter_accounts())) == [made, bulk]

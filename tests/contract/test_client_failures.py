@@ -1,52 +1,42 @@
-"""The client's calls where a scheduler is away, silent, newer or wrong, against a server that does as a test says."""
+"""Both clients' calls to a scheduler that is away, silent, newer or wrong: a server that does as a test says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
 
 import grpc
 import pytest
-from google.protobuf.message import Message
+from google.protobuf.duration_pb2 import Duration
 from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from contentgen.client import ContentGenerationClient, InvalidStateException, refusal
-from contentgen.client.repeats import SAFE_TO_REPEAT
+from contentgen import (
+    AlreadyExists,
+    ContentGenerationClient,
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidArgument,
+    InvalidStateException,
+    PermissionDenied,
+    RequestError,
+    ResourceExhausted,
+    ResourceNotFoundException,
+    Unauthenticated,
+    Unavailable,
+)
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.contract.scripted_scheduler import AWAY, SILENCE, TASKS, Refused, ScriptedScheduler, scripted_scheduler
+from tests.contract.certificates import make_certificates
+from tests.contract.clients import KINDS, opened
+from tests.contract.scripted_scheduler import AWAY, SILENCE, Refused, ScriptedScheduler, scripted_scheduler
+from tests.waiting import wait_until
 
 TASK = "task-000000000000000a"
 TIMEOUT = 5.0
-SLACK = 2.0
-"""Seconds: gRPC rounds what it sends, and the way there takes a moment."""
-Calling = Callable[[ContentGenerationClient], Any]
 PENDING = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PENDING)
-ENDED = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_CANCELLED)
-ENDED.end_time.GetCurrentTime()
-
-CALLS: dict[str, tuple[Calling, Message, float]] = {
-    "SubmitTask": (lambda client: client.submit_task(1, "a topic"), pb.SubmitTaskResponse(task=PENDING), 0),
-    "BatchSubmitTasks": (
-        lambda client: client.submit_tasks([{"account_id": 1, "topic": "a"}, {"account_id": 1, "topic": "b"}]),
-        pb.BatchSubmitTasksResponse(tasks=[PENDING, PENDING]),
-        0,
-    ),
-    "GetTask": (lambda client: client.get_task_status(TASK), pb.GetTaskResponse(task=PENDING), 0),
-    "BatchGetTasks": (lambda client: client.get_task_statuses([TASK]), pb.BatchGetTasksResponse(tasks=[PENDING]), 0),
-    "ListTasks": (lambda client: client.list_tasks(), pb.ListTasksResponse(tasks=[PENDING]), 0),
-    "CancelTask": (lambda client: client.cancel_task(TASK), pb.CancelTaskResponse(task=ENDED), 0),
-    "RetryTask": (lambda client: client.retry_task(TASK), pb.RetryTaskResponse(task=PENDING), 0),
-    "WaitTask": (lambda client: client.wait(TASK), pb.WaitTaskResponse(task=ENDED), 60),
-    "CleanupTasks": (lambda client: client.cleanup_old_tasks(), pb.CleanupTasksResponse(deleted_count=3), 600),
-    "HandleTimeouts": (lambda client: client.handle_timeout_tasks(), pb.HandleTimeoutsResponse(timeout_count=3), 600),
-    "PollRunningTasks": (lambda client: client.poll_running_tasks(), pb.PollRunningTasksResponse(total=3), 10),
-    "PollTask": (lambda client: client.poll_single_task(TASK), pb.PollTaskResponse(status=PENDING.status), 10),
-}
-"""Of each RPC that a method of the client makes: the call, an answer, the seconds that it may take beyond TIMEOUT."""
-REPEATED = {method for methods in SAFE_TO_REPEAT.values() for method in methods}
 
 
 @pytest.fixture
@@ -55,46 +45,15 @@ def scheduler() -> Iterator[ScriptedScheduler]:
         yield scheduler
 
 
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def client(scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
-    with ContentGenerationClient(scheduler.target, token="secret", timeout=TIMEOUT) as client:
+def client(kind: str, scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
+    with opened(kind, scheduler.target, token="secret", timeout=TIMEOUT) as client:
         yield client
-
-
-@pytest.mark.parametrize("method", CALLS)
-def test_a_call_has_a_deadline_and_the_token(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
-) -> None:
-    calling, answer, beyond = CALLS[method]
-    scheduler.will(method, answer)
-    calling(client)
-    [call] = scheduler.calls(method)
-    assert abs(call.limit - (TIMEOUT + beyond)) < SLACK
-    assert call.metadata["authorization"] == "Bearer secret"
-
-
-@pytest.mark.parametrize("method", [method for method in CALLS if method in REPEATED])
-def test_what_is_safe_is_repeated_while_the_scheduler_is_away(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
-) -> None:
-    calling, answer, _ = CALLS[method]
-    scheduler.will(method, AWAY, AWAY, answer)
-    calling(client)
-    requests = scheduler.requests(method)
-    assert requests == requests[:1] * 3
-    for submit in requests[0].requests if method == "BatchSubmitTasks" else ():
-        assert submit.request_id
-
-
-@pytest.mark.parametrize("method", [method for method in CALLS if method not in REPEATED])
-def test_what_may_not_come_twice_is_not_repeated(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
-) -> None:
-    calling, answer, _ = CALLS[method]
-    scheduler.will(method, AWAY, answer)
-    with pytest.raises(grpc.RpcError, match=AWAY.message):
-        calling(client)
-    assert len(scheduler.calls(method)) == 1
 
 
 def test_submits_carry_a_request_id_of_their_own(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
@@ -120,12 +79,107 @@ def test_a_batch_with_a_name_that_is_no_argument_is_refused(client: ContentGener
         client.submit_tasks([{"account_id": 1, "topics": "a topic"}])
 
 
-def test_a_silent_scheduler_is_a_deadline(scheduler: ScriptedScheduler) -> None:
+def test_a_silent_scheduler_is_a_deadline(kind: str, scheduler: ScriptedScheduler) -> None:
     scheduler.will("GetTask", SILENCE)
-    with ContentGenerationClient(scheduler.target, timeout=0.2) as client, pytest.raises(grpc.RpcError) as raised:
+    with opened(kind, scheduler.target, timeout=0.2) as client, pytest.raises(DeadlineExceeded) as raised:
         client.get_task_status(TASK)
-    assert isinstance(raised.value, grpc.Call)
-    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert raised.value.code == "DEADLINE_EXCEEDED"
+    assert not isinstance(raised.value, grpc.RpcError)
+
+
+def test_nobody_at_the_target_is_unavailable(kind: str) -> None:
+    with opened(kind, "127.0.0.1:1", timeout=2) as client, pytest.raises(Unavailable) as raised:
+        client.cancel_task(TASK)
+    assert raised.value.reason == ""
+
+
+def test_a_call_goes_over_tls(kind: str, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    ca, key, certificate = ((tmp_path / name).read_bytes() for name in ("ca.pem", "server.key", "server.pem"))
+    with scripted_scheduler(credentials=grpc.ssl_server_credentials([(key, certificate)])) as scheduler:
+        scheduler.will("PollTask", pb.PollTaskResponse(status=PENDING.status))
+        with opened(kind, scheduler.target, credentials=grpc.ssl_channel_credentials(ca)) as client:
+            assert client.poll_single_task(TASK) == "pending"
+        with opened(kind, scheduler.target, timeout=2) as client, pytest.raises(RequestError):
+            client.cancel_task(TASK)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, Unavailable),
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidArgument),
+        (grpc.StatusCode.UNAUTHENTICATED, Unauthenticated),
+        (grpc.StatusCode.PERMISSION_DENIED, PermissionDenied),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhausted),
+        (grpc.StatusCode.ALREADY_EXISTS, AlreadyExists),
+        (grpc.StatusCode.INTERNAL, RequestError),
+        (grpc.StatusCode.CANCELLED, RequestError),
+        (grpc.StatusCode.UNIMPLEMENTED, RequestError),
+    ],
+)
+def test_a_status_is_an_exception_of_the_client(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, code: grpc.StatusCode, error: type[RequestError]
+) -> None:
+    scheduler.will("CancelTask", Refused(code, "not now", "A_REASON", {"a": "fact"}))
+    with pytest.raises(RequestError, match="not now") as raised:
+        client.cancel_task(TASK)
+    assert type(raised.value) is error
+    assert (raised.value.code, raised.value.reason, raised.value.metadata) == (code.name, "A_REASON", {"a": "fact"})
+    assert (raised.value.retry_delay, raised.value.field_violations) == (None, ())
+
+
+def test_an_exception_has_the_delay_and_the_bad_fields(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    more = [
+        RetryInfo(retry_delay=Duration(seconds=2, nanos=500_000_000)),
+        BadRequest(field_violations=[BadRequest.FieldViolation(field="topic", description="should not be empty")]),
+    ]
+    scheduler.will("SubmitTask", Refused(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_ARGUMENT", more=more))
+    with pytest.raises(InvalidArgument) as raised:
+        client.submit_task(1, "")
+    assert raised.value.retry_delay == 2.5
+    assert raised.value.field_violations == (FieldViolation("topic", "should not be empty"),)
+
+
+def test_an_answer_that_cannot_be_read_is_an_exception_of_the_client(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("GetTask", b"\xff\xff\xff")
+    with pytest.raises(RequestError) as raised:
+        client.get_task_status(TASK)
+    assert raised.value.code == "INTERNAL"
+
+
+@pytest.mark.parametrize("token", ["two words", "a line end\n", "密码"])
+def test_a_token_that_cannot_be_sent_is_refused_at_once(kind: str, token: str) -> None:
+    with pytest.raises(ValueError, match="token should be") as raised, opened(kind, "127.0.0.1:1", token=token):
+        pytest.fail("it was taken")
+    assert token not in str(raised.value)
+
+
+def test_a_closed_client_says_so(client: ContentGenerationClient) -> None:
+    client.close()
+    with pytest.raises(ValueError, match="client is closed"):
+        client.get_task_status(TASK)
+    with pytest.raises(ValueError, match="client is closed"):
+        list(client.iter_tasks())
+    with pytest.raises(ValueError, match="client is closed"):
+        client.watch([TASK])
+
+
+def test_a_call_that_is_under_way_ends_with_its_client(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WaitTask", SILENCE)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(client.wait, TASK)
+        wait_until(lambda: scheduler.calls("WaitTask"), within=5, what="the scheduler has the call")
+        client.close()
+        with pytest.raises(RequestError) as raised:
+            waiting.result(5)
+    assert raised.value.code == "CANCELLED"
 
 
 def unreadable(code: int = Code.NOT_FOUND, message: str = "refused", type_url: str = "") -> bytes:
@@ -147,15 +201,15 @@ def unreadable(code: int = Code.NOT_FOUND, message: str = "refused", type_url: s
     ],
     ids=["no status", "another code", "another message", "no ErrorInfo", "unknown detail", "no url"],
 )
-def test_details_that_cannot_be_read_leave_the_error_as_it_is(
+def test_details_that_cannot_be_read_are_none(
     scheduler: ScriptedScheduler, client: ContentGenerationClient, details: bytes
 ) -> None:
     scheduler.will("GetTask", Refused(grpc.StatusCode.NOT_FOUND, details=details))
-    with pytest.raises(grpc.RpcError) as raised:
+    with pytest.raises(RequestError) as raised:
         client.get_task_status(TASK)
-    assert isinstance(raised.value, grpc.Call)
-    assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.NOT_FOUND, "refused")
-    assert refusal(raised.value) == ("", "refused", {})
+    assert not isinstance(raised.value, ResourceNotFoundException)
+    error = raised.value
+    assert (error.code, error.message, error.reason, error.metadata) == ("NOT_FOUND", "refused", "", {})
 
 
 def test_a_wrong_state_without_its_metadata_is_still_one(
@@ -167,14 +221,12 @@ def test_a_wrong_state_without_its_metadata_is_still_one(
     assert (raised.value.current_state, raised.value.required_state) == ("", "")
 
 
-def test_a_reason_that_has_no_exception_can_be_read(
-    scheduler: ScriptedScheduler, client: ContentGenerationClient
-) -> None:
+def test_a_used_request_id_names_its_task(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
     metadata = {"task_id": TASK}
     scheduler.will("SubmitTask", Refused(grpc.StatusCode.ALREADY_EXISTS, "used", "REQUEST_ID_CONFLICT", metadata))
-    with pytest.raises(grpc.RpcError) as raised:
+    with pytest.raises(AlreadyExists, match="used") as raised:
         client.submit_task(1, "another topic", request_id="r")
-    assert refusal(raised.value) == ("REQUEST_ID_CONFLICT", "used", metadata)
+    assert (raised.value.reason, raised.value.metadata) == ("REQUEST_ID_CONFLICT", metadata)
 
 
 def test_a_newer_scheduler_s_states_and_fields_do_no_harm(
@@ -186,12 +238,12 @@ def test_a_newer_scheduler_s_states_and_fields_do_no_harm(
     scheduler.will("GetTask", response)
     found = client.get_task_status(TASK)
     assert found is not None
-    assert (found["task_id"], found["status"]) == (TASK, "99")
+    assert (found["task_id"], str(found["status"])) == (TASK, "99")
     scheduler.will("PollTask", field(1, 99) + field(2_000, 7))
-    assert client.poll_single_task(TASK) == "99"
+    assert str(client.poll_single_task(TASK)) == "99"
     scheduler.will("WatchTasks", [b"\x0a" + bytes([len(response)]) + response, SILENCE])
     with client.watch([TASK]) as events:
-        assert next(events)["task"]["status"] == "99"
+        assert str(next(events)["task"]["status"]) == "99"
 
 
 def field(number: int, value: int) -> bytes:
@@ -237,8 +289,3 @@ def test_many_threads_share_one_client(scheduler: ScriptedScheduler, client: Con
     with ThreadPoolExecutor(8) as executor:
         assert all(executor.map(client.get_task_status, ids))
     assert sorted(request.task_id for request in scheduler.requests("GetTask")) == ids
-
-
-def test_every_rpc_of_tasks_that_the_client_knows_is_here() -> None:
-    elsewhere = {"WatchTasks", "ListTaskEvents", "GetTaskStats", "BulkRetryTasks"}
-    assert CALLS.keys() | elsewhere == {method.name for method in TASKS.methods}

@@ -1,4 +1,4 @@
-"""The client's watch, against a server whose streams break as a test says."""
+"""Both clients' watches, against a server whose streams break as a test says."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ import psutil
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen.client import (
+from contentgen import (
     ContentGenerationClient,
+    InvalidArgument,
+    RequestError,
+    ResourceExhausted,
     ResourceNotFoundException,
     ResumeTokenExpiredException,
+    TaskChange,
+    Unavailable,
     Watch,
-    refusal,
 )
-from contentgen.client.changes import STREAM_LIMIT
+from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
+from tests.contract.clients import KINDS, opened
 from tests.contract.scripted_scheduler import (
     AWAY,
     SILENCE,
@@ -51,9 +56,14 @@ def scheduler() -> Iterator[ScriptedScheduler]:
         wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
 
 
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def client(scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
-    with ContentGenerationClient(scheduler.target, token="secret", timeout=5) as client:
+def client(kind: str, scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
+    with opened(kind, scheduler.target, token="secret", timeout=5) as client:
         yield client
 
 
@@ -83,9 +93,9 @@ def test_an_event_is_a_dict(scheduler: ScriptedScheduler, client: ContentGenerat
     with client.watch([A]) as events:
         first, second = next(events), next(events)
         assert events.resume_token == "t2"
-    task = first.pop("task")
-    assert (task["task_id"], task["status"]) == (A, "failed")
+    assert (first["task"]["task_id"], first["task"]["status"]) == (A, "failed")
     assert first == {
+        "task": first["task"],
         "previous_status": "processing",
         "event_time": "1970-01-01T00:00:05+00:00",
         "will_retry": True,
@@ -94,7 +104,7 @@ def test_an_event_is_a_dict(scheduler: ScriptedScheduler, client: ContentGenerat
     assert second["previous_status"] is None
     [call] = scheduler.calls("WatchTasks")
     assert call.metadata["authorization"] == "Bearer secret"
-    assert abs(call.limit - STREAM_LIMIT) < 60  # gRPC rounds what it sends
+    assert abs(call.limit - STREAM_TIMEOUT) < 60  # gRPC rounds what it sends
     assert (list(call.request.task_ids), call.request.account_id) == ([A], 0)
 
 
@@ -164,9 +174,9 @@ def test_it_starts_where_a_token_says(scheduler: ScriptedScheduler, client: Cont
     [
         (Refused(grpc.StatusCode.OUT_OF_RANGE, "too old", "RESUME_TOKEN_EXPIRED"), ResumeTokenExpiredException),
         (Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND"), ResourceNotFoundException),
-        (Refused(grpc.StatusCode.INVALID_ARGUMENT, "no token", "INVALID_ARGUMENT"), grpc.RpcError),
-        (Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "a proxy's limit"), grpc.RpcError),
-        (Refused(grpc.StatusCode.INTERNAL, "a defect", "INTERNAL"), grpc.RpcError),
+        (Refused(grpc.StatusCode.INVALID_ARGUMENT, "no token", "INVALID_ARGUMENT"), InvalidArgument),
+        (Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "a proxy's limit"), ResourceExhausted),
+        (Refused(grpc.StatusCode.INTERNAL, "a defect", "INTERNAL"), RequestError),
     ],
 )
 def test_what_no_new_stream_mends_is_raised_and_ends_it(
@@ -214,17 +224,23 @@ def test_it_gives_up_when_its_patience_is_used_up(
     scheduler.will("WatchTasks", [pending("t1"), AWAY])
     events = client.watch([A], patience=0)
     next(events)
-    with pytest.raises(grpc.RpcError, match="the scheduler is away"):
+    with pytest.raises(Unavailable, match="the scheduler is away"):
         next(events)
     assert list(events) == []
 
 
-def test_a_target_where_nobody_is_is_told_after_the_client_s_timeout() -> None:
-    with ContentGenerationClient("127.0.0.1:1", timeout=0.3) as client, pytest.raises(grpc.RpcError) as raised:
+def test_a_target_where_nobody_is_is_told_after_the_client_s_timeout(kind: str) -> None:
+    with opened(kind, "127.0.0.1:1", timeout=0.3) as client, pytest.raises(Unavailable) as raised:
         next(client.watch([A]))
-    assert isinstance(raised.value, grpc.Call)
-    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert refusal(raised.value).reason == ""
+    assert raised.value.reason == ""
+
+
+def test_a_stream_that_is_ended_again_and_again_is_unavailable(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [])
+    with pytest.raises(Unavailable, match="again and again"):
+        next(client.watch([A], patience=0))
 
 
 def test_until_ended_ends_with_the_last_of_them(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
@@ -259,7 +275,7 @@ def test_what_cannot_be_watched_is_refused_at_once(
         client.watch(**arguments)
 
 
-def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedScheduler) -> list[Any]:
+def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedScheduler) -> list[TaskChange]:
     """What a thread still gets that waits for an event while `close` is called."""
     with ThreadPoolExecutor(1) as executor:
         rest = executor.submit(lambda: list(events))
@@ -299,7 +315,7 @@ def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: Scr
     wait_until_gone(lambda: client_threads() - threads, within=5, what="the client's threads are gone")
     with pytest.raises(ValueError, match="client is closed"):
         client.watch([A])
-    with pytest.raises(ValueError, match="closed channel"):
+    with pytest.raises(ValueError, match="client is closed"):
         client.get_task_status(A)
 
 

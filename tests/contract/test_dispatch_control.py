@@ -93,6 +93,21 @@ async def test_the_others_run_while_an_account_is_paused(
     assert {await reason(tasks, task_id) for task_id in waiting} == {task_pb2.PENDING_REASON_PAUSED}
 
 
+async def test_what_is_paused_is_shown(
+    pool: WorkerPoolServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
+) -> None:
+    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
+    assert await pool.GetDispatchStatus(pb.GetDispatchStatusRequest()) == pb.GetDispatchStatusResponse()
+    for paused in (other, account, 0):
+        await pool.PauseDispatch(pb.PauseDispatchRequest(account_id=paused))
+    both = pb.GetDispatchStatusResponse(all_paused=True, paused_account_ids=[account, other])
+    assert await pool.GetDispatchStatus(pb.GetDispatchStatusRequest()) == both
+    await pool.ResumeDispatch(pb.ResumeDispatchRequest())
+    await pool.ResumeDispatch(pb.ResumeDispatchRequest(account_id=account))
+    left = pb.GetDispatchStatusResponse(paused_account_ids=[other])
+    assert await pool.GetDispatchStatus(pb.GetDispatchStatusRequest()) == left
+
+
 @pytest.mark.parametrize("rpc", ["PauseDispatch", "ResumeDispatch"])
 async def test_bad_pauses(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
     call, request = getattr(pool, rpc), getattr(pb, f"{rpc}Request")

@@ -14,6 +14,7 @@ from grpc import StatusCode, aio
 from contentgen.client import ContentGenerationClient
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica import Replica
 from tests.contract.reflected import Reflected
 from tests.contract.replicas import serving_beside
@@ -195,6 +196,36 @@ async def test_a_worker_is_told_to_drain(pool: WorkerPoolServiceAsyncStub, worke
     assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
     await worker.read("drain")
     assert (await worker.state(3)).desired_state.drain
+
+
+async def test_a_drain_is_taken_back(
+    pool: WorkerPoolServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))
+    await worker.read("drain")
+    await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    assert (await worker.state(0)).desired_state.drain
+    answer = (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker
+    assert (answer.draining, answer.running, answer.connected) == (False, True, True)
+    assert len(await worker.take()) == 1
+    assert not (await worker.state(2)).desired_state.drain
+
+
+async def test_a_worker_that_is_being_stopped_is_shown_as_draining_whatever_is_wanted(
+    pool: WorkerPoolServiceAsyncStub, channel: aio.Channel
+) -> None:
+    async with ScriptedWorker(channel) as worker:
+        await worker.write(worker_pb.LeaseRequest(draining=worker_pb.Draining()))
+        await worker.state(0)
+        assert (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker.draining
+        assert (await shown(pool)).connected
+    away: Callable[[], bool | Awaitable[bool]] = partial(is_disconnected, pool)
+    await wait_until_async(away, within=10, what="the worker is shown as disconnected")
+    assert (await shown(pool)).draining, "it said so last"
+
+
+async def is_disconnected(pool: WorkerPoolServiceAsyncStub) -> bool:
+    return not (await shown(pool)).connected
 
 
 async def test_an_unknown_worker_is_not_found(pool: WorkerPoolServiceAsyncStub) -> None:

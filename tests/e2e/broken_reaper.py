@@ -15,5 +15,5 @@ async def throw() -> Never:
 
 
 if __name__ == "__main__":
-    with patch.object(recovery, "reaper", lambda *_: throw), patch.object(replica, "GIVE_UP_AFTER", 0.5):
+    with patch.object(recovery, "reaper", lambda *_: throw), patch.object(replica, "GIVE_UP_TIMEOUT", 0.5):
         main()

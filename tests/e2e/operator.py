@@ -18,15 +18,21 @@ from typing import Self
 from tests.waiting import wait_until
 
 PATIENCE_S = 30
-_SIZE = struct.pack("HHHH", 30, 120, 0, 0)  # lines, columns
+_SIZE = struct.pack("HHHH", 24, 80, 0, 0)  # lines, columns
 
 
 class Operator:
     """One run of the command; leaving it kills what is left."""
 
     def __init__(
-        self, target: str, *arguments: str, terminal: bool = False, variables: Mapping[str, str] | None = None
+        self,
+        target: str,
+        *arguments: str,
+        terminal: bool = False,
+        keyboard: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
+        """`keyboard`: whether its terminal is its input too, for `type`."""
         self._output = bytearray()
         read, write = pty.openpty() if terminal else os.pipe()
         if terminal:
@@ -39,11 +45,12 @@ class Operator:
                 "CONTENTGEN_SCHEDULER": target,
                 **(variables or {}),
             },
-            stdin=subprocess.DEVNULL,
+            stdin=write if keyboard else subprocess.DEVNULL,
             stdout=write,
             stderr=write if terminal else subprocess.PIPE,
             start_new_session=True,
         )
+        self._keyboard = os.dup(read) if keyboard else None
         os.close(write)
         self._reader = threading.Thread(target=self._read, args=(read,))
         self._reader.start()
@@ -56,7 +63,14 @@ class Operator:
         self._process.wait(PATIENCE_S)
         if self._process.stderr is not None:
             self._process.stderr.close()
+        if self._keyboard is not None:
+            os.close(self._keyboard)
         self._reader.join(PATIENCE_S)
+
+    def type(self, text: str) -> None:
+        """What somebody types."""
+        assert self._keyboard is not None
+        os.write(self._keyboard, text.encode())
 
     def _read(self, descriptor: int) -> None:
         with open(descriptor, "rb", buffering=0) as stream:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contentgen.client import ContentGenerationClient
+from contentgen import ContentGenerationClient
 from tests.e2e.stack import Stack
 
 GUIDE = Path(__file__).parents[2] / "docs" / "client.md"
@@ -20,10 +20,11 @@ def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.Captur
     scheduler = stack.scheduler().start()
     assert scheduler.client.create_account() == 1
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="1").start()
-    first, *others = SNIPPET.findall(GUIDE.read_text(encoding="utf-8"))
-    assert "127.0.0.1:50051" in first
+    guide = GUIDE.read_text(encoding="utf-8")
+    assert guide.count("127.0.0.1:50051") == 2, "a snippet for each client"
+    first, *others = SNIPPET.findall(guide.replace("127.0.0.1:50051", scheduler.target))
     names: dict[str, Any] = {}
-    run(first.replace("127.0.0.1:50051", scheduler.target), names)
+    run(first, names)
     with ContentGenerationClient(scheduler.target) as client:
         names["client"] = client
         client.wait(client.submit_task(1, "to be reviewed", auto_approve=False), LIMIT, check=True)
@@ -31,12 +32,14 @@ def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.Captur
             run(snippet, names)
     out = capsys.readouterr().out
     assert "# 人工智能的未来发展" in out
+    assert "written: ['Tea', 'Bread', '城市里的自行车']" in out
     assert "publishing to be reviewed" in out
     assert "processing → completed" in out
     assert re.search(r"^\d of \d run on$", out, re.MULTILINE)
     assert "account 999" in out
-    assert "it is completed and would have to be pending" in out
-    assert "INVALID_ARGUMENT INVALID_ARGUMENT" in out
+    assert "it is completed and should be pending" in out
+    assert "INVALID_ARGUMENT ['topic', 'priority']" in out
+    assert "still pending" in out
 
 
 def run(snippet: str, names: dict[str, Any]) -> None:

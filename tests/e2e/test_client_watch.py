@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
-from typing import Any
 
-from contentgen.client import ContentGenerationClient
+from contentgen import ContentGenerationClient, TaskChange
 from tests.e2e.stack import Stack
 
 TASKS = 30
@@ -16,9 +15,9 @@ LIMIT = 60
 WHOLE_LIFE = ["pending", "submitted", "processing", "completed"]
 
 
-def lives(events: Iterable[dict[str, Any]]) -> dict[str, list[tuple[str | None, str]]]:
+def lives(events: Iterable[TaskChange]) -> dict[str, list[tuple[str | None, str]]]:
     """The moves of each task, in the order of their events."""
-    found = defaultdict(list)
+    found: dict[str, list[tuple[str | None, str]]] = defaultdict(list)
     for event in events:
         found[event["task"]["task_id"]].append((event["previous_status"], event["task"]["status"]))
     return found

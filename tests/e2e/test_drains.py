@@ -122,7 +122,7 @@ def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str)
         scheduler.wait_for("drain", within=5)
         scheduler.signal(signal.SIGTERM)
         scheduler.ended()
-    assert scheduler.events("stop")[0]["why"] == "told again"
+    assert scheduler.events("stop")[0]["why"] == "a second signal"
     client = scheduler.start().client
     assert client.wait_completed(task_id, within=STOP_LIMIT + 10).attempt == 1
     wait_until(lambda: len(client.contents()) == 1, within=1, what="its content is there")
@@ -138,7 +138,7 @@ def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_sa
         with pytest.raises(grpc.RpcError) as refused:
             submitted.result()
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert scheduler.events("stop")[0]["why"] == "it takes too long"
+    assert scheduler.events("stop")[0]["why"] == "time-out"
 
 
 def test_a_scheduler_that_can_t_keep_a_part_running_ends_and_says_so(stack: Stack) -> None:

@@ -29,6 +29,7 @@ def test_the_examples_run_and_leave_nothing(tmp_path: Path) -> None:
     out = ran.stdout.decode()
     assert ran.returncode == 0, out + ran.stderr.decode()
     wait_until_gone(lambda: marked(mark), within=1, what="nothing is left running")
+    assert "A queue that loses nothing: " in out
     assert "5 tasks, submitted twice and made once" in out
     assert "processing → completed" in out
     assert "approved" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from tests.e2e.client import request
 from tests.e2e.operator import PATIENCE_S, Operator
 from tests.e2e.stack import Scheduler, Stack
+from tests.waiting import wait_until
 
 COMMAND = Path(sys.executable).with_name("contentgen")
 TASK = re.compile(r"task-[0-9a-f]{16}")
@@ -74,6 +76,10 @@ def test_on_a_terminal_it_is_live_and_in_colours(scheduler: Scheduler) -> None:
         with Operator(scheduler.target, "top", "-i", "0.2", terminal=True, variables={"NO_COLOR": "1"}) as top:
             top.wait_for("1 processing")
             assert not COLOUR.search(top.output)
+        with Operator(scheduler.target, "top", "-i", "1h", terminal=True, keyboard=True) as top:
+            top.wait_for("q ends it")
+            top.type("q")
+            assert top.ended()[0] == 0
         waits.interrupt()
         assert waits.ended()[0] == 130
         assert "Traceback" not in waits.output
@@ -90,6 +96,81 @@ def test_a_wait_outlives_its_scheduler(stack: Stack, scheduler: Scheduler) -> No
         scheduler.start()
         status, _ = waits.ended()
     assert (status, '"status": "completed"' in waits.output) == (0, True)
+
+
+def test_what_costs_money_or_deletes_in_bulk_is_asked_on_a_terminal(scheduler: Scheduler, tmp_path: Path) -> None:
+    rows = tmp_path / "topics.csv"
+    rows.write_text("topic\nSpring\nSummer\n")
+    submit = ("task", "submit", "-a", "1", "--no-auto-retry", "--creator-option", "demo-fail=exit", "-f", str(rows))
+    with Operator(scheduler.target, *submit, terminal=True, keyboard=True) as asks:
+        asks.wait_for("Submit 2 tasks? [y/N]")
+        asks.type("\n")
+        assert asks.ended()[0] == 1
+        assert "nothing was done" in asks.output
+    assert json.loads(run(scheduler.target, "-o", "json", "task", "list")[1]) == []
+    with Operator(scheduler.target, *submit, terminal=True, keyboard=True) as asks:
+        asks.wait_for("[y/N]")
+        asks.type("y\n")
+        assert asks.ended()[0] == 0
+        assert "submitted 2 of 2 rows" in asks.output
+    tasks = [it["task_id"] for it in json.loads(run(scheduler.target, "-o", "json", "task", "list")[1])]
+    assert run(scheduler.target, "task", "wait", *tasks)[0] == 1
+    for command, question in (
+        (("task", "retry", "--all"), "Run up to 2 tasks again? [y/N]"),
+        (("task", "cleanup", "--days", "0"), "ended more than 0 days ago"),
+        (("content", "delete", "1", "2"), "Delete 2 contents for good? [y/N]"),
+    ):
+        with Operator(scheduler.target, *command, terminal=True, keyboard=True) as asks:
+            asks.wait_for(question)
+            asks.type("no\n")
+            assert asks.ended()[0] == 1
+    with Operator(scheduler.target, "task", "cleanup", "--days", "0", "--yes", terminal=True, keyboard=True) as asks:
+        assert asks.ended()[0] == 0
+        assert "deleted: 2" in asks.output
+
+
+def test_contents_are_reviewed_one_by_one(scheduler: Scheduler) -> None:
+    for topic in ("Good", "Bad", "Unread"):
+        task_id = scheduler.client.submit(1, topic, auto_approve=False)
+        assert run(scheduler.target, "task", "wait", task_id)[0] == 0
+    pager = {"PAGER": "cat"}
+    with Operator(
+        scheduler.target, "content", "review", "1", "2", "3", terminal=True, keyboard=True, variables=pager
+    ) as review:
+        review.wait_for("(q)uit")
+        assert "Good" in review.output
+        review.type("v")
+        wait_until(lambda: review.output.count("(q)uit") == 2, within=PATIENCE_S, what="it is shown again")
+        review.type("a")
+        review.wait_for("comment")
+        review.type("well done\n")
+        review.wait_for("content 1 is approved and in the publish pool")
+        wait_until(lambda: review.output.count("(q)uit") == 3, within=PATIENCE_S, what="the second is shown")
+        review.type("x")  # no key of its
+        wait_until(lambda: review.output.count("(q)uit") == 4, within=PATIENCE_S, what="it asks again")
+        review.type("r")
+        wait_until(lambda: review.output.count("comment") == 2, within=PATIENCE_S, what="it asks for a comment")
+        review.type("\n")
+        review.wait_for("content 2 is rejected")
+        wait_until(lambda: review.output.count("(q)uit") == 5, within=PATIENCE_S, what="the third is shown")
+        review.type("q")
+        assert review.ended()[0] == 0
+    contents = json.loads(run(scheduler.target, "-o", "json", "content", "list")[1])
+    assert [it["review_status"] for it in contents] == ["pending_review", "rejected", "approved"]
+    shown = json.loads(run(scheduler.target, "-o", "json", "content", "show", "1")[1])
+    assert shown["review_comment"] == "well done"
+    with Operator(scheduler.target, "content", "review", terminal=True, keyboard=True, variables=pager) as review:
+        review.wait_for("(q)uit")
+        review.type("s")
+        assert review.ended()[0] == 0
+
+
+def test_a_drained_worker_takes_tasks_again(scheduler: Scheduler) -> None:
+    assert run(scheduler.target, "worker", "drain", "a")[0] == 0
+    task_id = scheduler.client.submit(1)
+    assert "draining" in run(scheduler.target, "worker", "list")[1]
+    assert run(scheduler.target, "worker", "undrain", "a")[0] == 0
+    assert run(scheduler.target, "task", "wait", task_id)[0] == 0
 
 
 def test_ctrl_c_is_quiet(scheduler: Scheduler) -> None:
@@ -115,21 +196,26 @@ def test_an_unreachable_scheduler_is_one_line() -> None:
     assert err.startswith(f"contentgen: cannot reach the scheduler at {NOBODY} (Connection refused): ")
 
 
-def test_the_shell_completes_commands_and_values() -> None:
+def test_the_shell_completes_commands_and_values(scheduler: Scheduler) -> None:
+    environment = {"PATH": os.environ["PATH"], "CONTENTGEN_SCHEDULER": scheduler.target}
+
     def completed(words: str, number: int) -> list[str]:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "_CONTENTGEN_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(number),
-        }
+        variables = {"_CONTENTGEN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(number)}
         ended = subprocess.run(
-            [COMMAND], env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+            [COMMAND], env=environment | variables, capture_output=True, text=True, check=True, timeout=PATIENCE_S
         )
         return ended.stdout.split()
 
     assert {"submit", "status", "list", "watch"} <= set(completed("contentgen task ", 2))
     assert completed("contentgen --output js", 2) == ["json", "jsonl"]
+    assert completed("contentgen task list --status failed,c", 4) == ["failed,completed", "failed,cancelled"]
+    task_id = scheduler.client.submit(1)
+    assert completed("contentgen task status t", 3) == [task_id]
+    assert completed("contentgen worker drain ", 3) == ["a"]
+    assert completed(f"contentgen --scheduler {NOBODY} worker drain ", 5) == []
+    assert completed("contentgen task list --account ", 4) == ["1"]
+    environment["CONTENTGEN_SCHEDULER"] = NOBODY
+    assert completed("contentgen worker drain ", 3) == []
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

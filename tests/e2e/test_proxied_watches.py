@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contentgen.client import ContentGenerationClient, Watch
-from contentgen.client.documents import Document
+from contentgen import ContentGenerationClient, TaskChange, Watch
 from tests.e2e.proxies import ENVOY_SETTINGS, HAPROXY_SETTINGS, NGINX_SETTINGS, envoy, haproxy, nginx
 from tests.e2e.stack import Stack
 from tests.e2e.test_client_watch import WHOLE_LIFE, lives
@@ -38,7 +37,7 @@ def test_a_watch_outlives_a_scheduler_that_is_killed(stack: Stack, tmp_path: Pat
     ):
         task_ids = client.submit_tasks({"account_id": account, "topic": f"topic {n}"} for n in range(TASKS))
         with client.watch(task_ids, until_ended=True) as watch:
-            seen: list[Document] = []
+            seen: list[TaskChange] = []
             events = executor.submit(followed, watch, seen)
             wait_until(lambda: len(seen) == TASKS, within=LIMIT, what="the watch has begun")
             scheduler.kill()
@@ -85,19 +84,19 @@ def test_the_settings_are_those_of_the_documentation(settings: str) -> None:
         assert setting.strip() in documented
 
 
-def followed(watch: Watch, seen: list[Document]) -> list[Document]:
+def followed(watch: Watch, seen: list[TaskChange]) -> list[TaskChange]:
     """All events of a watch; `seen` has them as they come."""
     seen.extend(watch)
     return seen
 
 
-def cut_off(watch: Watch, events: Future[list[Document]], times: int) -> None:
+def cut_off(watch: Watch, events: Future[list[TaskChange]], times: int) -> None:
     """Returns once the proxy has ended so many streams of the watch, and another one is there."""
     streams = set()
 
     def again() -> bool:
         assert not events.done(), events.exception()
-        streams.add(watch._changes._stream)
+        streams.add(watch._shared.stream._stream)
         return len(streams - {None}) > times
 
     wait_until(again, within=LIMIT, what="the watch has another stream")

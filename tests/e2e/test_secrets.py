@@ -9,10 +9,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 
-from contentgen.client import ContentGenerationClient
+from contentgen import ContentGenerationClient, RequestError
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, new_token
 from tests.e2e.stack import EMBEDDED, Scheduler, Stack, Worker
 from tests.waiting import wait_until
@@ -63,7 +62,7 @@ def test_no_log_has_a_secret_a_topic_or_a_body(
     assert client.wait(done, timeout=30)["status"] == "completed"
     assert client.wait(failed, timeout=30)["status"] == "failed"
     for wrong in ("a-guessed-token", tokens["worker"]):
-        with ContentGenerationClient(scheduler.target, token=wrong) as refused, pytest.raises(grpc.RpcError):
+        with ContentGenerationClient(scheduler.target, token=wrong) as refused, pytest.raises(RequestError):
             refused.list_tasks()
     scheduler.signal(signal.SIGHUP)
     scheduler.wait_for("reread", within=10)

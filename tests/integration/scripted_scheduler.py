@@ -27,6 +27,8 @@ class Stream:
         self.metadata = dict(metadata)
         self.heard: list[pb.LeaseRequest] = []
         self.over = asyncio.Event()
+        self.desired_state = pb.DesiredState()
+        """What its acknowledgements of states say, where a test says nothing else."""
         self._inbox: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
         self._outbox: asyncio.Queue[pb.LeaseResponse | None] = asyncio.Queue()
         self._answering: asyncio.Task[None] | None = None
@@ -96,7 +98,7 @@ class Stream:
         """A heartbeat is committed."""
         self.send(
             acknowledgement=pb.Acknowledgement(
-                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=wanted or pb.DesiredState()
+                heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=wanted or self.desired_state
             )
         )
 

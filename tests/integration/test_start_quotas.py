@@ -298,9 +298,9 @@ class TestWhatIsMissed:
         scheduling.fill(metered, 10)
         scheduling.sql("UPDATE ready SET tag = task_key")
         scheduling.sql("UPDATE shares SET closed = false, backlog = false, refill = NULL")
-        assert scheduling.run(scan, 0).ajar == [metered]
+        assert scheduling.run(scan, 0).reopened == [metered]
         scheduling.run(settle, metered)
-        assert scheduling.run(scan, 0).ajar == []
+        assert scheduling.run(scan, 0).reopened == []
         assert len(claimed(scheduling)) == QUOTA
 
 

@@ -24,16 +24,18 @@ for module in pkgutil.iter_modules(client.__path__, "contentgen.client."):
 with client.ContentGenerationClient("127.0.0.1:1", timeout=0.2) as made:
     try:
         made.cancel_task("task-0")
-    except client.client.grpc.RpcError as error:
-        print(error.code().name, client.__file__)
+    except client.Unavailable as error:
+        print(error.code, client.__file__)
 """
 PROGRAMS = {
-    "worker": ("worker_svc.main", ("scheduler_svc", "sqlalchemy", "psycopg2"), "--creator-cli-path"),
-    "scheduler": ("scheduler_svc.main", ("worker_svc", "typer"), "DATABASE_URL"),
-    "cli": ("contentgen.cli.__main__", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
+    "worker": ("contentgen-worker", ("scheduler_svc", "sqlalchemy", "psycopg2"), "--creator-cli-path"),
+    "scheduler": ("contentgen-scheduler", ("worker_svc", "typer"), "DATABASE_URL"),
+    "cli": ("contentgen", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
 }
 """By extra: its program, what it does without, and what its help teaches."""
-HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import main; main()"
+CANNOT_START = {"worker": 78, "scheduler": 78, "cli": 2}
+"""By extra: the exit status of its program where the extra is missing."""
+HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import {attr}; {attr}()"
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +60,41 @@ def test_the_client_works_with_its_four_dependencies_and_what_they_need(wheel: P
 
 @pytest.mark.parametrize("extra", PROGRAMS)
 def test_each_program_installs_alone_from_its_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
-    module, others, teaches = PROGRAMS[extra]
+    name, others, teaches = PROGRAMS[extra]
     installed = install(wheel, tmp_path / "installed", extra)
     for each in others:
         shutil.rmtree(installed / each, ignore_errors=True)  # the package holds both services
-    ran = run(HELP.format(module=module), installed)
+    ran = run(program(wheel, name), installed)
     assert teaches in ran.stdout
     assert ran.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def plain(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package without an extra."""
+    return install(wheel, tmp_path_factory.mktemp("plain") / "installed")
+
+
+@pytest.mark.parametrize("extra", PROGRAMS)
+def test_a_program_without_its_extra_says_which_one_to_install(extra: str, wheel: Path, plain: Path) -> None:
+    name, *_ = PROGRAMS[extra]
+    ran = run(program(wheel, name), plain, status=CANNOT_START[extra])
+    assert ran.stdout == ""
+    [line] = ran.stderr.splitlines()
+    assert line.startswith(f"{name}: the module ")
+    assert line.endswith(f" is missing: pip install 'contentgen-grpc[{extra}]'")
+
+
+@pytest.mark.parametrize("extra", PROGRAMS)
+def test_a_module_of_ours_that_is_missing_is_an_error_of_ours(extra: str, wheel: Path, tmp_path: Path) -> None:
+    installed = install(wheel, tmp_path / "installed", extra)
+    name, *_ = PROGRAMS[extra]
+    shutil.rmtree(installed / "contentgen/client")
+    shutil.rmtree(installed / "contentgen/v1")
+    (installed / "worker_svc/config.py").unlink()
+    ran = run(program(wheel, name), installed, status=1)
+    assert "Traceback" in ran.stderr
+    assert "pip install" not in ran.stderr
 
 
 def test_the_package_says_that_it_is_typed(wheel: Path) -> None:
@@ -82,16 +112,25 @@ def install(wheel: Path, into: Path, extra: str = "") -> Path:
     return into
 
 
-def run(program: str, installed: Path) -> subprocess.CompletedProcess[str]:
+def program(wheel: Path, name: str) -> str:
+    """What a console script runs, told `--help`."""
+    [found] = metadata.distributions(path=[str(wheel)])
+    [entry] = found.entry_points.select(group="console_scripts", name=name)
+    return HELP.format(module=entry.module, attr=entry.attr)
+
+
+def run(program: str, installed: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:
     """-S: no site-packages, so none but what is installed there."""
-    return subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(installed)!r})\n{program}"],
-        check=True,
+        check=False,
         timeout=60,
         capture_output=True,
         text=True,
         cwd=installed.parent,
     )
+    assert ran.returncode == status, ran.stderr
+    return ran
 
 
 def requirements(wheel: Path, extra: str = "") -> Iterator[str]:

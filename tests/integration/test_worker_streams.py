@@ -247,6 +247,7 @@ async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_p
         with worker_process(tmp_path, scheduler.target) as worker:
             wanted = pb.DesiredState(drain=True)
             stream, _ = await scheduler.session(wanted=wanted if how == "welcome" else None)
+            stream.desired_state = wanted
             if how == "message":
                 stream.send(drain=pb.Drain())
             elif how == "acknowledgement":
@@ -254,6 +255,25 @@ async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_p
             first = await stream.until("heartbeat", lambda s: s.free_slots == 0)
             await stream.until("heartbeat", lambda s: s.free_slots == 0 and s.number > first.number + 3)
             worker.term()
+            assert await worker.ended() == 0
+
+
+async def test_a_drain_that_is_not_wanted_any_more_is_over_and_a_stop_is_for_good(tmp_path: Path) -> None:
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target) as worker:
+            stream, _ = await scheduler.session(wanted=pb.DesiredState(drain=True))
+            stream.desired_state = pb.DesiredState(drain=True)
+            await stream.until("heartbeat", lambda s: s.free_slots == 0)
+            stream.desired_state = pb.DesiredState()
+            open_state = await stream.until("heartbeat", lambda s: s.free_slots > 0)
+            stream.assign(1, open_state.number, lease("a", demo_seconds=FOR_EVER))
+            await stream.update("processing", "a")
+            assert not any(message.HasField("draining") for message in stream.heard), "it was not to be stopped"
+            worker.term()
+            await stream.until("draining")
+            await stream.until("heartbeat", lambda s: s.free_slots == 0)
+            worker.term()
+            await stream.update("released", "a")
             assert await worker.ended() == 0
 
 

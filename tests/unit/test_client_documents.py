@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen.client import CreatorCLINotFoundException, CreatorException, documents
+from contentgen import CreatorCLINotFoundException, CreatorException, TaskTimeoutException
+from contentgen.client import documents
 from contentgen.client.errors import creator_exception
 from contentgen.v1 import content_service_pb2, task_pb2, worker_pool_service_pb2
 
@@ -39,6 +40,7 @@ def test_error_and_progress_of_a_task() -> None:
     progress = task_pb2.TaskProgress(percent=40, step="draft")
     document = documents.task(task_pb2.Task(error=error, progress=progress, content_id=7, worker_id="w1"))
     assert document["error"] == "CREATOR_ERROR: exit status 3"
+    assert (document["error_reason"], document["error_message"]) == ("CREATOR_ERROR", "exit status 3")
     assert document["progress"] == {"percent": 40, "step": "draft", "message": ""}
     assert (document["content_id"], document["worker_id"]) == (7, "w1")
 
@@ -68,7 +70,11 @@ def test_a_draining_worker_does_not_count_as_running() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "kind"),
-    [("CREATOR_CLI_NOT_FOUND", CreatorCLINotFoundException), ("TASK_TIMEOUT", CreatorException)],
+    [
+        ("CREATOR_CLI_NOT_FOUND", CreatorCLINotFoundException),
+        ("TASK_TIMEOUT", TaskTimeoutException),
+        ("NEW", CreatorException),
+    ],
 )
 def test_a_task_s_error_has_its_exception(reason: str, kind: type[CreatorException]) -> None:
     error = task_pb2.TaskError(reason=reason, message="no such file", details={"exit_code": "3"})

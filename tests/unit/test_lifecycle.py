@@ -25,7 +25,7 @@ CONTRACT = {
     (S.FAILED, S.PENDING): {Move.RETRY},
     (S.TIMEOUT, S.PENDING): {Move.RETRY},
     # four more, beyond the old application's
-    (S.SUBMITTED, S.PENDING): {Move.GIVE_BACK, Move.DEFER},
+    (S.SUBMITTED, S.PENDING): {Move.RELEASE, Move.DEFER},
     (S.PROCESSING, S.PENDING): {Move.DEFER},
     (S.SUBMITTED, S.CANCELLED): {Move.CANCEL_BY_FORCE},
     (S.PROCESSING, S.CANCELLED): {Move.CANCEL_BY_FORCE},

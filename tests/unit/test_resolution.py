@@ -185,7 +185,7 @@ def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
 )
 def test_what_ends_the_row_of_deferrals(cause: Cause, deferrals: int) -> None:
     """What is lost or given back says nothing of the CLI: else deferrals and losses in turn would go on for ever."""
-    status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
+    status = Status.SUBMITTED if cause.move is Move.RELEASE else Status.PROCESSING
     assert follow(status, cause, counters(deferrals=2)).deferrals == deferrals
 
 
@@ -230,7 +230,7 @@ def used_counters(draw: st.DrawFn) -> Counters:
 def test_whatever_ends_the_steps_are_legal_moves_that_lead_to_the_status(
     cause: Cause, used: Counters, jitter: float
 ) -> None:
-    status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
+    status = Status.SUBMITTED if cause.move is Move.RELEASE else Status.PROCESSING
     then = resolve(status, cause, used, max_losses=MAX_LOSSES, jitter=jitter)
     path = [status, *(step.target for step in then.steps)]
     assert [step.source for step in then.steps] == path[:-1]
@@ -244,7 +244,7 @@ def test_whatever_ends_the_steps_are_legal_moves_that_lead_to_the_status(
 
 @given(cause=causes, used=used_counters())
 def test_a_retry_is_consumed_only_where_the_cli_failed_or_timed_out(cause: Cause, used: Counters) -> None:
-    status = Status.SUBMITTED if cause.move is Move.GIVE_BACK else Status.PROCESSING
+    status = Status.SUBMITTED if cause.move is Move.RELEASE else Status.PROCESSING
     then = follow(status, cause, used)
     if then.retry_count != used.retry_count:
         assert cause.move in (Move.FAIL, Move.TIME_OUT) or used.deferrals == MAX_DEFERRALS - 1

@@ -23,13 +23,13 @@ FINAL = ["RESULT_TOO_LARGE", "INVALID_CREATOR_OPTIONS", "CANCELLED_BY_CLIENT", "
 @pytest.mark.parametrize("reason", RETRYABLE)
 def test_another_attempt_may_help(reason: str) -> None:
     assert retry.is_retryable(reason)
-    assert retry.retries_by_itself(reason, auto_retry=True, retry_count=2, max_retries=3)
+    assert retry.is_auto_retried(reason, auto_retry=True, retry_count=2, max_retries=3)
 
 
 @pytest.mark.parametrize("reason", FINAL)
 def test_another_attempt_can_t_help(reason: str) -> None:
     assert not retry.is_retryable(reason)
-    assert not retry.retries_by_itself(reason, auto_retry=True, retry_count=0, max_retries=3)
+    assert not retry.is_auto_retried(reason, auto_retry=True, retry_count=0, max_retries=3)
 
 
 def test_a_reason_of_a_newer_worker_counts_as_retryable() -> None:
@@ -42,7 +42,7 @@ def test_a_reason_of_a_newer_worker_counts_as_retryable() -> None:
 )
 def test_retries_by_itself(auto_retry: bool, retry_count: int, max_retries: int, retries: bool) -> None:
     reason = "CREATOR_ERROR"
-    found = retry.retries_by_itself(reason, auto_retry=auto_retry, retry_count=retry_count, max_retries=max_retries)
+    found = retry.is_auto_retried(reason, auto_retry=auto_retry, retry_count=retry_count, max_retries=max_retries)
     assert found is retries
 
 

@@ -51,12 +51,12 @@ def test_the_live_table_names_each_task_and_its_state(terminal: Console) -> None
             ]
         )
         assert last_rows(terminal) == [
-            ["…00000001", "5", "processing", "40%", "writing", "1", "worker-1", "人工智能的未来发展"],
+            ["…00000001", "5", "processing", "40", "%", "writing", "1", "worker-1", "人工智能的未来发展"],
             ["…00000002", "5", "pending", "[red]Tea"],
         ]
         view.show([task(1, "completed", "人工智能的未来发展", **runs), task(2, "cancelled", "[red]Tea")])
     assert last_rows(terminal) == [
-        ["…00000001", "5", "completed", "100%", "1", "worker-1", "人工智能的未来发展"],
+        ["…00000001", "5", "completed", "100", "%", "1", "worker-1", "人工智能的未来发展"],
         ["…00000002", "5", "cancelled", "[red]Tea"],
     ]
     assert "SubmitTask task-0100000001" in written(terminal)
@@ -70,8 +70,11 @@ def test_the_live_table_is_drawn_in_its_own_place(terminal: Console) -> None:
     assert "\x1b[1A" in terminal.file.getvalue(), "the cursor goes up, over the table before"
 
 
-def test_an_article_has_a_frame_on_a_terminal(terminal: Console) -> None:
-    body = "# Tea\n\nPour **hot** water."
-    show.article(terminal, {"content_id": 7, "title": "Tea", "word_count": 26, "body": body})
-    assert "content 7: Tea (26 characters)" in written(terminal)
-    assert "Pour hot water." in written(terminal)
+def test_of_an_article_the_first_lines_are_shown(terminal: Console) -> None:
+    body = "# Tea\n\n![Tea](tea.png)\n\nPour hot water.\n" + "And wait. " * 100
+    show.excerpt(terminal, {"content_id": 7, "title": "Tea", "word_count": 1030, "body": body})
+    heading, *lines, more = written(terminal).split("\n")[1:-1]
+    assert heading == "content 7: Tea (1030 characters)"
+    assert lines[0].startswith("Pour hot water. And wait.")
+    assert all(len(line) <= 80 for line in lines)
+    assert (len(lines), more) == (3, "…")

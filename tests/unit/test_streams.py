@@ -43,7 +43,7 @@ def with_room(worker_id: str, session_key: int, free_slots: int) -> WorkerStream
 
 
 def assignments(stream: WorkerStream) -> list[Assign]:
-    return [message for message in stream.unsent() if isinstance(message, Assign)]
+    return [message for message in stream.take_unsent() if isinstance(message, Assign)]
 
 
 def test_leases_are_cut_by_number_and_numbered_on() -> None:
@@ -82,11 +82,11 @@ async def test_what_was_not_handed_to_the_stream_is_known() -> None:
     assert isinstance(await stream.next(), Assign)  # this one may have arrived
     stream.send(AcknowledgeHeartbeat(1, (), (), DesiredState()))
     stream.assign(1, grants(3, start=10))
-    acknowledged, assigned = stream.unsent()
+    acknowledged, assigned = stream.take_unsent()
     assert isinstance(acknowledged, AcknowledgeHeartbeat)
     assert isinstance(assigned, Assign)
     assert [grant.ref.task_key for grant in assigned.grants] == [10, 11, 12]
-    assert stream.unsent() == []
+    assert stream.take_unsent() == []
 
 
 async def test_messages_wait_for_whoever_sends_them_and_the_other_way_round() -> None:
@@ -169,7 +169,7 @@ async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing
         nonlocal relieved
         relieved += 1
 
-    stream = WorkerStream("w", 1, relieved=note)
+    stream = WorkerStream("w", 1, on_relieved=note)
     stream.heartbeat(Heartbeat(1, 100, (), 0), LATER)
     streams.add(stream)
     for key in range(1, MAX_UNSENT_ASSIGNMENTS + 1):
@@ -187,7 +187,7 @@ def test_commands_to_a_worker_that_does_not_read_are_bounded() -> None:
     streams.add(stream)
     for poll in range(2 * MAX_UNSENT_ORDERS):
         streams.send_order("w", PollOrder(poll))
-    assert len(stream.unsent()) == MAX_UNSENT_ORDERS
+    assert len(stream.take_unsent()) == MAX_UNSENT_ORDERS
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["in order", "the replaced one opens late"])
@@ -216,7 +216,7 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
     streams.send_order("nobody", DrainOrder())
     async with asyncio.timeout(1):
         assert await new.next() == DrainOrder()
-    assert not old.unsent()
+    assert not old.take_unsent()
     assert (streams.get(1), streams.get(2), len(streams)) == (None, new, 1)
 
 

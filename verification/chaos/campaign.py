@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import pytest
 
-from contentgen.client import ContentGenerationClient, InvalidStateException
+from contentgen import ContentGenerationClient, RequestError
 from tests.waiting import wait_until
 from verification.chaos.answers import ask
 from verification.chaos.checker import check
@@ -158,7 +157,7 @@ class _Campaign:
         for task_id in self._progress.waiting():
             try:
                 client.retry_task(task_id)
-            except (InvalidStateException, grpc.RpcError):
+            except RequestError:
                 continue
         return self._progress.all_ended()
 

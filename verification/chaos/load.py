@@ -12,15 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc
-
-from contentgen.client import ContentGenerationClient, InvalidStateException
+from contentgen import ContentGenerationClient, InvalidStateException, RequestError
 from verification.chaos.errands import Errands
 from verification.chaos.evidence import Cancel, Submit, Unsure
 from verification.chaos.journals import Appender
 from verification.chaos.wishes import ACCOUNTS, Wish, wish
 
-_TRANSIENT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_TRANSIENT = {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 _CALL_LIMIT = 4.0
 _PAUSE = 0.3
 _BATCHES = 0.1
@@ -107,20 +105,19 @@ class Load:
         while True:
             try:
                 return call()
-            except grpc.RpcError as error:
+            except RequestError as error:
                 if not self._transient(error, what):
                     return None
             if not patient or time.monotonic() > self._give_up_at:
                 return None
             time.sleep(chance.uniform(0, _PAUSE))
 
-    def _transient(self, error: grpc.RpcError, what: str) -> bool:
+    def _transient(self, error: RequestError, what: str) -> bool:
         """Whether a caller may try again; what else an honest call is answered is noted as wrong."""
-        assert isinstance(error, grpc.Call)  # what a stub raises is both
-        self.counts[f"{what} {error.code().name}"] += 1
-        if error.code() in _TRANSIENT:
+        self.counts[f"{what} {error.code}"] += 1
+        if error.code in _TRANSIENT:
             return True
-        self.wrong.append(f"a {what} was answered {error.code().name}: {error.details()}")
+        self.wrong.append(f"a {what} was answered {error.code}: {error.message}")
         return False
 
     def _note_submits(self, wishes: Sequence[Wish], task_ids: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import time
 
 import grpc
 
-from contentgen.client import ContentGenerationClient
+from contentgen import ContentGenerationClient, RequestError
 from verification.chaos.evidence import Probe, Submit
 from verification.chaos.journals import Appender
 
@@ -67,7 +67,7 @@ class Prober:
         sent = time.time()
         try:
             task_id = self._submit(client)
-        except grpc.RpcError:
+        except RequestError:
             return  # what a refused submit may say is for the load to judge
         self._journal.append(Probe(sent, time.time()))
         if task_id != self._task_id:

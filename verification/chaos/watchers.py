@@ -10,9 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-import grpc
-
-from contentgen.client import ContentGenerationClient, Watch
+from contentgen import ContentGenerationClient, ContentGenerationError, Watch
 from verification.chaos.evidence import Watched
 from verification.chaos.journals import Appender
 
@@ -73,5 +71,5 @@ class Watchers:
                 )
                 self._journal.append(told)
                 self._seen[account_id] += 1
-        except (grpc.RpcError, ValueError, ConnectionError) as error:
+        except (ContentGenerationError, ValueError) as error:
             self.wrong.append(f"the watch of account {account_id} ended by itself: {error!r}")

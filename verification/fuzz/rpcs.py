@@ -61,7 +61,12 @@ class Rpc:
 
 
 _FOR_ALL_ACCOUNTS = frozenset(
-    {"AccountService/CreateAccount", "WorkerPoolService/DrainWorker", "WorkerPoolService/ResizeWorker"}
+    {
+        "AccountService/CreateAccount",
+        "WorkerPoolService/DrainWorker",
+        "WorkerPoolService/UndrainWorker",
+        "WorkerPoolService/ResizeWorker",
+    }
 )
 """What an operator of some accounts may not do at all. None of it touches the honest: their worker's id is secret."""
 

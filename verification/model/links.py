@@ -80,7 +80,7 @@ def aged(link: Link | None) -> Link | None:
     if link is None or link.end is None:
         return link
     stock = link.end.stock
-    return link._replace(end=link.end._replace(stock=stock._replace(lapses_at=max(stock.lapses_at - 1.0, 0.0))))
+    return link._replace(end=link.end._replace(stock=stock._replace(expires_at=max(stock.expires_at - 1.0, 0.0))))
 
 
 def renumbered(link: Link, states: int, assignments: int) -> Link:

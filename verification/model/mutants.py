@@ -77,10 +77,10 @@ def _judge_without_fence(fold: FoldedUpdates, lease: LeaseRow | None, last: Last
 
 
 def _heartbeat_without_number(
-    self: Capacity, number: int, free_slots: int, last_assignment: int, lapses_at: float
+    self: Capacity, number: int, free_slots: int, last_assignment: int, expires_at: float
 ) -> None:
     """A heartbeat is taken as if it had known of all that was sent before it came."""
-    self.heartbeat_number, self.free_slots, self.expires_at = number, free_slots, lapses_at
+    self.heartbeat_number, self.free_slots, self.expires_at = number, free_slots, expires_at
     self.unread.clear()
 
 

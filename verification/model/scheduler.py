@@ -58,13 +58,13 @@ class Stock(NamedTuple):
 
     heartbeat_number: int = 0
     free_slots: int = 0
-    lapses_at: float = 0.0
+    expires_at: float = 0.0
     assignments: int = 0
     unread: tuple[tuple[int, int], ...] = ()
 
     def thawed(self) -> Capacity:
         """The production code's own."""
-        return Capacity(self.heartbeat_number, self.free_slots, self.lapses_at, self.assignments, dict(self.unread))
+        return Capacity(self.heartbeat_number, self.free_slots, self.expires_at, self.assignments, dict(self.unread))
 
 
 def frozen(capacity: Capacity) -> Stock:

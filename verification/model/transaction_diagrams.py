@@ -26,7 +26,7 @@ def _count(number: int, what: str) -> str:
 _SAYS: Mapping[str, Callable[[Any], str | None]] = {
     "window.lock": lambda is_there: "locks the account's row" if is_there else None,
     "window.close": lambda _: "closes the window",
-    "window.waitlist": lambda it: it and f"counts {_count(it.leases, 'lease')}, {it.lines[0].tagged} let in",
+    "window.account_queue": lambda it: it and f"counts {_count(it.leases, 'lease')}, {it.flows[0].tagged} let in",
     "window.let_in": lambda number: f"lets in {_count(number, 'task')}",
     "window.untag": lambda number: f"takes {_count(number, 'task')} out of the window",
     "leases.claim": lambda it: f"claims {', '.join(f'task {grant.ref.task_key}' for grant in it.grants) or 'nothing'}",

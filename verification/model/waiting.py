@@ -95,7 +95,7 @@ class WindowRows:
         """Whether there is a row to be locked."""
         return account_id in self._tables.shares
 
-    def waitlist(self, account_id: int, most: int) -> AccountQueue | None:
+    def account_queue(self, account_id: int, most: int) -> AccountQueue | None:
         tables = self._tables
         if account_id not in tables.shares:
             return None

@@ -114,9 +114,9 @@ class LeaseStream:
             case "cancel":
                 self._worker.revoked([message.cancel.lease_id], message.cancel.reason)
             case "drain":
-                self._worker.drain()
+                self._worker.want_drain(True)
             case "resize":
-                self._heed(pb.DesiredState(slots=message.resize.slots))
+                self._worker.resize(message.resize.slots)
             case "poll_now":
                 self._worker.poll_now(message.poll_now.poll_id)
             case "part_received":

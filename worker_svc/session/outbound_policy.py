@@ -60,7 +60,7 @@ class OutboundPolicy:
     def next(self, at: float) -> pb.LeaseRequest | None:
         """The next message; None where there is nothing to say now."""
         self._note_answered_poll()
-        if self._worker.draining and not self._told_draining:
+        if self._worker.stopping and not self._told_draining:
             self._told_draining = True
             self._last_open_state = self._state_number
             return wire.draining()

@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
-from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.backoff import Backoff
@@ -162,11 +161,9 @@ class SchedulerConnection:
             self._backoff.succeeded(now() - opened_at)
 
     def _heed(self, wanted: pb.DesiredState) -> None:
-        """What the database wants of this worker. Slots that no worker may have are not believed: hellos name them."""
-        if 1 <= wanted.slots <= MAX_SLOTS:
-            self._worker.resize(wanted.slots)
-        if wanted.drain:
-            self._worker.drain()
+        """What the database wants of this worker."""
+        self._worker.resize(wanted.slots)
+        self._worker.want_drain(wanted.drain)
 
 
 def _is_explained(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:

@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
+from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.deadlines import Renewal, grace
@@ -45,7 +46,9 @@ class Worker:
         self.polls = Polls()
         self.probes = Probes(runs.version, self._opened, self._changed)
         self.on_change: Callable[[], None] = lambda: None
-        self.draining = False
+        self.stopping = False
+        """Whether it takes nothing new until its process ends."""
+        self._drain_wanted = False
         self.quiesced = asyncio.Event()
         """Set once the scheduler can send no lease any more, as far as this stream knows."""
         self.keeper = keeper(self._changed)
@@ -78,6 +81,11 @@ class Worker:
     def worth_stating(self, known: int) -> bool:
         """Whether a state should go out at once, when the scheduler can know of `known` free places at most."""
         return self.slots.worth_stating(known, self.probes.capacity)
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes nothing new: it is being stopped, or the scheduler wants it to drain."""
+        return self.stopping or self._drain_wanted
 
     @property
     def closed(self) -> bool:
@@ -175,9 +183,20 @@ class Worker:
         if (reporter := self._reporters.get(lease_id)) is not None:
             reporter.end_pauses()
 
+    def want_drain(self, wanted: bool) -> None:
+        """The scheduler wants it to take nothing new, or no longer does."""
+        if wanted == self._drain_wanted:
+            return
+        self._drain_wanted = wanted
+        if not wanted:
+            _log.info("takes leases again", action="worker.undrained", draining=self.draining)
+            self._changed()
+        elif not self.stopping:
+            self._give_back_undone()
+
     def resize(self, slots: int) -> None:
-        """Another number of slots is wanted."""
-        if slots != self.slots.size:
+        """A number of slots is wanted; one that no worker may have is not believed, for hellos name it."""
+        if 1 <= slots <= MAX_SLOTS and slots != self.slots.size:
             _log.info("slots are resized", action="worker.resized", slots=slots)
             self.slots.resize(slots)
             self._fill()
@@ -195,9 +214,11 @@ class Worker:
 
     def drain(self) -> None:
         """Takes nothing new from now on, for good; what has not started is given back."""
-        if self.draining:
-            return
-        self.draining = True
+        if not self.stopping:
+            self.stopping = True
+            self._give_back_undone()
+
+    def _give_back_undone(self) -> None:
         _log.info("draining", action="worker.draining", running=self.slots.taken, queued=self.slots.queued)
         self._give_back_waiting(Stop.DRAINING)
         self._changed()

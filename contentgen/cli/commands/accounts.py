@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -9,12 +10,17 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
-from contentgen.cli.documents import document
-from contentgen.cli.options import Limit, page_size
-from contentgen.cli.output import first
+from contentgen.cli.completion import account_ids
+from contentgen.cli.dispatching import pauses
+from contentgen.cli.documents import Document, document
+from contentgen.cli.lists import Listing
+from contentgen.cli.options import All, Limit, PageToken
 from contentgen.v1 import account_service_pb2 as pb
 
-AccountId = Annotated[int, typer.Argument(metavar="ACCOUNT_ID", min=1, help="The account.", show_default=False)]
+AccountId = Annotated[
+    int,
+    typer.Argument(metavar="ACCOUNT_ID", min=1, help="The account.", show_default=False, autocompletion=account_ids),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="For people; need not be unique.", show_default=False)]
 NewName = Annotated[str | None, typer.Option("--name", help="For people.", show_default=False)]
 AtOnce = Annotated[
@@ -110,23 +116,39 @@ def create(
         max_priority=max_priority or 0,
         max_starts_per_minute=max_starts_per_minute or 0,
     )
-    connection = session.connection
-    session.output.one(document(connection.call(connection.accounts.CreateAccount, request).account), tables.account)
+    _show(session, session.connection.call(session.connection.accounts.CreateAccount, request).account)
 
 
-def list_(session: Session, limit: Limit = None) -> None:
-    """List accounts by their id, inactive ones too."""
+def list_(session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "") -> None:
+    """List accounts by their id, inactive ones too, and whether their dispatch is paused."""
     connection = session.connection
-    pages = connection.call.pages(connection.accounts.ListAccounts, pb.ListAccountsRequest(page_size=page_size(limit)))
-    accounts = (document(account) for page in pages for account in page.accounts)
-    session.output.many(first(accounts, limit), tables.ACCOUNTS, "accounts")
+    paused = pauses(connection)
+
+    def fetch(size: int, token: str) -> tuple[Iterable[pb.Account], str]:
+        page = connection.call(
+            connection.accounts.ListAccounts, pb.ListAccountsRequest(page_size=size, page_token=token)
+        )
+        return page.accounts, page.next_page_token
+
+    def row(account: Document) -> Document:
+        return {**account, "paused": account["account_id"] in paused.paused_account_ids}
+
+    Listing(session, fetch, row, limit=limit, all_=all_, page_token=page_token).write(tables.ACCOUNTS, "accounts")
+    if session.output.tables and paused.all_paused:
+        session.output.note(
+            "dispatch of everything is paused: `contentgen dispatch resume --all` hands tasks out again"
+        )
 
 
 def show(session: Session, account_id: AccountId) -> None:
     """Show an account."""
-    connection = session.connection
     request = pb.GetAccountRequest(account_id=account_id)
-    session.output.one(document(connection.call(connection.accounts.GetAccount, request).account), tables.account)
+    _show(session, session.connection.call(session.connection.accounts.GetAccount, request).account)
+
+
+def _show(session: Session, account: pb.Account) -> None:
+    paused = account.account_id in pauses(session.connection).paused_account_ids
+    session.output.one({**document(account), "paused": paused}, tables.account)
 
 
 def update(
@@ -159,5 +181,4 @@ def update(
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
     account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # each has its field's type
     request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=list(changed)))
-    connection = session.connection
-    session.output.one(document(connection.call(connection.accounts.UpdateAccount, request).account), tables.account)
+    _show(session, session.connection.call(session.connection.accounts.UpdateAccount, request).account)

@@ -1,25 +1,58 @@
-"""`contentgen dispatch pause|resume`. Layer: commands."""
+"""`contentgen dispatch status|pause|resume`. Layer: commands."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from contentgen.cli.command import Session, command
+from contentgen.cli.completion import account_ids
+from contentgen.cli.documents import Document, document
+from contentgen.cli.output import fields
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
 Account = Annotated[
     int | None,
-    typer.Option("--account", "-a", min=1, metavar="ID", help="The switch of this account.", show_default=False),
+    typer.Option(
+        "--account",
+        "-a",
+        min=1,
+        metavar="ID",
+        help="The switch of this account.",
+        show_default=False,
+        autocompletion=account_ids,
+    ),
 ]
 Everything = Annotated[bool, typer.Option("--all", help="The switch of everything.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Both."""
+    """All of them."""
+    command(app, "status", "contentgen dispatch status", "contentgen -o json dispatch status | jq .all_paused")(status)
     command(app, "pause", "contentgen dispatch pause --account 1", "contentgen dispatch pause --all")(pause)
     command(app, "resume", "contentgen dispatch resume --account 1", "contentgen dispatch resume --all")(resume)
+
+
+def status(session: Session) -> None:
+    """Show whether dispatch is paused, of everything and of accounts."""
+    found = document(
+        session.connection.call(session.connection.workers.GetDispatchStatus, pb.GetDispatchStatusRequest())
+    )
+    session.output.one(found, _status)
+
+
+def _status(to: Console, found: Document) -> None:
+    accounts = ", ".join(map(str, found["paused_account_ids"]))
+    fields(
+        to,
+        [
+            ("everything", Text("paused", "yellow") if found["all_paused"] else Text("on", "green")),
+            ("paused accounts", accounts or "none"),
+        ],
+    )
 
 
 def pause(session: Session, account: Account = None, all_: Everything = False) -> None:

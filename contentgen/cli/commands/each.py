@@ -1,29 +1,48 @@
-"""One call for each of several tasks. Layer: commands."""
+"""One call for each of several things. Layer: commands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.text import Text
 
 from contentgen.cli.command import Session
 from contentgen.cli.documents import Document
 from contentgen.cli.failures import CAUGHT, Status
+from contentgen.cli.output import write_line
+
+Id = TypeVar("Id", int, str)
 
 
-def each_task(
-    session: Session,
-    task_ids: Sequence[str],
-    call: Callable[[str], Document],
-    show: Callable[[Iterator[Document]], None],
+def each_of(
+    session: Session, ids: Sequence[Id], call: Callable[[Id], Document], show: Callable[[Iterator[Document]], None]
 ) -> int:
-    """Does it to each task, and goes on after one that is refused; the first refusal is the exit status."""
+    """Does it to each, and goes on after one that is refused; the first refusal is the exit status."""
     refusals: list[Status] = []
 
     def done() -> Iterator[Document]:
-        for task_id in task_ids:
+        for id_ in ids:
             try:
-                yield call(task_id)
+                yield call(id_)
             except CAUGHT as error:
                 refusals.append(session.failed(error))
 
     show(done())
     return next(iter(refusals), Status.DONE)
+
+
+def each(
+    session: Session, ids: Sequence[Id], call: Callable[[Id], Document], line: Callable[[Document], str | Text]
+) -> int:
+    """The same, with a line for each that is done."""
+
+    def write(to: Console, it: Document) -> None:
+        said = line(it)
+        write_line(to, said if isinstance(said, Text) else Text(said))
+
+    def show(done: Iterator[Document]) -> None:
+        session.output.each(done, write, several=len(ids) > 1)
+
+    return each_of(session, ids, call, show)

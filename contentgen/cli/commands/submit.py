@@ -10,9 +10,10 @@ from rich.text import Text
 
 from contentgen.cli import tables, values
 from contentgen.cli.command import Session, command
+from contentgen.cli.commands.submit_file import submit_file
 from contentgen.cli.commands.waiting import wait_for
 from contentgen.cli.documents import document
-from contentgen.cli.options import OfAccount
+from contentgen.cli.options import OfAccount, Yes
 from contentgen.cli.output import write_line
 from contentgen.client import fields
 from contentgen.v1 import task_service_pb2 as pb
@@ -77,6 +78,21 @@ CreatorOptions = Annotated[
     list[str] | None,
     typer.Option("--creator-option", metavar="KEY=VALUE", help="An extra option for the CLI.", show_default=False),
 ]
+Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)]
+File = Annotated[
+    str | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="Rows to submit, *.jsonl or *.csv; -: JSON Lines from standard input.",
+        show_default=False,
+    ),
+]
+Run = Annotated[
+    str, typer.Option("--run", metavar="NAME", help="With --file: tells this run from others.", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With --file: only check the rows.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and show how far it is.")]
 
 WaitLimit = Annotated[
@@ -100,13 +116,15 @@ def add_to(app: typer.Typer) -> None:
         'contentgen task submit -a 1 --schedule-time +2h --label campaign=spring "Spring is here"',
         'contentgen task submit -a 1 --initial-backoff 5s --max-backoff 1m --max-retries 10 "Soon again"',
         'id=$(contentgen task submit -a 1 --request-id order-17 "Once, however often this runs")',
+        "contentgen task submit -a 1 --file topics.csv --dry-run",
+        "contentgen task submit -a 1 --file topics.jsonl --label campaign=spring --run week-17",
     )(submit)
 
 
 def submit(
     session: Session,
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)],
-    account: OfAccount,
+    topic: Topic = None,
+    account: OfAccount = None,
     keywords: Keywords = "",
     category: Category = "",
     requirements: Requirements = "",
@@ -125,15 +143,28 @@ def submit(
     creator_option: CreatorOptions = None,
     wait: Wait = False,
     wait_timeout: WaitLimit = None,
+    file: File = None,
+    run: Run = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> int:
     """Submit a task, and print its id.
 
     With --wait it shows how far the task is, prints the whole task once it has ended, and exits as `contentgen task
     wait` does.
+
+    With --file it submits a task for each row, in batches: JSON Lines, or CSV with a head line. Keys and columns are
+    the options' names (topic, account, priority, schedule_time …); what a row leaves out is as the options say. Bad
+    rows are named by their line and left out. The same file again makes no second tasks, so that what was interrupted
+    can be repeated; another --run does.
     """
+    if (topic is None) == (file is None):
+        raise typer.BadParameter("give either TOPIC or --file")
+    if file is None and (run or dry_run):
+        raise typer.BadParameter("--run and --dry-run go with --file")
     request = pb.SubmitTaskRequest(
-        account_id=account,
-        topic=topic,
+        account_id=session.accounts(account) if file else session.account(account),
+        topic=topic or "",
         keywords=keywords,
         category=category,
         requirements=requirements,
@@ -147,10 +178,15 @@ def submit(
         max_backoff=fields.duration(max_backoff),
         timeout=fields.duration(timeout),
         schedule_time=values.moment(schedule_time),
-        request_id=request_id or uuid.uuid4().hex,  # so that a repeated call makes no second task
+        request_id=request_id or "",
         labels=values.pairs(label),
         creator_options=values.pairs(creator_option),
     )
+    if file is not None:
+        if wait or request_id:
+            raise typer.BadParameter("--wait and --request-id go with one TOPIC")
+        return submit_file(session, file, request, run, dry_run=dry_run, yes=yes)
+    request.request_id = request_id or uuid.uuid4().hex  # so that a repeated call makes no second task
     connection = session.connection
     task = connection.call(connection.tasks.SubmitTask, request).task
     if not wait:

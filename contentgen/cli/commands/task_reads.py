@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
@@ -10,11 +10,13 @@ from rich.console import Console
 
 from contentgen.cli import cells, tables, values
 from contentgen.cli.command import Session, command
-from contentgen.cli.commands.each import each_task
+from contentgen.cli.commands.each import each_of
 from contentgen.cli.documents import Document, document
-from contentgen.cli.options import PAGE_SIZE, Limit, OnlyAccount, Statuses, TaskId, TaskIds, page_size
-from contentgen.cli.output import fields, first, table
+from contentgen.cli.lists import Listing
+from contentgen.cli.options import PAGE_SIZE, All, Limit, OnlyAccount, PageToken, Statuses, TaskId, TaskIds
+from contentgen.cli.output import fields, table
 from contentgen.client.documents import TASK_STATUS
+from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 Labels = Annotated[
@@ -35,7 +37,8 @@ def add_to(app: typer.Typer) -> None:
         app,
         "list",
         "contentgen task list --account 1 --status processing",
-        "contentgen task list --status failed,timeout --limit 20",
+        "contentgen task list --status failed,timeout --limit 20 -o wide",
+        "contentgen task list --all",
         "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
     )(list_)
     command(app, "events", "contentgen task events task-0000000000000001")(events)
@@ -54,28 +57,36 @@ def status(session: Session, task_ids: TaskIds) -> int:
 
     def show(found: Iterator[Document]) -> None:
         if len(task_ids) > 1:
-            session.output.many(found, tables.TASKS, "tasks")
+            session.output.many(found, tables.TASKS, "tasks", tables.task_error)
         else:
             session.output.each(found, tables.task, several=False)
 
-    return each_task(session, task_ids, get, show)
+    return each_of(session, task_ids, get, show)
 
 
 def list_(
-    session: Session, account: OnlyAccount = 0, status: Statuses = None, label: Labels = None, limit: Limit = None
+    session: Session,
+    account: OnlyAccount = None,
+    status: Statuses = None,
+    label: Labels = None,
+    limit: Limit = None,
+    all_: All = False,
+    page_token: PageToken = "",
 ) -> None:
-    """List tasks, the newest first, page by page to the end."""
+    """List tasks, the newest first."""
     request = pb.ListTasksRequest(
-        account_id=account,
+        account_id=session.accounts(account),
         statuses=values.states(TASK_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
         labels=values.pairs(label),
-        page_size=page_size(limit),
     )
     connection = session.connection
-    tasks = (
-        document(task) for page in connection.call.pages(connection.tasks.ListTasks, request) for task in page.tasks
-    )
-    session.output.many(first(tasks, limit), tables.TASKS, "tasks")
+
+    def fetch(size: int, token: str) -> tuple[Iterable[task_pb2.Task], str]:
+        request.page_size, request.page_token = size, token
+        page = connection.call(connection.tasks.ListTasks, request)
+        return page.tasks, page.next_page_token
+
+    Listing(session, fetch, limit=limit, all_=all_, page_token=page_token).write(tables.TASKS, "tasks")
 
 
 def events(session: Session, task_id: TaskId) -> None:
@@ -83,13 +94,14 @@ def events(session: Session, task_id: TaskId) -> None:
     request = pb.ListTaskEventsRequest(task_id=task_id, page_size=PAGE_SIZE)
     connection = session.connection
     pages = connection.call.pages(connection.tasks.ListTaskEvents, request)
-    session.output.many((document(event) for page in pages for event in page.events), tables.EVENTS, "events")
+    found = (document(event) for page in pages for event in page.events)
+    session.output.many(found, tables.EVENTS, "events", lambda it: cells.line(it["message"]))
 
 
-def stats(session: Session, account: OnlyAccount = 0) -> None:
+def stats(session: Session, account: OnlyAccount = None) -> None:
     """Count tasks by status, and say how long the queue is."""
     connection = session.connection
-    found = connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=account))
+    found = connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=session.accounts(account)))
     session.output.one(document(found), _counts)
 
 

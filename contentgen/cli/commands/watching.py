@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from contentgen.cli import cells
+from contentgen.cli import cells, completion
 from contentgen.cli.changes import changes
 from contentgen.cli.command import Session, command
 from contentgen.cli.documents import Document, document
@@ -18,12 +18,23 @@ from contentgen.v1 import task_service_pb2 as pb
 
 WatchedTasks = Annotated[
     list[str] | None,
-    typer.Argument(metavar="TASK_ID", help="Tasks to watch until they have ended.", show_default=False),
+    typer.Argument(
+        metavar="TASK_ID",
+        help="Tasks to watch until they have ended.",
+        show_default=False,
+        autocompletion=completion.task_ids,
+    ),
 ]
 WatchedAccount = Annotated[
     int | None,
     typer.Option(
-        "--account", "-a", min=1, metavar="ID", help="All tasks of this account, until Ctrl-C.", show_default=False
+        "--account",
+        "-a",
+        min=1,
+        metavar="ID",
+        help="All tasks of this account, until Ctrl-C.",
+        show_default=False,
+        autocompletion=completion.account_ids,
     ),
 ]
 ResumeToken = Annotated[

@@ -1,4 +1,4 @@
-"""`contentgen worker list|drain|resize`. Layer: commands."""
+"""`contentgen worker list|drain|undrain|resize`. Layer: commands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from rich.text import Text
 
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
+from contentgen.cli.completion import worker_ids
 from contentgen.cli.documents import document
 from contentgen.cli.output import write_line
 from contentgen.client.worker_pool import whole_pool
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
 WorkerId = Annotated[
-    str, typer.Argument(metavar="WORKER_ID", help="The worker, as `worker list` names it.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="WORKER_ID",
+        help="The worker, as `worker list` names it.",
+        show_default=False,
+        autocompletion=worker_ids,
+    ),
 ]
 Slots = Annotated[int, typer.Argument(metavar="SLOTS", min=1, max=1_000, help="CLIs at once.", show_default=False)]
 
@@ -26,9 +33,11 @@ def add_to(app: typer.Typer) -> None:
         app,
         "list",
         "contentgen worker list",
+        "contentgen worker list -o wide",
         "contentgen -o jsonl worker list | jq -r 'select(.unhealthy) | .worker_id + \": \" + .last_error'",
     )(list_)
     command(app, "drain", "contentgen worker drain host-1-3f2a")(drain)
+    command(app, "undrain", "contentgen worker undrain host-1-3f2a")(undrain)
     command(app, "resize", "contentgen worker resize host-1-3f2a 8")(resize)
 
 
@@ -36,10 +45,10 @@ def list_(session: Session) -> None:
     """List the workers of the last hour, with what they run and the state of their CLIs."""
     connection = session.connection
     pool = whole_pool(connection.call, connection.workers.GetWorkerPool)
-    session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers")
+    session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers", tables.worker_error)
     if session.output.tables:
-        busy = sum(worker.busy_slots for worker in pool.workers)
-        slots = sum(worker.slots for worker in pool.workers if worker.running)
+        connected = [worker for worker in pool.workers if worker.running or worker.connected]
+        busy, slots = sum(it.busy_slots for it in connected), sum(it.slots for it in connected)
         told = f"\n{pool.num_workers} connected, {busy} of {slots} slots busy, {pool.total_queue_size:,} tasks pending"
         write_line(session.output.out, Text(told))
 
@@ -48,11 +57,21 @@ def drain(session: Session, worker_id: WorkerId) -> None:
     """Let a worker finish what runs, give back the rest, and take nothing new.
 
     It answers at once: `contentgen worker list` shows when no slot is busy any more. The worker stays connected and
-    idle; stop and start it to use it again.
+    idle, until `contentgen worker undrain` or until it is restarted.
     """
     connection = session.connection
     request = pb.DrainWorkerRequest(worker_id=worker_id)
     session.output.one(document(connection.call(connection.workers.DrainWorker, request).worker), tables.worker)
+
+
+def undrain(session: Session, worker_id: WorkerId) -> None:
+    """Let a drained worker take tasks again.
+
+    It answers at once: the worker follows within a heartbeat. A worker that is being stopped goes on draining.
+    """
+    connection = session.connection
+    request = pb.UndrainWorkerRequest(worker_id=worker_id)
+    session.output.one(document(connection.call(connection.workers.UndrainWorker, request).worker), tables.worker)
 
 
 def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:

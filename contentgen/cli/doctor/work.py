@@ -9,6 +9,7 @@ from itertools import islice
 
 from contentgen.cli import cells
 from contentgen.cli.connection import Connection
+from contentgen.cli.dispatching import paused_text, pauses
 from contentgen.cli.doctor.findings import Finding, fail, ok, warn
 from contentgen.cli.documents import Document, document
 from contentgen.cli.options import PAGE_SIZE
@@ -73,7 +74,7 @@ def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
                 "look for what limits the size of requests between it and the scheduler (nginx: client_max_body_size);"
                 " it tries again by itself, 5 min apart at most, and at once when it is restarted",
             )
-    gone = [it.worker_id for it in found.workers if not it.running and not it.draining]
+    gone = [it.worker_id for it in found.workers if not (it.running or it.connected or it.draining)]
     if gone:
         yield warn("workers", f"{_some(gone)} not heard of any more", "where that is not meant, look at its log")
 
@@ -117,6 +118,13 @@ def queue(connection: Connection, limit: int) -> Iterator[Finding]:
         yield warn("queue", f"nearly full: {message}", "start workers before submits are refused")
     else:
         yield ok("queue", message)
+
+
+def paused(connection: Connection) -> Iterator[Finding]:
+    """Pauses of dispatch, which somebody may have forgotten."""
+    if said := paused_text(pauses(connection)):
+        advice = "`contentgen dispatch resume`, of the account or --all, hands tasks out again"
+        yield warn("dispatch", f"paused: {said}", advice)
 
 
 def waiting(connection: Connection, patience: float) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from contentgen.cli import cells, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.failures import told
+from contentgen.cli.keys import Key, keys
 from contentgen.cli.options import OnlyAccount
 from contentgen.cli.output import Format, write_line
 from contentgen.cli.top.frame import document, frame
@@ -42,32 +43,37 @@ def add_to(app: typer.Typer) -> None:
     )(top)
 
 
-def top(session: Session, account: OnlyAccount = 0, interval: Interval = "2s", once: Once = False) -> None:
+def top(session: Session, account: OnlyAccount = None, interval: Interval = "2s", once: Once = False) -> None:
     """Show queue, workers and running tasks, live.
 
-    And rates, progress and recent failures; drawn anew until Ctrl-C. With --account the tasks are those of that
+    And rates, progress and recent failures; drawn anew until q or Ctrl-C. With --account the tasks are those of that
     account, and the workers are everyone's. With --output jsonl each reading is a line.
     """
     pause = values.seconds(interval)
     if pause < MIN_INTERVAL:
         raise typer.BadParameter(f"--interval should be {MIN_INTERVAL:g} s at least")
-    before = read(session.connection, account)
+    whose = session.accounts(account)
+    before = read(session.connection, whose)
     if session.output.format is Format.JSONL and not once:
-        _stream(session, account, pause, before)
+        _stream(session, whose, pause, before)
     elif session.output.tables and session.output.out.is_terminal and not once:
-        _live(session, account, pause, before)
+        _live(session, whose, pause, before)
     else:
         time.sleep(pause)
-        after = read(session.connection, account)
+        after = read(session.connection, whose)
         _write_once(session, after, rates(before, after))
 
 
 def _write_once(session: Session, reading: Reading, speed: Rates) -> None:
     def write(to: Console, _document: object) -> None:
-        for line in frame(reading, speed, _ROWS_ONCE):
+        for line in frame(reading, speed, _ROWS_ONCE, to.width if to.is_terminal else None, wide=_is_wide(session)):
             write_line(to, line)
 
     session.output.one(document(reading, speed), write)
+
+
+def _is_wide(session: Session) -> bool:
+    return session.output.format is Format.WIDE
 
 
 def _stream(session: Session, account: int, pause: float, before: Reading) -> None:
@@ -82,10 +88,11 @@ def _live(session: Session, account: int, pause: float, before: Reading) -> None
     """Stays on the screen while no scheduler answers, and says so."""
     speed: Rates | None = None
     lost: grpc.RpcError | None = None
-    with Live(console=session.output.out, screen=True, auto_refresh=False) as live:
+    with Live(console=session.output.out, screen=True, auto_refresh=False) as live, keys() as key:
         while True:
             live.update(_screen(session, before, speed, lost), refresh=True)
-            time.sleep(pause)
+            if _told_to_end(key, pause):
+                return
             try:
                 after = read(session.connection, account)
             except grpc.RpcError as error:
@@ -96,6 +103,15 @@ def _live(session: Session, account: int, pause: float, before: Reading) -> None
                 before, speed, lost = after, rates(before, after), None
 
 
+def _told_to_end(key: Key, pause: float) -> bool:
+    """Waits for the next reading; whether somebody pressed q meanwhile."""
+    until = time.monotonic() + pause
+    while (left := until - time.monotonic()) > 0:
+        if key(left) in {"q", "Q"}:
+            return True
+    return False
+
+
 def _passes(error: grpc.RpcError) -> bool:
     assert isinstance(error, grpc.Call)
     return error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -104,9 +120,14 @@ def _passes(error: grpc.RpcError) -> bool:
 def _screen(session: Session, reading: Reading, speed: Rates | None, lost: grpc.RpcError | None) -> Group:
     target = session.connection.target
     shown = cells.clock_time(reading.time.isoformat())
-    head = Text(f"contentgen top  {target.scheduler}  {shown}  (Ctrl-C ends it)", "reverse")
-    rows = max((session.output.out.height - _LINES_BESIDE - len(reading.pool["workers"])) // 2, 3)
-    lines = [head, *([Text(told(lost, target), "bold red")] if lost else []), *frame(reading, speed, rows)]
+    head = Text(f"contentgen top  {target.scheduler}  {shown}  (q ends it)", "reverse")
+    out = session.output.out
+    rows = max((out.height - _LINES_BESIDE - len(reading.pool["workers"])) // 3, 3)
+    lines = [
+        head,
+        *([Text(told(lost, target), "bold red")] if lost else []),
+        *frame(reading, speed, rows, out.width, wide=_is_wide(session)),
+    ][: out.height]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return Group(*lines)

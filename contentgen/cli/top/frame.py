@@ -8,44 +8,57 @@ from dataclasses import asdict
 from rich.text import Text
 
 from contentgen.cli import cells, tables
+from contentgen.cli.dispatching import paused_text
 from contentgen.cli.documents import Document
-from contentgen.cli.output import Column, table_lines
+from contentgen.cli.documents import document as as_document
+from contentgen.cli.output import Below, Column, chosen, table_lines
 from contentgen.cli.top.readings import Rates, Reading
 
 _RUNNING = (
     Column("TASK", lambda it: it["task_id"]),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
-    Column("STATUS", lambda it: cells.state(it["status"])),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
+    Column("STATUS", cells.state_and_progress),
     Column("TRY", lambda it: str(it["attempt"]), right=True),
-    Column("FOR", lambda it: cells.age(it["start_time"] or it["submit_time"]), right=True),
-    Column("WORKER", lambda it: cells.line(it["worker_id"])),
-    Column("PROGRESS", cells.progress),
+    Column("FOR", lambda it: cells.brief_age(it["start_time"] or it["submit_time"]), right=True),
+    Column("WORKER", lambda it: cells.line(it["worker_id"]), wide=True),
+    Column("STEP", lambda it: cells.line((it["progress"] or {}).get("step")), wide=True),
     Column("TOPIC", lambda it: cells.line(it["topic"])),
 )
 _FAILURES = (
     Column("TASK", lambda it: it["task_id"]),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("STATUS", lambda it: cells.state(it["status"])),
     Column("TRY", lambda it: str(it["attempt"]), right=True),
-    Column("ENDED", lambda it: cells.local_time(it["end_time"])),
-    Column("ERROR", cells.error),
+    Column("AGE", lambda it: cells.brief_age(it["end_time"]), right=True),
+    Column("TOPIC", lambda it: cells.line(it["topic"])),
 )
 
 
-def frame(reading: Reading, speed: Rates | None, rows: int) -> Iterator[Text]:
+def frame(
+    reading: Reading, speed: Rates | None, rows: int, width: int | None = None, *, wide: bool = False
+) -> Iterator[Text]:
     """Its lines.
 
     Args:
         reading: what is shown.
         speed: None where there is nothing to compare with yet.
         rows: of tasks, running and failed each.
+        width: where reasons are broken; None: nowhere.
+        wide: whether tables have more columns than 80 characters hold.
     """
     yield _line("queue", _queue(reading))
     yield _line("rates", _rates(speed))
     yield _line("workers", _pool(reading.pool))
-    yield from _section("", reading.pool["workers"], tables.WORKERS, rows)
-    yield from _section("running", reading.running, _RUNNING, rows)
-    yield from _section("recent failures", reading.failures, _FAILURES, rows)
+    if paused := paused_text(reading.dispatch):
+        yield _line("paused", paused).append(" (`contentgen dispatch resume`)", "dim")
+    for title, documents, columns, below in (
+        ("", reading.pool["workers"], tables.WORKERS, tables.worker_error),
+        ("running", reading.running, _RUNNING, None),
+        ("recent failures", reading.failures, _FAILURES, cells.error),
+    ):
+        yield from _section(title, documents[:rows], chosen(columns, wide=wide), below, width)
+        if len(documents) > rows:
+            yield Text(f"… and {len(documents) - rows} more", "dim")
 
 
 def document(reading: Reading, speed: Rates | None) -> Document:
@@ -55,6 +68,7 @@ def document(reading: Reading, speed: Rates | None) -> Document:
         **reading.stats,
         "rates": None if speed is None else asdict(speed),
         "worker_pool": reading.pool,
+        "dispatch": as_document(reading.dispatch),
         "running": reading.running,
         "recent_failures": reading.failures,
     }
@@ -82,17 +96,17 @@ def _rates(speed: Rates | None) -> str:
 
 
 def _pool(pool: Document) -> str:
-    busy = sum(worker["busy_slots"] for worker in pool["workers"])
-    slots = sum(worker["slots"] for worker in pool["workers"] if worker["running"])
+    connected = [worker for worker in pool["workers"] if worker["running"] or worker["connected"]]
+    busy, slots = sum(it["busy_slots"] for it in connected), sum(it["slots"] for it in connected)
     return f"{pool['num_workers']} connected, {busy} of {slots} slots busy"
 
 
-def _section(title: str, documents: Sequence[Document], columns: Sequence[Column], rows: int) -> Iterator[Text]:
+def _section(
+    title: str, documents: Sequence[Document], columns: Sequence[Column], below: Below | None, width: int | None
+) -> Iterator[Text]:
     if not documents:
         return
     yield Text()
     if title:
         yield Text(title, "bold")
-    yield from table_lines(documents[:rows], columns)
-    if len(documents) > rows:
-        yield Text(f"… and {len(documents) - rows} more", "dim")
+    yield from table_lines(documents, columns, below, width)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from contentgen.cli.connection import Connection
+from contentgen.cli.dispatching import pauses
 from contentgen.cli.documents import Document, document
 from contentgen.client.worker_pool import whole_pool
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 MAX_TASKS = 50
 """Of running tasks, and of recent failures."""
@@ -29,6 +31,7 @@ class Reading:
     time: datetime
     stats: Document
     pool: Document
+    dispatch: pool_pb.GetDispatchStatusResponse
     running: list[Document]
     failures: list[Document]
     """Tasks that failed or timed out for good, the last to end first, of the newest tasks."""
@@ -47,6 +50,7 @@ def read(connection: Connection, account: int) -> Reading:
         time=datetime.now(UTC),
         stats=document(call(tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=account))),
         pool=_pool(connection),
+        dispatch=pauses(connection),
         running=_tasks(connection, account, _RUNNING),
         failures=sorted(failures, key=lambda it: it["end_time"] or "", reverse=True),
     )

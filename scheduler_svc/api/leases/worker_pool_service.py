@@ -8,29 +8,27 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.pages import Page
+from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.dispatch import pauses
 from scheduler_svc.application.leases import worker_pool
 
 MAX_WORKERS = 20_000
-"""Workers that one answer holds at most, where nobody asks for less; an answer's bytes end it before that, mostly."""
+"""The default page size; the limit of a page's bytes is mostly reached first."""
 _WORKERS = "the workers, which serve all accounts"
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
-    """Each RPC: check the request, make the application call, convert the answer."""
-
     def __init__(self, calls: Calls, dispatch_calls: Calls, lease_ttl: float) -> None:
-        """`dispatch_calls`: for what changes who may run. `lease_ttl`: seconds until a silent worker counts as gone."""
+        """`dispatch_calls` run changes of what may be dispatched; `lease_ttl` is in seconds."""
         self._calls = calls
         self._dispatch_calls = dispatch_calls
         self._lease_ttl = lease_ttl
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
         with Violations() as bad:
-            page = Page.of_names(request, bad, "GetWorkerPool", default_size=MAX_WORKERS)
+            page = PageRequest.of_names(request, bad, "GetWorkerPool", default_size=MAX_WORKERS)
         found = await self._calls.run(
             worker_pool.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
         )
@@ -49,6 +47,13 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         caller().about_everyone(_WORKERS)
         worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=convert.worker(worker))
+
+    async def UndrainWorker(self, request: pb.UndrainWorkerRequest, context: object) -> pb.UndrainWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        caller().about_everyone(_WORKERS)
+        worker = await self._calls.run(worker_pool.undrain_worker, request.worker_id, self._lease_ttl)
+        return pb.UndrainWorkerResponse(worker=convert.worker(worker))
 
     async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
         with Violations() as bad:
@@ -72,9 +77,15 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         await self._dispatch_calls.run(pauses.resume_dispatch, request.account_id)
         return pb.ResumeDispatchResponse()
 
+    async def GetDispatchStatus(
+        self, request: pb.GetDispatchStatusRequest, context: object
+    ) -> pb.GetDispatchStatusResponse:
+        found = await self._calls.run(pauses.dispatch_status, caller().scope)
+        return pb.GetDispatchStatusResponse(all_paused=found.all_paused, paused_account_ids=found.accounts)
+
 
 def _check_dispatch_of(account_id: int) -> None:
-    """0 is the switch of everything, not of the caller's accounts. Raises AccountForbidden."""
+    """0 means all accounts, not those of the caller's token. Raises AccountForbidden."""
     if account_id == 0:
         caller().about_everyone("dispatch as a whole")
     caller().about(account_id)

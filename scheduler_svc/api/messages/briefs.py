@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.validation import Violations, keyed
+from scheduler_svc.api.messages.validation import Violations, entry_path
 from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, TEXTS, Brief
 
 MAX_BYTES_OF_A_CHARACTER = 4
@@ -23,14 +23,15 @@ RESERVED_OPTIONS = _ARGUMENTS | {"type", "mode", "task-id", "json", "version", "
 """Options that the worker sets itself, or that make the CLI do something else."""
 
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9-]*")
+_CHECKS = [(name, limit, name == "topic") for name, limit in MAX_LENGTHS.items()]
 _texts_of = attrgetter(*TEXTS)
 
 
 def read_brief(request: pb.SubmitTaskRequest, bad: Violations) -> Brief:
     """The brief of a submit; what is wrong with it is added to `bad`."""
     brief = Brief.of(_texts_of(request), _creator_options(request.creator_options, bad))
-    for text, (name, most) in zip(brief.texts, MAX_LENGTHS.items(), strict=True):
-        bad.text(name, text, most, required=name == "topic")
+    for text, (name, limit, required) in zip(brief.texts, _CHECKS, strict=True):
+        bad.text(name, text, limit, required=required)
     characters = len(brief.topic) + len(brief.requirements)
     if characters * MAX_BYTES_OF_A_CHARACTER > MAX_PROMPT_BYTES and (held := brief.prompt_bytes) > MAX_PROMPT_BYTES:
         text = f"must have at most {MAX_PROMPT_BYTES:,} bytes of UTF-8 together with topic, has {held:,}"
@@ -49,7 +50,7 @@ def _creator_options(options: Mapping[str, str], bad: Violations) -> dict[str, s
     if not options or not bad.count(field, len(options), 0, MAX_CREATOR_OPTIONS):
         return {}
     for key, value in options.items():
-        path = keyed(field, key)
+        path = entry_path(field, key)
         if len(key) > MAX_OPTION_KEY or not _OPTION_KEY.fullmatch(key):
             bad.add(path, f"must have a key of 1 to {MAX_OPTION_KEY} characters that matches [a-z][a-z0-9-]*")
         elif key in RESERVED_OPTIONS:

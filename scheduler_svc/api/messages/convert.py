@@ -1,6 +1,6 @@
-"""Domain objects as messages. Part of `api`; the other direction is `submits`, `fields` and `lease_messages`.
+"""Domain objects as messages. Part of `api`.
 
-A list of a thousand tasks has to be cheap: they are filled in place, the rest is built by keyword.
+Tasks are filled in place, since lists have a thousand of them; the other messages are built by keyword.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
 
 def task(it: Task, reason: PendingReason = PendingReason.NONE) -> pb.Task:
-    """All that is known of a task; GetTask adds the reason."""
-    message = pb.Task(requirements=it.brief.requirements, pending_reason=_pending_reason(reason))
-    fill_task(message, it)
+    """A whole task; `reason` is for GetTask only."""
+    message = listed_task(it)
+    message.requirements = it.brief.requirements
+    message.pending_reason = _pending_reason(reason)
     return message
 
 
@@ -41,7 +42,7 @@ def listed_task(it: Task) -> pb.Task:
 
 
 def fill_task(message: pb.Task, it: Task) -> None:
-    """A task without `requirements`, field by field: half of what a constructor costs. What is not set stays unset."""
+    """Sets the fields of a task but `requirements`: half the cost of a constructor."""
     message.task_id = it.task_id
     message.account_id = it.account_id
     fill_brief(message, it.brief, LISTED_TEXTS)
@@ -68,7 +69,6 @@ def fill_task(message: pb.Task, it: Task) -> None:
 
 
 def _fill_backoff(message: pb.Task, it: RetryBackoff) -> None:
-    """As it was submitted: what is not said stays unset."""
     if it.initial_ms is not None:
         message.initial_backoff.FromMilliseconds(it.initial_ms)
     if it.multiplier is not None:
@@ -78,7 +78,6 @@ def _fill_backoff(message: pb.Task, it: RetryBackoff) -> None:
 
 
 def _fill_attempts(message: pb.Task, it: Task) -> None:
-    """What its leases have left behind."""
     message.attempt = it.attempt
     message.retry_count = it.retry_count
     message.worker_id = it.worker_id
@@ -127,7 +126,7 @@ def task_change(it: TaskChange, resume_token: str) -> task_service_pb.TaskChange
 
 
 def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:
-    """With all seven states, those that no task is in too."""
+    """Counts of all seven states, zeros included."""
     return task_service_pb.GetTaskStatsResponse(
         counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
         oldest_pending_age=duration(it.oldest_pending_age),
@@ -171,7 +170,7 @@ def content(it: Content) -> content_pb.Content:
 
 
 def listed_content(it: Content) -> content_pb.Content:
-    """A content without its texts."""
+    """A content without body and HTML."""
     message = content(it)
     message.ClearField("body")
     message.ClearField("html_body")
@@ -222,4 +221,5 @@ def worker(it: PoolWorker) -> pool_pb.Worker:
         unhealthy=it.unhealthy_time is not None,
         last_error=it.last_error,
         unhealthy_time=timestamp(it.unhealthy_time),
+        connected=it.connected,
     )

@@ -1,4 +1,4 @@
-"""SubmitTaskRequest as a NewTask: every bound checked, every default filled in. Part of `api`."""
+"""Converts a SubmitTaskRequest to a NewTask: checks bounds, fills in defaults. Part of `api`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEF
 
 MIN_TIMEOUT = timedelta(seconds=1)
 MAX_TIMEOUT = timedelta(days=3_650)
-"""The contract knows no upper bound; this one keeps every time that follows from it a time that can be stored."""
+"""Keeps every time that is computed from it storable."""
 MIN_BACKOFF = timedelta(milliseconds=1)
 MAX_BACKOFF = timedelta(days=30)
 
 
 def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
-    """The task to store; it may be stored only if nothing was added to `bad`."""
+    """The task to store, if `bad` stays empty."""
     given = request.HasField
+    bad.id("account_id", request.account_id)
     new = NewTask(
         account_id=request.account_id,
         brief=read_brief(request, bad),
@@ -36,15 +37,10 @@ def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
         labels=bad.labels("labels", request.labels),
         backoff=_backoff(request, bad),
     )
-    _check(new, bad)
-    return new
-
-
-def _check(new: NewTask, bad: Violations) -> None:
-    bad.id("account_id", new.account_id)
     bad.text("request_id", new.request_id, MAX_NAME)
     bad.number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
+    return new
 
 
 def _timeout(message: Duration, bad: Violations) -> timedelta:
@@ -56,13 +52,12 @@ def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> RetryBackoff:
     multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
     if multiplier is not None:
         bad.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
-    initial = _wait("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
-    most = _wait("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
-    if initial is not None and most is not None and most < initial:
-        bad.add("max_backoff", "must be as long as initial_backoff, or longer")
-    return RetryBackoff(initial, multiplier, most)
+    initial = _wait_ms("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
+    longest = _wait_ms("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
+    if initial is not None and longest is not None and longest < initial:
+        bad.add("max_backoff", "must be at least initial_backoff")
+    return RetryBackoff(initial, multiplier, longest)
 
 
-def _wait(field: str, message: Duration, bad: Violations) -> int:
-    """Milliseconds."""
+def _wait_ms(field: str, message: Duration, bad: Violations) -> int:
     return bad.duration(field, message, MIN_BACKOFF, MAX_BACKOFF) // MIN_BACKOFF

@@ -1,1 +1,1 @@
-"""Dispatch: which waiting tasks an account may run now, and the claim that makes leases of them."""
+"""Dispatch: which waiting tasks of an account may run now, and the claim that makes leases of them."""

@@ -1,6 +1,7 @@
-"""Sessions by how much they would take: the emptiest are found without a look at all the others.
+"""Sessions by their capacity, so that a claim finds those with the most without reading all: it is for few of
+thousands.
 
-Part of `application/streams.py`. A thousand idle workers are a thousand sessions with room, and a claim is for few.
+Part of `application/leases/streams.py`.
 """
 
 from __future__ import annotations
@@ -8,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _Group = tuple[bool, int]
-"""Whether its sessions are asked before all others, and the room of each."""
+"""Whether its sessions come first, and the capacity of each."""
 
 
 class SessionCapacities:
-    """Sessions that have room, in groups of the same room."""
+    """Sessions with capacity, in groups of equal capacity."""
 
     def __init__(self) -> None:
         self._groups: dict[_Group, dict[int, None]] = {}
         self._group_of: dict[int, _Group] = {}
 
     def put(self, session_key: int, free: int, *, first: bool = False) -> None:
-        """The session would take so many leases now; 0: none. `first`: it is asked before all others."""
+        """Sets a session's free slots; 0 removes it. `first`: it comes before all others."""
         group = first, free
         if self._group_of.get(session_key) == group:
             return
@@ -29,7 +30,6 @@ class SessionCapacities:
             self._groups.setdefault(group, {})[session_key] = None
 
     def remove(self, session_key: int) -> None:
-        """The session takes nothing more."""
         group = self._group_of.pop(session_key, None)
         if group is None:
             return
@@ -39,6 +39,8 @@ class SessionCapacities:
             del self._groups[group]
 
     def __iter__(self) -> Iterator[int]:
-        """Those that are asked first, then the emptiest; of equals the one that has had its room for longest."""
+        """The `first` ones, then those with the most capacity; among equals, the one with unchanged capacity for
+        longest.
+        """
         for group in sorted(self._groups, reverse=True):
             yield from self._groups[group]

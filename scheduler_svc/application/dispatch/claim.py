@@ -1,4 +1,4 @@
-"""The claim: the head of what is ready becomes leases of the workers that have room. The work of the claim lane."""
+"""The claim: makes leases of the first ready tasks, for workers with capacity. The dispatcher runs it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from scheduler_svc.domain.lease import share_out
 
 @dataclass(frozen=True, slots=True)
 class SessionCapacity:
-    """What one session would take now, as its state of that number says."""
+    """A session's capacity as of its heartbeat of that number."""
 
     worker_id: str
     session_key: int
     heartbeat_number: int
     free: int
     half_open: bool = False
-    """Its worker's CLI may be broken, and one task is to try it."""
+    """Its worker's circuit breaker is half-open: one task is to probe its CLI."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Grants by session; whether more may be ready, or was kept from who should have it.
+    """Grants by session. `full`: more tasks may be ready, or some could not be given.
 
-    `closed`: sessions that may get nothing (replaced, or to drain); `busy`: those whose rows somebody holds, a hello
-    for the most part, so that nothing is known of them now. `short`: accounts whose windows want to be filled again;
-    `urgent`: those where the next claim waits for that.
+    `closed`: sessions that may get none (replaced or draining); `busy`: those whose rows are locked, mostly by a hello,
+    so that nothing is known of them now. `short`: accounts whose windows need a refill; `urgent`: those for which the
+    next claim waits.
     """
 
     grants: Mapping[int, list[Grant]]
@@ -39,21 +39,21 @@ class Claimed:
     urgent: frozenset[int] = frozenset()
 
 
-def claim(tx: Tx, rooms: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
+def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
-    Before that one goes to each that is half open: on a quiet fleet others would always be emptier, and a worker whose
-    CLI was mended would never be tried.
+    Before that, each half-open session gets one: on a quiet fleet others would always be emptier, and a worker whose
+    CLI is repaired would never be probed.
 
-    A worker has one session among them at most. A hello that replaces one of them waits for this commit, and then sees
-    its leases. A session is looked at only where there is something for it.
+    Each worker has at most one session among them. A hello that replaces one waits for this commit, and then sees its
+    leases. A session's row is read only if there is a task for it.
     """
-    workers = {room.session_key: room.worker_id for room in rooms}
-    half_open = [room.session_key for room in rooms if room.half_open]
-    slots = share_out({room.session_key: room.free for room in rooms}, limit, half_open)
+    workers = {it.session_key: it.worker_id for it in capacities}
+    half_open = [it.session_key for it in capacities if it.half_open]
+    slots = share_out({it.session_key: it.free for it in capacities}, limit, half_open)
     rows = tx.leases.claim([(workers[key], key) for key in slots], ttl)
     tx.signals.moved = bool(rows.grants)
-    sessions = {room.worker_id: room.session_key for room in rooms}
+    sessions = {it.worker_id: it.session_key for it in capacities}
     grants: dict[int, list[Grant]] = {}
     for grant in rows.grants:
         grants.setdefault(sessions[grant.worker_id], []).append(grant)

@@ -1,18 +1,28 @@
-"""Pauses of dispatch, of an account or (0) of everything: two separate switches, and both last over restarts.
+"""Pauses of dispatch, of an account or (0) of everything: separate switches, which survive restarts.
 
-A pause of everything is read by each claim. A pause of an account takes its tasks out of what claims read.
+Each claim reads the pause of everything. A pause of an account takes its tags away, so claims don't see its tasks.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.tasks.query import get_account
+from scheduler_svc.domain.access import Scope
+
+
+class DispatchStatus(NamedTuple):
+    """The switches that are on."""
+
+    all_paused: bool
+    accounts: tuple[int, ...]
 
 
 def pause_dispatch(tx: Tx, account_id: int) -> None:
-    """From the commit on nothing more of it is leased. Raises NotFound."""
+    """Pauses: nothing more is leased from the commit on. Raises NotFound."""
     if account_id != ALL_ACCOUNTS:
         get_account(tx, account_id)
     tx.pauses.add(account_id)
@@ -22,10 +32,16 @@ def pause_dispatch(tx: Tx, account_id: int) -> None:
 
 
 def resume_dispatch(tx: Tx, account_id: int) -> None:
-    """Ends a pause of the same `account_id`. Raises NotFound."""
+    """Ends the pause with the same `account_id`. Raises NotFound."""
     if account_id != ALL_ACCOUNTS:
         get_account(tx, account_id)
     tx.pauses.remove(account_id)
     if account_id != ALL_ACCOUNTS:
         settle(tx, account_id)
     tx.signals.ready = True
+
+
+def dispatch_status(tx: Tx, scope: Scope) -> DispatchStatus:
+    """What is paused, of everything and of these accounts."""
+    paused = tx.pauses.list()
+    return DispatchStatus(ALL_ACCOUNTS in paused, tuple(it for it in paused if it != ALL_ACCOUNTS and it in scope))

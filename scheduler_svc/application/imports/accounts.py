@@ -1,4 +1,4 @@
-"""Accounts, all in one transaction: either each has its id, or nothing is written. Part of `application.imports`."""
+"""Imports accounts, all in one transaction: either each gets its id, or nothing is written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from scheduler_svc.application.imports.origin import ImportSource, LeftOutRow, readable, rows_in_parts
 from scheduler_svc.application.imports.ports import ImportedAccountRow, OldApplication
+from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, readable, rows_in_parts
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
@@ -20,7 +20,7 @@ _NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class AccountChoices:
-    """What is done about ids that are taken here: a new one for each, or the account that it is mapped to."""
+    """What to do about ids that are in use: give new ones, or map an account to an existing one."""
 
     renumber: bool = False
     mapped: Mapping[int, int] = field(default_factory=dict)
@@ -28,44 +28,42 @@ class AccountChoices:
 
 @dataclass(slots=True)
 class TakenAccounts:
-    """How many accounts were taken, how many had been before, and those that were left out."""
-
     taken: int = 0
     before: int = 0
-    missed: list[LeftOutRow] = field(default_factory=list)
+    left_out: list[LeftOutRow] = field(default_factory=list)
 
 
 def import_accounts(
-    tx: Tx, old: OldApplication, source: str, choices: AccountChoices, *, dry_run: bool
+    tx: Tx, old: OldApplication, source_name: str, choices: AccountChoices, *, dry_run: bool
 ) -> tuple[ImportSource, TakenAccounts]:
-    """Takes the accounts that were not taken before, and says what the rest of the import goes by.
+    """Imports the accounts that are new, and returns the source for the rest of the import.
 
-    Raises ImportRefused where an id is taken here and no choice decides, or a choice can't be heeded.
+    Raises ImportRefused if an id is in use and no choice decides, or a choice is impossible.
     """
     if not dry_run:
         tx.imports.lock_accounts()
-    others = [name for name in tx.imports.sources() if name != source]
-    origin = ImportSource(old, _source_id(tx, source, dry_run=dry_run), dry_run)
-    _check_mapped(tx, origin, choices)
-    accounts = _Accounts(tx, origin, choices)
+    others = [name for name in tx.imports.sources() if name != source_name]
+    source = ImportSource(old, _source_id(tx, source_name, dry_run=dry_run), dry_run)
+    _check_mapped(tx, source, choices)
+    accounts = _Accounts(tx, source, choices)
     accounts.take()
     if accounts.conflicts:
         raise ImportRefused(_advice(accounts.conflicts, others))
     accounts.renumber()
-    return origin, accounts.told
+    return source, accounts.result
 
 
 def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
-    """The number of the source; a dry run of one that is not known yet uses one that no source has."""
+    """Returns the source's number; a dry run of a new source uses one that no source has."""
     known = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
     return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
 
 
-def _check_mapped(tx: Tx, origin: ImportSource, choices: AccountChoices) -> None:
-    there = {row.key for rows, _ in rows_in_parts(origin.old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
-    before = tx.imports.known(origin.source_id, RowKind.ACCOUNT, choices.mapped)
+def _check_mapped(tx: Tx, source: ImportSource, choices: AccountChoices) -> None:
+    present = {row.key for rows, _ in rows_in_parts(source.old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
+    before = tx.imports.known(source.source_id, RowKind.ACCOUNT, choices.mapped)
     for old_id, new_id in choices.mapped.items():
-        if old_id not in there:
+        if old_id not in present:
             raise ImportRefused(f"--map-account {old_id}={new_id}: the source has no account {old_id}")
         if before.get(old_id, new_id) != new_id:
             raise ImportRefused(
@@ -74,25 +72,25 @@ def _check_mapped(tx: Tx, origin: ImportSource, choices: AccountChoices) -> None
 
 
 class _Accounts:
-    """What one transaction does: the pages first, then those that get new ids."""
+    """The work of one transaction: the pages first, then the accounts that get new ids."""
 
-    def __init__(self, tx: Tx, origin: ImportSource, choices: AccountChoices) -> None:
+    def __init__(self, tx: Tx, source: ImportSource, choices: AccountChoices) -> None:
         self._tx = tx
-        self._origin = origin
+        self._source = source
         self._choices = choices
         self._to_renumber: list[ImportedAccount] = []
         self.conflicts: list[str] = []
-        self.told = TakenAccounts()
+        self.result = TakenAccounts()
 
     def take(self) -> None:
         after: int | None = None
-        while ids := self._origin.old.ids(RowKind.ACCOUNT, after, PAGE):
+        while ids := self._source.old.ids(RowKind.ACCOUNT, after, PAGE):
             after = ids[-1]
             self._take_page(ids)
 
     def _take_page(self, ids: Sequence[int]) -> None:
-        known = self._tx.imports.known(self._origin.source_id, RowKind.ACCOUNT, ids)
-        self.told.before += len(known)
+        known = self._tx.imports.known(self._source.source_id, RowKind.ACCOUNT, ids)
+        self.result.before += len(known)
         accounts = self._read([old_id for old_id in ids if old_id not in known])
         wanted = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
         names = self._tx.imports.account_names(wanted.values())
@@ -115,9 +113,9 @@ class _Accounts:
 
     def _read(self, ids: Sequence[int]) -> list[ImportedAccount]:
         read: list[ImportedAccount] = []
-        for rows, unreadable in rows_in_parts(self._origin.old, RowKind.ACCOUNT, ids):
-            accounts, missed = readable(rows, self._account)
-            self.told.missed += [*unreadable, *missed]
+        for rows, unreadable in rows_in_parts(self._source.old, RowKind.ACCOUNT, ids):
+            accounts, left_out = readable(rows, self._account)
+            self.result.left_out += [*unreadable, *left_out]
             read += accounts
         return read
 
@@ -128,11 +126,11 @@ class _Accounts:
         return account
 
     def renumber(self) -> None:
-        """At the end, so that no new id is one that another account of the source would keep."""
+        """Runs last, so that no new id is one that another account of the source keeps."""
         if not self._to_renumber:
             return
         count = len(self._to_renumber)
-        ids = [0] * count if self._origin.dry_run else self._tx.imports.next_account_ids(count)
+        ids = [0] * count if self._source.dry_run else self._tx.imports.next_account_ids(count)
         pairs = list(zip(self._to_renumber, ids, strict=True))
         self._store(
             {account.old_id: new_id for account, new_id in pairs},
@@ -140,10 +138,10 @@ class _Accounts:
         )
 
     def _store(self, taken: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
-        if not self._origin.dry_run:
+        if not self._source.dry_run:
             self._tx.imports.insert_accounts(rows)
-        self._tx.imports.remember(self._origin.source_id, RowKind.ACCOUNT, taken)
-        self.told.taken += len(taken)
+        self._tx.imports.remember(self._source.source_id, RowKind.ACCOUNT, taken)
+        self.result.taken += len(taken)
 
 
 def _row(account: ImportedAccount, new_id: int, now: datetime) -> ImportedAccountRow:

@@ -1,4 +1,4 @@
-"""Contents: those that tasks made, and those whose task is gone or was left out. Part of `application.imports`."""
+"""Imports contents: of tasks, and of tasks that are gone or left out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from scheduler_svc.application.imports.origin import ImportSource, LeftOutRow, StoreResult
 from scheduler_svc.application.imports.ports import ImportedContentRow
+from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.submit import TaskKeys
 from scheduler_svc.domain import imports
@@ -16,10 +16,9 @@ from scheduler_svc.domain.imports import ImportedContent
 from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
 
 
-def read_contents(origin: ImportSource, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
-    """What these rows will be, or why not, by their old ids."""
+def read_contents(source: ImportSource, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
     by_id = {row.key: row for row in rows}
-    pooled = origin.old.in_pool(by_id)
+    pooled = source.old.in_pool(by_id)
     return {old_id: _read(row, in_pool=old_id in pooled) for old_id, row in by_id.items()}
 
 
@@ -30,32 +29,31 @@ def _read(row: OldRow, *, in_pool: bool) -> ImportedContent | LeftOut:
         return left
 
 
-def plan_contents(origin: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedContent], list[LeftOutRow]]:
-    """What these contents of the source will be, and those that can't be anything."""
-    read = read_contents(origin, origin.old.rows(RowKind.CONTENT, ids))
-    missed = [LeftOutRow(old_id, found.reason) for old_id, found in read.items() if isinstance(found, LeftOut)]
-    return [found for found in read.values() if not isinstance(found, LeftOut)], missed
+def plan_contents(source: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedContent], list[LeftOutRow]]:
+    read = read_contents(source, source.old.rows(RowKind.CONTENT, ids))
+    left_out = [LeftOutRow(old_id, found.reason) for old_id, found in read.items() if isinstance(found, LeftOut)]
+    return [found for found in read.values() if not isinstance(found, LeftOut)], left_out
 
 
-def store_contents(tx: Tx, origin: ImportSource, planned: Sequence[ImportedContent], *, keys: TaskKeys) -> StoreResult:
-    """Stores contents that no task here made, each with the key of a task that isn't; returns what has no account."""
-    accounts = tx.imports.known(origin.source_id, RowKind.ACCOUNT, {content.old_account_id for content in planned})
+def store_contents(tx: Tx, source: ImportSource, planned: Sequence[ImportedContent], *, keys: TaskKeys) -> StoreResult:
+    """Stores contents without a task here, each with an unused task key; returns those without an account."""
+    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {content.old_account_id for content in planned})
     fitting = [content for content in planned if content.old_account_id in accounts]
-    rows = [] if origin.dry_run else _rows(tx, keys, [(it, accounts[it.old_account_id]) for it in fitting])
+    rows = [] if source.dry_run else _rows(tx, keys, [(it, accounts[it.old_account_id]) for it in fitting])
     tx.imports.insert_contents(rows)
     new_ids = [row.content_id for row in rows] or [0] * len(fitting)
     taken = {_old_id(content): new_id for content, new_id in zip(fitting, new_ids, strict=True)}
-    tx.imports.remember(origin.source_id, RowKind.CONTENT, taken)
-    missed = [
+    tx.imports.remember(source.source_id, RowKind.CONTENT, taken)
+    left_out = [
         LeftOutRow(_old_id(content), f"its account {content.old_account_id} is not there")
         for content in planned
         if content.old_account_id not in accounts
     ]
-    return StoreResult(missed)
+    return StoreResult(left_out)
 
 
 def _rows(tx: Tx, keys: TaskKeys, contents: Sequence[tuple[ImportedContent, int]]) -> list[ImportedContentRow]:
-    """The oldest gets the smallest id: that is the order of lists."""
+    """The oldest gets the smallest id: lists are in that order."""
     numbers = keys.numbers(tx, len(contents))
     ids = tx.imports.next_content_ids(len(contents))
     rows = []
@@ -69,7 +67,7 @@ def _rows(tx: Tx, keys: TaskKeys, contents: Sequence[tuple[ImportedContent, int]
 def content_row(
     content: ImportedContent, content_id: int, account_id: int, task_key: int, create_time: datetime
 ) -> ImportedContentRow:
-    """A content as it is stored, without what only its task's result knows."""
+    """Returns a row, without the fields that only the task's result has."""
     return ImportedContentRow(
         content_id=content_id,
         account_id=account_id,

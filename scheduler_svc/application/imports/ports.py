@@ -1,6 +1,5 @@
-"""What an import needs of both databases, and the rows that it hands over; the fields stand in the order of the SQL's.
-
-The other ports are in `ports.py`.
+"""The ports of an import to both databases, and the rows it inserts. Their fields are in the order of the SQL's
+columns.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from scheduler_svc.domain.old_rows import OldRow, RowKind
 
 
 class ImportedAccountRow(NamedTuple):
-    """An insert into `accounts` under an id that is known."""
-
     account_id: int
     name: str
     active: bool
@@ -22,7 +19,7 @@ class ImportedAccountRow(NamedTuple):
 
 
 class ImportedTaskRow(NamedTuple):
-    """An insert into `tasks` of one that was submitted, and may have ended, elsewhere; `error` as JSON."""
+    """An insert into `tasks`, of a task that may have ended in the old application; `error` as JSON."""
 
     task_key: int
     account_id: int
@@ -45,7 +42,7 @@ class ImportedTaskRow(NamedTuple):
 
 
 class ImportedContentRow(NamedTuple):
-    """An insert into `contents` of one that was made elsewhere; images as JSON."""
+    """An insert into `contents`; images as JSON."""
 
     content_id: int
     account_id: int
@@ -64,7 +61,7 @@ class ImportedContentRow(NamedTuple):
 
 
 class ImportedEntryRow(NamedTuple):
-    """An insert into `publish_pool` of an entry that may have ended elsewhere."""
+    """An insert into `publish_pool`, of an entry that may have ended in the old application."""
 
     content_id: int
     account_id: int
@@ -75,16 +72,12 @@ class ImportedEntryRow(NamedTuple):
 
 
 class PoolCandidate(NamedTuple):
-    """What an entry of the publish pool needs to know of its content."""
-
     account_id: int
     approved: bool
     in_pool: bool
 
 
 class ImportsPort(Protocol):
-    """See `store/imports.py`."""
-
     def find_source(self, name: str) -> int | None: ...
     def use_source(self, name: str) -> int | None: ...
     def add_source(self, name: str) -> int: ...
@@ -103,10 +96,10 @@ class ImportsPort(Protocol):
 
 
 class OldApplication(Protocol):
-    """The database that is imported, as it stood when it was opened. See `store/old_application.py`.
+    """The database that is imported, as of its opening. See `store/old_application/source.py`.
 
-    All raise SourceUnreadable; those that hand over rows, or tell of rows by their keys, RowsUnreadable too. Rows whose
-    keys are no whole numbers of 18 digits at most count in `count` and `without_id` alone.
+    All methods raise SourceUnreadable; those that return rows, or find rows by keys, also RowsUnreadable. Rows whose
+    keys are no integers of at most 18 digits count only in `count` and `without_id`.
     """
 
     def count(self, kind: RowKind) -> int: ...

@@ -1,7 +1,4 @@
-"""A task that was submitted elsewhere, as it is stored: its rows, and the history that leads to where it stands.
-
-Part of `application.imports`.
-"""
+"""The rows of an imported task, and the history that leads to its state."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _TIMEOUT_MS = round(DEFAULT_TIMEOUT.total_seconds() * 1000)
 
 
 class PlacedTask(NamedTuple):
-    """A task with what it gets here. `attempt` counts those that have ended; `fence` None: none has."""
+    """A task with its new key and ids. `attempt` counts ended attempts; `fence` None: there are none."""
 
     task: ImportedTask
     key: int
@@ -39,7 +36,7 @@ class PlacedTask(NamedTuple):
 
 
 def record(ledger: Ledger, one: PlacedTask) -> None:
-    """Its history, recorded now with the old times as the messages; and its place, where it is to run."""
+    """Records the task's history as of now, with the old times as messages, and enqueues a pending task."""
     ref = None if one.fence is None else LeaseRef(one.key, one.attempt, one.fence)
     for source, target, time in _path(one.task, one.create_time):
         of_lease = ref if target not in (Status.PENDING, Status.CANCELLED) else None
@@ -50,7 +47,6 @@ def record(ledger: Ledger, one: PlacedTask) -> None:
 
 
 def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, Status, datetime | None]]:
-    """The moves that lead to where the task stands."""
     yield Status.NONE, Status.PENDING, create_time
     if task.status is Status.CANCELLED:
         yield Status.PENDING, Status.CANCELLED, task.end_time
@@ -64,7 +60,6 @@ def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, S
 
 
 def task_row(one: PlacedTask) -> ImportedTaskRow:
-    """Of `tasks`."""
     task = one.task
     ended = LeaseEnd.COMPLETED if task.status is Status.COMPLETED else LeaseEnd.FAILED if one.attempt else LeaseEnd.NONE
     return ImportedTaskRow(
@@ -90,12 +85,10 @@ def task_row(one: PlacedTask) -> ImportedTaskRow:
 
 
 def payload_row(one: PlacedTask) -> PayloadRow:
-    """Of `task_payloads`."""
     return PayloadRow(one.key, one.task.brief, _labels(one))
 
 
 def label_rows(one: PlacedTask) -> Iterator[LabelRow]:
-    """Of `task_labels`."""
     return (LabelRow(name, value, one.key) for name, value in _labels(one).items())
 
 
@@ -106,7 +99,7 @@ def _labels(one: PlacedTask) -> dict[str, str]:
 
 
 def content_rows(one: PlacedTask) -> Iterator[ImportedContentRow]:
-    """Of `contents`, where it is completed: with what only its result knows."""
+    """Of a completed task, with the fields that only its result has."""
     if one.content is not None:
         create_time = one.content.create_time or one.task.end_time or one.create_time
         row = content_row(one.content, one.content_id, one.account_id, one.key, create_time)

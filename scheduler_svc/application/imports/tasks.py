@@ -1,7 +1,7 @@
-"""A page of tasks with the contents of those that are completed. Part of `application.imports`.
+"""Imports a page of tasks with the contents of completed ones.
 
-A task that had not ended is submitted: it stands where a submit would put it, by the same ledger, and the schedulers
-are told. One that had ended gets the history that leads to where it stands.
+A task that had not ended is enqueued like a submit, by the same ledger, with signals to the schedulers. One that had
+ended gets the history that leads to its state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from scheduler_svc.application.imports.contents import read_contents
-from scheduler_svc.application.imports.origin import ImportSource, LeftOutRow, StoreResult, readable
+from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult, readable
 from scheduler_svc.application.imports.task_rows import (
     PlacedTask,
     content_rows,
@@ -33,39 +33,38 @@ _FENCE_BITS = 31
 
 
 class Planned(NamedTuple):
-    """A task, and what it completed with."""
+    """A task, and its content if it is completed."""
 
     task: ImportedTask
     content: ImportedContent | None
 
     @property
     def old_content_id(self) -> int | None:
-        """The row of its content; None where it has none, or one that is made of its result."""
+        """The id of its content's row; None if it has no content, or one made of its result."""
         return self.content.old_id if self.content else None
 
 
-def plan_tasks(origin: ImportSource, ids: Sequence[int]) -> tuple[list[Planned], list[LeftOutRow]]:
-    """What these tasks of the source will be, and those that can't be anything."""
-    tasks, missed = readable(origin.old.rows(RowKind.TASK, ids), imports.task)
-    contents = _contents(origin, [task for task in tasks if task.status is Status.COMPLETED])
+def plan_tasks(source: ImportSource, ids: Sequence[int]) -> tuple[list[Planned], list[LeftOutRow]]:
+    tasks, left_out = readable(source.old.rows(RowKind.TASK, ids), imports.task)
+    contents = _contents(source, [task for task in tasks if task.status is Status.COMPLETED])
     planned: list[Planned] = []
     for task in tasks:
         found = contents.get(task.old_id)
         if isinstance(found, LeftOut):
-            missed.append(LeftOutRow(task.old_id, found.reason))
+            left_out.append(LeftOutRow(task.old_id, found.reason))
         else:
             planned.append(Planned(task, found))
-    return planned, missed
+    return planned, left_out
 
 
-def _contents(origin: ImportSource, completed: Sequence[ImportedTask]) -> dict[int, ImportedContent | LeftOut]:
-    """What each of these tasks completed with, or why it has nothing: by the task's column, else by the content's."""
-    rows = origin.old.rows(RowKind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
+def _contents(source: ImportSource, completed: Sequence[ImportedTask]) -> dict[int, ImportedContent | LeftOut]:
+    """Returns the content of each task, or why it has none: by the task's column, else by the content's."""
+    rows = source.old.rows(RowKind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
     by_id = {row.key: row for row in rows}
     unnamed = [task for task in completed if task.old_content_id not in by_id]
-    by_task = {row.text("generation_task_id"): row for row in origin.old.contents_of(t.old_task_id for t in unnamed)}
+    by_task = {row.text("generation_task_id"): row for row in source.old.contents_of(t.old_task_id for t in unnamed)}
     of_task = {task.old_id: by_id.get(task.old_content_id or 0) or by_task.get(task.old_task_id) for task in completed}
-    read = read_contents(origin, [row for row in of_task.values() if row is not None])
+    read = read_contents(source, [row for row in of_task.values() if row is not None])
     return {task.old_id: _content(task, of_task[task.old_id], read) for task in completed}
 
 
@@ -82,28 +81,28 @@ def _content(
         return LeftOut(f"it is completed, but {named}, and its result has no text")
 
 
-def store_tasks(tx: Tx, origin: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
-    """Stores what can be stored here; returns the others."""
-    accounts = tx.imports.known(origin.source_id, RowKind.ACCOUNT, {one.task.old_account_id for one in planned})
+def store_tasks(tx: Tx, source: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
+    """Stores the tasks that can be stored here; returns the others."""
+    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {one.task.old_account_id for one in planned})
     wanted = {one.old_content_id for one in planned if one.old_content_id is not None}
-    gone: set[int | None] = set(tx.imports.known(origin.source_id, RowKind.CONTENT, wanted))
-    missed: list[LeftOutRow] = []
+    gone: set[int | None] = set(tx.imports.known(source.source_id, RowKind.CONTENT, wanted))
+    left_out: list[LeftOutRow] = []
     fitting: list[Planned] = []
     for one in planned:
         if one.task.old_account_id not in accounts:
-            missed.append(LeftOutRow(one.task.old_id, f"its account {one.task.old_account_id} is not there"))
+            left_out.append(LeftOutRow(one.task.old_id, f"its account {one.task.old_account_id} is not there"))
         elif one.old_content_id in gone:
-            missed.append(LeftOutRow(one.task.old_id, f"its content {one.old_content_id} has been taken already"))
+            left_out.append(LeftOutRow(one.task.old_id, f"its content {one.old_content_id} has been taken already"))
         else:
             fitting.append(one)
             gone |= {one.old_content_id} - {None}
-    placed = [] if origin.dry_run else _place(tx, keys, fitting, accounts)
+    placed = [] if source.dry_run else _place(tx, keys, fitting, accounts)
     _insert(tx, placed)
-    return StoreResult(missed, _remember(tx, origin, fitting, placed))
+    return StoreResult(left_out, _remember(tx, source, fitting, placed))
 
 
 def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping[int, int]) -> list[PlacedTask]:
-    """Gives each its key and ids, the oldest first: that is the order in which they are served."""
+    """Gives each task its key and ids, the oldest first: that is the order in which they are served."""
     now = tx.now
     numbers = keys.numbers(tx, len(fitting))
     content_ids = iter(tx.imports.next_content_ids(sum(one.content is not None for one in fitting)))
@@ -139,14 +138,14 @@ def _insert(tx: Tx, placed: Sequence[PlacedTask]) -> None:
     tx.imports.insert_contents([row for one in placed for row in content_rows(one)])
 
 
-def _remember(tx: Tx, origin: ImportSource, fitting: Sequence[Planned], placed: Sequence[PlacedTask]) -> int:
-    """Returns how many rows of contents came along. In a dry run nothing was placed, and there are no new ids."""
+def _remember(tx: Tx, source: ImportSource, fitting: Sequence[Planned], placed: Sequence[PlacedTask]) -> int:
+    """Returns how many contents came along. In a dry run nothing is placed, and there are no new ids."""
     new = {one.task.old_id: (one.key, one.content_id) for one in placed}
     tasks, contents = {}, {}
     for one in fitting:
         tasks[one.task.old_id], content_id = new.get(one.task.old_id, (0, 0))
         if one.old_content_id is not None:
             contents[one.old_content_id] = content_id
-    tx.imports.remember(origin.source_id, RowKind.TASK, tasks)
-    tx.imports.remember(origin.source_id, RowKind.CONTENT, contents)
+    tx.imports.remember(source.source_id, RowKind.TASK, tasks)
+    tx.imports.remember(source.source_id, RowKind.CONTENT, contents)
     return len(contents)

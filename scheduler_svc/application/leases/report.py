@@ -1,4 +1,4 @@
-"""What workers say: states renew leases, reports move and end them. The work of the report lane."""
+"""Messages of workers: heartbeats renew leases, reports move and end them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
-from scheduler_svc.application.leases.reporters import UNKNOWN, ReportedLease, ReportSource, foreign
+from scheduler_svc.application.leases.reporters import UNKNOWN, ReportedLease, ReportSource, find_foreign
 from scheduler_svc.application.leases.resolve_attempts import (
     EndedLease,
     Inconsistent,
@@ -56,7 +56,7 @@ from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatItem:
-    """A session's state. Answered by StateAck, or SessionReplaced."""
+    """A session's heartbeat. The answer is a HeartbeatAck, or SessionReplaced."""
 
     worker_id: str
     session_key: int
@@ -66,39 +66,34 @@ class HeartbeatItem:
 
 @dataclass(frozen=True, slots=True)
 class ReportItem:
-    """A batch of updates. Answered by an outcome for each."""
-
     updates: tuple[LeaseUpdate, ...]
     by: ReportSource = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class UnsentLeases:
-    """Leases that were committed but never handed to their stream (rule 7)."""
+    """Leases that were committed but not sent (rule 7)."""
 
     refs: tuple[LeaseRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """A session's stream is gone. Its leases live on."""
-
     worker_id: str
     session_key: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerDraining:
-    """The worker said that it drains."""
-
     worker_id: str
     session_key: int
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatAck:
-    """The state is committed: all that it named is renewed, but for `not_renewed`, which is not the worker's any more,
-    and `skipped`, which somebody else holds.
+    """The heartbeat is committed: the leases that it named are renewed.
+
+    Except for `not_renewed`, which are not the worker's any more, and `skipped`, which another session has locked.
     """
 
     not_renewed: tuple[str, ...]
@@ -111,7 +106,7 @@ Answer = HeartbeatAck | tuple[Outcome, ...] | None | DomainError
 
 
 def report_keys(item: Item) -> Iterable[Hashable]:
-    """What of a message must not change its order: what is said of one lease, and of one session."""
+    """Returns what must stay in order: messages about one lease, and of one session."""
     match item:
         case ReportItem():
             return {update.ref for update in item.updates}
@@ -121,60 +116,58 @@ def report_keys(item: Item) -> Iterable[Hashable]:
             return (item.session_key,)
 
 
-def _heard(worker_id: str, session_key: int, state: Heartbeat) -> HeartbeatRow:
-    return HeartbeatRow(worker_id, session_key, state.unhealthy, state.last_error)
+def _heartbeat_row(worker_id: str, session_key: int, heartbeat: Heartbeat) -> HeartbeatRow:
+    return HeartbeatRow(worker_id, session_key, heartbeat.unhealthy, heartbeat.last_error)
 
 
 class ReportWork:
-    """The work of the report lane."""
-
     def __init__(self, lease_ttl: float, max_losses: int, max_deferrals: int) -> None:
         self._ttl = lease_ttl
         self._max_losses = max_losses
         self._max_deferrals = max_deferrals
 
     def run_group(self, tx: Tx, group: Sequence[Item]) -> list[Answer]:
-        """Writes what a group of messages says; an answer for each, in order."""
+        """Stores a group of messages; returns an answer for each, in order."""
         for item in group:
             if isinstance(item, StreamEnded):
                 tx.workers.close(item.worker_id, item.session_key)
             elif isinstance(item, WorkerDraining):
                 tx.workers.set_draining(item.worker_id, item.session_key)
-        stated = [item for item in group if isinstance(item, HeartbeatItem)]
-        sessions = {it.session_key: _heard(it.worker_id, it.session_key, it.heartbeat) for it in stated}
-        heard = tx.workers.record_heartbeats(sorted(sessions.values())) if sessions else {}
-        _answer_polls(tx, stated, heard)
+        heartbeats = [item for item in group if isinstance(item, HeartbeatItem)]
+        sessions = {it.session_key: _heartbeat_row(it.worker_id, it.session_key, it.heartbeat) for it in heartbeats}
+        answers = tx.workers.record_heartbeats(sorted(sessions.values())) if sessions else {}
+        _answer_polls(tx, heartbeats, answers)
         applied = self._apply(tx, group)
-        acks = self._renew(tx, stated, heard, applied.ended)
+        acks = self._renew(tx, heartbeats, answers, applied.ended)
         return [_answer(item, acks, applied) for item in group]
 
     def _renew(
         self,
         tx: Tx,
-        stated: Sequence[HeartbeatItem],
-        heard: Mapping[int, HeartbeatAnswer],
+        heartbeats: Sequence[HeartbeatItem],
+        answers: Mapping[int, HeartbeatAnswer],
         ended: set[LeaseRef],
     ) -> dict[int, HeartbeatAck | DomainError]:
-        """Renews what the states name; acks by the identity of the item.
+        """Renews the leases that heartbeats name; returns acknowledgements by the item's identity.
 
-        A lease that this group ended is not the worker's to stop, whatever a state of the same group says of it.
+        A lease that this group ends still counts as renewed: the worker must not stop it.
         """
-        live = [item for item in stated if item.session_key in heard]
+        live = [item for item in heartbeats if item.session_key in answers]
         renewed, skipped = self._renew_named(tx, live, ended)
-        revoked = sorted({item.worker_id for item in live if heard[item.session_key].has_revoked})
+        revoked = sorted({item.worker_id for item in live if answers[item.session_key].has_revoked})
         if revoked:
             named = sorted({LeaseRef(*one[:3]) for one in _named(live)})
             if ended_of := tx.leases.settle_revoked(revoked, named):
                 signal_revoked_gone(tx, ended_of)
         return {
-            id(item): _ack(item, heard[item.session_key].desired_state, renewed, skipped)
-            if item.session_key in heard
+            id(item): _ack(item, answers[item.session_key].desired_state, renewed, skipped)
+            if item.session_key in answers
             else SessionReplaced(item.worker_id)
-            for item in stated
+            for item in heartbeats
         }
 
     def _renew_named(self, tx: Tx, live: Sequence[HeartbeatItem], ended: set[LeaseRef]) -> RenewalResult:
-        """Renews but for what `ended`; locked leases are passed over where the worker can be told so."""
+        """Renews leases except for those that `ended`. Locked ones are skipped if the worker understands that."""
         both = RenewalResult(set(ended), set())
         for skip_locked in (False, True):
             named = _named(item for item in live if item.accepts_skipped is skip_locked)
@@ -185,22 +178,21 @@ class ReportWork:
         return both
 
     def _apply(self, tx: Tx, group: Sequence[Item]) -> _Applied:
-        """Judges each lease's folded updates under its lock, and writes what they do."""
         reports = [item for item in group if isinstance(item, ReportItem)]
         refs = {update.ref for item in reports for update in item.updates if update.ref is not None}
-        taken_back = {ref for item in group if isinstance(item, UnsentLeases) for ref in item.refs}
-        if not refs and not taken_back:
+        undelivered = {ref for item in group if isinstance(item, UnsentLeases) for ref in item.refs}
+        if not refs and not undelivered:
             return _Applied({}, set(), set())
-        live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *taken_back)}))
-        tasks = _astray(tx, refs, live)
-        strange = foreign(tx, _said_with_tokens(reports), live, tasks)
-        folds = fold_updates(_heeded(reports, strange))
+        live = tx.leases.lock(sorted({ref.task_key for ref in (*refs, *undelivered)}))
+        tasks = _tasks_not_live(tx, refs, live)
+        foreign = find_foreign(tx, _leases_with_tokens(reports), live, tasks)
+        folds = fold_updates(_permitted(reports, foreign))
         ledger = Ledger(tx)
         verdicts = _judge(tx, ledger, folds, live, tasks)
         write = _Write(tx, ledger, self._max_losses, self._max_deferrals)
-        for ref in taken_back:
+        for ref in undelivered:
             if (lease := live.get(ref.task_key)) and lease.ref == ref and not lease.revoked and ref not in folds:
-                write.take_back(lease)
+                write.return_undelivered(lease)
         for ref, verdict in verdicts.items():
             if verdict is Verdict.APPLY_LATE:
                 write.complete_late(folds[ref], tasks[ref.task_key])
@@ -209,36 +201,36 @@ class ReportWork:
         write.finish()
         outcomes = {ref: _OUTCOMES[verdict] for ref, verdict in verdicts.items()}
         ended = {ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY and folds[ref].ending}
-        return _Applied(outcomes, ended, strange)
+        return _Applied(outcomes, ended, foreign)
 
 
 class _Applied(NamedTuple):
-    """What reports have done: outcomes, the leases that ended by them, and what was said by strangers to a lease."""
+    """What reports have done: outcomes, the leases that they ended, and reports on other identities' leases."""
 
     outcomes: Mapping[LeaseRef, Outcome]
     ended: set[LeaseRef]
-    strange: set[ReportedLease]
+    foreign: set[ReportedLease]
 
 
-def _said_with_tokens(reports: Iterable[ReportItem]) -> set[ReportedLease]:
-    """Who says something of which lease, where that has an identity: without tokens everyone may report anything."""
+def _leases_with_tokens(reports: Iterable[ReportItem]) -> set[ReportedLease]:
+    """Returns who reports which lease, if it has an identity: without tokens everyone may report anything."""
     return {(it.by, update.ref) for it in reports if it.by.identity for update in it.updates if update.ref is not None}
 
 
-def _heeded(reports: Iterable[ReportItem], strange: set[ReportedLease]) -> Iterable[LeaseUpdate]:
+def _permitted(reports: Iterable[ReportItem], foreign: set[ReportedLease]) -> Iterable[LeaseUpdate]:
     for item in reports:
-        if strange:
-            yield from (update for update in item.updates if (item.by, update.ref) not in strange)
+        if foreign:
+            yield from (update for update in item.updates if (item.by, update.ref) not in foreign)
         else:
             yield from item.updates
 
 
-def _answer_polls(tx: Tx, stated: Sequence[HeartbeatItem], heard: Mapping[int, HeartbeatAnswer]) -> None:
-    """Records which polls these states answer. What the workers saw came before, or comes in this transaction."""
+def _answer_polls(tx: Tx, heartbeats: Sequence[HeartbeatItem], answers: Mapping[int, HeartbeatAnswer]) -> None:
+    """Records which polls the heartbeats answer. What the workers saw is reported before, or in this transaction."""
     newest: dict[str, int] = {}
-    for item in stated:
-        wanted = heard[item.session_key].desired_state.poll if item.session_key in heard else 0
-        if 0 < item.heartbeat.last_poll <= wanted:
+    for item in heartbeats:
+        newest_asked = answers[item.session_key].desired_state.poll if item.session_key in answers else 0
+        if 0 < item.heartbeat.last_poll <= newest_asked:
             newest[item.worker_id] = max(item.heartbeat.last_poll, newest.get(item.worker_id, 0))
     if newest:
         tx.signals.answered += tx.polls.answer([PollAnswer(*it) for it in sorted(newest.items())])
@@ -262,28 +254,29 @@ def _answer(item: Item, acks: Mapping[int, HeartbeatAck | DomainError], applied:
 
 
 def _outcome(by: ReportSource, ref: LeaseRef | None, applied: _Applied) -> Outcome:
-    if ref is None or (applied.strange and (by, ref) in applied.strange):
+    if ref is None or (applied.foreign and (by, ref) in applied.foreign):
         return Outcome.LEASE_LOST
     return applied.outcomes[ref]
 
 
-def _named(stated: Iterable[HeartbeatItem]) -> set[NamedLease]:
-    return {NamedLease(*held.ref, item.worker_id) for item in stated for held in item.heartbeat.held if held.ref}
+def _named(heartbeats: Iterable[HeartbeatItem]) -> set[NamedLease]:
+    return {NamedLease(*held.ref, item.worker_id) for item in heartbeats for held in item.heartbeat.held if held.ref}
 
 
-def _ack(item: HeartbeatItem, wanted: DesiredState, renewed: set[LeaseRef], skipped: set[LeaseRef]) -> HeartbeatAck:
+def _ack(
+    item: HeartbeatItem, desired_state: DesiredState, renewed: set[LeaseRef], skipped: set[LeaseRef]
+) -> HeartbeatAck:
     others = [held for held in item.heartbeat.held if held.ref not in renewed]
     return HeartbeatAck(
         tuple(held.lease_id for held in others if held.ref not in skipped),
-        wanted,
+        desired_state,
         tuple(held.lease_id for held in others if held.ref in skipped),
     )
 
 
-def _astray(tx: Tx, refs: Iterable[LeaseRef], live: Mapping[int, LiveLease]) -> dict[int, TaskRow]:
-    """The tasks of those leases that are not live."""
-    astray = [ref.task_key for ref in refs if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
-    return tx.tasks.peek(sorted(astray)) if astray else {}
+def _tasks_not_live(tx: Tx, refs: Iterable[LeaseRef], live: Mapping[int, LiveLease]) -> dict[int, TaskRow]:
+    not_live = [ref.task_key for ref in refs if (lease := live.get(ref.task_key)) is None or lease.ref != ref]
+    return tx.tasks.peek(sorted(not_live)) if not_live else {}
 
 
 def _judge(
@@ -293,10 +286,10 @@ def _judge(
     live: Mapping[int, LiveLease],
     tasks: Mapping[int, TaskRow],
 ) -> dict[LeaseRef, Verdict]:
-    """A verdict for each lease. A late result is only taken by removing its task from where it waits."""
+    """Returns a verdict for each lease. A late result counts only if its task could be removed from its queue."""
     verdicts = {
-        ref: judge(one, _lease_row(live.get(ref.task_key)), _last_end(tasks.get(ref.task_key)))
-        for ref, one in folds.items()
+        ref: judge(folded, _lease_row(live.get(ref.task_key)), _last_end(tasks.get(ref.task_key)))
+        for ref, folded in folds.items()
     }
     late = {ref.task_key: ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY_LATE}
     if late:
@@ -306,10 +299,10 @@ def _judge(
 
 
 def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:
-    """Takes these tasks out of where they wait; those that were granted anew meanwhile stay where they are."""
+    """Removes these tasks from their queues, except for those granted again meanwhile."""
     removed = tx.waiting.remove_next([(key, late[key].attempt + 1) for key in sorted(late)])
     for row in removed.values():
-        ledger.taken_out(row)
+        ledger.dequeued(row)
     return set(removed)
 
 
@@ -326,7 +319,7 @@ def _last_end(task: TaskRow | None) -> LastEnd | None:
 
 
 class _Write:
-    """Collects what verdicts do, and writes it in a statement a kind."""
+    """Collects what verdicts do, and writes it in one statement a kind."""
 
     def __init__(self, tx: Tx, ledger: Ledger, max_losses: int, max_deferrals: int) -> None:
         self._tx = tx
@@ -339,56 +332,53 @@ class _Write:
         self._ended: list[EndedLease] = []
         self._released: list[LiveLease] = []
 
-    def take_back(self, lease: LiveLease) -> None:
-        """A lease that its worker never got."""
-        self._ended.append(EndedLease(lease, Cause(Move.GIVE_BACK, LeaseEnd.RELEASED, "NOT_DELIVERED")))
+    def return_undelivered(self, lease: LiveLease) -> None:
+        self._ended.append(EndedLease(lease, Cause(Move.RELEASE, LeaseEnd.RELEASED, "NOT_DELIVERED")))
 
-    def apply(self, one: FoldedUpdates, verdict: Verdict, lease: LiveLease | None) -> None:
-        """What the verdict does with the fold."""
+    def apply(self, folded: FoldedUpdates, verdict: Verdict, lease: LiveLease | None) -> None:
         if verdict not in (Verdict.END_REVOKED, Verdict.APPLY):
             return
         assert lease is not None
         if verdict is Verdict.END_REVOKED:
             self._released.append(lease)
         else:
-            match one.ending:
+            match folded.ending:
                 case None:
-                    self._change(one, lease)
+                    self._change(folded, lease)
                 case AttemptCompleted():
-                    self._complete(one, lease)
+                    self._complete(folded, lease)
                 case AttemptFailed() | AttemptReleased() | AttemptDeferred() as ending:
-                    started = one.processing or (isinstance(ending, AttemptReleased) and ending.started)
+                    started = folded.processing or (isinstance(ending, AttemptReleased) and ending.started)
                     cause = reported_cause(ending, started or lease.status is Status.PROCESSING, self._max_deferrals)
                     self._ended.append(EndedLease(lease, cause, starts=started))
 
-    def _change(self, one: FoldedUpdates, lease: LiveLease) -> None:
-        if one.processing and lease.status is Status.SUBMITTED:
+    def _change(self, folded: FoldedUpdates, lease: LiveLease) -> None:
+        if folded.processing and lease.status is Status.SUBMITTED:
             record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
-        progress = one.progress
-        told = (progress.percent, progress.step, progress.message) if progress else (None, None, None)
-        self._changes.append(LeaseChange(*one.ref, one.accepted, one.processing, *told))
+        progress = folded.progress
+        fields = (progress.percent, progress.step, progress.message) if progress else (None, None, None)
+        self._changes.append(LeaseChange(*folded.ref, folded.accepted, folded.processing, *fields))
 
-    def _complete(self, one: FoldedUpdates, lease: LiveLease) -> None:
+    def _complete(self, folded: FoldedUpdates, lease: LiveLease) -> None:
         if lease.status is Status.SUBMITTED:
             record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
         record(self._ledger, lease, Status.PROCESSING, Status.COMPLETED, reason="COMPLETED")
-        self._completed[one.ref] = _result(one)
+        self._completed[folded.ref] = _result(folded)
 
-    def complete_late(self, one: FoldedUpdates, task: TaskRow) -> None:
-        """A result that came after its lease ran out; its task does not wait any more."""
+    def complete_late(self, folded: FoldedUpdates, task: TaskRow) -> None:
+        """Completes a task whose result came after its lease expired; the task is out of its queue."""
         self._ledger.move(
             task.task_key,
             task.account_id,
             Status.PENDING,
             Status.COMPLETED,
             "COMPLETED_LATE",
-            ref=one.ref,
+            ref=folded.ref,
             worker_id=task.worker_id,
         )
-        self._completed_late[one.ref] = _result(one)
+        self._completed_late[folded.ref] = _result(folded)
 
     def finish(self) -> None:
-        """Writes all of it."""
         end_attempts(self._tx, self._ledger, self._ended, self._max_losses)
         if self._changes and self._tx.leases.change(self._changes) != len(self._changes):
             raise Inconsistent("a lease that was locked did not change")
@@ -398,7 +388,6 @@ class _Write:
         self._ledger.write()
 
     def _store(self, results: Mapping[LeaseRef, TaskResult], *, late: bool) -> None:
-        """Completes the tasks, and stores their contents and pool entries."""
         if not results:
             return
         done = self._tx.leases.complete(sorted(results), late=late)
@@ -412,9 +401,9 @@ class _Write:
         self._tx.signals.ended += by_task
 
 
-def _result(one: FoldedUpdates) -> TaskResult:
-    assert isinstance(one.ending, AttemptCompleted)
-    return one.ending.result
+def _result(folded: FoldedUpdates) -> TaskResult:
+    assert isinstance(folded.ending, AttemptCompleted)
+    return folded.ending.result
 
 
 def _content(task: CompletedTask, result: TaskResult) -> ContentRow:

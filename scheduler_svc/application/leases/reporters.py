@@ -1,4 +1,4 @@
-"""Who reports: a lease is judged whichever stream brings its report, but only the identity that holds it is heard."""
+"""Who may report on a lease: any stream of the identity that holds it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scheduler_svc.domain.ids import LeaseRef
 
 
 class ReportSource(NamedTuple):
-    """The worker of a stream, and whose token that carries; empty where no tokens are asked."""
+    """The worker of a stream, and the identity of its token; empty if no tokens are required."""
 
     worker_id: str
     identity: str
@@ -20,19 +20,18 @@ class ReportSource(NamedTuple):
 UNKNOWN = ReportSource("", "")
 
 ReportedLease = tuple[ReportSource, LeaseRef]
-"""That a reporter says something of a lease."""
+"""A lease on which a worker reports."""
 
 
-def foreign(
-    tx: Tx, said: Iterable[ReportedLease], live: Mapping[int, LiveLease], tasks: Mapping[int, TaskRow]
+def find_foreign(
+    tx: Tx, reported: Iterable[ReportedLease], live: Mapping[int, LiveLease], tasks: Mapping[int, TaskRow]
 ) -> set[ReportedLease]:
-    """What is said of leases that another identity's worker holds, or held last: to its reporter they are lost.
+    """Returns the leases that another identity's worker holds, or held last: for their reporter they are lost.
 
-    Every reporter has an identity. `live` has the tasks' leases, locked; `tasks` those whose lease is another one, or
-    none.
+    Every source has an identity. `live`: the tasks' leases, locked; `tasks`: those whose lease is another one, or gone.
     """
     of_others = {}
-    for by, ref in said:
+    for by, ref in reported:
         holder = _holder(ref, live, tasks)
         if holder and holder != by.worker_id:
             of_others[by, ref] = holder

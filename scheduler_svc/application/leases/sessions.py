@@ -1,4 +1,4 @@
-"""A worker's hello: opens its session, keeps the leases that it names, and ends the rest (rules 1 to 3)."""
+"""A worker's hello: opens its session, keeps the leases that it names, and ends the others (rules 1 to 3)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from scheduler_svc.domain.worker import DesiredState, Hello
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
-    """An open session: which of the named leases are still the worker's, which are not, and what is wanted of it.
+    """An open session: which named leases are still the worker's, which are not, and its desired state.
 
-    `skipped`: those that the worker has lost, and that somebody else has locked, so that nothing is known of it yet.
+    `skipped`: lost leases that another session has locked, so that nothing is known of them yet.
     """
 
     session_key: int
@@ -33,7 +33,7 @@ class OpenedSession:
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """Seconds, losses in a row, and this replica's name."""
+    """Seconds, losses in a row, and this replica's id."""
 
     lease_ttl: float
     max_losses: int
@@ -41,12 +41,12 @@ class SessionSettings:
 
 
 def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, skip_locked: bool = False) -> OpenedSession:
-    """Raises WorkerIdInUse, or SessionReplaced where this hello was delayed and a newer one is open.
+    """Raises WorkerIdInUse, or SessionReplaced if this hello was delayed and a newer session is open.
 
-    `cautious`: a lease that somebody else has locked stays as it is, kept where it is named: a State will tell. One
-    that is lost is to be named again.
+    `skip_locked`: a locked lease stays as it is, and is kept if it is named: a later heartbeat decides. A lost one is
+    to be named again.
     """
-    session_key, wanted, was_anothers = _open(tx, hello, settings)
+    session_key, desired_state, was_anothers = _open(tx, hello, settings)
     leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=skip_locked)
     named = set() if was_anothers else {held.ref for held in hello.held if held.ref}
     died = frozenset[str]() if was_anothers else frozenset(hello.lost)
@@ -63,19 +63,20 @@ def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, skip_locked
         session_key,
         tuple(held.lease_id for held in hello.held if held.ref in own),
         tuple(held.lease_id for held in hello.held if held.ref not in own),
-        wanted,
+        desired_state,
         tuple(lease.ref.lease_id for lease in locked if lease.ref.lease_id in died),
     )
 
 
 def _locked(tx: Tx, worker_id: str, free: list[LiveLease]) -> list[LiveLease]:
-    """The leases of a worker that somebody else has locked."""
     own = {lease.ref for lease in free}
     return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in own]
 
 
 def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, DesiredState, bool]:
-    """The session, what is wanted of the worker, and whether the id was another identity's, whose leases end then."""
+    """Returns the session, the worker's desired state, and whether the id was another identity's, whose leases then
+    end.
+    """
     while True:
         present = tx.workers.lock(hello.worker_id)
         match judge_hello(hello.folder_id, hello.session_number, present, settings.lease_ttl, hello.identity):
@@ -89,7 +90,7 @@ def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, Desired
 
 
 def _end(tx: Tx, unnamed: list[LiveLease], died: frozenset[str], max_losses: int) -> None:
-    """What the worker does not hold any more: lost where its run died with it, else given back, uncounted."""
+    """Ends leases that the worker no longer holds: lost if their CLI died with the worker, else released."""
     delete_revoked(tx, [lease for lease in unnamed if lease.revoked])
     ledger = Ledger(tx)
     ended = [EndedLease(lease, _cause(lease, died)) for lease in unnamed if not lease.revoked]
@@ -101,6 +102,6 @@ def _cause(lease: LiveLease, died: frozenset[str]) -> Cause:
     if lease.ref.lease_id in died:
         return loss_cause("its worker ended while its CLI ran")
     if lease.status is Status.SUBMITTED:
-        return Cause(Move.GIVE_BACK, LeaseEnd.RELEASED, "NOT_HELD")
+        return Cause(Move.RELEASE, LeaseEnd.RELEASED, "NOT_HELD")
     error = TaskError(WORKER_LOST, "its worker does not hold it any more")
     return Cause(Move.LOSE, LeaseEnd.RELEASED, WORKER_LOST, error, counted=False)

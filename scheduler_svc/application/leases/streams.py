@@ -1,6 +1,6 @@
-"""The workers' streams of this replica: what each of them may be given, and what is to be sent to it.
+"""The lease streams of this replica's workers: their capacity, and the messages to be sent.
 
-Lives on the event loop. Nothing here matters once the replica is gone: leases are rows.
+Lives on the event loop. Nothing here outlives the replica: leases are rows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from scheduler_svc.domain.worker import DesiredState, Heartbeat
 MAX_ASSIGNMENT = 500
 MAX_ASSIGNMENT_BYTES = 2 * 1024 * 1024
 MAX_UNSENT_ASSIGNMENTS = 4
-"""Assignments that may wait for a worker to read: beyond them it is granted nothing."""
+"""Unsent assignments of a worker; at this number it is granted nothing more."""
 MAX_UNSENT_ORDERS = 1_000
-"""Messages that may wait for a worker to read: beyond them it is sent no commands, which are only short cuts."""
+"""Unsent messages of a worker; at this number orders, which only speed things up, are dropped."""
 _GRANT_OVERHEAD = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """New leases."""
-
     number: int
     heartbeat_number: int
     grants: tuple[Grant, ...]
@@ -37,32 +35,28 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgeHeartbeat:
-    """A state is committed."""
-
     heartbeat_number: int
     not_renewed: tuple[str, ...]
     skipped: tuple[str, ...]
     desired_state: DesiredState
     names: int = 0
-    """How many leases the state named."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgeReport:
-    """A report is committed: an outcome for each (lease id, attempt)."""
+    """The report is committed, with an outcome for each (lease id, attempt)."""
 
     report_number: int
     outcomes: tuple[tuple[str, int, Outcome], ...]
 
     @property
     def names(self) -> int:
-        """How many updates the report held."""
         return len(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
 class PartReceived:
-    """A part of a report is there; `received` bytes of it came so far."""
+    """A part of a report has arrived; `received`: bytes of it so far."""
 
     report_number: int
     received: int
@@ -71,23 +65,17 @@ class PartReceived:
 
 @dataclass(frozen=True, slots=True)
 class CancelLease:
-    """Stop this lease."""
-
     lease_id: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class PollOrder:
-    """Ask the CLIs now."""
-
     poll: int
 
 
 @dataclass(frozen=True, slots=True)
 class ResizeOrder:
-    """Change the number of slots."""
-
     slots: int
 
 
@@ -98,7 +86,7 @@ class DrainOrder:
 
 @dataclass(frozen=True, slots=True)
 class ReconnectOrder:
-    """Dial another replica."""
+    """Connect to another replica."""
 
 
 Order = CancelLease | PollOrder | ResizeOrder | DrainOrder | ReconnectOrder
@@ -107,58 +95,57 @@ Outgoing = Assign | Answered | Order
 
 
 class WorkerStream:
-    """One open session's stream: its capacity, and its messages in order."""
+    """One open session's stream: its capacity, and its unsent messages in order."""
 
     def __init__(
         self,
         worker_id: str,
         session_key: int,
-        relieved: Callable[[], None] = lambda: None,
+        on_relieved: Callable[[], None] = lambda: None,
         *,
         accepts_skipped: bool = False,
     ) -> None:
-        """`relieved` is called when it is crowded no more. `heeds_skipped`: as its hello says."""
+        """`on_relieved` is called when it is crowded no more. `accepts_skipped`: as in its hello."""
         self.worker_id = worker_id
         self.session_key = session_key
         self.accepts_skipped = accepts_skipped
         self.capacity = Capacity()
         self.unhealthy = False
-        """Whether its CLI fails or is gone, as its newest state says. With room it is half open."""
-        self._relieved = relieved
+        """Whether its CLI fails or is missing, by its newest heartbeat. With capacity, its breaker is half-open."""
+        self._on_relieved = on_relieved
         self._assignments = 0
         self.busy_until = 0.0
-        """Until then (seconds of the loop's clock) it is given nothing: somebody holds its session's row."""
+        """It is granted nothing until then (seconds of the loop's clock): its session's row is locked."""
         self.capacity_changed: Callable[[WorkerStream], None] = _ignore
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
-    def heartbeat(self, state: Heartbeat, expires_at: float) -> None:
-        """A state is committed: it says what may be granted, until `lapses_at` (seconds of the loop's clock)."""
-        self.capacity.heartbeat(state.number, state.free_slots, state.last_assignment, expires_at)
-        if state.number == self.capacity.heartbeat_number:
-            self.unhealthy = state.unhealthy
+    def heartbeat(self, heartbeat: Heartbeat, expires_at: float) -> None:
+        """Takes a committed heartbeat, whose capacity holds until `expires_at` (seconds of the loop's clock)."""
+        self.capacity.heartbeat(heartbeat.number, heartbeat.free_slots, heartbeat.last_assignment, expires_at)
+        if heartbeat.number == self.capacity.heartbeat_number:
+            self.unhealthy = heartbeat.unhealthy
         self.capacity_changed(self)
 
     def close_capacity(self) -> None:
-        """Its session may be given nothing more, until it states otherwise."""
+        """Grants its session nothing more until the next heartbeat."""
         self.capacity.free_slots = 0
         self.capacity_changed(self)
 
     def assign(self, heartbeat_number: int, grants: Sequence[Grant]) -> None:
-        """Sends leases that are committed, in as many messages as they need."""
+        """Sends committed leases, in as many messages as they need."""
         for part in _parts(grants):
             self.send(Assign(self.capacity.assigned(len(part)), heartbeat_number, tuple(part)))
         self.capacity_changed(self)
 
     def send(self, message: Outgoing) -> None:
-        """Sends it after those before it."""
         self._unsent.append(message)
         self._assignments += isinstance(message, Assign)
         if self._more and not self._more.done():
             self._more.set_result(None)
 
     async def next(self) -> Outgoing:
-        """What is to be sent next, once there is something. For one caller, who writes to the stream."""
+        """Waits for the next message. For one caller, which writes to the stream."""
         while not self._unsent:
             self._more = asyncio.get_running_loop().create_future()
             await self._more
@@ -166,27 +153,27 @@ class WorkerStream:
         if isinstance(message, Assign):
             self._assignments -= 1
             if self._assignments == MAX_UNSENT_ASSIGNMENTS - 1:
-                self._relieved()
+                self._on_relieved()
         return message
 
     def order(self, command: Order) -> None:
-        """The same for a command, unless too much waits: its worker learns of it with an acknowledgement."""
+        """Sends an order, unless too much is unsent: the worker then learns of it by an acknowledgement."""
         if len(self._unsent) < MAX_UNSENT_ORDERS:
             self.send(command)
 
     @property
     def crowded(self) -> bool:
-        """Whether its worker does not read what it is granted. It is granted nothing meanwhile."""
+        """Whether its worker does not read its assignments. It is granted nothing meanwhile."""
         return self._assignments >= MAX_UNSENT_ASSIGNMENTS
 
-    def unsent(self) -> list[Outgoing]:
-        """What was never handed to the stream; it sends nothing more."""
+    def take_unsent(self) -> list[Outgoing]:
+        """Returns the messages that were not sent, and drops them."""
         unsent, self._unsent, self._assignments = self._unsent, [], 0
         return unsent
 
 
 def _ignore(_stream: WorkerStream) -> None:
-    """Of a stream that no replica has added yet."""
+    """Before the stream is added."""
 
 
 def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
@@ -204,7 +191,7 @@ def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
 
 
 def _size(grant: Grant) -> int:
-    """At least as many bytes as it takes in a message."""
+    """Returns an upper bound of the grant's bytes in a message."""
     maps = (grant.labels, grant.brief.creator_options)
     entries = [text for pairs in maps if pairs for item in pairs.items() for text in item]
     texts = (*grant.brief.texts, *entries)
@@ -212,8 +199,6 @@ def _size(grant: Grant) -> int:
 
 
 class Streams:
-    """All streams of this replica, by session and by worker."""
-
     def __init__(self) -> None:
         self._by_session: dict[int, WorkerStream] = {}
         self._by_worker: dict[str, WorkerStream] = {}
@@ -223,21 +208,20 @@ class Streams:
 
     @contextmanager
     def hello(self, worker_id: str) -> Iterator[list[Order]]:
-        """A hello of this worker is under way. Collects what it is told meanwhile, for the stream that comes of it.
+        """Collects the orders to a worker while its hello is under way, for the stream that follows.
 
-        Only what does no harm if it is from before the hello: a drain might be its predecessor's.
+        Only orders that do no harm if they are older than the hello: a drain might be meant for the session before.
         """
-        told: list[Order] = []
-        self._hellos.setdefault(worker_id, []).append(told)
+        orders: list[Order] = []
+        self._hellos.setdefault(worker_id, []).append(orders)
         try:
-            yield told
+            yield orders
         finally:
-            self._hellos[worker_id].remove(told)
+            self._hellos[worker_id].remove(orders)
             if not self._hellos[worker_id]:
                 del self._hellos[worker_id]
 
     def add(self, stream: WorkerStream) -> None:
-        """The stream's session is open. Raises ShuttingDown."""
         if self._closed:
             raise ShuttingDown
         self._by_session[stream.session_key] = stream
@@ -252,50 +236,48 @@ class Streams:
             self._capacities.put(stream.session_key, stream.capacity.remaining, first=stream.unhealthy)
 
     def remove(self, stream: WorkerStream) -> None:
-        """The stream is gone."""
         self._by_session.pop(stream.session_key, None)
         self._capacities.remove(stream.session_key)
         if self._by_worker.get(stream.worker_id) is stream:
             del self._by_worker[stream.worker_id]
 
     def get(self, session_key: int) -> WorkerStream | None:
-        """The stream of a session, if it is here and open."""
         return self._by_session.get(session_key)
 
-    def capacities(self, now: float, most: int) -> list[SessionCapacity]:
-        """Who would take something now: the `most` emptiest of them, after those that are half open.
+    def capacities(self, now: float, limit: int) -> list[SessionCapacity]:
+        """Returns the capacities of up to `limit` sessions: half-open ones first, then those with the most free slots.
 
-        Of each worker its newest session, since that has replaced the others.
+        Of each worker only its newest session, which has replaced the others.
         """
-        rooms: list[SessionCapacity] = []
+        found: list[SessionCapacity] = []
         lapsed: list[int] = []
         for session_key in self._capacities:
             stream = self._by_session[session_key]
             if not (free := stream.capacity.free(now)):
                 lapsed.append(session_key)
             elif self._takes_leases(stream, now):
-                state = stream.capacity.heartbeat_number
-                rooms.append(SessionCapacity(stream.worker_id, session_key, state, free, stream.unhealthy))
-            if len(rooms) == most:
+                number = stream.capacity.heartbeat_number
+                found.append(SessionCapacity(stream.worker_id, session_key, number, free, stream.unhealthy))
+            if len(found) == limit:
                 break
         for session_key in lapsed:
             self._capacities.remove(session_key)
-        return rooms
+        return found
 
     def _takes_leases(self, stream: WorkerStream, now: float) -> bool:
         newest = self._by_worker.get(stream.worker_id) is stream
         return newest and not stream.crowded and stream.busy_until <= now
 
     def send_order(self, worker_id: str, command: Order) -> None:
-        """Sends a command, where the worker is connected to this replica."""
+        """Sends an order if the worker is connected to this replica."""
         if stream := self._by_worker.get(worker_id):
             stream.order(command)
         if isinstance(command, CancelLease | PollOrder):
-            for told in self._hellos.get(worker_id, ()):
-                told.append(command)
+            for orders in self._hellos.get(worker_id, ()):
+                orders.append(command)
 
     def send_reconnects(self) -> None:
-        """Tells every worker to dial another replica, and takes no further stream."""
+        """Sends every worker to another replica, and accepts no more streams."""
         self._closed = True
         for stream in self._by_session.values():
             stream.send(ReconnectOrder())

@@ -1,4 +1,4 @@
-"""The workers across all replicas."""
+"""GetWorkerPool, DrainWorker, ResizeWorker: the workers of all replicas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from scheduler_svc.domain.worker import PoolWorker, WorkerPool
 
 
 def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) -> WorkerPool:
-    """Workers heard of within the last hour, with ids above `after`; pending tasks are those of these accounts."""
+    """Returns workers active within the last hour with ids above `after`, and counts; pending tasks are those of
+    `scope`.
+    """
     pending = tx.counts.read(scope).get(Status.PENDING, 0)
     connected, active = tx.workers.count(lease_ttl)
     workers = tx.workers.list(lease_ttl, after, limit)
@@ -20,15 +22,22 @@ def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) 
 
 
 def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
-    """Records that a worker should drain; it is told at once, and by each acknowledgement. Raises NotFound."""
-    if not tx.workers.want_drain(worker_id):
+    """Sets that a worker drains; it gets an order at once, and the state with each acknowledgement. Raises NotFound."""
+    if not tx.workers.want_drain(worker_id, drain=True):
         raise NotFound("worker", worker_id)
     tx.signals.drained.append(worker_id)
     return _worker(tx, worker_id, lease_ttl)
 
 
+def undrain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
+    """Undoes `drain_worker`; the worker learns of it with the next acknowledgement. Raises NotFound."""
+    if not tx.workers.want_drain(worker_id, drain=False):
+        raise NotFound("worker", worker_id)
+    return _worker(tx, worker_id, lease_ttl)
+
+
 def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> PoolWorker:
-    """Records how many slots a worker should have; it is told as by `drain_worker`. Raises NotFound."""
+    """Sets a worker's number of slots, which it learns as in `drain_worker`. Raises NotFound."""
     if not tx.workers.want_slots(worker_id, slots):
         raise NotFound("worker", worker_id)
     tx.signals.resized.append((worker_id, slots))

@@ -1,6 +1,6 @@
-"""What clients do to many tasks at once: one bounded transaction after the other, beside the hot path.
+"""HandleTimeouts, BulkRetryTasks, CleanupTasks: many tasks, in one bounded transaction after the other.
 
-What a call that was cut short has done stays done.
+A call that is cut short keeps what it has done.
 """
 
 from __future__ import annotations
@@ -18,25 +18,23 @@ from scheduler_svc.domain.lifecycle import Status
 
 
 class Bulk:
-    """The loops round the batches."""
-
     def __init__(self, calls: Calls, reaper: ReaperSettings) -> None:
         self._calls = calls
-        self._caution = SkipLocked(calls)
+        self._skipping = SkipLocked(calls)
         self._reaper = reaper
 
     async def handle_timeouts(self, scope: Scope) -> int:
-        """Times out what ran too long; returns how many attempts that were."""
+        """Times out attempts that ran too long; returns how many."""
         count, full = 0, True
         while full:
-            batch = await self._caution.run(time_out, self._reaper, scope)
+            batch = await self._skipping.run(time_out, self._reaper, scope)
             count, full = count + batch.count, batch.full
         return count
 
     async def retry(self, scope: Scope, statuses: Collection[Status], limit: int) -> int:
-        """Retries up to `limit` tasks of these states, failed or timeout, oldest first; returns how many.
+        """Retries up to `limit` tasks in these states, oldest first; returns how many.
 
-        Each is looked at once, and left as it is where its retries are used up.
+        Each task is read once, and skipped if its retries are used up.
         """
         count = 0
         after: int | None = 0
@@ -46,9 +44,9 @@ class Bulk:
         return count
 
     async def clean_up(self, scope: Scope, age: timedelta, *, dry_run: bool) -> int:
-        """Deletes tasks that ended so long ago, or counts them; returns how many.
+        """Deletes tasks that ended that long ago, or counts them; returns how many.
 
-        After that request ids which need not be remembered any more are forgotten, of all accounts.
+        Also deletes request ids of all accounts that need not be remembered.
         """
         until = await self._calls.run(cleanup.ago, age)
         work = cleanup.count_batch if dry_run else cleanup.delete_batch

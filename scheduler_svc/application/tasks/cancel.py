@@ -43,7 +43,7 @@ def cancel_task(tx: Tx, task_key: int, force: bool) -> Task:
 
 def _cancel_waiting(tx: Tx, waiting: DequeuedTask) -> None:
     ledger = Ledger(tx)
-    ledger.taken_out(waiting)
+    ledger.dequeued(waiting)
     ledger.move(waiting.task_key, waiting.account_id, Status.PENDING, Status.CANCELLED, CANCELLED_BY_CLIENT)
     if not tx.tasks.cancel_waiting(waiting.task_key, error_json(_CANCELLED) or ""):
         raise Inconsistent(f"{format_task_id(waiting.task_key)} was in a queue, but is not pending")

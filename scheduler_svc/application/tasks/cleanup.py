@@ -1,4 +1,4 @@
-"""Deleting tasks that ended long ago, in bounded batches. Contents and the publish pool stay."""
+"""Deletes tasks that ended long ago, in bounded batches. Contents and the publish pool stay."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import OPEN, Status
 
 MAX_BATCH = 500
-"""Tasks that one transaction looks at."""
+"""Tasks that one transaction reads."""
 _ENDED = frozenset(Status) - OPEN - {Status.NONE}
 
 
 def ago(tx: Tx, age: timedelta) -> datetime:
-    """The time so long ago, by the database's clock."""
+    """Returns the time that long ago, by the database's clock."""
     return tx.now - age
 
 
 def count_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> BatchResult:
-    """Counts what `delete_batch` would delete."""
     keys = tx.ended.page(scope, _ENDED, after, MAX_BATCH)
     return _batch(keys, tx.ended.count(keys, until) if keys else 0)
 
 
 def delete_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> BatchResult:
-    """Deletes those of the next ended tasks that ended until then; looks at a bounded number with keys above `after`.
+    """Deletes ended tasks that ended at `until` or before, of a bounded number with keys above `after`.
 
-    Those that another call is just moving are left to it.
+    Tasks that another transaction has locked are skipped.
     """
     keys = tx.ended.page(scope, _ENDED, after, MAX_BATCH)
     locked = tx.ended.lock(keys, until) if keys else []
@@ -40,7 +39,7 @@ def delete_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> BatchResu
 
 
 def delete(tx: Tx, locked: Sequence[int]) -> None:
-    """Deletes these ended tasks, which are locked, and counts them no more."""
+    """Deletes these ended tasks, which are locked, and adjusts the counts."""
     if not locked:
         return
     deltas: Counter[tuple[int, int]] = Counter()
@@ -55,5 +54,5 @@ def _batch(keys: list[int], moved: int) -> BatchResult:
 
 
 def forget_requests(tx: Tx) -> bool:
-    """Forgets request ids that need not be remembered any more; whether there may be others."""
+    """Deletes request ids that need not be remembered; returns whether there may be more."""
     return tx.ended.forget_requests(MAX_BATCH) == MAX_BATCH

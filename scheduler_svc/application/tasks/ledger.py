@@ -1,6 +1,6 @@
-"""What a transaction writes about moves: history, counts and places in the queue, each in one statement at its end.
+"""The ledger: what a transaction writes about moves, in one statement a kind at its end: history, counts, queues.
 
-Only the claim writes its own, within its one statement.
+Only a claim writes its own, within its one statement.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from scheduler_svc.domain.lifecycle import MOVES, RUNNING, IllegalMove, Status
 
 ALL_ACCOUNTS = 0
 READY = 8
-"""The kind of count that holds what is pending and due; 1 to 7 are the statuses."""
+"""The kind of count of pending tasks that are due; 1 to 7 are the statuses."""
 
 SCHEDULED, BACKOFF, BARRED = 1, 2, 3
-"""Why a task is delayed: its schedule_time, the wait before another attempt, a revoked lease that is not gone yet."""
+"""Why a task is delayed: its schedule_time, the wait before another attempt, a revoked lease that still exists."""
 
 
 class Ledger:
@@ -33,7 +33,7 @@ class Ledger:
         self._moves: Counter[tuple[int, Status, Status]] = Counter()
         self._ready_deltas: Counter[int] = Counter()
         self._scheduled: Counter[int] = Counter()
-        self._given_back: Counter[int] = Counter()
+        self._untagged: Counter[int] = Counter()
         self._ready: list[ReadyRow] = []
         self._delayed: list[DelayedRow] = []
 
@@ -50,9 +50,9 @@ class Ledger:
         worker_id: str = "",
         retry_count: int | None = None,
     ) -> None:
-        """Records one move; with the retries consumed by then, where it leads back to pending.
+        """Records one move; `retry_count`: the retries used by then, of moves back to pending.
 
-        Raises IllegalMove where the transition table does not have it.
+        Raises IllegalMove if the transition table does not contain it.
         """
         if (source, target) not in MOVES:
             raise IllegalMove(f"{source.name} to {target.name}")
@@ -65,7 +65,7 @@ class Ledger:
     def enqueue(
         self, task_key: int, account_id: int, priority: int, attempt: int, timeout_ms: int, *, tag: float | None = None
     ) -> None:
-        """Lets a task be claimed: with its `tag` where it keeps its place, else at its account's turn."""
+        """Makes a task ready: with its former `tag`, or with its account's next one."""
         self._ready.append(ReadyRow(task_key, priority, tag, account_id, attempt, timeout_ms))
 
     def delay(
@@ -80,23 +80,22 @@ class Ledger:
         cause: int,
         tag: float | None = None,
     ) -> None:
-        """Lets a task wait until a time; then it is enqueued."""
         if cause == SCHEDULED:
             self._scheduled[day_of(until)] += 1
         self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
 
-    def taken_out(self, waiting: DequeuedTask) -> None:
-        """Counts a task that was taken out of where it waited, and what it leaves to others of its account."""
+    def dequeued(self, waiting: DequeuedTask) -> None:
+        """Counts a task taken out of its queue, and what it leaves to others of its account."""
         if waiting.cause == 0:
             self._ready_deltas[waiting.account_id] -= 1
             self._tx.signals.admit.add(waiting.account_id)
             if waiting.tag is not None:
-                self._given_back[waiting.account_id] += 1
+                self._untagged[waiting.account_id] += 1
         elif waiting.cause == SCHEDULED and waiting.due_time is not None:
             self._scheduled[day_of(waiting.due_time)] -= 1
 
     def write(self) -> None:
-        """Stores all that was collected: the turns last, for they lock what others wait for."""
+        """Stores all that was collected. Tags are reserved last, since that locks rows that others wait for."""
         if self._events:
             self._tx.history.insert(self._events)
             self._tx.signals.moved = True
@@ -110,11 +109,11 @@ class Ledger:
             account_id for account_id, source, target in self._moves if source in RUNNING and target not in RUNNING
         }
         self._tx.counts.add(self._deltas())
-        if self._given_back:
-            self._tx.start_quotas.give_back(self._given_back)
+        if self._untagged:
+            self._tx.start_quotas.give_back(self._untagged)
 
     def _deltas(self) -> Counter[tuple[int, int]]:
-        """What the moves change in the counts of each account, of all accounts together, and of days."""
+        """Returns the changes in the counts of each account, of all accounts together, and of days."""
         deltas: Counter[tuple[int, int]] = Counter()
         for (account_id, source, target), n in self._moves.items():
             for account in (account_id, ALL_ACCOUNTS):
@@ -130,31 +129,31 @@ class Ledger:
 
 
 def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
-    """Gives each row the tag that it keeps, or the next one of its account and priority, or none: then it waits.
+    """Gives each row its former tag, or the next one of its account and priority, or none: then it waits for admission.
 
-    What keeps its place does not overtake the virtual time, which would run backwards.
+    A former tag does not go below the virtual time, which would then run backwards.
     """
     counts = Counter({(row.account_id, row.priority): 0 for row in rows})
     counts.update((row.account_id, row.priority) for row in rows if row.tag is None)
-    turns = tx.waiting.reserve(counts)
-    own = {group: iter(fairness.tags(turn.finish, turn.let_in, turn.weight)) for group, turn in turns.items()}
+    reservations = tx.waiting.reserve(counts)
+    own = {group: iter(fairness.tags(it.finish, it.let_in, it.weight)) for group, it in reservations.items()}
     tagged = []
     for key, priority, kept, account_id, attempt, timeout_ms in rows:
         group = account_id, priority
-        turn = turns[group]
-        tag = next(own[group], None) if kept is None or turn.closed else kept
+        reserved = reservations[group]
+        tag = next(own[group], None) if kept is None or reserved.closed else kept
         if tag is not None:
-            tag = max(tag, turn.now)  # a new one may be less by a rounding, where no claim looks any more
+            tag = max(tag, reserved.now)  # by rounding, a new one may be a little less, and claims would not see it
         tagged.append(ReadyRow(key, priority, tag, account_id, attempt, timeout_ms))
-    _tell(tx, turns, tagged)
+    _signal(tx, reservations, tagged)
     return tagged
 
 
-def _tell(tx: Tx, turns: Mapping[tuple[int, int], TagReservation], rows: Sequence[ReadyRow]) -> None:
-    """Whether there is something to claim, and who waits though there is, or may be, a place in the window."""
+def _signal(tx: Tx, reservations: Mapping[tuple[int, int], TagReservation], rows: Sequence[ReadyRow]) -> None:
+    """Signals that there is work to claim, and which accounts have untagged tasks and may have room in the window."""
     for row in rows:
-        turn = turns[row.account_id, row.priority]
+        reserved = reservations[row.account_id, row.priority]
         if row.tag is not None:
             tx.signals.ready = True
-        elif turn.closed or turn.now > fairness.refill(turn.finish, turn.weight):
+        elif reserved.closed or reserved.now > fairness.refill(reserved.finish, reserved.weight):
             tx.signals.admit.add(row.account_id)

@@ -1,7 +1,7 @@
-"""PollRunningTasks, PollTask: workers are asked now, and their answers are waited for, on whichever replica they are.
+"""PollRunningTasks and PollTask: workers, on whichever replica, are polled now, and their answers awaited.
 
-A worker's answer is committed with a state, behind the reports of what it saw (rule 18). So once it is there, the
-database has the truth, and each caller reads it there, whoever asked.
+A worker's answer is committed with a heartbeat, after the reports of what it saw (rule 18). So the database then has
+the truth, and each caller reads it there, whoever polled.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import POLL_TIMEOUT, AttemptCount, PollResult, RunningAttempt, summarize
 
 REREAD_INTERVAL = 3.0
-"""Seconds after which a caller looks for answers itself: signals are hints, and one may have been lost."""
+"""Seconds after which a caller reads the answers itself, in case a signal was lost."""
 MAX_BATCH = 10_000
-"""Attempts whose fates are read in one transaction."""
+"""Attempts that one transaction reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPoll:
-    """A poll under way: its number, and the attempts that it is about."""
+    """A poll that is under way: its number, and its attempts."""
 
     number: int
     attempts: tuple[RunningAttempt, ...]
 
 
 def ask_running(tx: Tx, scope: Scope, *, skip_locked: bool = False) -> OpenPoll:
-    """Asks every worker that holds attempts of these accounts; `cautious`: but for those whose row is locked."""
+    """Polls every worker that holds attempts of these accounts; `skip_locked`: except those whose rows are locked."""
     return _ask(tx, tx.polls.running(scope), skip_locked=skip_locked)
 
 
 def ask_task(tx: Tx, task_key: int, *, skip_locked: bool = False) -> OpenPoll:
-    """Asks the worker that holds the task, if one does. Raises NotFound where there is no such task."""
+    """Polls the worker that holds the task, if any. Raises NotFound."""
     if not tx.task_reads.exists(task_key):
         raise NotFound("task", format_task_id(task_key))
     return _ask(tx, tx.polls.running_of_task(task_key), skip_locked=skip_locked)
@@ -59,67 +59,65 @@ def _answered(tx: Tx, workers: Collection[str], number: int) -> set[str]:
     return tx.polls.answered(workers, number)
 
 
-def _fates(tx: Tx, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:
+def _attempt_counts(tx: Tx, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:
     return tx.polls.attempt_counts(attempts)
 
 
 @dataclass(eq=False, slots=True)
 class _Wait:
-    """One caller, and what was heard since it came: the newest poll that each worker has answered."""
-
-    heard: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, int] = field(default_factory=dict)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class PollWaiters:
-    """Who waits for workers to answer. Lives on the event loop."""
+    """The callers that wait for workers to answer. Lives on the event loop."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._caution = SkipLocked(calls)
+        self._skipping = SkipLocked(calls)
         self._waits: set[_Wait] = set()
         self._closed = False
 
     async def poll_running(self, scope: Scope) -> PollResult:
-        """What became of the attempts of these accounts that ran at the call. Raises ShuttingDown."""
-        asked, silent = await self._ask(ask_running, scope)
-        fates: list[AttemptCount] = []
-        for start in range(0, len(asked.attempts), MAX_BATCH):
-            fates += await self._calls.run(_fates, asked.attempts[start : start + MAX_BATCH])
-        return summarize(fates, silent)
+        """Returns what became of the attempts of these accounts that ran at the call. Raises ShuttingDown."""
+        poll, silent = await self._ask(ask_running, scope)
+        counts: list[AttemptCount] = []
+        for start in range(0, len(poll.attempts), MAX_BATCH):
+            counts += await self._calls.run(_attempt_counts, poll.attempts[start : start + MAX_BATCH])
+        return summarize(counts, silent)
 
     async def poll_task(self, task_key: int) -> Status:
-        """Where a task stands once its worker has answered, or is found silent. Raises NotFound, ShuttingDown."""
+        """Returns the task's status once its worker has answered or is silent. Raises NotFound, ShuttingDown."""
         await self._ask(ask_task, task_key)
         return (await self._calls.run(query.get_task, task_key)).status
 
     def answered(self, answers: Iterable[tuple[str, int]]) -> None:
-        """These workers have answered these polls, with all before them."""
+        """Takes signals: these workers have answered these polls, and all before."""
         for worker_id, number in answers:
             for wait in self._waits:
-                wait.heard[worker_id] = max(number, wait.heard.get(worker_id, 0))
+                wait.answered[worker_id] = max(number, wait.answered.get(worker_id, 0))
                 wait.woken.set()
 
     def close(self) -> None:
-        """This replica goes away: who still waits is told to ask another one."""
+        """Ends every wait with ShuttingDown."""
         self._closed = True
         for wait in self._waits:
             wait.woken.set()
 
     async def _ask(self, ask: Callable[..., OpenPoll], about: Scope | int) -> tuple[OpenPoll, set[str]]:
-        """What was asked, and which workers have not answered that in time."""
+        """Returns the poll, and the workers that have not answered in time."""
         deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT
         wait = _Wait()
-        self._waits.add(wait)  # before it is asked: no answer is missed
+        self._waits.add(wait)  # before the poll is made: no answer is missed
         try:
-            asked = await self._caution.run(ask, about)
-            return asked, await self._wait(wait, asked, deadline)
+            poll = await self._skipping.run(ask, about)
+            return poll, await self._wait(wait, poll, deadline)
         finally:
             self._waits.discard(wait)
 
-    async def _wait(self, wait: _Wait, asked: OpenPoll, deadline: float) -> set[str]:
+    async def _wait(self, wait: _Wait, poll: OpenPoll, deadline: float) -> set[str]:
         loop = asyncio.get_running_loop()
-        silent = {attempt.worker_id for attempt in asked.attempts}
+        silent = {attempt.worker_id for attempt in poll.attempts}
         while silent and (left := deadline - loop.time()) > 0:
             if self._closed:
                 raise ShuttingDown
@@ -128,6 +126,6 @@ class PollWaiters:
                     await wait.woken.wait()
                 wait.woken.clear()
             except TimeoutError:
-                silent -= await self._calls.run(_answered, silent, asked.number)
-            silent -= {worker_id for worker_id in silent if wait.heard.get(worker_id, 0) >= asked.number}
+                silent -= await self._calls.run(_answered, silent, poll.number)
+            silent -= {worker_id for worker_id in silent if wait.answered.get(worker_id, 0) >= poll.number}
         return silent

@@ -19,7 +19,7 @@ from scheduler_svc.domain.task import PendingReason, Task, TaskEvent, TaskStats
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which tasks: of these accounts, in one of these states (none: in any), with all of these labels."""
+    """Tasks of these accounts, in one of these states (empty: any), with all of these labels."""
 
     scope: Scope = ALL
     statuses: frozenset[Status] = frozenset()
@@ -45,7 +45,7 @@ def require_own_content(tx: Tx, scope: Scope, content_id: int) -> None:
 
 
 def get_task(tx: Tx, task_key: int) -> Task:
-    """One task. Raises NotFound."""
+    """Returns one task. Raises NotFound."""
     task = tx.task_reads.get([task_key]).get(task_key)
     if task is None:
         raise NotFound("task", format_task_id(task_key))
@@ -53,9 +53,9 @@ def get_task(tx: Tx, task_key: int) -> Task:
 
 
 def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, PendingReason]:
-    """One task, and why it is still pending (NONE where it is not). Raises NotFound.
+    """Returns one task, and why it is pending (NONE if it is not). Raises NotFound.
 
-    Behind a revoked lease it waits for a worker to let go of it: that too is a wait for a slot.
+    A task behind a revoked lease waits for a worker to release it, which counts as waiting for a slot.
     """
     task = get_task(tx, task_key)
     if task.status is not Status.PENDING:
@@ -64,8 +64,8 @@ def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, Pending
 
 
 def _reason(waits: WaitsFor) -> PendingReason:
-    if waits.cause in _DELAYED_FOR:
-        return _DELAYED_FOR[waits.cause]
+    if waits.cause in _REASON_OF_DELAY:
+        return _REASON_OF_DELAY[waits.cause]
     if waits.limit_reached:
         return PendingReason.ACCOUNT_LIMIT
     if waits.quota_used:
@@ -75,22 +75,22 @@ def _reason(waits: WaitsFor) -> PendingReason:
     return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
 
 
-_DELAYED_FOR = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCHEDULED}
+_REASON_OF_DELAY = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCHEDULED}
 
 
 def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
-    """Those of these tasks that exist, in the order asked."""
+    """Returns the tasks that exist, in the order asked."""
     found = tx.task_reads.get(keys)
     return [found[key] for key in keys if key in found]
 
 
-def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
-    """Tasks newest first, with keys below `before`; fewer than `limit` where too many had to be looked at."""
-    return tx.task_reads.list(wanted.scope, wanted.statuses, wanted.labels, before, limit)
+def list_tasks(tx: Tx, task_filter: TaskFilter, before: int | None, limit: int) -> TaskPage:
+    """Returns tasks with keys below `before`, newest first; fewer than `limit` if too many had to be read."""
+    return tx.task_reads.list(task_filter.scope, task_filter.statuses, task_filter.labels, before, limit)
 
 
 def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:
-    """A task's moves with numbers above `after`, oldest first. Raises NotFound."""
+    """Returns a task's moves with numbers above `after`, oldest first. Raises NotFound."""
     events = tx.task_reads.events(task_key, after, limit)
     if not events and not tx.task_reads.exists(task_key):
         raise NotFound("task", format_task_id(task_key))
@@ -98,7 +98,7 @@ def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent
 
 
 def task_stats(tx: Tx, scope: Scope) -> TaskStats:
-    """Counts of these accounts together. Raises NotFound where it is one account, and there is no such."""
+    """Returns the counts of these accounts together. Raises NotFound for a single account that does not exist."""
     if scope.accounts is not None and len(scope.accounts) == 1:
         get_account(tx, scope.accounts[0])
     counts = tx.counts.read(scope)
@@ -107,7 +107,7 @@ def task_stats(tx: Tx, scope: Scope) -> TaskStats:
 
 
 def get_content(tx: Tx, content_id: int) -> Content:
-    """One content, whole. Raises NotFound."""
+    """Returns one content with its body. Raises NotFound."""
     content = tx.contents.get(content_id)
     if content is None:
         raise NotFound("content", content_id)
@@ -117,20 +117,20 @@ def get_content(tx: Tx, content_id: int) -> Content:
 def list_contents(
     tx: Tx, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
 ) -> ContentPage:
-    """Contents newest first, with ids below `before`, without their bodies.
+    """Returns contents with ids below `before`, newest first, without their bodies.
 
-    Fewer than `limit` where too many had to be looked at.
+    Fewer than `limit` if too many had to be read.
     """
     return tx.contents.list(scope, review_status, before, limit)
 
 
 def list_pool(tx: Tx, scope: Scope, before: int | None, limit: int) -> list[PoolEntry]:
-    """Entries of the publish pool, newest first, with content ids below `before`."""
+    """Returns entries of the publish pool with content ids below `before`, newest first."""
     return tx.contents.list_pool(scope, before, limit)
 
 
 def get_account(tx: Tx, account_id: int) -> Account:
-    """One account. Raises NotFound."""
+    """Returns one account. Raises NotFound."""
     account = tx.accounts.get(account_id)
     if account is None:
         raise NotFound("account", account_id)
@@ -138,5 +138,5 @@ def get_account(tx: Tx, account_id: int) -> Account:
 
 
 def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:
-    """Accounts by id, with ids above `after`."""
+    """Returns accounts with ids above `after`, in order."""
     return tx.accounts.list(scope, after, limit)

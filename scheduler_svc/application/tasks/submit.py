@@ -1,4 +1,4 @@
-"""Submits: a group of them in one transaction, each of them all or none."""
+"""Submits: a group of calls in one transaction, each of them all or nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import islice
 from scheduler_svc.application.ports import GroupCommit, Tx
 from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, SubmitContext
 from scheduler_svc.application.tasks.ledger import SCHEDULED, Ledger
-from scheduler_svc.application.tasks.submit_checks import SubmitChecks, fits_certainly
+from scheduler_svc.application.tasks.submit_checks import SubmitChecks, can_accept_all
 from scheduler_svc.domain.bounds import first_uncounted_day
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id, make_key
@@ -22,7 +22,7 @@ from scheduler_svc.domain.task import NewTask, Task
 
 @dataclass(frozen=True, slots=True)
 class SubmitItem:
-    """One call: one task, or a batch that is taken as a whole or not at all; `size`: bytes of its request."""
+    """One call: one task, or a batch that is stored as a whole or not at all. `size`: bytes of its request."""
 
     tasks: tuple[NewTask, ...]
     size: int = 0
@@ -30,7 +30,7 @@ class SubmitItem:
 
 
 SubmitCommitter = GroupCommit[SubmitItem, tuple[Task, ...]]
-"""Where submits gather to share a commit."""
+"""The group committer of submits."""
 
 
 class TaskKeys:
@@ -40,12 +40,12 @@ class TaskKeys:
         self._free: Iterator[int] = iter(())
 
     def take(self, tx: Tx, count: int) -> list[int]:
-        """So many new keys, rising."""
+        """Returns so many new keys, in order."""
         milliseconds = int(time.time() * 1000)
         return sorted(make_key(milliseconds, number) for number in self.numbers(tx, count))
 
     def numbers(self, tx: Tx, count: int) -> list[int]:
-        """So many new numbers of the database's sequence, for keys."""
+        """Returns so many new numbers of the sequence, for keys."""
         numbers = list(islice(self._free, count))
         while len(numbers) < count:
             first = tx.submits.next_keys()
@@ -58,19 +58,19 @@ _BLOCK = 1000
 
 
 class SubmitWork:
-    """The work of the submit lane."""
+    """The work of the submit committer."""
 
     def __init__(self, max_queue_size: int) -> None:
         self._max_queue_size = max_queue_size
         self._keys = TaskKeys()
 
     def run_group(self, tx: Tx, group: Sequence[SubmitItem]) -> list[tuple[Task, ...] | DomainError]:
-        """Stores a group; each item's answer is its tasks, or why it was refused."""
+        """Stores a group; the answer to each item is its tasks, or the error that refused it."""
         accounts = sorted({task.account_id for item in group for task in item.tasks})
-        standing = tx.submits.context(accounts)
+        context = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
-        if not fits_certainly(standing, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
-            answers |= self._refused(tx, group, standing)
+        if not can_accept_all(context, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
+            answers |= self._refused(tx, group, context)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
         taken = [
@@ -80,21 +80,21 @@ class SubmitWork:
             for key, task in zip(own, group[i].tasks, strict=True)
         ]
         created = [(key, task) for key, task in taken if key not in first]
-        _insert(tx, created, standing.now)
+        _insert(tx, created, context.now)
         repeated = {first[key]: task for key, task in taken if key in first}
-        found = _present(tx, created, repeated, standing.now)
+        found = _present(tx, created, repeated, context.now)
         for i, own in keys.items():
             if i not in answers:
                 answers[i] = tuple(found[first.get(key, key)] for key in own)
         return [answers[i] for i in range(len(group))]
 
-    def _refused(self, tx: Tx, group: Sequence[SubmitItem], standing: SubmitContext) -> dict[int, DomainError]:
-        """Items that need not be tried. A repeat is answered whatever has become of its account, and adds nothing."""
-        refused = _judged(group, SubmitChecks(standing, self._max_queue_size))
+    def _refused(self, tx: Tx, group: Sequence[SubmitItem], context: SubmitContext) -> dict[int, DomainError]:
+        """Returns the refusals. A repeat adds nothing, and is answered in any state of its account."""
+        refused = _judged(group, SubmitChecks(context, self._max_queue_size))
         if not refused:
             return refused
-        beyond = tx.submits.scheduled_from(first_uncounted_day(standing.now))
-        return _judged(group, SubmitChecks(standing, self._max_queue_size, beyond, _known(tx, group)))
+        uncounted = tx.submits.scheduled_from(first_uncounted_day(context.now))
+        return _judged(group, SubmitChecks(context, self._max_queue_size, uncounted, _known(tx, group)))
 
     def _remember(
         self,
@@ -103,9 +103,9 @@ class SubmitWork:
         keys: Mapping[int, list[int]],
         answers: dict[int, tuple[Task, ...] | DomainError],
     ) -> dict[int, int]:
-        """Maps each key whose request_id is taken to the first task's key; refuses items with another payload.
+        """Maps each key whose request_id is in use to the first task's key; refuses items with another payload.
 
-        A refused item must leave nothing behind that another of the group was answered by, so all begin anew then.
+        A refused item must leave nothing behind by which another item was answered, so the group then starts over.
         """
         while True:
             wanted = {
@@ -121,35 +121,35 @@ class SubmitWork:
             new = tx.submits.remember(rows) if rows else set()
             taken = [row for row in rows if row.task_key not in new]
             known = tx.submits.known(taken) if taken else {}
-            there = all(_named(row) in known for row in taken)  # else an old one was forgotten just now
-            if there and all(known[_named(row)].fingerprint == row.fingerprint for row in taken):
-                return {row.task_key: known[_named(row)].task_key for row in taken}
+            found = all(_id_of(row) in known for row in taken)  # else an old one was deleted just now
+            if found and all(known[_id_of(row)].fingerprint == row.fingerprint for row in taken):
+                return {row.task_key: known[_id_of(row)].task_key for row in taken}
             tx.submits.forget([row for row in rows if row.task_key in new])
-            if there:
+            if found:
                 answers |= _refused_in_turn(wanted, [row for row in known.values() if row.task_key not in new])
 
 
 def _refused_in_turn(
     wanted: Mapping[int, Sequence[RequestId]], stored: Sequence[RequestId]
 ) -> dict[int, RequestIdConflict]:
-    """Items that name an id of another payload: one that is stored, or of an item that comes before and is taken.
+    """Returns items with a request_id of another payload: of a stored task, or of an earlier item that is not refused.
 
-    Each is judged as if it came alone after those before it, so that what is refused itself stands in nobody's way.
+    Each is judged as if it came alone after those before it, so a refused item refuses no other.
     """
-    standing = {_named(row): row for row in stored}
+    taken = {_id_of(row): row for row in stored}
     refused: dict[int, RequestIdConflict] = {}
     for i, rows in wanted.items():
         own: dict[tuple[int, str], RequestId] = {}
-        tried = ChainMap(own, standing)
-        clash = next((row for row in rows if tried.setdefault(_named(row), row).fingerprint != row.fingerprint), None)
+        tried = ChainMap(own, taken)
+        clash = next((row for row in rows if tried.setdefault(_id_of(row), row).fingerprint != row.fingerprint), None)
         if clash is None:
-            standing |= own
+            taken |= own
         else:
-            refused[i] = RequestIdConflict(clash.request_id, format_task_id(tried[_named(clash)].task_key))
+            refused[i] = RequestIdConflict(clash.request_id, format_task_id(tried[_id_of(clash)].task_key))
     return refused
 
 
-def _named(row: RequestId) -> tuple[int, str]:
+def _id_of(row: RequestId) -> tuple[int, str]:
     return row.account_id, row.request_id
 
 
@@ -159,7 +159,7 @@ def _judged(group: Sequence[SubmitItem], checks: SubmitChecks) -> dict[int, Doma
 
 
 def _known(tx: Tx, group: Sequence[SubmitItem]) -> frozenset[tuple[int, str]]:
-    """The request ids of a group that are remembered."""
+    """The request ids of a group that are in use."""
     rows = [
         RequestId(task.account_id, task.request_id, 0, b"") for item in group for task in item.tasks if task.request_id
     ]
@@ -167,7 +167,7 @@ def _known(tx: Tx, group: Sequence[SubmitItem]) -> frozenset[tuple[int, str]]:
 
 
 def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
-    """The ledger last: others of these accounts wait from its turns on until the commit."""
+    """Inserts tasks. The ledger is last: from then on others that submit to these accounts wait for the commit."""
     if not created:
         return
     tx.tasks.insert(
@@ -189,17 +189,17 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
 def _present(
     tx: Tx, created: Sequence[tuple[int, NewTask]], repeated: Mapping[int, NewTask], now: datetime
 ) -> dict[int, Task]:
-    """The tasks by key: as they were inserted; those that were there before as they stand, or as they last stood."""
+    """Returns the tasks by key: new ones as inserted; repeated ones as they are now, or as they were when deleted."""
     tasks = {key: _as_inserted(key, task, now) for key, task in created}
     if before := sorted(repeated.keys() - tasks.keys()):
         tasks |= tx.task_reads.get(before)
     if gone := {key: repeated[key] for key in before if key not in tasks}:
-        tasks |= _cleaned_up(tx, gone)
+        tasks |= _deleted(tx, gone)
     return tasks
 
 
-def _cleaned_up(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
-    """Tasks as they stood when they were cleaned up; their payloads are those of the repeated submits."""
+def _deleted(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
+    """Returns tasks as they were when they were deleted, with the payloads of the repeated submits."""
     last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone.values()])
     return {task.task_key: _with_payload(task, gone[task.task_key]) for task in last}
 

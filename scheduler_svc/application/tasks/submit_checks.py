@@ -1,6 +1,6 @@
-"""What a submit is refused for before anything is stored: its accounts, their quotas, the bound of the queue.
+"""Refuses submits before anything is stored: for their accounts, the accounts' quotas, or the queue's bound.
 
-Used by `submit`, for the calls of a group in their order: what one adds counts for those after it.
+`submit` checks the calls of a group in order: the tasks of one count for those after it.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from scheduler_svc.domain.errors import (
 from scheduler_svc.domain.task import NewTask
 
 
-def fits_certainly(standing: SubmitContext, accounts: Iterable[int], tasks: int, max_queue_size: int) -> bool:
-    """Whether so many tasks of these accounts can be taken whatever they are: as nearly always, and quick to say."""
-    found = [standing.accounts.get(account_id) for account_id in accounts]
+def can_accept_all(context: SubmitContext, accounts: Iterable[int], tasks: int, max_queue_size: int) -> bool:
+    """Quick check, nearly always true: whether so many tasks of these accounts can be stored, whatever they are."""
+    found = [context.accounts.get(account_id) for account_id in accounts]
     plain = all(it and it.active and not it.max_priority and not it.max_pending for it in found)
-    return plain and standing.pending + tasks <= max_queue_size
+    return plain and context.pending + tasks <= max_queue_size
 
 
 class SubmitChecks:
-    """For one group. A task whose request_id is `known`, or comes again in the group, is a repeat and adds nothing.
+    """For one group. A task whose request_id is `known`, or repeats in the group, adds nothing.
 
-    `beyond`: how many pending tasks don't count against `max_queue_size`.
+    `uncounted`: how many pending tasks don't count against `max_queue_size`.
     """
 
     def __init__(
         self,
-        standing: SubmitContext,
+        context: SubmitContext,
         max_queue_size: int,
-        beyond: int = 0,
+        uncounted: int = 0,
         known: Set[tuple[int, str]] = frozenset(),
     ) -> None:
-        self._standing = standing
+        self._context = context
         self._limit = max_queue_size
-        self._due = standing.pending - beyond
-        self._accounts = standing.accounts
-        self._pending = {account_id: account.pending for account_id, account in standing.accounts.items()}
+        self._due = context.pending - uncounted
+        self._accounts = context.accounts
+        self._pending = {account_id: account.pending for account_id, account in context.accounts.items()}
         self._taken = set(known)
 
     def refusal(self, tasks: Sequence[NewTask], *, batch: bool) -> DomainError | None:
-        """Why a call is refused; None where it is taken, or has nothing but repeats."""
+        """Returns why a call is refused; None if it is stored, or has only repeats."""
         new = self._new(tasks)
         more: dict[int, int] = {}
         due = 0
         for task in new.values():
             more[task.account_id] = more.get(task.account_id, 0) + 1
-            due += counts_in_queue(task.schedule_time, self._standing.now)
+            due += counts_in_queue(task.schedule_time, self._context.now)
         why = self._bad_account(more) or self._bad_priority(new, more, batch=batch) or self._full(more, due)
         if why is None:
             self._due += due
@@ -65,7 +65,7 @@ class SubmitChecks:
         return why
 
     def _new(self, tasks: Sequence[NewTask]) -> dict[int, NewTask]:
-        """Those that are no repeats, by their place in the call."""
+        """Returns the tasks that are no repeats, by their index in the call."""
         new: dict[int, NewTask] = {}
         named: set[tuple[int, str]] = set()
         for i, task in enumerate(tasks):
@@ -87,7 +87,7 @@ class SubmitChecks:
         return None
 
     def _bad_priority(self, new: Mapping[int, NewTask], asked: Iterable[int], *, batch: bool) -> DomainError | None:
-        """Of accounts that exist."""
+        """All accounts exist."""
         if not any(self._accounts[account_id].max_priority for account_id in asked):
             return None
         bad = []
@@ -100,7 +100,7 @@ class SubmitChecks:
         return InvalidArgument(bad) if bad else None
 
     def _full(self, more: Mapping[int, int], due: int) -> DomainError | None:
-        """Of accounts that exist; `due` of the tasks count for the bound that all share."""
+        """All accounts exist; `due` of the tasks count against the queue's bound."""
         for account_id, number in more.items():
             pending, most = self._pending[account_id], self._accounts[account_id].max_pending
             if most and pending + number > most:

@@ -1,7 +1,7 @@
-"""The tail: one reader a replica of what moves, which hands each change to the watchers that want it.
+"""The change feed, one a replica: reads the moves of tasks and passes each change to the watchers that want it.
 
-It looks when it is told that something moved, here or elsewhere, and each few seconds in case that was lost; whatever
-the number of watchers, a look is one or two queries. Lives on the event loop; `loops/periodic.py` runs it.
+It reads when a signal says that something moved, and every few seconds in case a signal was lost. A round is one or two
+queries, however many watchers there are. Lives on the event loop; a `Periodic` runs it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from scheduler_svc.domain.watermark import Watermark
 MAX_WATCHERS = 5_000
 """Watchers that one replica takes."""
 RELIEF_TIMEOUT = 0.5
-"""Seconds that watchers with half a buffer hold the tail back, before they have to take what comes."""
+"""Seconds that watchers with half a buffer hold the feed back, before they have to take what comes."""
 MIN_INTERVAL = 0.02
-"""Seconds between two looks at least; they double, up to MAX_REST, while nothing more is settled."""
+"""Seconds between two rounds; they double, up to MAX_INTERVAL, while nothing more is settled."""
 MAX_INTERVAL = 1.0
 
 
 class ChangeFeed:
-    """Everything up to `position` was handed out to those who watched by then; all of it is of one history."""
+    """Everything up to `position` has been passed to the present watchers; all of it belongs to one history."""
 
     def __init__(self, calls: Calls, interest: WatchInterest) -> None:
         self._calls = calls
@@ -58,7 +58,7 @@ class ChangeFeed:
 
     @property
     def position(self) -> int:
-        """Raises ShuttingDown, StoreUnavailable."""
+        """The number up to which changes were passed on. Raises ShuttingDown, StoreUnavailable."""
         if self._closed:
             raise ShuttingDown
         if self._position is None:
@@ -66,17 +66,17 @@ class ChangeFeed:
         return self._position
 
     def driven_by(self, wake: Callable[[], None]) -> None:
-        """`wake` makes `run_once` run soon."""
+        """Sets the callback that makes `run_once` run soon."""
         self._wake = wake
 
     def hint(self) -> None:
-        """Something may have moved."""
+        """Runs soon: a task may have moved."""
         if self._interest.here:
             self._wake()
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """A watch begins, and ends with the block. Raises ShuttingDown, TooManyWatchers."""
+        """Counts a watch for the length of the block. Raises ShuttingDown, TooManyWatchers."""
         if self._closed:
             raise ShuttingDown
         if self._admitted >= MAX_WATCHERS:
@@ -89,12 +89,12 @@ class ChangeFeed:
             self._admitted -= 1
             if not self._admitted:
                 self._interest.here = False
-                self._position = self._origin = None  # they would grow old
+                self._position = self._origin = None  # else they would go stale
 
     async def reach(self, number: int) -> None:
-        """Waits until everything up to `number`, which was drawn already, is settled and handed out.
+        """Waits until everything up to `number`, which is drawn already, is settled and passed on.
 
-        For those who are admitted. Raises ShuttingDown, StoreUnavailable.
+        Call it within `admitted`. Raises ShuttingDown, StoreUnavailable.
         """
         if self._position is not None and self._position >= number:
             return
@@ -110,12 +110,12 @@ class ChangeFeed:
     async def joined(
         self, selection: Selection, accounts: frozenset[int], origin: str
     ) -> AsyncIterator[tuple[Watcher, int]]:
-        """A watcher that gets every change above the number beside it, in the history that `origin` names.
+        """Adds a watcher; yields it and the number after which it gets every change of the history `origin`.
 
         Raises ResumeTokenExpired, ShuttingDown, StoreUnavailable.
         """
         watcher = Watcher(selection, accounts, self._relief.set)
-        async with self._page_lock:  # not while a page is being read for those who watched before
+        async with self._page_lock:  # not while a page is read for the present watchers
             start = self.position
             if self._origin != origin:
                 raise ResumeTokenExpired
@@ -144,11 +144,11 @@ class ChangeFeed:
         for key in watcher.selection.keys:
             yield self._by_task, key
 
-    def _wanted(self, task_key: int, account_id: int) -> bool:
+    def _is_watched(self, task_key: int, account_id: int) -> bool:
         return task_key in self._by_task or account_id in self._by_account
 
     async def run_once(self) -> float | None:
-        """Hands out what is settled. Returns the seconds until it should look by itself (None: nobody watches)."""
+        """Passes on what is settled. Returns the seconds until the next round (None: nobody watches)."""
         if not self._interest.here:
             return None
         loop = asyncio.get_running_loop()
@@ -168,7 +168,7 @@ class ChangeFeed:
         return self._interval if behind else ANNOUNCE_INTERVAL
 
     async def _advance(self, now: float) -> bool:
-        """Hands out what is settled; whether something was drawn that is not."""
+        """Passes on what is settled; returns whether more was drawn than is settled."""
         announce = now >= self._announce_at
         if announce:
             self._announce_at = now + ANNOUNCE_INTERVAL
@@ -195,12 +195,12 @@ class ChangeFeed:
             await self._until_relieved()
 
     async def _hand_out_page(self, until: int) -> int:
-        """Hands out the next page; returns the number up to which that goes."""
+        """Passes on the next page; returns the number up to which it goes."""
         if self._position is None or not self._watchers:
             return until
-        assert self._origin is not None, "a look came before"
+        assert self._origin is not None, "a snapshot came before"
         page, cleaned = await self._calls.run(
-            changes.in_history, self._origin, changes.read_all, self._position, until, self._wanted
+            changes.in_history, self._origin, changes.read_all, self._position, until, self._is_watched
         )
         for change in page.changes:
             for watcher in (*self._by_task.get(change.task.task_key, ()), *self._by_account.get(_account(change), ())):
@@ -216,7 +216,7 @@ class ChangeFeed:
                 future.set_result(None)
 
     async def _until_relieved(self) -> None:
-        """Watchers that read at all get the time to; those that don't can't hold up the others for long."""
+        """Gives watchers that read the time to; those that don't read can't hold up the others for long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(RELIEF_TIMEOUT):
                 while any(watcher.crowded for watcher in self._watchers):
@@ -224,7 +224,7 @@ class ChangeFeed:
                     await self._relief.wait()
 
     def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
-        """`awaited`: what those are told who wait for a position, where it is something else."""
+        """Fails all watchers; `awaited` is the failure of callers of `reach`, if it is another one."""
         self._position = self._origin = None
         self._watermark = Watermark()
         for watcher in self._watchers:
@@ -234,7 +234,7 @@ class ChangeFeed:
                 future.set_exception((awaited or failure)())
 
     def close(self) -> None:
-        """This replica goes away: every watcher is told to go on at another one."""
+        """Ends every watch with ShuttingDown."""
         self._closed = True
         self._end_all(ShuttingDown)
 

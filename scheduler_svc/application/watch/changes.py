@@ -27,19 +27,19 @@ R = TypeVar("R")
 MAX_PAGE = 500
 """Moves, or present states, that one transaction reads."""
 MAX_SCAN = 20_000
-"""Moves of all accounts among which one transaction looks for those of one; it takes a tenth of a second."""
+"""Moves of all accounts in which one transaction looks for those of one account; that takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which tasks are watched: these, in the order of their keys, or all of an account."""
+    """The watched tasks: these, in the order of their keys, or all of an account."""
 
     keys: tuple[int, ...] = ()
     account_id: int = 0
 
 
 class Position(NamedTuple):
-    """How far a watch is: the number and the task of the last move that was sent.
+    """A watch's position: the number and the task of the last move sent.
 
     While it is `listing`, present states are sent, all as of the number, and `key` is the task of the last one.
     """
@@ -50,7 +50,7 @@ class Position(NamedTuple):
 
 
 class OpenedWatch(NamedTuple):
-    """What a watch begins with: the database's history, the last number drawn in it, the accounts of its tasks."""
+    """A watch at its start: the database's history, the last number drawn in it, the accounts of its tasks."""
 
     origin: str
     last: int
@@ -59,7 +59,7 @@ class OpenedWatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Changes in their order, and the number or key up to which everything was read (`full`: there may be more)."""
+    """Changes in order, and the number or key up to which all were read (`full`: there may be more)."""
 
     changes: list[TaskChange]
     end: int
@@ -67,17 +67,14 @@ class ChangePage:
 
 
 def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | None) -> OpenedWatch:
-    """Checks that there is what is to be watched, and that the moves after a position in a history are there.
-
-    Raises NotFound, ResumeTokenExpired.
-    """
+    """Opens a watch, anew or after a position in a history. Raises NotFound, ResumeTokenExpired."""
     accounts = _accounts(tx, selection)
-    present, last = tx.changes.head()
+    origin, last = tx.changes.head()
     if resumed is not None:
-        position, origin = resumed
-        if origin != present or position.number > last or not _is_kept(tx, selection, position):
+        position, resumed_origin = resumed
+        if resumed_origin != origin or position.number > last or not _is_kept(tx, selection, position):
             raise ResumeTokenExpired
-    return OpenedWatch(present, last, accounts)
+    return OpenedWatch(origin, last, accounts)
 
 
 def _accounts(tx: Tx, selection: Selection) -> frozenset[int]:
@@ -91,22 +88,22 @@ def _accounts(tx: Tx, selection: Selection) -> frozenset[int]:
 
 
 def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
-    """Whether no move after this position was deleted.
+    """Returns whether no move after this position was deleted.
 
-    A task goes with all of its moves, so tasks that are there have theirs. A position whose own move is neither there
-    nor the last one deleted is of another history.
+    A task is deleted with all of its moves, so a task that exists has all of them. If a position's move neither exists
+    nor is the last one deleted, the position belongs to another history.
     """
-    cleaned = tx.changes.cleaned_to(selection.account_id) if selection.account_id else 0
-    if cleaned > position.number:
+    deleted_to = tx.changes.cleaned_to(selection.account_id) if selection.account_id else 0
+    if deleted_to > position.number:
         return False
-    return position.listing or cleaned == position.number or tx.changes.has(position.key, position.number)
+    return position.listing or deleted_to == position.number or tx.changes.has(position.key, position.number)
 
 
 def read_snapshot(tx: Tx, position: int | None, origin: str | None, *, announce: bool) -> tuple[str, Snapshot | None]:
-    """The history, and how far its moves are settled: None where none was drawn after `position`.
+    """Returns the history, and a snapshot if a number was drawn after `position`.
 
-    Tells the other replicas, where asked to, that this one wants to hear of moves. Raises ResumeTokenExpired where the
-    history is not `origin` (None: the first look).
+    `announce`: signals to other replicas that this one has watchers. Raises ResumeTokenExpired if the history is not
+    `origin` (None: the first snapshot).
     """
     tx.signals.watching = announce
     present, last = tx.changes.head()
@@ -116,10 +113,9 @@ def read_snapshot(tx: Tx, position: int | None, origin: str | None, *, announce:
 
 
 def in_history(tx: Tx, origin: str, read: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What `read` finds, if that is of the history that `origin` names.
+    """Returns what `read` finds. Raises ResumeTokenExpired if the database's history is not `origin`.
 
-    Pages are read on whatever connection there is, and after a failover that leads to another history, from which
-    moves that the last page told may be missing. Raises ResumeTokenExpired.
+    After a failover a pooled connection may lead to another history, which may lack moves of the last page.
     """
     if tx.changes.head()[0] != origin:
         raise ResumeTokenExpired
@@ -127,9 +123,9 @@ def in_history(tx: Tx, origin: str, read: Callable[Concatenate[Tx, P], R], *args
 
 
 def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool]) -> tuple[ChangePage, frozenset[int]]:
-    """Changes of numbers above `after`, of those that are `wanted` by task and account. Up to `until` all is settled.
+    """Returns changes above `after` of the tasks and accounts that are `wanted`; everything up to `until` is settled.
 
-    Beside them the accounts of which moves after `after` were deleted, maybe before they could be read.
+    Also returns the accounts with moves after `after` that were deleted, maybe before they could be read.
     """
     rows = tx.changes.page(after, until, MAX_PAGE)
     chosen = {number: key for number, key, account_id in rows if wanted(key, account_id)}
@@ -138,7 +134,7 @@ def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool])
 
 
 def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> ChangePage:
-    """The same of one selection. Raises ResumeTokenExpired where moves of it were deleted."""
+    """Like `read_all` for one selection. Raises ResumeTokenExpired if moves of it were deleted."""
     if selection.account_id:
         moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, MAX_SCAN, MAX_PAGE)
         page = _page(tx, read_to, list(moves), moves)
@@ -153,7 +149,7 @@ def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> Chang
 
 
 def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> ChangePage:
-    """The changes of the chosen ones, by number, of a page of all numbers up to `until`."""
+    """Returns the changes of the chosen numbers, of a page of all numbers up to `until`."""
     full = len(numbers) == MAX_PAGE
     found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
     found.sort(key=lambda it: it.number)
@@ -161,9 +157,9 @@ def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> Cha
 
 
 def read_present(tx: Tx, selection: Selection, number: int, after: int) -> ChangePage:
-    """Present states as of `number`, of keys above `after`: of the tasks named, or of those that had not ended.
+    """Returns present states as of `number`, of keys above `after`: of the named tasks, or of the account's open ones.
 
-    What was submitted later is left out, since its first move follows.
+    Later submits are left out, since their first moves follow.
     """
     keys = _next_keys(tx, selection, after)
     latest = _changes(tx, keys, lambda history: {max((it.seq for it in history if it.seq <= number), default=0)})
@@ -182,7 +178,9 @@ def _next_keys(tx: Tx, selection: Selection, after: int) -> list[int]:
 
 
 def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]], Container[int]]) -> list[TaskChange]:
-    """The changes of those `numbers` of each history, task by task. What was cleaned up meanwhile is not among them."""
+    """Returns the changes with those `numbers` of each history, task by task, without tasks that were deleted
+    meanwhile.
+    """
     if not keys:
         return []
     tasks, histories = tx.task_reads.listed(keys), tx.task_reads.histories(keys)

@@ -1,4 +1,4 @@
-"""What waits for one watcher: a bounded buffer between the tail, which never waits for it, and its stream."""
+"""One watcher's bounded buffer, between the change feed, which never waits for it, and its stream."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from scheduler_svc.application.watch.changes import MAX_PAGE, Selection
 from scheduler_svc.domain.change import TaskChange
 
 MAX_BUFFER = 2 * MAX_PAGE
-"""Changes that wait for one watcher; one that falls behind further is cut off."""
+"""Changes that wait for one watcher; a watcher further behind is cut off."""
 
 
 class Overrun(Exception):
-    """A watcher's buffer was full."""
+    """The watcher's buffer was full."""
 
 
 class Watcher:
-    """What waits for one watcher. A failure drops it, and is what the watcher gets next."""
+    """After a failure the buffer is dropped, and `next` raises the failure."""
 
-    def __init__(self, selection: Selection, accounts: frozenset[int], relieved: Callable[[], None]) -> None:
-        """`relieved` is called when the buffer is half empty again."""
+    def __init__(self, selection: Selection, accounts: frozenset[int], on_relieved: Callable[[], None]) -> None:
+        """`on_relieved` is called when the buffer is half empty again."""
         self.selection = selection
         self.accounts = accounts
-        self._relieved = relieved
+        self._on_relieved = on_relieved
         self._waiting: deque[TaskChange] = deque()
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
 
     @property
     def failed(self) -> bool:
-        """Whether the watch has ended here, though the watcher may not know yet."""
+        """Whether the watch has failed, though its stream may not know yet."""
         return self._failure is not None
 
     @property
     def crowded(self) -> bool:
-        """Whether more than half of the buffer is full."""
+        """Whether the buffer is more than half full."""
         return len(self._waiting) > MAX_BUFFER // 2
 
     def offer(self, change: TaskChange) -> None:
-        """Lets a change wait for the watcher."""
+        """Appends a change, or fails the watch with Overrun."""
         if len(self._waiting) >= MAX_BUFFER:
             self.fail(Overrun())
         elif self._failure is None:
@@ -48,13 +48,13 @@ class Watcher:
             self._wake.set()
 
     def fail(self, failure: Exception) -> None:
-        """Ends the watch. The first failure counts."""
+        """Fails the watch. The first failure counts."""
         self._failure = self._failure or failure
         self._waiting.clear()
         self._wake.set()
 
     async def next(self) -> TaskChange:
-        """The next change. Raises what the watch failed with."""
+        """Returns the next change. Raises the watch's failure."""
         while not self._waiting:
             if self._failure is not None:
                 raise self._failure
@@ -62,5 +62,5 @@ class Watcher:
             await self._wake.wait()
         change = self._waiting.popleft()
         if len(self._waiting) == MAX_BUFFER // 2:
-            self._relieved()
+            self._on_relieved()
         return change

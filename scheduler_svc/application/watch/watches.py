@@ -1,4 +1,4 @@
-"""WatchTasks: the present states, then what was missed, page by page, then what the tail hands out."""
+"""WatchTasks: present states, then missed changes page by page, then changes from the feed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scheduler_svc.domain.change import TaskChange
 
 
 class TaskWatch:
-    """One stream. `position` is that of the last change that was yielded, in the history that `origin` names."""
+    """One stream. `position` is that of the last change yielded, in the history `origin`."""
 
     def __init__(
         self, calls: Calls, feed: ChangeFeed, selection: Selection, opened: OpenedWatch, position: Position
@@ -28,17 +28,16 @@ class TaskWatch:
         self._listed_to, self._listed = position.key, not position.listing
 
     async def changes(self) -> AsyncGenerator[TaskChange, None]:
-        """Every change, without end; `position` is each one's while it is yielded.
+        """Yields every change, without end; meanwhile `position` is that change's.
 
-        Raises ResumeTokenExpired where moves were deleted before they could be read, or the database's history has
-        become another one (a standby was promoted), Overrun where the caller takes them too slowly, StoreUnavailable,
-        ShuttingDown.
+        Raises ResumeTokenExpired if moves were deleted before they were read, or the database's history changed (a
+        standby was promoted); Overrun if the caller is too slow; StoreUnavailable; ShuttingDown.
         """
         while not self._listed:
             for change in await self._present():
                 self.position = self.position._replace(key=change.task.task_key)
                 yield change
-        while self._feed.position - self._read_to > MAX_PAGE:  # what moves meanwhile would fill the buffer
+        while self._feed.position - self._read_to > MAX_PAGE:  # else moves meanwhile would fill the buffer
             for change in await self._missed(self._feed.position):
                 yield self._at(change)
         async with self._feed.joined(self._selection, self._accounts, self.origin) as (watcher, start):
@@ -47,7 +46,7 @@ class TaskWatch:
                     yield self._at(change)
             while True:
                 change = await watcher.next()
-                if change.number > self._read_to:  # a token may be ahead of this replica's tail
+                if change.number > self._read_to:  # a token may be ahead of this replica's feed
                     yield self._at(change)
 
     async def _present(self) -> list[TaskChange]:
@@ -75,7 +74,7 @@ class TaskWatch:
 
 
 class Watches:
-    """Where watches begin."""
+    """Opens watches."""
 
     def __init__(self, calls: Calls, feed: ChangeFeed) -> None:
         self._calls = calls
@@ -83,7 +82,7 @@ class Watches:
 
     @asynccontextmanager
     async def open(self, selection: Selection, resumed: tuple[Position, str] | None) -> AsyncIterator[TaskWatch]:
-        """A watch that goes on after a position in the history that the text names, or begins anew.
+        """Opens a watch anew, or after a position in a history.
 
         Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ShuttingDown.
         """

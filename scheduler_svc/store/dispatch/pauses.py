@@ -16,6 +16,8 @@ _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
 """Waits for the claims under way, and locks out later ones."""
 _ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
 """Pauses dispatch of an account, or of everything."""
+_LIST = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
+"""Reads which accounts are paused."""
 _REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
 """Resumes dispatch."""
 
@@ -29,3 +31,7 @@ class Pauses(Statements):
 
     def remove(self, account_id: int) -> None:
         self._run(_REMOVE, account_id=account_id)
+
+    def list(self) -> list[int]:
+        """The accounts that are paused, rising; 0: everything."""
+        return [account_id for (account_id,) in self._rows(_LIST)]

@@ -81,8 +81,8 @@ _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worke
 """Notes that a worker drains."""
 _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
 """Notes that a session's stream has ended."""
-_WANT_DRAIN = sa.text("UPDATE workers SET desired_drain = true WHERE worker_id = :worker_id")
-"""Asks a worker to drain."""
+_WANT_DRAIN = sa.text("UPDATE workers SET desired_drain = :drain WHERE worker_id = :worker_id")
+"""Sets whether a worker should drain."""
 _WANT_SLOTS = sa.text("UPDATE workers SET desired_slots = :slots WHERE worker_id = :worker_id")
 """Sets a worker's desired slots."""
 
@@ -156,9 +156,9 @@ class Workers(Statements):
         """Notes that the session's stream has ended; its leases live on."""
         self._run(_CLOSE, worker_id=worker_id, session_key=session_key)
 
-    def want_drain(self, worker_id: str) -> int:
-        """Records that the worker should drain; 0 if there is no such worker."""
-        return self._run(_WANT_DRAIN, worker_id=worker_id)
+    def want_drain(self, worker_id: str, *, drain: bool) -> int:
+        """Records whether the worker should drain; 0 if there is no such worker."""
+        return self._run(_WANT_DRAIN, worker_id=worker_id, drain=drain)
 
     def want_slots(self, worker_id: str, slots: int) -> int:
         """Records how many slots the worker should have; 0 if there is no such worker."""

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from psycopg2 import extensions
 
-from scheduler_svc.config import check_place
+from scheduler_svc.config import check_location
 from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, printable
 
 _WAL_HEADER = slice(18, 20)
@@ -55,7 +55,7 @@ def read_url(text: str) -> sa.URL:
     try:
         url = sa.make_url(text.strip().replace("postgres://", "postgresql://", 1))
         if url.get_backend_name() != "sqlite":
-            check_place(text.partition("://")[2])
+            check_location(text.partition("://")[2])
         return url.set(drivername=_DRIVERS.get(url.get_backend_name(), url.drivername))
     except (sa.exc.ArgumentError, ValueError):
         raise SourceUnreadable(

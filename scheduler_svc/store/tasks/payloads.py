@@ -24,8 +24,7 @@ BRIEF_WIDTH = len(_TYPES)
 
 def brief(values: Sequence[Any]) -> Brief:
     """The brief in a row's values of these columns."""
-    *texts, options = values
-    return Brief.of(texts, options)
+    return Brief.of(values[:-1], values[-1])
 
 
 def stored(row: PayloadRow) -> tuple[Any, ...]:

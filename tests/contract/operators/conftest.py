@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -11,17 +12,28 @@ import structlog
 from scheduler_svc.replica import Replica
 from tests.contract.operators.transcript import Transcript
 
-VARIABLES = ("SCHEDULER", "TOKEN", "TOKEN_FILE", "TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "MAX_QUEUE_SIZE")
+VARIABLES = (
+    "ACCOUNT",
+    "CONTEXT",
+    "SCHEDULER",
+    "TOKEN",
+    "TOKEN_FILE",
+    "TLS_CA",
+    "TLS_CLIENT_CERT",
+    "TLS_CLIENT_KEY",
+    "MAX_QUEUE_SIZE",
+)
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The same for everybody who runs the tests."""
     for name in VARIABLES:
         monkeypatch.delenv(f"CONTENTGEN_{name}", raising=False)
     for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture

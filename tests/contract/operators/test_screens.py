@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -10,12 +12,15 @@ import pytest
 from grpc import aio
 
 from contentgen.v1 import task_pb2
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.maker import Maker
-from tests.contract.operators.transcript import Transcript
+from tests.contract.operators.transcript import Ran, Transcript
 from tests.contract.scripted_worker import ScriptedWorker, hello
+from tests.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 
 async def submitted(contentgen: Transcript, *arguments: str) -> str:
@@ -54,12 +59,14 @@ async def test_tasks(contentgen: Transcript, account: int, worker: ScriptedWorke
         await contentgen("task", "status", task_id)
     await contentgen("task", "status", waits, done)
     await contentgen("task", "list")
+    await contentgen("-o", "wide", "task", "list")
     await contentgen("task", "list", "--status", "failed,timeout", "--limit", "1")
     await contentgen("task", "list", "--label", "campaign=none")
     await contentgen("task", "events", failed)
     await contentgen("task", "stats")
     await contentgen("task", "retry", failed)
     await contentgen("task", "cancel", waits, failed)
+    await contentgen("task", "retry", "--all", "--account", "1", "--dry-run")
     await contentgen("task", "retry", "--all", "--account", "1")
     await contentgen("task", "cleanup", "--days", "0", "--dry-run")
     await contentgen("task", "cleanup", "--days", "0")
@@ -88,17 +95,54 @@ async def test_contents_and_the_pool(contentgen: Transcript, made: Maker) -> Non
     await contentgen("content", "list")
     await contentgen("content", "show", "1")
     await contentgen("content", "review", "2", "--approve", "--comment", "很好")
-    await contentgen("content", "review", "3", "--reject")
-    await contentgen("content", "review", "3", "--approve")
+    await contentgen("content", "review", "3", "2", "99", "--reject")
     await contentgen("content", "show", "2")
     await contentgen("content", "list", "--review", "rejected", "-o", "json")
     await contentgen("-o", "json", "content", "show", "1")
     await contentgen("pool", "list")
     await contentgen("-o", "jsonl", "pool", "list", "--limit", "1")
-    await contentgen("content", "delete", "3")
-    await contentgen("content", "delete", "3")
+    await contentgen("content", "delete", "3", "4", "--dry-run")
+    await contentgen("content", "delete", "3", "3")
     await contentgen("-o", "json", "content", "delete", "--force", "2")
     contentgen.check("contents")
+
+
+async def test_what_a_publisher_does(contentgen: Transcript, made: Maker) -> None:
+    for topic in ("First", "Second"):
+        await made(topic)
+    claimed = json.loads((await contentgen("-o", "jsonl", "pool", "claim", "--lease", "60s")).out)
+    content, claim = str(claimed["content_id"]), claimed["claim_id"]
+    await contentgen("pool", "claim", "--limit", "10", "--account", "1")
+    await contentgen("pool", "claim")
+    await contentgen("pool", "report", content, claim)
+    await contentgen("pool", "report", content, claim, "--published", "--error", "none")
+    await contentgen("pool", "report", content, claim, "--failed", "--error", "The site is away")
+    await contentgen("pool", "report", content, claim, "--published")
+    await contentgen("pool", "list")
+    contentgen.check("publishing")
+
+
+async def test_a_table_ends_after_a_page_and_says_how_to_go_on(
+    contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    from contentgen.v1 import task_service_pb2 as pb
+
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    made = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 30))
+    newest = [task.task_id for task in made.tasks][::-1]
+
+    def ids(ran: Ran) -> list[str]:
+        return [line.split()[0] for line in ran.out.splitlines()[1:]]
+
+    first = await contentgen("task", "list")
+    assert ids(first) == newest[:20]
+    assert len(f"{first.out}{first.err}".splitlines()) <= 24
+    assert first.err.startswith("more tasks follow: --page-token ")
+    assert first.err.endswith(" goes on, --all lists all\n")
+    second = await contentgen("task", "list", "--page-token", first.err.split()[4])
+    assert (ids(second), second.err) == (newest[20:], "")
+    assert (await contentgen("task", "list", "--limit", "5")).err == "", "nobody asked for more"
+    assert (await contentgen("task", "list", "--page-token", "nonsense")).status == 2
 
 
 async def test_accounts(contentgen: Transcript) -> None:
@@ -107,13 +151,27 @@ async def test_accounts(contentgen: Transcript) -> None:
     quotas = ("--max-pending-tasks", "9000", "--max-priority", "3", "--max-starts-per-minute", "60")
     await contentgen("account", "create", "bulk", *quotas)
     await contentgen("account", "list")
+    await contentgen("dispatch", "status")
+    await contentgen("dispatch", "pause", "--account", "2")
+    await contentgen("dispatch", "pause", "--all")
+    await contentgen("dispatch", "status")
+    await contentgen("account", "list")
+    await contentgen("-o", "wide", "account", "list")
+    await contentgen("top", "--once", "--interval", "200ms")
+    await contentgen("-o", "json", "dispatch", "status")
     await contentgen("account", "show", "3")
     await contentgen("-o", "jsonl", "account", "list")
     await contentgen("-o", "json", "account", "show", "2")
     contentgen.check("accounts")
 
 
-async def test_workers(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
+async def is_gone(pool: WorkerPoolServiceAsyncStub) -> bool:
+    return not (await pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest())).num_workers
+
+
+async def test_workers(
+    contentgen: Transcript, channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, account: int
+) -> None:
     greeting = hello(
         worker_id="host-1-3f2a",
         version=version("contentgen-grpc"),
@@ -134,6 +192,12 @@ async def test_workers(contentgen: Transcript, channel: aio.Channel, account: in
         await worker.state(0)
         await contentgen("worker", "drain", "host-1-3f2a")
         await contentgen("worker", "drain", "nobody")
+        await contentgen("worker", "undrain", "host-1-3f2a")
+        await contentgen("worker", "undrain", "nobody")
+        await contentgen("-o", "wide", "worker", "list")
+    gone: Callable[[], bool | Awaitable[bool]] = partial(is_gone, pool)
+    await wait_until_async(gone, within=10, what="the worker is gone")
+    await contentgen("worker", "list")
     contentgen.check("workers")
 
 
@@ -164,7 +228,7 @@ async def test_a_list_goes_on_over_all_pages(
     newest = [task.task_id for task in made.tasks][::-1]
     ran = await contentgen("-o", "jsonl", "task", "list", "--limit", str(limit))
     assert [json.loads(line)["task_id"] for line in ran.out.splitlines()] == newest[:limit]
-    ran = await contentgen("task", "list")
+    ran = await contentgen("task", "list", "--all")
     assert [line.split()[0] for line in ran.out.splitlines()[1:]] == newest
     ran = await contentgen("-o", "json", "task", "list")
     assert [task["task_id"] for task in json.loads(ran.out)] == newest

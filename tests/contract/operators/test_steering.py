@@ -26,6 +26,7 @@ class Asked:
     def served(self) -> Iterator[str]:
         with scripted(
             ResizeWorker=self._resize,
+            UndrainWorker=self._undrain,
             PauseDispatch=self._pause,
             ResumeDispatch=self._resume,
             UpdateAccount=self._update,
@@ -36,6 +37,10 @@ class Asked:
         self.requests.append(request)
         worker = pool_pb.Worker(worker_id=request.worker_id, running=True, slots=request.slots, busy_slots=1)
         return pool_pb.ResizeWorkerResponse(worker=worker)
+
+    def _undrain(self, request: pool_pb.UndrainWorkerRequest, context: object) -> pool_pb.UndrainWorkerResponse:
+        self.requests.append(request)
+        return pool_pb.UndrainWorkerResponse(worker=pool_pb.Worker(worker_id=request.worker_id, connected=True))
 
     def _pause(self, request: object, context: object) -> pool_pb.PauseDispatchResponse:
         self.requests.append(request)
@@ -58,6 +63,7 @@ def test_screens(request: pytest.FixtureRequest) -> None:
         transcript = Transcript(target, request.config.getoption("--update-golden"))
         for words in (
             ("worker", "resize", "host-1-3f2a", "8"),
+            ("worker", "undrain", "host-1-3f2a"),
             ("dispatch", "pause", "--all"),
             ("dispatch", "pause", "--account", "1"),
             ("-o", "json", "dispatch", "pause", "--all"),
@@ -73,6 +79,7 @@ def test_screens(request: pytest.FixtureRequest) -> None:
     ("words", "request_"),
     [
         ("worker resize w1 8", pool_pb.ResizeWorkerRequest(worker_id="w1", slots=8)),
+        ("worker undrain w1", pool_pb.UndrainWorkerRequest(worker_id="w1")),
         ("dispatch pause --all", pool_pb.PauseDispatchRequest()),
         ("dispatch pause --account 7", pool_pb.PauseDispatchRequest(account_id=7)),
         ("dispatch resume --all", pool_pb.ResumeDispatchRequest()),

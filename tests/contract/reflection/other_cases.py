@@ -137,6 +137,12 @@ GOOD = [
     Good(pool("PauseDispatch"), {"account_id": The("account", "account_id")}, {}),
     Good(pool("ResumeDispatch"), {"account_id": The("account", "account_id")}, {}),
     Good(pool("ResumeDispatch"), {}, {}),
+    Good(pool("GetDispatchStatus"), {}, {"all_paused": bool, "paused_account_ids": list}),
+    Good(
+        pool("UndrainWorker"),
+        {"worker_id": The("draining", "worker_id")},
+        {"worker": {"worker_id": The("connected", "worker_id"), "draining": False, "running": True, "connected": True}},
+    ),
     Good(
         "contentgen.v1.SystemService/GetSystem",
         {},
@@ -201,6 +207,8 @@ BAD = [
     Bad(pool("GetWorkerPool"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
     Bad(pool("DrainWorker"), {}, fields=("worker_id",)),
     not_found(pool("DrainWorker"), {"worker_id": "nobody"}, "worker", "nobody"),
+    Bad(pool("UndrainWorker"), {}, fields=("worker_id",)),
+    not_found(pool("UndrainWorker"), {"worker_id": "nobody"}, "worker", "nobody"),
     Bad(pool("ResizeWorker"), {"worker_id": " ", "slots": 1_001}, fields=("worker_id", "slots")),
     Bad(pool("ResizeWorker"), {"worker_id": The("connected", "worker_id")}, fields=("slots",)),
     not_found(pool("ResizeWorker"), {"worker_id": "nobody", "slots": 1}, "worker", "nobody"),

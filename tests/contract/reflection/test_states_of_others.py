@@ -141,3 +141,6 @@ async def test_a_worker_is_steered_whether_it_is_there_or_not(world: World, stat
     for _ in range(2):
         drained = await world.reflected.call(f"{POOL}/DrainWorker", worker_id=worker_id)
         assert drained["worker"]["draining"] is True
+    for _ in range(2):
+        undrained = await world.reflected.call(f"{POOL}/UndrainWorker", worker_id=worker_id)
+        assert undrained["worker"].get("draining", False) is False

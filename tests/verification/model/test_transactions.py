@@ -95,7 +95,7 @@ def test_a_claim_skips_what_another_one_takes() -> None:
 def test_who_waits_acts_on_what_it_read_before_and_finds_what_is_left_of_it() -> None:
     database = Database(True, True, limit=2)
     claims = database.until(take_one, "leases.claim")
-    chose = database.step(limit_to_one, database.until(limit_to_one, "window.waitlist"))
+    chose = database.step(limit_to_one, database.until(limit_to_one, "window.account_queue"))
     assert chose is not None
     assert chose.seen == ([2],)
     commit(database.tables, claims)
@@ -120,7 +120,7 @@ def test_the_models_reach_every_statement_that_limits_are_kept_by() -> None:
             model = Interleaving(traffic)
             explore(model)
             reached |= model.statements()
-    window = {f"window.{statement}" for statement in ("close", "lock", "waitlist", "let_in", "untag", "mark")}
+    window = {f"window.{statement}" for statement in ("close", "lock", "account_queue", "let_in", "untag", "mark")}
     others = {"leases.claim", "leases.complete", "leases.delete", "leases.revoke", "waiting.reserve", "accounts.update"}
     assert reached >= window | others
     assert reached >= {"admission waits", "limit waits", "due waits"}

@@ -1,4 +1,4 @@
-"""How gRPC itself chooses a scheduler, and what it repeats on another: the service config of the client's channel.
+"""How gRPC itself chooses a scheduler, and what it retries on another: the service config of the client's channel.
 
 Layer: client, below `connection`.
 """
@@ -12,6 +12,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
@@ -19,8 +20,9 @@ _TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
 _CONTENTS = content_pb.DESCRIPTOR.services_by_name["ContentService"]
 _ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
 _POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
+_SYSTEM = system_pb.DESCRIPTOR.services_by_name["SystemService"]
 
-SAFE_TO_REPEAT: Mapping[ServiceDescriptor, Sequence[str]] = {
+RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _TASKS: (
         "SubmitTask",  # carries a request_id, always
         "BatchSubmitTasks",  # each of its requests does
@@ -35,10 +37,12 @@ SAFE_TO_REPEAT: Mapping[ServiceDescriptor, Sequence[str]] = {
     ),
     _CONTENTS: ("GetContent", "ListContents", "ListPublishPool"),
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
-    _POOL: ("GetWorkerPool",),
+    _POOL: ("GetWorkerPool", "GetDispatchStatus"),
+    _SYSTEM: ("GetSystem",),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
-those that are idempotent but answer how many they moved: repeated, they would answer too few. A watch mends itself.
+those that are idempotent but answer how many they moved: a second try would answer too few. A watch reconnects by
+itself.
 """
 
 _POLICY = {
@@ -52,7 +56,7 @@ _POLICY = {
 
 def service_config() -> str:
     """As JSON, for the channel option `grpc.service_config`."""
-    names = [name for service, methods in SAFE_TO_REPEAT.items() for name in _names(service, methods)]
+    names = [name for service, methods in RETRIED.items() for name in _names(service, methods)]
     return json.dumps(
         {
             "loadBalancingConfig": [{"round_robin": {}}],  # else all clients of a list would call its first address

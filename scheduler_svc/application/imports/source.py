@@ -1,4 +1,4 @@
-"""Where an import comes from, and what it has taken already. Part of `application.imports`."""
+"""The source of an import, and how its rows are read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class ImportSource:
-    """The old application, and the number under which what comes from it is remembered.
+    """The old application's database, and the number under which its imported rows are remembered.
 
-    `dry_run`: nothing is stored, and what would be taken is remembered for this run alone.
+    `dry_run`: nothing is stored; what would be imported is remembered for this run only.
     """
 
     old: OldApplication
@@ -25,35 +25,33 @@ class ImportSource:
 
 
 class LeftOutRow(NamedTuple):
-    """A row that was left out, and why."""
-
     old_id: int
     reason: str
 
 
 class StoreResult(NamedTuple):
-    """What a transaction left out, and how many contents it took beside its own rows."""
+    """What a transaction left out, and how many contents it stored beside its own rows."""
 
-    missed: list[LeftOutRow]
+    left_out: list[LeftOutRow]
     with_contents: int = 0
 
 
 def readable(rows: Iterable[OldRow], read: Callable[[OldRow], R]) -> tuple[list[R], list[LeftOutRow]]:
-    """What `read` makes of these rows, and those of which it can make nothing."""
+    """Returns what `read` makes of these rows, and those it can't read."""
     made: list[R] = []
-    missed: list[LeftOutRow] = []
+    left_out: list[LeftOutRow] = []
     for row in rows:
         try:
             made.append(read(row))
         except LeftOut as left:
-            missed.append(LeftOutRow(row.key, left.reason))
-    return made, missed
+            left_out.append(LeftOutRow(row.key, left.reason))
+    return made, left_out
 
 
 def rows_in_parts(
     old: OldApplication, kind: RowKind, ids: Sequence[int]
 ) -> Iterator[tuple[list[OldRow], list[LeftOutRow]]]:
-    """These rows, as many at a time as can be read, halved until a row that can't be stands alone."""
+    """Yields these rows in the largest readable parts: halves them until an unreadable row is alone."""
     if not ids:
         return
     rows, why_not = _rows(old, kind, ids)

@@ -1,0 +1,135 @@
+"""`contentgen task submit --file`: many tasks in batches, with what became of each row. Layer: commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import grpc
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from contentgen.cli import cells
+from contentgen.cli.command import Session
+from contentgen.cli.documents import Document
+from contentgen.cli.failures import CAUGHT, Status, status_of, told
+from contentgen.cli.output import Column
+from contentgen.cli.rows import BadRow, Row, rows
+from contentgen.client.errors import ResourceNotFoundException, refusal
+from contentgen.v1 import task_service_pb2 as pb
+
+BATCH = 500
+BATCH_BYTES = 3 << 20
+"""Of requests, where a message may have 4 MiB."""
+
+_OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
+"""Refusals for what a row says: without that row the others are taken."""
+_COLUMNS = (
+    Column("LINE", lambda it: str(it["line"]), right=True),
+    Column("TASK", lambda it: it["task_id"]),
+    Column("TOPIC", lambda it: cells.line(it["topic"])),
+)
+
+
+def submit_file(
+    session: Session, path: str, defaults: pb.SubmitTaskRequest, run: str, *, dry_run: bool, yes: bool
+) -> int:
+    """Submits the good rows and names the bad ones; its exit status."""
+    read = list(rows(path, defaults, run))
+    good = [row for row in read if isinstance(row, Row)]
+    submits = _Submits(session, [row for row in read if isinstance(row, BadRow)])
+    if dry_run:
+        text = f"would be submitted: {len(good):,} of {len(read):,} rows"
+        session.output.text(text, {"rows": len(read), "submitted": len(good), "dry_run": True})
+        return submits.status
+    if good:
+        bad = f" ({len(read) - len(good):,} rows are bad)" if len(good) < len(read) else ""
+        session.confirm(f"Submit {len(good):,} tasks{bad}?", yes=yes)
+    submits.run(good)
+    stopped = "; repeat the command to go on: what is submitted is not submitted twice" if submits.stopped else ""
+    session.output.note(f"submitted {submits.done:,} of {len(read):,} rows{stopped}")
+    return submits.status
+
+
+class _Submits:
+    """The rows of one file on their way."""
+
+    def __init__(self, session: Session, bad: Sequence[BadRow]) -> None:
+        self._session = session
+        self.done = 0
+        self.stopped = False
+        self.status = Status.DONE
+        for row in bad:
+            self._refuse(row)
+
+    def run(self, good: Sequence[Row]) -> None:
+        """Submits them, and writes the tasks; on a terminal a bar says how many there are."""
+        output = self._session.output
+        if not (output.tables and output.out.is_terminal):
+            output.many(self._submitted(good), _COLUMNS, "rows to submit")
+            return
+        columns = TextColumn("submitted"), BarColumn(), MofNCompleteColumn()
+        with Progress(*columns, console=output.err, transient=True) as progress:
+            bar = progress.add_task("", total=len(good))
+            for _ in self._submitted(good):
+                progress.advance(bar)
+
+    def _submitted(self, good: Sequence[Row]) -> Iterator[Document]:
+        for batch in _batches(good):
+            try:
+                yield from self._taken(batch)
+            except CAUGHT as error:
+                self.stopped = True
+                self.status = status_of(error)
+                self._say(f"stopped at line {batch[0].line}: {told(error, self._session.connection.target)}")
+                return
+
+    def _taken(self, batch: Sequence[Row]) -> Iterator[Document]:
+        """The tasks of a batch; halved until each row that is refused stands alone. Raises what is no row's fault."""
+        connection = self._session.connection
+        request = pb.BatchSubmitTasksRequest(requests=[row.request for row in batch])
+        try:
+            tasks = connection.call(connection.tasks.BatchSubmitTasks, request).tasks
+        except CAUGHT as error:
+            if not _is_of_a_row(error):
+                raise
+            if len(batch) == 1:
+                self._refuse(BadRow(batch[0].line, self._why(error)))
+                return
+            half = len(batch) // 2
+            yield from self._taken(batch[:half])
+            yield from self._taken(batch[half:])
+            return
+        for row, task in zip(batch, tasks, strict=True):
+            self.done += 1
+            yield {"line": row.line, "task_id": task.task_id, "topic": task.topic}
+
+    def _why(self, error: BaseException) -> str:
+        if isinstance(error, grpc.RpcError) and refusal(error).reason == "REQUEST_ID_CONFLICT":
+            return "it was submitted before, with other options; another --run submits it again"
+        return told(error, self._session.connection.target).replace("requests[0].", "")
+
+    def _refuse(self, row: BadRow) -> None:
+        self.status = Status.USAGE
+        self._say(f"line {row.line}: {row.why}")
+
+    def _say(self, text: str) -> None:
+        self._session.output.note(f"contentgen: {cells.line(text)}")
+
+
+def _is_of_a_row(error: BaseException) -> bool:
+    if isinstance(error, ResourceNotFoundException):
+        return True
+    return isinstance(error, grpc.RpcError) and refusal(error).reason in _OF_A_ROW
+
+
+def _batches(good: Iterable[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    size = 0
+    for row in good:
+        held = row.request.ByteSize()
+        if batch and (len(batch) == BATCH or size + held > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += held
+    if batch:
+        yield batch

@@ -1,0 +1,108 @@
+"""Values that the shell completes: ids, states, contexts.
+
+Layer: inside cli. A scheduler that does not answer at once completes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import grpc
+import typer
+from google.protobuf.descriptor import EnumDescriptor
+
+from contentgen.cli import contexts
+from contentgen.cli.cells import line
+from contentgen.cli.connection import Connection, Target
+from contentgen.client.connection import Caller
+from contentgen.client.documents import TASK_STATUS, label
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+
+Found = Iterator[tuple[str, str]]
+"""Values, each with its help."""
+
+_LIMIT = 1.0
+"""Seconds for the scheduler's answer: somebody waits with a finger on the Tab key."""
+_MOST = 100
+
+
+def task_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The newest tasks."""
+    return _asked(context, incomplete, _tasks)
+
+
+def content_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The newest contents."""
+    return _asked(context, incomplete, _contents)
+
+
+def worker_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The workers of the last hour."""
+    return _asked(context, incomplete, _workers)
+
+
+def account_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The first accounts."""
+    return _asked(context, incomplete, _accounts)
+
+
+def context_names(incomplete: str) -> list[str]:
+    """The contexts of this user."""
+    with suppress(typer.BadParameter):
+        return [name for name in sorted(contexts.load().by_name) if name.startswith(incomplete)]
+    return []
+
+
+def task_states(incomplete: str) -> list[str]:
+    """The states of a task, the last one of several by comma."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in _names(TASK_STATUS) if name.startswith(last)]
+
+
+def _names(enum: EnumDescriptor) -> Iterable[str]:
+    return (label(enum, value.number) for value in enum.values if value.number)
+
+
+def _asked(
+    context: typer.Context, incomplete: str, ask: Callable[[Connection, Caller], Found]
+) -> list[tuple[str, str]]:
+    with suppress(grpc.RpcError, typer.BadParameter), Connection(_target(context)) as connection:
+        return [
+            found
+            for found in ask(connection, Caller(connection.target.token, _LIMIT))
+            if found[0].startswith(incomplete)
+        ]
+    return []
+
+
+def _target(context: typer.Context) -> Target:
+    """The scheduler that the words before name; what stands behind the command's name wins."""
+    given = {**context.find_root().params, **{k: v for k, v in context.params.items() if k == "scheduler" and v}}
+    flags = {variable: given.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
+    named = flags["CONTENTGEN_SCHEDULER"] or os.environ.get("CONTENTGEN_SCHEDULER")
+    return Target.of(flags, contexts.variables(given.get("context_name"), scheduler_given=bool(named)))
+
+
+def _tasks(connection: Connection, call: Caller) -> Found:
+    for task in call(connection.tasks.ListTasks, task_pb.ListTasksRequest(page_size=_MOST)).tasks:
+        yield task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"
+
+
+def _contents(connection: Connection, call: Caller) -> Found:
+    for content in call(connection.contents.ListContents, content_pb.ListContentsRequest(page_size=_MOST)).contents:
+        yield str(content.content_id), line(content.title)
+
+
+def _workers(connection: Connection, call: Caller) -> Found:
+    for worker in call(connection.workers.GetWorkerPool, pool_pb.GetWorkerPoolRequest(page_size=_MOST)).workers:
+        yield worker.worker_id, line(worker.hostname)
+
+
+def _accounts(connection: Connection, call: Caller) -> Found:
+    for account in call(connection.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MOST)).accounts:
+        yield str(account.account_id), line(account.name)

@@ -1,0 +1,85 @@
+"""Contexts: named settings of a scheduler and an account, in a file of the user's.
+
+Layer: the bottom of cli. Secrets are not in it: a context names the file of a token.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+SETTINGS: Mapping[str, str] = {
+    "scheduler": "CONTENTGEN_SCHEDULER",
+    "account": "CONTENTGEN_ACCOUNT",
+    "token_file": "CONTENTGEN_TOKEN_FILE",
+    "tls_ca": "CONTENTGEN_TLS_CA",
+    "tls_client_cert": "CONTENTGEN_TLS_CLIENT_CERT",
+    "tls_client_key": "CONTENTGEN_TLS_CLIENT_KEY",
+}
+"""What a context may hold, and the variable that each setting stands in for."""
+
+
+@dataclass
+class Contexts:
+    """What the file holds."""
+
+    current: str | None = None
+    by_name: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def get(self, name: str) -> dict[str, str]:
+        """Raises BadParameter if there is no such context."""
+        if name not in self.by_name:
+            known = ", ".join(sorted(self.by_name)) or "none yet: `contentgen context set NAME --scheduler HOST:PORT`"
+            raise typer.BadParameter(f"there is no context {name!r}; there are: {known}")
+        return self.by_name[name]
+
+
+def path() -> Path:
+    """Where the contexts are: below XDG_CONFIG_HOME, or ~/.config."""
+    root = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(root).expanduser() / "contentgen" / "contexts.json"
+
+
+def load() -> Contexts:
+    """Empty if there is no file. Raises BadParameter if it can't be read."""
+    try:
+        held = json.loads(path().read_text(encoding="utf-8"))
+        return Contexts(held["current"], {name: dict(it) for name, it in held["contexts"].items()})
+    except FileNotFoundError:
+        return Contexts()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise typer.BadParameter(f"{path()} should be a file of contexts: {error}") from None
+
+
+def save(contexts: Contexts) -> None:
+    """Writes the file whole, or leaves it as it was. Raises BadParameter if it can't be written."""
+    where = path()
+    new = where.with_suffix(".new")
+    text = json.dumps({"current": contexts.current, "contexts": contexts.by_name}, indent=2, ensure_ascii=False)
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text + "\n", encoding="utf-8")
+        new.replace(where)
+    except OSError as error:
+        raise typer.BadParameter(f"{where} can't be written: {error.strerror}") from None
+
+
+def variables(name: str | None, *, scheduler_given: bool) -> dict[str, str]:
+    """The settings of a context, by the variables that they stand in for.
+
+    Args:
+        name: the context that was asked for; None: the current one, if there is one.
+        scheduler_given: whether a scheduler is named otherwise. It is not called with the current context's token.
+
+    Raises:
+        typer.BadParameter: no such context.
+    """
+    contexts = load()
+    chosen = name or (None if scheduler_given else contexts.current)
+    held = contexts.get(chosen) if chosen else {}
+    return {SETTINGS[key]: value for key, value in held.items() if key in SETTINGS}

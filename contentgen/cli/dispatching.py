@@ -1,0 +1,25 @@
+"""What is paused, for those who show it beside something else. Layer: inside cli, above connection."""
+
+from __future__ import annotations
+
+import grpc
+
+from contentgen.cli.connection import Connection
+from contentgen.v1 import worker_pool_service_pb2 as pb
+
+
+def pauses(connection: Connection) -> pb.GetDispatchStatusResponse:
+    """Empty if the scheduler is of a version that can't tell."""
+    try:
+        return connection.call(connection.workers.GetDispatchStatus, pb.GetDispatchStatusRequest())
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return pb.GetDispatchStatusResponse()
+        raise
+
+
+def paused_text(found: pb.GetDispatchStatusResponse) -> str:
+    """`everything; accounts 1, 3`; empty if nothing is paused."""
+    accounts = found.paused_account_ids
+    named = f"account{'s' if len(accounts) > 1 else ''} {', '.join(map(str, accounts))}"
+    return "; ".join([*(["everything"] if found.all_paused else []), *([named] if accounts else [])])

@@ -1,0 +1,182 @@
+"""Rows of a file as submits: JSON Lines, or CSV with a head line. Layer: inside cli.
+
+A row has the options of `task submit` by their names; what it leaves out is as the options of the command say.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from contentgen.cli import values
+from contentgen.client import fields
+from contentgen.v1 import task_service_pb2 as pb
+
+_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row that can be submitted."""
+
+    line: int
+    request: pb.SubmitTaskRequest
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One that can't be."""
+
+    line: int
+    why: str
+
+
+def rows(path: str, defaults: pb.SubmitTaskRequest, run: str) -> Iterator[Row | BadRow]:
+    """Each row of a file in its order; `-`: of standard input, as JSON Lines.
+
+    A row without a `request_id` gets one that follows from its own words and `run`: the same row again makes no second
+    task. Of equal rows each has its own. Raises BadParameter if the file can't be read.
+    """
+    seen: Counter[str] = Counter()
+    try:
+        for line, found in _csv(path) if path.lower().endswith(".csv") else _json_lines(path):
+            if isinstance(found, str):
+                yield BadRow(line, found)
+                continue
+            words = json.dumps(found, sort_keys=True)
+            seen[words] += 1
+            yield _row(line, found, defaults, f"{run}\n{seen[words]}\n{words}")
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{path} should be UTF-8") from None
+    except (OSError, csv.Error) as error:
+        raise typer.BadParameter(f"{path} can't be read: {error}") from None
+
+
+def _row(line: int, given: Mapping[str, Any], defaults: pb.SubmitTaskRequest, words: str) -> Row | BadRow:
+    request = pb.SubmitTaskRequest()
+    request.CopyFrom(defaults)
+    try:
+        for name, value in given.items():
+            _set(request, name, value)
+    except typer.BadParameter as error:
+        return BadRow(line, error.message)
+    except (TypeError, ValueError, OverflowError) as error:
+        return BadRow(line, f"{name}: {error}")
+    if not request.topic.strip():
+        return BadRow(line, "topic is missing")
+    if not request.account_id:
+        return BadRow(line, "account is missing: give it in the row, or --account")
+    request.request_id = request.request_id or f"row-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
+    return Row(line, request)
+
+
+def _set(request: pb.SubmitTaskRequest, name: str, value: Any) -> None:
+    known = _NAMES.get(name, name)
+    if known not in _READERS:
+        raise ValueError("no such field; there are: " + ", ".join(_READERS))
+    read = _READERS[known](value)
+    if isinstance(read, dict):
+        getattr(request, known).clear()
+        getattr(request, known).update(read)
+    elif hasattr(read, "DESCRIPTOR"):
+        getattr(request, known).CopyFrom(read)
+    else:
+        setattr(request, known, read)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("should be a text")
+    return value
+
+
+def _words(value: Any) -> str:
+    return ",".join(map(_text, value)) if isinstance(value, list) else _text(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", str(value)):
+        raise ValueError(f"{value!r} should be a whole number")
+    return int(value)
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).lower()
+    if text not in _TRUE | _FALSE:
+        raise ValueError("should be true or false")
+    return text in _TRUE
+
+
+def _duration(value: Any) -> Any:
+    return fields.duration(values.seconds(str(value)))
+
+
+def _moment(value: Any) -> Any:
+    return values.moment(_text(value))
+
+
+def _pairs(value: Any) -> dict[str, str]:
+    """An object, or `key=value;key=value`."""
+    if isinstance(value, dict):
+        return {key: _text(each) for key, each in value.items()}
+    return values.pairs(each.strip() for each in _text(value).split(";") if each.strip())
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "account_id": _whole,
+    "topic": _text,
+    "keywords": _words,
+    "category": _text,
+    "requirements": _text,
+    "tone": _text,
+    "priority": _whole,
+    "auto_approve": _boolean,
+    "max_retries": _whole,
+    "auto_retry": _boolean,
+    "initial_backoff": _duration,
+    "backoff_multiplier": float,
+    "max_backoff": _duration,
+    "timeout": _duration,
+    "schedule_time": _moment,
+    "request_id": _text,
+    "labels": _pairs,
+    "creator_options": _pairs,
+}
+_NAMES = {"account": "account_id", "label": "labels", "creator_option": "creator_options"}
+"""As the options call them."""
+
+
+def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Rows, or what is wrong with them, by the number of their line."""
+    lines = (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).split(b"\n")
+    for number, line in enumerate(lines, 1):
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        if not text:
+            continue
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            yield number, f"is no JSON: {error}"
+        else:
+            yield number, row if isinstance(row, dict) else "should be a JSON object"
+
+
+def _csv(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The same; an empty cell is left out."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            if None in row:
+                yield reader.line_num, "has more cells than the head line"
+            else:
+                yield reader.line_num, {name: cell for name, cell in row.items() if cell}

@@ -1,0 +1,140 @@
+"""The transport of `AsyncContentGenerationClient`: its calls suspend the coroutine, and block nothing.
+
+Layer: client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, cast
+
+import grpc
+import grpc.aio
+
+from contentgen.client.connection import open_aio_channel
+from contentgen.client.errors import RequestError, request_error
+from contentgen.client.transport import CLOSED, Request, Response, Signal, Stream, Stubs, Transport
+
+
+class AioTransport(Transport):
+    """Belongs to the event loop of its first call; all tasks of the loop may share it."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        token: str | None,
+        credentials: grpc.ChannelCredentials | None,
+        timeout: float,
+        channel: grpc.aio.Channel | None,
+    ) -> None:
+        """As `AsyncContentGenerationClient` says."""
+        super().__init__(token, timeout)
+        self._target = target
+        self._credentials = credentials
+        self._given = channel
+        self._made: grpc.aio.Channel | None = None
+        self._stubs: Stubs | None = None
+
+    @property
+    def stubs(self) -> Stubs:
+        if self._stubs is None:  # made when the loop runs that the channel belongs to
+            self._stubs = Stubs(cast("grpc.Channel", self._given or self._make_channel()))
+        return self._stubs
+
+    def _make_channel(self) -> grpc.aio.Channel:
+        self._check_open()
+        self._made = open_aio_channel(self._target, self._credentials)
+        return self._made
+
+    async def call(
+        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+    ) -> Response:
+        self._check_open()
+        made = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", rpc)
+        with _failures():
+            return _readable(await made(request, timeout=self.timeout + waits, metadata=self._metadata))
+
+    def stream(
+        self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
+    ) -> Stream[Response]:
+        made = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", rpc)
+        with _failures():
+            call = made(request, timeout=timeout, metadata=self._metadata)
+        return AioStream(call)
+
+    def signal(self) -> Signal:
+        return AioSignal()
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        self._close_streams()
+        if self._made is not None:
+            await self._made.close()
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Raises what the blocking transport raises."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise request_error(error) from error
+    except grpc.aio.UsageError as error:
+        raise ValueError(CLOSED) from error
+    except grpc.aio.BaseError as error:
+        raise RequestError(str(error), code="INTERNAL") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RequestError("the call was closed by the client", code="CANCELLED") from error  # by `close`, not the task
+
+
+def _readable(answer: Response | None) -> Response:
+    """`answer`; grpc.aio has None for one that it can't read."""
+    if answer is None:
+        raise RequestError("the answer can't be read", code="INTERNAL")
+    return answer
+
+
+class AioStream(Generic[Response]):
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Response]) -> None:
+        self._call = call
+
+    def __del__(self) -> None:
+        self._call.cancel()  # grpc.aio goes on with a call that nobody has any more
+
+    async def connected(self) -> bool | None:
+        with _failures():
+            await self._call.initial_metadata()  # waits for it: a scheduler sends it as soon as it has taken the call
+        if not self._call.done():
+            return True
+        await self.read()  # raises what the stream has ended with
+        return None
+
+    async def read(self) -> Response | None:
+        with _failures():
+            answer = await self._call.read()
+        return None if answer is grpc.aio.EOF else _readable(cast("Response", answer))
+
+    def cancel(self) -> object:
+        return self._call.cancel()
+
+
+class AioSignal:
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()

@@ -1,0 +1,112 @@
+"""The transport of `ContentGenerationClient`: its calls block the thread, and its coroutines never suspend.
+
+Layer: client.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, Protocol, TypeVar
+
+import grpc
+
+from contentgen.client.connection import open_channel
+from contentgen.client.errors import request_error
+from contentgen.client.transport import Request, Response, Signal, Stream, Stubs, Transport
+
+Response_co = TypeVar("Response_co", covariant=True)
+
+
+class BlockingTransport(Transport):
+    """Any number of threads may share one."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        token: str | None,
+        credentials: grpc.ChannelCredentials | None,
+        timeout: float,
+        channel: grpc.Channel | None,
+    ) -> None:
+        """As `ContentGenerationClient` says."""
+        super().__init__(token, timeout)
+        self._channel = open_channel(target, credentials) if channel is None else channel
+        self._owned = channel is None
+        self._stubs = Stubs(self._channel)
+
+    @property
+    def stubs(self) -> Stubs:
+        return self._stubs
+
+    async def call(
+        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+    ) -> Response:
+        self._check_open()
+        try:
+            return rpc(request, timeout=self.timeout + waits, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise request_error(error) from error
+
+    def stream(
+        self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
+    ) -> Stream[Response]:
+        return BlockingStream(rpc(request, timeout=timeout, metadata=self._metadata))
+
+    def signal(self) -> Signal:
+        return BlockingSignal()
+
+    def close(self) -> None:
+        """Ends what is under way, in whichever thread."""
+        self._close_streams()
+        if self._owned:
+            self._channel.close()
+
+
+class EventStream(Protocol[Response_co]):
+    """What a stub returns for a call whose answers are a stream."""
+
+    def __next__(self) -> Response_co: ...
+    def initial_metadata(self) -> object: ...
+    def is_active(self) -> bool: ...
+    def code(self) -> grpc.StatusCode: ...
+    def cancel(self) -> object: ...
+
+
+class BlockingStream(Generic[Response]):
+    def __init__(self, call: EventStream[Response]) -> None:
+        self._call = call
+
+    async def connected(self) -> bool | None:
+        self._call.initial_metadata()  # waits for it: a scheduler sends it as soon as it has taken the call
+        if self._call.is_active():
+            return True
+        if self._call.code() is grpc.StatusCode.OK:
+            return None
+        assert isinstance(self._call, grpc.RpcError)  # what a stub returns for a stream is what it raises
+        raise request_error(self._call) from self._call
+
+    async def read(self) -> Response | None:
+        try:
+            return next(self._call)
+        except StopIteration:
+            return None
+        except grpc.RpcError as error:
+            raise request_error(error) from error
+
+    def cancel(self) -> object:
+        return self._call.cancel()
+
+
+class BlockingSignal:
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self, seconds: float) -> None:
+        self._event.wait(seconds)

@@ -1,0 +1,280 @@
+"""What the client returns: dicts with these keys.
+
+Layer: client. Times are ISO 8601 with zone, durations are seconds, states are lower-case names, and what is not set is
+None. A state that a newer scheduler has and this client does not know is its number, as text.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+TaskStatus = Literal["pending", "submitted", "processing", "completed", "failed", "timeout", "cancelled"]
+PendingReason = Literal["backoff", "scheduled", "account_limit", "rate_limit", "paused", "no_workers", "all_slots_busy"]
+ReviewStatus = Literal["pending_review", "approved", "rejected"]
+PublishStatus = Literal["pending", "publishing", "published", "failed"]
+
+
+class TaskProgress(TypedDict):
+    """How far an attempt is, as its CLI says."""
+
+    percent: int
+    step: str
+    message: str
+
+
+class Task(TypedDict):
+    """A status dict: one task, the same whether it is read alone, in a list or from a watch."""
+
+    task_id: str
+    status: TaskStatus
+    account_id: int
+    topic: str
+    keywords: str | None
+    category: str | None
+    requirements: str | None
+    """None in lists and events: they leave it out."""
+    tone: str | None
+    priority: int
+    auto_approve: bool
+    labels: dict[str, str]
+    request_id: str | None
+    created_at: str
+    schedule_time: str | None
+    submitted_at: str | None
+    """When the latest attempt was leased to a worker."""
+    started_at: str | None
+    """When the CLI started on the latest attempt."""
+    completed_at: str | None
+    """When it ended, with whatever status. None: it has not ended."""
+    timeout_at: str | None
+    """When the present attempt is timed out."""
+    timeout: float
+    attempt: int
+    retry_count: int
+    max_retries: int
+    auto_retry: bool
+    initial_backoff: float | None
+    backoff_multiplier: float | None
+    max_backoff: float | None
+    worker_id: str | None
+    """The worker of the latest attempt."""
+    lease_id: str | None
+    """The lease of the present attempt."""
+    progress: TaskProgress | None
+    error: str | None
+    """The last attempt's reason and message in one text."""
+    error_reason: str | None
+    error_message: str | None
+    error_details: dict[str, str]
+    content_id: int | None
+    pending_reason: PendingReason | None
+    """Why it still waits. Only of `get_task_status`."""
+
+
+class TaskChange(TypedDict):
+    """An event of a watch: a task as of one of its moves."""
+
+    task: Task
+    previous_status: TaskStatus | None
+    """None for a present state, and for a task's first event."""
+    event_time: str
+    will_retry: bool
+    """Whether this failure is followed by another attempt without a call."""
+    resume_token: str
+
+
+class TaskEvent(TypedDict):
+    """A move of a task, as its history keeps it."""
+
+    previous_status: TaskStatus | None
+    status: TaskStatus
+    event_time: str
+    attempt: int
+    worker_id: str | None
+    lease_id: str | None
+    reason: str
+    message: str | None
+
+
+class TaskStats(TypedDict):
+    """How many tasks are in each state."""
+
+    counts: dict[TaskStatus, int]
+    oldest_pending_age: float | None
+    queue_depth: int
+    """Tasks that are pending and due."""
+
+
+class PollStats(TypedDict):
+    """What became of the tasks that were running when the workers were asked."""
+
+    total: int
+    completed: int
+    failed: int
+    timeout: int
+    still_running: int
+    error: int
+    """Their worker did not answer."""
+
+
+class Content(TypedDict):
+    """A generated content. In lists `body` and `html_body` are empty."""
+
+    content_id: int
+    account_id: int
+    task_id: str
+    title: str
+    body: str
+    html_body: str
+    summary: str
+    category: str
+    images: list[str]
+    cover_image: str | None
+    word_count: int
+    """Characters of the body."""
+    quality_score: float | None
+    review_status: ReviewStatus
+    review_comment: str | None
+    created_at: str
+
+
+class PublishPoolEntry(TypedDict):
+    """An entry of the publish pool."""
+
+    content_id: int
+    account_id: int
+    priority: int
+    scheduled_at: str | None
+    status: PublishStatus
+    error: str | None
+    claim_id: str | None
+    """The present or last claim."""
+
+
+class Account(TypedDict):
+    """An account. A limit of 0 is none."""
+
+    account_id: int
+    name: str
+    max_concurrent_tasks: int
+    weight: float
+    max_pending_tasks: int
+    max_priority: int
+    max_starts_per_minute: int
+    active: bool
+    created_at: str
+
+
+class Worker(TypedDict):
+    """A worker, as of its last heartbeat."""
+
+    worker_id: str
+    hostname: str
+    version: str | None
+    creator_version: str | None
+    scheduler_id: str
+    running: bool
+    """Connected and not draining."""
+    connected: bool
+    """Its stream is open. A worker that was stopped is not connected, and may still be `draining`."""
+    draining: bool
+    queue_size: int
+    """Leases ahead of a slot."""
+    slots: int
+    busy_slots: int
+    labels: dict[str, str]
+    connected_at: str
+    last_heartbeat_at: str
+    unhealthy: bool
+    unhealthy_since: str | None
+    last_error: str | None
+
+
+class WorkerPool(TypedDict):
+    """The workers of all schedulers."""
+
+    num_workers: int
+    """Connected."""
+    active_workers: int
+    """With a busy slot."""
+    total_queue_size: int
+    """Pending tasks."""
+    total_slots: int
+    worker_statuses: list[Worker]
+
+
+class DispatchStatus(TypedDict):
+    """What is paused."""
+
+    all_paused: bool
+    paused_account_ids: list[int]
+
+
+class Lane(TypedDict):
+    """Work of one kind that waits in a scheduler."""
+
+    oldest_age: float
+    waiting: int
+    set_aside: int
+    """Items that wait for a lock of another session."""
+
+
+class Replica(TypedDict):
+    """A scheduler."""
+
+    scheduler_id: str
+    version: str
+    started_at: str
+    last_heartbeat_at: str
+    serving: bool
+    lanes: dict[str, Lane]
+    """By name."""
+
+
+class LockHolder(TypedDict):
+    """A session of the database that holds locks which others wait for, or has held locks for long."""
+
+    pid: int
+    role: str
+    application: str
+    address: str
+    state: str
+    transaction_age: float
+    relation: str
+    waited_for: bool
+
+
+class Database(TypedDict):
+    """The schedulers' database."""
+
+    version: str
+    size: int
+    """Bytes."""
+
+
+class Limits(TypedDict):
+    """What the scheduler that answers bounds. None: it does not."""
+
+    max_queue_size: int
+    lease_ttl: float | None
+    heartbeat_interval: float | None
+    max_worker_losses: int
+    max_deferrals: int
+    lock_timeout: float | None
+    statement_timeout: float | None
+    retention: float | None
+    content_retention: float | None
+    max_calls: int
+    max_wait_calls: int
+    max_watch_streams: int
+    max_lease_streams: int
+
+
+class System(TypedDict):
+    """The schedulers and their database."""
+
+    version: str
+    replicas: list[Replica]
+    lock_holders: list[LockHolder]
+    database: Database
+    limits: Limits

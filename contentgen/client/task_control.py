@@ -1,0 +1,113 @@
+"""Cancel, retry, time out and delete tasks. Layer: client."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from contentgen.client.errors import FailedPrecondition, ResourceNotFoundException
+from contentgen.client.methods import Methods, Unary
+from contentgen.client.tasks import task_statuses
+from contentgen.v1 import task_service_pb2 as pb
+
+BULK_TIMEOUT = 600.0
+"""Seconds that a call over all tasks may work: it goes through them batch by batch."""
+
+
+class TaskControlMethods(Methods):
+    @Unary
+    async def cancel_task(self, task_id: str, force: bool = False) -> bool:
+        """Cancels a task. Returns False if it does not exist.
+
+        Args:
+            task_id: the task.
+            force: also if a worker holds it; what it runs is then killed.
+
+        Raises:
+            InvalidStateException: it has ended, or a worker holds it and `force` is off.
+
+        Example:
+            >>> if client.cancel_task(task_id, force=True):
+            ...     print("cancelled")
+        """
+        request = pb.CancelTaskRequest(task_id=task_id, force=force)
+        try:
+            await self._call(self._stubs.tasks.CancelTask, request)
+        except ResourceNotFoundException:
+            return False
+        return True
+
+    @Unary
+    async def retry_task(self, task_id: str, *, reset_retry_count: bool = False) -> bool:
+        """Puts a failed task back to pending. Returns False if its retries are used up.
+
+        Args:
+            task_id: the task; a pending one that waits for its next attempt waits no longer.
+            reset_retry_count: whether its retries are counted anew, so that they are not used up.
+
+        Raises:
+            ResourceNotFoundException: the task does not exist.
+            InvalidStateException: it has neither failed nor timed out.
+
+        Example:
+            >>> if not client.retry_task(task_id):
+            ...     print("its retries are used up")
+        """
+        request = pb.RetryTaskRequest(task_id=task_id, reset_retry_count=reset_retry_count)
+        try:
+            await self._call(self._stubs.tasks.RetryTask, request)
+        except FailedPrecondition as error:
+            if error.reason == "RETRIES_EXHAUSTED":
+                return False
+            raise
+        return True
+
+    @Unary
+    async def bulk_retry_tasks(
+        self,
+        account_id: int | None = None,
+        status: Literal["failed", "timeout"] | None = None,
+        *,
+        limit: int = 1_000,
+    ) -> int:
+        """Retries failed and timed out tasks, oldest first, and returns how many. Those without a retry left stay.
+
+        Args:
+            account_id: only of this account.
+            status: only in this state.
+            limit: how many at most.
+
+        Example:
+            >>> retried_count = client.bulk_retry_tasks(account_id=1)
+        """
+        request = pb.BulkRetryTasksRequest(account_id=account_id or 0, statuses=task_statuses(status), limit=limit)
+        return (await self._call(self._stubs.tasks.BulkRetryTasks, request, waits=BULK_TIMEOUT)).retried_count
+
+    @Unary
+    async def handle_timeout_tasks(self, account_id: int | None = None) -> int:
+        """Times out now what has run for too long, and returns how many. The scheduler does so every few seconds, too.
+
+        Example:
+            >>> timeout_count = client.handle_timeout_tasks()
+        """
+        request = pb.HandleTimeoutsRequest(account_id=account_id or 0)
+        return (await self._call(self._stubs.tasks.HandleTimeouts, request, waits=BULK_TIMEOUT)).timeout_count
+
+    @Unary
+    async def cleanup_old_tasks(self, days: int = 7, *, account_id: int | None = None, dry_run: bool = False) -> int:
+        """Deletes ended tasks with their history, and returns how many. Contents stay.
+
+        Takes 10 minutes at most; what a call that was cut short has deleted stays deleted.
+
+        Args:
+            days: tasks that ended more than so many days of 24 hours ago; 0: all that have ended.
+            account_id: only of this account.
+            dry_run: only count them.
+
+        Raises:
+            InvalidArgument: `days` is negative.
+
+        Example:
+            >>> deleted_count = client.cleanup_old_tasks(days=30)
+        """
+        request = pb.CleanupTasksRequest(days=days, dry_run=dry_run, account_id=account_id or 0)
+        return (await self._call(self._stubs.tasks.CleanupTasks, request, waits=BULK_TIMEOUT)).deleted_count

@@ -1,0 +1,179 @@
+"""Wait for tasks, watch them, poll their workers. Layer: client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from contentgen.client import documents
+from contentgen.client.backoff import Backoff
+from contentgen.client.errors import (
+    ResourceNotFoundException,
+    TaskCancelledException,
+    WaitTimeoutException,
+    creator_exception,
+)
+from contentgen.client.fields import duration
+from contentgen.client.methods import Methods, Unary, Watching
+from contentgen.client.results import PollStats, Task, TaskStatus
+from contentgen.client.resuming import STREAM_TIMEOUT, Events, ResumingStream
+from contentgen.client.watch import TaskWatch
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+
+MAX_WAIT = 60.0
+"""Seconds of one WaitTask: proxies cut calls that are silent for long, so a long wait is several."""
+POLL_TIMEOUT = 10.0
+"""Seconds that the scheduler gives workers to answer a poll."""
+PATIENCE = 300.0
+"""Seconds that a watch goes on without a scheduler."""
+_FAILED = (task_pb2.TASK_STATUS_FAILED, task_pb2.TASK_STATUS_TIMEOUT)
+
+
+class TaskProgressMethods(Methods):
+    @Unary
+    async def wait(
+        self,
+        task_id: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - the reference's name
+        check: bool = False,
+    ) -> Task:
+        """Returns the status dict once the task has ended, or as it stands after `timeout` seconds.
+
+        A task has ended when `completed_at` is set: it is completed, cancelled, or failed or timed out with no retry to
+        come.
+
+        Args:
+            task_id: the task.
+            timeout: seconds to wait; None: any time.
+            check: whether to raise unless the task is completed.
+
+        Raises:
+            ResourceNotFoundException: the task does not exist.
+            CreatorException: with `check`, the task has failed.
+            TaskTimeoutException: with `check`, the task has timed out; a CreatorException too.
+            TaskCancelledException: with `check`, the task was cancelled.
+            WaitTimeoutException: with `check`, the task has not ended within `timeout`.
+
+        Example:
+            >>> task = client.wait(task_id, timeout=60)
+            >>> print(task["status"], task["content_id"])
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            waits = MAX_WAIT if end is None else min(max(end - time.monotonic(), 0.0), MAX_WAIT)
+            request = pb.WaitTaskRequest(task_id=task_id, timeout=duration(waits))
+            task = (await self._call(self._stubs.tasks.WaitTask, request, waits=waits)).task
+            if task.HasField("end_time") or (end is not None and time.monotonic() >= end):
+                break
+        if check:
+            _check_completed(task)
+        return documents.task(task)
+
+    @Watching
+    def watch(
+        self,
+        task_ids: Collection[str] | None = None,
+        account_id: int | None = None,
+        resume_token: str = "",
+        *,
+        until_ended: bool = False,
+        patience: float | None = PATIENCE,
+    ) -> TaskWatch:
+        """Iterates over the moves of these tasks, or of all tasks of an account, as they are committed.
+
+        It begins with the present state of the tasks (of an account's: those that have not ended), or right after the
+        event whose `resume_token` is given. It reconnects by itself, to any scheduler, and goes on after the last
+        event: none is missed or doubled. Only what begins and ends during an interruption before the very first event
+        is not seen: there is no token yet.
+
+        Entered as a context manager it returns once a scheduler has taken the watch: every later move is seen.
+
+        It goes on until it is closed (`close()`, the end of its `with`, the end of the client's), so iterate in a
+        thread or task of its own, or with `until_ended`.
+
+        Args:
+            task_ids: up to 1,000 tasks.
+            account_id: instead of them, an account.
+            resume_token: of the last event seen, of a watch of the same tasks. Empty: from the present state.
+            until_ended: whether it ends once all of `task_ids` have ended: completed, cancelled, or failed or timed out
+                with no retry to come. It needs their present state, so it excludes `account_id` and `resume_token`.
+            patience: seconds without a scheduler before Unavailable is raised; None: any time. Before the first event,
+                the client's `timeout` at most.
+
+        Raises:
+            ValueError: not exactly one of `task_ids` and `account_id`, `until_ended` beside what it excludes, or the
+                client is closed.
+
+        Entering it or iterating raises:
+            ResourceNotFoundException: a task or the account does not exist.
+            ResumeTokenExpiredException: the token is older than the events that are kept: start without one.
+            InvalidArgument: the token is none, or of other tasks.
+            Unavailable: no scheduler for longer than `patience`.
+
+        Example:
+            >>> with client.watch([task_id], until_ended=True) as events:
+            ...     for event in events:
+            ...         print(event["event_time"], event["previous_status"], "→", event["task"]["status"])
+        """
+        _check_selection(task_ids, account_id, resume_token, until_ended)
+        transport, ids = self._transport, list(task_ids or ())
+
+        def opened(token: str) -> Events:
+            request = pb.WatchTasksRequest(task_ids=ids, account_id=account_id or 0, resume_token=token)
+            return transport.stream(transport.stubs.tasks.WatchTasks, request, timeout=STREAM_TIMEOUT)
+
+        backoff = Backoff(patience, at_first=transport.timeout)
+        stream = ResumingStream(opened, backoff, transport.signal(), resume_token)
+        return transport.keep(TaskWatch(stream, until_ended=ids if until_ended else None))
+
+    @Unary
+    async def poll_running_tasks(self, account_id: int | None = None) -> PollStats:
+        """Asks all workers now how their tasks stand, instead of at their next interval; takes 10 s at most.
+
+        `total` tasks were running at the call; since then `completed`, `failed` and `timeout` of them ended an attempt,
+        retried or not, `still_running` run on, and `error` have a worker that did not answer.
+
+        Example:
+            >>> stats = client.poll_running_tasks()
+            >>> print(stats["still_running"], "of", stats["total"], "run on")
+        """
+        request = pb.PollRunningTasksRequest(account_id=account_id or 0)
+        return documents.poll_stats(await self._call(self._stubs.tasks.PollRunningTasks, request, waits=POLL_TIMEOUT))
+
+    @Unary
+    async def poll_single_task(self, task_id: str) -> TaskStatus | None:
+        """Asks a task's worker now, and returns the task's status, or None if it does not exist; takes 10 s at most.
+
+        If the worker does not answer, the status is the one that is known.
+
+        Example:
+            >>> status = client.poll_single_task(task_id)
+        """
+        request = pb.PollTaskRequest(task_id=task_id)
+        try:
+            answer = await self._call(self._stubs.tasks.PollTask, request, waits=POLL_TIMEOUT)
+        except ResourceNotFoundException:
+            return None
+        return documents.task_status(answer.status)
+
+
+def _check_completed(task: task_pb2.Task) -> None:
+    """Raises what `wait` says."""
+    if not task.HasField("end_time"):
+        raise WaitTimeoutException(f"{task.task_id} has not ended", documents.task(task))
+    if task.status in _FAILED:
+        raise creator_exception(task.error)
+    if task.status == task_pb2.TASK_STATUS_CANCELLED:
+        raise TaskCancelledException(f"{task.task_id} was cancelled", documents.task(task))
+
+
+def _check_selection(
+    task_ids: Collection[str] | None, account_id: int | None, resume_token: str, until_ended: bool
+) -> None:
+    if isinstance(task_ids, str):
+        raise ValueError("task_ids should be a list of ids, not one text")
+    if bool(task_ids) == bool(account_id):
+        raise ValueError("give either task_ids, at least one, or account_id")
+    if until_ended and (account_id or resume_token):
+        raise ValueError("until_ended goes with task_ids and without a resume_token: leave one of them out")

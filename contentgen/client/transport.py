@@ -1,0 +1,187 @@
+"""What the methods of both clients stand on: one way to make a call, to read a stream and to pause.
+
+Layer: client. The methods are coroutines. The transport of the asyncio client suspends them while a call is under way;
+that of the blocking client never does, so that `run` takes a coroutine to its end at once.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, Protocol, TypeVar
+
+import grpc
+
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Response_co = TypeVar("Response_co", covariant=True)
+T = TypeVar("T")
+
+_TOKEN = re.compile(r"[!-~]+")
+CLOSED = "the client is closed: make a new one"
+
+
+class Stubs:
+    """The stubs of all services, by the types of the blocking ones; a channel of grpc.aio makes them asyncio's."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.tasks = TaskServiceStub(channel)
+        self.contents = ContentServiceStub(channel)
+        self.accounts = AccountServiceStub(channel)
+        self.pool = WorkerPoolServiceStub(channel)
+        self.system = SystemServiceStub(channel)
+
+
+class Stream(Protocol[Response_co]):
+    """The answers of one call, one after the other. What fails raises RequestError."""
+
+    async def connected(self) -> bool | None:
+        """True once a scheduler has taken the call; None if the stream has ended without an error."""
+
+    async def read(self) -> Response_co | None:
+        """The next answer; None if the stream has ended without an error."""
+
+    def cancel(self) -> object: ...
+
+
+class Signal(Protocol):
+    """Set once; any thread may set that of the blocking client."""
+
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+    async def wait(self, seconds: float) -> None:
+        """Returns once it is set, or after so many seconds."""
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Transport(ABC):
+    """A connection to the schedulers, with what is open on it."""
+
+    def __init__(self, token: str | None, timeout: float) -> None:
+        """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait."""
+        if token and not _TOKEN.fullmatch(token):
+            raise ValueError("token should be one word of printable ASCII, without a line end")
+        self.timeout = timeout
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._open: weakref.WeakSet[Closable] = weakref.WeakSet()
+
+    @property
+    @abstractmethod
+    def stubs(self) -> Stubs: ...
+
+    @abstractmethod
+    async def call(
+        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+    ) -> Response:
+        """The answer to one call.
+
+        Args:
+            rpc: of `stubs`.
+            request: its message.
+            waits: seconds that the scheduler may work or wait before it answers.
+
+        Raises:
+            RequestError: the call failed.
+            ValueError: the client is closed.
+        """
+
+    @abstractmethod
+    def stream(
+        self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
+    ) -> Stream[Response]:
+        """Begins a call whose answers are a stream."""
+
+    @abstractmethod
+    def signal(self) -> Signal: ...
+
+    def keep(self, stream: C) -> C:
+        """`stream`, which is closed with the client, unless it is gone before. Raises ValueError once closed."""
+        with self._lock:
+            self._check_open()
+            self._open.add(stream)
+        return stream
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(CLOSED)
+
+    def _close_streams(self) -> None:
+        with self._lock:
+            self._closed = True
+            streams = list(self._open)
+        for stream in streams:
+            stream.close()
+
+
+def run(steps: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never suspends, since its transport blocks."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    steps.close()
+    raise RuntimeError("a blocking transport has suspended")
+
+
+class _PageRequest(Protocol):
+    page_token: str
+
+
+class _Page(Protocol):
+    @property
+    def next_page_token(self) -> str: ...
+
+
+PageRequest = TypeVar("PageRequest", bound=_PageRequest)
+Page = TypeVar("Page", bound=_Page)
+
+
+class Pages(Generic[T]):
+    """The items of a List, page by page."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        rpc: grpc.UnaryUnaryMultiCallable[PageRequest, Page],
+        request: PageRequest,
+        items: Callable[[Page], Iterable[T]],
+    ) -> None:
+        """`items`: those of an answer."""
+        self._more = True
+
+        async def fetch() -> list[T]:
+            page = await transport.call(rpc, request)
+            request.page_token = page.next_page_token
+            self._more = bool(page.next_page_token)
+            return list(items(page))
+
+        self._fetch = fetch
+
+    async def next(self) -> list[T] | None:
+        """The items of the next page, perhaps none; None at the end."""
+        return await self._fetch() if self._more else None
+
+    async def first(self, limit: int) -> list[T]:
+        """So many items at most."""
+        found: list[T] = []
+        while len(found) < limit and (page := await self.next()) is not None:
+            found += page
+        return found[:limit]

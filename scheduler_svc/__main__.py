@@ -1,0 +1,26 @@
+"""`contentgen-scheduler`: the entry point, which says what to install where the extra `scheduler` is missing.
+
+Layer: above `main`. It imports nothing by itself: `main` sets what gRPC reads before gRPC is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the scheduler or one of its commands. Exit status 78 where a module is missing, else see `main`."""
+    try:
+        from scheduler_svc.main import main as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"", "contentgen", "scheduler_svc"}:
+            raise
+        sys.stderr.write(
+            f"contentgen-scheduler: the module {error.name} is missing: pip install 'contentgen-grpc[scheduler]'\n"
+        )
+        sys.exit(78)
+    run()
+
+
+if __name__ == "__main__":
+    main()

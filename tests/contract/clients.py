@@ -1,0 +1,94 @@
+"""Both clients, for tests that hold for both: `AsyncContentGenerationClient` behind the face of the blocking one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar, cast
+
+from contentgen import AsyncContentGenerationClient, AsyncWatch, ContentGenerationClient
+from tests.contract.scripted_scheduler import THREAD_NAME
+
+T = TypeVar("T")
+BLOCKING, ASYNCIO = KINDS = ("blocking", "asyncio")
+
+
+@contextmanager
+def opened(kind: str, target: str, **options: Any) -> Iterator[ContentGenerationClient]:
+    """A client of this kind."""
+    if kind == BLOCKING:
+        with ContentGenerationClient(target, **options) as client:
+            yield client
+        return
+    loop = _Loop()
+    try:
+        with _OnLoop(loop, AsyncContentGenerationClient(target, **options)) as made:
+            yield cast("ContentGenerationClient", made)
+    finally:
+        loop.close()
+
+
+class _Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"{THREAD_NAME}-loop")
+        self._thread.start()
+
+    def run(self, steps: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(steps, self._loop).result()
+
+    def close(self) -> None:
+        self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _OnLoop:
+    """A client, or what it returns, whose methods block until the loop is done with them."""
+
+    def __init__(self, loop: _Loop, wrapped: Any) -> None:
+        self._loop = loop
+        self._wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._wrapped, name)
+        return self._blocking(found) if callable(found) else found
+
+    def close(self) -> None:
+        self._blocking(self._wrapped.close)()
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._wrapped.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        async def step() -> Any:
+            return await anext(self._wrapped)
+
+        try:
+            return self._loop.run(step())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def called(*args: Any, **more: Any) -> Any:
+            found = method(*args, **more)
+            return await found if inspect.isawaitable(found) else found
+
+        def blocking(*args: Any, **more: Any) -> Any:
+            found = self._loop.run(called(*args, **more))
+            return _OnLoop(self._loop, found) if isinstance(found, AsyncIterator | AsyncWatch) else found
+
+        return blocking

@@ -1,0 +1,133 @@
+"""`task submit --file`: what becomes of each row, and that a repeated command makes no second task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import grpc
+import pytest
+
+from contentgen.cli.commands.submit_file import BATCH
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from tests.contract.operators.scripted_services import refuse, scripted
+from tests.contract.operators.transcript import Transcript, run
+
+CSV = """topic,priority,labels,auto_approve
+Spring,5,campaign=spring;year=2026,false
+Summer,11,,
+Autumn,soon,,
+,5,,
+"Winter,
+long",7,,yes
+Too,1,,,many
+"""
+
+
+def written(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def submitted(out: str) -> list[tuple[int, str]]:
+    """Lines and tasks of JSON Lines."""
+    return [(row["line"], row["task_id"]) for row in map(json.loads, out.splitlines())]
+
+
+async def test_bad_rows_are_named_and_the_others_are_tasks(
+    contentgen: Transcript, account: int, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "topics.csv", CSV)
+    submit = ("-o", "jsonl", "task", "submit", "-a", "1", "--file", path)
+    dry = await contentgen(*submit, "--dry-run")
+    assert (dry.status, json.loads(dry.out)) == (2, {"rows": 6, "submitted": 3, "dry_run": True})
+    first = await contentgen(*submit)
+    assert first.status == 2
+    (spring, winter) = submitted(first.out)
+    assert (spring[0], winter[0]) == (2, 7)
+    assert first.err.splitlines() == [
+        "contentgen: line 4: priority: 'soon' should be a whole number",
+        "contentgen: line 5: topic is missing",
+        "contentgen: line 8: has more cells than the head line",
+        "contentgen: line 3: priority: must be 1 to 10, is 11",
+        "submitted 2 of 6 rows",
+    ]
+    task = json.loads((await contentgen("-o", "json", "task", "status", spring[1])).out)
+    assert (task["labels"], task["auto_approve"]) == ({"campaign": "spring", "year": "2026"}, False)
+    task = json.loads((await contentgen("-o", "json", "task", "status", winter[1])).out)
+    assert (task["topic"], task["priority"], task["auto_approve"]) == ("Winter,\nlong", 7, True)
+
+
+async def test_the_same_file_again_makes_no_second_task_and_another_run_does(
+    contentgen: Transcript, account: int, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "topics.jsonl", '{"topic": "One"}\n{"topic": "One"}\n\n{"topic": "Two"}\n')
+    submit = ("-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    first = submitted((await contentgen(*submit)).out)
+    assert [line for line, _ in first] == [1, 2, 4]
+    assert len({task for _, task in first}) == 3, "equal rows are tasks of their own"
+    assert submitted((await contentgen(*submit)).out) == first
+    again = submitted((await contentgen(*submit, "--run", "week-2")).out)
+    assert {task for _, task in again}.isdisjoint({task for _, task in first})
+    changed = await contentgen(*submit, "--priority", "9")
+    assert (changed.status, changed.out) == (2, "")
+    assert "line 4: it was submitted before, with other options; another --run submits it again" in changed.err
+
+
+async def test_json_lines_name_what_is_wrong(contentgen: Transcript, account: int, tmp_path: Path) -> None:
+    rows = [
+        "nonsense",
+        "[1]",
+        '{"topik": "One"}',
+        '{"topic": 7}',
+        '{"topic": "One", "timeout": "soon"}',
+        '{"topic": "One", "account": 99}',
+        '{"topic": "One", "keywords": ["a", "b"], "timeout": 90, "labels": {"k": "v"}, "account": 1}',
+        '{"topic": "One", "auto_retry": "perhaps"}',
+        '{"topic": "One", "labels": {"k": 1}}',
+        '{"topic": "One", "max_retries": 99999999999}',
+    ]
+    path = written(tmp_path, "topics.jsonl", "\n".join(rows))
+    ran = await contentgen("-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    assert [line for line, _ in submitted(ran.out)] == [7]
+    wrong = ran.err.splitlines()
+    assert [line.split(":")[1] for line in wrong[:-1]] == [f" line {n}" for n in (1, 2, 3, 4, 5, 8, 9, 10, 6)]
+    assert wrong[-1] == "submitted 1 of 10 rows"
+    assert "Traceback" not in ran.err
+
+
+def test_an_outage_stops_it_and_says_what_was_submitted(tmp_path: Path) -> None:
+    """The second batch comes to nothing; the same command goes on where it is needed."""
+    known: dict[str, str] = {}
+    away = [2]
+
+    def submit(request: pb.BatchSubmitTasksRequest, context: grpc.ServicerContext) -> pb.BatchSubmitTasksResponse:
+        away[0] -= 1
+        if away[0] == 0:
+            refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", "the queue is full")
+        tasks = []
+        for each in request.requests:
+            known.setdefault(each.request_id, f"task-{len(known):016x}")
+            tasks.append(task_pb2.Task(task_id=known[each.request_id], topic=each.topic))
+        return pb.BatchSubmitTasksResponse(tasks=tasks)
+
+    rows = "\n".join(json.dumps({"topic": f"Topic {n}"}) for n in range(2 * BATCH + 1))
+    path = written(tmp_path, "topics.jsonl", rows)
+    with scripted(BatchSubmitTasks=submit) as target:
+        first = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+        assert (first.status, len(submitted(first.out))) == (4, BATCH)
+        assert f"stopped at line {BATCH + 1}: the queue is full; submit less" in first.err
+        assert f"submitted {BATCH} of {2 * BATCH + 1:,} rows; repeat the command to go on" in first.err
+        second = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    assert second.status == 0
+    assert len(known) == 2 * BATCH + 1
+    assert submitted(second.out)[:BATCH] == submitted(first.out)
+
+
+@pytest.mark.parametrize("name", ["latin.csv", "latin.jsonl"])
+def test_a_file_in_another_encoding_is_refused_whole(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"topic\n\xe9t\xe9\n")
+    ran = run("task", "submit", "-a", "1", "-f", str(tmp_path / name))
+    assert (ran.status, "should be UTF-8" in ran.err) == (2, True)

@@ -1,0 +1,247 @@
+"""Every RPC has a method on both clients: what it sends, and what is retried while the scheduler is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contentgen import ContentGenerationClient, PermissionDenied, Unavailable
+from contentgen.client.resuming import STREAM_TIMEOUT
+from contentgen.client.retry_policy import RETRIED
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import system_service_pb2 as system_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from tests.contract.clients import KINDS, opened
+from tests.contract.scripted_scheduler import AWAY, SERVICES, SILENCE, Refused, ScriptedScheduler, scripted_scheduler
+
+TIMEOUT = 5.0
+SLACK = 2.0
+"""Seconds: gRPC rounds what it sends, and the way there takes a moment."""
+TASK_ID = "task-000000000000000a"
+TASK = task_pb2.Task(task_id=TASK_ID, status=task_pb2.TASK_STATUS_COMPLETED, end_time=Timestamp(seconds=9))
+CONTENT = content_pb.Content(content_id=7)
+ENTRY = content_pb.PublishPoolEntry(content_id=7)
+ACCOUNT = account_pb.Account(account_id=1)
+WORKER = pool_pb.Worker(worker_id="w1")
+SUBMIT: dict[str, Any] = {
+    "account_id": 1,
+    "topic": "a topic",
+    "keywords": "a,b",
+    "category": "a category",
+    "requirements": "some",
+    "tone": "a tone",
+    "priority": 8,
+    "auto_approve": False,
+    "max_retries": 2,
+    "auto_retry": True,
+    "timeout": 60.0,
+    "schedule_time": "2030-01-31T08:00:00+08:00",
+    "request_id": "r1",
+    "labels": {"order": "7"},
+    "creator_options": {"model": "m"},
+    "initial_backoff": 1.0,
+    "backoff_multiplier": 1.5,
+    "max_backoff": 9.0,
+}
+QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
+
+
+class Rpc(NamedTuple):
+    """How a test makes a call."""
+
+    call: Callable[[ContentGenerationClient], Any]
+    """With every argument there is."""
+    answer: Any
+    beyond: float = 0.0
+    """Seconds that the call may take beyond TIMEOUT."""
+    unset: frozenset[str] = frozenset()
+    """Fields of the request that this call leaves out, though another may set them."""
+
+
+PAGE = frozenset({"page_token"})
+RPCS: dict[str, Rpc] = {
+    "SubmitTask": Rpc(lambda client: client.submit_task(**SUBMIT), pb.SubmitTaskResponse(task=TASK)),
+    "BatchSubmitTasks": Rpc(
+        lambda client: client.submit_tasks([SUBMIT, SUBMIT]), pb.BatchSubmitTasksResponse(tasks=[TASK, TASK])
+    ),
+    "GetTask": Rpc(lambda client: client.get_task_status(TASK_ID), pb.GetTaskResponse(task=TASK)),
+    "BatchGetTasks": Rpc(lambda client: client.get_task_statuses([TASK_ID]), pb.BatchGetTasksResponse(tasks=[TASK])),
+    "ListTasks": Rpc(
+        lambda client: client.list_tasks(1, ["pending", "failed"], 3, labels={"order": "7"}),
+        pb.ListTasksResponse(tasks=[TASK]),
+        unset=PAGE,
+    ),
+    "CancelTask": Rpc(lambda client: client.cancel_task(TASK_ID, force=True), pb.CancelTaskResponse(task=TASK)),
+    "RetryTask": Rpc(
+        lambda client: client.retry_task(TASK_ID, reset_retry_count=True), pb.RetryTaskResponse(task=TASK)
+    ),
+    "BulkRetryTasks": Rpc(
+        lambda client: client.bulk_retry_tasks(1, "failed", limit=9), pb.BulkRetryTasksResponse(retried_count=3), 600
+    ),
+    "CleanupTasks": Rpc(
+        lambda client: client.cleanup_old_tasks(3, account_id=1, dry_run=True),
+        pb.CleanupTasksResponse(deleted_count=3),
+        600,
+    ),
+    "WaitTask": Rpc(lambda client: client.wait(TASK_ID), pb.WaitTaskResponse(task=TASK), 60),
+    "WatchTasks": Rpc(
+        lambda client: next(client.watch([TASK_ID], resume_token="t")),
+        [pb.WatchTasksResponse(event=pb.TaskChange(task=TASK, resume_token="t")), SILENCE],
+        STREAM_TIMEOUT - TIMEOUT,
+        unset=frozenset({"account_id"}),
+    ),
+    "ListTaskEvents": Rpc(
+        lambda client: list(client.iter_task_events(TASK_ID)),
+        pb.ListTaskEventsResponse(events=[task_pb2.TaskEvent(reason="SUBMITTED")]),
+        unset=PAGE,
+    ),
+    "GetTaskStats": Rpc(lambda client: client.get_task_stats(1), pb.GetTaskStatsResponse(queue_depth=3)),
+    "PollRunningTasks": Rpc(lambda client: client.poll_running_tasks(1), pb.PollRunningTasksResponse(total=3), 10),
+    "PollTask": Rpc(lambda client: client.poll_single_task(TASK_ID), pb.PollTaskResponse(status=TASK.status), 10),
+    "HandleTimeouts": Rpc(
+        lambda client: client.handle_timeout_tasks(1), pb.HandleTimeoutsResponse(timeout_count=3), 600
+    ),
+    "GetContent": Rpc(lambda client: client.get_content(7), content_pb.GetContentResponse(content=CONTENT)),
+    "ListContents": Rpc(
+        lambda client: list(client.iter_contents(1, "approved")),
+        content_pb.ListContentsResponse(contents=[CONTENT]),
+        unset=PAGE,
+    ),
+    "ReviewContent": Rpc(
+        lambda client: client.review_content(7, approve=True, comment="well done"),
+        content_pb.ReviewContentResponse(content=CONTENT),
+    ),
+    "DeleteContent": Rpc(lambda client: client.delete_content(7, force=True), content_pb.DeleteContentResponse()),
+    "ListPublishPool": Rpc(
+        lambda client: list(client.iter_publish_pool(1)),
+        content_pb.ListPublishPoolResponse(entries=[ENTRY]),
+        unset=PAGE,
+    ),
+    "ClaimPublishPool": Rpc(
+        lambda client: client.claim_publish_pool(1, 10, lease=60), content_pb.ClaimPublishPoolResponse(entries=[ENTRY])
+    ),
+    "ReportPublished": Rpc(
+        lambda client: client.report_published(7, "a claim", error="the site is down"),
+        content_pb.ReportPublishedResponse(entry=ENTRY),
+        unset=frozenset({"published"}),
+    ),
+    "CreateAccount": Rpc(
+        lambda client: client.create_account("新闻", 4, 2.5, **QUOTAS),
+        account_pb.CreateAccountResponse(account=ACCOUNT),
+    ),
+    "GetAccount": Rpc(lambda client: client.get_account(1), account_pb.GetAccountResponse(account=ACCOUNT)),
+    "ListAccounts": Rpc(
+        lambda client: list(client.iter_accounts()), account_pb.ListAccountsResponse(accounts=[ACCOUNT]), unset=PAGE
+    ),
+    "UpdateAccount": Rpc(
+        lambda client: client.update_account(1, name="新闻", max_concurrent_tasks=4, weight=2.5, active=True, **QUOTAS),
+        account_pb.UpdateAccountResponse(account=ACCOUNT),
+    ),
+    "DeactivateAccount": Rpc(
+        lambda client: client.deactivate_account(1), account_pb.DeactivateAccountResponse(account=ACCOUNT)
+    ),
+    "GetWorkerPool": Rpc(
+        lambda client: client.get_worker_pool_status(),
+        pool_pb.GetWorkerPoolResponse(workers=[WORKER]),
+        unset=PAGE | {"page_size"},
+    ),
+    "DrainWorker": Rpc(lambda client: client.drain_worker("w1"), pool_pb.DrainWorkerResponse(worker=WORKER)),
+    "UndrainWorker": Rpc(lambda client: client.undrain_worker("w1"), pool_pb.UndrainWorkerResponse(worker=WORKER)),
+    "ResizeWorker": Rpc(lambda client: client.resize_worker("w1", 4), pool_pb.ResizeWorkerResponse(worker=WORKER)),
+    "PauseDispatch": Rpc(lambda client: client.pause_dispatch(1), pool_pb.PauseDispatchResponse()),
+    "ResumeDispatch": Rpc(lambda client: client.resume_dispatch(1), pool_pb.ResumeDispatchResponse()),
+    "GetDispatchStatus": Rpc(
+        lambda client: client.get_dispatch_status(), pool_pb.GetDispatchStatusResponse(all_paused=True)
+    ),
+    "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
+}
+METHODS = [method.name for service in SERVICES for method in service.methods]
+SAFE = {method for methods in RETRIED.values() for method in methods}
+
+
+@pytest.fixture
+def scheduler() -> Iterator[ScriptedScheduler]:
+    with scripted_scheduler() as scheduler:
+        yield scheduler
+
+
+@pytest.fixture(params=KINDS)
+def client(request: pytest.FixtureRequest, scheduler: ScriptedScheduler) -> Iterator[ContentGenerationClient]:
+    with opened(request.param, scheduler.target, token="secret", timeout=TIMEOUT) as client:
+        yield client
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_makes_the_rpc_with_all_fields_a_deadline_and_the_token(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+) -> None:
+    rpc = RPCS[method]
+    scheduler.will(method, rpc.answer)
+    rpc.call(client)
+    [call] = scheduler.calls(method)
+    assert abs(call.limit - (TIMEOUT + rpc.beyond)) < max(SLACK, rpc.beyond / 60)
+    assert call.metadata["authorization"] == "Bearer secret"
+    assert fields_set(call.request) == {field.name for field in call.request.DESCRIPTOR.fields} - rpc.unset
+
+
+def fields_set(request: Message) -> set[str]:
+    return {field.name for field, _ in request.ListFields()}
+
+
+def test_a_submit_can_set_every_field(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    scheduler.will("BatchSubmitTasks", RPCS["BatchSubmitTasks"].answer)
+    client.submit_tasks([SUBMIT, {**SUBMIT, "schedule_time": datetime(2030, 1, 31, tzinfo=UTC)}])
+    [batch] = scheduler.requests("BatchSubmitTasks")
+    for request in batch.requests:
+        assert fields_set(request) == {field.name for field in request.DESCRIPTOR.fields}
+    moments = [request.schedule_time.ToJsonString() for request in batch.requests]
+    assert moments == ["2030-01-31T00:00:00Z", "2030-01-31T00:00:00Z"]
+
+
+def test_an_update_changes_what_is_given(scheduler: ScriptedScheduler, client: ContentGenerationClient) -> None:
+    scheduler.will("UpdateAccount", RPCS["UpdateAccount"].answer)
+    client.update_account(1, max_priority=0, active=False)
+    [request] = scheduler.requests("UpdateAccount")
+    assert list(request.update_mask.paths) == ["max_priority", "active"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_that_fails_raises_an_exception_of_the_client(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+) -> None:
+    refused = Refused(grpc.StatusCode.PERMISSION_DENIED, "not for you", "ROLE_FORBIDDEN")
+    scheduler.will(method, [refused] if method == "WatchTasks" else refused)
+    with pytest.raises(PermissionDenied, match="not for you") as raised:
+        RPCS[method].call(client)
+    assert raised.value.reason == "ROLE_FORBIDDEN"
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method in SAFE])
+def test_what_is_safe_is_retried_while_the_scheduler_is_away(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+) -> None:
+    rpc = RPCS[method]
+    scheduler.will(method, AWAY, AWAY, rpc.answer)
+    rpc.call(client)
+    requests = scheduler.requests(method)
+    assert requests == requests[:1] * 3
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in {*SAFE, "WatchTasks"}])
+def test_what_may_not_come_twice_is_not_retried(
+    scheduler: ScriptedScheduler, client: ContentGenerationClient, method: str
+) -> None:
+    rpc = RPCS[method]
+    scheduler.will(method, AWAY, rpc.answer)
+    with pytest.raises(Unavailable, match=AWAY.message):
+        rpc.call(client)
+    assert len(scheduler.calls(method)) == 1

@@ -1,0 +1,26 @@
+"""`contentgen-worker`: the entry point, which says what to install where the extra `worker` is missing.
+
+Layer: above `main`. It imports nothing by itself: the guard starts before gRPC is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the worker. Exit status 78 where a module is missing, else see `main`."""
+    try:
+        from worker_svc.main import main as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"", "contentgen", "worker_svc"}:
+            raise
+        sys.stderr.write(
+            f"contentgen-worker: the module {error.name} is missing: pip install 'contentgen-grpc[worker]'\n"
+        )
+        sys.exit(78)
+    run()
+
+
+if __name__ == "__main__":
+    main()
