@@ -133,7 +133,7 @@ def test_a_session_that_connects_during_a_restore_keeps_the_database(
     backed_up: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with backed_up.connect() as other:
-        monkeypatch.setattr("scheduler_svc.backups.restore._clients_that_stay", lambda _: [])
+        monkeypatch.setattr("scheduler_svc.backups.restore._remaining_sessions", lambda _: [])
         pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
         with pytest.raises(CannotRestore, match=rf"meanwhile, and nothing was changed: .*\nprocess {pid} "):
             backed_up.restore()
@@ -205,7 +205,7 @@ def test_a_backup_that_is_not_what_was_there_is_told(site: Site, change: str, sa
 
 def test_a_backup_that_can_t_be_proved_does_not_get_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.file.write_text("yesterday's")
-    monkeypatch.setattr("scheduler_svc.backups.proof._ROOM", 1 << 60)
+    monkeypatch.setattr("scheduler_svc.backups.proof._SERVER_BYTES", 1 << 60)
     with pytest.raises(SettingsError, match=r"--verify restores into .* are needed: name a folder .* in TMPDIR"):
         back_up(site.url, site.file, site.programs, site.progress, overwrite=True, verify=True)
     assert site.file.read_text() == "yesterday's"
