@@ -25,7 +25,7 @@ from typing import Any, Never
 import structlog
 import uvloop
 
-from scheduler_svc.api.server.core_log import take_over
+from scheduler_svc.api.server.core_log import redirect_stderr
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import (
     EXIT_STATUS,
@@ -74,7 +74,7 @@ def main() -> None:
     try:
         settings = read_settings(sys.argv[1:])
         if settings.tls:
-            take_over()
+            redirect_stderr()
         configure_logging(settings)
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")

@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
-from scheduler_svc.api.access.auth import AuthInterceptor, Keys
+from scheduler_svc.api.access.auth import AuthInterceptor, KnownTokens
 from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
@@ -98,7 +98,7 @@ class Replica:
         self._in_flight = InFlight()
         self._streams = Streams()
         self._audience = WatchInterest()
-        self._doors: AuthInterceptor | None = None
+        self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._rereading: list[tuple[Rereading, Periodic]] = []
         self._told_away: set[str] = set()
@@ -120,7 +120,7 @@ class Replica:
         self._read_files()
         self._build()
         self._server = grpc_server.build(
-            self._services(), self.health, self._doors, in_flight=self._in_flight, limits=self._limits
+            self._services(), self.health, self._auth, in_flight=self._in_flight, limits=self._limits
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
         self._notifier.start()
@@ -140,15 +140,15 @@ class Replica:
         settings = self._settings
         if path := settings.tokens_file:
             self._watch_files("tokens", [path], lambda: self._use_tokens(path))
-            self._doors = AuthInterceptor(Keys(read_tokens(path)))
+            self._auth = AuthInterceptor(KnownTokens(read_tokens(path)))
         if settings.tls:
             self._watch_files("certificates", Certificates.files(settings), self._use_certificates)
             self._certificates = Certificates(settings)
             self._expiry = Periodic("certificate", self._certificates.warn_of_expiry)
 
     def _use_tokens(self, path: Path) -> None:
-        assert self._doors
-        self._loop.call_soon_threadsafe(self._doors.use, Keys(read_tokens(path)))
+        assert self._auth
+        self._loop.call_soon_threadsafe(self._auth.use, KnownTokens(read_tokens(path)))
 
     def _use_certificates(self) -> None:
         assert self._certificates
@@ -292,7 +292,7 @@ class Replica:
                 self._streams,
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
-                room=self._dispatcher.capacity_added,
+                capacity_changed=self._dispatcher.capacity_added,
             ),
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
             content=ContentService(pools.reads, pools.writes),

@@ -185,7 +185,7 @@ class Runner:
         """Makes one attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
         if fault := job_problem(job):
             return failed(Reason.CREATOR_ERROR, f"the task is not given to the CLI: {fault}")
-        if refused := refusal(job.options, self._allowed_options):
+        if refused := refusal(job.brief.options, self._allowed_options):
             return refused
         return await self._creator.run(job, run, report)
 

@@ -167,6 +167,7 @@ def run(
     context: str | None = None,
 ) -> int:
     """Runs a command; its exit status. Raises typer.BadParameter where the usage is wrong."""
+    _check_numbers(own)
     scheduler = variables.get("CONTENTGEN_SCHEDULER") or os.environ.get("CONTENTGEN_SCHEDULER")
     held = contexts.variables(context, scheduler_given=bool(scheduler))
     target = Target.of(variables, held)
@@ -181,6 +182,15 @@ def run(
                 return status_of(error)
 
     return _ended(output, call)
+
+
+def _check_numbers(own: Mapping[str, Any]) -> None:
+    """Raises BadParameter where a number is larger than its field: of 64 bits for ids, else of 32."""
+    for name, value in own.items():
+        most = (1 << 63 if name.endswith(("id", "ids", "account")) else 1 << 31) - 1
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, int) and each > most:
+                raise typer.BadParameter(f"{each} is too large a number: {most} at most")
 
 
 def _account(text: str | None) -> int:

@@ -20,8 +20,6 @@ def pauses(connection: Connection) -> pb.GetDispatchStatusResponse:
 
 def paused_text(found: pb.GetDispatchStatusResponse) -> str:
     """`everything; accounts 1, 3`; empty if nothing is paused."""
-    accounts = ", ".join(map(str, found.paused_account_ids))
-    parts = ["everything"] if found.all_paused else []
-    return "; ".join(
-        [*parts, *([f"account{'s' if len(found.paused_account_ids) > 1 else ''} {accounts}"] if accounts else [])]
-    )
+    accounts = found.paused_account_ids
+    named = f"account{'s' if len(accounts) > 1 else ''} {', '.join(map(str, accounts))}"
+    return "; ".join([*(["everything"] if found.all_paused else []), *([named] if accounts else [])])

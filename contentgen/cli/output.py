@@ -214,8 +214,12 @@ def table_lines(
 def indented(said: str, width: int | None) -> Iterator[Text]:
     """A text on lines of its own, broken at `width` or nowhere."""
     for line in said.splitlines():
-        broken = textwrap.wrap(line, max(width - len(_INDENT), 20)) if width else [line]
-        yield from (Text(f"{_INDENT}{part}", "dim") for part in broken)
+        yield from (Text(f"{_INDENT}{part}", "dim") for part in broken(line, width, len(_INDENT)))
+
+
+def broken(line: str, width: int | None, indent: int) -> Sequence[str]:
+    """A line in parts that fit a width beside an indent; None: whole."""
+    return textwrap.wrap(line, max(width - indent, 20)) or [""] if width else [line]
 
 
 def _text(cell: Text | str) -> Text:

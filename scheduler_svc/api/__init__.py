@@ -1,5 +1,5 @@
-"""The gRPC edge: an RPC is checked, becomes an application call, and its answer a message again.
+"""The gRPC edge: each RPC checks its request, calls the application and converts the result to a message.
 
-Above `application`, beside `loops` and `store`, below `main`. `submits`, `validation` and `pages` read requests,
-`convert` writes answers; `errors` has the one table from domain errors to statuses, `guard` applies it to every RPC.
+Above `application`, beside `loops` and `store`, below `main`. `access` authenticates and counts callers, `messages`
+checks requests and converts results and errors, `server` has the interceptors and what gRPC itself needs.
 """

@@ -1,4 +1,4 @@
-"""AccountService: whom tasks belong to. Part of `api`."""
+"""AccountService: accounts and their quotas. Part of `api`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.pages import Page
+from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violations
 from scheduler_svc.application import accounts
 from scheduler_svc.application.calls import Calls
@@ -19,11 +19,9 @@ from scheduler_svc.domain.bounds import MAX_PRIORITY
 
 DEFAULT_WEIGHT = 1.0
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
-"""A task moves its account's virtual time on by 1 / weight: below the least one, sums of it would lose what the tasks
-of others add, or overflow.
-"""
-MAX_PATHS = 100
-_MOST = {
+"""A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
+MAX_MASK_PATHS = 100
+_MAX_VALUES = {
     "max_concurrent_tasks": MAX_INT32,
     "max_pending_tasks": MAX_INT32,
     "max_priority": MAX_PRIORITY,
@@ -32,10 +30,8 @@ _MOST = {
 
 
 class AccountService(AccountServiceServicer):
-    """Each RPC: check the request, make the application call, convert the answer."""
-
     def __init__(self, reads: Calls, operators: Calls, dispatch_calls: Calls) -> None:
-        """`dispatch_calls`: for what changes who may run."""
+        """`dispatch_calls` run changes of what may be dispatched."""
         self._reads = reads
         self._operators = operators
         self._dispatch_calls = dispatch_calls
@@ -45,7 +41,7 @@ class AccountService(AccountServiceServicer):
         quotas = Quotas(request.max_pending_tasks, request.max_priority, request.max_starts_per_minute)
         with Violations() as bad:
             _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), bad)
-        caller().about_everyone("new ones")
+        caller().about_everyone("new accounts")
         made = await self._operators.run(
             accounts.create_account, request.name, request.max_concurrent_tasks, weight, quotas
         )
@@ -60,7 +56,7 @@ class AccountService(AccountServiceServicer):
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
         with Violations() as bad:
-            page = Page.of(request, bad, "ListAccounts")
+            page = PageRequest.of(request, bad, "ListAccounts")
         found = await self._reads.run(query.list_accounts, caller().scope, page.position or 0, page.limit)
         listed, token = page.cut(found, convert.account, attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
@@ -87,14 +83,14 @@ _CHANGEABLE = tuple(field.name for field in fields(AccountChange))
 
 
 def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
-    """What the mask names, with the values that the account has there."""
+    """The values of the fields that the mask names."""
     paths = request.update_mask.paths
     if not paths:
         bad.add("update_mask", f"is required: one or more of {', '.join(_CHANGEABLE)}")
-    for i, path in enumerate(paths[:MAX_PATHS]):
+    for i, path in enumerate(paths[:MAX_MASK_PATHS]):
         if path not in _CHANGEABLE:
             bad.add(f"update_mask.paths[{i}]", f"must be one of {', '.join(_CHANGEABLE)}, is {path[:MAX_NAME]!r}")
-    bad.count("update_mask.paths", len(paths), 0, MAX_PATHS)
+    bad.count("update_mask.paths", len(paths), 0, MAX_MASK_PATHS)
     change = AccountChange(**{path: getattr(request.account, path) for path in _CHANGEABLE if path in paths})
     bad.path = "account."
     _check(change, bad)
@@ -104,9 +100,9 @@ def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
 def _check(values: AccountChange, bad: Violations) -> None:
     if values.name is not None:
         bad.text("name", values.name, MAX_NAME, required=True)
-    for name, most in _MOST.items():
+    for name, maximum in _MAX_VALUES.items():
         value = getattr(values, name)
         if value is not None:
-            bad.number(name, value, 0, most)
-    if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # so that NaN is refused too
+            bad.number(name, value, 0, maximum)
+    if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # refuses NaN too
         bad.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")

@@ -1,4 +1,4 @@
-"""ContentService: what was generated, and the publish pool. Part of `api`."""
+"""ContentService: contents, their review, and the publish pool. Part of `api`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.pages import Page
-from scheduler_svc.api.messages.times import LONGEST
+from scheduler_svc.api.messages.pages import PageRequest
+from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application import publishing
 from scheduler_svc.application.calls import Calls
@@ -25,8 +25,6 @@ MIN_LEASE = timedelta(seconds=1)
 
 
 class ContentService(ContentServiceServicer):
-    """Each RPC: check the request, make the application call, convert the answer."""
-
     def __init__(self, reads: Calls, writes: Calls) -> None:
         self._reads = reads
         self._writes = writes
@@ -34,7 +32,7 @@ class ContentService(ContentServiceServicer):
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
-        await self._check_own(request.content_id)
+        await self._check_ownership(request.content_id)
         content = await self._reads.run(query.get_content, request.content_id)
         return pb.GetContentResponse(content=convert.content(content))
 
@@ -42,7 +40,7 @@ class ContentService(ContentServiceServicer):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             review_status = _review_status(request.review_status, bad)
-            page = Page.of(request, bad, "ListContents", request.account_id, request.review_status)
+            page = PageRequest.of(request, bad, "ListContents", request.account_id, request.review_status)
         scope = caller().about(request.account_id)
         found = await self._reads.run(query.list_contents, scope, review_status, page.position, page.limit)
         contents, token = page.cut(found.contents, convert.listed_content, attrgetter("content_id"), found.rest)
@@ -51,7 +49,7 @@ class ContentService(ContentServiceServicer):
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-            page = Page.of(request, bad, "ListPublishPool", request.account_id)
+            page = PageRequest.of(request, bad, "ListPublishPool", request.account_id)
         scope = caller().about(request.account_id)
         found = await self._reads.run(query.list_pool, scope, page.position, page.limit)
         entries, token = page.cut(found, convert.pool_entry, attrgetter("content_id"))
@@ -62,14 +60,14 @@ class ContentService(ContentServiceServicer):
             bad.id("content_id", request.content_id)
             decision = _decision(request.decision, bad)
             bad.text("comment", request.comment, MAX_REMARK)
-        await self._check_own(request.content_id)
+        await self._check_ownership(request.content_id)
         content = await self._writes.run(publishing.review_content, request.content_id, decision, request.comment)
         return pb.ReviewContentResponse(content=convert.content(content))
 
     async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
-        await self._check_own(request.content_id)
+        await self._check_ownership(request.content_id)
         await self._writes.run(publishing.delete_content, request.content_id, force=request.force)
         return pb.DeleteContentResponse()
 
@@ -81,7 +79,7 @@ class ContentService(ContentServiceServicer):
             bad.account_filter("account_id", request.account_id)
             bad.number("limit", request.limit, 0, MAX_ITEMS)
             if request.HasField("lease"):
-                lease = bad.duration("lease", request.lease, MIN_LEASE, LONGEST)
+                lease = bad.duration("lease", request.lease, MIN_LEASE, MAX_DURATION)
         scope = caller().about(request.account_id)
         claimed = await self._writes.run(publishing.claim_pool, scope, request.limit or 1, lease)
         return pb.ClaimPublishPoolResponse(entries=map(convert.pool_entry, claimed))
@@ -91,20 +89,20 @@ class ContentService(ContentServiceServicer):
             bad.id("content_id", request.content_id)
             bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
             bad.text("error", request.error, MAX_REMARK)
-        await self._check_own(request.content_id)
-        became = publication(request.published, request.error)
-        entry = await self._writes.run(publishing.report_published, request.content_id, request.claim_id, became)
+        await self._check_ownership(request.content_id)
+        outcome = publication(request.published, request.error)
+        entry = await self._writes.run(publishing.report_published, request.content_id, request.claim_id, outcome)
         return pb.ReportPublishedResponse(entry=convert.pool_entry(entry))
 
-    async def _check_own(self, content_id: int) -> None:
-        """Raises NotFound where the content is another account's."""
+    async def _check_ownership(self, content_id: int) -> None:
+        """Raises NotFound if the caller may not access the content."""
         scope = caller().scope
         if scope != ALL:
             await self._reads.run(ownership.own_content, scope, content_id)
 
 
 def _decision(value: int, bad: Violations) -> ReviewDecision:
-    """What was decided; a decision that nobody will see where it is refused."""
+    """The decision; any one if it is refused."""
     try:
         return ReviewDecision(value)
     except ValueError:
@@ -114,7 +112,7 @@ def _decision(value: int, bad: Violations) -> ReviewDecision:
 
 
 def _review_status(value: int, bad: Violations) -> ReviewStatus | None:
-    """The status to look for; None for any."""
+    """The status to list. Returns None for all."""
     if value == pb.REVIEW_STATUS_UNSPECIFIED:
         return None
     try:

@@ -1,4 +1,4 @@
-"""SystemService: the schedulers themselves. Part of `api`."""
+"""SystemService: the state and the limits of the schedulers. Part of `api`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ _SCHEDULERS = "the schedulers, which serve all accounts"
 
 
 class SystemService(SystemServiceServicer):
-    """Each RPC: check the request, make the application call, convert the answer."""
-
     def __init__(self, systems: Systems, settings: Settings, limits: Limits) -> None:
         self._systems = systems
         self._limits = _limits(settings, limits)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import Content
 from scheduler_svc.domain.fairness import Line
 from scheduler_svc.domain.ids import LeaseRef
@@ -35,17 +36,12 @@ class NewTaskRow(NamedTuple):
 
 
 class PayloadRow(NamedTuple):
-    """An insert into `task_payloads`; labels and options as JSON."""
+    """An insert into `task_payloads`."""
 
     task_key: int
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
-    labels: str | None
-    creator_options: str | None
-    request_id: str | None
+    brief: Brief
+    labels: Mapping[str, str]
+    request_id: str = ""
 
 
 class LabelRow(NamedTuple):
@@ -300,19 +296,14 @@ class Grant(NamedTuple):
     """A lease as it was granted, with what its worker needs."""
 
     ref: LeaseRef
+    brief: Brief
     worker_id: str
     account_id: int
     priority: int
     timeout_ms: int
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
-    creator_options: Mapping[str, str] | None
     labels: Mapping[str, str] | None
     auto_approve: bool
-    failed_elsewhere: bool = False
+    failed_elsewhere: bool
     """The attempt before this one failed, by the report of another worker."""
 
 

@@ -139,7 +139,7 @@ class WaitedTooLong(DomainError):
     def __init__(self, within: float) -> None:
         super().__init__(
             f"this scheduler did not get to the call within {within:g} s; it shares itself fairly between callers, so"
-            " have fewer calls under way at a time, and call again"
+            " have fewer calls in progress, and call again"
         )
 
 

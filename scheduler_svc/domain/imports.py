@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from scheduler_svc.domain import bounds
+from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief
 from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
     SUMMARY_LENGTH,
@@ -86,11 +87,7 @@ class ImportedTask(NamedTuple):
     old_task_id: str
     old_account_id: int
     old_content_id: int | None
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
+    brief: Brief
     status: Status
     priority: int
     auto_approve: bool
@@ -143,17 +140,12 @@ def task(row: OldRow) -> ImportedTask:
     status = _named(row, "status", _STATUSES)
     max_retries = _within(row.number("max_retries"), DEFAULT_MAX_RETRIES, 0, bounds.MAX_RETRIES)
     ended = status is not Status.PENDING
-    topic, requirements = _prompt(row)
     return ImportedTask(
         old_id=old_id,
         old_task_id=row.text("task_id", MAX_OLD_TASK_ID),
         old_account_id=row.required_number("account_id"),
         old_content_id=row.number("content_id") or None,
-        topic=topic,
-        keywords=row.text("keywords", bounds.MAX_KEYWORDS),
-        category=row.text("category", bounds.MAX_CATEGORY),
-        requirements=requirements,
-        tone=row.text("tone", bounds.MAX_TONE),
+        brief=_brief(row),
         status=status,
         priority=_within(row.number("priority"), DEFAULT_PRIORITY, bounds.MIN_PRIORITY, bounds.MAX_PRIORITY),
         auto_approve=row.flag("auto_approve", True),
@@ -179,7 +171,7 @@ def content(row: OldRow, *, in_pool: bool) -> ImportedContent:
         title=(row.text("title").strip() or row.text("topic").strip())[:TITLE_LENGTH],
         body=body,
         summary=(row.text("summary") or body)[:SUMMARY_LENGTH],
-        category=row.text("category")[: bounds.MAX_CATEGORY],
+        category=row.text("category")[: MAX_LENGTHS["category"]],
         images=_images_of(row),
         review_status=_review(row, in_pool=in_pool),
         review_comment=row.text("review_comment")[:MAX_COMMENT],
@@ -193,10 +185,10 @@ def content_of_result(of: ImportedTask) -> ImportedContent:
     return ImportedContent(
         old_id=None,
         old_account_id=of.old_account_id,
-        title=of.topic[:TITLE_LENGTH],
+        title=of.brief.topic[:TITLE_LENGTH],
         body=of.result.body,
         summary=of.result.body[:SUMMARY_LENGTH],
-        category=of.category,
+        category=of.brief.category,
         images=of.result.images,
         review_status=ReviewStatus.PENDING_REVIEW,
         review_comment="",
@@ -224,14 +216,14 @@ def html_beside(body: str, html: str) -> str:
     return html if len(body.encode()) + len(html.encode()) <= MAX_RESULT_BYTES else ""
 
 
-def _prompt(row: OldRow) -> tuple[str, str]:
-    topic, requirements = row.text("topic", bounds.MAX_TOPIC), row.text("requirements", bounds.MAX_REQUIREMENTS)
-    if not topic.strip():
+def _brief(row: OldRow) -> Brief:
+    brief = Brief.of(row.text(name, most) for name, most in MAX_LENGTHS.items())
+    if not brief.topic.strip():
         raise LeftOut("topic is empty")
-    held = len(topic.encode()) + len(requirements.encode())
-    if held > bounds.MAX_PROMPT_BYTES:
-        raise LeftOut(f"topic and requirements have {held:,} bytes together, and may have {bounds.MAX_PROMPT_BYTES:,}")
-    return topic, requirements
+    held = brief.prompt_bytes
+    if held > MAX_PROMPT_BYTES:
+        raise LeftOut(f"topic and requirements have {held:,} bytes together, and may have {MAX_PROMPT_BYTES:,}")
+    return brief
 
 
 def _named(row: OldRow, column: str, names: Mapping[str, T]) -> T:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from scheduler_svc.domain.brief import TEXTS, Brief
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, Backoff
@@ -21,17 +22,15 @@ DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_FIRST_TEXTS = 5
+"""Texts of a brief that count even if empty."""
 
 
 class NewTask(NamedTuple):
     """A valid submit: every default filled in, every bound checked."""
 
     account_id: int
-    topic: str
-    keywords: str = ""
-    category: str = ""
-    requirements: str = ""
-    tone: str = ""
+    brief: Brief
     priority: int = DEFAULT_PRIORITY
     auto_approve: bool = True
     max_retries: int = DEFAULT_MAX_RETRIES
@@ -40,19 +39,21 @@ class NewTask(NamedTuple):
     schedule_time: datetime | None = None
     request_id: str = ""
     labels: Mapping[str, str] = _NONE
-    creator_options: Mapping[str, str] = _NONE
     backoff: Backoff = DEFAULT_BACKOFF
 
     def fingerprint(self) -> bytes:
         """16 bytes that differ where the payload differs; what `request_id` is compared by."""
+        texts = self.brief.texts
         payload: list[object] = [
-            self.topic, self.keywords, self.category, self.requirements, self.tone, self.priority, self.auto_approve,
+            *texts[:_FIRST_TEXTS], self.priority, self.auto_approve,
             self.max_retries, self.auto_retry, self.timeout.total_seconds(),
             self.schedule_time.isoformat() if self.schedule_time else None,
-            sorted(self.labels.items()), sorted(self.creator_options.items()),
+            sorted(self.labels.items()), sorted(self.brief.creator_options.items()),
         ]  # fmt: skip
-        if self.backoff != DEFAULT_BACKOFF:  # else as the version before has it: a submit may be repeated to this one
+        # What came later counts only if it is given: a submit may be repeated after an upgrade.
+        if self.backoff != DEFAULT_BACKOFF:
             payload.append(self.backoff)
+        payload += [item for item in zip(TEXTS[_FIRST_TEXTS:], texts[_FIRST_TEXTS:], strict=True) if item[1]]
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
 
 
@@ -75,18 +76,14 @@ class TaskError:
 
 
 class Task(NamedTuple):
-    """A task as a reader sees it. Without `requirements` where it comes from a list.
+    """A task as a reader sees it. From a list its brief has no requirements.
 
     What has a default here is what its attempts and its end leave behind.
     """
 
     task_key: int
     account_id: int
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
+    brief: Brief
     priority: int
     auto_approve: bool
     status: Status
@@ -97,7 +94,6 @@ class Task(NamedTuple):
     auto_retry: bool
     labels: Mapping[str, str]
     request_id: str
-    creator_options: Mapping[str, str]
     backoff: Backoff = DEFAULT_BACKOFF
     attempt: int = 0
     fence: int | None = None

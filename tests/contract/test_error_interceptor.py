@@ -24,8 +24,7 @@ from contentgen.v1.worker_service_pb2_grpc import (
     add_WorkerServiceServicer_to_server,
 )
 from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
-from scheduler_svc.api.server.headers import sent
-from scheduler_svc.api.server.in_flight import InFlight
+from scheduler_svc.api.server.in_flight import InFlight, send_headers
 from scheduler_svc.domain.errors import InvalidArgument, NotFound, QueueFull, StoreUnavailable, Violation
 from tests.contract.rpc_errors import refused
 
@@ -68,7 +67,7 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
     ) -> AsyncIterator[pb.WatchTasksResponse]:
         try:
             self.begun.set()
-            await sent(context.send_initial_metadata(()))
+            await send_headers(context.send_initial_metadata(()))
             self.entered.set()
             yield self.answer
             if self.error:
@@ -81,7 +80,7 @@ class Scripted(TaskServiceServicer, WorkerServiceServicer):
         self, requests: AsyncIterator[worker_pb.LeaseRequest], context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[worker_pb.LeaseResponse]:
         try:
-            await sent(context.send_initial_metadata(()))
+            await send_headers(context.send_initial_metadata(()))
             async for _ in requests:
                 yield worker_pb.LeaseResponse()
         finally:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import structlog
 
-from scheduler_svc.api.server.certificates import SOON, first_end, told
+from scheduler_svc.api.server.certificates import EXPIRY_WARNING, describe_expiry, earliest_expiry
 from tests.contract.certificates import make_signed
 from tests.contract.replicas import serving
 from tests.waiting import wait_until_async
@@ -20,21 +22,21 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ends_in", "said"),
     [
-        (SOON + timedelta(seconds=1), None),
-        (SOON, "expires on 2026-03-15 12:00 UTC, in 14 days"),
+        (EXPIRY_WARNING + timedelta(seconds=1), None),
+        (EXPIRY_WARNING, "expires on 2026-03-15 12:00 UTC, in 14 days"),
         (timedelta(hours=30), "expires on 2026-03-02 18:00 UTC, in 1 day"),
         (timedelta(0), "expired on 2026-03-01 12:00 UTC"),
     ],
 )
 def test_an_end_is_told_from_14_days_before(ends_in: timedelta, said: str | None) -> None:
-    assert told(NOW + ends_in, NOW) == said
+    assert describe_expiry(NOW + ends_in, NOW) == said
 
 
 def test_of_several_certificates_the_first_end_counts(certificates: Path, tmp_path: Path) -> None:
     shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
     make_signed(tmp_path, "short", days=3)
     chain = (tmp_path / "server.pem").read_bytes() + (tmp_path / "short.pem").read_bytes()
-    end = first_end(b"a comment\n" + chain)
+    end = earliest_expiry(b"a comment\n" + chain)
     assert end is not None
     assert abs(end - datetime.now(UTC) - timedelta(days=3)) < timedelta(minutes=5)
 
@@ -43,8 +45,14 @@ def test_of_several_certificates_the_first_end_counts(certificates: Path, tmp_pa
     "body", ["", "AAAA", "MAA=", "MIID", "MAMCAQE=", "MAUwAwIBAQ=="], ids=lambda body: body or "nothing"
 )
 def test_what_is_no_certificate_has_no_end(body: str) -> None:
-    assert first_end(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----".encode()) is None
-    assert first_end(body.encode()) is None
+    assert earliest_expiry(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----".encode()) is None
+    assert earliest_expiry(body.encode()) is None
+
+
+@pytest.mark.parametrize("module", ["scheduler_svc.main", "contentgen.cli.app"])
+def test_who_uses_no_tls_loads_no_library_for_certificates(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 
 
 async def test_the_scheduler_warns_at_start_and_when_files_change(

@@ -28,7 +28,7 @@ GROWTH_MB = 64
 RESOURCE_EXHAUSTED, REFUSED_STREAM = b"grpc-status\x018", (7).to_bytes(4, "big")
 HONEST = [("authorization", "Bearer honest-token")]
 GET_TASK = "/contentgen.v1.TaskService/GetTask"
-LIMITS = Limits(handshake_within=0.5, streams=STREAMS, connections=CONNECTIONS, metadata=METADATA)
+LIMITS = Limits(handshake_timeout=0.5, streams=STREAMS, connections=CONNECTIONS, metadata=METADATA)
 
 Attack = Callable[[Connection], Awaitable[None]]
 
@@ -203,7 +203,7 @@ async def test_so_is_who_does_not_finish_tls(db_url: str, certificates: Path, sa
 
 async def test_a_connection_without_calls_is_closed_and_its_client_connects_anew(db_url: str) -> None:
     async with (
-        serving(db_url, limits=Limits(idle=0.5)) as replica,
+        serving(db_url, limits=Limits(idle_timeout=0.5)) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         connected(replica.port) as peer,
     ):

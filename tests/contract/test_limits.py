@@ -61,7 +61,7 @@ def silent_call(channel: aio.Channel, name: str) -> Any:
 
 async def test_a_call_whose_message_never_comes_is_refused(db_url: str) -> None:
     async with (
-        serving(db_url, limits=Limits(message_within=0.2)) as replica,
+        serving(db_url, limits=Limits(message_timeout=0.2)) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         honest_caller(replica),
     ):
@@ -87,7 +87,7 @@ async def test_a_caller_has_so_many_calls_and_others_have_theirs(channel: aio.Ch
     (one,) = done
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
         await one
-    assert refusal.message.startswith("this caller has 3 calls under way")
+    assert refusal.message.startswith("this caller has 3 calls in progress")
     assert refusal.retry_after == 1
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
         await Caller(channel, "a-token")("AccountService/ListAccounts")
@@ -181,7 +181,7 @@ async def test_an_address_has_so_many_health_calls_and_all_of_them_too(channel: 
         taken = await other.first(other.call(WATCH_HEALTH))
         assert not taken.flags & http2.END_STREAM
         refusal = await other.first(other.call(WATCH_HEALTH))
-        assert b"4 health calls are under way" in refusal.payload
+        assert b"4 health calls are in progress" in refusal.payload
     for watch in held:
         watch.cancel()
 
@@ -206,7 +206,7 @@ async def test_where_no_token_is_asked_an_address_is_a_caller(db_url: str) -> No
         await other.greet()
         for _ in range(FEW):
             other.begin(GET_TASK)
-        assert b"this caller has 3 calls under way" in (await other.first(other.call(GET_TASK))).payload
+        assert b"this caller has 3 calls in progress" in (await other.first(other.call(GET_TASK))).payload
 
 
 async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(

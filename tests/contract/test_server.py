@@ -183,7 +183,7 @@ async def test_channelz_knows_no_other_server() -> None:
 
 
 async def test_connections_are_rotated_and_no_call_minds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "ROTATE_AFTER", 0.1)
+    monkeypatch.setattr(server_module, "MAX_CONNECTION_AGE", 0.1)
     async with channel_to() as channel:
         health: Any = HealthStub(channel)
         watch = health.Watch(HealthCheckRequest())

@@ -89,7 +89,7 @@ async def test_a_bad_hello_is_refused_with_every_bad_field(channel: aio.Channel)
 async def test_a_stream_is_sent_to_another_replica_after_a_while_and_goes_on_until_then(
     channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_service, "ROTATE_AFTER", (0.1, 0.2))
+    monkeypatch.setattr(worker_service, "ROTATION_INTERVAL", (0.1, 0.2))
     async with ScriptedWorker(channel) as worker:
         await worker.read("reconnect")
         assert (await worker.state(free_slots=0)).heartbeat_number == 1
@@ -99,16 +99,16 @@ async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that
     tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On another stream the parts would have to come anew."""
-    monkeypatch.setattr(worker_service, "ROTATE_AFTER", (1.0, 1.0))
-    monkeypatch.setattr(worker_service, "ROTATE_LATER", 0.2)
+    monkeypatch.setattr(worker_service, "ROTATION_INTERVAL", (1.0, 1.0))
+    monkeypatch.setattr(worker_service, "ROTATION_RETRY_INTERVAL", 0.2)
     looks: list[None] = []
-    rotate = worker_service._Conversation._rotate
+    rotate = worker_service._StreamHandler._rotate
 
-    def looked(conversation: worker_service._Conversation) -> None:
+    def looked(handler: worker_service._StreamHandler) -> None:
         looks.append(None)
-        rotate(conversation)
+        rotate(handler)
 
-    monkeypatch.setattr(worker_service._Conversation, "_rotate", looked)
+    monkeypatch.setattr(worker_service._StreamHandler, "_rotate", looked)
     await submitted(tasks, account)
     async with ScriptedWorker(channel) as worker:
         (lease,) = await worker.take()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.api.server.handshakes import MAX_TOLD
+from scheduler_svc.api.server.handshakes import MAX_LOGGED
 from tests.contract.certificates import make_certificates
 from tests.e2e.stack import Scheduler, Stack
 from tests.waiting import wait_until
@@ -96,13 +96,13 @@ def test_a_failed_handshake_is_an_event(
 
 
 def test_a_flood_of_them_is_counted(stack: Stack, scheduler: Scheduler) -> None:
-    number = 4 * MAX_TOLD
+    number = 4 * MAX_LOGGED
     for _ in range(number):
         plaintext(scheduler, stack.folder)
 
     def accounted() -> bool:
         events = scheduler.events("handshake")
-        return sum(int(event.get("left_out", 1)) for event in events) == number
+        return sum(int(event.get("suppressed", 1)) for event in events) == number
 
     wait_until(accounted, within=WITHIN, what="each of them is told or counted")
     assert len(scheduler.events("handshake")) < number

@@ -22,6 +22,7 @@ from scheduler_svc.application.tasks import query, steer
 from scheduler_svc.application.tasks.submit import Submit, Submits
 from scheduler_svc.application.watch import changes
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Result
 from scheduler_svc.domain.errors import DomainError
@@ -66,7 +67,8 @@ def held(refs: Iterable[LeaseRef]) -> tuple[HeldLease, ...]:
 
 def new_task(**fields: Any) -> NewTask:
     """A task of account 1 that differs from a plain one by `fields`."""
-    return NewTask(account_id=1, topic="a topic")._replace(**fields)
+    brief = {name: fields.pop(name) for name in Brief._fields if name in fields}
+    return NewTask(account_id=1, brief=Brief(**{"topic": "a topic"} | brief))._replace(**fields)
 
 
 class Scheduling:

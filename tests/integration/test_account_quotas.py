@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.leases.recover import fold_counts
 from scheduler_svc.application.tasks.submit import Submit
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.errors import (
     AccountInactive,
     AccountQueueFull,
@@ -83,7 +84,7 @@ class TestMaxPendingTasks:
             Submit((one._replace(request_id="s"),)),
             Submit((one._replace(request_id="s"), again)),
             Submit((one,)),
-            Submit((again._replace(topic="another"),)),
+            Submit((again._replace(brief=Brief("another")),)),
         )
         assert kinds(answers) == [tuple, tuple, tuple, AccountQueueFull, RequestIdConflict]
         assert answers[0] == (*first, *first)

@@ -21,11 +21,12 @@ from tests.creator_cli import RecordingReporter, SubprocessCli
 from tests.waiting import wait_until
 from worker_svc.creators import load
 from worker_svc.creators.base import CreatorSettings, Job
+from worker_svc.creators.brief import Brief
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 
 PROGRAM = str(Path(sys.executable).with_name("contentgen-demo-creator"))
 SETTINGS = CreatorSettings(poll_interval=0.05, max_result=3 * 1024 * 1024)
-JOB = Job(task_id="task-0123456789ab", attempt=1, topic="人工智能的未来发展", options={"demo-seconds": "0.2"})
+JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("人工智能的未来发展", options={"demo-seconds": "0.2"}))
 SPOKEN = ("reference", "json")
 """The profiles that it speaks."""
 CHINESE_LAST_LINE = "它不是语言模型。"
@@ -88,7 +89,8 @@ def article(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
 
 
 def with_options(**options: str) -> Job:
-    return replace(JOB, options={**JOB.options, **{key.replace("_", "-"): value for key, value in options.items()}})
+    asked = {**JOB.brief.options, **{key.replace("_", "-"): value for key, value in options.items()}}
+    return replace(JOB, brief=JOB.brief._replace(options=asked))
 
 
 def test_it_says_what_it_is(demo: Demo) -> None:
@@ -204,7 +206,7 @@ def test_an_asynchronous_run_needs_no_process(demo: Demo) -> None:
 async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
     outcome, report, commands = await demo.drive(profile, JOB)
     assert isinstance(outcome, Completed)
-    assert JOB.topic in outcome.article.content
+    assert JOB.brief.topic in outcome.article.content
     assert outcome.article.quality_score is not None
     assert report.events[0] == "processing"
     assert len(report.events) > 1
@@ -215,7 +217,7 @@ async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
 @pytest.mark.parametrize("profile", SPOKEN)
 @pytest.mark.parametrize("topic", HOSTILE, ids=range(len(HOSTILE)))
 async def test_a_hostile_topic_arrives_byte_for_byte(demo: Demo, profile: str, topic: str) -> None:
-    job = replace(JOB, topic=topic, tone=topic[:200], options={"demo-seconds": "0"})
+    job = replace(JOB, brief=Brief(topic=topic, tone=topic[:200], options={"demo-seconds": "0"}))
     outcome, _, _ = await demo.drive(profile, job)
     assert isinstance(outcome, Completed), outcome
     (start,) = demo.journal("start")
@@ -278,7 +280,8 @@ async def test_it_asks_to_come_back_later(demo: Demo, profile: str) -> None:
 
 async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:
     """As after the death of a worker: what was handed over goes on, and is not paid for twice."""
-    assert demo("create", f"--topic={JOB.topic}", f"--task-id={JOB.task_id}", "--demo-seconds=0.5").returncode == 0
+    created = demo("create", f"--topic={JOB.brief.topic}", f"--task-id={JOB.task_id}", "--demo-seconds=0.5")
+    assert created.returncode == 0
     outcome, _, commands = await demo.drive("reference", replace(JOB, attempt=2))
     assert isinstance(outcome, Completed)
     assert "create" not in commands

@@ -84,7 +84,7 @@ def test_a_page_looks_at_a_bounded_number_of_tasks_and_says_where_it_stopped(
 def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None:
     (task,) = scheduling.submit(new_task(requirements="long", labels={"a": "b"}))
     ((listed,), _) = scheduling.run(list_tasks, TaskFilter(), None, PAGE)
-    assert (listed.requirements, listed.labels, listed.task_key) == ("", {"a": "b"}, task.task_key)
+    assert (listed.brief.requirements, listed.labels, listed.task_key) == ("", {"a": "b"}, task.task_key)
 
 
 @pytest.mark.parametrize("account_id", [0, 1, 2])

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,6 +30,7 @@ from tests.published.endpoints import (
 from tests.waiting import wait_until_async
 from worker_svc.creators import load
 from worker_svc.creators.base import CreatorSettings, Job
+from worker_svc.creators.brief import Brief
 from worker_svc.creators.llm_content_creator.profile import NO_REQUIREMENTS
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
@@ -42,11 +44,13 @@ SETTINGS = CreatorSettings(poll_interval=30.0, max_result=3 * 1024 * 1024)
 JOB = Job(
     task_id="task-0123456789ab",
     attempt=1,
-    topic="人工智能的未来发展",
-    keywords="智能,未来",
-    requirements="面向普通读者",
-    tone="轻松",
-    options={"audience": "学生"},
+    brief=Brief(
+        topic="人工智能的未来发展",
+        keywords="智能,未来",
+        requirements="面向普通读者",
+        tone="轻松",
+        options={"audience": "学生"},
+    ),
 )
 HOSTILE = [
     "--help",
@@ -60,6 +64,11 @@ HOSTILE = [
     " leading and trailing ",
     "字" * 4_000,
 ]
+
+
+def about(**fields: Any) -> Job:
+    """`JOB` with another brief."""
+    return replace(JOB, brief=JOB.brief._replace(**fields))
 
 
 @dataclass
@@ -121,14 +130,14 @@ async def test_an_article_with_its_pictures_and_its_score(published: Published) 
     steps = [(0, "search", ""), (16, "organize", ""), (33, "write", ""), (50, "checkText", "")]
     assert report.events[1:] == [*steps, (66, "generateImage", ""), (83, "checkImage", "")]
 
-    assert endpoints.of(Kind.SEARCH)[0]["query"] == JOB.topic
+    assert endpoints.of(Kind.SEARCH)[0]["query"] == JOB.brief.topic
     [asked] = endpoints.of(Kind.ARTICLE)
-    assert JOB.requirements in asked["messages"][-1]["content"]
+    assert JOB.brief.requirements in asked["messages"][-1]["content"]
 
 
 async def test_a_task_without_requirements_has_them_stated(published: Published) -> None:
     with serving() as endpoints:
-        outcome, _ = await published.drive(endpoints, replace(JOB, requirements=" \n", keywords="", tone=""))
+        outcome, _ = await published.drive(endpoints, about(requirements=" \n", keywords="", tone=""))
     assert isinstance(outcome, Completed), outcome
     assert NO_REQUIREMENTS in endpoints.of(Kind.ARTICLE)[0]["messages"][-1]["content"]
 
@@ -136,7 +145,7 @@ async def test_a_task_without_requirements_has_them_stated(published: Published)
 async def test_hostile_topics_arrive_byte_for_byte_and_decide_nothing(published: Published) -> None:
     with serving() as endpoints:
         for topic in HOSTILE:
-            outcome, _ = await published.drive(endpoints, replace(JOB, topic=topic, requirements=topic))
+            outcome, _ = await published.drive(endpoints, about(topic=topic, requirements=topic))
             assert isinstance(outcome, Completed), (topic, outcome)
             assert outcome.article.quality_score == pytest.approx(8.6)
     assert [document["query"] for document in endpoints.of(Kind.SEARCH)] == HOSTILE
@@ -216,7 +225,7 @@ async def test_an_article_above_the_limit_is_too_large(published: Published) -> 
 
 async def test_an_option_that_the_profile_does_not_know_is_not_passed_on(published: Published) -> None:
     with serving() as endpoints:
-        outcome, report = await published.drive(endpoints, replace(JOB, options={"colour": "red"}))
+        outcome, report = await published.drive(endpoints, about(options={"colour": "red"}))
     assert failure(outcome).reason is Reason.INVALID_CREATOR_OPTIONS
     assert report.events == []
 
@@ -224,7 +233,7 @@ async def test_an_option_that_the_profile_does_not_know_is_not_passed_on(publish
 async def test_an_option_that_it_does_not_know(published: Published) -> None:
     with serving() as endpoints:
         published.allowed_options = ["colour"]
-        outcome, _ = await published.drive(endpoints, replace(JOB, options={"colour": "red"}))
+        outcome, _ = await published.drive(endpoints, about(options={"colour": "red"}))
     assert failure(outcome) == Failed(
         Reason.CREATOR_ERROR,
         "the CLI exited with status 1: error: unknown option '--colour=red'",
@@ -300,7 +309,7 @@ async def test_runs_at_once_keep_apart(published: Published) -> None:
 
         async def one(name: str) -> Outcome:
             async with runner.open(name, now() + FAR) as run:
-                return await runner.execute(run, replace(JOB, topic=name), RecordingReporter())
+                return await runner.execute(run, about(topic=name), RecordingReporter())
 
         outcomes = await asyncio.gather(*(one(f"run {number}") for number in range(3)))
     assert all(isinstance(outcome, Completed) for outcome in outcomes), outcomes

@@ -16,6 +16,7 @@ import pytest
 from tests.creator_cli import RecordingReporter
 from worker_svc.creators import load
 from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, Needs, RunReporter
+from worker_svc.creators.brief import Brief
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
 from worker_svc.runner import CreatorProgram, Runner
@@ -76,16 +77,16 @@ async def test_stdout_is_read_from_the_file_that_was_made_for_it(runner: Runner)
 
 
 HOSTILE_JOBS = {
-    "a path as an id": Job("../../etc/passwd", 1, "a topic"),
-    "an option as an id": Job("--help", 1, "a topic"),
-    "no id": Job("", 1, "a topic"),
-    "a NUL": Job("task-1", 1, "a\0topic"),
-    "a NUL in an option": Job("task-1", 1, "a topic", options={"audience": "a\0b"}),
-    "another id by an option": Job("task-1", 1, "a topic", options={"task-id": "task-2"}),
-    "another command by an option": Job("task-1", 1, "a topic", options={"version": ""}),
-    "a key that is two": Job("task-1", 1, "a topic", options={"a=b --c": ""}),
-    "a key of dashes": Job("task-1", 1, "a topic", options={"-": ""}),
-    "a key of two lines": Job("task-1", 1, "a topic", options={"a\n": ""}),
+    "a path as an id": Job("../../etc/passwd", 1, Brief("a topic")),
+    "an option as an id": Job("--help", 1, Brief("a topic")),
+    "no id": Job("", 1, Brief("a topic")),
+    "a NUL": Job("task-1", 1, Brief("a\0topic")),
+    "a NUL in an option": Job("task-1", 1, Brief("a topic", options={"audience": "a\0b"})),
+    "another id by an option": Job("task-1", 1, Brief("a topic", options={"task-id": "task-2"})),
+    "another command by an option": Job("task-1", 1, Brief("a topic", options={"version": ""})),
+    "a key that is two": Job("task-1", 1, Brief("a topic", options={"a=b --c": ""})),
+    "a key of dashes": Job("task-1", 1, Brief("a topic", options={"-": ""})),
+    "a key of two lines": Job("task-1", 1, Brief("a topic", options={"a\n": ""})),
 }
 """What no scheduler of ours sends."""
 
@@ -151,7 +152,7 @@ async def test_names_of_images_are_names_and_nothing_is_opened(tmp_path: Path, p
     program = CreatorProgram.locate(str(cli), (), {"PATH": os.environ["PATH"]}, creator.needs)
     runner = Runner(guard, program, creator, tmp_path / "scratch")
     async with runner.open("run", now() + FAR) as run:
-        outcome = await runner.execute(run, Job("task-1", 1, "a topic"), RecordingReporter())
+        outcome = await runner.execute(run, Job("task-1", 1, Brief("a topic")), RecordingReporter())
     await guard.close()
     await asyncio.get_running_loop().shutdown_default_executor()
     assert outcome == Completed(Article("# An article", images=IMAGES))

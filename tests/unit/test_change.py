@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.change import TaskChange, changes
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Progress, Task, TaskError, TaskEvent
@@ -30,9 +31,7 @@ def history(*moves: tuple[int, Status, int, str, int | None]) -> list[TaskEvent]
 
 
 def present(**fields: Any) -> Task:
-    task = Task(
-        1, 1, "a topic", "", "", "", "", 5, True, S.PENDING, at(0), None, timedelta(minutes=9), 3, True, {}, "", {}
-    )  # fmt: skip
+    task = Task(1, 1, Brief("a topic"), 5, True, S.PENDING, at(0), None, timedelta(minutes=9), 3, True, {}, "")
     return task._replace(**fields)
 
 

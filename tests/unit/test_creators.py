@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.api.tasks.submits import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
+from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import PROFILES, load, progress
 from worker_svc.creators.base import RESERVED_OPTIONS, CreatorSettings, Job
+from worker_svc.creators.brief import Brief
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
 
-JOB = Job(task_id="task-0123456789ab", attempt=1, topic="a topic")
+JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
 SECOND = replace(JOB, attempt=2)
 SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1024)
 IMPATIENT = {
@@ -89,7 +90,7 @@ async def test_reference_polls_as_often_as_it_is_told(tmp_path: Path) -> None:
 
 async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: Path) -> None:
     cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[DONE])
-    job = replace(JOB, topic="--help", tone="formal", keywords="a,b", options={"style": "x=y; $(id)"})
+    job = replace(JOB, brief=Brief("--help", tone="formal", keywords="a,b", options={"style": "x=y; $(id)"}))
     await run(cli, job=job)
     assert cli.calls == [
         [

@@ -11,7 +11,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from scheduler_svc.api.messages.errors import TABLE, internal_status, status_of, undecodable
+from scheduler_svc.api.messages.errors import ERROR_STATUSES, internal_status, status_of, undecodable_message
 from scheduler_svc.domain import errors
 from scheduler_svc.domain.errors import DomainError, Violation
 from scheduler_svc.domain.lifecycle import Status
@@ -90,7 +90,7 @@ def subclasses(kind: type[DomainError]) -> Iterator[type[DomainError]]:
 
 
 def test_every_domain_error_is_in_the_table_and_shown_here() -> None:
-    assert set(TABLE) == set(subclasses(DomainError)) == {type(case[0]) for case in CASES}
+    assert set(ERROR_STATUSES) == set(subclasses(DomainError)) == {type(case[0]) for case in CASES}
 
 
 @pytest.mark.parametrize(("error", "code", "reason", "metadata"), CASES, ids=lambda value: type(value).__name__)
@@ -128,7 +128,7 @@ def test_every_violation_is_named() -> None:
 
 
 def test_undecodable_bytes_are_an_invalid_argument() -> None:
-    assert status_of(undecodable()).code == Code.INVALID_ARGUMENT
+    assert status_of(undecodable_message()).code == Code.INVALID_ARGUMENT
 
 
 def test_a_defect_is_told_without_what_it_was() -> None:

@@ -1,10 +1,16 @@
-"""What is read from gRPC core's trace of handshakes."""
+"""Failures found in gRPC core's trace of handshakes."""
 
 from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.api.server.handshakes import MAX_TOLD, WINDOW, Failure, Failures, Limit
+from scheduler_svc.api.server.handshakes import (
+    LOG_WINDOW,
+    MAX_LOGGED,
+    HandshakeFailure,
+    HandshakeFailureParser,
+    LogLimit,
+)
 
 BEGIN = "I1127 08:12:05.889937    5744 handshaker.cc:155] CallNextHandshakerLocked: "
 SSL = (
@@ -15,8 +21,8 @@ END = (
 )
 
 
-def read(*lines: str) -> list[Failure]:
-    failures = Failures()
+def read(*lines: str) -> list[HandshakeFailure]:
+    failures = HandshakeFailureParser()
     return [found for line in lines if (found := failures.next(line))]
 
 
@@ -26,35 +32,35 @@ def read(*lines: str) -> list[Failure]:
         (
             f"{SSL}CERTIFICATE_VERIFY_FAILED: self signed certificate: OK",
             "ipv4:127.0.0.1:53172",
-            Failure("127.0.0.1:53172", "CERTIFICATE_VERIFY_FAILED: self signed certificate", hung_up=False),
+            HandshakeFailure("127.0.0.1:53172", "CERTIFICATE_VERIFY_FAILED: self signed certificate", hung_up=False),
         ),
         (
             f"{SSL}HTTP_REQUEST: Invalid certificate verification context: OK",
             "ipv6:%5B::1%5D:9",
-            Failure("[::1]:9", "HTTP_REQUEST", hung_up=False),
+            HandshakeFailure("[::1]:9", "HTTP_REQUEST", hung_up=False),
         ),
         (
             "UNAVAILABLE: Handshake read failed (Socket closed)",
             "ipv4:10.0.0.1:1",
-            Failure("10.0.0.1:1", "Handshake read failed (Socket closed)", hung_up=True),
+            HandshakeFailure("10.0.0.1:1", "Handshake read failed (Socket closed)", hung_up=True),
         ),
     ],
 )
-def test_an_error_and_the_address_below_it_are_a_failure(error: str, address: str, failure: Failure) -> None:
+def test_an_error_and_its_address_make_a_failure(error: str, address: str, failure: HandshakeFailure) -> None:
     assert read(f"{BEGIN}error={error}", "=== Source Location Trace: ===", "src/core/x.cc:1", END % address) == [
         failure
     ]
 
 
-def test_a_handshake_that_goes_well_is_none() -> None:
+def test_a_successful_handshake_is_no_failure() -> None:
     good = f"{BEGIN}error=OK shutdown=false index=1, args={{grpc.internal.endpoint_peer_address=ipv4:127.0.0.1:1, x=1}}"
     assert read(good, END % "ipv4:127.0.0.1:2", "anything else") == []
 
 
-def test_within_a_window_some_are_told_and_the_others_counted() -> None:
-    limit = Limit()
-    assert limit.over(0.0) == 0
-    assert [limit.admits() for _ in range(MAX_TOLD + 3)] == [True] * MAX_TOLD + [False] * 3
-    assert limit.over(WINDOW - 0.1) == 0
-    assert limit.over(WINDOW) == 3
-    assert limit.admits()
+def test_failures_above_the_limit_of_a_window_are_counted() -> None:
+    limit = LogLimit()
+    assert limit.next_window(0.0) == 0
+    assert [limit.allows() for _ in range(MAX_LOGGED + 3)] == [True] * MAX_LOGGED + [False] * 3
+    assert limit.next_window(LOG_WINDOW - 0.1) == 0
+    assert limit.next_window(LOG_WINDOW) == 3
+    assert limit.allows()

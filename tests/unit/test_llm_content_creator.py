@@ -16,12 +16,13 @@ import pytest
 from tests.creator_cli import RecordingReporter, SubprocessCli
 from worker_svc.creators import load, progress
 from worker_svc.creators.base import CreatorSettings, Job
+from worker_svc.creators.brief import Brief
 from worker_svc.creators.llm_content_creator import database as stored
 from worker_svc.creators.llm_content_creator import stdout as said
 from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
-JOB = Job(task_id="task-0123456789ab", attempt=1, topic="a topic")
+JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
 SETTINGS = CreatorSettings(poll_interval=30.0, max_result=10_000)
 RULE = "────────────────────────────────────────"
 IMAGES = json.dumps([{"url": "https://a.invalid/1.png", "prompt": "p"}, {"url": "https://a.invalid/2.png"}])

@@ -91,7 +91,7 @@ def test_json_comes_as_text_or_as_it_is(value: object, document: object) -> None
 def test_topic_and_requirements_have_a_bound_together() -> None:
     row = {"id": 1, "account_id": 1, "topic": "题" * 4_000, "requirements": "求" * 17_846}
     assert "bytes together" in reason(lambda: imports.task(OldRow(row)))
-    assert imports.task(OldRow(row | {"requirements": "求" * 17_845})).topic == "题" * 4_000
+    assert imports.task(OldRow(row | {"requirements": "求" * 17_845})).brief.topic == "题" * 4_000
 
 
 def test_html_that_is_too_large_beside_its_body_is_dropped() -> None:
@@ -121,8 +121,8 @@ def test_a_row_of_anything_is_taken_within_the_bounds_or_left_out(values: dict[s
         return
     assert 1 <= task.priority <= 10
     assert 0 <= task.retry_count <= task.max_retries <= 100
-    assert task.topic.strip()
-    assert "\0" not in task.topic + task.old_task_id + task.result.body
+    assert task.brief.topic.strip()
+    assert "\0" not in task.brief.topic + task.old_task_id + task.result.body
 
 
 @given(st.integers(0, 1 << 42), st.lists(st.integers(1, 1 << 40), unique=True, max_size=20))

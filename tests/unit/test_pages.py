@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.pages import MAX_BYTES, Page
+from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest
 from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX
@@ -19,12 +19,12 @@ from scheduler_svc.domain.ids import KEY_MAX
 KIB = 1024
 
 
-def page(*scope: object, size: int = 0, token: str = "") -> Page[int]:
+def page(*scope: object, size: int = 0, token: str = "") -> PageRequest[int]:
     with Violations() as bad:
-        return Page.of(pb.ListTasksRequest(page_size=size, page_token=token), bad, *scope)
+        return PageRequest.of(pb.ListTasksRequest(page_size=size, page_token=token), bad, *scope)
 
 
-def cut(page: Page[int], numbers: list[int], topic: str = "") -> tuple[list[int], str]:
+def cut(page: PageRequest[int], numbers: list[int], topic: str = "") -> tuple[list[int], str]:
     rows, token = page.cut(numbers, lambda n: task_pb2.Task(account_id=n, topic=topic), lambda n: n)
     return [row.account_id for row in rows], token
 
@@ -40,7 +40,7 @@ def test_a_negative_page_size_and_a_bad_token_are_both_named() -> None:
     assert [violation.field for violation in raised.value.violations] == ["page_size", "page_token"]
 
 
-def test_a_page_that_is_full_leads_to_the_next() -> None:
+def test_a_full_page_has_the_token_of_the_next() -> None:
     first = page("list", 7, size=3)
     assert first.limit == 4
     numbers, token = cut(first, [9, 8, 7, 6])
@@ -50,12 +50,12 @@ def test_a_page_that_is_full_leads_to_the_next() -> None:
     assert cut(second, [6]) == ([6], "")
 
 
-def test_the_end_is_an_empty_token_also_of_a_full_page() -> None:
+def test_the_last_page_has_no_token_even_if_full() -> None:
     assert cut(page("list", size=3), [9, 8, 7]) == ([9, 8, 7], "")
     assert cut(page("list", size=3), []) == ([], "")
 
 
-def test_a_page_that_stopped_short_leads_on_from_there() -> None:
+def test_a_page_that_stopped_early_has_a_token_for_the_rest() -> None:
     def stopped(numbers: list[int]) -> str:
         return first.cut(numbers, lambda n: task_pb2.Task(account_id=n), lambda n: n, rest=4)[1]
 
@@ -65,14 +65,14 @@ def test_a_page_that_stopped_short_leads_on_from_there() -> None:
     assert page("list", token=stopped([9, 8, 7])).position == 8, "it is full before that"
 
 
-def test_a_page_ends_before_it_grows_past_3_mib() -> None:
+def test_a_page_ends_before_it_exceeds_3_mib() -> None:
     numbers, token = cut(page("list", size=1_000), list(range(1_000, 0, -1)), topic="x" * 4 * KIB)
-    assert len(numbers) == MAX_BYTES // (4 * KIB + 10)
+    assert len(numbers) == MAX_PAGE_BYTES // (4 * KIB + 10)
     assert page("list", token=token).position == numbers[-1]
 
 
-def test_a_page_holds_one_item_however_large() -> None:
-    numbers, token = cut(page("list"), [2, 1], topic="x" * (MAX_BYTES + 1))
+def test_a_page_has_at_least_one_item() -> None:
+    numbers, token = cut(page("list"), [2, 1], topic="x" * (MAX_PAGE_BYTES + 1))
     assert numbers == [2]
     assert token
 
@@ -90,25 +90,25 @@ def forged(value: object) -> str:
 
 @pytest.mark.parametrize("position", [0, -1, KEY_MAX + 1, 1.0, True, None, "1", [1]])
 def test_a_forged_position_is_refused(position: object) -> None:
-    scope = page("list").scope
+    scope = page("list").fingerprint
     assert page("list", token=forged([1, scope])).position == 1
     with pytest.raises(InvalidArgument):
         page("list", token=forged([position, scope]))
 
 
-def page_of_names(size: int = 0, token: str = "") -> Page[str]:
+def page_of_names(size: int = 0, token: str = "") -> PageRequest[str]:
     with Violations() as bad:
         request = pb.ListTasksRequest(page_size=size, page_token=token)
-        return Page.of_names(request, bad, "names", default_size=20_000)
+        return PageRequest.of_names(request, bad, "names", default_size=20_000)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0, 20_000), (1, 1), (1_001, 1_000)])
-def test_a_list_may_have_a_default_of_its_own(asked: int, given: int) -> None:
+def test_a_list_may_have_its_own_default_size(asked: int, given: int) -> None:
     assert page_of_names(asked).size == given
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200))
-def test_a_name_may_be_the_position(name: str) -> None:
+def test_a_position_may_be_a_name(name: str) -> None:
     rows, token = page_of_names(1).cut([name, "the next"], lambda it: task_pb2.Task(topic=it), lambda it: it)
     assert [row.topic for row in rows] == [name]
     assert page_of_names(token=token).position == name
@@ -116,20 +116,20 @@ def test_a_name_may_be_the_position(name: str) -> None:
 
 @pytest.mark.parametrize("position", ["", 1, None, "n" * 201, "n\0", "n\ud800", ["n"]])
 def test_a_forged_name_is_refused(position: object) -> None:
-    scope = page_of_names().scope
+    scope = page_of_names().fingerprint
     assert page_of_names(token=forged(["n", scope])).position == "n"
     with pytest.raises(InvalidArgument):
         page_of_names(token=forged([position, scope]))
 
 
 @given(st.one_of(st.text(), st.binary().map(lambda b: base64.urlsafe_b64encode(b).decode()), st.just("[" * 100_000)))
-def test_garbage_is_no_token(token: str) -> None:
+def test_garbage_is_refused_as_a_token(token: str) -> None:
     if token:
         with pytest.raises(InvalidArgument):
             page("list", token=token.encode(errors="replace").decode())
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
-def test_no_other_document_is_a_token(document: object) -> None:
+def test_another_json_document_is_refused_as_a_token(document: object) -> None:
     with pytest.raises(InvalidArgument):
         page("list", token=forged(document))

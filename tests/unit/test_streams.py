@@ -21,6 +21,7 @@ from scheduler_svc.application.leases.streams import (
     WorkerStream,
 )
 from scheduler_svc.application.records import Grant
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
@@ -30,7 +31,7 @@ LARGE = 64 * 1024
 
 def grants(count: int, topic: str = "a topic", start: int = 1) -> list[Grant]:
     return [
-        Grant(LeaseRef(key, 1, 7), "w", 1, 5, 1000, topic, "", "", "", "", None, None, True)
+        Grant(LeaseRef(key, 1, 7), Brief(topic), "w", 1, 5, 1000, None, True, False)
         for key in range(start, start + count)
     ]
 
@@ -64,7 +65,7 @@ def test_leases_are_cut_by_bytes() -> None:
         stream = with_room("w", 1, 100)
         stream.assign(1, grants(40, topic))
         parts = assignments(stream)
-        sizes = [sum(len(grant.topic.encode()) for grant in part.grants) for part in parts]
+        sizes = [sum(len(grant.brief.topic.encode()) for grant in part.grants) for part in parts]
         assert max(sizes) <= MAX_ASSIGNMENT_BYTES
         assert sum(len(part.grants) for part in parts) == 40
 

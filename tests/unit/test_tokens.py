@@ -1,4 +1,4 @@
-"""The tokens file: what it may say, that each bad line is named, and `token create`."""
+"""The tokens file: its format, the naming of bad lines, and `token create`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.api.access.auth import Keys
+from scheduler_svc.api.access.auth import KnownTokens
 from scheduler_svc.config import SettingsError
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, read_tokens
 from scheduler_svc.domain.access import Identity, Role, Scope
@@ -31,7 +31,7 @@ def problems(path: Path) -> list[str]:
     return [problem.removeprefix(f"CONTENTGEN_TOKENS_FILE={path}") for problem in raised.value.problems]
 
 
-def test_lines_comments_and_accounts(tmp_path: Path) -> None:
+def test_a_file_has_lines_comments_and_accounts(tmp_path: Path) -> None:
     tied = {**GOOD, "name": "tied", "sha256": "0" * 64, "accounts": [3, 1, 3]}
     path = written(tmp_path / "tokens", "# who may call", GOOD, "", "  ", tied)
     assert read_tokens(path) == (
@@ -40,12 +40,12 @@ def test_lines_comments_and_accounts(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_tokens(tmp_path: Path) -> None:
     assert read_tokens(written(tmp_path / "tokens")) == ()
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ("nonsense", "must be a JSON object"),
         ("[" * 100_000, "must be a JSON object"),
@@ -67,19 +67,19 @@ def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
         ({**GOOD, "account": [1]}, "has 1 keys that are none of"),
     ],
 )
-def test_a_bad_line_is_named_and_no_value_of_it_told(tmp_path: Path, line: object, said: str) -> None:
-    (told,) = problems(written(tmp_path / "tokens", GOOD, line))
-    assert told.startswith(f", line 2: {said}") or (told.startswith(", line 2: ") and said in told)
-    assert "the token itself" not in told
+def test_a_bad_line_is_named_without_its_values(tmp_path: Path, line: object, expected: str) -> None:
+    (found,) = problems(written(tmp_path / "tokens", GOOD, line))
+    assert found.startswith(f", line 2: {expected}") or (found.startswith(", line 2: ") and expected in found)
+    assert "the token itself" not in found
 
 
-def test_all_bad_lines_are_named_up_to_a_bound(tmp_path: Path) -> None:
-    told = problems(written(tmp_path / "tokens", *["nonsense"] * 150))
-    assert len(told) == 101
-    assert told[-1] == ": and 50 more"
+def test_at_most_100_bad_lines_are_named(tmp_path: Path) -> None:
+    found = problems(written(tmp_path / "tokens", *["nonsense"] * 150))
+    assert len(found) == 101
+    assert found[-1] == ": and 50 more"
 
 
-def test_a_name_is_one_caller_and_a_token_is_one_callers(tmp_path: Path) -> None:
+def test_names_and_tokens_are_unique(tmp_path: Path) -> None:
     again = {**GOOD, "sha256": "0" * 64}
     assert len(read_tokens(written(tmp_path / "tokens", GOOD, again))) == 2, "a token that is being replaced"
     assert "must agree" in problems(written(tmp_path / "tokens", GOOD, {**again, "role": "operator"}))[0]
@@ -87,18 +87,18 @@ def test_a_name_is_one_caller_and_a_token_is_one_callers(tmp_path: Path) -> None
     assert "same sha256" in problems(written(tmp_path / "tokens", GOOD, {**GOOD, "name": "other"}))[0]
 
 
-def test_what_is_no_file_or_too_large_is_said(tmp_path: Path) -> None:
+def test_a_missing_or_too_large_file_is_named(tmp_path: Path) -> None:
     assert "can't be read" in problems(tmp_path)[0]
     large = tmp_path / "large"
     large.write_bytes(b"#" * (4 * 1024 * 1024 + 1))
     assert "at most 4,194,304 bytes" in problems(large)[0]
 
 
-def test_a_token_is_known_by_its_hash_alone() -> None:
-    keys = Keys([TokenLine("blog", hash_of("tökén"), "client", (1,))])
-    assert keys.identify(bytes.fromhex(hash_of("tökén"))) == Identity("blog", Role.CLIENT, Scope((1,)))
-    assert keys.identify(bytes.fromhex(hash_of("token"))) is None
-    assert keys.identify(bytes(32)) is None, "what stands in for a hash that is not known is no key"
+def test_a_token_is_identified_by_its_hash() -> None:
+    tokens = KnownTokens([TokenLine("blog", hash_of("tökén"), "client", (1,))])
+    assert tokens.identify(bytes.fromhex(hash_of("tökén"))) == Identity("blog", Role.CLIENT, Scope((1,)))
+    assert tokens.identify(bytes.fromhex(hash_of("token"))) is None
+    assert tokens.identify(bytes(32)) is None, "the placeholder of an unknown hash is not a token"
 
 
 def create(path: Path, *arguments: str) -> int:
@@ -118,7 +118,7 @@ def test_create_prints_the_token_once_and_keeps_its_hash(tmp_path: Path, capsys:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_create_keeps_what_stands_in_the_file(tmp_path: Path) -> None:
+def test_create_keeps_the_content_of_the_file(tmp_path: Path) -> None:
     path = written(tmp_path / "real", "# ours", GOOD)
     link = tmp_path / "tokens"
     link.symlink_to(path)
@@ -128,7 +128,7 @@ def test_create_keeps_what_stands_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("--name=blog", "--role=operator"), "must agree"),
         (("--name=w", "--role=worker", "--accounts=1"), "no accounts"),
@@ -136,26 +136,26 @@ def test_create_keeps_what_stands_in_the_file(tmp_path: Path) -> None:
         (("--name=c", "--role=client", "--accounts=0"), "accounts must be"),
     ],
 )
-def test_create_refuses_what_the_scheduler_would(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+def test_create_refuses_what_the_scheduler_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
 ) -> None:
     path = written(tmp_path / "tokens", GOOD)
     before = path.read_bytes()
     assert create(path, *arguments) == 78
     shown = capsys.readouterr()
-    assert said in shown.err
+    assert expected in shown.err
     assert shown.out == ""
     assert path.read_bytes() == before
 
 
-def test_create_leaves_a_broken_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_create_does_not_change_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "tokens", "nonsense")
     assert create(path, "--name=w", "--role=worker") == 78
     assert "line 1" in capsys.readouterr().err
     assert path.read_text() == "nonsense"
 
 
-def test_create_needs_to_know_the_file(
+def test_create_needs_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CONTENTGEN_TOKENS_FILE", raising=False)
@@ -167,7 +167,7 @@ def test_create_needs_to_know_the_file(
     assert token_command(["create", "--name=w", "--role=worker"]) == 0
 
 
-def test_nothing_is_lost_where_many_are_added_at_once(tmp_path: Path) -> None:
+def test_concurrent_creates_lose_no_token(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     lines = [TokenLine(f"w{i}", hash_of(f"{i}"), "worker") for i in range(8)]
     threads = [threading.Thread(target=add_token, args=(path, line)) for line in lines]

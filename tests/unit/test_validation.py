@@ -1,4 +1,4 @@
-"""What a request must heed: every bad field is named, every bound is where the contract has it."""
+"""Checks of requests: every bad field is named, every limit is that of the contract."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.api.messages import times
-from scheduler_svc.api.messages.validation import Violations, keyed, task_key
-from scheduler_svc.api.tasks.submits import RESERVED_OPTIONS, new_task
+from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS
+from scheduler_svc.api.messages.validation import Violations, entry_path, task_key
+from scheduler_svc.api.tasks.submits import new_task
+from scheduler_svc.domain.brief import MAX_LENGTHS, Brief
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -37,11 +39,11 @@ def bad_fields(request: pb.SubmitTaskRequest) -> dict[str, str]:
     return {violation.field: violation.description for violation in raised.value.violations}
 
 
-def test_what_is_left_out_gets_the_contracts_defaults() -> None:
+def test_omitted_fields_get_the_defaults() -> None:
     new = read(submit())
     assert new == NewTask(
         account_id=1,
-        topic="a topic",
+        brief=Brief("a topic"),
         priority=5,
         auto_approve=True,
         max_retries=3,
@@ -51,7 +53,7 @@ def test_what_is_left_out_gets_the_contracts_defaults() -> None:
     )
 
 
-def test_what_is_given_is_kept_zeros_too() -> None:
+def test_set_fields_are_kept_even_zeros() -> None:
     new = read(
         submit(
             keywords="a,b",
@@ -71,11 +73,7 @@ def test_what_is_given_is_kept_zeros_too() -> None:
     )
     assert new == NewTask(
         account_id=1,
-        topic="a topic",
-        keywords="a,b",
-        category="news",
-        requirements="short",
-        tone="dry",
+        brief=Brief("a topic", "a,b", "news", "short", "dry", creator_options={"length": "800"}),
         priority=10,
         auto_approve=False,
         max_retries=0,
@@ -84,8 +82,11 @@ def test_what_is_given_is_kept_zeros_too() -> None:
         schedule_time=datetime(2027, 1, 15, 8, 0, 0, 1, tzinfo=UTC),
         request_id="once",
         labels={"team": "a"},
-        creator_options={"length": "800"},
     )
+
+
+def test_a_brief_has_a_length_for_each_text() -> None:
+    assert (*MAX_LENGTHS, "creator_options") == Brief._fields
 
 
 def test_every_bad_field_is_named_at_once() -> None:
@@ -125,37 +126,40 @@ def test_every_bad_field_is_named_at_once() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("field", "most"),
-    [("topic", 4_000), ("keywords", 2_000), ("category", 200), ("tone", 200), ("request_id", 200)],
-)
+@pytest.mark.parametrize(("field", "most"), [("topic", 4_000), ("keywords", 2_000), ("category", 200), ("tone", 200)])
 @pytest.mark.parametrize("character", ["a", "题", "😀"])
-def test_bounds_are_in_code_points(field: str, most: int, character: str) -> None:
-    assert getattr(read(submit(**{field: character * most})), field) == character * most
+def test_text_limits_count_code_points(field: str, most: int, character: str) -> None:
+    assert getattr(read(submit(**{field: character * most})).brief, field) == character * most
     assert bad_fields(submit(**{field: character * (most + 1)})) == {
         field: f"must have at most {most:,} characters, has {most + 1:,}"
     }
 
 
-def test_requirements_hold_20000_characters() -> None:
-    assert len(read(submit(requirements="r" * 20_000)).requirements) == 20_000
+def test_a_request_id_has_at_most_200_characters() -> None:
+    assert read(submit(request_id="😀" * 200)).request_id == "😀" * 200
+    expected = "must have at most 200 characters, has 201"
+    assert bad_fields(submit(request_id="😀" * 201)) == {"request_id": expected}
+
+
+def test_requirements_have_at_most_20000_characters() -> None:
+    assert len(read(submit(requirements="r" * 20_000)).brief.requirements) == 20_000
     assert bad_fields(submit(requirements="r" * 20_001)).keys() == {"requirements"}
 
 
-def test_topic_and_requirements_hold_64_kib_together() -> None:
+def test_topic_and_requirements_have_at_most_64_kib_together() -> None:
     topic = "😀" * 4_000
     room = (64 * 1024 - 4 * 4_000) // 4
-    assert read(submit(topic=topic, requirements="😀" * room)).topic == topic
+    assert read(submit(topic=topic, requirements="😀" * room)).brief.topic == topic
     assert bad_fields(submit(topic=topic, requirements="😀" * room + "a")).keys() == {"requirements"}
 
 
 @pytest.mark.parametrize("topic", ["--help", "$(rm -rf /)", "'\"\\", "a\nb", "😀", "\u202e", "x" * 4_000])
-def test_a_hostile_topic_is_a_topic(topic: str) -> None:
-    assert read(submit(topic=topic)).topic == topic
+def test_a_hostile_topic_is_accepted(topic: str) -> None:
+    assert read(submit(topic=topic)).brief.topic == topic
 
 
 @pytest.mark.parametrize("topic", ["", " ", "\t\r\n", "\u3000\u00a0"])
-def test_a_topic_of_whitespace_is_none(topic: str) -> None:
+def test_a_topic_of_whitespace_is_refused(topic: str) -> None:
     assert "is required" in bad_fields(submit(topic=topic))["topic"]
 
 
@@ -195,11 +199,11 @@ def test_a_timeout_is_a_second_to_ten_years(timeout: Duration) -> None:
         Timestamp(seconds=-(2**63)),
     ],
 )
-def test_a_time_is_one_of_the_years_1_to_9999(time: Timestamp) -> None:
+def test_a_time_outside_the_years_1_to_9999_is_refused(time: Timestamp) -> None:
     assert bad_fields(submit(schedule_time=time)).keys() == {"schedule_time"}
 
 
-def test_33_labels_are_too_many_and_are_not_looked_at() -> None:
+def test_33_labels_are_too_many_and_are_not_checked() -> None:
     read(submit(labels={f"k{i}": "" for i in range(32)}))
     assert bad_fields(submit(labels={f"k{i}\0": "" for i in range(33)})) == {
         "labels": "must have 0 to 32 items, has 33"
@@ -207,18 +211,18 @@ def test_33_labels_are_too_many_and_are_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize("key", [*sorted(RESERVED_OPTIONS), "", "-x", "1x", "X", "a_b", "a=b", "a b", "ключ", "a\n"])
-def test_creator_options_take_only_free_keys(key: str) -> None:
+def test_creator_options_refuse_reserved_and_malformed_keys(key: str) -> None:
     assert len(bad_fields(submit(creator_options={key: "v"}))) == 1
 
 
-def test_creator_options_are_bounded() -> None:
+def test_creator_options_have_limits() -> None:
     options = {f"option-{i}": "v" * 1_000 for i in range(32)}
-    assert read(submit(creator_options=options)).creator_options == options
+    assert read(submit(creator_options=options)).brief.creator_options == options
     assert bad_fields(submit(creator_options=options | {"one-more": ""})).keys() == {"creator_options"}
     assert len(bad_fields(submit(creator_options={"a": "v" * 1_001, "b" * 64: ""}))) == 2
 
 
-def test_paths_lead_into_a_batch() -> None:
+def test_violations_in_a_batch_have_the_index_of_their_request() -> None:
     bad = Violations()
     bad.path = "requests[3]."
     new_task(submit(topic=""), bad)
@@ -227,11 +231,11 @@ def test_paths_lead_into_a_batch() -> None:
     assert [violation.field for violation in raised.value.violations] == ["requests[3].topic"]
 
 
-def test_a_keys_path_holds_no_nul() -> None:
-    assert "\0" not in keyed("labels", "a\0b")
+def test_the_path_of_a_key_has_no_nul() -> None:
+    assert "\0" not in entry_path("labels", "a\0b")
 
 
-def test_statuses_are_known_ones() -> None:
+def test_unknown_statuses_are_refused() -> None:
     with Violations() as bad:
         assert bad.statuses("statuses", [1, 5, 5]) == {Status.PENDING, Status.FAILED}
     with pytest.raises(InvalidArgument) as raised, Violations() as bad:
@@ -239,7 +243,7 @@ def test_statuses_are_known_ones() -> None:
     assert [violation.field for violation in raised.value.violations] == ["statuses[1]", "statuses[2]", "statuses[3]"]
 
 
-def test_the_checks_do_not_hide_another_error() -> None:
+def test_violations_do_not_hide_another_error() -> None:
     bad = Violations()
     bad.add("field", "is bad")
     with pytest.raises(KeyError), bad:
@@ -247,13 +251,13 @@ def test_the_checks_do_not_hide_another_error() -> None:
 
 
 @pytest.mark.parametrize("text", ["task-", "task-zz", "task-0000000000000000", "task-" + "F" * 16, "x" * 1_000_000])
-def test_an_id_that_no_task_can_have_is_not_found(text: str) -> None:
+def test_an_impossible_task_id_is_not_found(text: str) -> None:
     with pytest.raises(NotFound):
         task_key(text)
 
 
 @given(st.integers(1, KEY_MAX))
-def test_a_task_id_leads_to_its_key(key: int) -> None:
+def test_a_task_id_is_converted_to_its_key(key: int) -> None:
     assert task_key(format_task_id(key)) == key
 
 
@@ -264,7 +268,7 @@ def test_a_time_survives_the_message(time: datetime) -> None:
     assert times.datetime_of(message) == time
 
 
-@given(st.timedeltas(timedelta(0), times.LONGEST))
+@given(st.timedeltas(timedelta(0), times.MAX_DURATION))
 def test_a_duration_survives_the_message(length: timedelta) -> None:
     message = times.duration(length)
     assert message is not None
@@ -272,7 +276,7 @@ def test_a_duration_survives_the_message(length: timedelta) -> None:
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1))
-def test_any_message_is_a_time_or_none(seconds: int, nanos: int) -> None:
+def test_any_timestamp_is_a_time_or_none(seconds: int, nanos: int) -> None:
     for value in (
         times.datetime_of(Timestamp(seconds=seconds, nanos=nanos)),
         times.timedelta_of(Duration(seconds=seconds, nanos=nanos)),
@@ -300,32 +304,32 @@ def test_any_request_is_a_task_within_all_bounds_or_invalid(fields: dict[str, ob
         new = read(pb.SubmitTaskRequest(**fields))  # type: ignore[arg-type]
     except InvalidArgument:
         return
-    texts = [new.topic, new.keywords, new.category, new.requirements, new.tone, new.request_id]
-    texts += [*new.labels, *new.labels.values(), *new.creator_options, *new.creator_options.values()]
+    options = new.brief.creator_options
+    texts = [*new.brief.texts, new.request_id, *new.labels, *new.labels.values(), *options, *options.values()]
     assert not any("\0" in text for text in texts)
     assert new.account_id >= 1
-    assert new.topic.strip()
+    assert new.brief.topic.strip()
     assert 1 <= new.priority <= 10
     assert new.timeout >= timedelta(seconds=1)
     assert new.fingerprint() == new.fingerprint()
 
 
-def test_a_submit_of_the_version_before_has_the_fingerprint_that_it_had() -> None:
-    """What was submitted with a request_id before an upgrade may be repeated after it."""
+def test_a_fingerprint_is_the_same_as_in_the_version_before() -> None:
+    """So a submit with a request_id may be repeated after an upgrade."""
     assert read(submit(labels={"a": "b"})).fingerprint().hex() == "f815847d1b6b0c028105d5ce47120f8b"
     second = Duration(seconds=1)
     others = [submit(initial_backoff=second), submit(max_backoff=second), submit(backoff_multiplier=2)]
     assert len({read(request).fingerprint() for request in (submit(), *others)}) == 4
 
 
-def test_a_task_says_how_long_it_waits_before_its_retries() -> None:
+def test_a_submit_sets_the_backoff_of_its_task() -> None:
     assert read(submit()).backoff == Backoff()
     waits = {"initial_backoff": Duration(nanos=1_500_000), "max_backoff": Duration(seconds=60)}
     assert read(submit(**waits, backoff_multiplier=1.5)).backoff == Backoff(1, 1.5, 60_000)
 
 
 @pytest.mark.parametrize(
-    ("fields", "field", "said"),
+    ("fields", "field", "expected"),
     [
         ({"initial_backoff": Duration()}, "initial_backoff", "must be a duration of 0.001 s to 2,592,000 s"),
         ({"initial_backoff": Duration(seconds=-1)}, "initial_backoff", "must be a duration of"),
@@ -336,11 +340,11 @@ def test_a_task_says_how_long_it_waits_before_its_retries() -> None:
         (
             {"initial_backoff": Duration(seconds=5), "max_backoff": Duration(seconds=4)},
             "max_backoff",
-            "must be as long as initial_backoff, or longer",
+            "must be at least initial_backoff",
         ),
     ],
 )
-def test_waits_before_retries_have_bounds(fields: dict[str, object], field: str, said: str) -> None:
+def test_backoffs_out_of_range_are_refused(fields: dict[str, object], field: str, expected: str) -> None:
     found = bad_fields(submit(**fields))
     assert list(found) == [field]
-    assert found[field].startswith(said)
+    assert found[field].startswith(expected)

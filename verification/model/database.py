@@ -29,6 +29,7 @@ from scheduler_svc.application.records import (
 )
 from scheduler_svc.application.signals import Signals
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import End, ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
@@ -131,7 +132,7 @@ class _Leases:
             raise AssertionError("a task has two leases")
         self._tables.leases[key] = LeaseRecord(ref, worker_id, ttl)
         self._tables.tasks[key].granted = attempt
-        return Grant(ref, worker_id, ACCOUNT, 5, 0, "", "", "", "", "", None, None, True)
+        return Grant(ref, Brief(""), worker_id, ACCOUNT, 5, 0, None, True, False)
 
     def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         return {key: _live(self._tables.leases[key]) for key in keys if key in self._tables.leases}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worker_svc.creators import deferral
+from worker_svc.creators.brief import ARGUMENTS, Brief
 from worker_svc.outcome import (
     Deferred,
     ExitStatus,
@@ -31,9 +32,8 @@ from worker_svc.outcome import (
 MAX_SMALL_OUTPUT = 64 * 1024
 """Bytes of stdout that are kept of a call with a small answer, such as `status`."""
 
-RESERVED_OPTIONS = frozenset(
-    {"type", "mode", "task-id", "topic", "requirements", "tone", "keywords", "json", "version", "help"}
-)
+
+RESERVED_OPTIONS = frozenset(ARGUMENTS.values()) | {"type", "mode", "task-id", "json", "version", "help"}
 """Options that the worker sets itself, or that would make the CLI do something else."""
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -42,18 +42,13 @@ _OPTION_KEY = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a creator needs to know of a task. Texts are as the client gave them; empty is not given."""
+    """What a creator needs to know of a task."""
 
     task_id: str
     attempt: int
     """Counts leases, from 1: above 1 an earlier attempt may have left a run behind."""
-    topic: str
-    keywords: str = ""
-    category: str = ""
-    requirements: str = ""
-    tone: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    """`creator_options`: more `--key=value` arguments; see `job_problem`."""
+    brief: Brief
+    """See `job_problem`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +166,13 @@ def job_problem(job: Job) -> str | None:
     """
     if not _TASK_ID.fullmatch(job.task_id):
         return f"its id {job.task_id!r:.100} should be 1 to 100 letters, digits, - and _"
-    for key in job.options:
+    options = job.brief.options
+    for key in options:
         if not _OPTION_KEY.fullmatch(key):
             return f"the creator option {key!r:.100} should match [a-z][a-z0-9-]*"
         if key in RESERVED_OPTIONS:
             return f"the creator option {key!r} is set by the worker itself"
-    texts = (job.topic, job.keywords, job.category, job.requirements, job.tone, *job.options.values())
+    texts = (*job.brief.texts, *options.values())
     return "a text of it holds a NUL, which no argument can" if any("\0" in text for text in texts) else None
 
 
@@ -187,16 +183,8 @@ def arguments(command: str, options: Mapping[str, str]) -> list[str]:
 
 def create_arguments(job: Job, mode: str) -> list[str]:
     """Returns `create` and its options, without those that the task leaves empty."""
-    optional = {"requirements": job.requirements, "tone": job.tone, "keywords": job.keywords}
-    options = {
-        "type": "content-creator",
-        "mode": mode,
-        "task-id": job.task_id,
-        "topic": job.topic,
-        **{key: value for key, value in optional.items() if value},
-        **job.options,
-    }
-    return arguments("create", options)
+    own = {"type": "content-creator", "mode": mode, "task-id": job.task_id}
+    return arguments("create", own | job.brief.arguments())
 
 
 async def call(

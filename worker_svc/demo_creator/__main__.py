@@ -38,9 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _create(request: Request) -> int:
     run, attempt = _asked_for(request)
     mode = request.text("mode") or "async"
-    journal.write(
-        "start", run.task_id, mode=mode, attempt=attempt, topic=run.topic, topic_sha256=journal.topic_hash(run.topic)
-    )
+    topic = run.brief.topic
+    journal.write("start", run.task_id, mode=mode, attempt=attempt, topic=topic, topic_sha256=journal.topic_hash(topic))
     retry_after = request.number("demo-retry-after", _RETRY_AFTER)
     status = misbehaviour.at_create(run.fail, retry_after, lambda: journal.write("child", run.task_id))
     if status is None:
@@ -57,10 +56,7 @@ def _asked_for(request: Request) -> tuple[DemoRun, int]:
     default_seconds = os.environ.get("CREATOR_DEMO_SECONDS") or "1.5"
     run = DemoRun(
         task_id=task_id,
-        topic=request.text("topic"),
-        requirements=request.text("requirements"),
-        tone=request.text("tone"),
-        keywords=request.text("keywords"),
+        brief=request.brief(),
         start=runs.now(),
         seconds=request.number("demo-seconds", number("CREATOR_DEMO_SECONDS", default_seconds)),
         fail=fail,
@@ -104,7 +100,7 @@ def _print_result(run: DemoRun) -> None:
     # imported here, because status and create are far more frequent and need no articles
     from worker_svc.demo_creator.article import document
 
-    text = json.dumps(document(run.topic, run.requirements, run.tone, run.keywords), ensure_ascii=False)
+    text = json.dumps(document(run.brief), ensure_ascii=False)
     _write(misbehaviour.output(run.fail, text.encode("utf-8", "replace") + b"\n"))
 
 

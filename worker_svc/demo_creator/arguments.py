@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from worker_svc.demo_creator.brief import Brief
 from worker_svc.demo_creator.misbehaviour import MISBEHAVIOURS
 
 USAGE = """\
@@ -24,7 +25,8 @@ seconds that `defer` asks for, 5 by default.
 
 _OPTIONS: Mapping[str, frozenset[str]] = {
     "create": frozenset(
-        {"type", "topic", "mode", "task-id", "requirements", "tone", "keywords"}
+        {"type", "mode", "task-id"}
+        | {name.replace("_", "-") for name in Brief._fields}
         | {"demo-seconds", "demo-fail", "demo-fail-times", "demo-retry-after"}
     ),
     "status": frozenset({"task-id", "json"}),
@@ -45,6 +47,9 @@ class Request(NamedTuple):
 
     def text(self, name: str) -> str:
         return self.options.get(name, "")
+
+    def brief(self) -> Brief:
+        return Brief._make(self.text(name.replace("_", "-")) for name in Brief._fields)
 
     def number(self, name: str, default: float) -> float:
         """Returns the option as a finite number, 0 or above."""

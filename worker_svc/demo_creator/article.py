@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from worker_svc.demo_creator.brief import Block, Brief
 from worker_svc.demo_creator.render import html, markdown
 
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
-_BY_COMMA = re.compile(r"[,;\n\u3001\uff0c\uff1b]")  # ASCII and full width
-_MAX_KEYWORDS = 8
 
 
 @dataclass(frozen=True)
@@ -22,31 +19,19 @@ class _Pictures:
     detail: str
 
 
-def document(topic: str, requirements: str, tone: str, keywords: str) -> dict[str, object]:
-    """Returns the result document, in Chinese if topic or requirements are, else in English."""
-    digest = hashlib.sha256(topic.encode("utf-8", "replace")).hexdigest()
-    language = chinese if _HAN.search(topic + requirements) else english
-    brief = Brief(
-        topic=shorten(topic, 80),
-        requirements=shorten(requirements, 300),
-        tone=shorten(tone, 60),
-        keywords=[shorten(word, 40) for word in _BY_COMMA.split(keywords) if word.strip()][:_MAX_KEYWORDS],
-        variant=int(digest[:8], 16),
-    )
-    pictures = _Pictures(f"{digest[:12]}-cover.png", f"{digest[:12]}-detail.png")
-    blocks = _illustrated(language.article(brief), pictures, brief.topic)
+def document(brief: Brief) -> dict[str, object]:
+    """The result document: in Chinese if topic or requirements are, else in English."""
+    language = chinese if _HAN.search(brief.topic + brief.requirements) else english
+    name = brief.digest[:12]
+    pictures = _Pictures(f"{name}-cover.png", f"{name}-detail.png")
+    short = brief.shortened()
+    blocks = _illustrated(language.article(short), pictures, short.topic)
     return {
         "content": markdown(blocks),
         "htmlContent": html(blocks),
         "images": [pictures.cover, pictures.detail],
         "qualityScore": 7 + brief.variant % 30 / 10,
     }
-
-
-def shorten(text: str, limit: int) -> str:
-    """Returns `text` on one line, cut to `limit` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def _illustrated(blocks: Sequence[Block], pictures: _Pictures, alt: str) -> list[Block]:

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+_BY_COMMA = re.compile(r"[,;\n\u3001\uff0c\uff1b]")  # ASCII and full width
+_MAX_KEYWORDS = 8
+
 
 class Brief(NamedTuple):
-    """What the article should be. Texts are on one line and of limited length; empty if not given."""
+    """What the article should be, as `create` has its options; empty means not given."""
 
     topic: str
-    requirements: str
-    tone: str
-    keywords: Sequence[str]
-    variant: int
-    """A number drawn from the topic: it picks between wordings."""
+    requirements: str = ""
+    tone: str = ""
+    keywords: str = ""
+
+    def shortened(self) -> Brief:
+        """All but the keywords on one line each, and of sensible length."""
+        topic, requirements, tone = shorten(self.topic, 80), shorten(self.requirements, 300), shorten(self.tone, 60)
+        return self._replace(topic=topic, requirements=requirements, tone=tone)
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The keywords, one by one."""
+        return [shorten(word, 40) for word in _BY_COMMA.split(self.keywords) if word.strip()][:_MAX_KEYWORDS]
+
+    @property
+    def digest(self) -> str:
+        """Hex digits that depend on the topic only."""
+        return hashlib.sha256(self.topic.encode("utf-8", "replace")).hexdigest()
+
+    @property
+    def variant(self) -> int:
+        """A number drawn from the topic."""
+        return int(self.digest[:8], 16)
 
     def pick(self, *wordings: str) -> str:
         """Returns one of `wordings`, always the same for a topic."""
         return wordings[self.variant % len(wordings)]
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` on one line, cut to `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 class Block(NamedTuple):

@@ -62,9 +62,9 @@ def _questions(brief: Brief) -> list[str]:
 
 
 def _keywords(brief: Brief) -> list[Block]:
-    if not brief.keywords:
+    if not brief.words:
         return []
-    items = [f"{word}：它给“{brief.topic}”带来了什么，又在哪里不再适用" for word in brief.keywords]
+    items = [f"{word}：它给“{brief.topic}”带来了什么，又在哪里不再适用" for word in brief.words]
     return [*section("值得留意的关键词", "下面这些词会反复出现，每一个都值得多想一步："), Block("ul", items)]
 
 

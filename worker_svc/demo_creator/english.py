@@ -67,9 +67,9 @@ def _questions(brief: Brief) -> list[str]:
 
 
 def _keywords(brief: Brief) -> list[Block]:
-    if not brief.keywords:
+    if not brief.words:
         return []
-    items = [f"{word}: what it adds to “{brief.topic}”, and where it stops helping" for word in brief.keywords]
+    items = [f"{word}: what it adds to “{brief.topic}”, and where it stops helping" for word in brief.words]
     lead = "These terms come up again and again, and each deserves a second look:"
     return [*section("Terms to know", lead), Block("ul", items)]
 

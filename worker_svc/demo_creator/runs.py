@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from worker_svc.demo_creator.brief import Brief
+
 _STEPS = ("outline", "draft", "pictures", "review")
 
 
@@ -21,10 +23,7 @@ class DemoRun:
     """One create."""
 
     task_id: str
-    topic: str
-    requirements: str
-    tone: str
-    keywords: str
+    brief: Brief
     start: float
     """Seconds since the epoch."""
     seconds: float
@@ -64,9 +63,10 @@ def save(run: DemoRun) -> None:
 def load(task_id: str) -> DemoRun | None:
     """Returns the last run of the task; None if it has none."""
     try:
-        return DemoRun(**json.loads(_path(task_id, "json").read_text(encoding="ascii")))
+        document = json.loads(_path(task_id, "json").read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
+    return DemoRun(**document | {"brief": Brief(*document["brief"])})
 
 
 def count_create(task_id: str) -> int:

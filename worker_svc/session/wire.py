@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
@@ -15,6 +16,7 @@ from google.protobuf.message import DecodeError
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import Job
+from worker_svc.creators.brief import TEXTS, Brief
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, clean, failed
 from worker_svc.session.leases import Lease, Stage, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
@@ -36,6 +38,7 @@ _REASONS = {
     StopReason.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # REFUSED would count against the task, and delay it
 }
 
+_texts_of = attrgetter(*TEXTS)
 _SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "deferred": UpdateKind.DEFERRED}
 
 
@@ -66,16 +69,7 @@ def seconds(duration: Duration) -> float:
 
 def job_of(assigned: pb.AssignedLease) -> Job:
     task = assigned.task
-    return Job(
-        task_id=task.task_id,
-        attempt=assigned.attempt,
-        topic=task.topic,
-        keywords=task.keywords,
-        category=task.category,
-        requirements=task.requirements,
-        tone=task.tone,
-        options=dict(assigned.creator_options),
-    )
+    return Job(task.task_id, assigned.attempt, Brief.of(_texts_of(task), dict(assigned.creator_options)))
 
 
 def accepted(lease: Lease) -> PendingUpdate:

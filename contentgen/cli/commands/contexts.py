@@ -100,6 +100,8 @@ def set_(
         "tls_client_cert": tls_client_cert,
         "tls_client_key": tls_client_key,
     }
+    if not name.strip():
+        raise typer.BadParameter("give the context a name")
     held = contexts.load()
     settings = held.by_name.get(name, {}) | {key: _kept(key, it) for key, it in given.items() if it is not None}
     settings = {key: value for key, value in settings.items() if value}

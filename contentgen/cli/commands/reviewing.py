@@ -61,7 +61,8 @@ def review(
 ) -> int:
     """Approve or reject contents that wait for their review. A content is decided once.
 
-    Without a decision it shows them one by one on a terminal, and takes a key for each.
+    Without a decision it shows them one by one on a terminal, in the pager (PAGER, by default less, which q ends), and
+    takes a key for each.
     """
     if approve is None:
         if not (sys.stdin.isatty() and session.output.out.is_terminal and session.output.tables):

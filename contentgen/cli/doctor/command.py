@@ -16,10 +16,12 @@ from contentgen.cli.doctor import reach, schedulers, work
 from contentgen.cli.doctor.findings import Finding, Level, fail
 from contentgen.cli.documents import Document
 from contentgen.cli.failures import CAUGHT, Status, told
+from contentgen.cli.output import broken
 from contentgen.v1.system_service_pb2 import GetSystemResponse
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
+_ADVICE_INDENT = 8
 _QUEUE_LIMIT = 1_000_000
 
 StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
@@ -126,9 +128,11 @@ def _safely(name: str, connection: Connection, check: Callable[[], Iterator[Find
 
 def _write(to: Console, finding: Document) -> None:
     level = Level(finding["level"])
-    to.print(
-        Text.assemble((f"{level:<4}", _STYLES[level]), f"  {finding['check']:<{_CHECK_WIDTH}}", finding["message"]),
-        soft_wrap=True,
-    )
-    if finding["advice"]:
-        to.print(Text(f"      → {finding['advice']}"), soft_wrap=True)
+    width = to.width if to.is_terminal else None
+    head = Text.assemble((f"{level:<4}", _STYLES[level]), f"  {finding['check']:<{_CHECK_WIDTH}}")
+    first, *more = broken(finding["message"], width, head.cell_len)
+    to.print(head.append(first), soft_wrap=True)
+    for part in more:
+        to.print(Text(" " * (_CHECK_WIDTH + 6) + part), soft_wrap=True)
+    for i, part in enumerate(broken(finding["advice"], width, _ADVICE_INDENT) if finding["advice"] else ()):
+        to.print(Text(f"      {' ' if i else '→'} {part}"), soft_wrap=True)

@@ -1,1 +1,1 @@
-"""Who calls: tokens, callers, and streams that end when their token is taken away."""
+"""Tokens and roles, the calls of each caller, and streams that end when their token is revoked."""

@@ -1,6 +1,6 @@
-"""The door: whose token a call carries, and whether its role may make this call. Part of `api`.
+"""Authentication: which identity a call's token belongs to, and whether its role may call the method. Part of `api`.
 
-Handlers ask `caller()` for the identity, and it for the accounts that the call may be about.
+Handlers get the identity from `caller()`, and from it the accounts that the call may concern.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MODULES = (
     account_service_pb2,
     system_service_pb2,
 )
-"""Where the services of the contract are described."""
+"""The modules that describe the services of the contract."""
 
 _OPERATORS = frozenset({Role.OPERATOR})
 _CLIENTS = frozenset({Role.CLIENT, Role.OPERATOR})
@@ -58,7 +58,7 @@ _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.AccountService.GetAccount": _CLIENTS,
     "contentgen.v1.AccountService.ListAccounts": _CLIENTS,
 }
-"""Services and methods that not only operators may call."""
+"""Services and methods that others than operators may call."""
 
 ROLES: Mapping[str, frozenset[Role]] = {
     f"/{service.full_name}/{method.name}": _BY_NAME.get(method.full_name, _BY_NAME.get(service.full_name, _OPERATORS))
@@ -66,29 +66,29 @@ ROLES: Mapping[str, frozenset[Role]] = {
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
-"""Which roles may make which call. What is not here, reflection and channelz, is for operators."""
+"""The roles that may call each method; other methods (reflection, channelz) are for operators."""
 
 OPEN = frozenset(
     f"/{service.full_name}/{method.name}"
     for service in health_pb2.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 )
-"""Calls that need no token: health, for load balancers."""
+"""Methods that need no token: health, for load balancers."""
 
 _caller: ContextVar[Identity] = ContextVar("caller", default=ANYONE)
 _log = structlog.get_logger(__name__)
 
 
 def caller() -> Identity:
-    """Who makes the call that is being answered."""
+    """The identity that makes the current call."""
     return _caller.get()
 
 
-class Keys:
+class KnownTokens:
     """Identities by their tokens' hashes.
 
-    A hash is looked up by a digest that is keyed anew in each process, so that how long the look-up takes says nothing
-    of the hashes that are known; what is found is then compared in constant time.
+    A lookup uses a digest with a key of this process, so that its duration reveals nothing about the known hashes; the
+    result is compared in constant time.
     """
 
     def __init__(self, lines: Iterable[TokenLine]) -> None:
@@ -97,70 +97,70 @@ class Keys:
         for line in lines:
             digest = bytes.fromhex(line.sha256)
             identity = Identity(line.name, Role(line.role), Scope(line.accounts))
-            self._known[self._place(digest)] = (digest, identity)
+            self._known[self._keyed(digest)] = (digest, identity)
 
     def identify(self, digest: bytes) -> Identity | None:
-        """Whose token has this SHA-256; None where it is nobody's."""
-        known, identity = self._known.get(self._place(digest), (bytes(32), None))
+        """The identity whose token has this SHA-256. Returns None if unknown."""
+        known, identity = self._known.get(self._keyed(digest), (bytes(32), None))
         return identity if hmac.compare_digest(known, digest) else None
 
-    def _place(self, digest: bytes) -> bytes:
+    def _keyed(self, digest: bytes) -> bytes:
         return hashlib.blake2b(digest, key=self._secret, digest_size=16).digest()
 
 
 class AuthInterceptor(aio.ServerInterceptor):
-    """Stands before every handler; a call that it refuses is answered before its request is read."""
+    """Runs before every handler; it refuses a call before the request is read."""
 
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+    def __init__(self, tokens: KnownTokens) -> None:
+        self._tokens = tokens
         self._streams: OpenStreams[tuple[bytes, Identity]] = OpenStreams()
 
-    def use(self, keys: Keys) -> None:
-        """Lets these in, from the next call on; streams of those who are gone, or mean something else now, end."""
-        self._keys = keys
-        self._streams.end(lambda let_in: keys.identify(let_in[0]) != let_in[1])
+    def use(self, tokens: KnownTokens) -> None:
+        """Accepts these tokens from the next call on; ends streams whose token is gone or has another identity."""
+        self._tokens = tokens
+        self._streams.end(lambda credential: tokens.identify(credential[0]) != credential[1])
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Request, Response] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Request, Response] | None:
-        """The method's handler, with the caller's identity set; or one that refuses, of whatever method."""
+        """The method's handler, with the caller's identity set, or a handler that refuses the call."""
         method = handler_call_details.method
         if method in OPEN:
             return await continuation(handler_call_details)
         try:
-            let_in = self._admit(method, handler_call_details.invocation_metadata)
+            credential = self._authenticate(method, handler_call_details.invocation_metadata)
         except DomainError as error:
-            _log.debug("a call is refused", action="door", method=method, reason=str(error))
+            _log.debug("a call is refused", action="auth", method=method, reason=str(error))
             return _refusing(error)
-        _caller.set(let_in[1])
+        _caller.set(credential[1])
         handler = await continuation(handler_call_details)
-        return handler and self._streams.handler(handler, let_in)
+        return handler and self._streams.handler(handler, credential)
 
-    def _admit(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, Identity]:
-        """The hash of the caller's token, and whose it is. Raises TokenInvalid, RoleForbidden."""
+    def _authenticate(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, Identity]:
+        """The hash of the caller's token, and its identity. Raises TokenInvalid, RoleForbidden."""
         digest = hashlib.sha256(_bearer(metadata).encode()).digest()
-        identity = self._keys.identify(digest)
+        identity = self._tokens.identify(digest)
         if identity is None:
-            raise TokenInvalid("the token is not known")
+            raise TokenInvalid("the token is unknown")
         identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
         return digest, identity
 
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """The token that the metadata carry. Raises TokenInvalid where that is none, or more than one."""
+    """The one token in the metadata. Raises TokenInvalid."""
     given = [value for key, value in metadata or () if key == "authorization"]
     if not given:
-        raise TokenInvalid("no token is given")
+        raise TokenInvalid("the call has no token")
     scheme, _, token = str(given[0]).partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise TokenInvalid("`authorization` is not one `Bearer` and a token")
+        raise TokenInvalid("the metadata must have one `authorization`, as `Bearer TOKEN`")
     return token.strip()
 
 
 def _refusing(error: DomainError) -> grpc.RpcMethodHandler[Any, Any]:
-    """A handler that reads nothing, so that it fits a call of any shape."""
+    """A handler that reads no request, so that it fits every method."""
     status = rpc_status.to_status(status_of(error))
 
     async def refuse(_requests: object, context: aio.ServicerContext[Any, Any]) -> Never:

@@ -1,7 +1,7 @@
-"""Which caller has how many calls under way, and on whose behalf a call runs. Part of `api`, inside `guard`.
+"""How many calls each caller has in progress, and for which caller a call runs. Part of `api`.
 
-Lives on the event loop. A call is counted before its message is read, and until its answer has gone out: one that
-nobody takes still needs its memory.
+Runs on the event loop. A call is counted from before its message is read until its response is sent: a response that
+the client does not read still holds memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from scheduler_svc.domain.errors import TooManyCalls
 Context = aio.ServicerContext[Any, Any]
 
 
-class Kind(Enum):
-    """What is counted apart, by what a caller is told of it."""
+class CallKind(Enum):
+    """What is counted separately, with its name in error messages."""
 
     CALL = "calls"
     WAIT = "WaitTask calls"
@@ -33,68 +33,66 @@ class Kind(Enum):
     PROBE = "health calls"
 
 
-_KINDS: Mapping[str, Kind] = {
-    "/contentgen.v1.TaskService/WaitTask": Kind.WAIT,
-    "/contentgen.v1.TaskService/WatchTasks": Kind.WATCH,
-    "/contentgen.v1.WorkerService/Lease": Kind.LEASE,
-    **dict.fromkeys(OPEN, Kind.PROBE),
+_KINDS: Mapping[str, CallKind] = {
+    "/contentgen.v1.TaskService/WaitTask": CallKind.WAIT,
+    "/contentgen.v1.TaskService/WatchTasks": CallKind.WATCH,
+    "/contentgen.v1.WorkerService/Lease": CallKind.LEASE,
+    **dict.fromkeys(OPEN, CallKind.PROBE),
 }
-"""By method; what is not here is a CALL."""
+"""By method; all others are CALL."""
 
 
-class _Caller:
-    """Whoever has a call under way."""
-
-    def __init__(self, arriving_at_once: int) -> None:
-        self.counts: Counter[Kind] = Counter()
-        self.arriving = asyncio.Semaphore(arriving_at_once)
+class _OpenCalls:
+    def __init__(self, max_receiving: int) -> None:
+        self.counts: Counter[CallKind] = Counter()
+        self.receiving = asyncio.Semaphore(max_receiving)
 
 
 class Callers:
-    """Who has which calls under way."""
+    """The calls in progress, by caller."""
 
     def __init__(self, limits: Limits) -> None:
-        self._arriving_at_once = limits.arriving
-        self._most = {
-            Kind.CALL: limits.calls,
-            Kind.WAIT: limits.waits,
-            Kind.WATCH: limits.watches,
-            Kind.LEASE: limits.leases,
-            Kind.PROBE: limits.probes,
+        self._max_receiving = limits.receiving
+        self._max = {
+            CallKind.CALL: limits.calls,
+            CallKind.WAIT: limits.waits,
+            CallKind.WATCH: limits.watches,
+            CallKind.LEASE: limits.leases,
+            CallKind.PROBE: limits.probes,
         }
-        self._most_probes = limits.all_probes
+        self._max_probes = limits.all_probes
         self._probes = 0
-        self._callers: dict[str, _Caller] = {}
+        self._callers: dict[str, _OpenCalls] = {}
 
     def begin(self, method: str, context: Context) -> asyncio.Semaphore:
-        """Counts a call until it is over, and runs it on its caller's behalf. Raises TooManyCalls.
+        """Counts a call until it ends, and runs it for its caller. Raises TooManyCalls.
 
-        Its message is read within what this returns.
+        Returns the semaphore to hold while its message is read.
         """
-        kind, who = _KINDS.get(method, Kind.CALL), _who(context)
-        of = self._callers.get(who) or _Caller(self._arriving_at_once)
-        self._check(kind, of)
-        self._callers[who] = of
-        CALLER.set(who)
-        of.counts[kind] += 1
-        self._probes += kind is Kind.PROBE
-        context.add_done_callback(partial(self._end, kind, who))  # type: ignore[arg-type] # the stubs name no function
-        return of.arriving
+        kind, name = _KINDS.get(method, CallKind.CALL), _caller_name(context)
+        own = self._callers.get(name) or _OpenCalls(self._max_receiving)
+        self._check(kind, own)
+        self._callers[name] = own
+        CALLER.set(name)
+        own.counts[kind] += 1
+        self._probes += kind is CallKind.PROBE
+        context.add_done_callback(partial(self._end, kind, name))  # type: ignore[arg-type] # the stubs name no function
+        return own.receiving
 
-    def _end(self, kind: Kind, who: str, context: Context) -> None:
-        of = self._callers[who]
-        of.counts[kind] -= 1
-        self._probes -= kind is Kind.PROBE
-        if not of.counts.total():
-            del self._callers[who]
+    def _end(self, kind: CallKind, name: str, context: Context) -> None:
+        own = self._callers[name]
+        own.counts[kind] -= 1
+        self._probes -= kind is CallKind.PROBE
+        if not own.counts.total():
+            del self._callers[name]
 
-    def _check(self, kind: Kind, of: _Caller) -> None:
-        if of.counts[kind] >= self._most[kind]:
-            raise TooManyCalls(f"this caller has {self._most[kind]:,} {kind.value} under way")
-        if kind is Kind.PROBE and self._probes >= self._most_probes:
-            raise TooManyCalls(f"{self._most_probes:,} {kind.value} are under way")
+    def _check(self, kind: CallKind, own: _OpenCalls) -> None:
+        if own.counts[kind] >= self._max[kind]:
+            raise TooManyCalls(f"this caller has {self._max[kind]:,} {kind.value} in progress")
+        if kind is CallKind.PROBE and self._probes >= self._max_probes:
+            raise TooManyCalls(f"{self._max_probes:,} {kind.value} are in progress")
 
 
-def _who(context: Context) -> str:
-    """The name of the caller's token, or the address without its port: neither can be taken for the other."""
+def _caller_name(context: Context) -> str:
+    """The name of the caller's token, or the address without its port; neither can look like the other."""
     return caller().name or context.peer().rpartition(":")[0]

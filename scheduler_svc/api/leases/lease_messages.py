@@ -1,7 +1,7 @@
-"""The messages of WorkerService.Lease, to and from domain objects. Part of `api`.
+"""The messages of WorkerService.Lease, from and to domain objects. Part of `api`.
 
-A worker is trusted no more than a client: what it sends is bounded and made storable here. What a report can't mean
-is judged as its lease's failure, never dropped.
+A worker is trusted no more than a client: its texts are cut and made storable here. A result that can't be stored
+becomes the failure of its attempt; it is never dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.messages.briefs import fill_brief
 from scheduler_svc.api.messages.times import duration
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application.leases import streams
@@ -60,8 +61,8 @@ def hello(message: pb.Hello) -> Hello:
             bad.add("hello.session_number", "must be 1 or more")
         if not 0 <= message.slots <= MAX_ITEMS:
             bad.add("hello.slots", f"must be 0 to {MAX_ITEMS:,}")
-        _bounded(bad, "hello.held_leases", message.held_leases)
-        _bounded(bad, "hello.lost_leases", message.lost_leases)
+        _check_count(bad, "hello.held_leases", message.held_leases)
+        _check_count(bad, "hello.lost_leases", message.lost_leases)
     return Hello(
         worker_id=message.worker_id,
         folder_id=message.folder_id,
@@ -79,14 +80,14 @@ def hello(message: pb.Hello) -> Hello:
     )
 
 
-def state(message: pb.Heartbeat) -> Heartbeat:
+def heartbeat(message: pb.Heartbeat) -> Heartbeat:
     """Raises InvalidArgument, naming every bad field."""
     with Violations() as bad:
         if message.number < 1:
-            bad.add("heartbeat.number", "must be 1 or more, and rise")
+            bad.add("heartbeat.number", "must be 1 or more, and increase")
         if message.free_slots < 0:
             bad.add("heartbeat.free_slots", "must be 0 or more")
-        _bounded(bad, "heartbeat.held_leases", message.held_leases)
+        _check_count(bad, "heartbeat.held_leases", message.held_leases)
     return Heartbeat(
         number=message.number,
         free_slots=message.free_slots,
@@ -99,33 +100,32 @@ def state(message: pb.Heartbeat) -> Heartbeat:
 
 
 def _poll(poll_id: str) -> int:
-    """The number behind a poll's id; 0 for what was never one."""
+    """The number in a poll's id; 0 if it is not such an id."""
     return int(poll_id) if _POLL_ID.fullmatch(poll_id) else 0
 
 
 _POLL_ID = re.compile("[1-9][0-9]{0,17}")
 
 
-def _bounded(bad: Violations, field: str, items: Sequence[object]) -> None:
+def _check_count(bad: Violations, field: str, items: Sequence[object]) -> None:
     if len(items) > MAX_HELD:
         bad.add(field, f"must name at most {MAX_HELD:,} leases")
 
 
 def _held(named: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:
-    """How far each is, is known by its reports."""
     return tuple(HeldLease(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
 
 
 def updates(report: pb.Report) -> tuple[Update, ...]:
-    """The updates of a report, in order. Raises InvalidArgument where one says nothing."""
-    taken: list[Update] = []
+    """The updates of a report, in order. Raises InvalidArgument."""
+    found: list[Update] = []
     lease_id, attempt, ref = "", 0, None
     for i, it in enumerate(report.updates):
-        if it.lease_id != lease_id or it.attempt != attempt:  # a lease's updates mostly stand side by side
+        if it.lease_id != lease_id or it.attempt != attempt:  # the updates of a lease usually follow each other
             lease_id, attempt = it.lease_id, it.attempt
             ref = parse_lease_id(lease_id, attempt)
-        taken.append(Update(lease_id, attempt, ref, _change(i, it)))
-    return tuple(taken)
+        found.append(Update(lease_id, attempt, ref, _change(i, it)))
+    return tuple(found)
 
 
 _STAGES: dict[str, Change] = {"accepted": Accepted(), "processing": Processing()}
@@ -147,19 +147,19 @@ def _change(index: int, it: pb.LeaseUpdate) -> Change:
         case "deferred":
             return _deferred(it.deferred)
         case _:
-            raise InvalidArgument([Violation(f"report.updates[{index}].update", "must say what happened")])
+            raise InvalidArgument([Violation(f"report.updates[{index}].update", "must be set")])
 
 
 def _completed(result: pb.Result) -> Completed | Failed:
     if result.ByteSize() > MAX_RESULT_BYTES and _bytes(result.body) + _bytes(result.html_body) > MAX_RESULT_BYTES:
-        return Failed(TaskError("RESULT_TOO_LARGE", f"body and html hold more than {MAX_RESULT_BYTES} bytes"))
+        return Failed(TaskError("RESULT_TOO_LARGE", f"body and HTML have more than {MAX_RESULT_BYTES} bytes"))
     body = result.body.replace("\0", "")
     if not body:
         return Failed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
     score = result.quality_score if result.HasField("quality_score") else None
     images = tuple(image.replace("\0", "") for image in result.images)
     if len(images) > MAX_IMAGES or sum(map(len, images)) > MAX_IMAGE_CHARACTERS:
-        return Failed(TaskError("RESULT_TOO_LARGE", f"more than {MAX_IMAGES:,} images, or too long names of them"))
+        return Failed(TaskError("RESULT_TOO_LARGE", f"more than {MAX_IMAGES:,} images, or names that are too long"))
     if score is not None and not math.isfinite(score):
         score = None
     return Completed(Result(body, result.html_body.replace("\0", ""), images, score))
@@ -181,28 +181,27 @@ def _released(index: int, released: pb.Released) -> Released:
 
 
 def _deferred(deferred: pb.Deferred) -> Deferred:
-    """Whatever Duration it is, the pause is bounded where it is used."""
-    asked = deferred.retry_after
-    pause = asked.seconds + asked.nanos / 1e9 if deferred.HasField("retry_after") else DEFAULT_PAUSE
+    """Takes any Duration: who uses the pause bounds it."""
+    wait = deferred.retry_after
+    pause = wait.seconds + wait.nanos / 1e9 if deferred.HasField("retry_after") else DEFAULT_PAUSE
     return Deferred(pause, _text(deferred.message, MAX_DEFERRAL_MESSAGE))
 
 
 _RELEASES = {int(reason): reason for reason in Release}
 
 
-def _text(text: str, most: int) -> str:
-    return text.replace("\0", "")[:most]
+def _text(text: str, limit: int) -> str:
+    return text.replace("\0", "")[:limit]
 
 
 def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
-    """The answer to a hello."""
     return pb.LeaseResponse(
         welcome=pb.Welcome(
             lease_ttl=duration(timedelta(seconds=lease_ttl)),
             heartbeat_interval=duration(timedelta(seconds=heartbeat_interval)),
             keep_leases=opened.keep,
             drop_leases=opened.drop,
-            desired_state=_wanted(opened.desired_state),
+            desired_state=_desired_state(opened.desired_state),
             scheduler_id=scheduler_id,
             accepts_deferrals=True,
             accepts_report_parts=True,
@@ -212,20 +211,19 @@ def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, 
 
 
 def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
-    """A message to the worker."""
     match message:
         case streams.Assign(number, heartbeat_number, grants):
             response = pb.LeaseResponse(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number))
             for grant in grants:
                 _fill(response.assignment.leases.add(), grant)
             return response
-        case streams.AcknowledgeHeartbeat(number, not_renewed, skipped, wanted):
+        case streams.AcknowledgeHeartbeat(number, not_renewed, skipped, desired):
             return pb.LeaseResponse(
                 acknowledgement=pb.Acknowledgement(
                     heartbeat_number=number,
                     not_renewed_leases=not_renewed,
                     skipped_leases=skipped,
-                    desired_state=_wanted(wanted),
+                    desired_state=_desired_state(desired),
                 )
             )
         case streams.AcknowledgeReport(number, outcomes):
@@ -262,26 +260,22 @@ _OUTCOMES = (
 )
 
 
-def _wanted(wanted: DesiredState) -> pb.DesiredState:
-    return pb.DesiredState(slots=wanted.slots, drain=wanted.drain)
+def _desired_state(desired: DesiredState) -> pb.DesiredState:
+    return pb.DesiredState(slots=desired.slots, drain=desired.drain)
 
 
 def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
-    """Sets the fields in place: messages that are made apart would be copied into the one that holds them."""
+    """Sets the fields in place, since protobuf would copy a message that is built separately."""
     lease.lease_id = grant.ref.lease_id
     lease.attempt = grant.ref.attempt
     lease.timeout.FromMilliseconds(grant.timeout_ms)
     lease.failed_elsewhere = grant.failed_elsewhere
-    if grant.creator_options:
-        lease.creator_options.update(grant.creator_options)
+    if grant.brief.creator_options:
+        lease.creator_options.update(grant.brief.creator_options)
     task = lease.task
     task.task_id = format_task_id(grant.ref.task_key)
     task.account_id = grant.account_id
-    task.topic = grant.topic
-    task.keywords = grant.keywords
-    task.category = grant.category
-    task.requirements = grant.requirements
-    task.tone = grant.tone
+    fill_brief(task, grant.brief)
     task.priority = grant.priority
     task.auto_approve = grant.auto_approve
     task.status = task_pb2.TASK_STATUS_SUBMITTED

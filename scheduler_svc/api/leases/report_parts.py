@@ -1,4 +1,4 @@
-"""A report that comes in parts, put together again (rule 22). Part of `api`; one for each stream."""
+"""Assembles a report that is sent in parts (rule 22 of the lease protocol). Part of `api`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.domain.errors import InvalidArgument, Violation
 
 MAX_REPORT_BYTES = 4 * 1024 * 1024
-"""What a report may hold that comes whole; a stream keeps no more of one in parts."""
+"""The limit of a report that is sent whole, too."""
 
 
 class ReportParts:
-    """The parts of one report at a time."""
+    """The parts of a stream's report, of which it sends one at a time."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -20,17 +20,17 @@ class ReportParts:
 
     @property
     def received(self) -> int:
-        """Bytes of a report that is not complete."""
+        """Bytes received of the report; 0 if none is incomplete."""
         return len(self._data)
 
     def add(self, part: pb.ReportPart) -> pb.Report | None:
-        """Takes the next part; the report once it is complete. Raises InvalidArgument."""
+        """Adds the next part. Returns the report if this part completes it. Raises InvalidArgument."""
         if self._data and part.report_number != self._number:
             raise _bad("report_number", f"must be {self._number} until that report's last part")
         if not part.data:
-            raise _bad("data", "must hold the next bytes of the report")
+            raise _bad("data", "must not be empty")
         if len(self._data) + len(part.data) > MAX_REPORT_BYTES:
-            raise _bad("data", f"must make a report of at most {MAX_REPORT_BYTES:,} bytes")
+            raise _bad("data", f"must have, with the parts before it, at most {MAX_REPORT_BYTES:,} bytes")
         self._number = part.report_number
         self._data += part.data
         return self._completed() if part.last else None
@@ -40,7 +40,7 @@ class ReportParts:
         try:
             report = pb.Report.FromString(data)
         except DecodeError:
-            raise _bad("data", "must be a serialized Report, once its parts are put together") from None
+            raise _bad("data", "must be, with the parts before it, a serialized Report") from None
         if report.number != self._number:
             raise _bad("report_number", "must be the number of the report that is sent in parts")
         return report

@@ -8,29 +8,27 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.pages import Page
+from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.dispatch import pauses
 from scheduler_svc.application.leases import worker_pool
 
 MAX_WORKERS = 20_000
-"""Workers that one answer holds at most, where nobody asks for less; an answer's bytes end it before that, mostly."""
+"""The default page size; the limit of a page's bytes is mostly reached first."""
 _WORKERS = "the workers, which serve all accounts"
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
-    """Each RPC: check the request, make the application call, convert the answer."""
-
     def __init__(self, calls: Calls, dispatch_calls: Calls, lease_ttl: float) -> None:
-        """`dispatch_calls`: for what changes who may run. `lease_ttl`: seconds until a silent worker counts as gone."""
+        """`dispatch_calls` run changes of what may be dispatched; `lease_ttl` is in seconds."""
         self._calls = calls
         self._dispatch_calls = dispatch_calls
         self._lease_ttl = lease_ttl
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
         with Violations() as bad:
-            page = Page.of_names(request, bad, "GetWorkerPool", default_size=MAX_WORKERS)
+            page = PageRequest.of_names(request, bad, "GetWorkerPool", default_size=MAX_WORKERS)
         found = await self._calls.run(
             worker_pool.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
         )
@@ -87,7 +85,7 @@ class WorkerPoolService(WorkerPoolServiceServicer):
 
 
 def _check_dispatch_of(account_id: int) -> None:
-    """0 is the switch of everything, not of the caller's accounts. Raises AccountForbidden."""
+    """0 means all accounts, not those of the caller's token. Raises AccountForbidden."""
     if account_id == 0:
         caller().about_everyone("dispatch as a whole")
     caller().about(account_id)

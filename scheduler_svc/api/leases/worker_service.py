@@ -1,7 +1,7 @@
-"""WorkerService.Lease: one stream a worker. Part of `api`.
+"""WorkerService.Lease: one stream per worker. Part of `api`.
 
-States and reports go to the report lane in the order of the stream, several under way at once; what is to be sent
-goes through one queue, whose only reader writes to the stream. A stream that ends says nothing of its leases.
+Heartbeats and reports go to the group committer of reports in the order of the stream, several at a time. Messages to
+the worker wait in one queue, which one task writes to the stream. The end of a stream does not end its leases.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from grpc import aio
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from scheduler_svc.api.access.auth import caller
-from scheduler_svc.api.leases import lease_messages as convert
+from scheduler_svc.api.leases import lease_messages
 from scheduler_svc.api.leases.report_parts import ReportParts
-from scheduler_svc.api.server.headers import sent
+from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.report import (
     Answer,
@@ -53,20 +53,19 @@ from scheduler_svc.domain.errors import InvalidArgument, Violation
 from scheduler_svc.domain.worker import Heartbeat
 
 HELLO_TIMEOUT = 10.0
-CAPACITY_LAPSES_AFTER = 1.5
-"""Heartbeat intervals after which a stated capacity counts no more."""
-ROTATE_AFTER = (20 * 60.0, 40 * 60.0)
-"""Seconds after which a worker is asked to dial anew, so that replicas share the workers evenly."""
-ROTATE_LATER = 60.0
-"""Seconds until the next look, where a report is just coming in parts: it would have to come anew."""
+"""Seconds from the start of a stream to its hello."""
+CAPACITY_TTL = 1.5
+"""Heartbeat intervals for which the capacity in a heartbeat is valid."""
+ROTATION_INTERVAL = (20 * 60.0, 40 * 60.0)
+"""Seconds, at least and at most, after which a worker is asked to reconnect, so that replicas share workers evenly."""
+ROTATION_RETRY_INTERVAL = 60.0
+"""Seconds by which this waits for a report in parts: the worker would have to send it again."""
 
 Context = aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
 _log = structlog.get_logger(__name__)
 
 
 class WorkerService(WorkerServiceServicer):
-    """Opens sessions and carries their messages."""
-
     def __init__(
         self,
         calls: Calls,
@@ -75,27 +74,27 @@ class WorkerService(WorkerServiceServicer):
         *,
         settings: SessionSettings,
         heartbeat_interval: float,
-        room: Callable[[], None],
+        capacity_changed: Callable[[], None],
     ) -> None:
-        """`room` says that a worker has stated room for more."""
-        self._caution = SkipLocked(calls)
+        """`capacity_changed` is called when a worker may have free slots."""
+        self._skip_locked = SkipLocked(calls)
         self._reports = reports
         self._streams = streams
         self._settings = settings
         self._heartbeat_interval = heartbeat_interval
-        self._room = room
+        self._capacity_changed = capacity_changed
 
     async def Lease(self, _: object, context: Context) -> None:  # type: ignore[override]  # it reads and writes by itself
         stream = await self._open(context)
         _log.info("worker connected", action="hello", worker_id=stream.worker_id)
         try:
-            await _Conversation(self, stream, context).run()
+            await _StreamHandler(self, stream, context).run()
         finally:
             self._close(stream)
             _log.info("worker disconnected", action="stream_ended", worker_id=stream.worker_id)
 
     async def _open(self, context: Context) -> WorkerStream:
-        """Takes the hello, opens the session and answers with the welcome."""
+        """Reads the hello, opens the session and sends the welcome."""
         first: object = aio.EOF
         with suppress(TimeoutError):
             async with asyncio.timeout(HELLO_TIMEOUT):
@@ -103,21 +102,26 @@ class WorkerService(WorkerServiceServicer):
         if not isinstance(first, pb.LeaseRequest) or first.WhichOneof("message") != "hello":
             text = f"the first message of a stream must be a hello, within {HELLO_TIMEOUT:g} s"
             raise InvalidArgument([Violation("message", text)])
-        hello = replace(convert.hello(first.hello), identity=caller().name)
-        with self._streams.hello(hello.worker_id) as told:
-            opened = await self._caution.run(open_session, hello, self._settings)
+        hello = replace(lease_messages.hello(first.hello), identity=caller().name)
+        with self._streams.hello(hello.worker_id) as orders:
+            opened = await self._skip_locked.run(open_session, hello, self._settings)
             stream = WorkerStream(
-                hello.worker_id, opened.session_key, relieved=self._room, heeds_skipped=hello.accepts_skipped
+                hello.worker_id,
+                opened.session_key,
+                relieved=self._capacity_changed,
+                heeds_skipped=hello.accepts_skipped,
             )
             if opened.desired_state.poll:
                 stream.send(PollOrder(opened.desired_state.poll))
-            for order in told:
+            for order in orders:
                 stream.order(order)
             self._streams.add(stream)
         try:
             settings = self._settings
-            welcome = convert.welcome(opened, settings.lease_ttl, self._heartbeat_interval, settings.scheduler_id)
-            await sent(context.write(welcome))
+            welcome = lease_messages.welcome(
+                opened, settings.lease_ttl, self._heartbeat_interval, settings.scheduler_id
+            )
+            await send_headers(context.write(welcome))
         except BaseException:
             self._close(stream)
             raise
@@ -125,47 +129,46 @@ class WorkerService(WorkerServiceServicer):
 
     def _close(self, stream: WorkerStream) -> None:
         self._streams.remove(stream)
-        self.take_back(stream)
+        self.release_unsent(stream)
         self._reports.tell(StreamEnded(stream.worker_id, stream.session_key))
 
-    def take_back(self, stream: WorkerStream) -> None:
-        """Gives back what was granted but never handed to the stream."""
+    def release_unsent(self, stream: WorkerStream) -> None:
+        """Releases the leases that were granted and never sent."""
         unsent = [message for message in stream.unsent() if isinstance(message, Assign)]
         if unsent:
             self._reports.tell(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
-        """Puts a message into the report lane."""
         return self._reports.submit(item)
 
-    def stated(self, stream: WorkerStream, state: Heartbeat, received: float) -> None:
-        """A state is committed."""
-        stream.heartbeat(state, received + CAPACITY_LAPSES_AFTER * self._heartbeat_interval)
-        self._room()
+    def heartbeat_committed(self, stream: WorkerStream, heartbeat: Heartbeat, received: float) -> None:
+        """Updates the capacity of the stream; `received`: seconds of the loop's clock."""
+        stream.heartbeat(heartbeat, received + CAPACITY_TTL * self._heartbeat_interval)
+        self._capacity_changed()
 
 
-class _Conversation:
-    """One stream's messages, until it ends or an answer fails."""
+class _StreamHandler:
+    """Reads and writes the messages of one stream until it ends or a commit fails."""
 
     def __init__(self, service: WorkerService, stream: WorkerStream, context: Context) -> None:
         self._service = service
         self._stream = stream
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] = self._loop.create_future()
-        self._over.add_done_callback(_look_at)
-        self._under_way = StreamBacklog()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._ended.add_done_callback(_retrieve_exception)
+        self._backlog = StreamBacklog()
         self._parts = ReportParts()
         self._reporter = Reporter(stream.worker_id, caller().name)
 
     async def run(self) -> None:
-        """Returns when the worker has ended the stream; raises what ended it otherwise."""
-        self._rotate_after(random.uniform(*ROTATE_AFTER))  # noqa: S311 - a spread
+        """Returns when the worker ends the stream; raises any other cause of its end."""
+        self._rotate_after(random.uniform(*ROTATION_INTERVAL))  # noqa: S311 - a spread
         jobs = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         for job in jobs:
             job.add_done_callback(self._job_ended)
         try:
-            await self._over
+            await self._ended
         finally:
             self._rotation.cancel()
             for job in jobs:
@@ -174,86 +177,85 @@ class _Conversation:
 
     def _job_ended(self, job: asyncio.Task[None]) -> None:
         error = None if job.cancelled() else job.exception()
-        self._end(None if isinstance(error, aio.BaseError) else error)  # gRPC's own say that the stream is over
+        self._end(None if isinstance(error, aio.BaseError) else error)  # gRPC's own mean that the stream has ended
 
     def _end(self, error: BaseException | None) -> None:
-        """Ends the stream, unless it is over already."""
-        if self._over.done():
+        if self._ended.done():
             return
         if error is None:
-            self._over.set_result(None)
+            self._ended.set_result(None)
         else:
-            self._over.set_exception(error)
+            self._ended.set_exception(error)
 
     def _rotate_after(self, seconds: float) -> None:
         self._rotation = self._loop.call_later(seconds, self._rotate)
 
     def _rotate(self) -> None:
         if self._parts.received:
-            self._rotate_after(ROTATE_LATER)
+            self._rotate_after(ROTATION_RETRY_INTERVAL)
         else:
             self._stream.send(ReconnectOrder())
 
     async def _write(self) -> None:
         while True:
             message = await self._stream.next()
-            await self._context.write(convert.outgoing(message))
+            await self._context.write(lease_messages.outgoing(message))
             if isinstance(message, Answered):
-                self._under_way.leave(message.names)
+                self._backlog.leave(message.names)
 
     async def _read(self) -> None:
         while isinstance(request := await self._context.read(), pb.LeaseRequest):
             match request.WhichOneof("message"):
                 case "heartbeat":
-                    await self._under_way.enter(len(request.heartbeat.held_leases))
-                    self._take_state(convert.state(request.heartbeat))
+                    await self._backlog.enter(len(request.heartbeat.held_leases))
+                    self._submit_heartbeat(lease_messages.heartbeat(request.heartbeat))
                 case "report":
-                    await self._take_report(request.report)
+                    await self._submit_report(request.report)
                 case "report_part":
-                    await self._take_part(request.report_part)
+                    await self._add_part(request.report_part)
                 case "draining":
-                    await self._under_way.enter(0)
+                    await self._backlog.enter(0)
                     drains = WorkerDraining(self._stream.worker_id, self._stream.session_key)
-                    self._take(drains, lambda _: self._under_way.leave(0))
+                    self._submit(drains, lambda _: self._backlog.leave(0))
                 case _:
                     raise InvalidArgument(
-                        [Violation("message", "must be state, report, report_part or draining after the hello")]
+                        [Violation("message", "must be heartbeat, report, report_part or draining after the hello")]
                     )
 
-    def _take_state(self, state: Heartbeat) -> None:
+    def _submit_heartbeat(self, heartbeat: Heartbeat) -> None:
         received = self._loop.time()
 
         def committed(ack: Any) -> None:
             assert isinstance(ack, HeartbeatAck)
-            self._service.stated(self._stream, state, received)
-            names = len(state.held)
+            self._service.heartbeat_committed(self._stream, heartbeat, received)
+            names = len(heartbeat.held)
             self._stream.send(
-                AcknowledgeHeartbeat(state.number, ack.not_renewed, ack.skipped, ack.desired_state, names=names)
+                AcknowledgeHeartbeat(heartbeat.number, ack.not_renewed, ack.skipped, ack.desired_state, names=names)
             )
-            if ack.desired_state.poll > state.last_poll:
+            if ack.desired_state.poll > heartbeat.last_poll:
                 self._stream.send(PollOrder(ack.desired_state.poll))
 
         stream = self._stream
-        self._take(HeartbeatItem(stream.worker_id, stream.session_key, state, stream.heeds_skipped), committed)
+        self._submit(HeartbeatItem(stream.worker_id, stream.session_key, heartbeat, stream.heeds_skipped), committed)
 
-    async def _take_part(self, part: pb.ReportPart) -> None:
+    async def _add_part(self, part: pb.ReportPart) -> None:
         if (report := self._parts.add(part)) is not None:
-            await self._take_report(report)
+            await self._submit_report(report)
         else:
-            await self._under_way.enter(0)
+            await self._backlog.enter(0)
             self._stream.send(PartReceived(part.report_number, self._parts.received))
 
-    async def _take_report(self, report: pb.Report) -> None:
-        await self._under_way.enter(len(report.updates))
-        number, updates = report.number, convert.updates(report)
+    async def _submit_report(self, report: pb.Report) -> None:
+        await self._backlog.enter(len(report.updates))
+        number, updates = report.number, lease_messages.updates(report)
 
         def committed(outcomes: Any) -> None:
             named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
             self._stream.send(AcknowledgeReport(number, named))
 
-        self._take(ReportItem(updates, self._reporter), committed)
+        self._submit(ReportItem(updates, self._reporter), committed)
 
-    def _take(self, item: Item, committed: Callable[[Any], None]) -> None:
+    def _submit(self, item: Item, committed: Callable[[Any], None]) -> None:
         def answered(future: asyncio.Future[Answer]) -> None:
             if future.cancelled():
                 return
@@ -265,7 +267,7 @@ class _Conversation:
         self._service.submit(item).add_done_callback(answered)
 
 
-def _look_at(over: asyncio.Future[None]) -> None:
-    """Of a stream that is cancelled at that moment nobody else would, and asyncio complains of it."""
-    if not over.cancelled():
-        over.exception()
+def _retrieve_exception(ended: asyncio.Future[None]) -> None:
+    """Keeps asyncio from warning about an exception that a cancelled handler no longer awaits."""
+    if not ended.cancelled():
+        ended.exception()

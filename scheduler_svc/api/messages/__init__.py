@@ -1,1 +1,1 @@
-"""What all services share: values to and from messages, validation, pages, and errors as statuses."""
+"""What all services share: conversion of values, validation, pages, and errors as statuses."""

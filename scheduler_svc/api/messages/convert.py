@@ -1,6 +1,6 @@
-"""Domain objects as messages. Part of `api`; the other direction is `submits`, `fields` and `lease_messages`.
+"""Domain objects as messages. Part of `api`.
 
-A list of a thousand tasks has to be cheap: they are filled in place, the rest is built by keyword.
+Tasks are filled in place, since lists have a thousand of them; the other messages are built by keyword.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_service_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from scheduler_svc.api.messages.briefs import LISTED_TEXTS, fill_brief
 from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.change import TaskChange
@@ -26,9 +27,10 @@ _COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
 
 def task(it: Task, reason: PendingReason = PendingReason.NONE) -> pb.Task:
-    """All that is known of a task; GetTask adds the reason."""
-    message = pb.Task(requirements=it.requirements, pending_reason=_pending_reason(reason))
-    fill_task(message, it)
+    """A whole task; `reason` is for GetTask only."""
+    message = listed_task(it)
+    message.requirements = it.brief.requirements
+    message.pending_reason = _pending_reason(reason)
     return message
 
 
@@ -40,13 +42,10 @@ def listed_task(it: Task) -> pb.Task:
 
 
 def fill_task(message: pb.Task, it: Task) -> None:
-    """A task without `requirements`, field by field: half of what a constructor costs. What is not set stays unset."""
+    """Sets the fields of a task but `requirements`: half the cost of a constructor."""
     message.task_id = it.task_id
     message.account_id = it.account_id
-    message.topic = it.topic
-    message.keywords = it.keywords
-    message.category = it.category
-    message.tone = it.tone
+    fill_brief(message, it.brief, LISTED_TEXTS)
     message.priority = it.priority
     message.auto_approve = it.auto_approve
     message.status = _status(it.status)
@@ -70,7 +69,6 @@ def fill_task(message: pb.Task, it: Task) -> None:
 
 
 def _fill_backoff(message: pb.Task, it: Backoff) -> None:
-    """As it was submitted: what is not said stays unset."""
     if it.initial_ms is not None:
         message.initial_backoff.FromMilliseconds(it.initial_ms)
     if it.multiplier is not None:
@@ -80,7 +78,6 @@ def _fill_backoff(message: pb.Task, it: Backoff) -> None:
 
 
 def _fill_attempts(message: pb.Task, it: Task) -> None:
-    """What its leases have left behind."""
     message.attempt = it.attempt
     message.retry_count = it.retry_count
     message.worker_id = it.worker_id
@@ -129,7 +126,7 @@ def task_change(it: TaskChange, resume_token: str) -> task_service_pb.TaskChange
 
 
 def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:
-    """With all seven states, those that no task is in too."""
+    """Counts of all seven states, zeros included."""
     return task_service_pb.GetTaskStatsResponse(
         counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
         oldest_pending_age=duration(it.oldest_pending_age),
@@ -173,7 +170,7 @@ def content(it: Content) -> content_pb.Content:
 
 
 def listed_content(it: Content) -> content_pb.Content:
-    """A content without its texts."""
+    """A content without body and HTML."""
     message = content(it)
     message.ClearField("body")
     message.ClearField("html_body")

@@ -1,6 +1,6 @@
-"""The one table from domain errors to gRPC statuses with `google.rpc` details. Part of `api`.
+"""Domain errors as gRPC statuses with `google.rpc` details: the one table of them. Part of `api`.
 
-Details travel in the trailers, of which a client takes 8 KiB by default, so everything in them is bounded.
+Details are sent in the trailers, which a client limits to 8 KiB by default, so their size is bounded.
 """
 
 from __future__ import annotations
@@ -18,105 +18,103 @@ from scheduler_svc.api.messages.times import duration
 from scheduler_svc.domain import errors as domain
 
 DOMAIN = "contentgen"
-_MESSAGE_BYTES = 512
-_METADATA_BYTES = 256
-_VIOLATIONS_BYTES = 4_000
+_MAX_MESSAGE_BYTES = 512
+_MAX_METADATA_BYTES = 256
+_MAX_VIOLATIONS_BYTES = 4_000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """How a domain error is told: a google.rpc.Code, the reason of ErrorInfo, when to try again (seconds)."""
+class ErrorStatus:
+    """A google.rpc.Code, the reason in ErrorInfo, and the delay in RetryInfo in seconds."""
 
     code: int
     reason: str
     retry_after: float | None = None
 
 
-TABLE: Mapping[type[domain.DomainError], Answer] = {
-    domain.InvalidArgument: Answer(Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
-    domain.NotFound: Answer(Code.NOT_FOUND, "RESOURCE_NOT_FOUND"),
-    domain.InvalidState: Answer(Code.FAILED_PRECONDITION, "INVALID_STATE"),
-    domain.AccountInactive: Answer(Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE"),
-    domain.RetriesExhausted: Answer(Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
-    domain.RequestIdConflict: Answer(Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT"),
-    domain.TokenInvalid: Answer(Code.UNAUTHENTICATED, "TOKEN_INVALID"),
-    domain.RoleForbidden: Answer(Code.PERMISSION_DENIED, "ROLE_FORBIDDEN"),
-    domain.AccountForbidden: Answer(Code.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"),
-    domain.WorkerIdInUse: Answer(Code.ALREADY_EXISTS, "WORKER_ID_IN_USE"),
-    domain.SessionReplaced: Answer(Code.ABORTED, "SESSION_REPLACED"),
-    domain.QueueFull: Answer(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),
-    domain.AccountQueueFull: Answer(Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", retry_after=5),
-    domain.ResumeTokenExpired: Answer(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
-    domain.WatcherTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
-    domain.TooManyWatchers: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),
-    domain.TooManyCalls: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
-    domain.WaitedTooLong: Answer(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
-    domain.RequestTooSlow: Answer(Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW"),
-    domain.StoreUnavailable: Answer(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
-    domain.LockTimeout: Answer(Code.UNAVAILABLE, "LOCK_TIMEOUT", retry_after=1),
-    domain.StatementTimeout: Answer(Code.UNAVAILABLE, "STATEMENT_TIMEOUT", retry_after=5),
-    domain.ShuttingDown: Answer(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
+ERROR_STATUSES: Mapping[type[domain.DomainError], ErrorStatus] = {
+    domain.InvalidArgument: ErrorStatus(Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+    domain.NotFound: ErrorStatus(Code.NOT_FOUND, "RESOURCE_NOT_FOUND"),
+    domain.InvalidState: ErrorStatus(Code.FAILED_PRECONDITION, "INVALID_STATE"),
+    domain.AccountInactive: ErrorStatus(Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE"),
+    domain.RetriesExhausted: ErrorStatus(Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
+    domain.RequestIdConflict: ErrorStatus(Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT"),
+    domain.TokenInvalid: ErrorStatus(Code.UNAUTHENTICATED, "TOKEN_INVALID"),
+    domain.RoleForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ROLE_FORBIDDEN"),
+    domain.AccountForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"),
+    domain.WorkerIdInUse: ErrorStatus(Code.ALREADY_EXISTS, "WORKER_ID_IN_USE"),
+    domain.SessionReplaced: ErrorStatus(Code.ABORTED, "SESSION_REPLACED"),
+    domain.QueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),
+    domain.AccountQueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", retry_after=5),
+    domain.ResumeTokenExpired: ErrorStatus(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
+    domain.WatcherTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
+    domain.TooManyWatchers: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),
+    domain.TooManyCalls: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
+    domain.WaitedTooLong: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
+    domain.RequestTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW"),
+    domain.StoreUnavailable: ErrorStatus(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
+    domain.LockTimeout: ErrorStatus(Code.UNAVAILABLE, "LOCK_TIMEOUT", retry_after=1),
+    domain.StatementTimeout: ErrorStatus(Code.UNAVAILABLE, "STATEMENT_TIMEOUT", retry_after=5),
+    domain.ShuttingDown: ErrorStatus(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
 }
 
-INTERNAL = Answer(Code.INTERNAL, "INTERNAL")
+INTERNAL = ErrorStatus(Code.INTERNAL, "INTERNAL")
 
 
-def no_message() -> domain.InvalidArgument:
-    """For a call that ends before its message. Made anew each time: an error that is raised again grows tracebacks."""
-    return domain.InvalidArgument([domain.Violation("", "the call must carry one message, and has none")])
+def missing_message() -> domain.InvalidArgument:
+    """A new error each time, as of `undecodable_message`: one that is raised again collects tracebacks."""
+    return domain.InvalidArgument([domain.Violation("", "the call must have one message, and has none")])
 
 
-def undecodable() -> domain.InvalidArgument:
-    """For bytes that are no message; made anew each time, too."""
-    return domain.InvalidArgument([domain.Violation("", "the bytes are no message of this RPC's request type")])
+def undecodable_message() -> domain.InvalidArgument:
+    return domain.InvalidArgument([domain.Violation("", "the bytes are not a message of this RPC's request type")])
 
 
 def status_of(error: domain.DomainError) -> Status:
-    """The status that tells a caller of `error`, with its details."""
-    answer = TABLE[type(error)]
-    details: list[Message] = [_error_info(answer, error.metadata)]
+    row = ERROR_STATUSES[type(error)]
+    details: list[Message] = [_error_info(row, error.metadata)]
     if isinstance(error, domain.InvalidArgument):
         details.append(_bad_request(error.violations))
-    if answer.code == Code.FAILED_PRECONDITION:
-        violation = PreconditionFailure.Violation(type=answer.reason, description=_cut(error.message, _METADATA_BYTES))
+    if row.code == Code.FAILED_PRECONDITION:
+        violation = PreconditionFailure.Violation(type=row.reason, description=_cut(error.message, _MAX_METADATA_BYTES))
         details.append(PreconditionFailure(violations=[violation]))
-    if answer.retry_after is not None:
-        details.append(RetryInfo(retry_delay=duration(timedelta(seconds=answer.retry_after))))
-    return _status(answer, error.message, details)
+    if row.retry_after is not None:
+        details.append(RetryInfo(retry_delay=duration(timedelta(seconds=row.retry_after))))
+    return _status(row, error.message, details)
 
 
 def internal_status() -> Status:
-    """For a defect of ours: it says nothing of what went wrong, the log does."""
+    """The status of a defect; only the log describes it."""
     return _status(INTERNAL, "internal error; the scheduler's log has the details", [_error_info(INTERNAL, {})])
 
 
-def _status(answer: Answer, message: str, details: list[Message]) -> Status:
-    status = Status(code=answer.code, message=_cut(message, _MESSAGE_BYTES))
+def _status(row: ErrorStatus, message: str, details: list[Message]) -> Status:
+    status = Status(code=row.code, message=_cut(message, _MAX_MESSAGE_BYTES))
     for detail in details:
         status.details.add().Pack(detail)
     return status
 
 
-def _error_info(answer: Answer, metadata: Mapping[str, str]) -> ErrorInfo:
-    shown = {key: _cut(value, _METADATA_BYTES) for key, value in metadata.items()}
-    return ErrorInfo(reason=answer.reason, domain=DOMAIN, metadata=shown)
+def _error_info(row: ErrorStatus, metadata: Mapping[str, str]) -> ErrorInfo:
+    shown = {key: _cut(value, _MAX_METADATA_BYTES) for key, value in metadata.items()}
+    return ErrorInfo(reason=row.reason, domain=DOMAIN, metadata=shown)
 
 
 def _bad_request(violations: tuple[domain.Violation, ...]) -> BadRequest:
-    """As many violations as fit; the last one then counts the others."""
-    named = BadRequest()
-    held = 0
+    """As many violations as fit; the last entry counts the others."""
+    request = BadRequest()
+    size = 0
     for i, violation in enumerate(violations):
         entry = BadRequest.FieldViolation(field=violation.field, description=violation.description)
-        held += entry.ByteSize() + 3
-        if held > _VIOLATIONS_BYTES:
-            named.field_violations.add(field="…", description=f"and {len(violations) - i:,} more")
+        size += entry.ByteSize() + 3
+        if size > _MAX_VIOLATIONS_BYTES:
+            request.field_violations.add(field="…", description=f"and {len(violations) - i:,} more")
             break
-        named.field_violations.append(entry)
-    return named
+        request.field_violations.append(entry)
+    return request
 
 
-def _cut(text: str, most: int) -> str:
-    """`text`, or as much of it as fits into `most` bytes of UTF-8."""
+def _cut(text: str, limit: int) -> str:
+    """As much of `text` as fits into `limit` bytes of UTF-8."""
     data = text.encode()
-    return text if len(data) <= most else data[: most - 3].decode(errors="ignore") + "…"
+    return text if len(data) <= limit else data[: limit - 3].decode(errors="ignore") + "…"

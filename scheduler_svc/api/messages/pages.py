@@ -1,7 +1,7 @@
-"""Pages of the lists: sizes, tokens, and where a page ends. Part of `api`.
+"""Pages of lists: sizes, tokens, and where a page ends. Part of `api`.
 
 A token holds the position after which the next page begins, and a fingerprint of the list and its filter. It is
-opaque to clients, but no secret: a forged position shows nothing that the list itself would not.
+opaque to clients but not secret: a forged position shows nothing that the list does not show.
 """
 
 from __future__ import annotations
@@ -18,20 +18,18 @@ from google.protobuf.message import Message
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
 from scheduler_svc.domain.ids import KEY_MAX
 
-DEFAULT_SIZE = 50
-MAX_SIZE = 1_000
-MAX_BYTES = 3 * 1024 * 1024
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1_000
+MAX_PAGE_BYTES = 3 * 1024 * 1024
 _MAX_TOKEN = 4_000
-"""Characters: a position may be a name of 200, each of which JSON may write as twelve."""
+"""Characters: a position may be a name of 200 characters, and JSON may need twelve for one."""
 
 Item = TypeVar("Item")
-Row = TypeVar("Row", bound=Message)
+Entry = TypeVar("Entry", bound=Message)
 Position = TypeVar("Position", int, str)
 
 
-class Paged(Protocol):
-    """A request of a list."""
-
+class ListRequest(Protocol):
     @property
     def page_size(self) -> int: ...
     @property
@@ -39,71 +37,71 @@ class Paged(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Position]):
-    """Which part of a list is asked for: at most `size` items beyond `position`, which is None on the first page."""
+class PageRequest(Generic[Position]):
+    """The requested part of a list: at most `size` items after `position`, which is None for the first page."""
 
     size: int
     position: Position | None
-    scope: str
+    fingerprint: str
 
     @classmethod
-    def of(cls, request: Paged, bad: Violations, *scope: object) -> Page[int]:
-        """Reads size and token of `request`. `scope` is the list's name and its filter, as JSON can hold them."""
-        return _read(request, bad, scope, _is_key, DEFAULT_SIZE)
+    def of(cls, request: ListRequest, bad: Violations, *selection: object) -> PageRequest[int]:
+        """Reads size and token of `request`; `selection` is the list's name and filter, in types that JSON has."""
+        return _read(request, bad, selection, _is_key, DEFAULT_PAGE_SIZE)
 
     @classmethod
-    def of_names(cls, request: Paged, bad: Violations, *scope: object, default_size: int) -> Page[str]:
-        """The same of a list whose positions are names."""
-        return _read(request, bad, scope, _is_name, default_size)
+    def of_names(cls, request: ListRequest, bad: Violations, *selection: object, default_size: int) -> PageRequest[str]:
+        """The same for a list whose positions are names."""
+        return _read(request, bad, selection, _is_name, default_size)
 
     @property
     def limit(self) -> int:
-        """How many items to read: one more than the page holds tells whether another page follows."""
+        """How many items to read: one more than the page, to see whether another page follows."""
         return self.size + 1
 
     def cut(
         self,
         items: Sequence[Item],
-        convert: Callable[[Item], Row],
+        convert: Callable[[Item], Entry],
         position: Callable[[Item], Position],
         rest: Position | None = None,
-    ) -> tuple[list[Row], str]:
+    ) -> tuple[list[Entry], str]:
         """The page's messages, and the token of the next page, which is empty at the end.
 
-        `items` are at most `limit`; `rest` is the position from which on nobody has looked for more, None where that is
-        not so. The page ends early rather than hold more than 3 MiB, but not without one of its items.
+        `items` are at most `limit`; `rest` is the position at which the search stopped early, else None. The page ends
+        before it exceeds 3 MiB, but has at least one item.
         """
-        rows: list[Row] = []
-        held = 0
+        entries: list[Entry] = []
+        size = 0
         for item in items[: self.size]:
-            row = convert(item)
-            held += row.ByteSize()
-            if rows and held > MAX_BYTES:
+            entry = convert(item)
+            size += entry.ByteSize()
+            if entries and size > MAX_PAGE_BYTES:
                 break
-            rows.append(row)
-        if len(rows) < len(items):
-            rest = position(items[len(rows) - 1])
-        return rows, "" if rest is None else _token(rest, self.scope)
+            entries.append(entry)
+        if len(entries) < len(items):
+            rest = position(items[len(entries) - 1])
+        return entries, "" if rest is None else _token(rest, self.fingerprint)
 
 
 def _read(
-    request: Paged,
+    request: ListRequest,
     bad: Violations,
-    scope: tuple[object, ...],
-    known: Callable[[object], TypeGuard[Position]],
+    selection: tuple[object, ...],
+    is_position: Callable[[object], TypeGuard[Position]],
     default_size: int,
-) -> Page[Position]:
+) -> PageRequest[Position]:
     if request.page_size < 0:
         bad.add("page_size", f"must be 0 (the default, {default_size:,}) or more, is {request.page_size}")
-    fingerprint = hashlib.blake2b(json.dumps(scope).encode(), digest_size=9).hexdigest()
+    fingerprint = hashlib.blake2b(json.dumps(selection).encode(), digest_size=9).hexdigest()
     position = None
     if request.page_token:
-        said = _position(request.page_token, fingerprint)
-        position = said if known(said) else None
+        found = _position(request.page_token, fingerprint)
+        position = found if is_position(found) else None
         if position is None:
-            bad.add("page_token", "must be the next_page_token of a page of this list with the same filter")
-    size = min(request.page_size, MAX_SIZE) if request.page_size > 0 else default_size
-    return Page(size, position, fingerprint)
+            bad.add("page_token", "must be a next_page_token of this list with the same filter")
+    size = min(request.page_size, MAX_PAGE_SIZE) if request.page_size > 0 else default_size
+    return PageRequest(size, position, fingerprint)
 
 
 def _token(position: int | str, fingerprint: str) -> str:
@@ -111,14 +109,14 @@ def _token(position: int | str, fingerprint: str) -> str:
 
 
 def _position(token: str, fingerprint: str) -> object:
-    """What a token says; None where it is none of this list."""
+    """The position in a token. Returns None if it is not a token of this list and filter."""
     if len(token) > _MAX_TOKEN:
         return None
     try:
-        position, scope = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+        position, found = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
     except (ValueError, TypeError):
         return None
-    return position if scope == fingerprint else None
+    return position if found == fingerprint else None
 
 
 def _is_key(position: object) -> TypeGuard[int]:
@@ -130,5 +128,5 @@ def _is_name(position: object) -> TypeGuard[str]:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it holds no half of a pair, as JSON can, and the database can't."""
+    """Whether it has no lone surrogates, which JSON can hold and the database can't."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,4 +1,4 @@
-"""Timestamps and durations: protobuf's to Python's and back, with protobuf's own ranges. Part of `api`."""
+"""Timestamps and durations, from protobuf to Python and back, within protobuf's ranges. Part of `api`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _BILLION = 1_000_000_000
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 _MAX_SECONDS = 315_576_000_000
-LONGEST = timedelta(seconds=_MAX_SECONDS)
-"""10,000 years: the longest that a Duration may be."""
+MAX_DURATION = timedelta(seconds=_MAX_SECONDS)
+"""10,000 years: the longest Duration."""
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:
@@ -27,7 +27,6 @@ def timestamp(time: datetime | None) -> Timestamp | None:
 
 
 def set_timestamp(message: Timestamp, time: datetime) -> None:
-    """The same, in place."""
     since = time - _EPOCH
     message.seconds, message.nanos = since.days * _DAY + since.seconds, since.microseconds * 1000
 
@@ -42,19 +41,18 @@ def duration(length: timedelta | None) -> Duration | None:
 
 
 def set_duration(message: Duration, length: timedelta) -> None:
-    """The same, in place."""
     message.seconds, message.nanos = length.days * _DAY + length.seconds, length.microseconds * 1000
 
 
 def datetime_of(message: Timestamp) -> datetime | None:
-    """The time in UTC, cut to microseconds; None where the message is out of protobuf's range."""
+    """The time in UTC, cut to microseconds; None if the message is out of protobuf's range."""
     if not (_FIRST_SECOND <= message.seconds <= _LAST_SECOND and 0 <= message.nanos < _BILLION):
         return None
     return _EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
 
 
 def timedelta_of(message: Duration) -> timedelta | None:
-    """The length, cut to microseconds; None where it is negative or out of protobuf's range."""
+    """The length, cut to microseconds; None if it is negative or out of protobuf's range."""
     if not (0 <= message.seconds <= _MAX_SECONDS and 0 <= message.nanos < _BILLION):
         return None
     return timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)

@@ -1,6 +1,6 @@
-"""What requests must heed: every check names its field and what that should be. Part of `api`.
+"""Checks of requests; every violation names its field and what that must be. Part of `api`.
 
-Lengths are in code points. Invalid UTF-8 and lone surrogates never get here: protobuf refuses them.
+Lengths are in code points. Protobuf refuses invalid UTF-8 and lone surrogates before.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ MAX_NAME = 200
 MAX_LABELS = 32
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
-_SHOWN_KEY = 40
+_MAX_SHOWN_KEY = 40
 
 
 class Violations:
-    """Collects what is wrong with a request; used as `with`, it raises InvalidArgument at the end of the block.
+    """Collects the violations of a request. As a context manager it raises InvalidArgument at the end of the block.
 
-    `path` leads to the message whose fields are checked: empty, or such as `requests[3].`.
+    `path` is the prefix of the fields that are checked: empty, or such as `requests[3].`.
     """
 
     def __init__(self) -> None:
@@ -44,74 +44,70 @@ class Violations:
             raise InvalidArgument(self._found)
 
     def add(self, field: str, description: str) -> None:
-        """`description` completes "the field …"."""
+        """`description` completes the sentence "the field …"."""
         self._found.append(Violation(self.path + field, description))
 
-    def text(self, field: str, value: str, most: int, *, required: bool = False) -> None:
-        """At most `most` characters and no NUL; where it is required, not only whitespace."""
-        if len(value) > most:
-            self.add(field, f"must have at most {most:,} characters, has {len(value):,}")
+    def text(self, field: str, value: str, limit: int, *, required: bool = False) -> None:
+        """At most `limit` characters and no NUL; a required one must not be only whitespace."""
+        if len(value) > limit:
+            self.add(field, f"must have at most {limit:,} characters, has {len(value):,}")
         if "\0" in value:
             self.add(field, "must not contain NUL")
         elif required and not value.strip():
-            self.add(field, f"is required: 1 to {most:,} characters, not only whitespace")
+            self.add(field, f"is required: 1 to {limit:,} characters, not only whitespace")
 
     def required(self, field: str, value: str) -> None:
-        """A text that is not empty."""
         if not value:
             self.add(field, "is required")
 
-    def number(self, field: str, value: float, least: int, most: int) -> None:
-        """A number in a closed range; NaN is in none."""
-        if not least <= value <= most:
-            self.add(field, f"must be {least:,} to {most:,}, is {value:,}")
+    def number(self, field: str, value: float, minimum: int, maximum: int) -> None:
+        """A number in a closed range; NaN is in no range."""
+        if not minimum <= value <= maximum:
+            self.add(field, f"must be {minimum:,} to {maximum:,}, is {value:,}")
 
     def id(self, field: str, value: int) -> None:
-        """An id that is required."""
         if value < 1:
             self.add(field, f"is required: 1 or more, is {value}")
 
     def account_filter(self, field: str, value: int) -> None:
-        """An account's id, or 0 for all."""
         if value < 0:
             self.add(field, f"must be an account's id, or 0 for all, is {value}")
 
-    def duration(self, field: str, message: Duration, least: timedelta, most: timedelta) -> timedelta:
-        """The length, where it is in a closed range; `least` where it is not."""
+    def duration(self, field: str, message: Duration, minimum: timedelta, maximum: timedelta) -> timedelta:
+        """The length. Returns `minimum` if it is not in the closed range."""
         length = timedelta_of(message)
-        if length is not None and least <= length <= most:
+        if length is not None and minimum <= length <= maximum:
             return length
-        self.add(field, f"must be a duration of {_seconds(least)} s to {_seconds(most)} s")
-        return least
+        self.add(field, f"must be a duration of {_seconds(minimum)} s to {_seconds(maximum)} s")
+        return minimum
 
     def time(self, field: str, message: Timestamp) -> datetime | None:
-        """The time, where the message is in protobuf's range."""
+        """The time. Returns None if the message is out of protobuf's range."""
         time = datetime_of(message)
         if time is None:
-            self.add(field, "must be a time of the years 1 to 9999, with nanos from 0 to 999,999,999")
+            self.add(field, "must be a time in the years 1 to 9999, with nanos from 0 to 999,999,999")
         return time
 
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
-        """Labels to store or to look for."""
         if not labels or not self.count(field, len(labels), 0, MAX_LABELS):
             return {}
         for key, value in labels.items():
-            path = keyed(field, key)
+            path = entry_path(field, key)
             self.text(path, key, MAX_LABEL_KEY, required=True)
             self.text(path, value, MAX_LABEL_VALUE)
         return dict(labels)
 
-    def count(self, field: str, items: int, least: int, most: int) -> bool:
-        """Whether there are enough and not too many; else the items themselves are not looked at."""
-        if least <= items <= most:
+    def count(self, field: str, items: int, minimum: int, maximum: int) -> bool:
+        """Whether the number of items is in a closed range; if not, do not check the items."""
+        if minimum <= items <= maximum:
             return True
-        self.add(field, f"must have {least:,} to {most:,} items, has {items:,}")
+        self.add(field, f"must have {minimum:,} to {maximum:,} items, has {items:,}")
         return False
 
     def statuses(
         self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)
     ) -> frozenset[Status]:
-        """Known states, and of those only some; doubles are one."""
+        """States, each of which must be in `among`."""
         found: set[Status] = set()
         if not self.count(field, len(values), 0, MAX_ITEMS):
             return frozenset()
@@ -133,13 +129,13 @@ def _seconds(length: timedelta) -> str:
     return f"{length.total_seconds():,.3f}".rstrip("0").rstrip(".")
 
 
-def keyed(field: str, key: str) -> str:
-    """The path of a map's entry; a key that is too long is cut."""
-    return f'{field}["{key[:_SHOWN_KEY]}{"…" if len(key) > _SHOWN_KEY else ""}"]'.replace("\0", "\\0")
+def entry_path(field: str, key: str) -> str:
+    """The path of a map's entry, with a long key cut."""
+    return f'{field}["{key[:_MAX_SHOWN_KEY]}{"…" if len(key) > _MAX_SHOWN_KEY else ""}"]'.replace("\0", "\\0")
 
 
 def task_key(task_id: str) -> int:
-    """The key behind a request's `task_id`. Raises InvalidArgument where it is empty, NotFound where it can't exist."""
+    """The key behind a request's `task_id`. Raises InvalidArgument if empty, NotFound if impossible."""
     with Violations() as bad:
         bad.required("task_id", task_id)
     key = parse_task_id(task_id)

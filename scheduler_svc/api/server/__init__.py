@@ -1,1 +1,1 @@
-"""The gRPC server: its address, certificates, limits, interceptors around every call, and the standard services."""
+"""The gRPC server: address, certificates, limits, the error interceptor, and the standard services."""

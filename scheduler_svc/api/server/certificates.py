@@ -1,6 +1,6 @@
-"""The server's certificate, and whose clients' certificates it takes: read at the start, and again when they change.
+"""The server's certificate, and the CA of its clients' certificates; both are read again when the files change.
 
-Part of `api`. A connection keeps what it was made with; the next one gets what is there then.
+Part of `api`. A connection keeps the certificates of its handshake.
 """
 
 from __future__ import annotations
@@ -15,60 +15,57 @@ import structlog
 
 from scheduler_svc.config import Settings, SettingsError
 
-EXPIRY_INTERVAL = 86_400.0
-"""Seconds between two looks at when the certificates expire."""
-SOON = timedelta(days=14)
-"""Before its end a certificate should have been replaced."""
+EXPIRY_CHECK_INTERVAL = 86_400.0
+"""Seconds."""
+EXPIRY_WARNING = timedelta(days=14)
+"""The remaining validity below which a certificate is logged."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Certificates:
-    """The PEM files of the settings."""
-
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError where the files are no certificates, or do not belong together."""
+        """Raises SettingsError if the files are not certificates, or do not match."""
         assert settings.tls_cert
         assert settings.tls_key
         self._cert, self._key, self._client_ca = settings.tls_cert, settings.tls_key, settings.tls_client_ca
-        self._named = {"CONTENTGEN_TLS_CERT": self._cert}
+        self._files = {"CONTENTGEN_TLS_CERT": self._cert}
         if self._client_ca:
-            self._named["CONTENTGEN_TLS_CLIENT_CA"] = self._client_ca
-        self._present = self._read()
-        self._handed_out: grpc.ServerCertificateConfiguration | None = None
+            self._files["CONTENTGEN_TLS_CLIENT_CA"] = self._client_ca
+        self._current = self._read()
+        self._in_use: grpc.ServerCertificateConfiguration | None = None
 
     @staticmethod
     def files(settings: Settings) -> list[Path]:
-        """What they are made of; none where the settings name none."""
         return [path for path in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if path]
 
     def reread(self) -> None:
-        """Takes what the files hold now. Raises SettingsError, and keeps what it had, where they can't be used."""
-        self._present = self._read()
+        """Reads the files again. Raises SettingsError, and keeps the certificates it had, if they can't be used."""
+        self._current = self._read()
 
     async def warn_of_expiry(self) -> float:
-        """Logs each file whose certificates have expired, or will before long; the seconds until the next look."""
-        for name, path in self._named.items():
-            end = first_end(await asyncio.to_thread(path.read_bytes))
-            if end and (said := told(end, datetime.now(UTC))):
-                _log.warning(f"a certificate {said}", action="certificate", setting=name, file=str(path))
-        return EXPIRY_INTERVAL
+        """Logs each file whose certificates have expired or expire soon. Returns the seconds until the next check."""
+        for name, path in self._files.items():
+            end = earliest_expiry(await asyncio.to_thread(path.read_bytes))
+            if end and (expiry := describe_expiry(end, datetime.now(UTC))):
+                _log.warning(f"a certificate {expiry}", action="certificate", setting=name, file=str(path))
+        return EXPIRY_CHECK_INTERVAL
 
     def credentials(self) -> grpc.ServerCredentials:
-        """What a port is opened with: each handshake asks for the present files."""
+        """For a port: each handshake uses the current certificates."""
         return grpc.dynamic_ssl_server_credentials(
-            self._present,
-            self._newer,  # type: ignore[arg-type]  # None, which its types do not know, says: nothing newer
+            self._current,
+            self._update,  # type: ignore[arg-type]  # its types lack None, which means no update
             require_client_authentication=self._client_ca is not None,
         )
 
-    def _newer(self) -> grpc.ServerCertificateConfiguration | None:
-        """What gRPC does not have yet. Called by its threads, at each handshake."""
-        present = self._present
-        if present is self._handed_out:
+    def _update(self) -> grpc.ServerCertificateConfiguration | None:
+        """The certificates if gRPC does not have them yet. Its threads call this at each handshake."""
+        current = self._current
+        if current is self._in_use:
             return None
-        self._handed_out = present
-        return present
+        self._in_use = current
+        return current
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         if problems := self._problems():
@@ -79,7 +76,7 @@ class Certificates:
         )
 
     def _problems(self) -> list[str]:
-        """What is wrong with the files, as OpenSSL says; gRPC does not."""
+        """What OpenSSL finds wrong with the files; gRPC gives no reason."""
         problems = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
@@ -95,8 +92,8 @@ class Certificates:
         return problems
 
 
-def first_end(pem: bytes) -> datetime | None:
-    """When the first of the certificates in a PEM document expires; None if they can't be read."""
+def earliest_expiry(pem: bytes) -> datetime | None:
+    """When the first of the certificates in a PEM document expires. Returns None if they can't be read."""
     from cryptography import x509  # a scheduler without TLS does not need it
 
     try:
@@ -105,9 +102,9 @@ def first_end(pem: bytes) -> datetime | None:
         return None
 
 
-def told(end: datetime, now: datetime) -> str | None:
-    """Says that a certificate has expired, or expires soon; None if it is valid for longer."""
-    if end - now > SOON:
+def describe_expiry(end: datetime, now: datetime) -> str | None:
+    """That a certificate has expired, or expires soon. Returns None if it is valid for longer."""
+    if end - now > EXPIRY_WARNING:
         return None
     day = f"{end:%Y-%m-%d %H:%M} UTC"
     if end <= now:

@@ -1,8 +1,7 @@
-"""What gRPC core writes to standard error, as events of the log. Part of `api`.
+"""Turns what gRPC core writes to standard error into events of the log. Part of `api`.
 
-Core knows no other way out than file descriptor 2. So that becomes a pipe, which a thread reads, and the log goes where
-the descriptor led before. A full pipe refuses what comes, and never blocks: core may write while it holds what the
-thread needs.
+Core can only write to file descriptor 2. So that becomes a pipe, which a thread reads, and the log goes where the
+descriptor led before. Writes to a full pipe fail instead of blocking, since core may hold a lock that the thread needs.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ import time
 
 import structlog
 
-from scheduler_svc.api.server.handshakes import Failures, Limit
+from scheduler_svc.api.server.handshakes import HandshakeFailureParser, LogLimit
 
 _CHUNK = 64 * 1024
-_LOOK_INTERVAL = 1.0
-_MAX_TEXT = 2_000
+_POLL_INTERVAL = 1.0
+_MAX_LENGTH = 2_000
 _HEADER = re.compile(r"([IWEF])\d{4} [\d:.]+ +\d+ [\w./-]+:\d+\] (.*)")
-_CONTINUED = ("=== Source Location Trace", "src/core/", " shutdown=")
+_CONTINUATIONS = ("=== Source Location Trace", "src/core/", " shutdown=")
 _LEVELS = {"I": "debug", "W": "warning", "E": "error", "F": "critical"}
 
 _log = structlog.get_logger(__name__)
 
 
-def take_over() -> None:
-    """Turns what is written to descriptor 2 into events, until the process ends. Call it before logging is set up."""
-    kept = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    sys.stderr = kept
-    faulthandler.enable(kept)  # a crash leaves no time to read the pipe
+def redirect_stderr() -> None:
+    """Turns writes to descriptor 2 into events until the process ends. Call it before logging is set up."""
+    stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    sys.stderr = stderr
+    faulthandler.enable(stderr)  # a crash leaves no time to read the pipe
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     os.dup2(writing, 2)
@@ -44,29 +43,29 @@ def take_over() -> None:
 class _Reader:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._failures = Failures()
-        self._limit = Limit()
+        self._parser = HandshakeFailureParser()
+        self._limit = LogLimit()
         self._rest = b""
 
     def run(self) -> None:
         while True:
-            readable, _, _ = select.select([self._descriptor], [], [], _LOOK_INTERVAL)
-            if left_out := self._limit.over(time.monotonic()):
-                _log.warning("more handshakes failed than are told one by one", action="handshake", left_out=left_out)
+            readable, _, _ = select.select([self._descriptor], [], [], _POLL_INTERVAL)
+            if suppressed := self._limit.next_window(time.monotonic()):
+                _log.warning("more handshakes failed than are logged", action="handshake", suppressed=suppressed)
             if not readable:
                 continue
             *lines, self._rest = (self._rest + os.read(self._descriptor, _CHUNK)).split(b"\n")
             self._rest = self._rest[-_CHUNK:]
             for line in lines:
-                self._tell(line.decode("utf-8", "replace"))
+                self._log_line(line.decode("utf-8", "replace"))
 
-    def _tell(self, line: str) -> None:
-        if failure := self._failures.next(line):
-            if self._limit.admits():
+    def _log_line(self, line: str) -> None:
+        if failure := self._parser.next(line):
+            if self._limit.allows():
                 level = "info" if failure.hung_up else "warning"
                 text = "a handshake failed"
                 getattr(_log, level)(text, action="handshake", caller=failure.caller, reason=failure.reason)
         elif header := _HEADER.match(line):
-            getattr(_log, _LEVELS[header[1]])(header[2][:_MAX_TEXT], action="grpc")
-        elif line.strip() and not line.startswith(_CONTINUED):
-            _log.warning(line[:_MAX_TEXT], action="stderr")
+            getattr(_log, _LEVELS[header[1]])(header[2][:_MAX_LENGTH], action="grpc")
+        elif line.strip() and not line.startswith(_CONTINUATIONS):
+            _log.warning(line[:_MAX_LENGTH], action="stderr")

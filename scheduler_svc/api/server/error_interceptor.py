@@ -1,10 +1,10 @@
-"""The interceptor around every RPC: whatever a handler raises becomes a status. Part of `api`.
+"""The interceptor of every RPC: turns the errors of handlers into statuses. Part of `api`.
 
-Bytes that are no message are INVALID_ARGUMENT, domain errors go by `errors.TABLE`, and anything else is a defect: it is
-logged with its traceback, and the caller learns no more than INTERNAL. A cancelled call stays cancelled.
+Bytes that are not a message become INVALID_ARGUMENT, and domain errors the statuses of `errors.ERROR_STATUSES`. Any
+other error is a defect: it is logged with its traceback, and the client gets INTERNAL. A cancelled call stays so.
 
-It also counts calls and bounds the time that a message may take. To gRPC every call is one with a stream of requests:
-so a handler begins with the call's headers, and can refuse it, rather than wait for its message without end.
+It also counts calls and limits the time that a message may take. For that every call is, to gRPC, one with a stream of
+requests: its handler starts when the headers arrive, and can refuse the call before the message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from scheduler_svc.api.access.callers import Callers
-from scheduler_svc.api.messages.errors import internal_status, no_message, status_of, undecodable
+from scheduler_svc.api.messages.errors import internal_status, missing_message, status_of, undecodable_message
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow
@@ -38,71 +38,71 @@ log = structlog.get_logger(__name__)
 
 
 class ErrorInterceptor(aio.ServerInterceptor):
-    """Takes asynchronous handlers of all four shapes. Each is wrapped once, at its first call."""
+    """Wraps asynchronous handlers of all four shapes, each at its first call."""
 
     def __init__(self, in_flight: InFlight, limits: Limits | None = None) -> None:
         limits = limits or Limits()
         self._in_flight = in_flight
-        self._message_within = limits.message_within
+        self._message_timeout = limits.message_timeout
         self._callers = Callers(limits)
-        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Request, Response] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Request, Response] | None:
-        """The method's handler, guarded; None, as gRPC gives it, where there is none."""
+        """The method's wrapped handler. Returns None if the method is unknown."""
         method = handler_call_details.method
-        if method not in self._guarded:
+        if method not in self._wrapped:
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            self._guarded[method] = self._guard(handler, method)
-        return self._guarded[method]
+            self._wrapped[method] = self._wrap(handler, method)
+        return self._wrapped[method]
 
-    def _guard(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         assert behavior
         read = self._requests if handler.request_streaming else self._request
-        answer = _writing(behavior) if inspect.isasyncgenfunction(behavior) else behavior
-        responds = (
+        call = _coroutine(behavior) if inspect.isasyncgenfunction(behavior) else behavior
+        make = (
             grpc.stream_stream_rpc_method_handler
             if handler.response_streaming
             else grpc.stream_unary_rpc_method_handler
         )
-        deserialize = _raising(handler.request_deserializer or bytes)
-        return responds(self._answering(answer, read, method), deserialize, handler.response_serializer)
+        deserialize = _checked(handler.request_deserializer or bytes)
+        return make(self._with_statuses(call, read, method), deserialize, handler.response_serializer)
 
-    def _answering(self, answer: Behavior, read: Read, method: str) -> Behavior:
-        async def guarded(requests: object, context: Context) -> object:
+    def _with_statuses(self, call: Behavior, read: Read, method: str) -> Behavior:
+        async def run(requests: object, context: Context) -> object:
             try:
                 with self._in_flight.call():
-                    arriving = self._callers.begin(method, context)
-                    return await answer(await read(requests, context, arriving), context)
-            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+                    receiving = self._callers.begin(method, context)
+                    return await call(await read(requests, context, receiving), context)
+            except Exception as error:  # noqa: BLE001 - any error becomes a status
                 await _refuse(error, method, context)
 
-        return guarded
+        return run
 
-    async def _request(self, _requests: object, context: Context, arriving: asyncio.Semaphore) -> object:
+    async def _request(self, _requests: object, context: Context, receiving: asyncio.Semaphore) -> object:
         """The one message of a call. Raises RequestTooSlow, InvalidArgument."""
-        async with arriving:
+        async with receiving:
             try:
-                async with asyncio.timeout(self._message_within):
+                async with asyncio.timeout(self._message_timeout):
                     request: object = await context.read()
             except TimeoutError:
-                raise RequestTooSlow(self._message_within) from None
+                raise RequestTooSlow(self._message_timeout) from None
         if request is aio.EOF:
-            raise no_message()
+            raise missing_message()
         return request
 
-    async def _requests(self, requests: object, _context: Context, _arriving: object) -> object:
+    async def _requests(self, requests: object, _context: Context, _receiving: object) -> object:
         return requests
 
 
-def _writing(behavior: Behavior) -> Behavior:
-    """Writes what a generator yields. Were that left to gRPC, a call that is cut off meanwhile would get no status."""
+def _coroutine(behavior: Behavior) -> Behavior:
+    """Writes what a generator yields. If gRPC did, a call that is cancelled meanwhile would get no status."""
 
     async def write(request: object, context: Context) -> None:
         async with aclosing(behavior(request, context)) as responses:
@@ -112,30 +112,30 @@ def _writing(behavior: Behavior) -> Behavior:
     return write
 
 
-def _raising(decode: Decode) -> Decode:
-    """Bytes that are no message are refused as any bad request is: where they are read, within the handler."""
+def _checked(decode: Decode) -> Decode:
+    """Raises InvalidArgument within the handler, where the message is read."""
 
     def decode_or_raise(data: bytes) -> object:
         try:
             return decode(data)
         except DecodeError:
-            raise undecodable() from None
+            raise undecodable_message() from None
 
     return decode_or_raise
 
 
 async def _refuse(error: Exception, method: str, context: Context) -> Never:
-    if isinstance(error, aio.BaseError):  # gRPC's own: it is answered already, the caller has gone, the server stops
+    if isinstance(error, aio.BaseError):  # the call has its status already, the client is gone, or the server stops
         raise error
     if isinstance(error, DomainError):
         status = status_of(error)
     else:
-        log.error("an RPC failed by a defect", action="rpc", method=method, exc_info=error)
+        log.error("an RPC failed because of a defect", action="rpc", method=method, exc_info=error)
         status = internal_status()
-    _forget_where(error)
+    _drop_tracebacks(error)
     await context.abort_with_status(rpc_status.to_status(status))
 
 
-def _forget_where(error: Exception) -> None:
-    """Its tracebacks hold the request, and the call that is aborted by it holds both until the collector comes."""
+def _drop_tracebacks(error: Exception) -> None:
+    """Frees the request, which the tracebacks hold until the next garbage collection."""
     error.__traceback__ = error.__context__ = error.__cause__ = None

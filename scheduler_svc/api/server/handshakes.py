@@ -1,6 +1,6 @@
-"""Failed TLS handshakes, as gRPC core tells of them: no API of it does, but its trace `handshaker` does. Part of `api`.
+"""Finds failed TLS handshakes in gRPC core's trace `handshaker`, since no API reports them. Part of `api`.
 
-Pure: lines in, failures out. gRPC's texts are no contract; what is not recognised is no failure.
+Pure: lines in, failures out. gRPC may change its texts; unknown ones are ignored.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-MAX_TOLD = 10
-"""Failures that are told within a window; the rest of it is counted."""
-WINDOW = 10.0
+MAX_LOGGED = 10
+"""Failures that are logged per window; further ones are counted."""
+LOG_WINDOW = 10.0
 """Seconds."""
 
 _FAILED = re.compile(r"CallNextHandshakerLocked: error=(?!OK)(\w+: .*)")
@@ -20,30 +20,28 @@ _REASON = re.compile(r"OPENSSL_internal:(\w+)(?:: (?!Invalid certificate verific
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """One handshake that came to nothing."""
-
+class HandshakeFailure:
     caller: str
     """host:port."""
     reason: str
     hung_up: bool
-    """Whether the caller went away before it said anything wrong, as probes do."""
+    """Whether the caller disconnected without an error, as probes do."""
 
 
-class Failures:
-    """Finds failures in a sequence of lines: the address stands some lines below the error."""
+class HandshakeFailureParser:
+    """Finds failures in a sequence of lines: the address follows some lines after the error."""
 
     def __init__(self) -> None:
         self._error = ""
 
-    def next(self, line: str) -> Failure | None:
-        """The failure that this line completes, if it does."""
+    def next(self, line: str) -> HandshakeFailure | None:
+        """The failure that this line completes. Returns None if it completes none."""
         if found := _FAILED.search(line):
             self._error = found[1]
         if not self._error or not (caller := _CALLER.search(line)):
             return None
         error, self._error = self._error, ""
-        return Failure(unquote(caller[1]), _reason(error), error.startswith("UNAVAILABLE"))
+        return HandshakeFailure(unquote(caller[1]), _reason(error), error.startswith("UNAVAILABLE"))
 
 
 def _reason(error: str) -> str:
@@ -53,25 +51,25 @@ def _reason(error: str) -> str:
 
 
 @dataclass(slots=True)
-class Limit:
-    """At most MAX_TOLD failures a window."""
+class LogLimit:
+    """At most MAX_LOGGED failures per window."""
 
-    left_out: int = 0
-    """Failures of this window that are not told."""
+    suppressed: int = 0
+    """Failures of this window that are not logged."""
     _begin: float = field(default=float("-inf"))
-    _told: int = 0
+    _count: int = 0
 
-    def admits(self) -> bool:
-        """Whether a failure may be told; otherwise it is counted."""
-        self._told += 1
-        if self._told > MAX_TOLD:
-            self.left_out += 1
-        return self._told <= MAX_TOLD
+    def allows(self) -> bool:
+        """Counts a failure. Returns whether to log it."""
+        self._count += 1
+        if self._count > MAX_LOGGED:
+            self.suppressed += 1
+        return self._count <= MAX_LOGGED
 
-    def over(self, now: float) -> int:
-        """Begins a new window where the old one is over; returns how many failures that one left out."""
-        if now - self._begin < WINDOW:
+    def next_window(self, now: float) -> int:
+        """Starts a new window if the last one has ended. Returns how many failures of that one were not logged."""
+        if now - self._begin < LOG_WINDOW:
             return 0
-        left_out = self.left_out
-        self._begin, self._told, self.left_out = now, 0, 0
+        left_out = self.suppressed
+        self._begin, self._count, self.suppressed = now, 0, 0
         return left_out

@@ -1,7 +1,4 @@
-"""grpc.health.v1.Health: NOT_SERVING while the database is away or the process drains. Part of `api`.
-
-It asks `application.health` at each call rather than keep a state of its own, so it needs no loop to stay true.
-"""
+"""grpc.health.v1.Health: NOT_SERVING while the database is unavailable or the process drains. Part of `api`."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ WHOLE_SERVER = ""
 
 
 class HealthService(HealthServicer):
-    """Answers for the whole server and for each of `services`; all of them share one state."""
+    """The health of the whole server and of each of `services`, which all have the same state."""
 
     def __init__(self, health: Health, services: Iterable[str]) -> None:
         self._health = health
@@ -31,7 +28,7 @@ class HealthService(HealthServicer):
 
     async def Check(self, request: HealthCheckRequest, context: aio.ServicerContext[Any, Any]) -> HealthCheckResponse:
         if request.service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r:.200}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service!r:.200}")
         return self._state()
 
     async def List(self, request: object, context: object) -> Any:
@@ -39,7 +36,7 @@ class HealthService(HealthServicer):
         return answer(statuses={service: self._state() for service in self._services})
 
     async def Watch(self, request: HealthCheckRequest, context: object) -> AsyncIterator[HealthCheckResponse]:
-        """The state now and after each change, until this replica drains."""
+        """The current state and each change, until this replica drains."""
         known = request.service in self._services
         while True:
             changed = self._changed

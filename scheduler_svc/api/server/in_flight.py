@@ -1,57 +1,69 @@
-"""The calls in flight, and their end when this replica goes away. Part of `api`, inside `guard`.
+"""The calls in flight, and their end when this replica shuts down. Part of `api`.
 
-gRPC's own shutdown can't do this: what no handler has begun by then it drops as CANCELLED, under load a few calls each
-time, where callers repeat UNAVAILABLE and nothing else.
+gRPC's own shutdown ends calls that no handler has started with CANCELLED, which clients do not retry; these end with
+UNAVAILABLE.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from scheduler_svc.domain.errors import ShuttingDown
 
-CUT_TIMEOUT = 1.0
-"""Seconds that calls which are cut off may take to say so."""
+CANCEL_TIMEOUT = 1.0
+"""Seconds that cancelled calls have to send their status."""
 
 
 class InFlight:
-    """Lives on the event loop."""
+    """Tracks the calls. Runs on the event loop."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._cut: set[asyncio.Task[Any]] = set()
+        self._cancelled: set[asyncio.Task[Any]] = set()
         self._ending = False
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around one call's handler, on gRPC's task for that call. Raises ShuttingDown once they end."""
+        """For the handler of one call, on gRPC's task for it. Raises ShuttingDown."""
         if self._ending:
             raise ShuttingDown
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)  # gRPC's task sends the answer too
+        task.add_done_callback(self._tasks.discard)  # gRPC's task sends the response too
         try:
             yield
         except asyncio.CancelledError:
-            if task not in self._cut:
+            if task not in self._cancelled:
                 raise
             task.uncancel()
             raise ShuttingDown from None
 
-    async def end(self, within: float) -> None:
-        """Lets no more calls in; returns once those in flight have ended. After `within` seconds they are cut off."""
+    async def end(self, grace: float) -> None:
+        """Refuses new calls, cancels those in flight after `grace` seconds, and returns once they have ended."""
         self._ending = True
-        if not await self._ended(within):
-            self._cut |= self._tasks
-            for task in self._cut:
+        if not await self._ended(grace):
+            self._cancelled |= self._tasks
+            for task in self._cancelled:
                 task.cancel()
-            await self._ended(CUT_TIMEOUT)
+            await self._ended(CANCEL_TIMEOUT)
 
-    async def _ended(self, within: float) -> bool:
+    async def _ended(self, seconds: float) -> bool:
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=within)
+            await asyncio.wait(self._tasks, timeout=seconds)
         return not self._tasks
+
+
+async def send_headers(sending: Coroutine[Any, Any, None]) -> None:
+    """Awaits `sending`, a coroutine that sends a call's headers. If cancelled, it ends first: gRPC can send no status
+    while it sends headers.
+    """
+    task = asyncio.ensure_future(sending)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

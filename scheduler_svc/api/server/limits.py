@@ -1,7 +1,7 @@
-"""What one caller, one connection and the server as a whole may hold. Part of `api`.
+"""The limits of one caller, one connection and the whole server. Part of `api`.
 
-Callers are told apart by their token's name; where no token is asked (or, for health, none is needed) by their address.
-gRPC keeps what concerns connections, `callers` what concerns callers, `guard` the time that a message may take.
+A caller is known by its token's name, or by its address if the call has no token. gRPC enforces the limits of
+connections, `callers` those of callers, `error_interceptor` the time of a message.
 """
 
 from __future__ import annotations
@@ -10,60 +10,60 @@ import resource
 from dataclasses import dataclass
 
 _OPEN_FILES_FOR_OTHERS = 200
-"""Connections to the database, logs and the like: they must not wait for callers to go."""
+"""Files that the process needs besides, such as connections to the database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a server; the defaults leave any one caller half of the calls that the server takes at most."""
+    """The defaults let one caller use at most half of the calls of the server."""
 
     calls: int = 1_000
-    """Calls of a caller that are under way, the following ones not among them."""
+    """Calls of a caller in progress, other than the following kinds."""
     waits: int = 2_000
     """WaitTask calls of a caller."""
     watches: int = 2_000
-    """WatchTasks streams of a caller; the 5,000 of all of them come on top."""
+    """WatchTasks streams of a caller; 5,000 of all callers are a further limit."""
     leases: int = 5_000
-    """Lease streams of a caller: all workers may share one token."""
+    """Lease streams of a caller, since all workers may share one token."""
     probes: int = 100
     """Health calls of an address."""
     all_probes: int = 1_000
-    """Health calls of all addresses together: nobody has to say who he is for them."""
-    arriving: int = 100
-    """Messages of a caller that are on their way, 4 MiB each at most; further calls wait with theirs."""
-    message_within: float = 30.0
-    """Seconds that a call's one message may take: 4 MiB at 1.1 Mbit/s. So long does one that dribbles hold its call."""
+    """Health calls of all addresses together."""
+    receiving: int = 100
+    """Messages of a caller that are being received, each of up to 4 MiB; further ones wait."""
+    message_timeout: float = 30.0
+    """Seconds that the message of a call may take: 4 MiB at 1.1 Mbit/s."""
     all_calls: int = 10_000
-    """Calls of all callers together; further ones are refused by gRPC itself."""
+    """Calls of all callers together; gRPC refuses further ones."""
     pending: int = 10_000
-    """Calls that have come and are not begun yet: gRPC drops them at random from here on, all of them at twice that."""
+    """Calls that have not started: above it gRPC drops some at random, above twice as many all."""
     streams: int = 1_024
-    """Calls on one connection; a client keeps further ones back until some have ended."""
+    """Calls on one connection; a client queues further ones."""
     connections: int = 10_000
-    """Connections of all callers together, or as many as the open files of the process allow."""
-    handshake_within: float = 10.0
+    """Connections of all callers together; fewer if the limit of open files is lower."""
+    handshake_timeout: float = 10.0
     """Seconds from the connection to the first HTTP/2 settings, TLS included."""
-    idle: float = 300.0
-    """Seconds after which a connection without a call is closed; a client connects anew when it needs to."""
+    idle_timeout: float = 300.0
+    """Seconds after which a connection without a call is closed; a client reconnects when needed."""
     metadata: int = 16 * 1024
     """Bytes of a call's headers."""
 
     def options(self) -> tuple[tuple[str, int], ...]:
-        """What gRPC keeps by itself, under its names."""
+        """The limits that gRPC enforces, under its names."""
         return (
             ("grpc.max_concurrent_streams", self.streams),
-            ("grpc.max_allowed_incoming_connections", min(self.connections, _connections_possible())),
-            ("grpc.server_handshake_timeout_ms", round(self.handshake_within * 1e3)),
-            ("grpc.max_connection_idle_ms", round(self.idle * 1e3)),
-            ("grpc.max_metadata_size", self.metadata),  # both the same: between the two it refuses at random
+            ("grpc.max_allowed_incoming_connections", min(self.connections, _max_connections())),
+            ("grpc.server_handshake_timeout_ms", round(self.handshake_timeout * 1e3)),
+            ("grpc.max_connection_idle_ms", round(self.idle_timeout * 1e3)),
+            ("grpc.max_metadata_size", self.metadata),  # both the same, since between them it refuses at random
             ("grpc.absolute_max_metadata_size", self.metadata),
             ("grpc.server.max_pending_requests", self.pending),
             ("grpc.server.max_pending_requests_hard_limit", 2 * self.pending),
         )
 
 
-def _connections_possible() -> int:
-    """As many as the process may have files open, others aside; half of them where that is few."""
+def _max_connections() -> int:
+    """What the limit of open files leaves for connections, at least half of it."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return 1_000_000

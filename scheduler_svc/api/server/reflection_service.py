@@ -1,4 +1,4 @@
-"""grpc.reflection.v1alpha.ServerReflection, as grpcio-reflection answers it. Part of `api`."""
+"""grpc.reflection.v1alpha.ServerReflection, by grpcio-reflection. Part of `api`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionServicer
 
 
 class ReflectionService(ServerReflectionServicer):
-    """Each answer repeats its request, but nothing of it that has no meaning.
-
-    What is nested as deeply as a message may be would stand one level deeper in the answer, which nobody could read.
+    """Drops the unknown fields of requests. A response repeats its request one level deeper, and with deeply nested
+    unknown fields it would exceed protobuf's limit of nesting.
     """
 
     def __init__(self, services: Iterable[str]) -> None:
-        self._answers: Any = reflection.aio.ReflectionServicer(services)
+        self._servicer: Any = reflection.aio.ReflectionServicer(services)
 
     async def ServerReflectionInfo(
         self, request_iterator: AsyncIterable[ServerReflectionRequest], context: object
     ) -> AsyncIterator[ServerReflectionResponse]:
-        async for answer in self._answers.ServerReflectionInfo(_known(request_iterator), context):
-            yield answer
+        async for response in self._servicer.ServerReflectionInfo(_without_unknown_fields(request_iterator), context):
+            yield response
 
 
-async def _known(requests: AsyncIterable[ServerReflectionRequest]) -> AsyncIterator[ServerReflectionRequest]:
+async def _without_unknown_fields(
+    requests: AsyncIterable[ServerReflectionRequest],
+) -> AsyncIterator[ServerReflectionRequest]:
     async for request in requests:
         request.DiscardUnknownFields()
         yield request

@@ -1,4 +1,4 @@
-"""The gRPC server: services, interceptor, options, and the address it listens on. Part of `api`."""
+"""Builds the gRPC server: services, interceptors, options, address. Part of `api`."""
 
 from __future__ import annotations
 
@@ -32,32 +32,30 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
 
-ROTATE_AFTER = 20 * 60.0
-"""Seconds, give or take a tenth, after which a connection takes no more calls, so that replicas behind a balancer share
-the callers evenly. What is under way on it goes on; a worker's stream is rotated by `worker_service`."""
+MAX_CONNECTION_AGE = 20 * 60.0
+"""Seconds, ±10 %, after which a connection accepts no more calls, so that a load balancer spreads callers evenly over
+replicas. Calls in progress continue; `worker_service` rotates workers' streams."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # else a second scheduler would take half the calls of the first
+    ("grpc.so_reuseport", 0),  # else a second scheduler on the port would get half the calls
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # keepalive alone does not find a dead peer
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may be idle for hours
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # below what any client of ours sends
-    ("grpc.http2.max_ping_strikes", 2),  # pings that come sooner all the same; the next one closes the connection
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # less than our clients use
+    ("grpc.http2.max_ping_strikes", 2),  # earlier pings; the next one closes the connection
 )
 
 
 def _options() -> list[tuple[str, int]]:
-    return [*OPTIONS, ("grpc.max_connection_age_ms", int(ROTATE_AFTER * 1_000))]
+    return [*OPTIONS, ("grpc.max_connection_age_ms", int(MAX_CONNECTION_AGE * 1_000))]
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the server offers besides health, reflection and channelz."""
-
     task: task_service_pb2_grpc.TaskServiceServicer
     worker: worker_service_pb2_grpc.WorkerServiceServicer
     worker_pool: worker_pool_service_pb2_grpc.WorkerPoolServiceServicer
@@ -69,18 +67,18 @@ class Services:
 def build(
     services: Services,
     health: Health,
-    doors: AuthInterceptor | None = None,
+    auth: AuthInterceptor | None = None,
     in_flight: InFlight | None = None,
     limits: Limits | None = None,
 ) -> aio.Server:
-    """A server with everything registered, to be bound and started within the running event loop.
+    """A server with all services, to bind and start within the running event loop.
 
-    Without doors everyone who reaches it may do everything. `in_flight` gets to know each call.
+    Without `auth` every caller may call everything. `in_flight` tracks each call.
     """
     limits = limits or Limits()
-    guard = ErrorInterceptor(in_flight or InFlight(), limits)
+    errors = ErrorInterceptor(in_flight or InFlight(), limits)
     server = aio.server(
-        interceptors=[doors, guard] if doors else [guard],
+        interceptors=[auth, errors] if auth else [errors],
         options=(*_options(), *limits.options()),
         maximum_concurrent_rpcs=limits.all_calls,
     )
@@ -105,18 +103,18 @@ def build(
 
 
 def bind(server: aio.Server, settings: Settings, certificates: Certificates | None = None) -> int:
-    """Listens on the settings' address; returns the port. Raises SettingsError where that can't be."""
+    """Listens on the settings' address. Returns the port; raises SettingsError."""
     try:
         if certificates:
             return server.add_secure_port(str(settings.listen), certificates.credentials())
         return server.add_insecure_port(str(settings.listen))
     except RuntimeError:
-        raise SettingsError([_why_not(settings.listen)]) from None
+        raise SettingsError([_listen_problem(settings.listen)]) from None
 
 
-def _why_not(address: Address) -> str:
-    """Why it can't listen there: gRPC does not say, trying once more does."""
-    what_to_do = "set CONTENTGEN_LISTEN to another address, or stop what uses it (:0 picks a free port)"
+def _listen_problem(address: Address) -> str:
+    """Tries to bind the address, since gRPC gives no reason."""
+    advice = "set CONTENTGEN_LISTEN to another address, or stop what uses it (:0 picks a free port)"
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         with socket.socket(family) as probe:
@@ -124,4 +122,4 @@ def _why_not(address: Address) -> str:
             reason = "gRPC can't listen there"
     except OSError as error:
         reason = error.strerror or str(error)
-    return f"CONTENTGEN_LISTEN={address}: {reason}; {what_to_do}"
+    return f"CONTENTGEN_LISTEN={address}: {reason}; {advice}"

@@ -1,1 +1,1 @@
-"""TaskService, and what its requests become."""
+"""TaskService, and the conversion of its requests."""

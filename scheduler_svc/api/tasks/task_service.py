@@ -1,4 +1,4 @@
-"""TaskService: submit tasks, follow them, steer them. Part of `api`."""
+"""TaskService: submit, read, watch, cancel and retry tasks. Part of `api`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.pages import MAX_BYTES, Page
-from scheduler_svc.api.messages.times import LONGEST
+from scheduler_svc.api.messages.briefs import MAX_BYTES_OF_A_CHARACTER
+from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest
+from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
-from scheduler_svc.api.server.headers import sent
+from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
-from scheduler_svc.api.tasks.submits import MAX_BYTES_OF_A_CHARACTER, new_task
+from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import ownership, query, steer
 from scheduler_svc.application.tasks.bulk import Bulk
@@ -40,14 +41,12 @@ MAX_WAIT = timedelta(minutes=10)
 DEFAULT_BULK_LIMIT = 1_000
 DEFAULT_CLEANUP_DAYS = 7
 MAX_CLEANUP_DAYS = 365_000
-"""More counts as so many: nothing is that old."""
-_ADDED_BY_SUBMIT = 256
-"""Bytes at most that an inserted task has more than its request: ids, times, defaults."""
+"""More counts as this: no task is that old."""
+_MAX_ADDED_BYTES = 256
+"""The most bytes by which a new task exceeds its request: ids, times, defaults."""
 
 
 class TaskService(TaskServiceServicer):
-    """Each RPC: check the request, make the application call, convert the answer."""
-
     def __init__(
         self,
         reads: Calls,
@@ -60,7 +59,7 @@ class TaskService(TaskServiceServicer):
         bulk: Bulk,
         lease_ttl: float,
     ) -> None:
-        """`lease_ttl`: seconds of silence after which a worker counts as gone."""
+        """`lease_ttl` is in seconds."""
         self._reads = reads
         self._writes = writes
         self._polls = polls
@@ -91,7 +90,7 @@ class TaskService(TaskServiceServicer):
         return response
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
-        key = await self._own(request.task_id)
+        key = await self._own_task_key(request.task_id)
         task, reason = await self._reads.run(query.explain_task, key, self._lease_ttl)
         return pb.GetTaskResponse(task=convert.task(task, reason))
 
@@ -105,31 +104,31 @@ class TaskService(TaskServiceServicer):
         scope = caller().scope
         tasks = [convert.task(task) for task in found if task.account_id in scope]
         with bad:
-            held = sum(task.ByteSize() for task in tasks)
-            if held > MAX_BYTES:
-                text = f"must be fewer: the answer would hold {held:,} bytes, and the most is {MAX_BYTES:,}"
+            size = sum(task.ByteSize() for task in tasks)
+            if size > MAX_PAGE_BYTES:
+                text = f"must be fewer: the response would have {size:,} bytes, the limit is {MAX_PAGE_BYTES:,}"
                 bad.add("task_ids", text)
-        there = {task.task_id for task in tasks}
-        missing = [task_id for task_id in keys if task_id not in there]
+        present = {task.task_id for task in tasks}
+        missing = [task_id for task_id in keys if task_id not in present]
         return pb.BatchGetTasksResponse(tasks=tasks, missing_task_ids=missing)
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             statuses, labels = bad.statuses("statuses", request.statuses), bad.labels("labels", request.labels)
-            listed = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
-            page = Page.of(request, bad, *listed)
-        wanted = query.TaskFilter(caller().about(request.account_id), statuses, labels)
-        found = await self._reads.run(query.list_tasks, wanted, page.position, page.limit)
+            selection = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
+            page = PageRequest.of(request, bad, *selection)
+        task_filter = query.TaskFilter(caller().about(request.account_id), statuses, labels)
+        found = await self._reads.run(query.list_tasks, task_filter, page.position, page.limit)
         tasks, token = page.cut(found.tasks, convert.listed_task, attrgetter("task_key"), found.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
-        task = await self._writes.run(steer.cancel_task, await self._own(request.task_id), request.force)
+        task = await self._writes.run(steer.cancel_task, await self._own_task_key(request.task_id), request.force)
         return pb.CancelTaskResponse(task=convert.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
-        key = await self._own(request.task_id)
+        key = await self._own_task_key(request.task_id)
         task = await self._writes.run(steer.retry_task, key, request.reset_retry_count)
         return pb.RetryTaskResponse(task=convert.task(task))
 
@@ -138,16 +137,16 @@ class TaskService(TaskServiceServicer):
             bad.required("task_id", request.task_id)
             timeout = DEFAULT_WAIT
             if request.HasField("timeout"):
-                timeout = bad.duration("timeout", request.timeout, timedelta(0), LONGEST)
-        key = await self._own(request.task_id)
+                timeout = bad.duration("timeout", request.timeout, timedelta(0), MAX_DURATION)
+        key = await self._own_task_key(request.task_id)
         task = await self._waiters.wait(key, min(timeout, MAX_WAIT).total_seconds())
         return pb.WaitTaskResponse(task=convert.task(task))
 
     async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
         with Violations() as bad:
             bad.required("task_id", request.task_id)
-            page = Page.of(request, bad, "ListTaskEvents", request.task_id)
-        key = await self._own(request.task_id)
+            page = PageRequest.of(request, bad, "ListTaskEvents", request.task_id)
+        key = await self._own_task_key(request.task_id)
         found = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
         events, token = page.cut(found, convert.task_event, attrgetter("seq"))
         return pb.ListTaskEventsResponse(events=events, next_page_token=token)
@@ -189,7 +188,7 @@ class TaskService(TaskServiceServicer):
         return convert.poll_result(await self._polls.poll_running(caller().about(request.account_id)))
 
     async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
-        status = await self._polls.poll_task(await self._own(request.task_id))
+        status = await self._polls.poll_task(await self._own_task_key(request.task_id))
         return pb.PollTaskResponse(status=convert.status(status))
 
     async def WatchTasks(
@@ -197,25 +196,25 @@ class TaskService(TaskServiceServicer):
     ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
         selection = watching.selection(request)
         caller().about(selection.account_id)
-        await self._check_own(selection.keys)
-        async with self._watches.open(selection, watching.resumed(request, selection)) as watch:
-            await sent(context.send_initial_metadata(()))  # from here on nothing is missed
+        await self._check_ownership(selection.keys)
+        async with self._watches.open(selection, watching.resume_position(request, selection)) as watch:
+            await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on
             try:
                 async with aclosing(watch.changes()) as changes:
                     async for change in changes:
-                        token = watching.token(watch.position, watch.origin, selection)
+                        token = watching.resume_token(watch.position, watch.origin, selection)
                         yield pb.WatchTasksResponse(event=convert.task_change(change, token))
             except Overrun:
-                raise WatcherTooSlow(watching.token(watch.position, watch.origin, selection)) from None
+                raise WatcherTooSlow(watching.resume_token(watch.position, watch.origin, selection)) from None
 
-    async def _own(self, task_id: str) -> int:
-        """The key of a task of the caller's. Raises NotFound where it is another account's, or can't exist."""
+    async def _own_task_key(self, task_id: str) -> int:
+        """The key of a task that the caller may access. Raises InvalidArgument, NotFound."""
         key = task_key(task_id)
-        await self._check_own([key])
+        await self._check_ownership([key])
         return key
 
-    async def _check_own(self, keys: Sequence[int]) -> None:
-        """Raises NotFound where one of these tasks is another account's."""
+    async def _check_ownership(self, keys: Sequence[int]) -> None:
+        """Raises NotFound if the caller may not access one of these tasks."""
         scope = caller().scope
         if scope != ALL:
             await self._reads.run(ownership.own_tasks, scope, keys)
@@ -230,31 +229,31 @@ def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[Ne
         new.append(new_task(each, bad))
     bad.path = ""
     _check_request_ids(new, bad)
-    if sum(map(_most_of_an_answer, new)) > MAX_MESSAGE_BYTES:
-        _check_answer_fits(request, bad)
+    if sum(map(_max_response_bytes, new)) > MAX_MESSAGE_BYTES:
+        _check_response_size(request, bad)
     return tuple(new)
 
 
 def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
-    """An id that is used twice is the same submit twice: with another payload neither can be meant."""
+    """Adds a violation for each request_id that is repeated with another payload."""
     first: dict[tuple[int, str], int] = {}
     for i, task in enumerate(new):
         at = first.setdefault((task.account_id, task.request_id), i) if task.request_id else i
         if at != i and new[at].fingerprint() != task.fingerprint():
-            bad.add(f"requests[{i}].request_id", f"must be another one than in requests[{at}], whose payload differs")
+            bad.add(f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs")
 
 
-def _most_of_an_answer(new: NewTask) -> int:
-    """Bytes that a task takes in an answer at most: cheaper than to know how many they are."""
+def _max_response_bytes(new: NewTask) -> int:
+    """The most bytes that a task takes in the response, which is cheaper than its size."""
     labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
-    texts = len(new.topic) + len(new.keywords) + len(new.category) + len(new.tone) + len(new.request_id)
-    return (texts + labels) * MAX_BYTES_OF_A_CHARACTER + _ADDED_BY_SUBMIT
+    texts = sum(map(len, new.brief.texts)) - len(new.brief.requirements)
+    return (texts + len(new.request_id) + labels) * MAX_BYTES_OF_A_CHARACTER + _MAX_ADDED_BYTES
 
 
-def _check_answer_fits(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
-    """The answer repeats what was submitted, and a client would lose one that it can't take although all is stored."""
-    held = request.ByteSize() + len(request.requests) * _ADDED_BY_SUBMIT
-    held -= sum(len(each.requirements.encode()) for each in request.requests)
-    if held > MAX_MESSAGE_BYTES:
-        text = f"must be split: the answer might hold {held:,} bytes, and the most is {MAX_MESSAGE_BYTES:,}"
+def _check_response_size(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
+    """Refuses a batch whose response the client could not receive after all is stored."""
+    size = request.ByteSize() + len(request.requests) * _MAX_ADDED_BYTES
+    size -= sum(len(each.requirements.encode()) for each in request.requests)
+    if size > MAX_MESSAGE_BYTES:
+        text = f"must be split: the response could have {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}"
         bad.add("requests", text)

@@ -1,7 +1,7 @@
-"""Requests of WatchTasks: what is watched, and the tokens that say how far. Part of `api`.
+"""Requests of WatchTasks: what to watch, and the resume tokens. Part of `api`.
 
-A token holds a position, the history of the database that it is of, and a fingerprint of what is watched. It is opaque
-to clients, but no secret: a forged position shows nothing that the watch itself would not.
+A token holds a position, the id of the database's history, and a fingerprint of what is watched. It is opaque to
+clients but not secret: a forged position shows nothing that the watch does not show.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import KEY_MAX, parse_task_id
 
 _MAX_TOKEN = 250
-"""What fits into the metadata of an error."""
+"""Characters that fit into the metadata of an error."""
 
 
 def selection(request: pb.WatchTasksRequest) -> Selection:
-    """What is watched. Raises InvalidArgument, and NotFound where an id can't exist."""
+    """What to watch. Raises InvalidArgument, and NotFound if an id is impossible."""
     with Violations() as bad:
         bad.account_filter("account_id", request.account_id)
         if request.task_ids and request.account_id:
-            bad.add("account_id", "must be 0 where task_ids are given")
+            bad.add("account_id", "must be 0 if task_ids are given")
         elif not request.task_ids and not request.account_id:
             bad.add("task_ids", "or account_id is required")
         elif bad.count("task_ids", len(request.task_ids), 0, MAX_ITEMS):
@@ -41,22 +41,19 @@ def _key(task_id: str) -> int:
     return key
 
 
-def resumed(request: pb.WatchTasksRequest, watched: Selection) -> tuple[Position, str] | None:
-    """The position of the request's token and the history that it is of; None where it begins anew.
-
-    Raises InvalidArgument where the token is none, or of another selection.
-    """
+def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[Position, str] | None:
+    """The position and the history's id in the request's token. Returns None if it has none; raises InvalidArgument."""
     if not request.resume_token:
         return None
     with Violations() as bad:
         found = _read(request.resume_token, watched)
         if found is None:
-            bad.add("resume_token", "must be the resume_token of an event of WatchTasks with the same selection")
+            bad.add("resume_token", "must be a resume_token of WatchTasks with the same selection")
     return found
 
 
-def token(position: Position, origin: str, watched: Selection) -> str:
-    """Where to go on after this position, for the same selection only."""
+def resume_token(position: Position, origin: str, watched: Selection) -> str:
+    """The token for a watch of the same selection that starts after this position."""
     parts = [position.number, position.key, position.listing, origin, _fingerprint(watched)]
     return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode()
 

@@ -5,7 +5,6 @@ Part of `application.imports`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
@@ -92,18 +91,7 @@ def task_row(one: Placed) -> ImportedTaskRow:
 
 def payload_row(one: Placed) -> PayloadRow:
     """Of `task_payloads`."""
-    task = one.task
-    return PayloadRow(
-        task_key=one.key,
-        topic=task.topic,
-        keywords=task.keywords,
-        category=task.category,
-        requirements=task.requirements,
-        tone=task.tone,
-        labels=json.dumps(_labels(one)),
-        creator_options=None,
-        request_id=None,
-    )
+    return PayloadRow(one.key, one.task.brief, _labels(one))
 
 
 def label_rows(one: Placed) -> Iterator[LabelRow]:

@@ -205,9 +205,10 @@ def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
 
 def _size(grant: Grant) -> int:
     """At least as many bytes as it takes in a message."""
-    texts = (grant.topic, grant.keywords, grant.category, grant.requirements, grant.tone)
-    maps = [text for pairs in (grant.labels, grant.creator_options) if pairs for item in pairs.items() for text in item]
-    return _GRANT_OVERHEAD + sum(len(text) if text.isascii() else 4 * len(text) for text in (*texts, *maps))
+    maps = (grant.labels, grant.brief.creator_options)
+    entries = [text for pairs in maps if pairs for item in pairs.items() for text in item]
+    texts = (*grant.brief.texts, *entries)
+    return _GRANT_OVERHEAD + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
 
 
 class Streams:

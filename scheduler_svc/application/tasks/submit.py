@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,7 +172,7 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         return
     tx.tasks.insert(
         [_task_row(key, task) for key, task in created],
-        [_payload_row(key, task) for key, task in created],
+        [PayloadRow(key, task.brief, task.labels, task.request_id) for key, task in created],
         [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
     )
     ledger = Ledger(tx)
@@ -206,16 +205,7 @@ def _cleaned_up(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
 
 
 def _with_payload(task: Task, new: NewTask) -> Task:
-    return task._replace(
-        topic=new.topic,
-        keywords=new.keywords,
-        category=new.category,
-        requirements=new.requirements,
-        tone=new.tone,
-        labels=new.labels,
-        request_id=new.request_id,
-        creator_options=new.creator_options,
-    )
+    return task._replace(brief=new.brief, labels=new.labels, request_id=new.request_id)
 
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -240,29 +230,11 @@ def _task_row(key: int, task: NewTask) -> NewTaskRow:
     )
 
 
-def _payload_row(key: int, task: NewTask) -> PayloadRow:
-    return PayloadRow(
-        key,
-        task.topic,
-        task.keywords,
-        task.category,
-        task.requirements,
-        task.tone,
-        json.dumps(dict(task.labels)) if task.labels else None,
-        json.dumps(dict(task.creator_options)) if task.creator_options else None,
-        task.request_id or None,
-    )
-
-
 def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
     return Task(
         task_key=key,
         account_id=task.account_id,
-        topic=task.topic,
-        keywords=task.keywords,
-        category=task.category,
-        requirements=task.requirements,
-        tone=task.tone,
+        brief=task.brief,
         priority=task.priority,
         auto_approve=task.auto_approve,
         status=Status.PENDING,
@@ -273,6 +245,5 @@ def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
         auto_retry=task.auto_retry,
         labels=task.labels,
         request_id=task.request_id,
-        creator_options=task.creator_options,
         backoff=task.backoff,
     )

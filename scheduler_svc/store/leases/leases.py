@@ -21,6 +21,7 @@ from scheduler_svc.store.engine.batch import Batch, array
 from scheduler_svc.store.engine.keyed_lookups import leased, payload, task
 from scheduler_svc.store.engine.rows import Session, Statements
 from scheduler_svc.store.scopes import account_filter
+from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, NULL_BRIEF, brief
 
 # The whole claim, with its history and its counts: one round trip, and one commit.
 #
@@ -117,13 +118,12 @@ _CLAIM_SQL = f"""
         ARRAY(SELECT account_id FROM short WHERE low AND ahead < {URGENT}) AS urgent, 0 AS n,
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
-        NULL::bigint AS timeout_ms, NULL::text AS topic, NULL::text AS keywords, NULL::text AS category,
-        NULL::text AS requirements, NULL::text AS tone, NULL::jsonb AS creator_options, NULL::jsonb AS labels,
-        NULL::boolean AS auto_approve, NULL::boolean AS failed_elsewhere
+        NULL::bigint AS timeout_ms, NULL::jsonb AS labels, NULL::boolean AS auto_approve,
+        NULL::boolean AS failed_elsewhere, {NULL_BRIEF}
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
-        g.timeout_ms, p.topic, p.keywords, p.category, p.requirements, p.tone, p.creator_options, p.labels,
-        t.auto_approve, coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false)
+        g.timeout_ms, p.labels, t.auto_approve,
+        coalesce(t.lease_end = {int(End.FAILED)} AND t.worker_id <> g.worker_id, false), {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """
@@ -296,7 +296,7 @@ class Leases(Statements):
         """
         rows: list[Any] = list(self._claimed(_SLOTS.bind(slots) | {"ttl": ttl}))
         closed, busy, short, urgent, *_ = rows[0]
-        grants = [Grant(LeaseRef(*row[5:8]), *row[8:]) for row in rows[1:]]
+        grants = [Grant(LeaseRef(*row[5:8]), brief(row[-BRIEF_WIDTH:]), *row[8:-BRIEF_WIDTH]) for row in rows[1:]]
         return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent))
 
     def _claimed(self, parameters: dict[str, Any]) -> sa.CursorResult[Any]:

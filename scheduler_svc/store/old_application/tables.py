@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.old_rows import MAX_ID, Kind, OldRow, RowsUnreadable, SourceUnreadable
 from scheduler_svc.store.old_application.source import OldSource, open_source
 
@@ -27,9 +28,8 @@ _REQUIRED = {
 _OPTIONAL = {
     Kind.ACCOUNT: ("directory_name", "is_active", "created_at"),
     Kind.TASK: (
-        "content_id", "topic", "keywords", "category", "requirements", "tone", "status", "priority", "retry_count",
-        "max_retries", "submitted_at", "started_at", "completed_at", "result", "error_message", "auto_approve",
-        "created_at", "updated_at",
+        *TEXTS, "content_id", "status", "priority", "retry_count", "max_retries", "submitted_at", "started_at",
+        "completed_at", "result", "error_message", "auto_approve", "created_at", "updated_at",
     ),
     Kind.CONTENT: (
         "summary", "category", "topic", "image_url", "cover_image", "images", "review_status", "review_comment",

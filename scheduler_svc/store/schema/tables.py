@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB, TIMESTAMP
 
+from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.lifecycle import MOVES, Status
 
 metadata = sa.MetaData(
@@ -120,11 +121,7 @@ task_payloads = sa.Table(
     "task_payloads",
     metadata,
     sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("topic", sa.Text, nullable=False),
-    sa.Column("keywords", sa.Text, nullable=False),
-    sa.Column("category", sa.Text, nullable=False),
-    sa.Column("requirements", sa.Text, nullable=False),
-    sa.Column("tone", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in TEXTS),
     sa.Column("labels", JSONB),
     sa.Column("creator_options", JSONB),
     sa.Column("request_id", sa.Text),

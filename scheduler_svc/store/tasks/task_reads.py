@@ -21,18 +21,19 @@ from scheduler_svc.store.engine.keyed_lookups import payload
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.scopes import EACH_ACCOUNT, accounts
 from scheduler_svc.store.tasks import task_lists
+from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
 from scheduler_svc.store.tasks.task_lists import Asked
 
 _LATEST = 9_223_372_036_854_775_807
 
 _COLUMNS = """
-    t.task_key, t.account_id, p.topic, p.keywords, p.category, {requirements} AS requirements, p.tone, t.priority,
-    t.auto_approve, coalesce(l.status, t.status) AS status, t.create_time, t.schedule_time,
+    {brief}, t.task_key, t.account_id, t.priority, t.auto_approve,
+    coalesce(l.status, t.status) AS status, t.create_time, t.schedule_time,
     coalesce(l.claim_time, t.submit_time) AS submit_time,
     CASE WHEN l.task_key IS NULL THEN t.start_time ELSE l.start_time END AS start_time, t.end_time, l.accept_time,
     t.timeout_ms, coalesce(l.attempt, t.attempt) AS attempt, t.retry_count, t.max_retries, t.auto_retry,
     coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
-    p.labels, coalesce(p.request_id, '') AS request_id, l.fence, p.creator_options,
+    p.labels, coalesce(p.request_id, '') AS request_id, l.fence,
     t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms
 """
 # A revoked lease only bars its task; it is not the task's any more.
@@ -40,8 +41,8 @@ _SOURCE = f"""
     FROM tasks AS t CROSS JOIN {payload("t")}
     LEFT JOIN LATERAL (SELECT * FROM leases AS x WHERE x.task_key = t.task_key AND NOT x.revoked OFFSET 0) AS l ON true
 """
-_WHOLE = _COLUMNS.format(requirements="p.requirements")
-_LISTED = _COLUMNS.format(requirements="''")
+_WHOLE = _COLUMNS.format(brief=BRIEF)
+_LISTED = _COLUMNS.format(brief=LISTED_BRIEF)
 
 _THESE = "WHERE t.task_key = ANY(CAST(:keys AS bigint[]))"
 _GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
@@ -198,11 +199,7 @@ def _task(row: Any) -> Task:
     return Task(
         task_key=row.task_key,
         account_id=row.account_id,
-        topic=row.topic,
-        keywords=row.keywords,
-        category=row.category,
-        requirements=row.requirements,
-        tone=row.tone,
+        brief=brief(row[:BRIEF_WIDTH]),
         priority=row.priority,
         auto_approve=row.auto_approve,
         status=Status(row.status),
@@ -224,6 +221,5 @@ def _task(row: Any) -> Task:
         labels=row.labels or {},
         request_id=row.request_id,
         fence=row.fence,
-        creator_options=row.creator_options or {},
         backoff=Backoff(row.initial_backoff_ms, row.backoff_multiplier, row.max_backoff_ms),
     )

@@ -13,6 +13,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.batch import Batch, Insert, array
 from scheduler_svc.store.engine.keyed_lookups import task
 from scheduler_svc.store.engine.rows import Statements
+from scheduler_svc.store.tasks.payloads import PAYLOADS, stored
 
 _TASKS = Insert(
     "tasks",
@@ -28,18 +29,6 @@ _TASKS = Insert(
     initial_backoff_ms="bigint",
     backoff_multiplier="float8",
     max_backoff_ms="bigint",
-)
-_PAYLOADS = Insert(
-    "task_payloads",
-    task_key="bigint",
-    topic="text",
-    keywords="text",
-    category="text",
-    requirements="text",
-    tone="text",
-    labels="jsonb",
-    creator_options="jsonb",
-    request_id="text",
 )
 _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 
@@ -104,7 +93,7 @@ class Tasks(Statements):
     def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
         """Inserts pending tasks with their payloads and labels."""
         self._session.insert(_TASKS, tasks)
-        self._session.insert(_PAYLOADS, payloads)
+        self._session.insert(PAYLOADS, [stored(payload) for payload in payloads])
         self._session.insert(_LABELS, labels)
 
     def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from verification.fuzz.inputs import documents
 from worker_svc.creators import load, progress
 from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.brief import Brief
 from worker_svc.creators.deferral import MAX_PAUSE
 from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
 from worker_svc.output import LineSplitter, Tail
@@ -108,7 +109,7 @@ def profile(name: str) -> Callable[[random.Random, Path], None]:
     def run(source: random.Random, folder: Path) -> None:
         if name == "llm-content-creator":
             _store(folder, source)
-        job = Job("task-1", source.choice((1, 2)), documents.text(source))
+        job = Job("task-1", source.choice((1, 2)), Brief(documents.text(source)))
         outcome = asyncio.run(load(name, _SETTINGS).run(job, _Cli(folder, source), _Reporter()))
         check(outcome)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.api.access.auth import Keys
+from scheduler_svc.api.access.auth import KnownTokens
 from scheduler_svc.config import SettingsError
 from scheduler_svc.config.tokens import hash_of, read_tokens
 from verification.fuzz.inputs import documents
@@ -32,7 +32,7 @@ def tokens(source: random.Random, folder: Path) -> None:
     lines = [source.choice((_token_line(source), _token_line(source), source.choice(_LINES))) for _ in range(4)]
     path.write_bytes(documents.spoilt(documents.encoded("\n".join(lines)), source))
     try:
-        keys = Keys(read_tokens(path))
+        keys = KnownTokens(read_tokens(path))
     except SettingsError as error:
         assert error.problems
         assert hash_of("a token") not in str(error), "what a token's line holds is not repeated"

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.pages import Page
+from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.api.tasks import watching
 from scheduler_svc.application.watch.changes import Position, Selection
@@ -23,7 +23,7 @@ def page_token(source: random.Random, _: Path) -> None:
     request = pb.ListTasksRequest(page_size=source.choice((0, 1, -1, 2**31 - 1)), page_token=_token(source, _PAGE))
     try:
         with Violations() as bad:
-            page = Page.of(request, bad, "ListTasks", 0)
+            page = PageRequest.of(request, bad, "ListTasks", 0)
     except InvalidArgument as error:
         assert error.violations
     else:
@@ -35,7 +35,7 @@ def resume_token(source: random.Random, folder: Path) -> None:
     watched = Selection((), 1)
     request = pb.WatchTasksRequest(account_id=1, resume_token=_token(source, _RESUME))
     try:
-        found = watching.resumed(request, watched)
+        found = watching.resume_position(request, watched)
     except InvalidArgument as error:
         assert error.violations
     else:
@@ -54,7 +54,7 @@ def public_id(source: random.Random, _: Path) -> None:
 
 
 _PAGE = json.dumps([5, "0" * 18])
-_RESUME = watching.token(Position(3, 4, listing=False), "origin", Selection((), 1))
+_RESUME = watching.resume_token(Position(3, 4, listing=False), "origin", Selection((), 1))
 
 
 def _token(source: random.Random, sane: str) -> str:

@@ -95,16 +95,8 @@ class LlmContentCreator(Creator):
 
 def create_arguments(job: Job) -> Sequence[str]:
     """Returns `create` and its options. None is for the task's id: the program makes its own."""
-    optional = {"tone": job.tone, "keywords": job.keywords}
-    options = {
-        "type": "content-creator",
-        "mode": "sync",
-        "topic": job.topic,
-        "requirements": job.requirements if job.requirements.strip() else NO_REQUIREMENTS,
-        **{key: value for key, value in optional.items() if value},
-        **job.options,
-    }
-    return arguments("create", options)
+    brief = job.brief if job.brief.requirements.strip() else job.brief._replace(requirements=NO_REQUIREMENTS)
+    return arguments("create", {"type": "content-creator", "mode": "sync"} | brief.arguments())
 
 
 def _outcome(done: CompletedCall, path: Path, settings: CreatorSettings) -> Outcome:

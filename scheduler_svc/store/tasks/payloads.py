@@ -1,0 +1,36 @@
+"""Payloads of tasks. Every statement that stores or reads a brief takes its columns from the one list here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scheduler_svc.application.records import PayloadRow
+from scheduler_svc.domain.brief import TEXTS, Brief
+from scheduler_svc.store.engine.batch import Insert
+
+_TYPES = dict.fromkeys(TEXTS, "text") | {"creator_options": "jsonb"}
+
+PAYLOADS = Insert("task_payloads", task_key="bigint", **_TYPES, labels="jsonb", request_id="text")
+
+BRIEF = ", ".join(f"p.{name}" for name in _TYPES)
+"""For SELECT: the columns of a brief, from `keyed_lookups.payload`."""
+LISTED_BRIEF = BRIEF.replace("p.requirements", "'' AS requirements")
+NULL_BRIEF = ", ".join(f"NULL::{sql_type} AS {name}" for name, sql_type in _TYPES.items())
+BRIEF_WIDTH = len(_TYPES)
+
+
+def brief(values: Sequence[Any]) -> Brief:
+    """The brief in a row's values of these columns."""
+    return Brief.of(values[:-1], values[-1])
+
+
+def stored(row: PayloadRow) -> tuple[Any, ...]:
+    """The values of `PAYLOADS`."""
+    options = _json(row.brief.creator_options)
+    return (row.task_key, *row.brief.texts, options, _json(row.labels), row.request_id or None)
+
+
+def _json(entries: Mapping[str, str]) -> str | None:
+    return json.dumps(dict(entries)) if entries else None
