@@ -329,7 +329,7 @@ def test_a_backup_that_is_stopped_leaves_no_file_and_bars_a_second_one_until_the
     [
         ([], 2, "required: FILE"),
         (["a", "b"], 2, "unrecognized arguments: b"),
-        (["a", "--pg-bindir=/nowhere"], 78, "--pg-bindir=/nowhere: must be a folder"),
+        (["a", "--pg-bindir=/nowhere"], 78, "--pg-bindir=/nowhere: must be an existing folder"),
     ],
 )
 def test_a_wrong_command_line_is_told(
