@@ -42,7 +42,6 @@ database, missing rights (it names the GRANTs), or a schema that does not suppor
 
 
 def migrate_command(arguments: Sequence[str]) -> int:
-    """Runs `migrate`; returns its exit status."""
     try:
         _run(arguments)
     except UsageError as error:

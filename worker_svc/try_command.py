@@ -14,7 +14,7 @@ import platform
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -29,6 +29,7 @@ from worker_svc.config import (
     given_settings,
     make_settings,
 )
+from worker_svc.creators.brief import TEXTS, Brief
 from worker_svc.folder import FolderError, take_folder
 from worker_svc.guard import Guard, GuardLostError
 from worker_svc.logs import configure_logging
@@ -63,19 +64,20 @@ exit statuses:
 Every setting of `contentgen-worker --help` counts, as a flag or as its variable. --log-level=info shows the worker's
 log."""
 
+_TEXT_HELP = {
+    "topic": "what to write about",
+    "keywords": "separated by commas",
+    "category": "not passed to the CLI by any profile",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TryRequest:
     """What to run, and how to show its outcome."""
 
-    topic: str
-    keywords: str
-    category: str
-    requirements: str
-    tone: str
+    brief: Brief
     timeout: float
     output: Literal["text", "json"]
-    options: dict[str, str] = field(default_factory=dict)
 
 
 class _UsageError(Exception):
@@ -113,7 +115,7 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings) -> in
     from worker_svc.session import trial
     from worker_svc.try_output import TryOutput
 
-    output = TryOutput(request.topic, as_json=request.output == "json")
+    output = TryOutput(request.brief.topic, as_json=request.output == "json")
     output.starts(settings.creator_cli_path, settings.creator_profile, request.timeout)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         ending = runner.run(trial.execute(settings, folder, guard, _lease(request), output.progressed))
@@ -137,15 +139,11 @@ def _lease(request: TryRequest) -> pb.AssignedLease:
     from contentgen.v1 import task_pb2
     from contentgen.v1 import worker_service_pb2 as pb
 
-    task = task_pb2.Task(
-        task_id=f"try-{os.getpid()}",
-        topic=request.topic,
-        keywords=request.keywords,
-        category=request.category,
-        requirements=request.requirements,
-        tone=request.tone,
-    )
-    lease = pb.AssignedLease(lease_id="try", attempt=1, task=task, creator_options=request.options)
+    brief = request.brief
+    task = task_pb2.Task(task_id=f"try-{os.getpid()}")
+    for name, text in zip(TEXTS, brief.texts, strict=True):
+        setattr(task, name, text)
+    lease = pb.AssignedLease(lease_id="try", attempt=1, task=task, creator_options=brief.options)
     lease.timeout.FromNanoseconds(round(request.timeout * 1e9))
     return lease
 
@@ -165,17 +163,8 @@ def _parse(argv: Sequence[str]) -> tuple[TryRequest, WorkerSettings]:
         raise _UsageError("; ".join(f"{name}: no such flag" for name in flag_names(unknown)))
     if not found.topic.strip():
         raise _UsageError("--topic should not be blank")
-    request = TryRequest(
-        topic=found.topic,
-        keywords=found.keywords,
-        category=found.category,
-        requirements=found.requirements,
-        tone=found.tone,
-        timeout=found.timeout,
-        output=found.output,
-        options=dict(found.option),
-    )
-    return request, make_settings(given_settings(found))
+    brief = Brief.of([getattr(found, name) for name in TEXTS], dict(found.option))
+    return TryRequest(brief, found.timeout, found.output), make_settings(given_settings(found))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,11 +177,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     brief = parser.add_argument_group("the task")
-    brief.add_argument("--topic", metavar="TEXT", required=True, help="what to write about")
-    brief.add_argument("--keywords", metavar="TEXT", default="", help="separated by commas")
-    brief.add_argument("--category", metavar="TEXT", default="", help="not passed to the CLI by any profile")
-    brief.add_argument("--requirements", metavar="TEXT", default="")
-    brief.add_argument("--tone", metavar="TEXT", default="")
+    for name in TEXTS:
+        text = _TEXT_HELP.get(name)
+        brief.add_argument(f"--{name}", metavar="TEXT", required=name == "topic", default="", help=text)
     brief.add_argument(
         "--option",
         metavar="KEY=VALUE",

@@ -26,12 +26,10 @@ INTERRUPTED = 130
 
 
 def backup_command(arguments: Sequence[str]) -> int:
-    """Runs `backup`; returns its exit status."""
     return _status(lambda: _back_up(read_backup(arguments)))
 
 
 def restore_command(arguments: Sequence[str]) -> int:
-    """Runs `restore`; returns its exit status."""
     return _status(lambda: _restore(read_restore(arguments)))
 
 

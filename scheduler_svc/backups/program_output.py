@@ -13,8 +13,6 @@ _MAX_LINES = 5
 
 
 class Follower(Protocol):
-    """Follows the progress of a program."""
-
     def on_line(self, line: str) -> None:
         """Gets each line."""
 

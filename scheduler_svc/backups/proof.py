@@ -30,8 +30,6 @@ _SERVER_BYTES = 256 << 20
 
 
 class Proof:
-    """The proof of one backup of `source`."""
-
     def __init__(self, source: BackupSource, programs: Programs, progress: LiveLine) -> None:
         """Raises SettingsError if there is no space for it, PostgresError if there are no programs of a server."""
         self._source = source

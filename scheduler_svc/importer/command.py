@@ -35,7 +35,6 @@ _AGAIN = "What was imported is kept: run the same command again to resume."
 
 
 def import_command(arguments: Sequence[str]) -> int:
-    """Runs `import`; returns its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are Chinese too, whatever the terminal can show
     try:

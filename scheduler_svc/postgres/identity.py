@@ -18,8 +18,6 @@ from scheduler_svc.postgres.errors import PostgresError
 
 @dataclass(frozen=True)
 class ServerUser:
-    """The user that the server runs as."""
-
     uid: int
     gid: int
 

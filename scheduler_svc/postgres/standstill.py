@@ -28,8 +28,6 @@ _REFUSALS = tuple(
 
 
 class Standstill:
-    """Watches one server, from its start on."""
-
     def __init__(self, data: Path, dsn: str, cluster_name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._data = data
         self._dsn = dsn

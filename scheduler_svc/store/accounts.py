@@ -44,8 +44,6 @@ _LIST = sa.text(f"""
 
 
 class Accounts(Statements):
-    """Statements on `accounts`."""
-
     def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
         """Creates an account; the database assigns its id."""
         row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight, **asdict(quotas))

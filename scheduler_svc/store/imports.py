@@ -1,4 +1,4 @@
-"""The import's side of the database: what was taken before, and inserts of what was made elsewhere."""
+"""Statements of the import: which rows were imported before, and inserts of the old application's rows."""
 
 from __future__ import annotations
 
@@ -110,15 +110,13 @@ _ENTRIES = Insert(
 
 
 class Imports(Statements):
-    """Statements that only an import needs."""
-
     def find_source(self, name: str) -> int | None:
         """The number of a source that something was imported from."""
         row = self._row(_FIND_SOURCE, name=name)
         return None if row is None else int(row[0])
 
     def use_source(self, name: str) -> int | None:
-        """The same; notes that it is imported from now."""
+        """The same; notes that it is used now."""
         row = self._row(_USE_SOURCE, name=name)
         return None if row is None else int(row[0])
 
@@ -131,16 +129,16 @@ class Imports(Statements):
         return [row[0] for row in self._rows(_SOURCES)]
 
     def known(self, source_id: int, kind: RowKind, old_ids: Iterable[int]) -> dict[int, int]:
-        """Those of these rows that were taken, each with what it is here."""
+        """Those of these rows that were imported, by old id with the new one."""
         ids = array("bigint", old_ids)
         return dict(self._rows(_KNOWN, source_id=source_id, kind=kind, ids=ids))
 
     def remember(self, source_id: int, kind: RowKind, ids: Mapping[int, int]) -> None:
-        """These rows are taken. The unique key refuses one that was before."""
+        """Remembers these rows as imported. The unique key refuses one that was before."""
         self._session.insert(_REMEMBER, [(source_id, kind, old_id, new_id) for old_id, new_id in ids.items()])
 
     def lock_accounts(self) -> None:
-        """Lets no other account be made before this transaction ends."""
+        """Locks out other transactions that create accounts, until this one ends."""
         self._run(_LOCK_ACCOUNTS)
 
     def account_names(self, ids: Iterable[int]) -> dict[int, str]:
@@ -165,7 +163,6 @@ class Imports(Statements):
             self._run(_PASS_OVER_KEPT_IDS)
 
     def insert_tasks(self, rows: Sequence[ImportedTaskRow]) -> None:
-        """Inserts tasks, open or ended."""
         self._session.insert(_TASKS, rows)
 
     def next_content_ids(self, count: int) -> list[int]:
@@ -173,7 +170,6 @@ class Imports(Statements):
         return sorted(row[0] for row in self._rows(_NEXT_CONTENT_IDS, count=count)) if count else []
 
     def insert_contents(self, rows: Sequence[ImportedContentRow]) -> None:
-        """Inserts contents."""
         self._session.insert(_CONTENTS, rows)
 
     def pool_candidates(self, content_ids: Iterable[int]) -> dict[int, PoolCandidate]:
@@ -182,7 +178,6 @@ class Imports(Statements):
         return {content_id: PoolCandidate(*rest) for content_id, *rest in rows}
 
     def insert_entries(self, rows: Sequence[ImportedEntryRow]) -> None:
-        """Puts contents into the publish pool."""
         self._session.insert(_ENTRIES, rows)
 
 
@@ -194,10 +189,9 @@ _PATIENCE = sa.text("SET lock_timeout = '5s'")
 
 @contextmanager
 def one_at_a_time(engine: sa.Engine) -> Iterator[None]:
-    """While it is entered no other import runs on this database. Raises ImportRefused if one does.
+    """Locks out other imports on this database. Raises ImportRefused if one runs.
 
-    One that was killed a moment ago may still seem to run: it is waited for. `engine` must not pool, since the lock
-    lasts as long as its session.
+    Waits a moment for one that was killed. `engine` must not pool, since the lock lasts as long as its session.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:  # no transaction that idles
         try:
@@ -220,7 +214,7 @@ _HIDE = sa.text("""
 
 
 def hide_what_is_imported(engine: sa.Engine) -> sa.Engine:
-    """The engine for a dry run: its sessions can't write, but see what they would have remembered."""
+    """The engine for a dry run: its sessions can't write, but read what they would have remembered."""
 
     def hide(connection: psycopg2.extensions.connection, _record: Any) -> None:
         with connection.cursor() as cursor:

@@ -88,7 +88,6 @@ class SystemStatements(Statements):
         return [_replica(row) for row in self._rows(_REPLICAS)]
 
     def database(self) -> DatabaseState:
-        """PostgreSQL's version, and the database's size."""
         return DatabaseState(*self._row(_DATABASE))
 
     def lock_holders(self) -> list[LockHolder]:

@@ -133,7 +133,7 @@ def test_a_session_that_connects_during_a_restore_keeps_the_database(
     backed_up: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with backed_up.connect() as other:
-        monkeypatch.setattr("scheduler_svc.backups.restore._clients_that_stay", lambda _: [])
+        monkeypatch.setattr("scheduler_svc.backups.restore._remaining_sessions", lambda _: [])
         pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
         with pytest.raises(CannotRestore, match=rf"meanwhile, and nothing was changed: .*\nprocess {pid} "):
             backed_up.restore()
@@ -329,7 +329,7 @@ def test_a_backup_that_is_stopped_leaves_no_file_and_bars_a_second_one_until_the
     [
         ([], 2, "required: FILE"),
         (["a", "b"], 2, "unrecognized arguments: b"),
-        (["a", "--pg-bindir=/nowhere"], 78, "--pg-bindir=/nowhere: must be a folder"),
+        (["a", "--pg-bindir=/nowhere"], 78, "--pg-bindir=/nowhere: must be an existing folder"),
     ],
 )
 def test_a_wrong_command_line_is_told(

@@ -65,8 +65,8 @@ def test_rows_whose_keys_are_none_are_counted_and_stop_nothing(remade: Remade, k
     )
     assert importing() == 3
     assert importing.left_out == [
-        "1 accounts: their ids are no whole numbers of 18 digits at most",
-        "2 tasks: their ids are no whole numbers of 18 digits at most",
+        "1 accounts: their ids are not whole numbers of at most 18 digits",
+        "2 tasks: their ids are not whole numbers of at most 18 digits",
     ]
     assert importing.sums()["tasks"] == (3, 0, 2)
     importing.check()

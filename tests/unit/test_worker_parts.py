@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.session.parts import FAST_LIMIT, FAST_SHARE, MAX_PART, MIN_PART, SLOW_FACTOR, ReportParts
+from worker_svc.session.parts import FAST_LIMIT, FAST_SHARE, MAX_PART, MIN_PART, SLOW_FACTOR, ReportCutter
 
 FAR_APART = FAST_LIMIT / FAST_SHARE
 """Seconds between two heartbeats that set parts no limit."""
@@ -14,7 +14,7 @@ TOO_LONG = SLOW_FACTOR * FAST_LIMIT
 
 @given(st.binary(min_size=1, max_size=20 * MIN_PART), st.lists(st.floats(0, 2 * TOO_LONG), min_size=20, max_size=20))
 def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) -> None:
-    parts, at = ReportParts(FAR_APART), 0.0
+    parts, at = ReportCutter(FAR_APART), 0.0
     parts.begin(7, report)
     sent = []
     for took in answered_after:
@@ -36,7 +36,7 @@ def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) ->
 
 def sizes(took: float, count: int, heartbeat_interval: float = FAR_APART) -> list[int]:
     """The sizes of parts that are answered after so many seconds."""
-    parts = ReportParts(heartbeat_interval)
+    parts = ReportCutter(heartbeat_interval)
     parts.begin(1, bytes(count * MAX_PART + 1))
     found = []
     for number in range(count):
@@ -58,7 +58,7 @@ def test_parts_are_smaller_where_heartbeats_are_close() -> None:
 
 
 def test_parts_shrink_where_they_are_slow() -> None:
-    parts = ReportParts(FAR_APART)
+    parts = ReportCutter(FAR_APART)
     parts.begin(1, bytes(MAX_PART))
     parts.size = 4 * MIN_PART
     at, found = 0.0, []
@@ -72,7 +72,7 @@ def test_parts_shrink_where_they_are_slow() -> None:
 
 
 def test_an_answer_about_another_report_means_nothing() -> None:
-    parts = ReportParts(FAR_APART)
+    parts = ReportCutter(FAR_APART)
     parts.received(1, 0.0)
     parts.begin(2, bytes(2 * MIN_PART))
     assert parts.next(0.0) is not None

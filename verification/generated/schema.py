@@ -1,4 +1,4 @@
-"""Checks that the migrations make what `store/schema.py` says. Run by `make verify`.
+"""Checks that the migrations make what `store/schema/tables.py` says. Run by `make verify`.
 
 Two databases of a throw-away server, one migrated, one made from the table definitions, are compared by what the
 server's catalogs say of them; alembic's own comparison must find nothing either.
@@ -29,7 +29,7 @@ def main() -> int:
         differences = _compare(migrated, defined)
         migrated.dispose()
         defined.dispose()
-    print("\n".join(differences) or "the migrated schema is what store/schema.py defines")
+    print("\n".join(differences) or "the migrated schema is what store/schema/tables.py defines")
     return 1 if differences else 0
 
 
@@ -45,7 +45,7 @@ def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:
         _lines(migrated),
         _lines(defined),
         "what the migrations make",
-        "what store/schema.py defines",
+        "what store/schema/tables.py defines",
         n=0,
         lineterm="",
     )

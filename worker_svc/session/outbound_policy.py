@@ -14,7 +14,7 @@ from worker_svc.session.deadlines import HeartbeatLog, Renewal
 from worker_svc.session.intake import Intake
 from worker_svc.session.leases import Lease
 from worker_svc.session.outbox import Outbox, PendingUpdate
-from worker_svc.session.parts import ReportParts
+from worker_svc.session.parts import ReportCutter
 
 HEARTBEATS_TO_QUIESCE = 2
 """Heartbeats without free slots that have to be acknowledged before a draining worker may exit. A claim that began
@@ -62,7 +62,7 @@ class OutboundPolicy:
         self._accepts_deferrals = accepts_deferrals
         self._accepts_parts = accepts_report_parts
         self._on_quiesced = on_quiesced
-        self._parts = ReportParts(heartbeat_interval)
+        self._parts = ReportCutter(heartbeat_interval)
         self._heartbeats = HeartbeatLog(lease_ttl)
         self._heartbeat_interval = heartbeat_interval
         self._heartbeat_due_at = at

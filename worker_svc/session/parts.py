@@ -27,7 +27,7 @@ class ReportPart(NamedTuple):
     last: bool
 
 
-class ReportParts:
+class ReportCutter:
     """Cuts one report at a time into parts."""
 
     def __init__(self, heartbeat_interval: float) -> None:

@@ -1,24 +1,27 @@
-"""Turns a creator's reports into updates: `processing` once, progress at most once a second.
+"""Turns creators' reports into updates: `processing` once, progress at most once a second; answers polls.
 
-Layer: inside session. It implements `creators.base.Reporter`.
+Layer: inside session.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from math import inf
 
+from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease, LeaseBook
 from worker_svc.session.outbox import PendingUpdate
+from worker_svc.session.polls import OpenPolls
 
 PROGRESS_INTERVAL = 1.0
 """Seconds between two progress updates of a lease; of several in between the last one counts."""
 
 
 class LeaseReporter:
-    """The reporter of one lease.
+    """The reporter of one lease; implements `creators.base.RunReporter`.
 
     A creator asks its CLI between two pauses. So when a pause begins, the call before it has been answered, and a poll
     that arrived during that call is answered by the next one.
@@ -105,3 +108,62 @@ class LeaseReporter:
         if self._unsent is not None:
             self._add(self._unsent)
             self._unsent, self._sent_at = None, now
+
+
+class LeaseReporters:
+    """The reporters of the leases that run, and the polls that their CLIs answer."""
+
+    def __init__(self, book: LeaseBook, add: Callable[[PendingUpdate], None], on_change: Callable[[], None]) -> None:
+        self._book = book
+        self._add = add
+        self._on_change = on_change
+        self._reporters: dict[str, LeaseReporter] = {}
+        self._polls = OpenPolls()
+
+    @property
+    def answered_poll(self) -> str:
+        """The id of the last poll that is answered; empty if none of this stream is."""
+        return self._polls.answered
+
+    def open(self, lease: Lease) -> LeaseReporter:
+        """Returns a reporter for a run that begins."""
+        answered = partial(self._answered, lease.lease_id)
+        reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self._book, self._add, answered, now)
+        return reporter
+
+    def run_over(self, lease_id: str) -> None:
+        """Forgets the reporter of a run."""
+        self._reporters.pop(lease_id, None)
+
+    def lease_over(self, lease_id: str) -> None:
+        """The end of a lease answers every poll."""
+        self._polls.record_end(lease_id, now())
+
+    def end_pauses(self, lease_id: str) -> None:
+        """The guard has ended the run of a lease, which the next call of its CLI shows."""
+        if (reporter := self._reporters.get(lease_id)) is not None:
+            reporter.end_pauses()
+
+    def poll_now(self, poll_id: str) -> None:
+        """Ends the pauses of all creators, so that each asks its CLI at once."""
+        if self._polls.knows(poll_id):
+            return
+        number = self._polls.next_number
+        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.poll_now(number)]
+        self._polls.open(poll_id, asked, now())
+        self._on_change()
+
+    def forget_polls(self) -> None:
+        """A new stream begins: the scheduler sends its polls again there."""
+        self._polls.forget()
+
+    def check(self, at: float) -> None:
+        """Sends the progress that is due at `at`, and gives up polls that have timed out."""
+        for reporter in self._reporters.values():
+            reporter.flush(at)
+        if self._polls.settle(at):
+            self._on_change()
+
+    def _answered(self, lease_id: str, poll: int) -> None:
+        self._polls.record_answer(lease_id, poll, now())
+        self._on_change()

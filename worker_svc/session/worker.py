@@ -22,9 +22,8 @@ from worker_svc.session.intake import REFUSAL_PAUSE, Intake
 from worker_svc.session.lease_executor import LeaseExecutor, TaskRunner
 from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck
-from worker_svc.session.polls import OpenPolls
 from worker_svc.session.probes import Probes
-from worker_svc.session.reporter import LeaseReporter
+from worker_svc.session.reporter import LeaseReporters
 from worker_svc.slots import Slots
 
 CHECK_INTERVAL = 0.2
@@ -47,13 +46,12 @@ class Worker:
         self._runner = runner
         self._journal = journal
         self._on_change = on_change
-        self._polls = OpenPolls()
         self._probes = Probes(runner.version, self._circuit_opened, on_change)
+        self._reporters = LeaseReporters(self.book, self._add, on_change)
         self.intake = Intake(self.book, slots, journal, self._probes)
-        self._executor = LeaseExecutor(self.book, runner, journal, self._reporter, self._probes.ran)
+        self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._probes.ran)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
         self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}
-        self._reporters: dict[str, LeaseReporter] = {}
         self._held = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -66,7 +64,7 @@ class Worker:
 
     @property
     def answered_poll(self) -> str:
-        return self._polls.answered
+        return self._reporters.answered_poll
 
     @property
     def unhealthy(self) -> bool:
@@ -111,7 +109,7 @@ class Worker:
         """A session is open: sends again what was not acknowledged, and stops the leases in `drop`."""
         self._runner.set_grace(grace(lease_ttl))
         self.outbox.rewind()
-        self._polls.forget()
+        self._reporters.forget_polls()
         self._revoke(drop)
 
     def stream_ended(self) -> None:
@@ -180,12 +178,7 @@ class Worker:
 
     def poll_now(self, poll_id: str) -> None:
         """Ends the pauses of all creators, so that each asks its CLI at once."""
-        if self._polls.knows(poll_id):
-            return
-        number = self._polls.next_number
-        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.poll_now(number)]
-        self._polls.open(poll_id, asked, now())
-        self._on_change()
+        self._reporters.poll_now(poll_id)
 
     # What the process asks for
 
@@ -213,8 +206,7 @@ class Worker:
         The run notices by itself: a CLI that the guard ended, or does not start, raises RunExpiredError. A CLI that had
         ended before has a result, which is paid for and may still be accepted: it is collected and sent.
         """
-        if (reporter := self._reporters.get(lease_id)) is not None:
-            reporter.end_pauses()
+        self._reporters.end_pauses(lease_id)
 
     async def watch_time(self) -> None:
         """Stops what reaches its deadline. Runs until it is cancelled."""
@@ -224,10 +216,7 @@ class Worker:
             at = now()
             for lease, reason in self.book.due(at):
                 self._stop(lease, reason)
-            for reporter in self._reporters.values():
-                reporter.flush(at)
-            if self._polls.settle(at):
-                self._on_change()
+            self._reporters.check(at)
 
     async def close(self) -> None:
         """Gives up what still runs, and waits for writes in progress. Spool and marks keep what is held."""
@@ -277,7 +266,7 @@ class Worker:
     def _executed(self, lease: Lease, task: asyncio.Task[PendingUpdate]) -> None:
         """A run is over. Not part of its task: a task that is cancelled before its first step never begins."""
         del self._executions[lease.lease_id]
-        self._reporters.pop(lease.lease_id, None)
+        self._reporters.run_over(lease.lease_id)
         try:
             self._end_run(lease, _ending(lease, task))
         except asyncio.CancelledError:
@@ -292,15 +281,6 @@ class Worker:
             asyncio.get_running_loop().call_later(REFUSAL_PAUSE, self._on_change)
         self._end(lease, ending)
         self._fill()
-
-    def _reporter(self, lease: Lease) -> LeaseReporter:
-        answered = partial(self._poll_answered, lease.lease_id)
-        reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self.book, self._add, answered, now)
-        return reporter
-
-    def _poll_answered(self, lease_id: str, poll: int) -> None:
-        self._polls.record_answer(lease_id, poll, now())
-        self._on_change()
 
     def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
         for lease_id in lease_ids:
@@ -330,7 +310,7 @@ class Worker:
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
         self.outbox.add(ending)
-        self._polls.record_end(lease.lease_id, now())
+        self._reporters.lease_over(lease.lease_id)
         self._on_change()
 
     def _acknowledged(self, update: PendingUpdate, outcome: int) -> None:

@@ -131,20 +131,16 @@ _ENTRIES = Insert(
 
 
 class Contents(Statements):
-    """Statements on `contents` and `publish_pool`."""
-
     def insert(self, contents: Sequence[ContentRow], pool: Sequence[PoolRow]) -> None:
         """Stores what completed tasks made; their unique keys refuse a second content of a task."""
         self._session.insert(_CONTENTS, contents)
         self._session.insert(_ENTRIES, pool)
 
     def get(self, content_id: int) -> Content | None:
-        """One content, whole."""
         row = self._row(_GET, content_id=content_id)
         return None if row is None else _content(row)
 
     def account_of(self, content_id: int) -> int | None:
-        """The account of a content."""
         row = self._row(_GET_ACCOUNT, content_id=content_id)
         return None if row is None else int(row[0])
 
@@ -194,7 +190,6 @@ class Contents(Statements):
         return [_entry(row) for row in self._page(statement, scope, before, limit)]
 
     def get_entry(self, content_id: int) -> PoolEntry | None:
-        """One entry of the publish pool."""
         row = self._row(_GET_ENTRY, content_id=content_id)
         return None if row is None else _entry(row)
 

@@ -55,8 +55,6 @@ _LOWER = sa.text("""
 
 
 class Floors(Statements):
-    """Statements on `ready_floors`."""
-
     def rise(self) -> bool:
         """Raises each floor to the virtual time; returns False if a transaction is assigning tags."""
         free = self._row(_NO_TAG_IS_GIVEN)[0]

@@ -17,14 +17,12 @@ _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
 _ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
 """Pauses dispatch of an account, or of everything."""
 _LIST = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
-"""Lists the accounts whose dispatch is paused; 0 is everything."""
+"""Reads which accounts are paused."""
 _REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
 """Resumes dispatch."""
 
 
 class Pauses(Statements):
-    """Statements on `pauses`."""
-
     def add(self, account_id: int) -> None:
         """Pauses an account, or everything (0), from the commit on. Idempotent."""
         if account_id == 0:
@@ -32,7 +30,6 @@ class Pauses(Statements):
         self._run(_ADD, account_id=account_id)
 
     def remove(self, account_id: int) -> None:
-        """Ends a pause, if there is one."""
         self._run(_REMOVE, account_id=account_id)
 
     def list(self) -> list[int]:

@@ -44,14 +44,11 @@ _AJAR = sa.text("""
 
 
 class StartQuotas(Statements):
-    """Statements on `start_quotas`."""
-
     def add(self, account_id: int) -> None:
         """Counts the account's starts from now on. Idempotent."""
         self._run(_ADD, account_id=account_id)
 
     def remove(self, account_id: int) -> None:
-        """Stops counting the account's starts."""
         self._run(_REMOVE, account_id=account_id)
 
     def count(self, account_id: int, more: int, starts: Sequence[Starts]) -> None:

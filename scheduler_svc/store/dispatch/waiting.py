@@ -129,8 +129,6 @@ _NEXT_DUE = sa.text(f"""
 
 
 class WaitingTasks(Statements):
-    """Statements on `ready`, `delayed` and `shares`."""
-
     def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]:
         """What each (account, priority) may add, where so many of its tasks become ready. None is fine too.
 

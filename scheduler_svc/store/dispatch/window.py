@@ -233,7 +233,6 @@ class Window(Statements):
         return [row[0] for row in self._rows(_WITH_BACKLOG, after=after, limit=limit)]
 
     def accounts_with_limit(self) -> list[int]:
-        """Accounts with a limit."""
         return [row[0] for row in self._rows(_WITH_LIMIT)]
 
 

@@ -34,8 +34,6 @@ _MAJOR = sa.text("SELECT CAST(current_setting('server_version_num') AS integer) 
 
 
 class DatabaseSession(NamedTuple):
-    """A session on a database."""
-
     pid: int
     application: str
     host: str
@@ -70,7 +68,6 @@ class Databases:
             yield mine
 
     def major(self) -> int:
-        """The server's major version."""
         return int(self._admin.scalar(_MAJOR))
 
     def sessions(self) -> Sequence[DatabaseSession]:
@@ -78,7 +75,6 @@ class Databases:
         return [DatabaseSession(*row) for row in self._admin.execute(_SESSIONS, {"name": self.target})]
 
     def exists(self) -> bool:
-        """Whether the database exists."""
         return self._admin.scalar(_EXISTS, {"name": self.target}) is not None
 
     def has_tables(self) -> bool:

@@ -132,7 +132,7 @@ class Lineage:
         connection.timeline = line.timeline
 
     def _adopt(self, line: TimelineId, where: str) -> None:
-        """Raises OtherLine."""
+        """Raises WrongServer."""
         with self._lock:
             known, new = self._known, self._known is None and line.timeline is not None
             if known is not None and not _follows(line, known):

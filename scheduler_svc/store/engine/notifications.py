@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY: a connection each, one to hear what other replicas tell, one to tell them."""
+"""LISTEN and NOTIFY between replicas, on a connection each."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PgNotifications:
             raise StoreUnavailable from error
 
     def wait(self) -> list[str]:
-        """Blocks until something was told, or `interrupt`; returns the payloads. Raises StoreUnavailable."""
+        """Blocks until a notification, or `interrupt`; returns the payloads. Raises StoreUnavailable."""
         assert self._connection is not None, "open it first"
         if self._wake_read in _readable(self._wake_read, self._connection.fileno()):
             os.read(self._wake_read, 4096)
@@ -92,7 +92,7 @@ class PgNotifications:
 
 
 class PgNotifier:
-    """Tells other replicas, outside of any other transaction. For one thread."""
+    """Sends hints to other replicas, each time in a transaction of its own. For one thread."""
 
     def __init__(self, engine: sa.Engine, lineage: Lineage | None = None) -> None:
         """`engine` lends its address; the connection is this object's own, made when it is needed."""
@@ -101,14 +101,14 @@ class PgNotifier:
         self._connection: extensions.connection | None = None
 
     def send(self, payloads: Sequence[str]) -> None:
-        """Tells all of them in one round trip. Raises StoreUnavailable; they may have been told, or not."""
+        """Sends all in one round trip. Raises StoreUnavailable; then they may have been sent or not."""
         made_before = self._connection is not None
         try:
             self._send(payloads)
         except psycopg2.Error as error:
             if not made_before:
                 raise StoreUnavailable from error
-            self.send(payloads)  # that connection was from before a restart; to be told twice does no harm
+            self.send(payloads)  # the connection dates from before a restart; to send twice is harmless
 
     def _send(self, payloads: Sequence[str]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Prepared statements: parsed and planned once a connection. For a batch of one that is most of what it costs.
+"""Prepared statements: parsed and planned once a connection. For a small batch that is most of its cost.
 
 The driver has none, so they are made and called by SQL. A pooler in front of PostgreSQL must keep a session to one
 connection, which LISTEN asks for too.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 MAX_PREPARED = 200
-"""Statements that a connection prepares; further ones are sent as they are."""
+"""Statements that a connection prepares; further ones are sent unprepared."""
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _KEY = "prepared"
@@ -37,7 +37,7 @@ class Prepared:
         return found
 
     def call(self, sql: str) -> tuple[list[str], str]:
-        """What to send before `sql` can be called, if anything, and its call; both with the same parameters' names."""
+        """What to send before `sql` can be called, if anything, and its call; both with the parameters of `sql`."""
         known = self._calls.get(sql)
         if known is not None:
             return [], known.execution
@@ -47,7 +47,7 @@ class Prepared:
         return [made.preparation], made.execution
 
     def forget(self) -> None:
-        """What is prepared is not known any more."""
+        """Forgets all of them."""
         self._calls.clear()
 
 

@@ -1,4 +1,4 @@
-"""What a database that was restored from a backup must not take for the present. Before any replica uses it."""
+"""Prepares a database that was restored from a backup, before any replica uses it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sqlalchemy as sa
 # first tick on: workers have time to come back, and say what they hold.
 _OPEN_A_GAP = sa.text("UPDATE reaper SET stamp = to_timestamp(0)")
 """Makes the reaper wait a lease time after a restore."""
-_NOBODY_IS_CONNECTED = sa.text("UPDATE workers SET connected = false WHERE connected")
+_DISCONNECT_WORKERS = sa.text("UPDATE workers SET connected = false WHERE connected")
 """Marks all workers as disconnected after a restore."""
-# Numbers that were handed out after the backup are not handed out again: a content or an account that somebody has
-# remembered would become another one. So many a second may have been drawn, and ten minutes for clocks that differ.
+# Numbers that were assigned after the backup are not assigned again: an id of a content or an account that a client has
+# kept would lead to another one. So many a second may have been drawn, and ten minutes for clocks that differ.
 # Tasks need none of this, for their keys have the time in them; leases have random fences.
 _SKIP_NUMBERS = sa.text("""
     SELECT setval(s.name, coalesce(pg_sequence_last_value(s.name), 0)
@@ -33,7 +33,7 @@ _SUMS = sa.text("""
 
 
 class RestoredCounts(NamedTuple):
-    """How much there is; `running`: leases."""
+    """How many rows it has; `running`: leases."""
 
     accounts: int
     tasks: int
@@ -42,10 +42,10 @@ class RestoredCounts(NamedTuple):
 
 
 def prepare_restored(engine: sa.Engine) -> RestoredCounts:
-    """Makes the restored database one that replicas may use; what is in it."""
+    """Prepares the database for replicas; returns what it holds."""
     with engine.begin() as connection:
         connection.execute(_SKIP_NUMBERS)
         connection.execute(_OPEN_A_GAP)
-        connection.execute(_NOBODY_IS_CONNECTED)
+        connection.execute(_DISCONNECT_WORKERS)
         connection.exec_driver_sql("ANALYZE")
         return RestoredCounts(*connection.execute(_SUMS).one())

@@ -34,7 +34,6 @@ class Pipeline:
         self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
 
     def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
-        """Runs a statement now."""
         self.hold_back(statement, parameters)
         return self._send()
 
@@ -109,8 +108,6 @@ _DIALECT = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
 
 
 class Statements:
-    """Base of the groups of statements."""
-
     def __init__(self, session: Pipeline) -> None:
         self._session = session
 

@@ -132,7 +132,6 @@ class PgTx:
 
     @property
     def committing(self) -> bool:
-        """Whether a commit was sent."""
         return self._session.committing
 
     @cached_property
@@ -294,7 +293,6 @@ class PgDatabase:
         raise AssertionError("the last attempt returns or raises")
 
     def dispose(self) -> None:
-        """Closes its connections."""
         self._engine.dispose()
 
 

@@ -203,8 +203,6 @@ _STAMP_REAPER = sa.text("UPDATE reaper SET stamp = to_timestamp(:stamp), expire_
 
 
 class Leases(Statements):
-    """Statements on `leases`."""
-
     def __init__(self, session: Pipeline, aging: float = 0.0) -> None:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
         super().__init__(session)
@@ -227,7 +225,6 @@ class Leases(Statements):
         return {lease.ref.task_key: lease for lease in map(_live, self._rows(_LOCK, keys=array("bigint", keys)))}
 
     def of_worker(self, worker_id: str) -> list[LiveLease]:
-        """All leases of a worker."""
         return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]
 
     def lock_of_worker(self, worker_id: str, *, skip_locked: bool = False) -> list[LiveLease]:
@@ -281,8 +278,6 @@ class Leases(Statements):
 
 
 class Reaper(Statements):
-    """Statements on `reaper`."""
-
     def lock(self) -> tuple[ReaperRow, float]:
         """The row, locked, and the start of the transaction; seconds since 1970 by the database's clock."""
         row = self._row(_LOCK_REAPER)
@@ -290,7 +285,6 @@ class Reaper(Statements):
         return ReaperRow(row[0], row[1]), float(row[2])
 
     def stamp(self, row: ReaperRow) -> None:
-        """Writes the row."""
         self._run(_STAMP_REAPER, stamp=row.stamp, guard=row.expire_not_before)
 
 

@@ -82,7 +82,7 @@ _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worke
 _CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
 """Notes that a session's stream has ended."""
 _WANT_DRAIN = sa.text("UPDATE workers SET desired_drain = :drain WHERE worker_id = :worker_id")
-"""Asks a worker to drain."""
+"""Sets whether a worker should drain."""
 _WANT_SLOTS = sa.text("UPDATE workers SET desired_slots = :slots WHERE worker_id = :worker_id")
 """Sets a worker's desired slots."""
 
@@ -118,8 +118,6 @@ _GET = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
 
 
 class Workers(Statements):
-    """Statements on `workers`."""
-
     def lock(self, worker_id: str) -> SessionRow | None:
         """The worker's session, locked against claims and other hellos; None if it has never had one."""
         row = self._row(_LOCK, worker_id=worker_id)

@@ -69,7 +69,6 @@ class OldDatabase:
                 )
 
     def count(self, kind: RowKind) -> int:
-        """How many rows there are."""
         return self._count(kind, sa.true())
 
     def without_id(self, kind: RowKind) -> int:

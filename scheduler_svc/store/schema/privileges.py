@@ -1,7 +1,7 @@
-"""What the role of DATABASE_URL may do, and which GRANTs it lacks. Part of `store`.
+"""The privileges of the role of DATABASE_URL, and the GRANTs that it lacks. Part of `store`.
 
-To serve asks for less than to migrate: rows of every table, but no table of one's own. So two roles are enough: one
-that owns the tables and runs `contentgen-scheduler migrate`, and one that the schedulers connect as.
+Serving needs rights on the rows of every table; migrating needs to own the tables. So there may be two roles: one that
+owns the tables and runs `contentgen-scheduler migrate`, and one for the schedulers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NUMBERS = ("USAGE", "SELECT")
 _ONLY_READ = frozenset({"compatibility"})
 _HISTORY = "pg_control_system()"
-"""Names the history that resume tokens belong to; everybody may call it unless somebody revoked that."""
+"""Names the history that resume tokens belong to; every role may call it unless that was revoked."""
 _ACCOUNT_IDS = "accounts_account_id_seq"
 _SHOWN = 3
 
@@ -40,7 +40,7 @@ _ROLE = sa.text("""
 """Reads the role, its schema, and who owns the tables."""
 
 FORBIDDEN = (pg_errors.InsufficientPrivilege, pg_errors.InvalidSchemaName)
-"""What a role without the rights gets of PostgreSQL."""
+"""PostgreSQL's errors for a role without the rights."""
 
 
 def check_may_serve(connection: sa.Connection) -> None:
@@ -49,7 +49,7 @@ def check_may_serve(connection: sa.Connection) -> None:
 
 
 def check_may_import(connection: sa.Connection) -> None:
-    """The same for an import, which gives accounts the ids that they had, and moves the sequence behind them."""
+    """The same for an import, which keeps the ids of accounts and so has to advance their sequence."""
     wanted = [*_needed(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
     _check(connection, "import into this database", wanted, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
 
@@ -67,7 +67,7 @@ def _check(connection: sa.Connection, what: str, wanted: Iterable[tuple[str, str
 
 
 def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> SettingsError:
-    """What to tell where PostgreSQL forbade a migration, which is rolled back."""
+    """The error for a migration that PostgreSQL forbade, which is rolled back."""
     role, place, path, owner = connection.execute(_ROLE).one()
     connection.rollback()
     said = str(error).strip().partition("\n")[0]

@@ -225,7 +225,7 @@ ready_floors = sa.Table(
     postgresql_with={"fillfactor": "50"},
 )
 
-# Dispatch stands still for these accounts; account 0: for all.
+# Dispatch is paused for these accounts; account 0: for all.
 pauses = sa.Table(
     "pauses",
     metadata,
@@ -410,7 +410,7 @@ reaper = sa.Table(
     sa.CheckConstraint('"only"', "only"),
 )
 
-# The schedulers, and how each of them stands: for people.
+# The schedulers, and how each of them stands.
 replicas = sa.Table(
     "replicas",
     metadata,

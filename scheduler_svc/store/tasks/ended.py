@@ -63,7 +63,7 @@ _OWN_REQUEST = f"""
 """
 _KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET cleaned_task = to_jsonb(t) {_OWN_REQUEST}")
 """Keeps the last state of tasks for their request ids."""
-# Watchers are told what they can't be shown any more. `+ 0`: a task's last number is found in its own history, not by
+# Watchers learn which moves are gone. `+ 0`: a task's last number is found in its own history, not by
 # walking down everybody's. The tasks are locked, so nothing is added to their histories meanwhile.
 _MARK_CLEANED = sa.text(f"""
     INSERT INTO cleaned_events AS c (account_id, seq)

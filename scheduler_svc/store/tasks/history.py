@@ -77,8 +77,6 @@ def unfolded(account_id: str, kind: int) -> str:
 
 
 class History(Statements):
-    """Statements on `task_events`."""
-
     def insert(self, rows: Sequence[EventRow]) -> None:
         """Appends moves; the database refuses one that the transition table does not have."""
         self._session.insert(_EVENTS, rows)

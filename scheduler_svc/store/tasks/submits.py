@@ -65,8 +65,6 @@ _FORGET = sa.text(f"""
 
 
 class Submits(Statements):
-    """Statements that only submits need."""
-
     def next_keys(self) -> int:
         """The first of the next 1,000 numbers of the key sequence; they are the caller's alone."""
         row = self._row(_KEYS)

@@ -29,7 +29,7 @@ _ALL = (
 
 
 class ListQuery(NamedTuple):
-    """What a list asks for. The values are parameters: `accounts`, and for each label, from 0 on, `name0`, `value0`."""
+    """The filters of a list. Values are parameters: `accounts`, and for each label, from 0 on, `name0`, `value0`."""
 
     of_accounts: bool
     statuses: tuple[Status, ...]

@@ -115,8 +115,6 @@ _OLDEST_OF_ACCOUNTS = sa.text(f"""
 
 
 class TaskReads(Statements):
-    """Statements that read tasks whole."""
-
     def get(self, keys: Sequence[int]) -> dict[int, Task]:
         """These tasks by key; those that do not exist are missing."""
         return {row.task_key: _task(row) for row in self._rows(_GET, keys=array("bigint", keys))}
@@ -156,7 +154,6 @@ class TaskReads(Statements):
         return WaitsFor(*self._row(_WAITS_FOR, task_key=task_key, ttl=ttl))
 
     def exists(self, task_key: int) -> bool:
-        """Whether there is such a task."""
         return self._row(_EXISTS, task_key=task_key) is not None
 
     def accounts_of(self, keys: Sequence[int]) -> dict[int, int]:

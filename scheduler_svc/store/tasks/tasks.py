@@ -97,8 +97,6 @@ _RETRY = sa.text(f"""
 
 
 class Tasks(Statements):
-    """Statements on `tasks`, `task_payloads` and `task_labels`."""
-
     def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
         """Inserts pending tasks with their payloads and labels."""
         self._session.insert(_TASKS, tasks)

@@ -1,6 +1,6 @@
-"""DDL beside replicas that serve: how long it may wait, and what keeps no writers out: indexes, wider CHECKs.
+"""DDL beside replicas that serve: bounds of its waits, and indexes and wider CHECKs that do not block writers.
 
-For the files in `versions` and for `store/migrate.py`, which runs them.
+For the files in `versions` and for `store/schema/migrate.py`, which runs them.
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ import sqlalchemy as sa
 from alembic import op
 
 LOCK_TIMEOUT = "500ms"
-"""Whoever comes after a statement that waits for its table waits too: this long, and then it is tried again later."""
+"""Later statements queue behind one that waits for its table: so it waits for so long, and is retried."""
 STATEMENT_TIMEOUT = "30s"
 BUILD_TIMEOUT = "1h"
-"""For what keeps nobody waiting."""
+"""For statements that block no other ones."""
 
 _STATE = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
 """Checks whether an index is there and valid."""
 
 
 def limit_waits(connection: sa.Connection) -> None:
-    """Bounds what the connection's next statements wait and take."""
+    """Bounds the connection's next statements."""
     _limit(connection, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
 
 
 def build_index(name: str, definition: str) -> None:
     """Builds an index concurrently, in a migration; `definition` is what follows ON in CREATE INDEX.
 
-    A migration that builds indexes does nothing else: it is not one transaction, and is run again from its begin where
-    it was cut off. What an interrupted build left is dropped then and built anew; an index that is there stays.
+    A migration that builds indexes does nothing else: it is not one transaction, and restarts if it was interrupted.
+    An index of an interrupted build is dropped then and built anew; a valid index stays.
     """
     connection = op.get_bind()
     with op.get_context().autocommit_block():
-        # It waits for transactions, long ones too, and keeps none of them waiting.
+        # It waits for transactions, long ones too, and blocks none of them.
         _limit(connection, lock="0", statement=BUILD_TIMEOUT)
         valid = connection.scalar(_STATE, {"name": name})
         if valid is False:
@@ -44,8 +44,8 @@ def build_index(name: str, definition: str) -> None:
 def widen_check(table: str, name: str, condition: str) -> None:
     """Puts a CHECK that allows more in place of the one of that name, in a migration.
 
-    The rows that are there are read after that, which keeps nobody waiting. So the migration is not one transaction: it
-    is run again from its begin where it was cut off.
+    It validates the present rows after that, which blocks no statement. So the migration is not one transaction: it
+    starts again if it was interrupted.
     """
     op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID")
     connection = op.get_bind()
