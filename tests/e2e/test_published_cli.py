@@ -65,8 +65,8 @@ def test_a_run_that_takes_too_long_is_ended(stack: Stack, published_cli: Path) -
     with serving(outline=Answer(held=True)) as endpoints:
         worker = _worker(stack, scheduler.target, published_cli, endpoints).start()
         idle = set(belonging_to(stack.folder))
-        task_id = client.submit(client.create_account(), TOPIC, timeout=3, auto_retry=False)
-        task = client.wait(task_id, within=30)
+        task_id = client.submit(client.create_account(), TOPIC, timeout=10, auto_retry=False)
+        task = client.wait(task_id, within=60)
         wait_until_gone(lambda: set(belonging_to(stack.folder)) - idle, within=10, what="the CLI is gone")
     assert (status_name(task.status), task.error.reason) == ("timeout", "TASK_TIMEOUT")
     assert len(endpoints.of(Kind.OUTLINE)) == 1
