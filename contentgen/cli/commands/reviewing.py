@@ -135,8 +135,8 @@ def _view(to: Console, content: Document) -> None:
 
 
 def _pressed(to: Console) -> str:
-    to.print(_QUESTION, end="")
-    with keys() as key:
+    with keys() as key:  # before the question: it forgets what was typed until then
+        to.print(_QUESTION, end="")
         pressed = key(None).lower()
     to.print(pressed if pressed.isprintable() else "")
     return pressed
