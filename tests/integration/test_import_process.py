@@ -22,7 +22,7 @@ FEW, MANY = 2_000, 30_000
 GROWTH_KIB = 12 * 1024
 """Of the peak, from FEW to MANY rows: one page and what the allocator makes of many. All rows would be 200 MiB."""
 MAX_KIB = 500 * 1024
-"""For long texts, as `store/old_source.py` has it of SQLite, and 70 MiB for a process that imports nothing."""
+"""SQLite's limit of long texts (`store/old_application/source.py`), and 70 MiB for a process that imports nothing."""
 
 COUNTS = {
     "SELECT count(*) FROM accounts": 10,

@@ -63,7 +63,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
 
 
 class _Tasks:
-    """See `store/tasks.py`."""
+    """See `store/tasks/tasks.py`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -110,7 +110,7 @@ class _Tasks:
 
 
 class _Leases:
-    """See `store/leases.py`. With `fenced` off it finds a lease by its task alone."""
+    """See `store/leases/leases.py`. With `fenced` off it finds a lease by its task alone."""
 
     def __init__(self, tables: Tables, timed_out: int | None) -> None:
         self._tables = tables
@@ -222,7 +222,7 @@ def _live(lease: LeaseRecord) -> LiveLease:
 
 
 class _Workers:
-    """See `store/workers.py`."""
+    """See `store/leases/workers.py`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -255,7 +255,7 @@ def session_key(worker_id: str, session_number: int) -> int:
 
 
 class _Reaper:
-    """See `store/reaper.py`."""
+    """See `store/leases/leases.py`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

@@ -19,7 +19,7 @@ Reads = Callable[[Callable[[], Any]], Any]
 
 
 class WaitingRows:
-    """See `store/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
+    """See `store/dispatch/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
 
     def __init__(self, tables: Tables, first: Reads) -> None:
         self._tables = tables
@@ -82,7 +82,7 @@ def seats_taken(tables: Tables) -> int:
 
 
 class WindowRows:
-    """See `store/window.py`."""
+    """See `store/dispatch/window.py`."""
 
     def __init__(self, tables: Tables, first: Reads) -> None:
         self._tables = tables

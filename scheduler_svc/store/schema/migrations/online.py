@@ -1,6 +1,6 @@
 """DDL beside replicas that serve: bounds of its waits, and indexes and wider CHECKs that do not block writers.
 
-For the files in `versions` and for `store/migrate.py`, which runs them.
+For the files in `versions` and for `store/schema/migrate.py`, which runs them.
 """
 
 from __future__ import annotations

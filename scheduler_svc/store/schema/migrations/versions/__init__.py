@@ -1,1 +1,1 @@
-"""Alembic's migrations; `store/migrate.py` runs them."""
+"""Alembic's migrations; `store/schema/migrate.py` runs them."""
