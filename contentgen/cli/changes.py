@@ -6,12 +6,13 @@ Layer: inside operators.
 from __future__ import annotations
 
 import time
-
-import grpc
+from collections.abc import Generator
 
 from contentgen.cli.connection import Connection
-from contentgen.client.changes import STREAM_LIMIT, Changes, EventStream
-from contentgen.client.outage import Outage
+from contentgen.client.backoff import Backoff
+from contentgen.client.errors import RequestError, Unavailable
+from contentgen.client.resuming import ResumingStream
+from contentgen.client.transport import run
 from contentgen.v1 import task_service_pb2 as pb
 
 PATIENCE = 60.0
@@ -20,25 +21,24 @@ gives up at once.
 """
 
 
-def outage() -> Outage:
+def backoff() -> Backoff:
     """Of a command."""
-    return Outage(PATIENCE, at_first=0.0)
+    return Backoff(PATIENCE, at_first=0.0)
 
 
-def endure(outage: Outage, error: grpc.RpcError) -> None:
-    """Pauses before the next try; raises `error` where it is no outage, or has lasted too long."""
-    assert isinstance(error, grpc.Call)
-    pause = outage.pause() if error.code() is grpc.StatusCode.UNAVAILABLE else None
+def endure(backoff: Backoff, error: RequestError) -> None:
+    """Pauses before the next try; raises `error` if it is no outage, or one that has lasted too long."""
+    pause = backoff.pause() if isinstance(error, Unavailable) else None
     if pause is None:
         raise error
     time.sleep(pause)
 
 
-def changes(connection: Connection, request: pb.WatchTasksRequest) -> Changes:
+def changes(connection: Connection, request: pb.WatchTasksRequest) -> Generator[pb.TaskChange, None, None]:
     """The present states, then each move once, on whichever replica answers; it does not end by itself."""
-
-    def opened(resume_token: str) -> EventStream:
-        request.resume_token = resume_token
-        return connection.tasks.WatchTasks(request, timeout=STREAM_LIMIT, metadata=connection.metadata)
-
-    return Changes(opened, outage(), request.resume_token)
+    stream = ResumingStream(connection.transport, request, backoff())
+    try:
+        while (change := run(stream.next())) is not None:
+            yield change
+    finally:
+        stream.close()

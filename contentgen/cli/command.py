@@ -18,8 +18,9 @@ import typer
 
 from contentgen.cli import contexts
 from contentgen.cli.connection import Connection, Target
-from contentgen.cli.failures import CAUGHT, Failure, Status, status_of, told
+from contentgen.cli.failures import Failure, Status, status_of, told
 from contentgen.cli.output import ClosedPipe, Format, Output
+from contentgen.client.errors import RequestError
 
 P = ParamSpec("P")
 
@@ -70,7 +71,7 @@ class Session:
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise Failure(Status.FAILED, "nothing was done")
 
-    def failed(self, error: BaseException) -> Status:
+    def failed(self, error: RequestError) -> Status:
         """Says on standard error what a call raised; the exit status that it comes to."""
         complain(told(error, self.connection.target), self.output)
         return status_of(error)
@@ -177,7 +178,7 @@ def run(
         with Connection(target) as connection:
             try:
                 return body(Session(connection, output, account), **own)
-            except CAUGHT as error:
+            except RequestError as error:
                 complain(told(error, target), output)
                 return status_of(error)
 

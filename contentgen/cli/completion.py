@@ -9,15 +9,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-import grpc
 import typer
 from google.protobuf.descriptor import EnumDescriptor
 
 from contentgen.cli import contexts
 from contentgen.cli.cells import line
 from contentgen.cli.connection import Connection, Target
-from contentgen.client.connection import Caller
 from contentgen.client.documents import TASK_STATUS, label
+from contentgen.client.errors import RequestError
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
@@ -68,15 +67,9 @@ def _names(enum: EnumDescriptor) -> Iterable[str]:
     return (label(enum, value.number) for value in enum.values if value.number)
 
 
-def _asked(
-    context: typer.Context, incomplete: str, ask: Callable[[Connection, Caller], Found]
-) -> list[tuple[str, str]]:
-    with suppress(grpc.RpcError, typer.BadParameter), Connection(_target(context)) as connection:
-        return [
-            found
-            for found in ask(connection, Caller(connection.target.token, _LIMIT))
-            if found[0].startswith(incomplete)
-        ]
+def _asked(context: typer.Context, incomplete: str, ask: Callable[[Connection], Found]) -> list[tuple[str, str]]:
+    with suppress(RequestError, typer.BadParameter), Connection(_target(context), _LIMIT) as connection:
+        return [found for found in ask(connection) if found[0].startswith(incomplete)]
     return []
 
 
@@ -88,25 +81,27 @@ def _target(context: typer.Context) -> Target:
     return Target.of(flags, contexts.variables(given.get("context_name"), scheduler_given=bool(named)))
 
 
-def _tasks(connection: Connection, call: Caller) -> Found:
-    for task in call(connection.tasks.ListTasks, task_pb.ListTasksRequest(page_size=_MAX_ITEMS)).tasks:
+def _tasks(connection: Connection) -> Found:
+    for task in connection.call(connection.stubs.tasks.ListTasks, task_pb.ListTasksRequest(page_size=_MAX_ITEMS)).tasks:
         yield task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"
 
 
-def _contents(connection: Connection, call: Caller) -> Found:
-    for content in call(
-        connection.contents.ListContents, content_pb.ListContentsRequest(page_size=_MAX_ITEMS)
+def _contents(connection: Connection) -> Found:
+    for content in connection.call(
+        connection.stubs.contents.ListContents, content_pb.ListContentsRequest(page_size=_MAX_ITEMS)
     ).contents:
         yield str(content.content_id), line(content.title)
 
 
-def _workers(connection: Connection, call: Caller) -> Found:
-    for worker in call(connection.workers.GetWorkerPool, pool_pb.GetWorkerPoolRequest(page_size=_MAX_ITEMS)).workers:
+def _workers(connection: Connection) -> Found:
+    for worker in connection.call(
+        connection.stubs.pool.GetWorkerPool, pool_pb.GetWorkerPoolRequest(page_size=_MAX_ITEMS)
+    ).workers:
         yield worker.worker_id, line(worker.hostname)
 
 
-def _accounts(connection: Connection, call: Caller) -> Found:
-    for account in call(
-        connection.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MAX_ITEMS)
+def _accounts(connection: Connection) -> Found:
+    for account in connection.call(
+        connection.stubs.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MAX_ITEMS)
     ).accounts:
         yield str(account.account_id), line(account.name)

@@ -1,26 +1,25 @@
 """Which scheduler a command talks to, and how: address, TLS and token, from flags and the environment.
 
-Layer: inside operators, above the client's channel and caller.
+Layer: inside operators, above the client's channel and transport.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 import typer
 
-from contentgen.client.connection import Caller, open_channel
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
-from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+from contentgen.client.blocking import BlockingTransport
+from contentgen.client.connection import open_channel
+from contentgen.client.transport import Page, PageRequest, Pages, Request, Response, Stubs, run
+
+T = TypeVar("T")
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
 CALL_LIMIT = 10.0
@@ -146,19 +145,41 @@ def _pem(variable: str, path: str | None) -> bytes | None:
 
 
 class Connection:
-    """The schedulers at a target: a stub a service, and `call`, which gives each call its token and its deadline."""
+    """The schedulers at a target, by the client's transport; calls return messages and raise RequestError."""
 
-    def __init__(self, target: Target) -> None:
-        """Connects at the first call; where there are several addresses, now, to the first that answers."""
+    def __init__(self, target: Target, timeout: float = CALL_LIMIT) -> None:
+        """Connects at the first call; where there are several addresses, now, to the first that answers.
+
+        `timeout`: seconds that a call may take, beyond what it asks the scheduler to wait.
+        """
         self.target = target
         self.channel = self._open()
-        self.call = Caller(target.token, CALL_LIMIT)
-        self.metadata = (("authorization", f"Bearer {target.token}"),) if target.token else ()
-        self.tasks = TaskServiceStub(self.channel)
-        self.contents = ContentServiceStub(self.channel)
-        self.accounts = AccountServiceStub(self.channel)
-        self.system = SystemServiceStub(self.channel)
-        self.workers = WorkerPoolServiceStub(self.channel)
+        self.transport = self.transport_with(target.token, timeout)
+
+    def transport_with(self, token: str | None, timeout: float = CALL_LIMIT) -> BlockingTransport:
+        """A transport on the same channel, for another token."""
+        return BlockingTransport(
+            self.target.scheduler, token=token, credentials=None, timeout=timeout, channel=self.channel
+        )
+
+    @property
+    def stubs(self) -> Stubs:
+        return self.transport.stubs
+
+    def call(
+        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
+    ) -> Response:
+        """The answer to one call; `waits`: seconds that the scheduler may work or wait before it answers."""
+        return run(self.transport.call(rpc, request, waits=waits))
+
+    def items(
+        self,
+        rpc: grpc.UnaryUnaryMultiCallable[PageRequest, Page],
+        request: PageRequest,
+        of: Callable[[Page], Iterable[T]],
+    ) -> Iterator[T]:
+        """The items of a List, read page by page; `of` returns those of a page."""
+        return iter(Pages(self.transport, rpc, request, of))
 
     def __enter__(self) -> Self:
         return self

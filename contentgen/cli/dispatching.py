@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import grpc
-
 from contentgen.cli.connection import Connection
+from contentgen.client.errors import RequestError
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
 
 def pauses(connection: Connection) -> pb.GetDispatchStatusResponse:
     """Empty if the scheduler is of a version that can't tell."""
     try:
-        return connection.call(connection.workers.GetDispatchStatus, pb.GetDispatchStatusRequest())
-    except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return connection.call(connection.stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
+    except RequestError as error:
+        if error.code == "UNIMPLEMENTED":
             return pb.GetDispatchStatusResponse()
         raise
 

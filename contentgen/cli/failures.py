@@ -7,20 +7,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-import grpc
-
 from contentgen.cli.cells import line
 from contentgen.cli.connection import Target
 from contentgen.cli.unreachable import unreachable
-from contentgen.client.errors import (
-    InvalidStateException,
-    ResourceNotFoundException,
-    ResumeTokenExpiredException,
-    refusal,
-)
-
-CAUGHT = (grpc.RpcError, InvalidStateException, ResourceNotFoundException, ResumeTokenExpiredException)
-"""What a call raises."""
+from contentgen.client.errors import RequestError
 
 
 class Status(IntEnum):
@@ -41,13 +31,13 @@ class Status(IntEnum):
 
 
 _BY_CODE = {
-    grpc.StatusCode.INVALID_ARGUMENT: Status.USAGE,
-    grpc.StatusCode.OUT_OF_RANGE: Status.USAGE,
-    grpc.StatusCode.UNAUTHENTICATED: Status.USAGE,
-    grpc.StatusCode.PERMISSION_DENIED: Status.USAGE,
-    grpc.StatusCode.NOT_FOUND: Status.NOT_FOUND,
-    grpc.StatusCode.FAILED_PRECONDITION: Status.WRONG_STATE,
-    grpc.StatusCode.ALREADY_EXISTS: Status.WRONG_STATE,
+    "INVALID_ARGUMENT": Status.USAGE,
+    "OUT_OF_RANGE": Status.USAGE,
+    "UNAUTHENTICATED": Status.USAGE,
+    "PERMISSION_DENIED": Status.USAGE,
+    "NOT_FOUND": Status.NOT_FOUND,
+    "FAILED_PRECONDITION": Status.WRONG_STATE,
+    "ALREADY_EXISTS": Status.WRONG_STATE,
 }
 """All others are the scheduler's: UNAVAILABLE."""
 
@@ -61,6 +51,7 @@ _ADVICE = {
     "ROLE_FORBIDDEN": "set CONTENTGEN_TOKEN to a token of role operator",
     "ACCOUNT_FORBIDDEN": "the token is tied to other accounts",
     "ACCOUNT_INACTIVE": "`contentgen account update ID --active` lets it submit again",
+    "RESUME_TOKEN_EXPIRED": "watch anew, without --resume-token",
 }
 """By the reason of ErrorInfo."""
 
@@ -73,42 +64,27 @@ class Failure(Exception):
         self.status = status
 
 
-def status_of(error: BaseException) -> Status:
+def status_of(error: RequestError) -> Status:
     """The exit status for what a call raised."""
-    if isinstance(error, Failure):
-        return error.status
-    if isinstance(error, ResourceNotFoundException):
-        return Status.NOT_FOUND
-    if isinstance(error, InvalidStateException):
-        return Status.WRONG_STATE
-    if isinstance(error, ResumeTokenExpiredException):
-        return Status.USAGE
-    assert isinstance(error, grpc.Call)
-    return _BY_CODE.get(error.code(), Status.UNAVAILABLE)
+    return _BY_CODE.get(error.code, Status.UNAVAILABLE)
 
 
-def told(error: BaseException, target: Target) -> str:
+def told(error: RequestError, target: Target) -> str:
     """One line on what a call raised, with what to do about it."""
-    if isinstance(error, ResumeTokenExpiredException):
-        return f"{line(error)}; watch anew, without --resume-token"
-    if not isinstance(error, grpc.RpcError):
-        return line(error)
-    assert isinstance(error, grpc.Call)
-    reason, message, _ = refusal(error)
-    if not reason:
-        return _without_a_reason(error.code(), message, target)
-    advice = _ADVICE.get(reason)
-    return line(message) + (f"; {advice}" if advice else "")
+    if not error.reason:
+        return _without_a_reason(error.code, error.message, target)
+    advice = _ADVICE.get(error.reason)
+    return line(error.message) + (f"; {advice}" if advice else "")
 
 
-def _without_a_reason(code: grpc.StatusCode, message: str, target: Target) -> str:
+def _without_a_reason(code: str, message: str, target: Target) -> str:
     """It is gRPC's own: there is no scheduler, or it does not know this call."""
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code == "UNAVAILABLE":
         return unreachable(message, target)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if code == "DEADLINE_EXCEEDED":
         return (
             f"no answer in time from the scheduler at {target.scheduler}: is it the right address, and not overloaded?"
         )
-    if code is grpc.StatusCode.UNIMPLEMENTED:
+    if code == "UNIMPLEMENTED":
         return f"the scheduler at {target.scheduler} does not know this call: it is older than this command"
-    return f"the scheduler at {target.scheduler} answers {code.name}: {line(message)}"
+    return f"the scheduler at {target.scheduler} answers {code}: {line(message)}"

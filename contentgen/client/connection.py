@@ -1,18 +1,11 @@
-"""A channel to the schedulers, and `Caller` for code that calls the stubs itself.
-
-Layer: client, below the transports.
-"""
+"""Channels to the schedulers. Layer: client, below the transports."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import grpc
 import grpc.aio
 
-from contentgen.client.errors import raised_for
 from contentgen.client.retry_policy import service_config
-from contentgen.client.transport import Page, PageRequest, Request, Response
 
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
@@ -39,35 +32,3 @@ def open_aio_channel(target: str, credentials: grpc.ChannelCredentials | None) -
     if credentials is None:
         return grpc.aio.insecure_channel(target, _OPTIONS)
     return grpc.aio.secure_channel(target, credentials, _OPTIONS)
-
-
-class Caller:
-    """Makes calls of stubs with a deadline and the token."""
-
-    def __init__(self, token: str | None, timeout: float) -> None:
-        """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait."""
-        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self.timeout = timeout
-
-    def __call__(
-        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
-    ) -> Response:
-        """The answer to one call. Raises the exceptions of `raised_for`.
-
-        `waits`: seconds that the scheduler may work or wait before it answers.
-        """
-        try:
-            return rpc(request, timeout=self.timeout + waits, metadata=self.metadata)
-        except grpc.RpcError as error:
-            if (better := raised_for(error)) is not error:
-                raise better from error
-            raise
-
-    def pages(self, rpc: grpc.UnaryUnaryMultiCallable[PageRequest, Page], request: PageRequest) -> Iterator[Page]:
-        """The answers to a List, page by page up to the last; `request` moves along."""
-        while True:
-            page = self(rpc, request)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token

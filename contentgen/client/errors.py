@@ -259,30 +259,6 @@ def _details(error: grpc.RpcError) -> _Details:
     return _Details(ErrorInfo(), RetryInfo(), BadRequest())
 
 
-class Refusal(NamedTuple):
-    """What the scheduler says of a call that it refused."""
-
-    reason: str
-    """Of google.rpc.ErrorInfo; empty if the refusal is not the scheduler's own."""
-    message: str
-    metadata: Mapping[str, str]
-
-
-NAMED = (InvalidStateException, ResourceNotFoundException, ResumeTokenExpiredException)
-
-
-def refusal(error: grpc.RpcError) -> Refusal:
-    """What the details of an error of gRPC say, for code that calls the stubs itself."""
-    told = request_error(error)
-    return Refusal(told.reason, told.message, told.metadata)
-
-
-def raised_for(error: grpc.RpcError) -> Exception:
-    """The exception if it is one of `NAMED`, else `error`, for code that calls the stubs itself."""
-    better = request_error(error)
-    return better if isinstance(better, NAMED) else error
-
-
 def creator_exception(error: task_pb2.TaskError) -> CreatorException:
     """The exception for a task's error."""
     kind = _BY_TASK_REASON.get(error.reason, CreatorException)

@@ -82,11 +82,11 @@ class Listing(_Shared, Generic[P, T]):
     def __init__(self, method: Callable[Concatenate[Any, P], Pages[T]]) -> None:
         @wraps(method)
         def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-            return _items(method(client, *args, **kwargs))
+            return iter(method(client, *args, **kwargs))
 
         @wraps(method)
         def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-            return _aitems(method(client, *args, **kwargs))
+            return aiter(method(client, *args, **kwargs))
 
         super().__init__(_returning(blocking, "Pages", "Iterator"), _returning(asyncio, "Pages", "AsyncIterator"))
 
@@ -118,17 +118,6 @@ class Watching(_Shared, Generic[P]):
     def __get__(self, client: Asyncio, owner: type) -> Callable[P, AsyncWatch]: ...
     def __get__(self, client: Methods | None, owner: type) -> Any:
         return self._of(client, owner)
-
-
-def _items(pages: Pages[T]) -> Iterator[T]:
-    while (page := run(pages.next())) is not None:
-        yield from page
-
-
-async def _aitems(pages: Pages[T]) -> AsyncIterator[T]:
-    while (page := await pages.next()) is not None:
-        for item in page:
-            yield item
 
 
 def _returning(function: Callable[..., Any], shared: str, own: str) -> Callable[..., Any]:

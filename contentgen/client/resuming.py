@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from contentgen.client.backoff import Backoff
 from contentgen.client.errors import RequestError, Unavailable
-from contentgen.client.transport import Signal, Stream
+from contentgen.client.transport import Stream, Transport
 from contentgen.v1 import task_service_pb2 as pb
 
 STREAM_TIMEOUT = 3_600.0
@@ -33,22 +33,20 @@ class ResumingStream:
         resume_token: of the last change; before the first, as it was given.
     """
 
-    def __init__(
-        self, opened: Callable[[str], Events], backoff: Backoff, closed: Signal, resume_token: str = ""
-    ) -> None:
+    def __init__(self, transport: Transport, request: pb.WatchTasksRequest, backoff: Backoff) -> None:
         """Connects at the first change.
 
         Args:
-            opened: begins a stream after a resume token, or with the present state if that is empty.
+            transport: what the streams are opened on.
+            request: what to watch, and the resume token to begin after; empty: with the present state.
             backoff: when to try again.
-            closed: set by `close`.
-            resume_token: where to begin.
         """
-        self.resume_token = resume_token
-        self._opened = opened
+        self.resume_token = request.resume_token
+        self._transport = transport
+        self._request = request
         self._backoff = backoff
         self._lock = threading.Lock()
-        self._closed = closed
+        self._closed = transport.signal()
         self._stream: Events | None = None
         self._since = 0.0
 
@@ -99,9 +97,15 @@ class ResumingStream:
             if self._closed.is_set():
                 return None
             if self._stream is None:
-                self._stream = self._opened(self.resume_token)
+                self._stream = self._open()
                 self._since = time.monotonic()
             return self._stream
+
+    def _open(self) -> Events:
+        request = pb.WatchTasksRequest()
+        request.CopyFrom(self._request)  # asyncio's stream may still read the one that it was given
+        request.resume_token = self.resume_token
+        return self._transport.stream(self._transport.stubs.tasks.WatchTasks, request, timeout=STREAM_TIMEOUT)
 
     def _drop(self, stream: Events) -> None:
         stream.cancel()

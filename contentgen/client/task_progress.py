@@ -16,7 +16,7 @@ from contentgen.client.errors import (
 from contentgen.client.fields import duration
 from contentgen.client.methods import Methods, Unary, Watching
 from contentgen.client.results import PollStats, Task, TaskStatus
-from contentgen.client.resuming import STREAM_TIMEOUT, Events, ResumingStream
+from contentgen.client.resuming import ResumingStream
 from contentgen.client.watch import TaskWatch
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -117,15 +117,10 @@ class TaskProgressMethods(Methods):
             ...         print(event["event_time"], event["previous_status"], "→", event["task"]["status"])
         """
         _check_selection(task_ids, account_id, resume_token, until_ended)
-        transport, ids = self._transport, list(task_ids or ())
-
-        def opened(token: str) -> Events:
-            request = pb.WatchTasksRequest(task_ids=ids, account_id=account_id or 0, resume_token=token)
-            return transport.stream(transport.stubs.tasks.WatchTasks, request, timeout=STREAM_TIMEOUT)
-
-        backoff = Backoff(patience, at_first=transport.timeout)
-        stream = ResumingStream(opened, backoff, transport.signal(), resume_token)
-        return transport.keep(TaskWatch(stream, until_ended=ids if until_ended else None))
+        ids = list(task_ids or ())
+        request = pb.WatchTasksRequest(task_ids=ids, account_id=account_id or 0, resume_token=resume_token)
+        stream = ResumingStream(self._transport, request, Backoff(patience, at_first=self._transport.timeout))
+        return self._transport.keep(TaskWatch(stream, until_ended=ids if until_ended else None))
 
     @Unary
     async def poll_running_tasks(self, account_id: int | None = None) -> PollStats:

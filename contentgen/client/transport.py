@@ -10,7 +10,7 @@ import re
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
@@ -178,6 +178,17 @@ class Pages(Generic[T]):
     async def next(self) -> list[T] | None:
         """The items of the next page, perhaps none; None at the end."""
         return await self._fetch() if self._more else None
+
+    def __iter__(self) -> Iterator[T]:
+        """All items; needs a blocking transport."""
+        while (page := run(self.next())) is not None:
+            yield from page
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """All items."""
+        while (page := await self.next()) is not None:
+            for item in page:
+                yield item
 
     async def first(self, limit: int) -> list[T]:
         """So many items at most."""

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import grpc
-
 from contentgen.client import documents
-from contentgen.client.connection import Caller
 from contentgen.client.methods import Methods, Unary
 from contentgen.client.results import DispatchStatus, Worker, WorkerPool
-from contentgen.client.transport import Pages
+from contentgen.client.transport import Pages, Transport
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
 
@@ -23,12 +18,7 @@ class WorkerPoolMethods(Methods):
             >>> pool = client.get_worker_pool_status()
             >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
         """
-        request = pb.GetWorkerPoolRequest()
-        pages = Pages(self._transport, self._stubs.pool.GetWorkerPool, request, lambda page: [page])
-        found: list[pb.GetWorkerPoolResponse] = []
-        while (page := await pages.next()) is not None:
-            found += page
-        return documents.worker_pool(_merged(found))
+        return documents.worker_pool(await whole_pool(self._transport))
 
     @Unary
     async def drain_worker(self, worker_id: str) -> Worker:
@@ -108,17 +98,10 @@ class WorkerPoolMethods(Methods):
         )
 
 
-def whole_pool(
-    call: Caller, rpc: grpc.UnaryUnaryMultiCallable[pb.GetWorkerPoolRequest, pb.GetWorkerPoolResponse]
-) -> pb.GetWorkerPoolResponse:
-    """All pages as one answer, for code that calls the stubs itself."""
-    return _merged(call.pages(rpc, pb.GetWorkerPoolRequest()))
-
-
-def _merged(pages: Iterable[pb.GetWorkerPoolResponse]) -> pb.GetWorkerPoolResponse:
-    """One answer, with the counts of the last page."""
-    pool = pb.GetWorkerPoolResponse()
-    for page in pages:
+async def whole_pool(transport: Transport) -> pb.GetWorkerPoolResponse:
+    """All pages as one answer, with the counts of the last."""
+    request, pool = pb.GetWorkerPoolRequest(), pb.GetWorkerPoolResponse()
+    async for page in Pages(transport, transport.stubs.pool.GetWorkerPool, request, lambda page: [page]):
         pool.MergeFrom(page)  # lists add up
         pool.num_workers, pool.active_workers = page.num_workers, page.active_workers
         pool.total_queue_size, pool.next_page_token = page.total_queue_size, page.next_page_token

@@ -116,7 +116,7 @@ def create(
         max_priority=max_priority or 0,
         max_starts_per_minute=max_starts_per_minute or 0,
     )
-    _show(session, session.connection.call(session.connection.accounts.CreateAccount, request).account)
+    _show(session, session.connection.call(session.connection.stubs.accounts.CreateAccount, request).account)
 
 
 def list_(session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "") -> None:
@@ -126,7 +126,7 @@ def list_(session: Session, limit: Limit = None, all_: All = False, page_token: 
 
     def fetch(size: int, token: str) -> tuple[Iterable[pb.Account], str]:
         page = connection.call(
-            connection.accounts.ListAccounts, pb.ListAccountsRequest(page_size=size, page_token=token)
+            connection.stubs.accounts.ListAccounts, pb.ListAccountsRequest(page_size=size, page_token=token)
         )
         return page.accounts, page.next_page_token
 
@@ -143,7 +143,7 @@ def list_(session: Session, limit: Limit = None, all_: All = False, page_token: 
 def show(session: Session, account_id: AccountId) -> None:
     """Show an account."""
     request = pb.GetAccountRequest(account_id=account_id)
-    _show(session, session.connection.call(session.connection.accounts.GetAccount, request).account)
+    _show(session, session.connection.call(session.connection.stubs.accounts.GetAccount, request).account)
 
 
 def _show(session: Session, account: pb.Account) -> None:
@@ -181,4 +181,4 @@ def update(
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
     account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # each has its field's type
     request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=list(changed)))
-    _show(session, session.connection.call(session.connection.accounts.UpdateAccount, request).account)
+    _show(session, session.connection.call(session.connection.stubs.accounts.UpdateAccount, request).account)

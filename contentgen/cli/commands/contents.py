@@ -87,7 +87,7 @@ def list_(
 
     def fetch(size: int, token: str) -> tuple[Iterable[pb.Content], str]:
         request.page_size, request.page_token = size, token
-        page = connection.call(connection.contents.ListContents, request)
+        page = connection.call(connection.stubs.contents.ListContents, request)
         return page.contents, page.next_page_token
 
     Listing(session, fetch, limit=limit, all_=all_, page_token=page_token).write(tables.CONTENTS, "contents")
@@ -102,7 +102,7 @@ def get(session: Session, content_id: int) -> Document:
     """A content with its text."""
     connection = session.connection
     request = pb.GetContentRequest(content_id=content_id)
-    return document(connection.call(connection.contents.GetContent, request).content)
+    return document(connection.call(connection.stubs.contents.GetContent, request).content)
 
 
 def delete(
@@ -121,7 +121,7 @@ def delete(
             get(session, content_id)
         else:
             request = pb.DeleteContentRequest(content_id=content_id, force=force)
-            connection.call(connection.contents.DeleteContent, request)
+            connection.call(connection.stubs.contents.DeleteContent, request)
         return {"content_id": content_id, "deleted": not dry_run}
 
     def line(it: Document) -> str:

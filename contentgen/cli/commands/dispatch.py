@@ -39,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
 def status(session: Session) -> None:
     """Show whether dispatch is paused, of everything and of accounts."""
     found = document(
-        session.connection.call(session.connection.workers.GetDispatchStatus, pb.GetDispatchStatusRequest())
+        session.connection.call(session.connection.stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
     )
     session.output.one(found, _status)
 
@@ -62,14 +62,14 @@ def pause(session: Session, account: Account = None, all_: Everything = False) -
     over restarts.
     """
     connection, account_id = session.connection, _account_id(account, all_)
-    connection.call(connection.workers.PauseDispatch, pb.PauseDispatchRequest(account_id=account_id))
+    connection.call(connection.stubs.pool.PauseDispatch, pb.PauseDispatchRequest(account_id=account_id))
     _say(session, account_id, paused=True)
 
 
 def resume(session: Session, account: Account = None, all_: Everything = False) -> None:
     """Hand out tasks again. It takes back the pause of the same switch only."""
     connection, account_id = session.connection, _account_id(account, all_)
-    connection.call(connection.workers.ResumeDispatch, pb.ResumeDispatchRequest(account_id=account_id))
+    connection.call(connection.stubs.pool.ResumeDispatch, pb.ResumeDispatchRequest(account_id=account_id))
     _say(session, account_id, paused=False)
 
 

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from contentgen.cli.command import Session
 from contentgen.cli.documents import Document
-from contentgen.cli.failures import CAUGHT, Status
+from contentgen.cli.failures import Status
 from contentgen.cli.output import write_line
+from contentgen.client.errors import RequestError
 
 Id = TypeVar("Id", int, str)
 
@@ -26,7 +27,7 @@ def each_of(
         for id_ in ids:
             try:
                 yield call(id_)
-            except CAUGHT as error:
+            except RequestError as error:
                 refusals.append(session.failed(error))
 
     show(done())

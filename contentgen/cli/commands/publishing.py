@@ -64,7 +64,7 @@ def list_(
 
     def fetch(size: int, token: str) -> tuple[Iterable[pb.PublishPoolEntry], str]:
         request.page_size, request.page_token = size, token
-        page = connection.call(connection.contents.ListPublishPool, request)
+        page = connection.call(connection.stubs.contents.ListPublishPool, request)
         return page.entries, page.next_page_token
 
     listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
@@ -81,7 +81,7 @@ def claim(session: Session, account: OnlyAccount = None, limit: Claimed = 1, lea
         account_id=session.accounts(account), limit=limit, lease=fields.duration(lease)
     )
     connection = session.connection
-    claimed = connection.call(connection.contents.ClaimPublishPool, request).entries
+    claimed = connection.call(connection.stubs.contents.ClaimPublishPool, request).entries
     session.output.many(map(document, claimed), tables.CLAIMS, "entries that are due")
 
 
@@ -95,5 +95,5 @@ def report(
         raise typer.BadParameter("--error goes with --failed")
     request = pb.ReportPublishedRequest(content_id=content_id, claim_id=claim_id, published=published, error=error)
     connection = session.connection
-    entry = document(connection.call(connection.contents.ReportPublished, request).entry)
+    entry = document(connection.call(connection.stubs.contents.ReportPublished, request).entry)
     session.output.text(f"content {content_id} is {entry['status']}", entry)

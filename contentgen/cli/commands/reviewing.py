@@ -15,9 +15,10 @@ from contentgen.cli.command import Session, command
 from contentgen.cli.commands.contents import get
 from contentgen.cli.commands.each import each
 from contentgen.cli.documents import Document, document
-from contentgen.cli.failures import CAUGHT, Status
+from contentgen.cli.failures import Status
 from contentgen.cli.keys import keys
 from contentgen.cli.options import PAGE_SIZE, OnlyAccount
+from contentgen.client.errors import RequestError
 from contentgen.v1 import content_service_pb2 as pb
 
 SomeContents = Annotated[
@@ -77,7 +78,7 @@ def _decide(session: Session, content_id: int, approve: bool, comment: str) -> D
     decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
     request = pb.ReviewContentRequest(content_id=content_id, decision=decision, comment=comment)
     connection = session.connection
-    return document(connection.call(connection.contents.ReviewContent, request).content)
+    return document(connection.call(connection.stubs.contents.ReviewContent, request).content)
 
 
 def _line(content: Document) -> str:
@@ -91,8 +92,9 @@ def _waiting(session: Session, account: int | None) -> Iterator[int]:
         account_id=session.accounts(account), review_status=pb.REVIEW_STATUS_PENDING_REVIEW, page_size=PAGE_SIZE
     )
     connection = session.connection
-    for page in connection.call.pages(connection.contents.ListContents, request):
-        yield from [content.content_id for content in page.contents]
+    return connection.items(
+        connection.stubs.contents.ListContents, request, lambda page: [content.content_id for content in page.contents]
+    )
 
 
 def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str) -> int:
@@ -104,7 +106,7 @@ def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], co
         try:
             if not _ask(session, get(session, content_id), comment):
                 break
-        except CAUGHT as error:
+        except RequestError as error:
             status = status or session.failed(error)
     if not seen:
         session.output.note("no content waits for a review")
@@ -133,8 +135,8 @@ def _view(to: Console, content: Document) -> None:
 
 
 def _pressed(to: Console) -> str:
-    to.print(_QUESTION, end="")
-    with keys() as key:
+    with keys() as key:  # before the question: it forgets what was typed until then
+        to.print(_QUESTION, end="")
         pressed = key(None).lower()
     to.print(pressed if pressed.isprintable() else "")
     return pressed

@@ -188,7 +188,7 @@ def submit(
         return submit_file(session, file, request, run, dry_run=dry_run, yes=yes)
     request.request_id = request_id or uuid.uuid4().hex  # so that a repeated call makes no second task
     connection = session.connection
-    task = connection.call(connection.tasks.SubmitTask, request).task
+    task = connection.call(connection.stubs.tasks.SubmitTask, request).task
     if not wait:
         session.output.one(document(task), lambda to, it: write_line(to, Text(it["task_id"])))
         return 0

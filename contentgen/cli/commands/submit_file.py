@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import grpc
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from contentgen.cli import cells
 from contentgen.cli.command import Session
 from contentgen.cli.documents import Document
-from contentgen.cli.failures import CAUGHT, Status, status_of, told
+from contentgen.cli.failures import Status, status_of, told
 from contentgen.cli.output import Column
 from contentgen.cli.rows import BadRow, Row, rows
-from contentgen.client.errors import ResourceNotFoundException, refusal
+from contentgen.client.errors import RequestError, ResourceNotFoundException
 from contentgen.v1 import task_service_pb2 as pb
 
 BATCH = 500
@@ -76,7 +75,7 @@ class _Submits:
         for batch in _batches(good):
             try:
                 yield from self._taken(batch)
-            except CAUGHT as error:
+            except RequestError as error:
                 self.stopped = True
                 self.status = status_of(error)
                 self._say(f"stopped at line {batch[0].line}: {told(error, self._session.connection.target)}")
@@ -87,8 +86,8 @@ class _Submits:
         connection = self._session.connection
         request = pb.BatchSubmitTasksRequest(requests=[row.request for row in batch])
         try:
-            tasks = connection.call(connection.tasks.BatchSubmitTasks, request).tasks
-        except CAUGHT as error:
+            tasks = connection.call(connection.stubs.tasks.BatchSubmitTasks, request).tasks
+        except RequestError as error:
             if not _is_of_a_row(error):
                 raise
             if len(batch) == 1:
@@ -102,8 +101,8 @@ class _Submits:
             self.done += 1
             yield {"line": row.line, "task_id": task.task_id, "topic": task.topic}
 
-    def _why(self, error: BaseException) -> str:
-        if isinstance(error, grpc.RpcError) and refusal(error).reason == "REQUEST_ID_CONFLICT":
+    def _why(self, error: RequestError) -> str:
+        if error.reason == "REQUEST_ID_CONFLICT":
             return "it was submitted before, with other options; another --run submits it again"
         return told(error, self._session.connection.target).replace("requests[0].", "")
 
@@ -115,10 +114,8 @@ class _Submits:
         self._session.output.note(f"contentgen: {cells.line(text)}")
 
 
-def _is_of_a_row(error: BaseException) -> bool:
-    if isinstance(error, ResourceNotFoundException):
-        return True
-    return isinstance(error, grpc.RpcError) and refusal(error).reason in _OF_A_ROW
+def _is_of_a_row(error: RequestError) -> bool:
+    return isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW
 
 
 def _batches(good: Iterable[Row]) -> Iterator[list[Row]]:

@@ -64,7 +64,7 @@ def cancel(session: Session, task_ids: TaskIds, force: Force = False) -> int:
     """Cancel tasks. One that a worker holds is cancelled by --force only."""
 
     def cancelled(task_id: str) -> Document:
-        call, tasks = session.connection.call, session.connection.tasks
+        call, tasks = session.connection.call, session.connection.stubs.tasks
         return document(call(tasks.CancelTask, pb.CancelTaskRequest(task_id=task_id, force=force)).task)
 
     return _move_each(session, task_ids, cancelled)
@@ -104,7 +104,7 @@ def retry(
 
 def _retry_each(session: Session, task_ids: Sequence[str], reset: bool) -> int:
     def retried(task_id: str) -> Document:
-        call, tasks = session.connection.call, session.connection.tasks
+        call, tasks = session.connection.call, session.connection.stubs.tasks
         return document(call(tasks.RetryTask, pb.RetryTaskRequest(task_id=task_id, reset_retry_count=reset)).task)
 
     return _move_each(session, task_ids, retried)
@@ -117,7 +117,7 @@ def _retry_all(session: Session, request: pb.BulkRetryTasksRequest, *, dry_run: 
         return Status.DONE
     session.confirm(f"Run up to {most:,} tasks again?", yes=yes)
     connection = session.connection
-    count = connection.call(connection.tasks.BulkRetryTasks, request, waits=LONG_CALL).retried_count
+    count = connection.call(connection.stubs.tasks.BulkRetryTasks, request, waits=LONG_CALL).retried_count
     session.output.text(f"put back to pending: {count:,}", {"retried_count": count})
     return Status.DONE
 
@@ -125,7 +125,7 @@ def _retry_all(session: Session, request: pb.BulkRetryTasksRequest, *, dry_run: 
 def _retryable(session: Session, request: pb.BulkRetryTasksRequest) -> int:
     """How many tasks stand where it would retry them: some of them may have used their retries up."""
     connection = session.connection
-    stats = connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=request.account_id))
+    stats = connection.call(connection.stubs.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=request.account_id))
     states = [label(TASK_STATUS, status) for status in request.statuses] or ["failed", "timeout"]
     return min(sum(stats.counts[state] for state in set(states)), request.limit or _DEFAULT_RETRY_LIMIT)
 
@@ -141,7 +141,7 @@ def cleanup(
     connection = session.connection
     if not dry_run:
         _confirm_cleanup(session, request, yes=yes)
-    count = connection.call(connection.tasks.CleanupTasks, request, waits=LONG_CALL).deleted_count
+    count = connection.call(connection.stubs.tasks.CleanupTasks, request, waits=LONG_CALL).deleted_count
     said = "would be deleted" if dry_run else "deleted"
     session.output.text(f"{said}: {count:,}", {"deleted_count": count, "dry_run": dry_run})
 

@@ -52,7 +52,7 @@ def status(session: Session, task_ids: TaskIds) -> int:
     """
 
     def get(task_id: str) -> Document:
-        call, tasks = session.connection.call, session.connection.tasks
+        call, tasks = session.connection.call, session.connection.stubs.tasks
         return document(call(tasks.GetTask, pb.GetTaskRequest(task_id=task_id)).task)
 
     def show(found: Iterator[Document]) -> None:
@@ -83,7 +83,7 @@ def list_(
 
     def fetch(size: int, token: str) -> tuple[Iterable[task_pb2.Task], str]:
         request.page_size, request.page_token = size, token
-        page = connection.call(connection.tasks.ListTasks, request)
+        page = connection.call(connection.stubs.tasks.ListTasks, request)
         return page.tasks, page.next_page_token
 
     Listing(session, fetch, limit=limit, all_=all_, page_token=page_token).write(tables.TASKS, "tasks")
@@ -93,15 +93,16 @@ def events(session: Session, task_id: TaskId) -> None:
     """List every move of a task, the oldest first."""
     request = pb.ListTaskEventsRequest(task_id=task_id, page_size=PAGE_SIZE)
     connection = session.connection
-    pages = connection.call.pages(connection.tasks.ListTaskEvents, request)
-    found = (document(event) for page in pages for event in page.events)
+    found = map(document, connection.items(connection.stubs.tasks.ListTaskEvents, request, lambda page: page.events))
     session.output.many(found, tables.EVENTS, "events", lambda it: cells.line(it["message"]))
 
 
 def stats(session: Session, account: OnlyAccount = None) -> None:
     """Count tasks by status, and say how long the queue is."""
     connection = session.connection
-    found = connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=session.accounts(account)))
+    found = connection.call(
+        connection.stubs.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=session.accounts(account))
+    )
     session.output.one(document(found), _counts)
 
 

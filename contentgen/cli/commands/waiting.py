@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-import grpc
 import typer
 
 from contentgen.cli import tables, values
-from contentgen.cli.changes import endure, outage
+from contentgen.cli.changes import backoff, endure
 from contentgen.cli.command import Session, command
 from contentgen.cli.connection import Connection
 from contentgen.cli.documents import Document, document
@@ -18,6 +17,7 @@ from contentgen.cli.failures import Failure, Status
 from contentgen.cli.options import TaskIds
 from contentgen.cli.progress import progress
 from contentgen.client import fields
+from contentgen.client.errors import RequestError
 from contentgen.v1 import task_service_pb2 as pb
 
 WaitLimit = Annotated[
@@ -69,18 +69,18 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
     if len(task_ids) > _MAX_TASKS:
         raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MAX_TASKS:,} at once: wait for fewer")
     deadline = None if limit is None else time.monotonic() + limit
-    tasks, away = _look(session.connection, task_ids), outage()
-    away.over()
+    tasks, away = _look(session.connection, task_ids), backoff()
+    away.reset()
     with progress(session.output.err) as shown:
         shown.show(tasks)
         while (waits_for := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
             try:
                 _wait_once(session.connection, waits_for, deadline)
                 tasks = _look(session.connection, task_ids)
-            except grpc.RpcError as error:
+            except RequestError as error:
                 endure(away, error)
             else:
-                away.over()
+                away.reset()
                 shown.show(tasks)
     return tasks, _outcome(tasks)
 
@@ -91,7 +91,7 @@ def _open(tasks: Sequence[Document]) -> str | None:
 
 
 def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
-    answer = connection.call(connection.tasks.BatchGetTasks, pb.BatchGetTasksRequest(task_ids=task_ids))
+    answer = connection.call(connection.stubs.tasks.BatchGetTasks, pb.BatchGetTasksRequest(task_ids=task_ids))
     if answer.missing_task_ids:
         raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(answer.missing_task_ids)}")
     return [document(task) for task in answer.tasks]
@@ -100,7 +100,7 @@ def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
 def _wait_once(connection: Connection, task_id: str, deadline: float | None) -> None:
     pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
     request = pb.WaitTaskRequest(task_id=task_id, timeout=fields.duration(pause))
-    connection.call(connection.tasks.WaitTask, request, waits=pause)
+    connection.call(connection.stubs.tasks.WaitTask, request, waits=pause)
 
 
 def _outcome(tasks: Sequence[Document]) -> Status:

@@ -12,6 +12,7 @@ from contentgen.cli.command import Session, command
 from contentgen.cli.completion import worker_ids
 from contentgen.cli.documents import document
 from contentgen.cli.output import write_line
+from contentgen.client.transport import run
 from contentgen.client.worker_pool import whole_pool
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
@@ -44,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
 def list_(session: Session) -> None:
     """List the workers of the last hour, with what they run and the state of their CLIs."""
     connection = session.connection
-    pool = whole_pool(connection.call, connection.workers.GetWorkerPool)
+    pool = run(whole_pool(connection.transport))
     session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers", tables.worker_error)
     if session.output.tables:
         connected = [worker for worker in pool.workers if worker.running or worker.connected]
@@ -61,7 +62,7 @@ def drain(session: Session, worker_id: WorkerId) -> None:
     """
     connection = session.connection
     request = pb.DrainWorkerRequest(worker_id=worker_id)
-    session.output.one(document(connection.call(connection.workers.DrainWorker, request).worker), tables.worker)
+    session.output.one(document(connection.call(connection.stubs.pool.DrainWorker, request).worker), tables.worker)
 
 
 def undrain(session: Session, worker_id: WorkerId) -> None:
@@ -71,7 +72,7 @@ def undrain(session: Session, worker_id: WorkerId) -> None:
     """
     connection = session.connection
     request = pb.UndrainWorkerRequest(worker_id=worker_id)
-    session.output.one(document(connection.call(connection.workers.UndrainWorker, request).worker), tables.worker)
+    session.output.one(document(connection.call(connection.stubs.pool.UndrainWorker, request).worker), tables.worker)
 
 
 def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
@@ -81,4 +82,4 @@ def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
     """
     connection = session.connection
     request = pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
-    session.output.one(document(connection.call(connection.workers.ResizeWorker, request).worker), tables.worker)
+    session.output.one(document(connection.call(connection.stubs.pool.ResizeWorker, request).worker), tables.worker)

@@ -15,8 +15,9 @@ from contentgen.cli.connection import Connection
 from contentgen.cli.doctor import reach, schedulers, work
 from contentgen.cli.doctor.findings import Finding, Level, fail
 from contentgen.cli.documents import Document
-from contentgen.cli.failures import CAUGHT, Status, told
+from contentgen.cli.failures import Status, told
 from contentgen.cli.output import broken
+from contentgen.client.errors import RequestError
 from contentgen.v1.system_service_pb2 import GetSystemResponse
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -100,7 +101,7 @@ class _Asked:
 
     @property
     def system(self) -> GetSystemResponse | None:
-        """None where they can't tell us. Raises RpcError."""
+        """None where they can't tell us. Raises RequestError."""
         self.known = schedulers.system_of(self._connection)
         return self.known
 
@@ -121,7 +122,7 @@ def _safely(name: str, connection: Connection, check: Callable[[], Iterator[Find
     """A check whose calls fail has failed, and the others go on."""
     try:
         yield from check()
-    except CAUGHT as error:
+    except RequestError as error:
         message, _, advice = told(error, connection.target).partition("; ")
         yield fail(name, message, advice)
 

@@ -6,17 +6,17 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from contentgen.cli.connection import CALL_LIMIT, Connection, Target
+from contentgen.cli.connection import Connection, Target
 from contentgen.cli.doctor.certificate import end_of_certificate
 from contentgen.cli.doctor.findings import Finding, fail, ok, warn
 from contentgen.cli.failures import told
 from contentgen.cli.validity import first_end
 from contentgen.cli.validity import told as told_of_end
-from contentgen.client.connection import Caller
-from contentgen.client.errors import refusal
+from contentgen.client.blocking import BlockingTransport
+from contentgen.client.errors import RequestError
+from contentgen.client.transport import run
 from contentgen.v1 import account_service_pb2, task_service_pb2
 
 SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService", "SystemService")
@@ -28,7 +28,7 @@ def target(connection: Connection) -> Iterator[Finding]:
     where = connection.target.scheduler
     try:
         _health(connection, "")
-    except grpc.RpcError as error:
+    except RequestError as error:
         said = told(error, connection.target)
         message, _, advice = said.partition(": ")
         yield fail("target", message, advice or "is it a scheduler?")
@@ -68,7 +68,7 @@ def _expiry(target: Target) -> Iterator[Finding]:
 def token(connection: Connection) -> Iterator[Finding]:
     """What our token may do, found out by a call that changes nothing whoever makes it."""
     given = connection.target.token is not None
-    refused = _refusal_of_probe(connection, connection.call)
+    refused = _refusal_of_probe(connection.transport)
     if refused == "TOKEN_INVALID":
         said = "the token is not known" if given else "a token is asked for, and none is given"
         yield fail("token", said, "set CONTENTGEN_TOKEN to one that `contentgen-scheduler token create` made")
@@ -76,7 +76,7 @@ def token(connection: Connection) -> Iterator[Finding]:
         yield from _lesser_role(connection)
     elif not given:
         yield ok("token", "none is given, and none is asked for")
-    elif _refusal_of_probe(connection, Caller(None, CALL_LIMIT)) == "TOKEN_INVALID":
+    elif _refusal_of_probe(connection.transport_with(None)) == "TOKEN_INVALID":
         yield ok("token", "accepted, with the role operator")
     else:
         yield warn("token", "one is given, and none is asked for", "set the scheduler's CONTENTGEN_TOKENS_FILE")
@@ -85,20 +85,20 @@ def token(connection: Connection) -> Iterator[Finding]:
 def _lesser_role(connection: Connection) -> Iterator[Finding]:
     request = task_service_pb2.GetTaskStatsRequest()
     try:
-        connection.call(connection.tasks.GetTaskStats, request)
-    except grpc.RpcError as error:
-        if refusal(error).reason == "ROLE_FORBIDDEN":
+        connection.call(connection.stubs.tasks.GetTaskStats, request)
+    except RequestError as error:
+        if error.reason == "ROLE_FORBIDDEN":
             yield fail("token", "its role is worker, which may call nothing from here", "use one of role operator")
             return
     yield ok("token", "accepted, with the role client: it may not change workers, dispatch and accounts")
 
 
-def _refusal_of_probe(connection: Connection, call: Caller) -> str:
+def _refusal_of_probe(transport: BlockingTransport) -> str:
     """The reason why an operators' call without content is refused: who may make it is told before what is wrong."""
     try:
-        call(connection.accounts.UpdateAccount, account_service_pb2.UpdateAccountRequest())
-    except grpc.RpcError as error:
-        return refusal(error).reason
+        run(transport.call(transport.stubs.accounts.UpdateAccount, account_service_pb2.UpdateAccountRequest()))
+    except RequestError as error:
+        return error.reason
     return ""
 
 
@@ -114,7 +114,7 @@ def database(connection: Connection) -> Iterator[Finding]:
         )
         return
     start = time.monotonic()
-    connection.call(connection.tasks.GetTaskStats, task_service_pb2.GetTaskStatsRequest())
+    connection.call(connection.stubs.tasks.GetTaskStats, task_service_pb2.GetTaskStatsRequest())
     took = (time.monotonic() - start) * 1_000
     yield ok("database", f"all {len(SERVICES)} services serve, and a read takes {took:.0f} ms")
 

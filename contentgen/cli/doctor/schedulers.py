@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import grpc
-
 from contentgen.cli import cells
 from contentgen.cli.connection import Connection
 from contentgen.cli.doctor.findings import Finding, fail, ok, warn
 from contentgen.client.documents import seconds
-from contentgen.client.errors import refusal
+from contentgen.client.errors import RequestError
 from contentgen.v1 import system_service_pb2 as pb
 
 _SILENT_AFTER = 60.0
@@ -21,9 +19,9 @@ _NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
 def system_of(connection: Connection) -> pb.GetSystemResponse | None:
     """None where our token may not ask, or the scheduler is of a version that can't tell."""
     try:
-        return connection.call(connection.system.GetSystem, pb.GetSystemRequest())
-    except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED or refusal(error).reason in _NOT_FOR_US:
+        return connection.call(connection.stubs.system.GetSystem, pb.GetSystemRequest())
+    except RequestError as error:
+        if error.code == "UNIMPLEMENTED" or error.reason in _NOT_FOR_US:
             return None
         raise
 

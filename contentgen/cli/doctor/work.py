@@ -15,6 +15,7 @@ from contentgen.cli.documents import Document, document
 from contentgen.cli.options import PAGE_SIZE
 from contentgen.client.documents import label
 from contentgen.client.errors import ResourceNotFoundException
+from contentgen.client.transport import run
 from contentgen.client.worker_pool import whole_pool
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -31,7 +32,7 @@ _NAMED = 3
 
 
 def pool_of(connection: Connection) -> pool_pb.GetWorkerPoolResponse:
-    return whole_pool(connection.call, connection.workers.GetWorkerPool)
+    return run(whole_pool(connection.transport))
 
 
 def versions(workers: Workers, schedulers: Collection[str]) -> Iterator[Finding]:
@@ -105,7 +106,7 @@ def _unhealthy(worker: pool_pb.Worker) -> Finding:
 
 def queue(connection: Connection, limit: int) -> Iterator[Finding]:
     """How full it is; `limit` is what we believe the schedulers' CONTENTGEN_MAX_QUEUE_SIZE to be."""
-    stats = document(connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest()))
+    stats = document(connection.call(connection.stubs.tasks.GetTaskStats, pb.GetTaskStatsRequest()))
     pending = stats["counts"].get("pending", 0)
     waits = f", the oldest for {cells.duration(stats['oldest_pending_age'])}" if pending else ""
     message = f"{pending:,} of {limit:,} pending, {stats['queue_depth']:,} due{waits}"
@@ -147,7 +148,8 @@ def waiting(connection: Connection, patience: float) -> Iterator[Finding]:
 
 def _for_a_slot(connection: Connection, message: str, patience: float) -> Finding:
     age = (
-        document(connection.call(connection.tasks.GetTaskStats, pb.GetTaskStatsRequest()))["oldest_pending_age"] or 0.0
+        document(connection.call(connection.stubs.tasks.GetTaskStats, pb.GetTaskStatsRequest()))["oldest_pending_age"]
+        or 0.0
     )
     if age <= patience:
         return ok("dispatch", message)
@@ -169,9 +171,9 @@ def _for_a_slot(connection: Connection, message: str, patience: float) -> Findin
 
 def _reasons(connection: Connection) -> Iterable[str]:
     request = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_PENDING], page_size=_SAMPLE)
-    for listed in connection.call(connection.tasks.ListTasks, request).tasks:
+    for listed in connection.call(connection.stubs.tasks.ListTasks, request).tasks:
         try:
-            task = connection.call(connection.tasks.GetTask, pb.GetTaskRequest(task_id=listed.task_id)).task
+            task = connection.call(connection.stubs.tasks.GetTask, pb.GetTaskRequest(task_id=listed.task_id)).task
         except ResourceNotFoundException:
             continue  # cleaned up meanwhile
         if task.pending_reason:
@@ -181,8 +183,8 @@ def _reasons(connection: Connection) -> Iterable[str]:
 def submitted(connection: Connection, stuck_after: float) -> Iterator[Finding]:
     """Tasks whose CLI has not started for `stuck_after` seconds after a worker got them."""
     request = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_SUBMITTED], page_size=PAGE_SIZE)
-    pages = connection.call.pages(connection.tasks.ListTasks, request)
-    tasks = [document(task) for page in pages for task in page.tasks][:_MAX_SUBMITTED]
+    found = connection.items(connection.stubs.tasks.ListTasks, request, lambda page: page.tasks)
+    tasks = [document(task) for task in found][:_MAX_SUBMITTED]
     stuck = [it for it in tasks if it["submit_time"] and cells.seconds_since(it["submit_time"]) > stuck_after]
     if stuck:
         named = _some([f"{it['task_id']} on {it['worker_id']}" for it in stuck])
@@ -201,7 +203,7 @@ def submitted(connection: Connection, stuck_after: float) -> Iterator[Finding]:
 def refused_options(connection: Connection) -> Iterator[Finding]:
     """Creator options that workers did not allow, of the newest tasks that failed within the last day."""
     request = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_FAILED], page_size=PAGE_SIZE)
-    tasks = map(document, connection.call(connection.tasks.ListTasks, request).tasks)
+    tasks = map(document, connection.call(connection.stubs.tasks.ListTasks, request).tasks)
     refused = [it for it in tasks if _has_refused_options(it)]
     if refused:
         names = {name for it in refused for name in it["error"]["details"].get("options", "").split(", ")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-import grpc
 import typer
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +18,7 @@ from contentgen.cli.options import OnlyAccount
 from contentgen.cli.output import Format, write_line
 from contentgen.cli.top.frame import document, frame
 from contentgen.cli.top.readings import Rates, Reading, rates, read
+from contentgen.client.errors import DeadlineExceeded, RequestError, Unavailable
 
 Interval = Annotated[str, typer.Option("--interval", "-i", metavar="DURATION", help="Between two readings.")]
 Once = Annotated[
@@ -87,7 +87,7 @@ def _stream(session: Session, account: int, pause: float, before: Reading) -> No
 def _live(session: Session, account: int, pause: float, before: Reading) -> None:
     """Stays on the screen while no scheduler answers, and says so."""
     speed: Rates | None = None
-    lost: grpc.RpcError | None = None
+    lost: RequestError | None = None
     with Live(console=session.output.out, screen=True, auto_refresh=False) as live, keys() as key:
         while True:
             live.update(_screen(session, before, speed, lost), refresh=True)
@@ -95,9 +95,7 @@ def _live(session: Session, account: int, pause: float, before: Reading) -> None
                 return
             try:
                 after = read(session.connection, account)
-            except grpc.RpcError as error:
-                if not _passes(error):
-                    raise
+            except (Unavailable, DeadlineExceeded) as error:
                 lost = error
             else:
                 before, speed, lost = after, rates(before, after), None
@@ -112,12 +110,7 @@ def _told_to_end(key: Key, pause: float) -> bool:
     return False
 
 
-def _passes(error: grpc.RpcError) -> bool:
-    assert isinstance(error, grpc.Call)
-    return error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-
-
-def _screen(session: Session, reading: Reading, speed: Rates | None, lost: grpc.RpcError | None) -> Group:
+def _screen(session: Session, reading: Reading, speed: Rates | None, lost: RequestError | None) -> Group:
     target = session.connection.target
     shown = cells.clock_time(reading.time.isoformat())
     head = Text(f"contentgen top  {target.scheduler}  {shown}  (q ends it)", "reverse")

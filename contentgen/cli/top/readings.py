@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from contentgen.cli.connection import Connection
 from contentgen.cli.dispatching import pauses
 from contentgen.cli.documents import Document, document
+from contentgen.client.transport import run
 from contentgen.client.worker_pool import whole_pool
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -43,7 +44,7 @@ class Reading:
 
 def read(connection: Connection, account: int) -> Reading:
     """Raises what a call raises."""
-    call, tasks = connection.call, connection.tasks
+    call, tasks = connection.call, connection.stubs.tasks
     failures = _tasks(connection, account, _FAILED)
     return Reading(
         taken=time.monotonic(),
@@ -58,14 +59,14 @@ def read(connection: Connection, account: int) -> Reading:
 
 def _pool(connection: Connection) -> Document:
     """All pages as one, which leads to no other."""
-    pool = document(whole_pool(connection.call, connection.workers.GetWorkerPool))
+    pool = document(run(whole_pool(connection.transport)))
     del pool["next_page_token"]
     return pool
 
 
 def _tasks(connection: Connection, account: int, statuses: Sequence[task_pb2.TaskStatus.ValueType]) -> list[Document]:
     request = pb.ListTasksRequest(account_id=account, statuses=statuses, page_size=MAX_TASKS)
-    return [document(task) for task in connection.call(connection.tasks.ListTasks, request).tasks]
+    return [document(task) for task in connection.call(connection.stubs.tasks.ListTasks, request).tasks]
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,3 +208,10 @@ def test_watching_ends_when_all_have_ended_and_one_failed() -> None:
 def test_a_wrong_address_is_told_at_once() -> None:
     ran = run("-s", "127.0.0.1:1", "task", "watch", TASK)
     assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
+
+
+def test_a_stream_that_ends_before_the_first_move_is_no_scheduler() -> None:
+    with served(Watched(breaks=[(0, "ends")])) as target:
+        ran = run("-s", target, "task", "watch", TASK)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
+    assert "the stream was ended again and again" in ran.err
