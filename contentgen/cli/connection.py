@@ -17,7 +17,7 @@ import typer
 
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.connection import open_channel
-from contentgen.client.transport import Page, PageRequest, Pages, Request, Response, Stubs, run
+from contentgen.client.transport import TOKEN, Page, PageRequest, Pages, Request, Response, Stubs, run
 
 T = TypeVar("T")
 
@@ -29,7 +29,6 @@ CONNECT_LIMIT = 3.0
 
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):([0-9]{1,5})")
-_TOKEN = re.compile(r"[!-~]+")
 _LOOPBACK = re.compile(r"(127\.[\d.]+|localhost|\[::1\]):\d+|unix(-abstract)?:.*")
 
 
@@ -130,7 +129,7 @@ def _given_or_else(
 
 
 def _checked(token: str, source: str) -> str:
-    if not _TOKEN.fullmatch(token):
+    if not TOKEN.fullmatch(token):
         raise typer.BadParameter(f"{source} should hold one token and nothing else, in characters of ASCII")
     return token
 

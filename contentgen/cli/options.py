@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,29 +18,24 @@ TaskIds = Annotated[
         metavar="TASK_ID", help="One or more tasks.", show_default=False, autocompletion=completion.task_ids
     ),
 ]
-OfAccount = Annotated[
-    int | None,
-    typer.Option(
+
+
+def account_option(text: str, *, minimum: int = 1) -> Any:
+    """`--account`, an account's id of at least `minimum`, with `text` as its help."""
+    return typer.Option(
         "--account",
         "-a",
-        min=1,
+        min=minimum,
         metavar="ID",
-        help="The account. Default: CONTENTGEN_ACCOUNT, or that of the context.",
+        help=text,
         show_default=False,
         autocompletion=completion.account_ids,
-    ),
-]
+    )
+
+
+OfAccount = Annotated[int | None, account_option("The account. Default: CONTENTGEN_ACCOUNT, or that of the context.")]
 OnlyAccount = Annotated[
-    int | None,
-    typer.Option(
-        "--account",
-        "-a",
-        min=0,
-        metavar="ID",
-        help="Only of this account; 0: of all. Default: CONTENTGEN_ACCOUNT, or of all.",
-        show_default=False,
-        autocompletion=completion.account_ids,
-    ),
+    int | None, account_option("Only of this account; 0: of all. Default: CONTENTGEN_ACCOUNT, or of all.", minimum=0)
 ]
 Limit = Annotated[
     int | None,

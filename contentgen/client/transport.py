@@ -26,7 +26,8 @@ Response = TypeVar("Response")
 Response_co = TypeVar("Response_co", covariant=True)
 T = TypeVar("T")
 
-_TOKEN = re.compile(r"[!-~]+")
+TOKEN = re.compile(r"[!-~]+")
+"""A token that gRPC can send."""
 CLOSED = "the client is closed: make a new one"
 
 
@@ -74,7 +75,7 @@ class Transport(ABC):
 
     def __init__(self, token: str | None, timeout: float) -> None:
         """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait."""
-        if token and not _TOKEN.fullmatch(token):
+        if token and not TOKEN.fullmatch(token):
             raise ValueError("token should be one word of printable ASCII, without a line end")
         self.timeout = timeout
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()

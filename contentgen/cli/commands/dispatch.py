@@ -9,23 +9,12 @@ from rich.console import Console
 from rich.text import Text
 
 from contentgen.cli.command import Session, command
-from contentgen.cli.completion import account_ids
 from contentgen.cli.documents import Document, document
+from contentgen.cli.options import account_option
 from contentgen.cli.output import fields
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
-Account = Annotated[
-    int | None,
-    typer.Option(
-        "--account",
-        "-a",
-        min=1,
-        metavar="ID",
-        help="The switch of this account.",
-        show_default=False,
-        autocompletion=account_ids,
-    ),
-]
+Account = Annotated[int | None, account_option("The switch of this account.")]
 Everything = Annotated[bool, typer.Option("--all", help="The switch of everything.")]
 
 

@@ -13,6 +13,7 @@ from contentgen.cli.changes import changes
 from contentgen.cli.command import Session, command
 from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Status
+from contentgen.cli.options import account_option
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -25,18 +26,7 @@ WatchedTasks = Annotated[
         autocompletion=completion.task_ids,
     ),
 ]
-WatchedAccount = Annotated[
-    int | None,
-    typer.Option(
-        "--account",
-        "-a",
-        min=1,
-        metavar="ID",
-        help="All tasks of this account, until Ctrl-C.",
-        show_default=False,
-        autocompletion=completion.account_ids,
-    ),
-]
+WatchedAccount = Annotated[int | None, account_option("All tasks of this account, until Ctrl-C.")]
 ResumeToken = Annotated[
     str,
     typer.Option(
