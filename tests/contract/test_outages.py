@@ -64,38 +64,52 @@ def demoted(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[No
     return changed(cluster, db_url, f"SET {read_only} = on", f"RESET {read_only}")
 
 
-async def status_after(watch: Any) -> int:
-    async with asyncio.timeout(PATIENCE_S):
-        status: int = (await watch.read()).status
+class HealthWatch:
+    """A client's watch of the health. A status may flicker while connections break: Check decides which one holds."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        health: Any = HealthStub(channel)
+        self._check = health.Check
+        self._watch = health.Watch(HealthCheckRequest())
+
+    async def reads(self, status: int) -> None:
+        """Waits until the watch tells `status` and the health is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self._watch.read()).status != status or await self._now() != status:
+                pass
+
+    def cancel(self) -> None:
+        self._watch.cancel()
+
+    async def _now(self) -> int:
+        status: int = (await self._check(HealthCheckRequest())).status
         return status
 
 
 async def test_a_database_that_is_away_is_unavailable_and_comes_back(
     cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    health: Any = HealthStub(channel)
-    watch = health.Watch(HealthCheckRequest())
-    assert await status_after(watch) == SERVING
+    watch = HealthWatch(channel)
+    await watch.reads(SERVING)
     request = pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id="once")
     with away(cluster, db_url):
         for call in (tasks.SubmitTask(request), tasks.GetTaskStats(pb.GetTaskStatsRequest())):
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
                 await call
             assert refusal.retry_after
-        assert await status_after(watch) == NOT_SERVING
+        await watch.reads(NOT_SERVING)
         with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
             async with ScriptedWorker(channel):
                 pass
-    assert await status_after(watch) == SERVING
+    await watch.reads(SERVING)
     assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
 
 
 async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_left(
     cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    health: Any = HealthStub(channel)
-    watch = health.Watch(HealthCheckRequest())
-    assert await status_after(watch) == SERVING
+    watch = HealthWatch(channel)
+    await watch.reads(SERVING)
     submits = [pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id=f"{n}") for n in range(60)]
     with demoted(cluster, db_url):
         for call in (
@@ -105,20 +119,19 @@ async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_l
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
                 await call
             assert refusal.retry_after
-        assert await status_after(watch) == NOT_SERVING
-    assert await status_after(watch) == SERVING
+        await watch.reads(NOT_SERVING)
+    await watch.reads(SERVING)
     tasks_made = (await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits))).tasks
     assert {task.status for task in tasks_made} == {task_pb2.TASK_STATUS_PENDING}
 
 
 async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(db_url: str, engine: sa.Engine) -> None:
     async with serving(db_url, lease_ttl=5) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
-        health: Any = HealthStub(channel)
-        watch = health.Watch(HealthCheckRequest())
-        assert await status_after(watch) == SERVING
+        watch = HealthWatch(channel)
+        await watch.reads(SERVING)
         with frozen_backends(engine):
-            assert await status_after(watch) == NOT_SERVING
-        assert await status_after(watch) == SERVING
+            await watch.reads(NOT_SERVING)
+        await watch.reads(SERVING)
 
 
 async def test_a_watch_goes_on_with_its_token_after_an_outage(
@@ -153,12 +166,10 @@ async def going_away(db_url: str) -> AsyncIterator[tuple[Replica, aio.Channel]]:
 
 async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url: str) -> None:
     async with going_away(db_url) as (replica, channel):
-        health: Any = HealthStub(channel)
-        watch = health.Watch(HealthCheckRequest())
+        watch = HealthWatch(channel)
         async with ScriptedWorker(channel) as worker:
             stopping = asyncio.create_task(replica.stop(within=PATIENCE_S))
-            while await status_after(watch) != NOT_SERVING:
-                pass
+            await watch.reads(NOT_SERVING)
             watch.cancel()
             await worker.read("reconnect")
             with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
