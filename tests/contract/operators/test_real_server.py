@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import TYPE_CHECKING
 
 from tests.contract.operators.transcript import Transcript
+from tests.contract.watching import watching
 from tests.harness.scripted_worker import ScriptedWorker
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 
 async def submitted(contentgen: Transcript, topic: str = "a topic") -> str:
@@ -14,23 +19,26 @@ async def submitted(contentgen: Transcript, topic: str = "a topic") -> str:
     return (await contentgen("task", "submit", "-a", "1", topic)).out.strip()
 
 
-async def test_a_watch_follows_a_task_to_its_end(contentgen: Transcript, account: int, worker: ScriptedWorker) -> None:
+async def test_a_watch_follows_a_task_to_its_end(
+    contentgen: Transcript, account: int, tasks: TaskServiceAsyncStub, worker: ScriptedWorker
+) -> None:
     task_id = await submitted(contentgen)
-    watching = asyncio.create_task(contentgen("-o", "jsonl", "task", "watch", task_id))
+    async with watching(tasks, task_ids=[task_id]) as before:
+        token = (await before.next()).resume_token
+    following = asyncio.create_task(contentgen("-o", "jsonl", "task", "watch", task_id))
     (lease,) = await worker.take()
     await worker.start(lease)
     await worker.complete(lease)
-    ran = await watching
+    ran = await following
     events = [json.loads(line) for line in ran.out.splitlines()]
     assert ran.status == 0, ran.err
     assert events[0]["previous_status"] is None
     assert [event["task"]["status"] for event in events[-1:]] == ["completed"]
     assert events[-1]["task"]["content_id"] == 1
 
-    again = await contentgen("-o", "jsonl", "task", "watch", task_id, "--resume-token", events[0]["resume_token"])
-    assert [json.loads(line)["resume_token"] for line in again.out.splitlines()] == [
-        event["resume_token"] for event in events[1:]
-    ]
+    again = await contentgen("-o", "jsonl", "task", "watch", task_id, "--resume-token", token)
+    moves = [json.loads(line)["task"]["status"] for line in again.out.splitlines()]
+    assert moves == ["submitted", "processing", "completed"]
     assert (await contentgen("task", "watch", "task-0000000000000009")).status == 3
 
 
