@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from verification.chaos.evidence import Evidence
-from verification.chaos.properties import caps, contents, counts, histories, locks, results, runs, submits, watches
+from verification.chaos.properties import (
+    caps,
+    contents,
+    counts,
+    histories,
+    locks,
+    logs,
+    results,
+    runs,
+    submits,
+    watches,
+)
 from verification.chaos.violation import Violation
 
 LEFTOVERS = "leftovers"
@@ -25,6 +36,7 @@ PROPERTIES: Mapping[str, Callable[[Evidence], Iterator[Violation]]] = {
     submits.NAME: submits.submits,
     histories.NAME: histories.histories,
     contents.NAME: contents.contents,
+    logs.NAME: logs.logs,
     results.NAME: results.results,
     runs.NAME: runs.runs,
     counts.NAME: counts.counts,

@@ -7,7 +7,7 @@ of a machine and never jumps. A body is compared by the lower-case hex SHA-256 o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -197,6 +197,8 @@ class Stored:
     """The content ids of the publish pool's entries."""
     leases: Sequence[str] = ()
     """The tasks that have a row in `leases`, ended ones included."""
+    logs: Collection[tuple[str, int]] = frozenset()
+    """The tasks and attempts that have an attempt log."""
     caps: Mapping[int, int] = field(default_factory=dict)
     """`max_concurrent_tasks` of the accounts that have one; the same all the time."""
 

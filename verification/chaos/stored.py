@@ -36,6 +36,7 @@ _EVENTS = """
 _CONTENTS = "SELECT content_id, task_key, account_id, body FROM contents"
 _POOL = "SELECT content_id FROM publish_pool"
 _LEASES = "SELECT task_key FROM leases"
+_LOGS = "SELECT task_key, attempt FROM attempt_logs"
 _CAPS = "SELECT account_id, max_concurrent_tasks FROM accounts WHERE max_concurrent_tasks > 0"
 
 
@@ -64,6 +65,7 @@ def _read(connection: psycopg2.extensions.connection) -> Stored:
         contents=[_content(*row) for row in _rows(connection, _CONTENTS)],
         pool=[content_id for (content_id,) in _rows(connection, _POOL)],
         leases=[format_task_id(key) for (key,) in _rows(connection, _LEASES)],
+        logs={(format_task_id(key), attempt) for key, attempt in _rows(connection, _LOGS)},
         caps=dict(_rows(connection, _CAPS)),
     )
 

@@ -99,6 +99,7 @@ _STORED = Stored(
     events=EVENTS,
     contents=[content(1, "twice", "good"), content(2, "once", "only")],
     pool=[1, 2],
+    logs={("twice", 2), ("once", 1)},
     caps={ACCOUNT: 1},
 )
 _ANSWERS = Answers(

@@ -105,6 +105,14 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         ),
         ["locks: no scheduler said NOT_SERVING while its work stood still (another session held leases for 6.0 s)"],
     ),
+    "a result without its log": (
+        story.stored(logs={("once", 1)}),
+        ["logs: twice: attempt 2 completed it and has no log"],
+    ),
+    "a log of no attempt": (
+        story.stored(logs={*GOOD.stored.logs, ("once", 2)}),
+        ["logs: once: it has a log of attempt 2, which its history does not have"],
+    ),
     "a history that is gone": (
         story.with_history("cancelled", []),
         ["histories: cancelled: it has no history"],
@@ -135,13 +143,18 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
     ),
     "an attempt that was left out": (
         story.with_history("once", [EVENTS["once"][0], *story.completed(30, 2, "v", 40)]),
-        ["histories: once: attempt 2 was granted after attempt 0"],
+        [
+            "histories: once: attempt 2 was granted after attempt 0",
+            "logs: once: it has a log of attempt 1, which its history does not have",
+            "logs: once: attempt 2 completed it and has no log",
+        ],
     ),
     "a report of a superseded lease that was taken": (
         story.with_event("twice", 7, attempt=1, worker="v"),
         [
             "histories: twice: attempt 1 of v moved it to completed, while attempt 2 of w was the latest",
             foreign("twice", 1, "v", of="w"),
+            "logs: twice: attempt 1 completed it and has no log",
         ],
     ),
     "more retries than were allowed": (

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from scheduler_svc.application.leases.report import ReportItem
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted
+from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted, LeaseUpdate
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import RunOutput
 from tests.harness.scheduling import Scheduling
 from verification.chaos.evidence import Stored, StoredContent, StoredTask
 from verification.chaos.stored import read_stored, sha256
@@ -70,6 +72,13 @@ def test_a_lease_that_only_bars_its_task_is_no_place_of_it(scheduling: Schedulin
     task_id, stored = format_task_id(ref.task_key), read(db_url)
     assert (stored.tasks[task_id].status, stored.tasks[task_id].places) == (Status.CANCELLED, ())
     assert (stored.leases, stored.caps) == ([task_id], {account_id: 2})
+
+
+def test_logs_are_read_by_attempt(scheduling: Scheduling, db_url: str) -> None:
+    ref = scheduling.start()
+    update = LeaseUpdate(ref.lease_id, ref.attempt, ref, AttemptCompleted(TaskResult("a body")), RunOutput("out", ""))
+    scheduling.report_group(ReportItem((update,)))
+    assert read(db_url).logs == {(format_task_id(ref.task_key), 1)}
 
 
 def test_a_body_without_a_run_has_none(scheduling: Scheduling, db_url: str) -> None:
