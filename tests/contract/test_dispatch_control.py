@@ -236,7 +236,7 @@ async def test_a_limit_holds_over_replicas_and_each_end_is_followed_at_once(pair
 async def test_a_quota_of_starts_holds_over_replicas(
     pair: Pair, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that claims counts what it claimed, and one of them lets in more when the minute is over."""
+    """A replica that claims counts what it claimed, and one of them admits more when the minute is over."""
     minute, quota, count = timedelta(seconds=1), 20, 80
     monkeypatch.setattr(start_quota, "MINUTE", minute)
     request = account_pb.CreateAccountRequest(name="a", max_starts_per_minute=quota)

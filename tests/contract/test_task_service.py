@@ -260,7 +260,7 @@ async def test_a_page_may_be_short_or_empty_and_more_follow(
     tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many with the label none of the newest is in the state: a page looks at a few of them only."""
-    monkeypatch.setattr(task_lists, "EXAMINED", 2)
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", 2)
     old = await submitted(tasks, account, labels={"batch": "x"})
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=old.task_id))
     for _ in range(5):

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.leases.recover import raise_floors
-from scheduler_svc.domain.fairness import WINDOW, effective
+from scheduler_svc.domain.fairness import MAX_WINDOW, effective
 from scheduler_svc.domain.lease import Release
-from scheduler_svc.store.dispatch.ageing import LOOK_BEHIND
+from scheduler_svc.store.dispatch.ageing import MIN_EXAMINED
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import RESULT, Scheduling, new_task, released
 from tests.integration.racing import claims
@@ -108,7 +108,7 @@ class TestClaims:
         assert order(ageing) == [low[0], low[1], high, low[2]]
 
     def test_a_claim_for_one_looks_at_some_that_stand_behind(self, ageing: Scheduling) -> None:
-        low = waiting(ageing, 1, count=LOOK_BEHIND)
+        low = waiting(ageing, 1, count=MIN_EXAMINED)
         high = waiting(ageing, 8, count=2)
         ageing.age(8 * STEP, low[-1])
         assert [order(ageing, 1) for _ in low] == [[key] for key in low]
@@ -133,7 +133,7 @@ class TestClaims:
         assert order(ageing) == keys
 
     def test_tasks_behind_a_window_age_too(self, ageing: Scheduling) -> None:
-        low = ageing.fill(1, WINDOW + 10, priority=1)
+        low = ageing.fill(1, MAX_WINDOW + 10, priority=1)
         ageing.age(9 * STEP)
         high = waiting(ageing, 8, count=5)
         served: list[int] = []
@@ -146,7 +146,7 @@ class TestBesideAnotherReplica:
     @pytest.mark.parametrize("count", [1, 5, 20])
     def test_no_slot_stays_free_while_something_waits(self, ageing: Scheduling, count: int) -> None:
         """The other holds all that this claim looks at of the priority."""
-        held = LOOK_BEHIND + 12
+        held = MIN_EXAMINED + 12
         keys = waiting(ageing, 5, count=held + count)
         with ageing.transaction() as other:
             claims(ageing, "other", held)(other)
@@ -203,7 +203,7 @@ def expected(rows: list[Row], count: int) -> list[int]:
     ranked = []
     for priority, level in levels.items():
         longest = 0.0
-        for key, _, tag, wait in reversed(level[: max(count, LOOK_BEHIND)]):
+        for key, _, tag, wait in reversed(level[: max(count, MIN_EXAMINED)]):
             longest = max(longest, wait)
             ranked.append((-effective(priority, longest, STEP), -longest, -priority, tag, key))
     return [key for *_, key in sorted(ranked)][:count]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.accounts import update_account
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.fairness import WINDOW
+from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change
 from scheduler_svc.store.engine.transactions import PgTx
@@ -176,12 +176,12 @@ class TestANewLimit:
     def test_a_new_limit_larger_than_a_window_refills_the_window(self, db_url: str) -> None:
         scheduling = Scheduling(db_url, max_queue=100_000)
         try:
-            limited = scheduling.make_account(limit=WINDOW + 500)
-            scheduling.fill(limited, WINDOW + 1_000)
+            limited = scheduling.make_account(limit=MAX_WINDOW + 500)
+            scheduling.fill(limited, MAX_WINDOW + 1_000)
             scheduling.admit()
             while scheduling.serve(1_000):
                 pass
-            assert leased(scheduling, limited) == WINDOW + 500
+            assert leased(scheduling, limited) == MAX_WINDOW + 500
         finally:
             scheduling.close()
 

@@ -195,7 +195,7 @@ def test_times_that_only_a_server_has_count_as_missing(importing_from: Importing
 
 
 def test_a_page_of_long_texts_is_read_in_parts(remade: Remade, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(old_source, "_MAX_BYTES_OF_ROWS", 100_000)
+    monkeypatch.setattr(old_source, "_MAX_ROWS_BYTES", 100_000)
     long = [copy_task(str(key)) for key in range(3, 10)]
     importing = remade(
         *long, "UPDATE content_generation_tasks SET requirements = printf('%.*c', 19000, 'a') WHERE id > 1"

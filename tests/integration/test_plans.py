@@ -22,10 +22,10 @@ from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
-from scheduler_svc.store.contents.content_lists import EXAMINED as CONTENTS_EXAMINED
+from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
-from scheduler_svc.store.tasks.task_lists import EXAMINED
+from scheduler_svc.store.tasks.task_lists import MAX_EXAMINED
 from tests.harness.cluster import Databases
 from tests.integration.backlog import (
     AGING,
@@ -81,7 +81,7 @@ def close_lock_mark(tx: PgTx) -> bool:
 
 def count_starts(tx: PgTx) -> bool:
     tx.start_quotas.count(3, 1, [Starts(tx.now, 1)])
-    tx.start_quotas.give_back({1: 1, 3: 1})
+    tx.start_quotas.subtract_tags({1: 1, 3: 1})
     return True
 
 
@@ -105,7 +105,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
     "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1 for account in range(1, 6)}),
-    "let in": lambda tx: tx.window.let_in(1, 1, ROWS, 0.0, 1.0),
+    "admit": lambda tx: tx.window.admit(1, 1, ROWS, 0.0, 1.0),
     "untag": lambda tx: tx.window.untag(1, 1, ROWS),
     "close, lock and mark": close_lock_mark,
     "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(0, ROWS),
@@ -113,7 +113,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "standing": lambda tx: tx.submits.context([1, 2]),
     "fold": lambda tx: tx.counts.fold(ROWS),
     "starts": count_starts,
-    "accounts that are ajar": lambda tx: tx.start_quotas.reopened(),
+    "reopened accounts": lambda tx: tx.start_quotas.reopened(),
     "what is scheduled for later days": lambda tx: tx.submits.scheduled_from(20_000 + 10 * ROWS),
 }
 LONGER: dict[str, Callable[[PgTx], Any]] = {
@@ -295,7 +295,7 @@ def test_a_page_of_what_has_to_be_looked_up_is_bounded(backlog: Backlog, what: s
     plans = backlog.plans(getattr(backlog, engine), filtered(what))
     assert len(plans) == 2
     for plan in plans:
-        assert plan.buffers <= MAX_A_LOOK * EXAMINED + MAX_A_PAGE, plan
+        assert plan.buffers <= MAX_A_LOOK * MAX_EXAMINED + MAX_A_PAGE, plan
         assert not set(plan.scanned) - {"leases"}, plan
 
 

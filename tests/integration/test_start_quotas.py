@@ -255,7 +255,7 @@ class TestBesideOneAnother:
         assert claimed(scheduling) == []
         assert used(scheduling, metered) == QUOTA
 
-    def test_two_admissions_let_in_once(self, scheduling: Scheduling, metered: int) -> None:
+    def test_two_admissions_admit_a_task_once(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
 
         def settles(tx: PgTx) -> None:
@@ -294,7 +294,7 @@ class TestWhatIsMissed:
     def test_windows_opened_by_a_replica_without_quotas_are_closed_again(
         self, scheduling: Scheduling, metered: int
     ) -> None:
-        """It lets in all that the window holds, and the account has no backlog that a look would find."""
+        """It admits all that the window holds, and the account has no backlog that a look would find."""
         scheduling.fill(metered, 10)
         scheduling.sql("UPDATE ready SET tag = task_key")
         scheduling.sql("UPDATE shares SET closed = false, backlog = false, refill = NULL")

@@ -51,9 +51,9 @@ def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
     return keys
 
 
-@pytest.mark.parametrize("examined", [1, 5, task_lists.EXAMINED])
+@pytest.mark.parametrize("examined", [1, 5, task_lists.MAX_EXAMINED])
 def test_pages_are_what_a_plain_query_finds(walked: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int) -> None:
-    monkeypatch.setattr(task_lists, "EXAMINED", examined)
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", examined)
     everything = [walked.task(key) for (key,) in walked.sql("SELECT task_key FROM tasks ORDER BY task_key DESC")]
     assert {task.status for task in everything} == set(Status) - {Status.NONE}
     for account_id, statuses, labels in itertools.product((0, 1, 2, 9), STATES, LABELS):
@@ -70,7 +70,7 @@ def test_pages_are_what_a_plain_query_finds(walked: Scheduling, monkeypatch: pyt
 def test_a_page_looks_at_a_bounded_number_of_tasks_and_says_where_it_stopped(
     scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_lists, "EXAMINED", 4)
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", 4)
     both, team = {"team": "a", "kind": "x"}, {"team": "a"}
     kind = scheduling.submit(*[new_task(labels={"kind": "x"})] * 6)
     found = scheduling.submit(new_task(labels=both))

@@ -18,7 +18,7 @@ from __future__ import annotations
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.store.dispatch.floors import floor
 
-LOOK_BEHIND = 8
+MIN_EXAMINED = 8
 """Rows of each priority that a claim looks at, at least: accounts whose first task may pull others along."""
 
 _SLOTS = "cardinality(CAST(:worker_id AS text[]))"
@@ -32,7 +32,7 @@ AGED_HEAD = f"""
             SELECT priority, tag, task_key, ready_time FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
             ORDER BY r.priority DESC, r.tag, r.task_key
-            LIMIT greatest({_SLOTS}, {LOOK_BEHIND})) AS w
+            LIMIT greatest({_SLOTS}, {MIN_EXAMINED})) AS w
     ),
     pulled AS (
         SELECT priority, tag, task_key, min(ready_time) OVER behind AS since, row_number() OVER behind = 1 AS last

@@ -29,14 +29,14 @@ _COUNT = sa.text("""
 """)
 """Stores an account's starts within the last minute."""
 _TAGS = UnnestedRows(account_id="bigint", tags="integer")
-_GIVE_BACK = sa.text(f"""
+_SUBTRACT_TAGS = sa.text(f"""
     UPDATE start_quotas AS q SET tagged = q.tagged - r.tags FROM {_TAGS.source}
     WHERE q.account_id = r.account_id AND q.account_id = ANY(ARRAY(
         SELECT account_id FROM start_quotas WHERE account_id = ANY(CAST(:account_id AS bigint[]))
         ORDER BY account_id FOR UPDATE))
 """)
 """Notes tags of tasks that were removed without a claim."""
-_AJAR = sa.text("""
+_REOPENED = sa.text("""
     SELECT account_id FROM start_quotas AS q WHERE EXISTS (
         SELECT FROM shares AS s WHERE s.account_id = q.account_id AND NOT s.closed OFFSET 0)
 """)
@@ -57,10 +57,10 @@ class StartQuotas(Statements):
         counts = array("integer", [it.number for it in starts])
         self._run(_COUNT, account_id=account_id, more=more, times=times, counts=counts)
 
-    def give_back(self, tags: Mapping[int, int]) -> None:
+    def subtract_tags(self, tags: Mapping[int, int]) -> None:
         """Notes how many tasks of each account were removed with a tag, and will not start."""
-        self._run(_GIVE_BACK, **_TAGS.bind(sorted(tags.items())))
+        self._run(_SUBTRACT_TAGS, **_TAGS.bind(sorted(tags.items())))
 
     def reopened(self) -> list[int]:
         """Accounts whose tasks get tags at once, since a replica that knows no quota has opened them."""
-        return [row[0] for row in self._rows(_AJAR)]
+        return [row[0] for row in self._rows(_REOPENED)]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, ReadyRow, TagReservation
-from scheduler_svc.domain.fairness import REFILL, WINDOW
+from scheduler_svc.domain.fairness import MAX_WINDOW, REFILL_LIMIT
 from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, virtual_time
 from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
@@ -32,16 +32,16 @@ _RESERVE = sa.text(f"""
     )
     INSERT INTO shares AS s (account_id, priority, finish, tagged, backlog, closed, refill)
     SELECT account_id, priority, now + n / weight, n, n < count, closed,
-        CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL}) / weight END
-    FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {WINDOW}) END AS n FROM r) AS r
+        CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL_LIMIT}) / weight END
+    FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {MAX_WINDOW}) END AS n FROM r) AS r
     ORDER BY account_id, priority
     ON CONFLICT (account_id, priority) DO UPDATE SET (finish, tagged, backlog, refill) = (
         SELECT CASE WHEN n > 0 THEN start + n / weight ELSE s.finish END, n, s.backlog OR n < count,
-            CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL}) / weight
+            CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL_LIMIT}) / weight
                 ELSE s.refill END
         FROM (
             SELECT count, weight, start, CASE WHEN s.closed OR s.backlog THEN 0
-                ELSE least(count, greatest(0, ceil({WINDOW} - (start - now) * weight)))::integer END AS n
+                ELSE least(count, greatest(0, ceil({MAX_WINDOW} - (start - now) * weight)))::integer END AS n
             FROM (
                 SELECT r.*, greatest(now, s.finish) AS start FROM r
                 WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority
@@ -132,7 +132,7 @@ class WaitingTasks(Statements):
     def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]:
         """What each (account, priority) may add, where so many of its tasks become ready. None is fine too.
 
-        Nobody else adds to it, lets in of it or closes it before this transaction ends.
+        No other transaction adds to it, admits its tasks or closes it before this transaction ends.
         """
         self._session.hold_back(ASSIGN_TAGS, {})
         rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]

@@ -65,7 +65,7 @@ _WAITLIST_SQL = f"""
         (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
         (SELECT count(*) FROM (
             SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
-            ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged{{waits}}
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :count_limit) AS w) AS untagged{{waits}}
     FROM a LEFT JOIN LATERAL (
         SELECT tagged, times, counts FROM start_quotas AS x
         WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
@@ -79,7 +79,7 @@ _WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))
 """Reads what waits of an account, with its limits and the tags of each priority."""
 # Of each priority no more are looked at than could have all the seats, in its order. Tags are given and taken along it,
 # so these are the same tasks whichever of them have one by now.
-_SEATS = "least(:most, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
+_SEATS = "least(:count_limit, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
 _WAITLIST_AGED = sa.text(
     _WAITLIST_SQL.format(
         waits=f""",
@@ -98,7 +98,7 @@ _WAITLIST_AGED = sa.text(
 """The same with the waits of its oldest tasks, where priorities rise with the wait."""
 
 # Locks the rows that are free; another session holds an account if it can't lock all of its rows.
-_HELD = sa.text("""
+_TRY_LOCK = sa.text("""
     WITH free AS MATERIALIZED (
         SELECT account_id, priority FROM shares WHERE account_id = ANY(CAST(:accounts AS bigint[]))
         ORDER BY account_id, priority FOR UPDATE SKIP LOCKED
@@ -116,14 +116,14 @@ _TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CA
 _LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
 # Locked rows are being cancelled. The rows are locked, so their ctid is stable; by their keys, a plan from when nothing
 # waited would compare all waiting tasks with each of them.
-_LET_IN = sa.text(f"""
+_ADMIT = sa.text(f"""
     WITH chosen AS MATERIALIZED (
-        SELECT place, {_TAG.format(order="task_key")} AS tag FROM (
-            SELECT w.ctid AS place, w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
+        SELECT row_ctid, {_TAG.format(order="task_key")} AS tag FROM (
+            SELECT w.ctid AS row_ctid, w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
             ORDER BY w.account_id, w.priority, w.task_key LIMIT :count FOR UPDATE SKIP LOCKED) AS w
     ),
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
-    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.row_ctid
 """)
 """Assigns tags to the oldest tasks without one."""
 # The last tasks of the window. A claim under way is waited for, and keeps what it took.
@@ -143,12 +143,12 @@ _UNTAG = sa.text(f"""
 # Locked rows are being claimed or cancelled.
 _RENEW = sa.text(f"""
     WITH chosen AS MATERIALIZED (
-        SELECT place, {_TAG.format(order="tag, task_key")} AS tag FROM (
-            SELECT w.ctid AS place, w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
+        SELECT row_ctid, {_TAG.format(order="tag, task_key")} AS tag FROM (
+            SELECT w.ctid AS row_ctid, w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
             FOR UPDATE SKIP LOCKED) AS w
     ),
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
-    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.row_ctid
 """)
 """Assigns new tags to all tasks that have one, in the same order."""
 
@@ -198,23 +198,23 @@ class Window(Statements):
         self._session.hold_back(ASSIGN_TAGS, {})
         self._run(_LOCK, account_id=account_id)
 
-    def locked(self, accounts: Collection[int]) -> set[int]:
+    def try_lock(self, accounts: Collection[int]) -> set[int]:
         """Those of these accounts whose rows another session has locked; the others are locked, as by `lock`."""
-        return {row[0] for row in self._rows(_HELD, accounts=array("bigint", accounts))}
+        return {row[0] for row in self._rows(_TRY_LOCK, accounts=array("bigint", accounts))}
 
-    def account_queue(self, account_id: int, most: int) -> AccountQueue | None:
-        """What waits of an account, untagged tasks counted up to `most` a priority; None if nothing ever did."""
+    def account_queue(self, account_id: int, count_limit: int) -> AccountQueue | None:
+        """What waits of an account, untagged tasks counted up to `count_limit` a priority; None if nothing ever did."""
         aged = {"aging": self._aging} if self._aging else {}
-        rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, most=most, **aged)
+        rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, count_limit=count_limit, **aged)
         if not rows:
             return None
         weight, limit, paused, leases, *quota = rows[0][:9]
         flows = tuple(Flow(*row[9:]) for row in rows)
         return AccountQueue(weight, limit, paused, leases, flows, _quota(*quota), self._aging)
 
-    def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
+    def admit(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         """Assigns tags to the oldest `count` tasks without one, from `start` on; returns how many."""
-        return self._run(_LET_IN, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
+        return self._run(_ADMIT, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
 
     def untag(self, account_id: int, priority: int, count: int) -> int:
         """Removes the tags of the last `count` tasks; returns how many were not claimed meanwhile."""
@@ -237,10 +237,10 @@ class Window(Statements):
 
 
 def _quota(
-    most: int, now: datetime, let_in: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
+    limit: int, now: datetime, admitted: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
 ) -> StartQuota | None:
     """Returns None if the account has no quota."""
-    if not most:
+    if not limit:
         return None
     starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]
-    return StartQuota(most, now, let_in or 0, starts)
+    return StartQuota(limit, now, admitted or 0, starts)

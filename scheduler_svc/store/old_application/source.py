@@ -27,23 +27,23 @@ from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, prin
 
 _WAL_HEADER = slice(18, 20)
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}
-_MAX_BYTES_OF_A_VALUE = 32 * 1024 * 1024
+_MAX_VALUE_BYTES = 32 * 1024 * 1024
 """In SQLite, where a view or a computed column makes gigabytes of a file of some bytes."""
-_MAX_BYTES_OF_SQLITE = 192 * 1024 * 1024
+_MAX_SQLITE_BYTES = 192 * 1024 * 1024
 """Of its own memory, in which all values of a row stand before one of them is read. SQLite has it for the process."""
-_MAX_BYTES_OF_A_ROW = 64 * 1024 * 1024
-_MAX_BYTES_OF_ROWS = 32 * 1024 * 1024
+_MAX_ROW_BYTES = 64 * 1024 * 1024
+_MAX_ROWS_BYTES = 32 * 1024 * 1024
 """Of more than one together, since what is made of each adds to it; beyond that they are read in parts."""
 _LOCK_TIMEOUT = 5.0
-_STEPS = 100_000
+_DEADLINE_CHECK_INTERVAL_STEPS = 100_000
 """Of SQLite's machine between two looks at the clock: some milliseconds."""
 # What the file's own schema says is not trusted, pages are checked before they are walked, and a file that is cut off
 # meanwhile is an error of a read, not the end of the process.
-_WARY = (
+_SAFETY_PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA mmap_size = 0",
-    f"PRAGMA hard_heap_limit = {_MAX_BYTES_OF_SQLITE}",
+    f"PRAGMA hard_heap_limit = {_MAX_SQLITE_BYTES}",
 )
 # A time before or beyond Python's is judged by its reader; the driver would refuse the row for it.
 _TIME_AS_TEXT = extensions.new_type((1082, 1114, 1184), "TIME_AS_TEXT", lambda text, _cursor: text)
@@ -88,25 +88,25 @@ class OldSource:
         self._deadline.begin()
         self._memory.begin()
         with _readable(self.connection.engine, self._deadline, rows=rows):
-            self._begin_again()
-            with self._for_itself(rows):
+            self._restart_transaction()
+            with self._savepoint(rows):
                 yield self.connection
 
-    def _begin_again(self) -> None:
+    def _restart_transaction(self) -> None:
         """SQLite without memory ends its transaction: the rest is of a later moment, unless nobody uses the file."""
         driver = self.connection.connection.dbapi_connection
         if isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
             self.connection.exec_driver_sql("BEGIN")
 
-    def _for_itself(self, rows: bool) -> AbstractContextManager[object]:
+    def _savepoint(self, rows: bool) -> AbstractContextManager[object]:
         """A statement that fails is the end of a transaction of PostgreSQL, but for what came after a savepoint."""
-        wanted = rows and self.connection.dialect.name == "postgresql"
-        return self.connection.begin_nested() if wanted else nullcontext()
+        needed = rows and self.connection.dialect.name == "postgresql"
+        return self.connection.begin_nested() if needed else nullcontext()
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The source's URL for people, without its secrets."""
-        return _shown(self.connection.engine.url)
+        return _display_url(self.connection.engine.url)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def open_source(url: sa.URL, timeout: float) -> Iterator[OldSource]:
             connection = engine.connect()
         with connection:
             with _readable(engine, deadline):
-                connection = _in_one_moment(connection, timeout)
+                connection = _begin_snapshot(connection, timeout)
             yield OldSource(connection, deadline, memory)
     finally:
         engine.dispose()
@@ -135,7 +135,7 @@ class _Deadline:
     def begin(self) -> None:
         self._end = time.monotonic() + self.seconds
 
-    def is_over(self) -> bool:
+    def is_past(self) -> bool:
         return time.monotonic() > self._end
 
 
@@ -166,10 +166,10 @@ class _MemoryBudget:
 
     def _hold(self, size: int) -> None:
         self._held += size
-        if self._held > _MAX_BYTES_OF_A_ROW and not self._rows:
-            raise _TooLarge(f"its row has more than {_MAX_BYTES_OF_A_ROW >> 20} MiB")
-        if self._held > _MAX_BYTES_OF_ROWS and self._rows:
-            raise _TooLarge(f"its rows have more than {_MAX_BYTES_OF_ROWS >> 20} MiB together")
+        if self._held > _MAX_ROW_BYTES and not self._rows:
+            raise _TooLarge(f"its row has more than {_MAX_ROW_BYTES >> 20} MiB")
+        if self._held > _MAX_ROWS_BYTES and self._rows:
+            raise _TooLarge(f"its rows have more than {_MAX_ROWS_BYTES >> 20} MiB together")
 
 
 def _engine(url: sa.URL, deadline: _Deadline, memory: _MemoryBudget) -> sa.Engine:
@@ -203,14 +203,14 @@ def _open_sqlite(path: Path, deadline: _Deadline, memory: _MemoryBudget) -> sqli
     wait = min(_LOCK_TIMEOUT, deadline.seconds)
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=wait)
     connection.text_factory, connection.row_factory = memory.text, memory.row
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES_OF_A_VALUE)
-    connection.set_progress_handler(deadline.is_over, _STEPS)
-    for pragma in _WARY:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    connection.set_progress_handler(deadline.is_past, _DEADLINE_CHECK_INTERVAL_STEPS)
+    for pragma in _SAFETY_PRAGMAS:
         connection.execute(pragma)
     return connection
 
 
-def _in_one_moment(connection: sa.Connection, timeout: float) -> sa.Connection:
+def _begin_snapshot(connection: sa.Connection, timeout: float) -> sa.Connection:
     match connection.dialect.name:
         case "sqlite":
             connection.exec_driver_sql("BEGIN")
@@ -238,18 +238,18 @@ def _readable(engine: sa.Engine, deadline: _Deadline, *, rows: bool = False) -> 
         of_a_value = isinstance(error, sa.exc.DataError | ValueError | OverflowError | MemoryError)
         if rows and of_a_value:
             raise RowsUnreadable(_message(error)) from None
-        shown = _shown(engine.url)
-        if deadline.is_over():
+        url = _display_url(engine.url)
+        if deadline.is_past():
             raise SourceUnreadable(
-                f"can't read {shown}: a statement took longer than {deadline.seconds:g} s, the --source-timeout"
+                f"can't read {url}: a statement took longer than {deadline.seconds:g} s, the --source-timeout"
             ) from None
-        raise SourceUnreadable(f"can't read {shown}: {_message(error)}{_advice(error)}") from error
+        raise SourceUnreadable(f"can't read {url}: {_message(error)}{_advice(error)}") from error
 
 
 def _message(error: Exception) -> str:
     """The driver's first line, as it can be shown: it quotes names that the file gives."""
     if isinstance(error, MemoryError):
-        return f"SQLite would need more than {_MAX_BYTES_OF_SQLITE >> 20} MiB of memory for it"
+        return f"SQLite would need more than {_MAX_SQLITE_BYTES >> 20} MiB of memory for it"
     first = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip().partition("\n")[0]
     return printable(first)
 
@@ -262,6 +262,6 @@ def _advice(error: Exception) -> str:
     return ". Where the file is damaged, `sqlite3 FILE .recover | sqlite3 NEW` makes a new one of what is left of it"
 
 
-def _shown(url: sa.URL) -> str:
+def _display_url(url: sa.URL) -> str:
     """Without the password, nor the query, which may hold it too."""
     return url.set(query={}).render_as_string(hide_password=True)

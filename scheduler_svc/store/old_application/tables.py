@@ -41,7 +41,7 @@ _OPTIONAL = {
 
 _MAX_PAGE_BYTES = 32 * 1024 * 1024
 """Of rows that a server hands over, as UTF-8, of which Python may make four times as much; a larger page is halved."""
-_BATCH_SIZE = 20
+_FETCH_SIZE = 20
 """That are fetched from a server."""
 
 
@@ -65,7 +65,7 @@ class OldDatabase:
         for kind in (RowKind.ACCOUNT, RowKind.TASK):
             if self._tables[kind] is None:
                 raise SourceUnreadable(
-                    f"{source.shown} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
+                    f"{source.display_url} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
                 )
 
     def count(self, kind: RowKind) -> int:
@@ -81,13 +81,13 @@ class OldDatabase:
         table = self._tables[kind]
         if table is None:
             return []
-        least = -MAX_ID if after is None else after + 1
-        query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= least)
+        first = -MAX_ID if after is None else after + 1
+        query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= first)
         with self._source.reading() as connection:
             ids = [int(row[0]) for row in connection.execute(query.order_by(table.c.id).limit(limit))]
-        if any(one >= other for one, other in pairwise([least - 1, *ids])):  # or the next page would be this one again
+        if any(one >= other for one, other in pairwise([first - 1, *ids])):  # or the next page would be this one again
             raise SourceUnreadable(
-                f"{self._source.shown}: the rows of {table.name} are out of order: the database is damaged"
+                f"{self._source.display_url}: the rows of {table.name} are out of order: the database is damaged"
             )
         return ids
 
@@ -111,13 +111,13 @@ class OldDatabase:
         return self._contents(RowKind.CONTENT, "id", content_ids, sa.func.lower(table.c.review_status) == "rejected")
 
     def _rows(self, kind: RowKind, column: str, values: Iterable[object]) -> list[OldRow]:
-        table, wanted = self._tables[kind], list(values)
-        if table is None or column not in table.c or not wanted:
+        table, keys = self._tables[kind], list(values)
+        if table is None or column not in table.c or not keys:
             return []
-        query = sa.select(table).where(self._has_id(table), table.c[column].in_(wanted)).order_by(table.c.id)
+        query = sa.select(table).where(self._has_id(table), table.c[column].in_(keys)).order_by(table.c.id)
         self._check_size(query)
         with self._source.reading(rows=True) as connection:
-            found = connection.execute(query.execution_options(yield_per=_BATCH_SIZE))
+            found = connection.execute(query.execution_options(yield_per=_FETCH_SIZE))
             rows = [row._asdict() for row in found]
         copies = Counter(row["id"] for row in rows) if column == "id" else self._copies(table, rows)
         return [OldRow(row, copies[row["id"]]) for row in {row["id"]: row for row in rows}.values()]
@@ -144,10 +144,10 @@ class OldDatabase:
     def _contents(
         self, kind: RowKind, column: str, ids: Iterable[int], *conditions: sa.ColumnElement[bool]
     ) -> set[int]:
-        table, wanted = self._tables[kind], list(ids)
-        if table is None or not wanted:
+        table, keys = self._tables[kind], list(ids)
+        if table is None or not keys:
             return set()
-        query = sa.select(table.c[column]).where(table.c[column].in_(wanted), *conditions)
+        query = sa.select(table.c[column]).where(table.c[column].in_(keys), *conditions)
         with self._source.reading(rows=True) as connection:
             return {int(row[0]) for row in connection.execute(query)}
 
@@ -180,14 +180,15 @@ def _table(source: OldSource, kind: RowKind) -> sa.TableClause | None:
         inspector = sa.inspect(connection)
         if not inspector.has_table(name):
             return None
-        there = {column["name"]: column["type"] for column in inspector.get_columns(name)}
-    if missing := [column for column in required if column not in there]:
+        columns = {column["name"]: column["type"] for column in inspector.get_columns(name)}
+    if missing := [column for column in required if column not in columns]:
         raise SourceUnreadable(
-            f"{source.shown}: table {name} has no column {', '.join(missing)}: it is no table of the old application"
-        )
-    if source.connection.dialect.name != "sqlite" and not isinstance(there["id"], sa.Integer | sa.Numeric):
-        raise SourceUnreadable(
-            f"{source.shown}: table {name}: id should be a whole number, is {there['id']}: it is no table of the old"
+            f"{source.display_url}: table {name} has no column {', '.join(missing)}: it is no table of the old"
             " application"
         )
-    return sa.table(name, *[sa.column(column) for column in (*required, *_OPTIONAL[kind]) if column in there])
+    if source.connection.dialect.name != "sqlite" and not isinstance(columns["id"], sa.Integer | sa.Numeric):
+        raise SourceUnreadable(
+            f"{source.display_url}: table {name}: id should be a whole number, is {columns['id']}: it is no table of"
+            " the old application"
+        )
+    return sa.table(name, *[sa.column(column) for column in (*required, *_OPTIONAL[kind]) if column in columns])

@@ -49,8 +49,8 @@ _DELETE_LABELS = sa.text("""
     USING (SELECT p.task_key, e.key, e.value FROM task_payloads AS p, jsonb_each_text(p.labels) AS e
         WHERE p.task_key = ANY(CAST(:keys AS bigint[]))) AS d, LATERAL (
         SELECT ctid FROM task_labels AS y
-        WHERE (y.name, y.value, y.task_key) = (d.key, d.value, d.task_key) OFFSET 0) AS place
-    WHERE x.ctid = place.ctid
+        WHERE (y.name, y.value, y.task_key) = (d.key, d.value, d.task_key) OFFSET 0) AS target
+    WHERE x.ctid = target.ctid
 """)
 """Deletes the labels of tasks."""
 # A request_id is remembered for a week, whether its task is there or not: with the task as it is deleted.

@@ -2,8 +2,9 @@
 
 Each account and state that is asked for is a range of one index, merged, and so is one label: every row that is read
 belongs on the page, and a late page costs what the first one costs. Where labels and more are asked for, that is not
-so: 200,000 tasks may have the label, and none of them the state. Then a page walks by one of the conditions and looks
-at `EXAMINED` tasks at most. It takes the condition that brings it furthest down: the one of few tasks, if there is one.
+so: 200,000 tasks may have the label, and none of them the state. Then a page walks by one of the conditions and
+examines `MAX_EXAMINED` tasks at most. It takes the condition that brings it furthest down: the one of few tasks, if
+there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
 
-EXAMINED = 5_000
+MAX_EXAMINED = 5_000
 """Tasks of which a page finds out whether they match: some 20 ms."""
 
 _OWN_STATUSES = tuple(sorted(frozenset(Status) - RUNNING - {Status.NONE}))
@@ -47,26 +48,26 @@ class ListQuery(NamedTuple):
 
 
 @lru_cache(maxsize=200)
-def floors(asked: ListQuery) -> sa.TextClause:
+def floors(query: ListQuery) -> sa.TextClause:
     """Finds, for each condition, the key down to which a page reads if it walks by that condition.
 
     `skipped` is one less than the tasks of a label that a page looks at, `skipped_each` that of each range.
     """
-    ends = [_label(i, "", "OFFSET :skipped LIMIT 1") for i in range(asked.labels)]
-    if asked.ranges:
-        each = _ranges(asked, [], "OFFSET :skipped_each LIMIT 1", leased=True)
+    ends = [_label(i, "", "OFFSET :skipped LIMIT 1") for i in range(query.labels)]
+    if query.ranges:
+        each = _ranges(query, [], "OFFSET :skipped_each LIMIT 1", leased=True)
         ends.append(f"SELECT max(task_key) FROM ({each}) AS k")
     return sa.text("SELECT " + ", ".join(f"coalesce(({end}), :floor)" for end in ends))
 
 
-def keys(asked: ListQuery, walk: int) -> str:
+def keys(query: ListQuery, walk: int) -> str:
     """A query of the keys from `floor` up to below `before` that match, found by this walk; the newest `limit`."""
-    labels = [i for i in range(asked.labels) if i != walk]
-    if walk < asked.labels:
-        conditions = [*_own("x", asked), *(_has_label("x", i) for i in labels)]
+    labels = [i for i in range(query.labels) if i != walk]
+    if walk < query.labels:
+        conditions = [*_row_conditions("x", query), *(_has_label("x", i) for i in labels)]
         found = _label(walk, _and(conditions), "LIMIT :limit")
-    elif asked.ranges:
-        found = _ranges(asked, [_has_label("t", i) for i in labels], "LIMIT :limit")
+    elif query.ranges:
+        found = _ranges(query, [_has_label("t", i) for i in labels], "LIMIT :limit")
     else:
         found = _ALL
     return f"SELECT task_key FROM ({found}) AS k ORDER BY task_key DESC LIMIT :limit"
@@ -92,18 +93,18 @@ def _has_label(of: str, i: int) -> str:
     return f"EXISTS (SELECT FROM task_labels AS y WHERE {same} OFFSET 0)"
 
 
-def _own(of: str, asked: ListQuery) -> list[str]:
+def _row_conditions(of: str, query: ListQuery) -> list[str]:
     """What is asked of a task's own row, and its lease, as a condition on its key."""
-    if not asked.ranges:
+    if not query.ranges:
         return []
-    conditions = ["t.account_id = ANY(CAST(:accounts AS bigint[]))"] if asked.of_accounts else []
-    if asked.statuses:
-        conditions.append("(" + " OR ".join(_stands(status) for status in asked.statuses) + ")")
+    conditions = ["t.account_id = ANY(CAST(:accounts AS bigint[]))"] if query.of_accounts else []
+    if query.statuses:
+        conditions.append("(" + " OR ".join(_has_status(status) for status in query.statuses) + ")")
     same = f"t.task_key = {of}.task_key"
     return [f"EXISTS (SELECT FROM tasks AS t WHERE {same} AND {' AND '.join(conditions)} OFFSET 0)"]
 
 
-def _stands(status: Status) -> str:
+def _has_status(status: Status) -> str:
     if status in RUNNING:
         lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {status}"
         return f"EXISTS (SELECT FROM leases AS l WHERE {lease} OFFSET 0)"
@@ -111,19 +112,19 @@ def _stands(status: Status) -> str:
     return f"({own} AND {_NOT_LEASED})" if status is Status.PENDING else own
 
 
-def _ranges(asked: ListQuery, conditions: list[str], part: str, *, leased: bool = False) -> str:
+def _ranges(query: ListQuery, conditions: list[str], part: str, *, leased: bool = False) -> str:
     """A part of each range, of which there is one for each state and account. `leased`: a lease is not looked for.
 
     What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few.
     """
     found = []
-    for status in asked.statuses or _OWN_STATUSES:
-        waits = status is Status.PENDING and asked.statuses and not leased
+    for status in query.statuses or _OWN_STATUSES:
+        waits = status is Status.PENDING and query.statuses and not leased
         own = _and([*conditions, *([_NOT_LEASED] if waits else [])])
         shape = _running if status in RUNNING else _range
-        found.append(f"({shape(status, asked.of_accounts, own)} {part})")
+        found.append(f"({shape(status, query.of_accounts, own)} {part})")
     union = " UNION ALL ".join(found)
-    return f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({union}) AS s" if asked.of_accounts else union
+    return f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({union}) AS s" if query.of_accounts else union
 
 
 def _running(status: Status, of_accounts: bool, conditions: str) -> str:

@@ -131,22 +131,22 @@ class TaskReads(Statements):
 
         At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
-        asked = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
+        query = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
         values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
         for i, (name, value) in enumerate(sorted(labels.items())):
             values |= {f"name{i}": name, f"value{i}": value}
-        walk, floor = self._walk(asked, scope, values)
-        rows = self._rows(_page(asked, walk), **values, floor=floor, limit=limit)
+        walk, floor = self._walk(query, scope, values)
+        rows = self._rows(_page(query, walk), **values, floor=floor, limit=limit)
         return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
 
-    def _walk(self, asked: ListQuery, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
+    def _walk(self, query: ListQuery, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
         """By which of its conditions a page walks, and down to which key."""
-        if asked.walks < 2:  # all that it reads belongs on the page
+        if query.walks < 2:  # all that it reads belongs on the page
             return 0, 0
-        ranges = max(1, asked.ranges * len(scope.accounts or (0,)))
-        most = task_lists.EXAMINED
-        skipped = {"skipped": most - 1, "skipped_each": max(1, most // ranges) - 1}
-        floors = self._row(task_lists.floors(asked), **values, **skipped, floor=0)
+        ranges = max(1, query.ranges * len(scope.accounts or (0,)))
+        examined = task_lists.MAX_EXAMINED
+        skipped = {"skipped": examined - 1, "skipped_each": max(1, examined // ranges) - 1}
+        floors = self._row(task_lists.floors(query), **values, **skipped, floor=0)
         return min(enumerate(floors), key=itemgetter(1))
 
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
@@ -188,9 +188,9 @@ class TaskReads(Statements):
 
 
 @lru_cache(maxsize=200)
-def _page(asked: ListQuery, walk: int) -> sa.TextClause:
+def _page(query: ListQuery, walk: int) -> sa.TextClause:
     """Reads a page of tasks, without their requirements."""
-    keys = task_lists.keys(asked, walk)
+    keys = task_lists.keys(query, walk)
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")
 
 

@@ -75,8 +75,8 @@ _END_ATTEMPTS = sa.text(f"""
         end_time = CASE WHEN r.status = {Status.PENDING} THEN NULL ELSE now() END,
         retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, deferrals = r.deferrals,
         error = coalesce(r.error, t.error)
-    FROM {_ENDED.source}, {task("r", "place")}
-    WHERE t.ctid = place.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < r.attempt
+    FROM {_ENDED.source}, {task("r", "target")}
+    WHERE t.ctid = target.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < r.attempt
 """)
 """Ends attempts that did not complete, and moves their tasks."""
 
