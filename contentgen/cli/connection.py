@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
 CALL_TIMEOUT = 10.0
-"""Seconds that a call may take, beside what it is asked to wait."""
+"""Seconds that a call may take, beyond its own wait."""
 CONNECT_TIMEOUT = 3.0
 """Seconds for one of several addresses to answer, before the next is tried."""
 
@@ -74,7 +74,7 @@ class Target:
             raise typer.BadParameter("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY go together: set both")
         if cert is not None and ca is None:
             raise typer.BadParameter(
-                "CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA, without which there is no TLS"
+                "CONTENTGEN_TLS_CLIENT_CERT requires CONTENTGEN_TLS_CA, without which there is no TLS"
             )
         token = _token(*_given_or_else(("CONTENTGEN_TOKEN", "CONTENTGEN_TOKEN_FILE"), given, context or {}))
         return cls(scheduler, token, Tls(ca, cert, key) if ca is not None else None)
@@ -149,7 +149,7 @@ class Connection:
     def __init__(self, target: Target, timeout: float = CALL_TIMEOUT) -> None:
         """Connects at the first call; where there are several addresses, now, to the first that answers.
 
-        `timeout`: seconds that a call may take, beyond what it asks the scheduler to wait.
+        `timeout`: seconds that a call may take, beyond its own wait.
         """
         self.target = target
         self.channel = self._open()

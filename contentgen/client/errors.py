@@ -97,7 +97,7 @@ class RequestError(ContentGenerationError):
         code: the gRPC status, such as `UNAVAILABLE`.
         reason: the scheduler's, such as `QUEUE_FULL`; empty if a proxy or gRPC itself failed the call.
         metadata: facts by reason, such as `task_id`.
-        retry_delay: seconds to wait before the next try; None: the scheduler does not say.
+        retry_delay: seconds to wait before the next attempt; None: the scheduler does not say.
         field_violations: each bad field of the request.
     """
 

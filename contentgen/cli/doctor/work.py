@@ -44,9 +44,9 @@ def versions(workers: Workers, schedulers: Collection[str]) -> Iterator[Finding]
         yield warn("version", f"this command is {own}, {found}", "bring all to one version, schedulers first")
         return
     same = [*(["the schedulers"] if schedulers else []), *(["the workers"] if workers else [])]
-    told = "" if schedulers else "; the schedulers do not tell theirs"
+    unknown = "" if schedulers else "; the schedulers' versions are not known"
     compared = f"as are {' and '.join(same)}" if same else "and nothing is there to compare with"
-    yield ok("version", f"this command is {own}, {compared}{told}")
+    yield ok("version", f"this command is {own}, {compared}{unknown}")
 
 
 def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def _unhealthy(worker: pool_pb.Worker) -> Finding:
     message = f"that of {cells.line(worker.worker_id)} fails at once or is gone{f', for {since}' if since else ''}"
     return fail(
         "cli",
-        f"{message}: {cells.line(worker.last_error) or 'no reason is told'}",
+        f"{message}: {cells.line(worker.last_error) or 'no reason is given'}",
         f"look at CREATOR_CLI_PATH and what it needs on {cells.line(worker.hostname) or 'its host'}; the worker tries"
         " one task at a time, 5 min apart at most, and takes all again once one completes, or once it is restarted",
     )
@@ -134,8 +134,8 @@ def waiting(connection: Connection, patience: float) -> Iterator[Finding]:
     if not reasons:
         yield ok("dispatch", "no task waits")
         return
-    told = (f"{cells.WAITS_FOR.get(reason, reason)} ({count})" for reason, count in reasons.most_common())
-    message = f"the newest pending tasks wait for {', '.join(told)}"
+    texts = (f"{cells.WAITS_FOR.get(reason, reason)} ({count})" for reason, count in reasons.most_common())
+    message = f"the newest pending tasks wait for {', '.join(texts)}"
     if "paused" in reasons:
         yield warn("dispatch", message, "`contentgen dispatch resume`, of the account or --all, hands tasks out again")
     elif "no_workers" in reasons:

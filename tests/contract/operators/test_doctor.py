@@ -69,7 +69,7 @@ def test_nothing_is_wrong() -> None:
             "cli",
             "that of w2 fails at once or is gone: exit status 127 not found",
         ),
-        ([GOOD, worker(worker_id="w2", unhealthy=True)], 1, "cli", "no reason is told"),
+        ([GOOD, worker(worker_id="w2", unhealthy=True)], 1, "cli", "no reason is given"),
         (
             [GOOD, worker(worker_id="w2", last_error="a result of 2,000,057 bytes does not get through")],
             0,
@@ -279,10 +279,10 @@ def test_a_database_that_is_away() -> None:
 @pytest.mark.parametrize(
     ("role", "token", "level", "told"),
     [
-        ("", "", "ok", "none is given, and none is asked for"),
-        ("", "known", "warn", "one is given, and none is asked for"),
+        ("", "", "ok", "none is given, and none is required"),
+        ("", "known", "warn", "one is given, and none is required"),
         ("operator", "known", "ok", "with the role operator"),
-        ("operator", "", "fail", "a token is asked for, and none is given"),
+        ("operator", "", "fail", "a token is required, and none is given"),
         ("operator", "unknown", "fail", "the token is not known"),
         ("client", "known", "ok", "with the role client"),
         ("worker", "known", "fail", "its role is worker"),

@@ -53,7 +53,7 @@ def test_who_is_let_in(own: str, certificates: Path, trust: Callable[[str, str],
 @pytest.mark.parametrize(
     ("ask", "trusted", "told"),
     [
-        (True, ("ca", ""), "it hangs up): if it asks for client certificates, set CONTENTGEN_TLS_CLIENT_CERT"),
+        (True, ("ca", ""), "it hangs up): if it requires client certificates, set CONTENTGEN_TLS_CLIENT_CERT"),
         (True, ("ca", "other"), "it hangs up): it may not trust CONTENTGEN_TLS_CLIENT_CERT"),
         (False, ("other", ""), "its certificate is not trusted): CONTENTGEN_TLS_CA should be the authority"),
         (False, ("", ""), "it hangs up): if it speaks TLS, set CONTENTGEN_TLS_CA"),
