@@ -21,6 +21,8 @@ MAX_IMAGES = 1_000
 MAX_IMAGE_BYTES = 512 * 1024
 MAX_MESSAGE = 2_000
 MAX_STDERR = 4_000
+MAX_OUTPUT = 8_192
+"""Characters of stdout, and of stderr, that a run's output keeps."""
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -82,6 +84,17 @@ class Deferred:
 
 
 Outcome = Completed | Failed | Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """The end of what the CLI printed in one run; clean, and bounded by MAX_OUTPUT."""
+
+    stdout: str = ""
+    stderr: str = ""
+    stdout_truncated: bool = False
+    """Whether the beginning is missing."""
+    stderr_truncated: bool = False
 
 
 class ExitStatus(Protocol):

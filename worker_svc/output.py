@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 MAX_LINE = 16 * 1024
 """Characters of one line; a longer one is cut."""
@@ -22,8 +22,16 @@ FOLLOW_INTERVAL = 1.0
 _CHUNK = 64 * 1024
 
 
+class Sink(Protocol):
+    """Takes what a stream brings."""
+
+    def add(self, chunk: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+
 class Tail:
-    """The last `limit` bytes of a stream."""
+    """The last `limit` bytes of a stream, or of several, one after another."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -37,6 +45,9 @@ class Tail:
         self._kept += chunk
         if len(self._kept) > 2 * self._limit:
             del self._kept[: -self._limit]
+
+    def end(self) -> None:
+        """A stream has ended; another may follow."""
 
     def bytes(self) -> bytes:
         return bytes(self._kept[-self._limit :])
@@ -70,38 +81,37 @@ class LineSplitter:
             self._begun = ""
 
 
-async def read_to_end(reader: asyncio.StreamReader, tail: Tail, lines: LineSplitter | None) -> None:
+async def read_to_end(reader: asyncio.StreamReader, sinks: Sequence[Sink]) -> None:
     """Reads a stream to its end, so that no writer ever waits or loses output."""
     while chunk := await reader.read(_CHUNK):
-        tail.add(chunk)
-        if lines is not None:
-            lines.add(chunk)
-    if lines is not None:
-        lines.end()
+        for sink in sinks:
+            sink.add(chunk)
+    for sink in sinks:
+        sink.end()
 
 
 class FileFollower:
     """Reads the file that takes a CLI's stdout, as it grows."""
 
-    def __init__(self, file: BinaryIO, tail: Tail, lines: LineSplitter | None) -> None:
+    def __init__(self, file: BinaryIO, sinks: Sequence[Sink]) -> None:
         """`file` is open already, because the CLI might replace it."""
         self._file = file
-        self._tail = tail
-        self._lines = lines
+        self._sinks = sinks
+        self._read = 0
         self._no_more = asyncio.Event()
 
     @property
     def overflowed(self) -> bool:
         """Whether the file is larger than MAX_FILE."""
-        return self._tail.seen > MAX_FILE
+        return self._read > MAX_FILE
 
     async def run(self) -> None:
         """Returns when all that was printed before `ended` is read, or the file is too large."""
         while not self._read_new(self._file):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._no_more.wait(), FOLLOW_INTERVAL)
-        if self._lines is not None:
-            self._lines.end()
+        for sink in self._sinks:
+            sink.end()
 
     def ended(self) -> None:
         """The CLI has ended."""
@@ -111,7 +121,7 @@ class FileFollower:
         """Reads what is new. Returns whether that was the last."""
         last = self._no_more.is_set()
         while not self.overflowed and (chunk := file.read(_CHUNK)):
-            self._tail.add(chunk)
-            if self._lines is not None:
-                self._lines.add(chunk)
+            self._read += len(chunk)
+            for sink in self._sinks:
+                sink.add(chunk)
         return last or self.overflowed

@@ -19,8 +19,8 @@ from urllib.parse import quote
 from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, Creator, Job, Needs, RunReporter, job_problem
 from worker_svc.creators.options import refusal
 from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, SpawnError, now
-from worker_svc.outcome import MAX_STDERR, Outcome, Reason, clean, clean_tail, failed
-from worker_svc.output import FileFollower, LineSplitter, Tail, read_to_end
+from worker_svc.outcome import MAX_OUTPUT, MAX_STDERR, Outcome, Reason, RunOutput, clean, clean_tail, failed
+from worker_svc.output import FileFollower, LineSplitter, Sink, Tail, read_to_end
 
 VERSION_TIMEOUT = 15.0
 """Seconds that `--version` may take."""
@@ -76,6 +76,12 @@ class CliRun:
         self._children: list[Child] = []
         self._files: list[BinaryIO] = []
         self._readers: list[asyncio.Task[None]] = []
+        self._stdout, self._stderr = Tail(MAX_OUTPUT), Tail(MAX_OUTPUT)
+
+    @property
+    def output(self) -> RunOutput:
+        """The end of what its calls have printed so far."""
+        return RunOutput(_text(self._stdout), _text(self._stderr), self._stdout.truncated, self._stderr.truncated)
 
     async def call(
         self,
@@ -93,11 +99,12 @@ class CliRun:
         if on_start is not None:
             on_start()
         stdout, stderr = Tail(max_output), Tail(4 * MAX_STDERR)
-        following = FileFollower(file, stdout, _lines(on_line)) if file else None
-        reading = _follow(child, following) if following else read_to_end(child.stdout, stdout, _lines(on_line))
+        to_stdout = [stdout, self._stdout, *_lines(on_line)]
+        following = FileFollower(file, to_stdout) if file else None
+        reading = _follow(child, following) if following else read_to_end(child.stdout, to_stdout)
         readers = [
             asyncio.create_task(reading),
-            asyncio.create_task(read_to_end(child.stderr, stderr, _lines(on_line))),
+            asyncio.create_task(read_to_end(child.stderr, [stderr, self._stderr, *_lines(on_line)])),
         ]
         self._readers += readers
         ended, timed_out = await _end_of(child, limit)
@@ -245,8 +252,12 @@ def _created(path: Path | None) -> Iterator[tuple[int | None, BinaryIO | None]]:
         os.close(written)
 
 
-def _lines(on_line: Callable[[str], None] | None) -> LineSplitter | None:
-    return LineSplitter(on_line) if on_line else None
+def _lines(on_line: Callable[[str], None] | None) -> list[Sink]:
+    return [LineSplitter(on_line)] if on_line else []
+
+
+def _text(tail: Tail) -> str:
+    return clean_tail(tail.bytes().decode("utf-8", "replace"), MAX_OUTPUT)
 
 
 async def _follow(child: Child, following: FileFollower) -> None:

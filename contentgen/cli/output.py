@@ -98,13 +98,18 @@ class Output:
         elif not table(self.out, documents, chosen(columns, wide=self.format is Format.WIDE), below):
             self.note(f"no {what}")
 
-    def each(self, documents: Iterable[Document], table: Callable[[Console, Document], None], *, several: bool) -> None:
-        """Prints resources as they come, each as `one` does; in JSON as a list if `several` were requested."""
+    def each(self, documents: Iterable[Document], table: Callable[[Console, Document], None], *, several: bool) -> bool:
+        """Prints resources as they come, each as `one` does; in JSON as a list if `several` were requested.
+
+        Returns whether there were any.
+        """
         if several and self.format is Format.JSON:
-            self._array(documents)
-            return
+            return self._array(documents)
+        any_ = False
         for document in documents:
             self.one(document, table)
+            any_ = True
+        return any_
 
     def event(self, document: Document, line: Callable[[Document], Text]) -> None:
         """One of a stream that has no end, so that JSON is a line each too."""
@@ -128,12 +133,15 @@ class Output:
     def _json(self, document: Document) -> None:
         self._write(_compact(document) if self.format is Format.JSONL else _json(document, indent=2))
 
-    def _array(self, documents: Iterable[Document]) -> None:
+    def _array(self, documents: Iterable[Document]) -> bool:
+        """Whether there were any."""
         before = "[\n"
         for document in documents:
             self._write(before + _compact(document), end="")
             before = ",\n"
-        self._write("[]" if before == "[\n" else "\n]")
+        any_ = before != "[\n"
+        self._write("\n]" if any_ else "[]")
+        return any_
 
     def _write(self, text: str, end: str = "\n") -> None:
         try:

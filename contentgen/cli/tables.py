@@ -184,6 +184,21 @@ def _backoff(it: Document) -> Iterator[str]:
         yield f"at most {cells.duration(it['max_backoff'])}"
 
 
+def attempt_log(to: Console, it: Document) -> None:
+    """What the CLI printed in one attempt, its lines as they are; ends with an empty line."""
+    fields(to, _attempt_log_lines(it))
+    to.print()
+
+
+def _attempt_log_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "attempt", str(it["attempt"])
+    yield "worker", cells.line(it["worker_id"])
+    yield "end time", cells.local_time(it["end_time"])
+    for name in ("stdout", "stderr"):
+        title = f"{name} (its end)" if it[f"{name}_truncated"] else name
+        yield title, cells.lines(it[name] or "")
+
+
 def worker(to: Console, it: Document) -> None:
     fields(
         to,

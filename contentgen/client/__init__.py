@@ -31,6 +31,7 @@ from contentgen.client.errors import (
 )
 from contentgen.client.results import (
     Account,
+    AttemptLog,
     Content,
     DispatchStatus,
     PendingReason,
@@ -55,6 +56,7 @@ __all__ = [
     "AlreadyExists",
     "AsyncContentGenerationClient",
     "AsyncWatch",
+    "AttemptLog",
     "Content",
     "ContentGenerationClient",
     "ContentGenerationError",

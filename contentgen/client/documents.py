@@ -94,6 +94,18 @@ def task_event(message: task_pb2.TaskEvent) -> results.TaskEvent:
     }
 
 
+def attempt_log(message: task_pb2.AttemptLog) -> results.AttemptLog:
+    return {
+        "attempt": message.attempt,
+        "worker_id": message.worker_id,
+        "ended_at": _moment(message.end_time),
+        "stdout": message.stdout,
+        "stderr": message.stderr,
+        "stdout_truncated": message.stdout_truncated,
+        "stderr_truncated": message.stderr_truncated,
+    }
+
+
 def task_stats(message: task_service_pb2.GetTaskStatsResponse) -> results.TaskStats:
     return {
         "counts": cast("dict[results.TaskStatus, int]", dict(message.counts)),

@@ -96,6 +96,19 @@ class TaskEvent(TypedDict):
     message: str | None
 
 
+class AttemptLog(TypedDict):
+    """The end of what the CLI printed in one attempt."""
+
+    attempt: int
+    worker_id: str
+    ended_at: str
+    stdout: str
+    stderr: str
+    stdout_truncated: bool
+    """Whether the beginning of `stdout` is missing."""
+    stderr_truncated: bool
+
+
 class TaskStats(TypedDict):
     """How many tasks are in each state."""
 

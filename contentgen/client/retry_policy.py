@@ -31,6 +31,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
         "ListTasks",
         "WaitTask",
         "ListTaskEvents",
+        "ListAttemptLogs",
         "GetTaskStats",
         "PollRunningTasks",
         "PollTask",

@@ -11,7 +11,7 @@ from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import Task, TaskEvent, TaskStats, TaskStatus
+from contentgen.client.results import AttemptLog, Task, TaskEvent, TaskStats, TaskStatus
 from contentgen.client.transport import Pages
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -219,6 +219,27 @@ class TaskMethods(Methods):
             self._stubs.tasks.ListTaskEvents,
             request,
             lambda page: [documents.task_event(event) for event in page.events],
+        )
+
+    @Listing
+    def iter_attempt_logs(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[AttemptLog]:
+        """Iterates over what the CLI printed in a task's attempts, oldest first, which it reads page by page.
+
+        Attempts that printed nothing, still run, or lost their worker are missing; the 20 newest are kept.
+
+        Raises:
+            ResourceNotFoundException: the task does not exist.
+
+        Example:
+            >>> for log in client.iter_attempt_logs(task_id):
+            ...     print(log["attempt"], log["stderr"])
+        """
+        request = pb.ListAttemptLogsRequest(task_id=task_id, page_size=page_size)
+        return Pages(
+            self._transport,
+            self._stubs.tasks.ListAttemptLogs,
+            request,
+            lambda page: [documents.attempt_log(log) for log in page.logs],
         )
 
     @Unary

@@ -138,6 +138,11 @@ class TaskServiceStub:
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.ListTaskEventsRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_task__service__pb2.ListTaskEventsResponse.FromString,
                 _registered_method=True)
+        self.ListAttemptLogs = channel.unary_unary(
+                '/contentgen.v1.TaskService/ListAttemptLogs',
+                request_serializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsResponse.FromString,
+                _registered_method=True)
         self.GetTaskStats = channel.unary_unary(
                 '/contentgen.v1.TaskService/GetTaskStats',
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.GetTaskStatsRequest.SerializeToString,
@@ -445,6 +450,23 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAttemptLogs(self, request, context):
+        """Lists what the CLI printed in the attempts of a task, oldest first, in pages. Only reads; never blocks.
+
+        Of each attempt that ended, successful or not, its worker sends the end of stdout and stderr with the outcome. The
+        20 newest attempts are kept, until the task is cleaned up. Attempts that printed nothing, that still run, or whose
+        worker was lost are missing.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTaskStats(self, request, context):
         """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
@@ -574,6 +596,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ListTaskEvents,
                     request_deserializer=contentgen_dot_v1_dot_task__service__pb2.ListTaskEventsRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_task__service__pb2.ListTaskEventsResponse.SerializeToString,
+            ),
+            'ListAttemptLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttemptLogs,
+                    request_deserializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsResponse.SerializeToString,
             ),
             'GetTaskStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTaskStats,
@@ -964,6 +991,33 @@ class TaskService:
             '/contentgen.v1.TaskService/ListTaskEvents',
             contentgen_dot_v1_dot_task__service__pb2.ListTaskEventsRequest.SerializeToString,
             contentgen_dot_v1_dot_task__service__pb2.ListTaskEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttemptLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.TaskService/ListAttemptLogs',
+            contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsRequest.SerializeToString,
+            contentgen_dot_v1_dot_task__service__pb2.ListAttemptLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

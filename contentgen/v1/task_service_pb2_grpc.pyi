@@ -267,6 +267,19 @@ class TaskServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service.
     """
+    ListAttemptLogs: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListAttemptLogsRequest, _task_service_pb2.ListAttemptLogsResponse]
+    """Lists what the CLI printed in the attempts of a task, oldest first, in pages. Only reads; never blocks.
+
+    Of each attempt that ended, successful or not, its worker sends the end of stdout and stderr with the outcome. The
+    20 newest attempts are kept, until the task is cleaned up. Attempts that printed nothing, that still run, or whose
+    worker was lost are missing.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     GetTaskStats: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskStatsRequest, _task_service_pb2.GetTaskStatsResponse]
     """Counts tasks by status. Only reads, and never scans: every move updates the counts.
 
@@ -551,6 +564,19 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     ListTaskEvents: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskEventsRequest, _task_service_pb2.ListTaskEventsResponse]  # type: ignore[assignment]
     """Lists the whole history of a task, oldest first, in pages. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
+    ListAttemptLogs: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListAttemptLogsRequest, _task_service_pb2.ListAttemptLogsResponse]  # type: ignore[assignment]
+    """Lists what the CLI printed in the attempts of a task, oldest first, in pages. Only reads; never blocks.
+
+    Of each attempt that ended, successful or not, its worker sends the end of stdout and stderr with the outcome. The
+    20 newest attempts are kept, until the task is cleaned up. Attempts that printed nothing, that still run, or whose
+    worker was lost are missing.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
@@ -911,6 +937,25 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTaskEventsResponse, _abc.Awaitable[_task_service_pb2.ListTaskEventsResponse]]:
         """Lists the whole history of a task, oldest first, in pages. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see the service.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAttemptLogs(
+        self,
+        request: _task_service_pb2.ListAttemptLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ListAttemptLogsResponse, _abc.Awaitable[_task_service_pb2.ListAttemptLogsResponse]]:
+        """Lists what the CLI printed in the attempts of a task, oldest first, in pages. Only reads; never blocks.
+
+        Of each attempt that ended, successful or not, its worker sends the end of stdout and stderr with the outcome. The
+        20 newest attempts are kept, until the task is cleaned up. Attempts that printed nothing, that still run, or whose
+        worker was lost are missing.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: `task_id` is empty, or bad paging.

@@ -500,6 +500,7 @@ class LeaseUpdate(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
     DEFERRED_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """As assigned."""
     attempt: _builtins.int
@@ -532,6 +533,10 @@ class LeaseUpdate(_message.Message):
     def deferred(self) -> Global___Deferred:
         """Its CLI asked to be run later. Only if the Welcome sets `accepts_deferrals`."""
 
+    @_builtins.property
+    def output(self) -> Global___RunOutput:
+        """What the CLI printed; unset if nothing. Only of an update that ends the lease; ignored in others."""
+
     def __init__(
         self,
         *,
@@ -544,10 +549,11 @@ class LeaseUpdate(_message.Message):
         failed: Global___Failed | None = ...,
         released: Global___Released | None = ...,
         deferred: Global___Deferred | None = ...,
+        output: Global___RunOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "deferred", b"deferred", "failed", b"failed", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "deferred", b"deferred", "failed", b"failed", "output", b"output", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt", b"attempt", "completed", b"completed", "deferred", b"deferred", "failed", b"failed", "lease_id", b"lease_id", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt", b"attempt", "completed", b"completed", "deferred", b"deferred", "failed", b"failed", "lease_id", b"lease_id", "output", b"output", "processing", b"processing", "progress", b"progress", "released", b"released", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["accepted", "processing", "progress", "completed", "failed", "released", "deferred"]  # noqa: Y015
     _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
@@ -732,6 +738,42 @@ class Deferred(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deferred: _TypeAlias = Deferred  # noqa: Y015
+
+@_typing.final
+class RunOutput(_message.Message):
+    """The end of what the CLI printed in one attempt, all its calls together. Of each text the last 8,192 characters are
+    kept; NUL is removed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STDOUT_FIELD_NUMBER: _builtins.int
+    STDERR_FIELD_NUMBER: _builtins.int
+    STDOUT_TRUNCATED_FIELD_NUMBER: _builtins.int
+    STDERR_TRUNCATED_FIELD_NUMBER: _builtins.int
+    stdout: _builtins.str
+    """Its standard output."""
+    stderr: _builtins.str
+    """Its standard error."""
+    stdout_truncated: _builtins.bool
+    """Whether `stdout` lacks its beginning."""
+    stderr_truncated: _builtins.bool
+    """Whether `stderr` lacks its beginning."""
+    def __init__(
+        self,
+        *,
+        stdout: _builtins.str = ...,
+        stderr: _builtins.str = ...,
+        stdout_truncated: _builtins.bool = ...,
+        stderr_truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stderr", b"stderr", "stderr_truncated", b"stderr_truncated", "stdout", b"stdout", "stdout_truncated", b"stdout_truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOutput: _TypeAlias = RunOutput  # noqa: Y015
 
 @_typing.final
 class Draining(_message.Message):

@@ -226,7 +226,8 @@ class WorkerServiceServicer:
         once a second), and one of the four updates that end a lease: `completed` with the result, `failed` with an error,
         `deferred` with a pause, `released` with a reason. No update requires an earlier one: `completed` implies
         `processing`. Updates of one lease are applied in their order; stages only advance; what follows its end is
-        ignored. A Report is judged by lease and attempt, whichever stream brings it. Where tokens are required, the stream
+        ignored. An update that ends a lease SHOULD carry the end of what the CLI printed (`output`), whether it succeeded or
+        not; it is kept for ListAttemptLogs and decides nothing. A Report is judged by lease and attempt, whichever stream brings it. Where tokens are required, the stream
         MUST be of the same worker or of a token of the same name: for any other the lease is lost. Several Reports MAY be
         in flight. A result is stored with its content and its entry in the publish pool in one transaction.
 
@@ -258,8 +259,9 @@ class WorkerServiceServicer:
         17. A forced cancel, or a timeout that the scheduler notices first, moves the task at once and *revokes* the lease;
         the database decides between it and a result that arrives at the same time. A revoked lease stays: it still counts
         for its account and bars a new lease of its task. A Hello that names it, a drop and a Cancel leave it revoked. It
-        ends by any update that ends a lease (once no process is left: `released`, EXPIRED), which is answered LEASE_LOST;
-        by a Hello or Heartbeat that no longer names it after one that did; or by expiry.
+        ends by any update that ends a lease (once no process is left: `released`, EXPIRED), which is answered LEASE_LOST,
+        and of which only the `output` is kept; by a Hello or Heartbeat that no longer names it after one that did; or by
+        expiry.
 
         COMMANDS
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from scheduler_svc.application.imports.ports import ImportsPort
 from scheduler_svc.application.records import (
     AccountQueue,
+    AttemptLogRow,
     ClaimedRows,
     CompletedTask,
     ContentPage,
@@ -49,7 +50,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.system import DatabaseState, LockHolder, ReplicaState
-from scheduler_svc.domain.task import Task, TaskEvent
+from scheduler_svc.domain.task import AttemptLog, Task, TaskEvent
 from scheduler_svc.domain.watermark import Snapshot
 from scheduler_svc.domain.worker import DesiredState, Hello, PoolWorker
 
@@ -145,6 +146,11 @@ class LeasesPort(Protocol):
 
 class HistoryPort(Protocol):
     def insert(self, rows: Sequence[EventRow]) -> None: ...
+
+
+class AttemptLogsPort(Protocol):
+    def insert(self, rows: Sequence[AttemptLogRow]) -> None: ...
+    def list(self, task_key: int, after: int, limit: int) -> builtins.list[AttemptLog]: ...
 
 
 class CountsPort(Protocol):
@@ -287,6 +293,8 @@ class Tx(Protocol):
     def leases(self) -> LeasesPort: ...
     @property
     def history(self) -> HistoryPort: ...
+    @property
+    def attempt_logs(self) -> AttemptLogsPort: ...
     @property
     def counts(self) -> CountsPort: ...
     @property

@@ -96,6 +96,18 @@ class LiveLease(NamedTuple):
     start_time: datetime | None
 
 
+class AttemptLogRow(NamedTuple):
+    """An insert into `attempt_logs`."""
+
+    task_key: int
+    attempt: int
+    worker_id: str
+    stdout: str
+    stderr: str
+    stdout_truncated: bool
+    stderr_truncated: bool
+
+
 class EndedAttempt(NamedTuple):
     """How an attempt ended other than completed, as `tasks` keeps it; `error` None keeps the present error."""
 

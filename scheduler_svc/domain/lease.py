@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import AttemptProgress, TaskError
+from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
 
 
 class LeaseEnd(IntEnum):
@@ -89,6 +89,8 @@ class LeaseUpdate(NamedTuple):
     attempt: int
     ref: LeaseRef | None
     change: Change
+    output: RunOutput | None = None
+    """What the CLI printed. Counts only with an ending."""
 
 
 @dataclass(slots=True)
@@ -100,8 +102,9 @@ class FoldedUpdates:
     processing: bool = False
     progress: AttemptProgress | None = None
     ending: Ending | None = None
+    output: RunOutput | None = None
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Change, output: RunOutput | None = None) -> None:
         if self.ending is not None:
             return
         match change:
@@ -112,7 +115,7 @@ class FoldedUpdates:
             case AttemptProgress():
                 self.progress = change
             case _:
-                self.ending = change
+                self.ending, self.output = change, output
 
 
 class LeaseRow(NamedTuple):
@@ -282,5 +285,5 @@ def fold_updates(updates: Iterable[LeaseUpdate]) -> dict[LeaseRef, FoldedUpdates
     folds: dict[LeaseRef, FoldedUpdates] = {}
     for update in updates:
         if update.ref is not None:
-            folds.setdefault(update.ref, FoldedUpdates(update.ref)).add(update.change)
+            folds.setdefault(update.ref, FoldedUpdates(update.ref)).add(update.change, update.output)
     return folds

@@ -152,6 +152,24 @@ class TaskEvent(NamedTuple):
         return "" if self.fence is None else format_lease_id(self.task_key, self.fence)
 
 
+class RunOutput(NamedTuple):
+    """The end of what the CLI printed in one attempt."""
+
+    stdout: str
+    stderr: str
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+
+
+class AttemptLog(NamedTuple):
+    """The output of an attempt that ended at `end_time`."""
+
+    attempt: int
+    worker_id: str
+    end_time: datetime
+    output: RunOutput
+
+
 @dataclass(frozen=True, slots=True)
 class TaskStats:
     """Counts as of one moment."""

@@ -246,6 +246,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/WaitTask": of_task(timeout="0s"),
     "TaskService/WatchTasks": watch,
     "TaskService/ListTaskEvents": of_task(),
+    "TaskService/ListAttemptLogs": of_task(),
     "TaskService/GetTaskStats": stats,
     "TaskService/PollRunningTasks": unnamed(lambda _: {}, lambda answer: answer),
     "TaskService/PollTask": of_task(),

@@ -105,6 +105,11 @@ RPCS: dict[str, Rpc] = {
         pb.ListTaskEventsResponse(events=[task_pb2.TaskEvent(reason="SUBMITTED")]),
         unset=PAGE,
     ),
+    "ListAttemptLogs": Rpc(
+        lambda client: list(client.iter_attempt_logs(TASK_ID)),
+        pb.ListAttemptLogsResponse(logs=[task_pb2.AttemptLog(attempt=1, stderr="it failed")]),
+        unset=PAGE,
+    ),
     "GetTaskStats": Rpc(lambda client: client.get_task_stats(1), pb.GetTaskStatsResponse(queue_depth=3)),
     "PollRunningTasks": Rpc(lambda client: client.poll_running_tasks(1), pb.PollRunningTasksResponse(total=3), 10),
     "PollTask": Rpc(lambda client: client.poll_single_task(TASK_ID), pb.PollTaskResponse(status=TASK.status), 10),

@@ -444,9 +444,10 @@ INVARIANTS = WINDOW_INVARIANTS | {
             WINDOW w AS (PARTITION BY e.task_key ORDER BY seq)
         ) AS path WHERE previous_status <> before OR status <> next_from
     """,
-    "payloads, labels and history are of a task": """
+    "payloads, labels, history and logs are of a task": """
         SELECT task_key FROM (SELECT task_key FROM task_payloads UNION ALL SELECT task_key FROM task_labels
-            UNION ALL SELECT task_key FROM task_events) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)
+            UNION ALL SELECT task_key FROM task_events UNION ALL SELECT task_key FROM attempt_logs
+        ) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)
     """,
     "every task has a history": "SELECT task_key FROM tasks WHERE task_key NOT IN (SELECT task_key FROM task_events)",
     "a completed task has its content, and no other task has one": """

@@ -83,5 +83,8 @@ class ScriptedWorker(LeaseStream):
     ) -> pb.UpdateOutcome.ValueType:
         return await self.report(lease, completed=pb.Completed(result=pb.Result(body=body, **result)))
 
-    async def fail(self, lease: pb.AssignedLease, reason: str = "CREATOR_ERROR") -> pb.UpdateOutcome.ValueType:
-        return await self.report(lease, failed=pb.Failed(error=task_pb2.TaskError(reason=reason, message="it failed")))
+    async def fail(
+        self, lease: pb.AssignedLease, reason: str = "CREATOR_ERROR", *, output: pb.RunOutput | None = None
+    ) -> pb.UpdateOutcome.ValueType:
+        error = task_pb2.TaskError(reason=reason, message="it failed")
+        return await self.report(lease, failed=pb.Failed(error=error), output=output)

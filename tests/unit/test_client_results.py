@@ -58,6 +58,7 @@ PAIRS = [
     ),
     Pair(task_service_pb2.TaskChange, results.TaskChange, documents.task_change),
     Pair(task_pb2.TaskEvent, results.TaskEvent, documents.task_event),
+    Pair(task_pb2.AttemptLog, results.AttemptLog, documents.attempt_log, renamed={"end_time": "ended_at"}),
     Pair(task_service_pb2.GetTaskStatsResponse, results.TaskStats, documents.task_stats),
     Pair(task_service_pb2.PollRunningTasksResponse, results.PollStats, documents.poll_stats),
     Pair(content_service_pb2.Content, results.Content, documents.content),

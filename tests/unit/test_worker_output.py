@@ -53,7 +53,7 @@ async def test_draining_reads_to_the_end_and_tells_lines() -> None:
     reader, tail, heard = asyncio.StreamReader(), Tail(5), list[str]()
     reader.feed_data(b"one\ntwo\xff")
     reader.feed_eof()
-    await read_to_end(reader, tail, LineSplitter(heard.append))
+    await read_to_end(reader, [tail, LineSplitter(heard.append)])
     assert heard == ["one", "two\ufffd"]
     assert (tail.bytes(), tail.truncated) == (b"\ntwo\xff"[-5:], True)
 
@@ -61,7 +61,7 @@ async def test_draining_reads_to_the_end_and_tells_lines() -> None:
 async def test_a_file_is_followed_while_it_grows_and_read_to_its_end(tmp_path: Path) -> None:
     path, tail, heard = tmp_path / "stdout", Tail(5), list[str]()
     with path.open("ab", buffering=0) as file, path.open("rb") as read:
-        following = FileFollower(read, tail, LineSplitter(heard.append))
+        following = FileFollower(read, [tail, LineSplitter(heard.append)])
         reading = asyncio.create_task(following.run())
         file.write(b"one\ntw")
         await wait_until_async(lambda: heard == ["one"], within=5, what="the first line is told")
@@ -78,7 +78,7 @@ async def test_a_file_that_grows_too_large_is_read_no_further(tmp_path: Path, mo
     path.write_bytes(b"x" * 1_000_000)
     tail = Tail(5)
     with path.open("rb") as read:
-        following = FileFollower(read, tail, None)
+        following = FileFollower(read, [tail])
         await asyncio.wait_for(following.run(), 5)
     assert following.overflowed
     assert tail.seen < 200_000

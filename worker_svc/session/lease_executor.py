@@ -62,17 +62,16 @@ class LeaseExecutor:
 
         To stop a lease, set `lease.stop` and cancel this.
         """
-        ending, started = None, False
+        ending, run = None, None
         try:
             await self._journal.mark(lease)
             async with self._runner.open(lease.lease_id, lease.deadline) as run:
                 began = now()
                 outcome = await self._outcome(lease, run, job)
-                started = run.started
                 if outcome is not None and lease.stop is None:
                     self._book.settle(lease)
                     self._ran(lease, outcome, now() - began)
-                    ending = wire.ending_of(lease, outcome)
+                    ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
                     await self._journal.keep(lease, ending)
         except asyncio.CancelledError:  # before its run was open
             if lease.stop is None:
@@ -80,7 +79,7 @@ class LeaseExecutor:
         except OSError as error:
             self._refuse(lease, error)
         self._journal.unmark(lease)
-        return ending or wire.ending_of_stop(lease, lease.stop or StopReason.REFUSED, started=started)
+        return ending or _ending_of_stop(lease, run)
 
     async def _outcome(self, lease: Lease, run: CliRun, job: Job) -> Outcome | None:
         """The outcome of the run; None if it was stopped, for the reason in `lease.stop`."""
@@ -108,3 +107,11 @@ class LeaseExecutor:
             **lease.log_keys,
         )
         self._book.stop(lease, StopReason.REFUSED)
+
+
+def _ending_of_stop(lease: Lease, run: CliRun | None) -> PendingUpdate:
+    """The update that ends a stopped lease; `run` is None if none was opened."""
+    why = lease.stop or StopReason.REFUSED
+    if run is None:
+        return wire.ending_of_stop(lease, why, started=False)
+    return wire.with_output(wire.ending_of_stop(lease, why, started=run.started), run.output)

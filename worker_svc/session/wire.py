@@ -6,7 +6,7 @@ Layer: inside session.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from operator import attrgetter
 
@@ -17,7 +17,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import Job
 from worker_svc.creators.brief import TEXTS, Brief
-from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, clean, failed
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, RunOutput, clean, failed
 from worker_svc.session.leases import Lease, Stage, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
 
@@ -106,6 +106,15 @@ def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUp
         return ending_of(lease, failed(Reason.TASK_TIMEOUT, f"the run took longer than {lease.timeout:g} s"))
     released = pb.Released(reason=_REASONS[why], started=started)
     return _update(lease, UpdateKind.RELEASED, pb.LeaseUpdate(released=released))
+
+
+def with_output(ending: PendingUpdate, output: RunOutput) -> PendingUpdate:
+    """The update that ends a lease, with what the CLI printed added to its message."""
+    if not output.stdout and not output.stderr:
+        return ending
+    message: pb.LeaseUpdate = ending.message
+    message.output.CopyFrom(pb.RunOutput(**asdict(output)))
+    return replace(ending, size=_size(message))
 
 
 def encode(update: PendingUpdate) -> bytes:
@@ -228,4 +237,8 @@ def _held(leases: Iterable[Lease]) -> list[pb.HeldLease]:
 
 def _update(lease: Lease, kind: UpdateKind, message: pb.LeaseUpdate) -> PendingUpdate:
     message.lease_id, message.attempt = lease.lease_id, lease.attempt
-    return PendingUpdate(lease.lease_id, lease.attempt, kind, message.ByteSize() + 8, message)
+    return PendingUpdate(lease.lease_id, lease.attempt, kind, _size(message), message)
+
+
+def _size(message: pb.LeaseUpdate) -> int:
+    return message.ByteSize() + 8

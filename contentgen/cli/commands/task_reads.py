@@ -1,4 +1,4 @@
-"""`contentgen task status|list|events|stats`. Layer: commands."""
+"""`contentgen task status|list|events|logs|stats`. Layer: commands."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ Labels = Annotated[
     typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only with this label; several times.", show_default=False),
 ]
 
+Attempt = Annotated[
+    int | None,
+    typer.Option("--attempt", metavar="N", min=1, help="Only of this attempt.", show_default=False),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     """All of them."""
@@ -42,6 +47,13 @@ def add_to(app: typer.Typer) -> None:
         "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
     )(list_)
     command(app, "events", "contentgen task events task-0000000000000001")(events)
+    command(
+        app,
+        "logs",
+        "contentgen task logs task-0000000000000001",
+        "contentgen task logs task-0000000000000001 --attempt 2",
+        "contentgen -o json task logs task-0000000000000001 | jq -r '.[-1].stderr'",
+    )(logs)
     command(app, "stats", "contentgen task stats", "contentgen -o json task stats --account 1 | jq .queue_depth")(stats)
 
 
@@ -95,6 +107,21 @@ def events(session: Session, task_id: TaskId) -> None:
     connection = session.connection
     found = map(document, connection.items(connection.stubs.tasks.ListTaskEvents, request, lambda page: page.events))
     session.output.many(found, tables.EVENTS, "events", lambda it: cells.line(it["message"]))
+
+
+def logs(session: Session, task_id: TaskId, attempt: Attempt = None) -> None:
+    """Show what the CLI printed in a task's attempts.
+
+    Of each attempt that ended, successful or not, the last 8,192 characters of stdout and of stderr are kept, for the
+    20 newest attempts. Attempts that printed nothing, still run, or lost their worker are missing. Oldest first.
+    """
+    request = pb.ListAttemptLogsRequest(task_id=task_id, page_size=PAGE_SIZE)
+    connection = session.connection
+    found = map(document, connection.items(connection.stubs.tasks.ListAttemptLogs, request, lambda page: page.logs))
+    shown = (log for log in found if attempt in {None, log["attempt"]})
+    any_ = session.output.each(shown, tables.attempt_log, several=True)
+    if not any_ and session.output.tables:
+        session.output.note("no output" if attempt is None else f"no output of attempt {attempt}")
 
 
 def stats(session: Session, account: OnlyAccount = None) -> None:

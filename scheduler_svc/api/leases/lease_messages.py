@@ -34,7 +34,7 @@ from scheduler_svc.domain.lease import (
     Release,
 )
 from scheduler_svc.domain.retry import DEFAULT_PAUSE
-from scheduler_svc.domain.task import AttemptProgress, TaskError
+from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
 from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
 
 MAX_HELD = 10_000
@@ -46,6 +46,7 @@ MAX_DEFERRAL_MESSAGE = 1_000
 MAX_DETAILS = 20
 MAX_DETAIL = 8_000
 MAX_LAST_ERROR = 1_000
+MAX_OUTPUT = 8_192
 
 
 def hello(message: pb.Hello) -> Hello:
@@ -124,7 +125,7 @@ def updates(report: pb.Report) -> tuple[LeaseUpdate, ...]:
         if it.lease_id != lease_id or it.attempt != attempt:  # the updates of a lease usually follow each other
             lease_id, attempt = it.lease_id, it.attempt
             ref = parse_lease_id(lease_id, attempt)
-        found.append(LeaseUpdate(lease_id, attempt, ref, _change(i, it)))
+        found.append(LeaseUpdate(lease_id, attempt, ref, _change(i, it), _output(it)))
     return tuple(found)
 
 
@@ -190,6 +191,21 @@ def _deferred(deferred: pb.Deferred) -> AttemptDeferred:
 
 
 _RELEASES = {int(reason): reason for reason in Release}
+
+
+def _output(it: pb.LeaseUpdate) -> RunOutput | None:
+    """The end of what the CLI printed; None if nothing."""
+    if not it.HasField("output"):
+        return None
+    stdout, stderr = it.output.stdout.replace("\0", ""), it.output.stderr.replace("\0", "")
+    if not stdout and not stderr:
+        return None
+    return RunOutput(
+        stdout[-MAX_OUTPUT:],
+        stderr[-MAX_OUTPUT:],
+        it.output.stdout_truncated or len(stdout) > MAX_OUTPUT,
+        it.output.stderr_truncated or len(stderr) > MAX_OUTPUT,
+    )
 
 
 def _text(text: str, limit: int) -> str:

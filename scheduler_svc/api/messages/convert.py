@@ -18,7 +18,15 @@ from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
-from scheduler_svc.domain.task import AttemptProgress, PendingReason, Task, TaskError, TaskEvent, TaskStats
+from scheduler_svc.domain.task import (
+    AttemptLog,
+    AttemptProgress,
+    PendingReason,
+    Task,
+    TaskError,
+    TaskEvent,
+    TaskStats,
+)
 from scheduler_svc.domain.worker import PoolWorker
 
 _status = pb.TaskStatus.ValueType
@@ -111,6 +119,12 @@ def task_event(it: TaskEvent) -> pb.TaskEvent:
         reason=it.reason,
         message=it.message,
         lease_id=it.lease_id,
+    )
+
+
+def attempt_log(it: AttemptLog) -> pb.AttemptLog:
+    return pb.AttemptLog(
+        attempt=it.attempt, worker_id=it.worker_id, end_time=timestamp(it.end_time), **it.output._asdict()
     )
 
 

@@ -151,6 +151,15 @@ class TaskService(TaskServiceServicer):
         events, token = page.cut(found, convert.task_event, attrgetter("seq"))
         return pb.ListTaskEventsResponse(events=events, next_page_token=token)
 
+    async def ListAttemptLogs(self, request: pb.ListAttemptLogsRequest, context: object) -> pb.ListAttemptLogsResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            page = PageRequest.of(request, bad, "ListAttemptLogs", request.task_id)
+        key = await self._own_task_key(request.task_id)
+        found = await self._reads.run(query.list_attempt_logs, key, page.position or 0, page.limit)
+        logs, token = page.cut(found, convert.attempt_log, attrgetter("attempt"))
+        return pb.ListAttemptLogsResponse(logs=logs, next_page_token=token)
+
     async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)

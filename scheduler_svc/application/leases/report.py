@@ -18,6 +18,7 @@ from scheduler_svc.application.leases.resolve_attempts import (
 )
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import (
+    AttemptLogRow,
     CompletedTask,
     ContentRow,
     HeartbeatAnswer,
@@ -331,6 +332,7 @@ class _Write:
         self._completed_late: dict[LeaseRef, TaskResult] = {}
         self._ended: list[EndedLease] = []
         self._released: list[LiveLease] = []
+        self._logs: list[AttemptLogRow] = []
 
     def return_undelivered(self, lease: LiveLease) -> None:
         self._ended.append(EndedLease(lease, Cause(Move.RELEASE, LeaseEnd.RELEASED, "NOT_DELIVERED")))
@@ -339,6 +341,7 @@ class _Write:
         if verdict not in (Verdict.END_REVOKED, Verdict.APPLY):
             return
         assert lease is not None
+        self._log(folded, lease.worker_id)
         if verdict is Verdict.END_REVOKED:
             self._released.append(lease)
         else:
@@ -377,6 +380,11 @@ class _Write:
             worker_id=task.worker_id,
         )
         self._completed_late[folded.ref] = _result(folded)
+        self._log(folded, task.worker_id)
+
+    def _log(self, folded: FoldedUpdates, worker_id: str) -> None:
+        if folded.output is not None:
+            self._logs.append(AttemptLogRow(folded.ref.task_key, folded.ref.attempt, worker_id, *folded.output))
 
     def finish(self) -> None:
         end_attempts(self._tx, self._ledger, self._ended, self._max_losses)
@@ -385,6 +393,8 @@ class _Write:
         delete_revoked(self._tx, self._released)
         self._store(self._completed, late=False)
         self._store(self._completed_late, late=True)
+        if self._logs:
+            self._tx.attempt_logs.insert(self._logs)
         self._ledger.write()
 
     def _store(self, results: Mapping[LeaseRef, TaskResult], *, late: bool) -> None:

@@ -14,7 +14,7 @@ from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import PendingReason, Task, TaskEvent, TaskStats
+from scheduler_svc.domain.task import AttemptLog, PendingReason, Task, TaskEvent, TaskStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,14 @@ def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent
     if not events and not tx.task_reads.exists(task_key):
         raise NotFound("task", format_task_id(task_key))
     return events
+
+
+def list_attempt_logs(tx: Tx, task_key: int, after: int, limit: int) -> list[AttemptLog]:
+    """Returns the output of a task's attempts above `after`, oldest first. Raises NotFound."""
+    logs = tx.attempt_logs.list(task_key, after, limit)
+    if not logs and not tx.task_reads.exists(task_key):
+        raise NotFound("task", format_task_id(task_key))
+    return logs
 
 
 def task_stats(tx: Tx, scope: Scope) -> TaskStats:

@@ -36,6 +36,7 @@ from scheduler_svc.store.leases.leases import Leases, Reaper
 from scheduler_svc.store.leases.workers import Workers
 from scheduler_svc.store.sweeps import Sweeps
 from scheduler_svc.store.system import SystemStatements
+from scheduler_svc.store.tasks.attempt_logs import AttemptLogs
 from scheduler_svc.store.tasks.ended import EndedTasks
 from scheduler_svc.store.tasks.history import Counts, History
 from scheduler_svc.store.tasks.polls import Polls
@@ -177,6 +178,10 @@ class PgTx:
     @cached_property
     def history(self) -> History:
         return History(self._session)
+
+    @cached_property
+    def attempt_logs(self) -> AttemptLogs:
+        return AttemptLogs(self._session)
 
     @cached_property
     def counts(self) -> Counts:

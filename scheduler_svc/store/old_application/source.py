@@ -93,7 +93,7 @@ class OldSource:
                 yield self.connection
 
     def _restart_transaction(self) -> None:
-        """Begins again after SQLite ran out of memory, which ends its transaction.
+        """Begins again after SQLite had exhausted its memory, which ends its transaction.
 
         From then on it sees a later snapshot, if the file is in use.
         """

@@ -303,6 +303,21 @@ task_events = sa.Table(
     sa.Index("task_events_by_seq", "seq"),
 )
 
+# What the CLI printed in an attempt, written with the attempt's end. An attempt without output has no row.
+attempt_logs = sa.Table(
+    "attempt_logs",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("worker_id", sa.Text, nullable=False),
+    sa.Column("end_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("stdout", sa.Text, nullable=False),
+    sa.Column("stderr", sa.Text, nullable=False),
+    sa.Column("stdout_truncated", sa.Boolean, nullable=False),
+    sa.Column("stderr_truncated", sa.Boolean, nullable=False),
+    sa.CheckConstraint("attempt > 0", "attempt"),
+)
+
 # The highest number among the moves that were deleted with their tasks.
 cleaned_events = sa.Table(
     "cleaned_events",

@@ -77,10 +77,11 @@ _MARK_CLEANED = sa.text(f"""
 _DELETE_TASKS = sa.text("""
     WITH payloads AS (DELETE FROM task_payloads WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     events AS (DELETE FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[]))),
+    logs AS (DELETE FROM attempt_logs WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     gone AS (DELETE FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) RETURNING account_id, status)
     SELECT account_id, status, count(*) FROM gone GROUP BY account_id, status
 """)
-"""Deletes tasks with their payloads and history."""
+"""Deletes tasks with their payloads, history and logs."""
 _FORGET_REQUESTS = sa.text(f"""
     DELETE FROM request_ids WHERE (account_id, request_id) IN (
         SELECT account_id, request_id FROM request_ids
@@ -116,7 +117,7 @@ class EndedTasks(Statements):
         return [row[0] for row in self._rows(_LOCK_ENDED, keys=array("bigint", keys), until=until)]
 
     def delete(self, keys: Sequence[int]) -> dict[tuple[int, Status], int]:
-        """Deletes locked tasks with payload, labels and history; returns how many, by account and status.
+        """Deletes locked tasks with payload, labels, history and logs; returns how many, by account and status.
 
         Their last state is kept with their request ids, to answer repeated submits.
         """

@@ -18,7 +18,7 @@ CALL = re.compile(r"^(?:    |\$ )(?:id=\$\()?contentgen ((?:'[^']*'|\"[^\"]*\"|[
 APART = re.compile(r"--scheduler|^context|content review --account")
 
 COMMANDS = {
-    "task": ("submit", "status", "list", "wait", "watch", "cancel", "retry", "stats", "cleanup", "events"),
+    "task": ("submit", "status", "list", "wait", "watch", "cancel", "retry", "stats", "cleanup", "events", "logs"),
     "worker": ("list", "drain", "undrain", "resize"),
     "dispatch": ("status", "pause", "resume"),
     "content": ("list", "show", "review", "delete"),

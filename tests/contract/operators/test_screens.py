@@ -13,6 +13,7 @@ from grpc import aio
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from contentgen.v1 import worker_service_pb2 as pb
 from tests.contract.maker import Maker
 from tests.contract.operators.transcript import Ran, Transcript
 from tests.harness.lease_stream import hello
@@ -50,7 +51,8 @@ async def test_tasks(contentgen: Transcript, account: int, worker: ScriptedWorke
     failed = await submitted(contentgen, "It fails", "-p", "9", "--no-auto-retry", "--request-id", "once")
     (lease,) = await worker.take()
     await worker.start(lease)
-    await worker.fail(lease)
+    stdout, stderr = "topic: It fails\nprogress: 10%", "\x1b[31mError: the model said no"
+    await worker.fail(lease, output=pb.RunOutput(stdout=stdout, stderr=stderr, stdout_truncated=True))
     (lease,) = await worker.take()
     await worker.start(lease)
     await worker.report(lease, progress=task_pb2.TaskProgress(percent=40, step="draft", message="half of it"))
@@ -64,6 +66,12 @@ async def test_tasks(contentgen: Transcript, account: int, worker: ScriptedWorke
     await contentgen("task", "list", "--status", "failed,timeout", "--limit", "1")
     await contentgen("task", "list", "--label", "campaign=none")
     await contentgen("task", "events", failed)
+    await contentgen("task", "logs", failed)
+    await contentgen("task", "logs", failed, "--attempt", "2")
+    await contentgen("task", "logs", done)
+    await contentgen("task", "logs", "task-0000000000000001")
+    await contentgen("-o", "json", "task", "logs", failed)
+    await contentgen("-o", "json", "task", "logs", done)
     await contentgen("task", "stats")
     await contentgen("task", "retry", failed)
     await contentgen("task", "cancel", waits, failed)

@@ -176,6 +176,25 @@ GOOD = [
         {"events": [{"status": PENDING}], "next_page_token": an_opaque_token},
     ),
     Good(
+        rpc("ListAttemptLogs"),
+        {"task_id": The("logged", "task_id")},
+        {
+            "logs": [
+                {
+                    "attempt": 1,
+                    "worker_id": str,
+                    "end_time": str,
+                    "stdout": "half a page",
+                    "stderr": "it failed",
+                    "stdout_truncated": True,
+                    "stderr_truncated": False,
+                }
+            ],
+            "next_page_token": "",
+        },
+    ),
+    Good(rpc("ListAttemptLogs"), {"task_id": The("failed", "task_id")}, {"logs": [], "next_page_token": ""}),
+    Good(
         rpc("GetTaskStats"),
         {"account_id": The("pending", "account_id")},
         {"counts": {"pending": "1", **ZEROS}, "oldest_pending_age": str, "queue_depth": "1"},
@@ -196,7 +215,7 @@ GOOD = [
     Good(rpc("HandleTimeouts"), {"account_id": OWN}, {"timeout_count": 0}),
 ]
 
-BY_TASK_ID = ["GetTask", "CancelTask", "RetryTask", "WaitTask", "ListTaskEvents", "PollTask"]
+BY_TASK_ID = ["GetTask", "CancelTask", "RetryTask", "WaitTask", "ListTaskEvents", "ListAttemptLogs", "PollTask"]
 
 BAD = [
     *(Bad(rpc(name), {}, fields=("task_id",)) for name in BY_TASK_ID),
@@ -265,6 +284,11 @@ BAD = [
         rpc("ListTaskEvents"),
         {"task_id": The("pending", "task_id"), "page_token": The("page_of_tasks", "next_page_token")},
         fields=("page_token",),
+    ),
+    Bad(
+        rpc("ListAttemptLogs"),
+        {"task_id": The("pending", "task_id"), "page_size": -1, "page_token": "?"},
+        fields=("page_size", "page_token"),
     ),
     wrong_state(rpc("CancelTask"), {"task_id": The("processing", "task_id")}, "processing", "pending"),
     wrong_state(rpc("RetryTask"), {"task_id": The("completed", "task_id")}, "completed", "failed,timeout"),

@@ -52,8 +52,8 @@ class Worker:
     async def complete(self, task_id: str) -> None:
         assert await self._stream.complete(self._leases[task_id]) == COMMITTED
 
-    async def fail(self, task_id: str, reason: str = "CREATOR_ERROR") -> None:
-        assert await self._stream.fail(self._leases[task_id], reason) == COMMITTED
+    async def fail(self, task_id: str, reason: str = "CREATOR_ERROR", output: pb.RunOutput | None = None) -> None:
+        assert await self._stream.fail(self._leases[task_id], reason, output=output) == COMMITTED
 
     async def defer(self, task_id: str) -> None:
         await self._report(task_id, deferred=pb.Deferred(retry_after=Duration(seconds=60)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
+from contentgen.v1 import worker_service_pb2 as pb
 from tests.contract.reflected import Reflected
 from tests.contract.reflection.worker import Worker
 from tests.harness.waiting import wait_until_async
@@ -136,6 +137,13 @@ class World:
         """Failed for good, with retries left."""
         task = await self.processing(auto_retry=False, **fields)
         await self.worker.fail(task["task_id"])
+        return task
+
+    async def logged(self, **fields: Any) -> Fields:
+        """Failed for good, and its CLI has printed something."""
+        task = await self.processing(auto_retry=False, **fields)
+        output = pb.RunOutput(stdout="half a page", stderr="it failed", stdout_truncated=True)
+        await self.worker.fail(task["task_id"], output=output)
         return task
 
     async def exhausted(self, **fields: Any) -> Fields:

@@ -223,6 +223,19 @@ CREATE TABLE task_events (
 );
 CREATE INDEX task_events_by_seq ON task_events (seq);
 
+CREATE TABLE attempt_logs (
+    task_key BIGINT NOT NULL,
+    attempt INTEGER NOT NULL,
+    worker_id TEXT NOT NULL,
+    end_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    stdout TEXT NOT NULL,
+    stderr TEXT NOT NULL,
+    stdout_truncated BOOLEAN NOT NULL,
+    stderr_truncated BOOLEAN NOT NULL,
+    CONSTRAINT attempt_logs_pkey PRIMARY KEY (task_key, attempt),
+    CONSTRAINT attempt_logs_attempt CHECK (attempt > 0)
+);
+
 CREATE TABLE cleaned_events (
     account_id BIGINT NOT NULL,
     seq BIGINT NOT NULL,
