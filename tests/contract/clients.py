@@ -1,4 +1,4 @@
-"""Both clients, for tests that hold for both: `AsyncContentGenerationClient` behind the face of the blocking one."""
+"""Both clients, for tests that hold for both: `AsyncContentGenerationClient` with the interface of the blocking one."""
 
 from __future__ import annotations
 
