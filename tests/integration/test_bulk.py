@@ -105,7 +105,7 @@ class TestHandleTimeouts:
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
         assert scheduling.path(ref.task_key)[-2:] == ["timeout", "pending"]
 
-    def test_only_of_the_account(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
+    def test_only_tasks_of_the_account_are_timed_out(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
         (mine,) = self.late(scheduling, auto_retry=False)
         (theirs,) = self.late(scheduling, auto_retry=False, account_id=other)
         assert bulk(lambda it: it.handle_timeouts(Scope.of(other))) == 1
@@ -188,7 +188,7 @@ class TestBulkRetry:
         assert not scheduling.task(key).ended
         assert all(scheduling.task(each).ended for each in used)
 
-    def test_tasks_locked_by_another_call_are_skipped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_retry_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             tx.tasks.lock([moving])
@@ -269,13 +269,13 @@ class TestCleanup:
             assert clean_up(bulk, days) == expected
             assert self.there(scheduling) == sorted(left)
 
-    def test_only_of_the_account(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
+    def test_only_tasks_of_the_account_are_deleted(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
         mine, theirs = self.one_of_each(scheduling), self.one_of_each(scheduling, account_id=other)
         assert clean_up(bulk, account_id=other, dry_run=True) == len(theirs)
         assert clean_up(bulk, account_id=other) == len(theirs)
         assert self.there(scheduling) == mine
 
-    def test_tasks_locked_by_another_call_are_skipped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_cleanup_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             retrying.retry_task(tx, moving, reset_retry_count=False)

@@ -120,7 +120,7 @@ class TestCancel:
         assert scheduling.cancel(ref.task_key).status is Status.CANCELLED
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
-    def test_an_unknown_task(self, scheduling: Scheduling) -> None:
+    def test_a_cancel_of_an_unknown_task_is_not_found(self, scheduling: Scheduling) -> None:
         with pytest.raises(NotFound):
             scheduling.cancel(12345)
 
@@ -169,6 +169,6 @@ class TestRetry:
         assert scheduling.due().count == 1
         assert scheduling.claim()[0].attempt == 2
 
-    def test_an_unknown_task(self, scheduling: Scheduling) -> None:
+    def test_a_retry_of_an_unknown_task_is_not_found(self, scheduling: Scheduling) -> None:
         with pytest.raises(NotFound):
             scheduling.retry(12345)

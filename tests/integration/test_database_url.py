@@ -61,7 +61,7 @@ def test_an_unreadable_url_is_not_shown(address: str) -> None:
 
 
 @pytest.mark.parametrize("hot", [True, False])
-def test_the_server_ends_a_session_that_leaves_a_transaction_open(empty_db_url: str, hot: bool) -> None:
+def test_the_server_limits_how_long_a_session_leaves_a_transaction_open(empty_db_url: str, hot: bool) -> None:
     engine = make_engine(empty_db_url, 1, hot=hot)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "20s"

@@ -101,7 +101,7 @@ def test_a_returning_account_has_no_credit(scheduling: Scheduling, other: int) -
     assert most_off(served(scheduling, 800), other, 0.5) <= 1
 
 
-def test_the_higher_priority_comes_first_however_long_it_is(scheduling: Scheduling, other: int) -> None:
+def test_the_higher_priority_comes_first_however_long_its_backlog(scheduling: Scheduling, other: int) -> None:
     low = scheduling.fill(other, 20, priority=1)
     high = scheduling.fill(1, LONG, priority=9)
     order: list[int] = []

@@ -1,4 +1,4 @@
-"""The package as it is installed elsewhere: plain, or with one extra, and nothing else that this checkout has."""
+"""The installed package, plain or with one extra, without anything else of this checkout."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_the_client_works_with_its_four_dependencies_and_what_they_need(wheel: Path, tmp_path: Path) -> None:
+def test_the_client_works_with_its_four_dependencies_alone(wheel: Path, tmp_path: Path) -> None:
     assert set(requirements(wheel)) == DIRECT
     installed = install(wheel, tmp_path / "installed")
     assert not (installed / "sqlalchemy").exists()
@@ -86,7 +86,7 @@ def test_a_program_without_its_extra_says_which_one_to_install(extra: str, wheel
 
 
 @pytest.mark.parametrize("extra", PROGRAMS)
-def test_a_module_of_ours_that_is_missing_is_an_error_of_ours(extra: str, wheel: Path, tmp_path: Path) -> None:
+def test_a_missing_module_of_the_package_is_an_ordinary_import_error(extra: str, wheel: Path, tmp_path: Path) -> None:
     installed = install(wheel, tmp_path / "installed", extra)
     name, *_ = PROGRAMS[extra]
     shutil.rmtree(installed / "contentgen/client")
@@ -97,14 +97,14 @@ def test_a_module_of_ours_that_is_missing_is_an_error_of_ours(extra: str, wheel:
     assert "pip install" not in ran.stderr
 
 
-def test_the_package_says_that_it_is_typed(wheel: Path) -> None:
+def test_the_package_is_marked_as_typed(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert {"scheduler_svc/py.typed", "contentgen/client/watch.py"} <= set(archive.namelist())
         assert "contentgen/v1/task_pb2.pyi" in archive.namelist()
 
 
 def install(wheel: Path, into: Path, extra: str = "") -> Path:
-    """The package and what it needs with that extra, and nothing else."""
+    """The package with the dependencies of that extra, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(into)
     for name in closure(requirements(wheel, extra)):
@@ -113,7 +113,7 @@ def install(wheel: Path, into: Path, extra: str = "") -> Path:
 
 
 def program(wheel: Path, name: str) -> str:
-    """What a console script runs, told `--help`."""
+    """Code that runs a console script with `--help`."""
     [found] = metadata.distributions(path=[str(wheel)])
     [entry] = found.entry_points.select(group="console_scripts", name=name)
     return HELP.format(module=entry.module, attr=entry.attr)
