@@ -31,6 +31,19 @@ class ContentGenerationError(Exception):
         super().__init__(message)
         self.message = message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the attributes, because the constructors of subclasses need more than `args`."""
+        return _unpickled, (type(self), self.args, vars(self))
+
+
+def _unpickled(
+    kind: type[ContentGenerationError], args: tuple[Any, ...], attributes: Mapping[str, Any]
+) -> ContentGenerationError:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(attributes)
+    return error
+
 
 class CreatorException(ContentGenerationError):
     """The task has failed, and no retry is to come.
