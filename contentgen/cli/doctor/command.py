@@ -85,8 +85,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from _safely("schedulers", connection, lambda: schedulers.schedulers(system.current))
     yield from _safely("workers", connection, lambda: _workers(connection, system.known))
     yield from _safely("queue", connection, lambda: work.queue(connection, _limit(queue_limit, system.known)))
-    yield from _safely("dispatch", connection, lambda: work.paused(connection))
-    yield from _safely("dispatch", connection, lambda: work.waiting(connection, stuck_after))
+    yield from _safely("dispatch", connection, lambda: work.dispatch(connection, stuck_after))
     yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
     yield from _safely("options", connection, lambda: work.refused_options(connection))
 

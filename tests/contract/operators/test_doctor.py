@@ -112,12 +112,33 @@ def test_a_full_queue(pending: int, due: int, level: str) -> None:
     assert "the oldest for 1 h 2 min" in finding["message"]
 
 
-def test_a_pause_that_was_forgotten() -> None:
+@pytest.mark.parametrize(
+    ("paused", "waiting", "message"),
+    [
+        ([7], 0, "paused: account 7"),
+        ([7], 2, "paused: account 7; the newest pending tasks wait for its end (2)"),
+        ([], 2, "paused; the newest pending tasks wait for its end (2)"),
+    ],
+)
+def test_a_pause_is_reported_once(paused: Sequence[int], waiting: int, message: str) -> None:
     deployment = Deployment()
-    deployment.pending, deployment.reason = 1, task_pb2.PENDING_REASON_PAUSED
+    deployment.pauses.paused_account_ids.extend(paused)
+    deployment.reasons = [task_pb2.PENDING_REASON_PAUSED] * waiting
     status, (finding,) = examined(deployment)
     assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
+    assert finding["message"] == message
     assert "contentgen dispatch resume" in finding["advice"]
+
+
+def test_tasks_that_wait_for_other_reasons_are_reported_beside_a_pause() -> None:
+    deployment = Deployment()
+    deployment.pauses.all_paused = True
+    deployment.reasons = [task_pb2.PENDING_REASON_PAUSED, task_pb2.PENDING_REASON_NO_WORKERS]
+    status, findings = examined(deployment)
+    assert status == 1
+    assert [finding["check"] for finding in findings] == ["dispatch", "dispatch"]
+    assert findings[0]["message"] == "paused: everything; the newest pending tasks wait for its end (1)"
+    assert "start contentgen-worker" in findings[1]["advice"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +151,7 @@ def test_a_pause_that_was_forgotten() -> None:
 def test_a_pool_that_is_starved(busy: int, told: str) -> None:
     deployment = Deployment()
     deployment.workers = [worker(busy_slots=busy)]
-    deployment.pending, deployment.reason = 1, task_pb2.PENDING_REASON_ALL_SLOTS_BUSY
+    deployment.pending, deployment.reasons = 1, [task_pb2.PENDING_REASON_ALL_SLOTS_BUSY]
     status, (finding,) = examined(deployment)
     assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
     assert told in finding["message"]
