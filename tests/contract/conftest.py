@@ -1,4 +1,4 @@
-"""A replica on a database of its own, and a channel to it."""
+"""A replica on its own database, and a channel to it."""
 
 from __future__ import annotations
 

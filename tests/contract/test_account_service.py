@@ -208,7 +208,7 @@ async def test_a_mask_that_is_too_long_is_refused(accounts: AccountServiceAsyncS
     assert refusal.fields == ["update_mask.paths"]
 
 
-async def test_a_deactivated_account_takes_no_submits_until_it_is_active_again(
+async def test_a_deactivated_account_refuses_submits_until_it_is_active_again(
     accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub
 ) -> None:
     account = await made(accounts)

@@ -220,7 +220,7 @@ async def test_handle_timeouts_ends_overdue_tasks_at_once(
     assert refusal.fields == ["account_id"]
 
 
-async def test_failed_tasks_are_retried_all_at_once(
+async def test_bulk_retry_retries_all_failed_tasks(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     task_ids = [await submitted(tasks, account, auto_retry=False) for _ in range(2)]

@@ -181,7 +181,7 @@ async def test_a_raised_start_quota_applies_at_once_to_waiting_tasks(
 
 
 class Pair:
-    """Two replicas, each with a worker of its own that completes what it gets, until all tasks are completed."""
+    """Two replicas, each with its own worker, which complete all tasks."""
 
     def __init__(self, replicas: list[Replica], channels: list[aio.Channel]) -> None:
         self.replicas = replicas
@@ -236,7 +236,7 @@ async def test_a_limit_holds_across_replicas_and_freed_seats_are_used_at_once(pa
 async def test_a_start_quota_holds_across_replicas(
     pair: Pair, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that claims counts what it claimed, and one of them admits more when the minute is over."""
+    """Each replica counts the starts of its claims, and one of them admits more after the minute."""
     minute, quota, count = timedelta(seconds=1), 20, 80
     monkeypatch.setattr(start_quota, "MINUTE", minute)
     request = account_pb.CreateAccountRequest(name="a", max_starts_per_minute=quota)

@@ -205,7 +205,7 @@ async def test_a_connection_with_an_unfinished_tls_handshake_is_closed(
         await peer.closed()
 
 
-async def test_a_connection_without_calls_is_closed_and_its_client_connects_anew(db_url: str) -> None:
+async def test_an_idle_connection_is_closed_and_its_client_reconnects(db_url: str) -> None:
     async with (
         serving(db_url, limits=Limits(idle_timeout=0.5)) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,

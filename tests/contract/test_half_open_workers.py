@@ -56,7 +56,7 @@ async def test_a_worker_that_is_healthy_again_is_served_like_others(
         assert await emptier.assigned()
 
 
-async def test_an_assignment_says_whether_its_task_failed_on_another_worker(
+async def test_an_assignment_tells_whether_its_task_failed_on_another_worker(
     channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     task = await submit(tasks, account)

@@ -75,7 +75,7 @@ async def channel_to(health: Health | None = None) -> AsyncIterator[aio.Channel]
         yield channel
 
 
-async def test_a_port_that_is_taken_is_a_settings_error() -> None:
+async def test_a_port_in_use_is_a_settings_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(SettingsError) as raised:

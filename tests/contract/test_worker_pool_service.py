@@ -130,7 +130,7 @@ async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
     return worker
 
 
-async def test_an_unhealthy_worker_is_shown_until_it_says_that_it_is_well(
+async def test_an_unhealthy_worker_is_shown_until_its_heartbeat_is_healthy(
     pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
     await worker.heartbeat(3)

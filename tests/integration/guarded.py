@@ -1,4 +1,4 @@
-"""Programs for a guard to run, and what can be seen of their processes from outside."""
+"""Programs for a guard to run, and observations of their processes from outside."""
 
 from __future__ import annotations
 

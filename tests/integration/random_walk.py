@@ -150,7 +150,7 @@ class Walk:
         worker_id = self._worker()
         refs = self._scheduling.claim(2, worker_id)
         self._scheduling.take_back(*refs)
-        self._refs[worker_id] += refs  # it must not matter if it comes to know them after all
+        self._refs[worker_id] += refs  # their worker may still receive them: that must not matter
 
     def _lose(self) -> None:
         self._scheduling.lose(*self._some(self._refs[self._worker()]))

@@ -214,7 +214,7 @@ def expected(rows: list[Row], count: int) -> list[int]:
 def test_claims_are_in_order_and_keep_the_order_of_each_priority(
     shared: Scheduling, tasks: list[Waits], counts: list[int]
 ) -> None:
-    shared.claim(EVERYTHING)  # what an example that failed has left
+    shared.claim(EVERYTHING)  # tasks that a failed example has left
     accounts = [shared.make_account(weight=weight) for weight in (1.0, 2.0, 4.0)]
     made = shared.submit(*[new_task(account_id=accounts[task.account], priority=task.priority) for task in tasks])
     for task, waits in zip(made, tasks, strict=True):

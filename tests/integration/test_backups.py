@@ -63,7 +63,7 @@ class Site:
         return self._engine.connect()
 
     def names(self) -> list[object]:
-        """Of the accounts: what is in the database, in one word."""
+        """The names of all accounts, to compare the content of databases."""
         return [row[0] for row in self.sql("SELECT name FROM accounts ORDER BY account_id")]
 
     def back_up(self, *, overwrite: bool = False) -> None:
@@ -96,7 +96,7 @@ def backed_up(site: Site) -> Site:
 
 
 def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -> None:
-    """And drops what one that was killed had left."""
+    """It also drops the database that a killed restore had left."""
     backed_up.sql("UPDATE reaper SET stamp = now()")
     backed_up.back_up(overwrite=True)
     backed_up.sql("DROP TABLE accounts, tasks")
@@ -175,7 +175,7 @@ def test_a_file_that_is_damaged_in_the_middle_changes_nothing(backed_up: Site) -
 
 
 def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
-    """Of every row, into a server that is gone afterwards; nobody of the source's server notices."""
+    """The restore of every row into a temporary server does not affect the source's server."""
     others = site.databases()
     made = back_up(site.url, site.file, site.programs, site.progress, overwrite=False, verify=True)
     tables = site.sql("SELECT count(*) FROM accounts UNION ALL SELECT count(*) FROM reaper")
@@ -304,7 +304,7 @@ def test_a_program_that_is_missing_is_named(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_stopped_backup_leaves_no_file_and_bars_a_second_one_while_it_runs(site: Site) -> None:
-    """Somebody holds a table, so that it is under way for as long as the test wants."""
+    """A lock on a table keeps the backup in progress for as long as the test needs."""
     with site.connect() as holder:
         holder.execute(sa.text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
         process = subprocess.Popen(

@@ -263,7 +263,7 @@ async def test_each_misbehaviour_is_a_named_outcome(demo: Demo, profile: str, fa
 
 
 @pytest.mark.parametrize("profile", SPOKEN)
-async def test_the_demo_creator_fails_as_often_as_asked(demo: Demo, profile: str) -> None:
+async def test_the_demo_creator_fails_a_requested_number_of_times(demo: Demo, profile: str) -> None:
     job = with_options(demo_fail="exit", demo_fail_times="2")
     outcomes = [(await demo.drive(profile, replace(job, attempt=attempt)))[0] for attempt in (1, 2, 3)]
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Completed]

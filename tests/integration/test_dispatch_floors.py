@@ -195,7 +195,7 @@ def test_submits_skip_folded_deltas_during_an_open_transaction(scheduling: Sched
 def test_a_delta_that_is_committed_after_a_fold_of_later_ones_is_counted(scheduling: Scheduling) -> None:
     with scheduling.transaction() as slow:
         slow.counts.add({(0, 1): 1})
-        slow.submits.context([1])  # what is held back goes out with it
+        slow.submits.context([1])  # statements that were held back are sent with it
         scheduling.fill(1, 5)
         while scheduling.run(fold_counts):
             pass

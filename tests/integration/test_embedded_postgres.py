@@ -239,7 +239,7 @@ def test_the_server_never_runs_as_root(embedded: Callable[[], EmbeddedPostgres])
     assert server.pid is not None
     assert 0 not in real_uids(server.pid)
     for pid in descendants(server.pid):
-        with suppress(FileNotFoundError):  # its helpers come and go
+        with suppress(FileNotFoundError):  # its helpers start and end
             assert 0 not in real_uids(pid)
 
 

@@ -82,7 +82,7 @@ class Model:
 def test_claims_are_in_order_and_fair(
     shared: Scheduling, weights: list[float], steps: list[tuple[int, int, int] | int]
 ) -> None:
-    shared.claim(EVERYTHING)  # what an example that failed has left
+    shared.claim(EVERYTHING)  # tasks that a failed example has left
     accounts = [shared.run(create_account, "one of them", 0, weight).account_id for weight in weights]
     model = Model(dict(zip(accounts, weights, strict=True)))
     for step in [*steps, EVERYTHING]:

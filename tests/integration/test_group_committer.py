@@ -281,7 +281,7 @@ async def test_a_stop_answers_waiting_items_and_refuses_new_ones(db_url: str) ->
     async with running(db_url, work) as lane:
         futures = [lane.submit(item) for item in (1, 2, 3)]
         stop = asyncio.create_task(lane.stop())
-        await asyncio.sleep(0)  # the stop is under way
+        await asyncio.sleep(0)  # the stop is in progress
         with pytest.raises(ShuttingDown):
             await lane.commit(4)
         work.gate.set()

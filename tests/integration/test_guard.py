@@ -139,7 +139,7 @@ class TestNoStart:
 
     async def test_a_cancelled_start_leaves_no_process(self, guard: Guard) -> None:
         starting = asyncio.create_task(start(guard, "run", STUBBORN))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
@@ -227,7 +227,7 @@ class TestEnd:
         assert psutil.Process(orphan).ppid() == guard.pid
         assert await guard.close_run("run") == RunEnd("request", leftovers=1, killed=0)
         assert living([orphan]) == set()
-        assert await child.stdout.read() == b""  # nobody holds the pipe any more
+        assert await child.stdout.read() == b""  # no process holds the pipe
 
     async def test_runs_do_not_touch_each_others_orphans(self, guard: Guard) -> None:
         guard.open_run("other", now() + FAR)
@@ -276,7 +276,7 @@ class TestEnd:
         child = await start(guard, "run", STUBBORN)
         await told(child, 1)
         closing = asyncio.create_task(guard.close_run("run"))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         with pytest.raises(GuardError, match="was ended"):
             await start(guard, "run", "")
         assert (await closing).killed == 1
@@ -306,13 +306,13 @@ def test_no_pipe_stays_open_on_the_workers_own_loop() -> None:
     async def runs(guard: Guard) -> None:
         await guard.connect()
         guard.open_run("run", now() + FAR)
-        await output(guard, "print('first')")  # what is opened once is open now
+        await output(guard, "print('first')")  # resources that are opened once are open now
         process = psutil.Process()
         before = process.num_fds()
         for _ in range(5):
             assert (await output(guard, "print('on')"))[0] == b"on\n"
         await wait_until_async(lambda: process.num_fds() == before, within=10, what="the pipes are closed")
-        await start(guard, "run", STUBBORN)  # nobody keeps it
+        await start(guard, "run", STUBBORN)  # no reference is kept
         await guard.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -209,7 +209,7 @@ class TestGuardStandsStill:
         os.kill(guard.pid, signal.SIGSTOP)
         guard.move_deadline("run", now() + 0.1)
         closing = asyncio.create_task(guard.close_run("run"))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         guard.move_deadline("run", now() + FAR)
         with pytest.raises(GuardLostError):
             await asyncio.wait_for(closing, 10)
@@ -263,7 +263,7 @@ class TestGuardDies:
         children = [await start(guard, "run", STUBBORN_FAMILY) for _ in range(2)]
         pids = [pid for child in children for pid in await told(child, 3)]
         closing = asyncio.create_task(guard.close_run("run"))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         os.kill(guard.pid, signal.SIGKILL)
         await asyncio.wait_for(guard.lost.wait(), 10)
         wait_until_gone(lambda: living(pids), within=10, what="the CLIs' families are gone")

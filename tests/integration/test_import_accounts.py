@@ -48,7 +48,7 @@ def test_renumbered_accounts_get_new_ids_and_others_keep_theirs(here: Importing)
     assert here("--renumber") == 0
     assert here.sql(IDS) == [(1, "here 1"), (2, "here 2"), (3, "old 3"), (4, "old 1"), (5, "old 2")]
     assert accounts_of_tasks(here) == [("topic 1", 4), ("topic 2", 5), ("topic 3", 3)]
-    assert here() == 0  # what was decided is remembered
+    assert here() == 0  # the choices are stored
     assert here.sums()["accounts"] == (0, 3, 0)
     here.check()
 

@@ -42,7 +42,7 @@ async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
 
 
 class Ear:
-    """A listener, and what it heard."""
+    """A listener, and the signals that it received."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

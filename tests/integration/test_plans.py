@@ -39,7 +39,7 @@ from tests.integration.backlog import (
     Backlog,
 )
 
-# A row costs three or four pages for each index that it is looked up in, or written to.
+# A row costs three or four pages for each index that is read or written for it.
 MAX_BUFFERS_A_ROW = 60
 MAX_BUFFERS_A_PAGE = 20 * PAGE
 NUMBERS_BYTES = 16
@@ -318,7 +318,7 @@ def test_a_claim_of_the_pool_reads_no_row_that_is_not_due(backlog: Backlog, acco
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(Scope.of(account_id), ROWS, lease))
     assert (f"Index Scan {index}", ROWS) in plan.read("publish_pool"), plan
     assert not plan.scanned, plan
-    # besides what each row costs, the head of the index that is scheduled for later: some 200 entries a page
+    # besides the cost of each row, the head of the index that is scheduled for later: some 200 entries a page
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS + SCHEDULED / 100, plan
 
 
@@ -422,5 +422,5 @@ def oldest_pending_age(account_id: int, tx: PgTx) -> Any:
 def test_the_age_of_the_oldest_pending_task_needs_no_scan(backlog: Backlog) -> None:
     for account_id in (0, 1):
         (plan,) = backlog.plans(backlog.cold, partial(oldest_pending_age, account_id))
-        assert plan.read("tasks")[0][1] <= 5_001, plan  # past what runs, which is older
+        assert plan.read("tasks")[0][1] <= 5_001, plan  # past running tasks, which are older
         assert "tasks" not in plan.scanned

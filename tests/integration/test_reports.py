@@ -62,7 +62,7 @@ def test_stages_only_advance(scheduling: Scheduling) -> None:
 
 def test_a_report_is_judged_by_its_lease_whichever_stream_brings_it(scheduling: Scheduling) -> None:
     ref = scheduling.start()
-    scheduling.hello(names=[ref])  # the report may come by the stream before this hello, or by the one after
+    scheduling.hello(names=[ref])  # the report may arrive on the stream before this hello, or on the one after
     assert scheduling.end(ref, RESULT) is COMMITTED
 
 
@@ -102,7 +102,7 @@ def test_a_repeated_update_is_already_committed_while_the_next_attempt_runs(sche
     (newer,) = scheduling.claim()
     assert scheduling.end(ref, released(started=True)) is ALREADY
     assert scheduling.end(newer, RESULT) is COMMITTED
-    assert scheduling.end(ref, released(started=True)) is LOST  # the newer one is what the task remembers
+    assert scheduling.end(ref, released(started=True)) is LOST  # the task keeps the newer one
 
 
 def test_a_result_is_lost_if_its_lease_was_only_released(scheduling: Scheduling) -> None:

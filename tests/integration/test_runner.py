@@ -25,7 +25,7 @@ LARGE = 1024 * 1024
 
 
 class Needy(Creator):
-    """A profile with needs; what it runs is up to the test."""
+    """A profile with variables and files of its own; tests choose the program."""
 
     needs = NEEDS
 

@@ -138,7 +138,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("accounts", {"weight": float("nan")}, "accounts_weight"),
     ("start_quotas", {"counts": [1]}, "start_quotas_starts"),
     ("tasks", {"status": 0, "end_time": NOW}, "tasks_status"),
-    ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # whether it runs is said by its lease
+    ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # only its lease tells that it runs
     ("tasks", {"status": 3, "end_time": NOW}, "tasks_status"),
     ("tasks", {"status": 8, "end_time": NOW}, "tasks_status"),
     ("tasks", {"priority": 0}, "tasks_priority"),
@@ -180,7 +180,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish_pool", {"status": 1, "claim_id": "c", "claim_expire_time": NOW}, "publish_pool_claim"),
 ]
 
-# Twice of each, where the second differs by that and is refused all the same.
+# Two rows each: the second has these changes, and is refused nevertheless.
 TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("tasks", {"account_id": 2}, "tasks_pkey"),
     ("task_payloads", {"topic": "another"}, "task_payloads_pkey"),

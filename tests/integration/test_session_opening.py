@@ -135,7 +135,7 @@ class TestUnnamedLeases:
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
         assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(1, 0)]
 
-    def test_a_named_lease_is_not_lost_even_if_it_is_named_as_lost(self, scheduling: Scheduling) -> None:
+    def test_a_held_lease_is_not_lost_even_if_the_hello_names_it_as_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         assert scheduling.hello(names=[ref], lost=[ref]).keep == (ref.lease_id,)
 

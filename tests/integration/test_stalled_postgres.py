@@ -29,7 +29,7 @@ WITHIN = 15.0
 STOPS_TIMEOUT = 8.0
 """Seconds that a scheduler's stop may take, without its drain."""
 ROWS = 300_000
-"""What takes a restart a moment to go through."""
+"""Enough that their recovery takes a moment."""
 
 
 class Clock:

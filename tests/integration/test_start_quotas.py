@@ -36,7 +36,7 @@ def claimed(scheduling: Scheduling, count: int = 10) -> list[LeaseRef]:
 
 
 def a_minute_passes(scheduling: Scheduling, account_id: int, seconds: int = 60) -> None:
-    """Since what has started until now, and the timer that was set then runs."""
+    """Ages all starts by `seconds`, and runs the timer that was set."""
     scheduling.sql(
         """WITH held AS MATERIALIZED (
                 SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE)
@@ -55,7 +55,7 @@ def reason(scheduling: Scheduling, key: int) -> PendingReason:
 
 
 def used(scheduling: Scheduling, account_id: int) -> int:
-    """The seats that are taken by what has started and is counted."""
+    """The seats of counted starts."""
     ((found,),) = scheduling.sql(
         """SELECT coalesce(sum(n), 0) FROM start_quotas, unnest(times, counts) AS s(time, n)
             WHERE account_id = :account_id AND time > now() - interval '1 minute'""",

@@ -18,7 +18,7 @@ Stale = Callable[[Scheduling], LeaseRef]
 
 
 def superseded(scheduling: Scheduling) -> LeaseRef:
-    """It expired, and the task was granted anew."""
+    """It expired, and the task was leased again."""
     old = scheduling.start()
     scheduling.lose(old)
     scheduling.claim()
@@ -26,7 +26,7 @@ def superseded(scheduling: Scheduling) -> LeaseRef:
 
 
 def of_another_fence(scheduling: Scheduling) -> LeaseRef:
-    """From before a restore, say: the attempt has the same number."""
+    """For example from before a restore: the attempt has the same number."""
     ref = scheduling.start()
     return ref._replace(fence=ref.fence ^ 1)
 

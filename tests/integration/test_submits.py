@@ -100,7 +100,7 @@ class TestRefused:
             SubmitItem((new_task(), new_task())), SubmitItem((new_task(),)), SubmitItem((new_task(),))
         )
         assert [type(answer) for answer in answers] == [QueueFull, tuple, QueueFull]
-        scheduling.claim(2)  # what runs is not queued
+        scheduling.claim(2)  # running tasks are not queued
         scheduling.submit(new_task(), new_task())
         with pytest.raises(QueueFull):
             scheduling.submit_one()

@@ -18,7 +18,7 @@ from tests.harness.waiting import wait_until, wait_until_gone
 
 
 class Try:
-    """Runs of the command in an environment of its own."""
+    """Runs of the command in a separate environment."""
 
     def __init__(self, folder: Path) -> None:
         self.temporary = folder / "tmp"

@@ -32,9 +32,9 @@ PROGRAMS = {
     "scheduler": ("contentgen-scheduler", ("worker_svc", "typer"), "DATABASE_URL"),
     "cli": ("contentgen", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
 }
-"""By extra: its program, what it does without, and what its help teaches."""
+"""By extra: its program, packages that it does not need, and a word of its help."""
 CANNOT_START = {"worker": 78, "scheduler": 78, "cli": 2}
-"""By extra: the exit status of its program where the extra is missing."""
+"""By extra: the exit status of its program if the extra is missing."""
 HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import {attr}; {attr}()"
 
 
@@ -120,7 +120,7 @@ def program(wheel: Path, name: str) -> str:
 
 
 def run(program: str, installed: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """-S: no site-packages, so none but what is installed there."""
+    """-S: no site-packages, so only the packages that are installed there."""
     ran = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(installed)!r})\n{program}"],
         check=False,
@@ -134,13 +134,13 @@ def run(program: str, installed: Path, *, status: int = 0) -> subprocess.Complet
 
 
 def requirements(wheel: Path, extra: str = "") -> Iterator[str]:
-    """What it needs, with or without an extra."""
+    """The requirements, with or without an extra."""
     [found] = metadata.distributions(path=[str(wheel)])
     return needed(found.requires, extra)
 
 
 def closure(names: Iterable[str]) -> set[str]:
-    """These packages with all that they need."""
+    """These packages with their dependencies."""
     found: set[str] = set()
     waiting = set(names)
     while waiting:

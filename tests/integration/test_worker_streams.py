@@ -382,7 +382,7 @@ async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before
             worker.signal(signal.SIGSTOP)
             try:  # both have the same deadline
                 await wait_until_async(lambda: not living(clis), within=8, what="one has ended, the other was ended")
-                # It hears so when it thaws, before or after its guard tells of the end.
+                # It receives that when it resumes, before or after the guard reports the end.
                 stream.send(cancel=pb.Cancel(lease_id="ends", reason="LEASE_LOST"))
             finally:
                 worker.signal(signal.SIGCONT)

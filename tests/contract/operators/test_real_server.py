@@ -34,7 +34,7 @@ async def test_a_watch_follows_a_task_to_its_end(contentgen: Transcript, account
     assert (await contentgen("task", "watch", "task-0000000000000009")).status == 3
 
 
-async def test_a_pause_shows_until_it_is_taken_back(
+async def test_a_pause_is_shown_until_it_is_resumed(
     contentgen: Transcript, account: int, worker: ScriptedWorker
 ) -> None:
     for which in (("--all",), ("--account", "1")):

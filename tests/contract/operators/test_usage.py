@@ -56,7 +56,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_usage(name: str) -> None:
+def test_wrong_usage_exits_with_2_and_names_the_problem(name: str) -> None:
     arguments, told = WRONG[name]
     ran = run(*arguments)
     assert (ran.status, ran.out) == (2, "")
@@ -77,7 +77,9 @@ def test_wrong_usage(name: str) -> None:
         ({"CONTENTGEN_TOKEN_FILE": "/nowhere/token"}, "CONTENTGEN_TOKEN_FILE should be a readable file"),
     ],
 )
-def test_a_wrong_environment(given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_environment_is_refused(
+    given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ca.pem").write_text("a certificate")
     monkeypatch.chdir(tmp_path)
     for name, value in given.items():
