@@ -46,7 +46,7 @@ class TryOutput:
         """The run has ended with the update that a scheduler would get."""
         seconds = time.monotonic() - self._started_at
         if self._as_json:
-            document = {**_document(update, self._topic), "seconds": round(seconds, 3)}
+            document = {**_document(update, self._topic), "output": _output(update), "seconds": round(seconds, 3)}
             _print(json.dumps(document, ensure_ascii=False, indent=2))
         else:
             for line in _lines(_document(update, self._topic), seconds):
@@ -76,6 +76,17 @@ def _document(update: pb.LeaseUpdate, topic: str) -> Mapping[str, Any]:
             return {"status": "failed", "error": document}
         case _:
             return {"status": "released", "message": _RELEASED}
+
+
+def _output(update: pb.LeaseUpdate) -> Mapping[str, Any]:
+    """The log of the attempt."""
+    output = update.output
+    return {
+        "stdout": output.stdout,
+        "stderr": output.stderr,
+        "stdout_truncated": output.stdout_truncated,
+        "stderr_truncated": output.stderr_truncated,
+    }
 
 
 _RELEASED = "this machine could not run the CLI (no memory, processes or disk space); --log-level=error shows why"

@@ -59,6 +59,9 @@ def test_a_task_from_submit_to_article(scheduler: Scheduler) -> None:
         "--wait",
     )
     assert (status, "CREATOR_ERROR" in out) == (1, True)
+    (failed,) = set(TASK.findall(out))
+    status, out, _ = run(scheduler.target, "task", "logs", failed)
+    assert (status, "demo creator: told to fail\n    Error: the model said no\n" in out) == (0, True)
     status, out, _ = run(scheduler.target, "doctor")
     assert status == 0, out
     assert "warn" not in out

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from scheduler_svc.application.leases.report import ReportItem
+from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import AttemptProgress
+from scheduler_svc.domain.task import AttemptProgress, RunOutput
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
@@ -166,6 +167,13 @@ class TestLate:
         assert scheduling.claim() == []
         assert scheduling.end(lost, RESULT) is ALREADY
         assert scheduling.sql("SELECT count(*) FROM contents") == [(1,)]
+
+    def test_the_output_of_a_late_result_is_kept(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        output = RunOutput("", "it took long")
+        update = LeaseUpdate(lost.lease_id, lost.attempt, lost, RESULT, output)
+        assert scheduling.report_group(ReportItem((update,))) == [(COMMITTED,)]
+        (log,) = scheduling.run(query.list_attempt_logs, lost.task_key, 0, 9)
+        assert (log.attempt, log.worker_id, log.output) == (1, "w", output)
 
     def test_a_late_result_is_accepted_before_the_reaper_runs(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()

@@ -16,7 +16,7 @@ from tests.integration.guarded import FAMILY, marked, python
 from worker_svc import output
 from worker_svc.creators.base import Cli, Creator, Job, Needs, RunReporter, call
 from worker_svc.guard import Guard, now
-from worker_svc.outcome import Failed, Outcome, Reason
+from worker_svc.outcome import MAX_OUTPUT, Failed, Outcome, Reason, RunOutput
 from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, Runner
 
 FAR = 600.0
@@ -105,6 +105,34 @@ async def test_a_missing_program_is_the_task_s_error_with_a_file_too(guard: Guar
         done = await call(run, ["create"], limit=None, to_file=True)
     assert isinstance(done, Failed)
     assert done.reason is Reason.CREATOR_CLI_NOT_FOUND
+
+
+async def test_the_output_of_all_calls_of_a_run_is_kept(guard: Guard, tmp_path: Path) -> None:
+    async with opened(guard, tmp_path) as run:
+        for n in (1, 2):
+            program = f"import sys; print('out {n}'); print('\\x1b[31merr {n}', file=sys.stderr)"
+            await run.call(["-c", program], limit=30, to_file=n == 2)
+    assert run.output == RunOutput("out 1\nout 2", "err 1\nerr 2")
+
+
+async def test_of_a_long_output_the_end_is_kept(guard: Guard, tmp_path: Path) -> None:
+    async with opened(guard, tmp_path) as run:
+        await run.call(["-c", f"print('x' * {LARGE} + 'end')"], limit=30)
+    assert (len(run.output.stdout), run.output.stdout[-4:], run.output.stdout_truncated) == (
+        MAX_OUTPUT - 1,
+        "xend",
+        True,
+    )
+
+
+async def test_what_a_stopped_cli_has_printed_is_kept(guard: Guard, tmp_path: Path) -> None:
+    program = "import signal, sys; print('it began', flush=True); signal.pause()"
+    begun = asyncio.Event()
+    async with opened(guard, tmp_path) as run:
+        calling = asyncio.create_task(run.call(["-c", program], limit=None, on_line=lambda _: begun.set()))
+        await asyncio.wait_for(begun.wait(), 30)
+        calling.cancel()
+    assert run.output == RunOutput("it began")
 
 
 async def test_a_version_that_a_profile_refuses_is_reported_with_the_path(guard: Guard, tmp_path: Path) -> None:

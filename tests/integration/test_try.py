@@ -89,7 +89,15 @@ def test_json_output_holds_all_that_would_be_stored(trying: Try) -> None:
         [DEMO_CREATOR, "create", "--mode=sync", *arguments, "--demo-seconds=0"], capture_output=True, check=True
     )
     article = json.loads(printed.stdout.splitlines()[-1])
-    assert trying.document(*arguments, QUICK) == {
+    document = trying.document(*arguments, QUICK)
+    stdout = printed.stdout.decode().strip()
+    assert document.pop("output") == {
+        "stdout": stdout,
+        "stderr": "",
+        "stdout_truncated": False,
+        "stderr_truncated": False,
+    }
+    assert document == {
         "status": "completed",
         "result": {
             "title": "人工智能",
@@ -153,6 +161,12 @@ def test_a_deferral_shows_when_the_task_would_run_again(trying: Try) -> None:
         "status": "deferred",
         "retry_after": 20,
         "message": "demo creator: the model is over its quota",
+        "output": {
+            "stdout": "",
+            "stderr": "demo creator: the model is over its quota\nretry-after: 20",
+            "stdout_truncated": False,
+            "stderr_truncated": False,
+        },
     }
 
 

@@ -122,7 +122,7 @@ async def test_a_poll_during_a_status_call_makes_another_one(tmp_path: Path) -> 
         poll(stream, "1")
         await wait_until_async(lambda: creator.calls("status", "a") == 2, within=5, what="the CLI is asked")
         poll(stream, "2")
-        stream.send(resize=pb.Resize(slots=2))  # received before that heartbeat, and so is the poll before it
+        stream.send(resize=pb.Resize(slots=2))  # the heartbeat shows that this and the poll have arrived
         await stream.until("heartbeat", lambda it: it.free_slots == 1)
         creator.hangs_no_more("a")
         await answer(stream, "2")
