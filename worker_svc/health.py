@@ -101,7 +101,7 @@ class CircuitBreaker:
         self._note_account(lease.account_id)
         return True
 
-    def ran(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
+    def record_run(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
         """Records a run that ended by itself, `lasted` seconds after its start.
 
         Deferrals and options that are not allowed do not count. Do not record runs that were stopped.
@@ -115,7 +115,7 @@ class CircuitBreaker:
         elif lease.lease_id == self._probe:
             self._judge_probe(lease, outcome)
 
-    def over(self, lease_id: str) -> None:
+    def record_lease_end(self, lease_id: str) -> None:
         """A lease is no longer held. If it was an undecided probe, another one may be taken."""
         if lease_id == self._probe:
             self._probe = None

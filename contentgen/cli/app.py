@@ -45,8 +45,8 @@ _EXAMPLES = (
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(version("contentgen-grpc"))
         raise typer.Exit
 

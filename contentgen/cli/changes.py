@@ -27,7 +27,7 @@ def backoff() -> Backoff:
 
 
 def endure(backoff: Backoff, error: RequestError) -> None:
-    """Pauses before the next try; raises `error` if it is no outage, or one that has lasted too long."""
+    """Waits before the next attempt; raises `error` if it is no outage, or one that has lasted too long."""
     pause = backoff.pause() if isinstance(error, Unavailable) else None
     if pause is None:
         raise error

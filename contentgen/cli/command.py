@@ -18,7 +18,7 @@ import typer
 
 from contentgen.cli import contexts
 from contentgen.cli.connection import Connection, Target
-from contentgen.cli.failures import Failure, Status, status_of, told
+from contentgen.cli.failures import Failure, Status, error_line, status_of
 from contentgen.cli.output import ClosedPipe, Format, Output
 from contentgen.client.errors import RequestError
 
@@ -64,7 +64,7 @@ class Session:
         return self.default_account if given is None else given
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Asks on a terminal, unless `yes`; a script is not asked. Raises Failure if the answer is not yes."""
+        """Prompts on a terminal, unless `yes`; never in a script. Raises Failure if the answer is not yes."""
         if yes or not (sys.stdin.isatty() and self.output.err.is_terminal):
             return
         self.output.err.print(f"{question} [y/N] ", end="", soft_wrap=True)
@@ -72,8 +72,8 @@ class Session:
             raise Failure(Status.FAILED, "nothing was done")
 
     def failed(self, error: RequestError) -> Status:
-        """Says on standard error what a call raised; the exit status that it comes to."""
-        complain(told(error, self.connection.target), self.output)
+        """Prints a call's error to standard error; returns the exit status."""
+        complain(error_line(error, self.connection.target), self.output)
         return status_of(error)
 
 
@@ -179,7 +179,7 @@ def run(
             try:
                 return body(Session(connection, output, account), **own)
             except RequestError as error:
-                complain(told(error, target), output)
+                complain(error_line(error, target), output)
                 return status_of(error)
 
     return _ended(output, call)
@@ -220,6 +220,6 @@ def complain(text: str, output: Output) -> None:
 
 
 def _let_go_of_standard_output() -> None:
-    """Else Python would try to write the rest at its end, and say that it can't."""
+    """Closes it: else Python would write the rest at its exit, and report that it can't."""
     with suppress(OSError):
         sys.stdout.close()

@@ -32,22 +32,22 @@ _MAX_ITEMS = 100
 
 def task_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The newest tasks."""
-    return _asked(context, incomplete, _tasks)
+    return _fetched(context, incomplete, _tasks)
 
 
 def content_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The newest contents."""
-    return _asked(context, incomplete, _contents)
+    return _fetched(context, incomplete, _contents)
 
 
 def worker_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The workers of the last hour."""
-    return _asked(context, incomplete, _workers)
+    return _fetched(context, incomplete, _workers)
 
 
 def account_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The first accounts."""
-    return _asked(context, incomplete, _accounts)
+    return _fetched(context, incomplete, _accounts)
 
 
 def context_names(incomplete: str) -> list[str]:
@@ -67,9 +67,9 @@ def _names(enum: EnumDescriptor) -> Iterable[str]:
     return (label(enum, value.number) for value in enum.values if value.number)
 
 
-def _asked(context: typer.Context, incomplete: str, ask: Callable[[Connection], Found]) -> list[tuple[str, str]]:
+def _fetched(context: typer.Context, incomplete: str, fetch: Callable[[Connection], Found]) -> list[tuple[str, str]]:
     with suppress(RequestError, typer.BadParameter), Connection(_target(context), _LIMIT) as connection:
-        return [found for found in ask(connection) if found[0].startswith(incomplete)]
+        return [found for found in fetch(connection) if found[0].startswith(incomplete)]
     return []
 
 

@@ -22,9 +22,9 @@ from contentgen.client.transport import TOKEN, Page, PageRequest, Pages, Request
 T = TypeVar("T")
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
-CALL_LIMIT = 10.0
-"""Seconds that a call may take, beside what it is asked to wait."""
-CONNECT_LIMIT = 3.0
+CALL_TIMEOUT = 10.0
+"""Seconds that a call may take, beyond its own wait."""
+CONNECT_TIMEOUT = 3.0
 """Seconds for one of several addresses to answer, before the next is tried."""
 
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
@@ -74,7 +74,7 @@ class Target:
             raise typer.BadParameter("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY go together: set both")
         if cert is not None and ca is None:
             raise typer.BadParameter(
-                "CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA, without which there is no TLS"
+                "CONTENTGEN_TLS_CLIENT_CERT requires CONTENTGEN_TLS_CA, without which there is no TLS"
             )
         token = _token(*_given_or_else(("CONTENTGEN_TOKEN", "CONTENTGEN_TOKEN_FILE"), given, context or {}))
         return cls(scheduler, token, Tls(ca, cert, key) if ca is not None else None)
@@ -146,16 +146,16 @@ def _pem(variable: str, path: str | None) -> bytes | None:
 class Connection:
     """The schedulers at a target, by the client's transport; calls return messages and raise RequestError."""
 
-    def __init__(self, target: Target, timeout: float = CALL_LIMIT) -> None:
+    def __init__(self, target: Target, timeout: float = CALL_TIMEOUT) -> None:
         """Connects at the first call; where there are several addresses, now, to the first that answers.
 
-        `timeout`: seconds that a call may take, beyond what it asks the scheduler to wait.
+        `timeout`: seconds that a call may take, beyond its own wait.
         """
         self.target = target
         self.channel = self._open()
         self.transport = self.transport_with(target.token, timeout)
 
-    def transport_with(self, token: str | None, timeout: float = CALL_LIMIT) -> BlockingTransport:
+    def transport_with(self, token: str | None, timeout: float = CALL_TIMEOUT) -> BlockingTransport:
         """A transport on the same channel, for another token."""
         return BlockingTransport(
             self.target.scheduler, token=token, credentials=None, timeout=timeout, channel=self.channel
@@ -202,7 +202,7 @@ class Connection:
 def _ready(channel: grpc.Channel) -> bool:
     ready = grpc.channel_ready_future(channel)
     try:
-        ready.result(timeout=CONNECT_LIMIT)
+        ready.result(timeout=CONNECT_TIMEOUT)
     except grpc.FutureTimeoutError:
         ready.cancel()
         return False

@@ -73,8 +73,8 @@ def variables(name: str | None, *, scheduler_given: bool) -> dict[str, str]:
     """The settings of a context, by the variables that they stand in for.
 
     Args:
-        name: the context that was asked for; None: the current one, if there is one.
-        scheduler_given: whether a scheduler is named otherwise. It is not called with the current context's token.
+        name: the requested context; None: the current one, if there is one.
+        scheduler_given: whether a scheduler is given elsewhere: it must not get the current context's token.
 
     Raises:
         typer.BadParameter: no such context.

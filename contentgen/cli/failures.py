@@ -1,4 +1,4 @@
-"""Exit statuses, and the one line that says why a command did not do what it was told.
+"""Exit statuses, and the one line that says why a command failed.
 
 Layer: inside operators. A failed call becomes a line here and nowhere else: what is wrong, where, and what to do.
 """
@@ -14,7 +14,7 @@ from contentgen.client.errors import RequestError
 
 
 class Status(IntEnum):
-    """What a command ends with."""
+    """The exit status of a command."""
 
     DONE = 0
     FAILED = 1
@@ -57,7 +57,7 @@ _ADVICE = {
 
 
 class Failure(Exception):
-    """A command that can't do what it was told, for a reason of its own."""
+    """A command fails for a reason of its own, not of a call."""
 
     def __init__(self, status: Status, text: str) -> None:
         super().__init__(text)
@@ -65,12 +65,12 @@ class Failure(Exception):
 
 
 def status_of(error: RequestError) -> Status:
-    """The exit status for what a call raised."""
+    """The exit status for a call's error."""
     return _BY_CODE.get(error.code, Status.UNAVAILABLE)
 
 
-def told(error: RequestError, target: Target) -> str:
-    """One line on what a call raised, with what to do about it."""
+def error_line(error: RequestError, target: Target) -> str:
+    """One line about a call's error, with what to do about it."""
     if not error.reason:
         return _without_a_reason(error.code, error.message, target)
     advice = _ADVICE.get(error.reason)
@@ -78,7 +78,7 @@ def told(error: RequestError, target: Target) -> str:
 
 
 def _without_a_reason(code: str, message: str, target: Target) -> str:
-    """It is gRPC's own: there is no scheduler, or it does not know this call."""
+    """An error of gRPC itself: there is no scheduler, or it does not know this call."""
     if code == "UNAVAILABLE":
         return unreachable(message, target)
     if code == "DEADLINE_EXCEEDED":

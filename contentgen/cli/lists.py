@@ -1,4 +1,4 @@
-"""Lists: a page for people, who are told how to go on, and all of it for programs. Layer: inside cli, above command."""
+"""Lists: a page with a hint how to continue for people, and all rows for programs. Layer: inside cli, above command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contentgen.cli.options import PAGE_SIZE
 from contentgen.cli.output import Below, Column
 
 ROWS = 20
-"""Of a table, unless somebody says how many: it fits a screen of 24 lines."""
+"""Of a table by default: it fits a screen of 24 lines."""
 
 Fetch = Callable[[int, str], tuple[Iterable[Message], str]]
 """So many rows behind a page token, and the token of what follows."""

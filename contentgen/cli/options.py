@@ -45,7 +45,7 @@ All = Annotated[bool, typer.Option("--all", help="To the end, as JSON is; a tabl
 PageToken = Annotated[
     str, typer.Option("--page-token", metavar="TOKEN", help="Go on where a list has ended.", show_default=False)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, on a terminal either.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not prompt, not even on a terminal.")]
 Statuses = Annotated[
     list[str] | None,
     typer.Option(

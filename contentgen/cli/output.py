@@ -99,7 +99,7 @@ class Output:
             self.note(f"no {what}")
 
     def each(self, documents: Iterable[Document], table: Callable[[Console, Document], None], *, several: bool) -> bool:
-        """Resources as they come, each as `one` has it; in JSON they are a list where `several` were asked for.
+        """Prints resources as they come, each as `one` does; in JSON as a list if `several` were requested.
 
         Returns whether there were any.
         """

@@ -62,7 +62,7 @@ TASKS = (
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("STATUS", cells.state_and_progress),
     Column("PRIO", lambda it: str(it["priority"]), right=True, wide=True),
-    Column("TRY", lambda it: str(it["attempt"]), right=True),
+    Column("ATTEMPT", lambda it: str(it["attempt"]), right=True),
     Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
     Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
     Column("WORKER", lambda it: cells.line(it["worker_id"]), wide=True),
@@ -73,7 +73,7 @@ EVENTS = (
     Column("TIME", lambda it: cells.local_time(it["event_time"])),
     Column("FROM", lambda it: cells.state(it["previous_status"]), wide=True),
     Column("TO", lambda it: cells.state(it["status"])),
-    Column("TRY", lambda it: str(it["attempt"] or ""), right=True),
+    Column("ATTEMPT", lambda it: str(it["attempt"] or ""), right=True),
     Column("REASON", lambda it: cells.line(it["reason"])),
     Column("WORKER", lambda it: cells.line(it["worker_id"])),
 )

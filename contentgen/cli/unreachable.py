@@ -1,4 +1,4 @@
-"""Why there is no connection, told from what gRPC says, and what to do about it.
+"""Why there is no connection, derived from gRPC's message, and what to do about it.
 
 Layer: inside operators. gRPC's texts are no contract: what is not recognised is shown as it is.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from contentgen.cli.cells import line
 from contentgen.cli.connection import Target
-from contentgen.cli.validity import first_end, told
+from contentgen.cli.validity import expiry_text, first_end
 
 _NAME_IT = "start one (contentgen-scheduler), or name it by --scheduler or CONTENTGEN_SCHEDULER"
 
@@ -28,7 +28,7 @@ def _who_hangs_up(target: Target) -> str:
     if target.tls is None:
         return "if it speaks TLS, set CONTENTGEN_TLS_CA"
     if target.tls.cert is None:
-        return "if it asks for client certificates, set CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY"
+        return "if it requires client certificates, set CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY"
     if said := _end_of(target.tls.cert):
         return f"replace CONTENTGEN_TLS_CLIENT_CERT, which {said}"
     return "it may not trust CONTENTGEN_TLS_CLIENT_CERT"
@@ -42,9 +42,9 @@ def _what_has_expired(target: Target) -> str:
 
 
 def _end_of(pem: bytes | None) -> str | None:
-    """Says that a certificate of ours has expired; None where it has not."""
+    """Text that our certificate has expired; None if it has not."""
     end, now = first_end(pem or b""), datetime.now(UTC)
-    return told(end, now) if end and end <= now else None
+    return expiry_text(end, now) if end and end <= now else None
 
 
 _CAUSES = (

@@ -18,8 +18,8 @@ def first_end(pem: bytes) -> datetime | None:
         return None
 
 
-def told(end: datetime, now: datetime) -> str | None:
-    """Says that a certificate has expired, or expires soon; None if it is valid for longer."""
+def expiry_text(end: datetime, now: datetime) -> str | None:
+    """Text that a certificate has expired or expires soon; None if it is valid for longer."""
     if end - now > SOON:
         return None
     day = f"{end:%Y-%m-%d %H:%M} UTC"

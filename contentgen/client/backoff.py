@@ -48,7 +48,7 @@ class Backoff:
         self._failures = 0
 
     def pause(self) -> float | None:
-        """After a failure: the seconds to wait before the next try, or None if it is time to give up."""
+        """After a failure: the seconds to wait before the next attempt, or None if it is time to give up."""
         now = self._clock()
         if self._since is None:
             self._since = now

@@ -31,6 +31,19 @@ class ContentGenerationError(Exception):
         super().__init__(message)
         self.message = message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the attributes, because the constructors of subclasses need more than `args`."""
+        return _unpickled, (type(self), self.args, vars(self))
+
+
+def _unpickled(
+    kind: type[ContentGenerationError], args: tuple[Any, ...], attributes: Mapping[str, Any]
+) -> ContentGenerationError:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(attributes)
+    return error
+
 
 class CreatorException(ContentGenerationError):
     """The task has failed, and no retry is to come.
@@ -97,7 +110,7 @@ class RequestError(ContentGenerationError):
         code: the gRPC status, such as `UNAVAILABLE`.
         reason: the scheduler's, such as `QUEUE_FULL`; empty if a proxy or gRPC itself failed the call.
         metadata: facts by reason, such as `task_id`.
-        retry_delay: seconds to wait before the next try; None: the scheduler does not say.
+        retry_delay: seconds to wait before the next attempt; None: the scheduler does not say.
         field_violations: each bad field of the request.
     """
 

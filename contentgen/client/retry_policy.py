@@ -42,7 +42,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _SYSTEM: ("GetSystem",),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
-those that are idempotent but answer how many they moved: a second try would answer too few. A watch reconnects by
+those that are idempotent but answer how many they moved: a second attempt would answer too few. A watch reconnects by
 itself.
 """
 

@@ -94,7 +94,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 class _Story:
-    """What happens on the stack, from the first account to the last look."""
+    """What happens on the stack, from the first account to the last screen."""
 
     def __init__(self, stack: Stack, client: ContentGenerationClient, out: Console, logs: Path) -> None:
         self._stack = stack

@@ -18,7 +18,7 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Counts the signals that ask for an end, while it is entered."""
+    """A context that counts SIGINT, SIGTERM and SIGHUP."""
 
     def __init__(self) -> None:
         self.count = 0

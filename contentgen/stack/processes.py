@@ -67,7 +67,7 @@ class Service:
         return self._process.poll()
 
     def check(self) -> None:
-        """Raises StackError where it has ended by itself."""
+        """Raises StackError if it has ended by itself."""
         if not self.running:
             raise StackError(f"the {self.name} has ended with status {self.status}{self._tail()}", self.log)
 
@@ -84,7 +84,7 @@ class Service:
         self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """Does nothing where it has ended."""
+        """Sends a signal, unless the process has ended."""
         self._process.send_signal(number)
 
 
@@ -94,7 +94,7 @@ def end(services: Sequence[Service], grace: float, interrupts: Interrupts) -> No
     Args:
         services: in no order.
         grace: seconds to drain in.
-        interrupts: where another signal comes to us, nobody waits any longer.
+        interrupts: another signal ends each wait.
     """
     for number, limit in ((signal.SIGTERM, grace), (signal.SIGTERM, STOP_LIMIT), (signal.SIGKILL, STOP_LIMIT)):
         for service in services:
@@ -107,9 +107,9 @@ def end(services: Sequence[Service], grace: float, interrupts: Interrupts) -> No
 
 def _ended(services: Sequence[Service], within: float, interrupts: Interrupts) -> bool:
     """Whether all of them have in time, and before another signal comes."""
-    told, deadline = interrupts.count, time.monotonic() + within
+    count, deadline = interrupts.count, time.monotonic() + within
     while any(service.running for service in services):
-        if interrupts.count > told or time.monotonic() > deadline:
+        if interrupts.count > count or time.monotonic() > deadline:
             return False
         time.sleep(_POLL)
     return True

@@ -1,4 +1,4 @@
-"""A scheduler and two workers on this machine: the commands, what they are told, and the order of start and end.
+"""A scheduler and two workers on this machine: their commands and settings, and the order of start and end.
 
 Layer: cli, between the commands and `processes`.
 """
@@ -83,11 +83,11 @@ class Stack:
         self._scheduler.append(scheduler)
         self.target = self.until(lambda: _ready(scheduler), within=START_LIMIT, what="the scheduler is ready")
         for number in range(1, WORKERS + 1):
-            told = {"CONTENTGEN_SCHEDULER": self.target}
-            self._workers.append(self._service(f"worker-{number}", "contentgen-worker", told))
+            settings = {"CONTENTGEN_SCHEDULER": self.target}
+            self._workers.append(self._service(f"worker-{number}", "contentgen-worker", settings))
 
-    def _service(self, name: str, program: str, told: Mapping[str, str]) -> Service:
-        return Service(name, [command(program)], {**self._environment, **told}, self._logs / f"{name}.log")
+    def _service(self, name: str, program: str, settings: Mapping[str, str]) -> Service:
+        return Service(name, [command(program)], {**self._environment, **settings}, self._logs / f"{name}.log")
 
     def _end(self) -> None:
         """Stops the workers first, so that they can still release their leases to a scheduler."""
@@ -102,7 +102,7 @@ class Stack:
         raise StackError(f"a call failed: {error.code} {error.message}", self._scheduler[0].log) from error
 
     def check(self) -> None:
-        """Raises Interrupted where a signal came, StackError where a service has ended by itself."""
+        """Raises Interrupted if a signal came, StackError if a service has ended by itself."""
         self._interrupts.check()
         for service in (*self._scheduler, *self._workers):
             if service is not self._killed:
@@ -124,7 +124,7 @@ class Stack:
             self._killed = None
 
     def keep_up(self, say: Callable[[str], None], pause: float) -> Never:
-        """Starts workers again that end by themselves, and tells `say`; looks each `pause` seconds.
+        """Restarts workers that end by themselves, and calls `say` for each; checks every `pause` seconds.
 
         Raises:
             StackError: the scheduler has ended.
@@ -139,7 +139,7 @@ class Stack:
             self._interrupts.pause(pause)
 
     def until(self, condition: Callable[[], T | None], *, within: float, what: str) -> T:
-        """The first true value of `condition`, looked at again and again.
+        """Polls `condition`; returns its first true value.
 
         Raises:
             StackError: not within so many seconds, or a service ended meanwhile.

@@ -96,7 +96,7 @@ class LiveTable:
         self._live.console.print(text, style="dim")
 
     def show(self, tasks: Sequence[Document]) -> None:
-        table = Table("task", "prio", "status", "progress", "try", "worker", box=box.SIMPLE_HEAD, expand=True)
+        table = Table("task", "prio", "status", "progress", "attempt", "worker", box=box.SIMPLE_HEAD, expand=True)
         table.add_column("topic", no_wrap=True, overflow="ellipsis", ratio=1)
         for task in tasks:
             table.add_row(

@@ -1,4 +1,4 @@
-"""Starts a service again whenever it has ended by itself.
+"""Restarts a service that has ended by itself.
 
 Layer: cli, above `processes`.
 """
@@ -20,7 +20,7 @@ class Supervisor:
     """Looks after one service that has been started."""
 
     def __init__(self, service: Service, say: Callable[[str], None]) -> None:
-        """`say` is told what happened, a line each."""
+        """`say` is called with a line about each end."""
         self._service = service
         self._say = say
         self._pause = FIRST_PAUSE

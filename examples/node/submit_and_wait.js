@@ -14,7 +14,7 @@ const protoLoader = require("@grpc/proto-loader");
 
 const ACCOUNT = 1;
 const LIMIT_S = 120;
-const CALL_LIMIT_MS = 10_000;
+const CALL_TIMEOUT_MS = 10_000;
 
 // What only reads may be repeated, and so may a submit that carries a request_id.
 const SERVICE_CONFIG = JSON.stringify({
@@ -56,7 +56,7 @@ function connect(Service, target) {
   return {
     // One call, with a deadline: that of every call, and what the scheduler is asked to wait.
     call: (method, request, waitsMs = 0) =>
-      promisify(client[method].bind(client))(request, metadata, { deadline: Date.now() + CALL_LIMIT_MS + waitsMs }),
+      promisify(client[method].bind(client))(request, metadata, { deadline: Date.now() + CALL_TIMEOUT_MS + waitsMs }),
     close: () => client.close(),
   };
 }

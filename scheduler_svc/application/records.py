@@ -201,14 +201,14 @@ class DequeuedTask(NamedTuple):
 
 
 class TagReservation(NamedTuple):
-    """The tags that an account may add to a priority: for `let_in` of the tasks it asked for, up to `finish`.
+    """The tags that an account may add to a priority: for `admitted` of the tasks it asked for, up to `finish`.
 
     `closed`: its limit or a pause decides instead; requeued tasks then lose their tag.
     """
 
     finish: float
     weight: float
-    let_in: int
+    admitted: int
     now: float
     closed: bool
 

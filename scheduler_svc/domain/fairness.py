@@ -5,9 +5,9 @@ or the largest finish if none waits. A task's tag is the larger of the two; its 
 further. Serving by tags is fair, and an account that was idle gains no credit: it starts at the virtual time. Source:
 Goyal, Vin, Cheng, "Start-time Fair Queueing", 1997.
 
-Only tasks that may run soon have a tag: about `WINDOW` of each account and priority, at most as many as there are free
-seats if the account has a limit or a start quota, and none while it is paused. The others wait without a tag, oldest
-first, and get one as tasks leave.
+Only tasks that may run soon have a tag: about `MAX_WINDOW` of each account and priority, at most as many as there are
+free seats if the account has a limit or a start quota, and none while it is paused. The others wait without a tag,
+oldest first, and get one as tasks leave.
 
 If priorities rise with the wait, a task competes one priority higher for each `aging` seconds that it has been ready.
 That changes which priority is served, never the order within one.
@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.bounds import MAX_PRIORITY
 
-WINDOW = 3_000
+MAX_WINDOW = 3_000
 """How many shares ahead of a priority's virtual time an account's tags may be: about as many tasks."""
-REFILL = 2_000
+REFILL_LIMIT = 2_000
 """The shares ahead below which a window with untagged tasks is refilled."""
-URGENT = 1_000
+URGENT_REFILL_LIMIT = 1_000
 """The shares ahead below which the next claim waits for the refill: a claim may take as many tasks."""
 REFILL_ALWAYS = float("-inf")
 """The refill tag of accounts whose starts are counted: each claim asks for a refill."""
@@ -66,13 +66,13 @@ def tags(finish_after: float, count: int, weight: float = 1.0) -> list[float]:
 
 
 def tag_space(finish: float, now: float, weight: float) -> int:
-    """Returns how many more tasks get a tag less than `WINDOW` shares ahead of the virtual time."""
-    return max(0, ceil(WINDOW - (max(finish, now) - now) * weight))
+    """Returns how many more tasks get a tag less than `MAX_WINDOW` shares ahead of the virtual time."""
+    return max(0, ceil(MAX_WINDOW - (max(finish, now) - now) * weight))
 
 
 def refill(finish: float, weight: float) -> float:
     """Returns the refill tag: a claim of this tag or a later one leaves few ahead in a window with untagged tasks."""
-    return finish - REFILL / weight
+    return finish - REFILL_LIMIT / weight
 
 
 def effective(priority: int, wait: float, aging: float) -> int:

@@ -27,13 +27,13 @@ class Starts(NamedTuple):
 class StartQuota:
     """An account's quota as of `now`, and what is used of it.
 
-    `let_in`: how many tasks had a tag when starts were last counted, less those untagged since without a claim.
+    `admitted`: how many tasks had a tag when starts were last counted, less those untagged since without a claim.
     `starts`: counted starts, oldest first; those of one second are one entry.
     """
 
     limit: int
     now: datetime
-    let_in: int = 0
+    admitted: int = 0
     starts: Sequence[Starts] = ()
 
     def counted(self, tagged: int) -> StartQuota:
@@ -43,7 +43,7 @@ class StartQuota:
         """
         now = self.now
         starts = [Starts(min(it.time, now), it.number) for it in self.starts if it.time > now - MINUTE]
-        if started := max(0, self.let_in - tagged):
+        if started := max(0, self.admitted - tagged):
             if starts and _second(starts[-1].time) == _second(now):
                 started += starts.pop().number
             starts.append(Starts(now, started))

@@ -73,7 +73,7 @@ class Admission(Periodic):
             except StoreUnavailable:
                 return
             except Exception:  # noqa: BLE001 - a defect with one account must not stop the others
-                _log.exception("an account's tasks could not be let in", action="admission", account_id=account_id)
+                _log.exception("an account's tasks could not be admitted", action="admission", account_id=account_id)
 
     async def _settle_requested(self) -> float:
         now = asyncio.get_running_loop().time()

@@ -18,14 +18,14 @@ from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, c
 from scheduler_svc.application.leases.streams import ReconnectOrder, Streams
 from scheduler_svc.application.ports import Database
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
-from scheduler_svc.domain.fairness import URGENT
+from scheduler_svc.domain.fairness import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.system import LaneState
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.service import TaskService
 from scheduler_svc.loops.supervision import Supervision
 
-MAX_CLAIM = URGENT
+MAX_CLAIM = URGENT_REFILL_LIMIT
 MIN_SESSIONS = 32
 """Sessions that a claim is for while little waits: those with the most capacity. A full claim is followed by a larger
 one."""

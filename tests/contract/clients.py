@@ -1,4 +1,4 @@
-"""Both clients, for tests that hold for both: `AsyncContentGenerationClient` behind the face of the blocking one."""
+"""Both clients, for tests that hold for both: `AsyncContentGenerationClient` with the interface of the blocking one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def opened(kind: str, target: str, **options: Any) -> Iterator[ContentGeneration
 
 
 class _Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in its own thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -50,7 +50,7 @@ class _Loop:
 
 
 class _OnLoop:
-    """A client, or what it returns, whose methods block until the loop is done with them."""
+    """A client or one of its results, with methods that block until the loop has run them."""
 
     def __init__(self, loop: _Loop, wrapped: Any) -> None:
         self._loop = loop

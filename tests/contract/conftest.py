@@ -1,4 +1,4 @@
-"""A replica on a database of its own, and a channel to it."""
+"""A replica on its own database, and a channel to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.harness.certificates import make_certificates
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker
 
-if TYPE_CHECKING:  # there only for type checkers
+if TYPE_CHECKING:  # for type checkers only
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -79,7 +79,7 @@ async def account(accounts: AccountServiceAsyncStub) -> int:
 
 @pytest.fixture
 async def worker(channel: aio.Channel) -> AsyncIterator[ScriptedWorker]:
-    """A worker that has said hello and takes nothing until it is told to."""
+    """A worker that has sent its Hello, and takes nothing until a test calls for it."""
     async with ScriptedWorker(channel) as worker:
         yield worker
 

@@ -1,4 +1,4 @@
-"""Honest callers beside an attack: their calls go on, and each of them has to succeed within its deadline."""
+"""Honest callers during an attack: each of their calls has to succeed within its deadline."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from scheduler_svc.replica import Replica
 DEADLINE_S = 10.0
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 _BEHIND = 5
-"""Calls that have to succeed once the attack is over, too."""
+"""Calls that have to succeed after the attack, too."""
 
 
 @asynccontextmanager
 async def honest_caller(replica: Replica, token: str = "", ca: Path | None = None) -> AsyncIterator[None]:
-    """Calls one after the other, on a connection of its own, beside the block and behind it. Raises what one gets.
+    """Makes calls one after the other on its own connection, during and after the block. Raises the error of a call.
 
     `ca`: whom TLS trusts; None: plaintext.
     """

@@ -1,4 +1,4 @@
-"""Contents by way of tasks that a scripted worker completes."""
+"""Makes contents: submits tasks that a scripted worker completes."""
 
 from __future__ import annotations
 

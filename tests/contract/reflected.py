@@ -1,4 +1,4 @@
-"""A client that knows no proto: what it calls, it learns from the server's reflection, as grpcurl and `buf curl` do."""
+"""A client without generated stubs: it learns the RPCs from the server's reflection, as grpcurl and `buf curl` do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE_S = 15
 
 
 class Stream:
-    """One call of an RPC that streams; its messages are plain dicts. Ends, cancelled, with the block that it is for."""
+    """One call of a streaming RPC; its messages are plain dicts. It is cancelled at the end of its block."""
 
     def __init__(self, call: Any, request_class: type[Message]) -> None:
         self._call = call
@@ -37,12 +37,12 @@ class Stream:
         await self.write_bytes(json_format.ParseDict(fields, self._request_class()).SerializeToString())
 
     async def write_bytes(self, data: bytes) -> None:
-        """Sends what may be no message; where the stream has ended already, `read` tells why."""
+        """Sends bytes that need not be a message; if the stream has ended already, `read` raises why."""
         with suppress(asyncio.InvalidStateError, aio.AioRpcError):
             await self._call.write(data)
 
     async def read(self) -> dict[str, Any]:
-        """The next message. Raises AioRpcError where the stream was ended by an error."""
+        """The next message. Raises AioRpcError if an error has ended the stream."""
         async with asyncio.timeout(PATIENCE_S):
             response = await self._call.read()
         assert response is not aio.EOF, "the stream has ended well"
@@ -59,7 +59,7 @@ class Reflected:
         self._learning = asyncio.Lock()
 
     async def call(self, rpc: str, **fields: Any) -> dict[str, Any]:
-        """Calls the unary `package.Service/Rpc`; what has no value of its own is left out. Raises AioRpcError."""
+        """Calls the unary `package.Service/Rpc`; unset fields are left out of the answer. Raises AioRpcError."""
         response = await self._invoke(rpc, (await self.request(rpc, fields)).SerializeToString())
         found: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
         return found
@@ -86,7 +86,7 @@ class Reflected:
         return method
 
     async def stream(self, rpc: str) -> Stream:
-        """A new call of an RPC that streams both ways; to be entered."""
+        """A new call of a bidirectional streaming RPC, as a context."""
         method = await self.method(rpc)
         response_class = GetMessageClass(method.output_type)
         begin: Any = self.channel.stream_stream(f"/{rpc}", response_deserializer=response_class.FromString)
@@ -113,7 +113,7 @@ class Reflected:
         return self._pool.FindServiceByName(service)
 
     async def _add(self, file: FileDescriptorProto) -> None:
-        """Adds a file, those that it imports first."""
+        """Adds a file, after the files that it imports."""
         if file.name in self._known:
             return
         self._known.add(file.name)
@@ -136,7 +136,7 @@ class Reflected:
 
 
 def whole(message: Message) -> dict[str, Any]:
-    """A message as JSON has it, with the fields that have no value of their own, but for unset ones with presence."""
+    """A message in its JSON form, with fields at their default, but without unset fields with presence."""
     found: dict[str, Any] = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )

@@ -40,7 +40,7 @@ AWAY = Refused(grpc.StatusCode.UNAVAILABLE, "the scheduler is away")
 
 
 class Silence:
-    """A step that says nothing until the caller is gone."""
+    """A step that does not answer until the caller is gone."""
 
 
 SILENCE = Silence()
@@ -49,7 +49,7 @@ Step = Message | bytes | Refused | Silence
 
 @dataclass(frozen=True)
 class Call:
-    """What was asked, and how long the answer might take (seconds)."""
+    """A request, and its deadline in seconds."""
 
     request: Any
     metadata: dict[str, Any]
@@ -67,7 +67,7 @@ class ScriptedServices:
         self._open = 0
 
     def will(self, method: str, *steps: Step | Sequence[Step]) -> None:
-        """The next calls of `method` take these; a call without a step fails."""
+        """Sets the steps of the next calls of `method`; a call without a step fails."""
         self._scripts[method].extend(steps)
 
     def calls(self, method: str) -> list[Call]:
@@ -79,7 +79,7 @@ class ScriptedServices:
 
     @property
     def open_calls(self) -> int:
-        """Calls that have come and neither ended nor been given up."""
+        """Calls that are in progress."""
         with self._lock:
             return self._open
 

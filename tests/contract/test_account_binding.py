@@ -1,4 +1,4 @@
-"""A token that is tied to accounts, on every RPC that the descriptors have: what is another account's is not there."""
+"""A token that is tied to accounts, on every RPC of the descriptors: objects of other accounts are not found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.tokens import METHODS, Caller, line, write
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What an account has: a task in each of some states, and contents of the completed ones."""
+    """An account's objects: a task in each of some states, and contents of the completed ones."""
 
     account_id: int
     waiting: str
@@ -32,7 +32,7 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Accounts 1 (own) and 2 (foreign), which have the same; `tied` is an operator of account 1 alone."""
+    """Accounts 1 (own) and 2 (foreign) with equal objects; `tied` is an operator's token of account 1 alone."""
 
     tied: Caller
     free: Caller
@@ -85,7 +85,7 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
 
 
 async def not_found(world: World, rpc: str, **fields: Any) -> None:
-    """The same answer as for what does not exist at all."""
+    """The same answer as for an object that does not exist."""
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
         await world.tied(rpc, **fields)
     assert refusal.metadata["resource_id"] in fields.values()
@@ -97,7 +97,7 @@ async def forbidden(world: World, rpc: str, **fields: Any) -> None:
 
 
 def of_task(**more: Any) -> Callable[[World, str], Awaitable[None]]:
-    """An RPC about one task: of each of the foreign ones it says that there is none."""
+    """An RPC about one task: each foreign task is not found."""
 
     async def check(world: World, rpc: str) -> None:
         for task_id in (world.foreign.waiting, world.foreign.failed, *world.foreign.done):
@@ -128,7 +128,7 @@ def of_account(field: str = "account_id", **more: Any) -> Callable[[World, str],
 
 
 def of_everyone(**fields: Any) -> Callable[[World, str], Awaitable[None]]:
-    """An RPC that would touch what other accounts have."""
+    """An RPC that would touch objects of other accounts."""
 
     async def check(world: World, rpc: str) -> None:
         await forbidden(world, rpc, **fields)
@@ -137,7 +137,7 @@ def of_everyone(**fields: Any) -> Callable[[World, str], Awaitable[None]]:
 
 
 def unnamed(own: Callable[[World], Any], found: Callable[[dict[str, Any]], Any], **more: Any) -> Any:
-    """An RPC that may name an account: with 0 it is about the own ones, and another one is forbidden."""
+    """An RPC that may name an account: 0 means the token's own accounts, and another one is forbidden."""
 
     async def check(world: World, rpc: str) -> None:
         await of_account(**more)(world, rpc)
@@ -273,15 +273,15 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "AccountService/DeactivateAccount": of_account(),
 }
 WORKERS_ONLY = {"WorkerService/Lease"}
-"""Not about accounts: a worker's token can't be tied to any."""
+"""RPCs of workers, whose tokens can't be tied to accounts."""
 
 
-def test_every_rpc_of_the_descriptors_is_tried() -> None:
+def test_the_table_covers_every_rpc_of_the_descriptors() -> None:
     assert BOUND.keys() | WORKERS_ONLY == METHODS.keys()
 
 
 @pytest.mark.parametrize("rpc", BOUND)
-async def test_objects_of_another_account_are_out_of_reach(world: World, rpc: str) -> None:
+async def test_objects_of_another_account_cannot_be_reached(world: World, rpc: str) -> None:
     await BOUND[rpc](world, rpc)
 
 

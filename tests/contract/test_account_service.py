@@ -47,7 +47,7 @@ async def test_an_account_is_made_with_quotas(accounts: AccountServiceAsyncStub)
 
 
 @pytest.mark.parametrize("bad", [-1, 11])
-async def test_bad_quotas_are_named(accounts: AccountServiceAsyncStub, bad: int) -> None:
+async def test_bad_quotas_are_refused_with_every_bad_field(accounts: AccountServiceAsyncStub, bad: int) -> None:
     request = pb.CreateAccountRequest(
         name="bulk", max_pending_tasks=min(bad, 0) - 1, max_priority=bad, max_starts_per_minute=-1
     )
@@ -86,14 +86,14 @@ async def test_a_bad_account_is_refused_with_every_bad_field(accounts: AccountSe
 
 
 @pytest.mark.parametrize("name", ["n" * 201, "nul \0"])
-async def test_a_name_is_bounded(accounts: AccountServiceAsyncStub, name: str) -> None:
+async def test_a_name_that_is_too_long_is_refused(accounts: AccountServiceAsyncStub, name: str) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await accounts.CreateAccount(pb.CreateAccountRequest(name=name))
     assert refusal.fields == ["name"]
 
 
 @pytest.mark.parametrize("weight", [0.000_001, 1_000.0])
-async def test_tasks_of_the_least_and_of_the_largest_weight_wait_in_line(
+async def test_accounts_of_the_smallest_and_the_largest_weight_accept_tasks(
     accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, weight: float
 ) -> None:
     made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="an account", weight=weight))).account
@@ -117,7 +117,7 @@ async def test_an_account_id_is_required(accounts: AccountServiceAsyncStub, acco
     assert refusal.fields == ["account_id"]
 
 
-async def test_pages_lead_through_all_accounts_by_id(accounts: AccountServiceAsyncStub) -> None:
+async def test_pages_list_all_accounts_by_id(accounts: AccountServiceAsyncStub) -> None:
     made = [(await accounts.CreateAccount(pb.CreateAccountRequest(name=f"a{i}"))).account for i in range(5)]
     seen: list[pb.Account] = []
     token, pages = "", 0
@@ -141,7 +141,7 @@ async def made(accounts: AccountServiceAsyncStub) -> pb.Account:
 
 
 def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccountRequest:
-    """A request whose account has `values`, and a value other than its default in each field that the mask spares."""
+    """An update with `values`, and other values than the defaults in each field that the mask does not name."""
     spared = {"name": "spared", "max_concurrent_tasks": 77, "weight": 77.0, "active": not account.active}
     spared |= {"max_pending_tasks": 77, "max_priority": 7, "max_starts_per_minute": 77}
     new = pb.Account(account_id=account.account_id, **(spared | values))  # type: ignore[arg-type]
@@ -202,13 +202,13 @@ async def test_an_update_names_every_unknown_path_and_every_bad_value(accounts: 
     assert list((await accounts.ListAccounts(pb.ListAccountsRequest())).accounts) == [account]
 
 
-async def test_a_mask_is_bounded(accounts: AccountServiceAsyncStub) -> None:
+async def test_a_mask_that_is_too_long_is_refused(accounts: AccountServiceAsyncStub) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await accounts.UpdateAccount(update(await made(accounts), *["active"] * 101))
     assert refusal.fields == ["update_mask.paths"]
 
 
-async def test_a_deactivated_account_takes_no_submits_until_it_is_active_again(
+async def test_a_deactivated_account_refuses_submits_until_it_is_active_again(
     accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub
 ) -> None:
     account = await made(accounts)
@@ -224,7 +224,7 @@ async def test_a_deactivated_account_takes_no_submits_until_it_is_active_again(
     assert (await tasks.SubmitTask(submit)).task.task_id > waiting.task_id
 
 
-async def test_submitted_tasks_go_on_when_their_account_is_deactivated(
+async def test_submitted_tasks_run_after_their_account_was_deactivated(
     accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     submit = task_pb.SubmitTaskRequest(account_id=account, topic="a topic", auto_retry=False)

@@ -44,7 +44,7 @@ FOR: dict[str, set[Role]] = {
     "AccountService/UpdateAccount": {Role.OPERATOR},
     "AccountService/DeactivateAccount": {Role.OPERATOR},
 }
-"""What the contract says of each RPC; a new one is not in it, and fails the test until it is."""
+"""The roles of each RPC by the contract. A new RPC fails the test until it is added."""
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_table_has_every_rpc_of_the_descriptors_with_the_roles_of_the_contra
     assert FOR.keys() == METHODS.keys()
 
 
-async def test_every_rpc_asks_for_a_token_of_its_roles(channel: aio.Channel) -> None:
+async def test_every_rpc_requires_a_token_of_its_roles(channel: aio.Channel) -> None:
     for rpc, allowed in FOR.items():
         for token, wanted in (("", StatusCode.UNAUTHENTICATED), ("guessed", StatusCode.UNAUTHENTICATED)):
             with refused(wanted, "TOKEN_INVALID"):
@@ -106,12 +106,12 @@ async def test_metadata_without_exactly_one_bearer_token_is_refused(
     assert "op-token" not in refusal.message
 
 
-async def test_the_scheme_is_of_any_case(channel: aio.Channel) -> None:
+async def test_the_scheme_is_case_insensitive(channel: aio.Channel) -> None:
     call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
     assert await call(b"", metadata=[("authorization", "bEARER op-token")]) == b""
 
 
-async def test_a_request_is_not_even_read_where_the_caller_is_refused(channel: aio.Channel) -> None:
+async def test_a_refused_caller_s_request_is_not_read(channel: aio.Channel) -> None:
     call: Any = channel.unary_unary("/contentgen.v1.TaskService/GetTask")
     with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
         await call(b"\xff\xff no message")
@@ -121,7 +121,7 @@ def _raw(channel: aio.Channel, path: str) -> Any:
     return channel.unary_unary(path)
 
 
-async def test_an_unknown_method_is_no_hole(channel: aio.Channel) -> None:
+async def test_an_unknown_method_requires_a_token_too(channel: aio.Channel) -> None:
     for path in ("/contentgen.v1.TaskService/Other", "/other.Service/Rpc"):
         with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
             await _raw(channel, path)(b"")
@@ -129,12 +129,12 @@ async def test_an_unknown_method_is_no_hole(channel: aio.Channel) -> None:
             await _raw(channel, path)(b"", metadata=[("authorization", "Bearer op-token")])
 
 
-async def test_health_is_open(channel: aio.Channel) -> None:
+async def test_health_requires_no_token(channel: aio.Channel) -> None:
     health: Any = HealthStub(channel)
     await health.Check(HealthCheckRequest())
 
 
-async def test_reflection_and_channelz_are_for_operators(channel: aio.Channel) -> None:
+async def test_reflection_and_channelz_require_an_operator(channel: aio.Channel) -> None:
     with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
         await Reflected(channel).call("contentgen.v1.AccountService/ListAccounts")
     servers: Any = channelz_pb2_grpc.ChannelzStub(channel)  # type: ignore[arg-type] # its types know no aio
@@ -144,7 +144,7 @@ async def test_reflection_and_channelz_are_for_operators(channel: aio.Channel) -
     assert answer.server
 
 
-async def test_a_changed_file_counts_from_the_next_call_on(
+async def test_a_changed_tokens_file_applies_from_the_next_call_on(
     replica: Replica, channel: aio.Channel, tokens: Path
 ) -> None:
     old, new = Caller(channel, "c-token"), Caller(channel, "another")
@@ -160,7 +160,7 @@ async def test_a_changed_file_counts_from_the_next_call_on(
     assert not await lets_in(old)
 
 
-async def test_a_file_that_went_wrong_changes_nothing_and_says_so(
+async def test_a_broken_tokens_file_changes_nothing_and_is_logged(
     replica: Replica, channel: aio.Channel, tokens: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tokens, '{"name": "c"}', "nonsense")
@@ -177,7 +177,7 @@ async def test_a_file_that_went_wrong_changes_nothing_and_says_so(
     assert await _code(Caller(channel, "c-token"), "AccountService/ListAccounts") is StatusCode.OK
 
 
-async def test_streams_end_with_their_token_and_others_go_on(
+async def test_streams_of_a_removed_token_end_and_others_continue(
     replica: Replica, channel: aio.Channel, tokens: Path
 ) -> None:
     operator = Caller(channel, "op-token")

@@ -1,4 +1,4 @@
-"""What a caller may hold at once, and that others are served meanwhile: calls, waits, streams, messages, health."""
+"""Limits of each caller's concurrent calls, waits, streams, messages and health calls; others are served meanwhile."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def of(name: str) -> Any:
 
 
 def silent_call(channel: aio.Channel, name: str) -> Any:
-    """A call of GetTask whose message has not come yet."""
+    """A call of GetTask whose message has not been sent."""
     call: Any = channel.stream_unary(GET_TASK)
     return call(metadata=of(name))
 
 
-async def test_a_call_whose_message_never_comes_is_refused(db_url: str) -> None:
+async def test_a_call_whose_message_never_arrives_is_refused(db_url: str) -> None:
     async with (
         serving(db_url, limits=Limits(message_timeout=0.2)) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
@@ -82,7 +82,7 @@ async def answer(call: Any) -> object:
     return await call
 
 
-async def test_a_caller_has_so_many_calls_and_others_have_theirs(channel: aio.Channel) -> None:
+async def test_each_caller_has_its_own_limit_of_calls(channel: aio.Channel) -> None:
     calls = {asyncio.ensure_future(answer(silent_call(channel, "a"))) for _ in range(FEW + 1)}
     done, held = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
     (one,) = done
@@ -120,7 +120,7 @@ async def task_of(channel: aio.Channel) -> str:
     return task_id
 
 
-async def test_waits_are_counted_apart(channel: aio.Channel) -> None:
+async def test_waits_have_a_limit_of_their_own(channel: aio.Channel) -> None:
     task_id = await task_of(channel)
     request = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=60))
     stub = TaskServiceStub(channel)
@@ -136,7 +136,7 @@ async def test_waits_are_counted_apart(channel: aio.Channel) -> None:
         call.cancel()
 
 
-async def test_watches_are_counted_apart(channel: aio.Channel) -> None:
+async def test_watches_have_a_limit_of_their_own(channel: aio.Channel) -> None:
     task_id = await task_of(channel)
     request = pb.WatchTasksRequest(task_ids=[task_id])
     held: list[Any] = [TaskServiceStub(channel).WatchTasks(request, metadata=of("a")) for _ in range(FEW)]
@@ -150,7 +150,7 @@ async def test_watches_are_counted_apart(channel: aio.Channel) -> None:
         watch.cancel()
 
 
-async def test_lease_streams_are_counted_apart(channel: aio.Channel) -> None:
+async def test_lease_streams_have_a_limit_of_their_own(channel: aio.Channel) -> None:
     async with AsyncExitStack() as workers:
         for i in range(FEW):
             greeting = hello(worker_id=f"w{i}", folder_id=f"f{i}")
@@ -170,7 +170,7 @@ async def test_a_lease_stream_without_a_hello_ends(channel: aio.Channel, monkeyp
     assert refusal.fields == ["message"]
 
 
-async def test_an_address_has_so_many_health_calls_and_all_of_them_too(channel: aio.Channel, replica: Replica) -> None:
+async def test_health_calls_are_limited_by_address_and_in_total(channel: aio.Channel, replica: Replica) -> None:
     health: Any = HealthStub(channel)
     held: list[Any] = [health.Watch(HealthCheckRequest()) for _ in range(FEW)]
     for watch in held:
@@ -187,12 +187,12 @@ async def test_an_address_has_so_many_health_calls_and_all_of_them_too(channel: 
         watch.cancel()
 
 
-async def test_a_caller_that_takes_no_answer_still_holds_its_call(channel: aio.Channel, replica: Replica) -> None:
+async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, replica: Replica) -> None:
     async with honest_caller(replica, "b-token"), http2.connected(replica.port) as greedy:
         await greedy.greet(window=0)
         for _ in range(FEW):
             stream = greedy.call(LIST_ACCOUNTS, of("a"))
-            assert (await greedy.first(stream)).kind == http2.HEADERS  # the answer is ready, and has nowhere to go
+            assert (await greedy.first(stream)).kind == http2.HEADERS  # the answer is ready, and nobody reads it
         with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
             await Caller(channel, "a-token")("AccountService/ListAccounts")
     await until_served(channel, "a")
@@ -213,7 +213,7 @@ async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str) -> No
 async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(
     db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few hundred large tasks weigh as much as thousands of small ones."""
+    """A few hundred large tasks use as much memory as thousands of small ones."""
     monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", 5_000)
     async with (
         serving(db_url) as replica,

@@ -1,4 +1,4 @@
-"""TaskService over a real server on a real database: what moves a task, with a scripted worker where one is needed."""
+"""TaskService over a real server on a real database: RPCs that move tasks, with a scripted worker if needed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_a_pending_task_is_cancelled(tasks: TaskServiceAsyncStub, account:
         assert refusal.preconditions == ["INVALID_STATE"]
 
 
-async def test_a_task_that_runs_is_cancelled_by_force_only(
+async def test_a_running_task_is_cancelled_by_force_only(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     task_id = await submitted(tasks, account)
@@ -133,7 +133,7 @@ async def test_a_history_comes_in_pages_oldest_first(
     assert refusal.fields == ["page_token"]
 
 
-async def test_a_failure_waits_for_its_automatic_retry_which_retry_task_cuts_short(
+async def test_retry_task_ends_the_wait_for_an_automatic_retry(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     task_id = await submitted(tasks, account)
@@ -148,7 +148,7 @@ async def test_a_failure_waits_for_its_automatic_retry_which_retry_task_cuts_sho
     assert lease.attempt == 2
 
 
-async def test_retry_task_draws_on_max_retries(
+async def test_retry_task_consumes_one_of_max_retries(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     task_id = await submitted(tasks, account, auto_retry=False, max_retries=1)
@@ -169,7 +169,7 @@ async def test_retry_task_draws_on_max_retries(
     assert reset.status == PENDING
 
 
-async def test_a_wait_ends_when_its_time_is_up(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_a_wait_ends_at_its_timeout(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_id = await submitted(tasks, account)
     task = (await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration()))).task
     assert task.status == PENDING
@@ -199,7 +199,7 @@ async def test_a_wait_ends_at_its_calls_deadline(tasks: TaskServiceAsyncStub, ac
         await tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id), timeout=0.2)
 
 
-async def test_tasks_that_ran_too_long_are_timed_out_at_once(
+async def test_handle_timeouts_ends_overdue_tasks_at_once(
     replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, engine: sa.Engine
 ) -> None:
     await replica._reaper.stop()  # it might be quicker
@@ -220,7 +220,7 @@ async def test_tasks_that_ran_too_long_are_timed_out_at_once(
     assert refusal.fields == ["account_id"]
 
 
-async def test_failed_tasks_are_retried_all_at_once(
+async def test_bulk_retry_retries_all_failed_tasks(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     task_ids = [await submitted(tasks, account, auto_retry=False) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The scheduler says in good time that a certificate expires."""
+"""The scheduler warns before a certificate expires."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_file_without_a_certificate_has_no_expiry(body: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["scheduler_svc.main", "contentgen.cli.app"])
-def test_the_library_for_certificates_is_loaded_with_tls_only(module: str) -> None:
+def test_the_certificate_library_is_loaded_only_with_tls(module: str) -> None:
     program = f"import sys, {module}; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
 

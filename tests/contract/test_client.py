@@ -1,4 +1,4 @@
-"""Both clients over a real server on a real database; they block, so they work in threads of the test."""
+"""Both clients over a real server on a real database. They block, so tests call them in threads."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_a_repeated_request_id_creates_nothing(client: ContentGenerationCl
     assert len(await to_thread(client.list_tasks, account)) == 2
 
 
-async def test_what_is_not_there(client: ContentGenerationClient, account: int) -> None:
+async def test_missing_objects_return_none_or_raise(client: ContentGenerationClient, account: int) -> None:
     task_id = await to_thread(client.submit_task, account, "there")
     assert await to_thread(client.get_task_status, NO_TASK) is None
     statuses = await to_thread(client.get_task_statuses, [NO_TASK, task_id])
@@ -112,7 +112,7 @@ async def test_what_is_not_there(client: ContentGenerationClient, account: int) 
         await to_thread(client.submit_task, 999, "测试")
 
 
-async def test_bad_fields_are_named(client: ContentGenerationClient, account: int) -> None:
+async def test_an_invalid_argument_names_its_bad_fields(client: ContentGenerationClient, account: int) -> None:
     with pytest.raises(InvalidArgument) as raised:
         await to_thread(client.submit_task, account, "", priority=11)
     assert raised.value.reason == "INVALID_ARGUMENT"
@@ -121,7 +121,7 @@ async def test_bad_fields_are_named(client: ContentGenerationClient, account: in
     assert {each.field for each in violations} == {"topic", "priority"}
 
 
-async def test_lists_lead_through_all_pages(client: ContentGenerationClient, account: int) -> None:
+async def test_lists_iterate_over_all_pages(client: ContentGenerationClient, account: int) -> None:
     made = [await to_thread(client.submit_task, account, f"topic {i}") for i in range(5)]
     await to_thread(client.cancel_task, made[0])
 
@@ -162,7 +162,7 @@ async def test_a_running_task_is_cancelled_by_force_only(
     assert found["status"] == "cancelled"
 
 
-async def test_wait_returns_the_end_and_the_content_can_be_read(
+async def test_wait_returns_the_ended_task_whose_content_can_be_read(
     client: ContentGenerationClient, account: int, worker: ScriptedWorker
 ) -> None:
     task_id = await to_thread(client.submit_task, account, "an end", priority=7)
@@ -201,7 +201,7 @@ async def test_a_content_is_reviewed_claimed_and_published(client: ContentGenera
         await to_thread(client.report_published, content_id, entry["claim_id"], error="too late")
 
 
-async def test_what_is_rejected_or_not_published_says_so(client: ContentGenerationClient, made: Maker) -> None:
+async def test_rejections_and_publishing_failures_are_shown(client: ContentGenerationClient, made: Maker) -> None:
     rejected = await to_thread(client.review_content, (await made(auto_approve=False)).content_id, approve=False)
     assert (rejected["review_status"], rejected["review_comment"]) == ("rejected", None)
     await made()
@@ -210,9 +210,7 @@ async def test_what_is_rejected_or_not_published_says_so(client: ContentGenerati
     assert (failed["status"], failed["error"]) == ("failed", "the site is down")
 
 
-async def test_wait_returns_the_task_as_it_stands_when_the_time_is_up(
-    client: ContentGenerationClient, account: int
-) -> None:
+async def test_wait_returns_the_present_task_at_its_timeout(client: ContentGenerationClient, account: int) -> None:
     task_id = await to_thread(client.submit_task, account, "for ever pending")
     assert (await to_thread(client.wait, task_id, 0.05))["status"] == "pending"
     with pytest.raises(WaitTimeoutException, match=task_id) as raised:
@@ -221,7 +219,7 @@ async def test_wait_returns_the_task_as_it_stands_when_the_time_is_up(
     assert (raised.value.task["task_id"], raised.value.task["status"]) == (task_id, "pending")
 
 
-async def test_wait_raises_where_asked_that_a_task_was_cancelled(client: ContentGenerationClient, account: int) -> None:
+async def test_wait_with_check_raises_if_the_task_was_cancelled(client: ContentGenerationClient, account: int) -> None:
     task_id = await to_thread(client.submit_task, account, "cancelled")
     await to_thread(client.cancel_task, task_id)
     assert (await to_thread(client.wait, task_id))["status"] == "cancelled"
@@ -230,7 +228,7 @@ async def test_wait_raises_where_asked_that_a_task_was_cancelled(client: Content
     assert raised.value.task["error_reason"] == "CANCELLED_BY_CLIENT"
 
 
-async def test_a_failed_task_raises_where_asked_and_is_retried_as_often_as_allowed(
+async def test_a_failed_task_raises_with_check_and_is_retried_up_to_max_retries(
     client: ContentGenerationClient, account: int, worker: ScriptedWorker
 ) -> None:
     task_id = await to_thread(client.submit_task, account, "fails", auto_retry=False, max_retries=1)
@@ -250,7 +248,7 @@ async def test_a_failed_task_raises_where_asked_and_is_retried_as_often_as_allow
     assert await to_thread(client.retry_task, task_id) is False
 
 
-async def test_the_pool_is_shown(client: ContentGenerationClient, account: int, worker: ScriptedWorker) -> None:
+async def test_the_worker_pool_is_shown(client: ContentGenerationClient, account: int, worker: ScriptedWorker) -> None:
     for _ in range(2):
         await to_thread(client.submit_task, account, "one runs, one waits")
     [lease] = await worker.take(free_slots=1)

@@ -1,4 +1,4 @@
-"""The asyncio client on one event loop: what waits delays nothing, and what is cancelled loses nothing."""
+"""The asyncio client on one event loop: waits delay no other call, and cancelled reads lose no event."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_hundred_waits_delay_no_other_call_and_need_no_thread(
     await wait_until_async(lambda: scheduler.open_calls == 0, within=PATIENCE_S, what="the scheduler has no call left")
 
 
-async def test_a_pause_of_a_watch_delays_no_call(
+async def test_a_watch_s_backoff_delays_no_call(
     scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", *[[AWAY]] * 10_000)
@@ -85,7 +85,7 @@ async def test_a_pause_of_a_watch_delays_no_call(
     assert {type(ended) for ended in await asyncio.gather(*reads, return_exceptions=True)} == {StopAsyncIteration}
 
 
-async def test_a_read_of_a_watch_that_is_cancelled_loses_no_event(
+async def test_a_cancelled_read_of_a_watch_loses_no_event(
     scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [event("t1"), SILENCE], [event("t2"), SILENCE])
@@ -117,7 +117,7 @@ async def test_a_list_is_iterated_with_async_for_page_by_page(
     assert [request.page_token for request in scheduler.requests("ListTasks")] == ["", "p1", "p2"]
 
 
-async def test_a_time_limit_of_the_caller_s_ends_a_call(
+async def test_a_timeout_of_the_caller_ends_a_call(
     scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WaitTask", SILENCE)
@@ -147,7 +147,9 @@ async def test_a_client_that_made_no_call_can_be_closed() -> None:
         await client.get_task_status(TASK)
 
 
-async def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedServices) -> None:
+async def test_closing_the_client_leaves_the_caller_s_channel_open_and_ends_its_watches(
+    scheduler: ScriptedServices,
+) -> None:
     scheduler.will("WatchTasks", [SILENCE])
     scheduler.will("PollTask", pb.PollTaskResponse(status=task_pb2.TASK_STATUS_PENDING))
     async with aio.insecure_channel(scheduler.target) as channel:
@@ -158,7 +160,7 @@ async def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(sc
         assert await AsyncContentGenerationClient("unused", channel=channel).poll_single_task(TASK) == "pending"
 
 
-async def test_an_exception_of_the_client_names_grpc_s_as_its_cause(
+async def test_an_exception_of_the_client_has_grpc_s_as_its_cause(
     scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("CancelTask", AWAY)
@@ -167,7 +169,7 @@ async def test_an_exception_of_the_client_names_grpc_s_as_its_cause(
     assert isinstance(raised.value.__cause__, aio.AioRpcError)
 
 
-async def test_a_watch_that_nobody_has_any_more_is_no_stream_any_more(
+async def test_the_stream_of_a_garbage_collected_watch_ends(
     scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [event("t1"), SILENCE])

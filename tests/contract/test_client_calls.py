@@ -1,4 +1,4 @@
-"""What the client's calls carry, over a scripted channel."""
+"""Requests and metadata of the client's calls, over a scripted channel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASK = "task-0000000000000001"
 
 
 class Scripted:
-    """A client in a thread, whose calls a test answers one by one."""
+    """A client in a thread; the test answers its calls one by one."""
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
@@ -62,7 +62,7 @@ def test_a_submit_carries_the_token_a_request_id_and_only_what_was_given(scripte
     assert not request.HasField("initial_backoff")
 
 
-def test_a_submit_says_how_long_to_wait_before_a_retry(scripted: Scripted) -> None:
+def test_a_submit_sends_its_backoff(scripted: Scripted) -> None:
     backoff = {"initial_backoff": 0.5, "backoff_multiplier": 1.5, "max_backoff": 60}
     submitted = scripted.start(scripted.client.submit_task, 1, "a topic", **backoff)
     _, request, rpc = scripted.taken("SubmitTask")
@@ -72,7 +72,7 @@ def test_a_submit_says_how_long_to_wait_before_a_retry(scripted: Scripted) -> No
     assert request.backoff_multiplier == 1.5
 
 
-def test_a_refusal_that_is_not_the_scheduler_s_has_no_reason(scripted: Scripted) -> None:
+def test_an_error_of_a_proxy_has_no_reason(scripted: Scripted) -> None:
     asked = scripted.start(scripted.client.get_task_status, TASK)
     scripted.answer("GetTask", pb.GetTaskResponse(), grpc.StatusCode.NOT_FOUND, "a proxy knows no such host")
     error = asked.exception(5)
@@ -80,7 +80,7 @@ def test_a_refusal_that_is_not_the_scheduler_s_has_no_reason(scripted: Scripted)
     assert (type(error), error.code, error.message) == (RequestError, "NOT_FOUND", "a proxy knows no such host")
 
 
-def test_a_long_wait_is_several_calls(scripted: Scripted) -> None:
+def test_a_long_wait_makes_several_calls(scripted: Scripted) -> None:
     waiting = scripted.start(scripted.client.wait, TASK)
     running = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PROCESSING)
     ended = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_CANCELLED, end_time=Timestamp(seconds=1))

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the client's methods, each on what it needs."""
+"""The examples in the docstrings of the client's methods, each with the objects that it needs."""
 
 from __future__ import annotations
 

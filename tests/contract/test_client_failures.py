@@ -1,4 +1,4 @@
-"""Both clients' calls to a scheduler that is away, silent, newer or wrong: a server that does as a test says."""
+"""Both clients' calls to a scripted server: a scheduler that is away, silent, newer or wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def client(kind: str, scheduler: ScriptedServices) -> Iterator[ContentGeneration
         yield client
 
 
-def test_submits_carry_a_request_id_of_their_own(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     for _ in range(2):
         scheduler.will("SubmitTask", AWAY, pb.SubmitTaskResponse(task=PENDING))
         assert client.submit_task(1, "the same topic") == TASK
@@ -74,12 +74,12 @@ def test_submits_carry_a_request_id_of_their_own(scheduler: ScriptedServices, cl
     assert not batch.requests[0].HasField("priority")
 
 
-def test_a_batch_with_a_name_that_is_no_argument_is_refused(client: ContentGenerationClient) -> None:
+def test_a_batch_with_an_unknown_argument_is_refused(client: ContentGenerationClient) -> None:
     with pytest.raises(ValueError, match="topics"):
         client.submit_tasks([{"account_id": 1, "topics": "a topic"}])
 
 
-def test_a_silent_scheduler_is_a_deadline(kind: str, scheduler: ScriptedServices) -> None:
+def test_a_silent_scheduler_raises_deadline_exceeded(kind: str, scheduler: ScriptedServices) -> None:
     scheduler.will("GetTask", SILENCE)
     with opened(kind, scheduler.target, timeout=0.2) as client, pytest.raises(DeadlineExceeded) as raised:
         client.get_task_status(TASK)
@@ -87,7 +87,7 @@ def test_a_silent_scheduler_is_a_deadline(kind: str, scheduler: ScriptedServices
     assert not isinstance(raised.value, grpc.RpcError)
 
 
-def test_nobody_at_the_target_is_unavailable(kind: str) -> None:
+def test_a_target_without_a_scheduler_raises_unavailable(kind: str) -> None:
     with opened(kind, "127.0.0.1:1", timeout=2) as client, pytest.raises(Unavailable) as raised:
         client.cancel_task(TASK)
     assert raised.value.reason == ""
@@ -118,7 +118,7 @@ def test_a_call_goes_over_tls(kind: str, tmp_path: Path) -> None:
         (grpc.StatusCode.UNIMPLEMENTED, RequestError),
     ],
 )
-def test_a_status_is_an_exception_of_the_client(
+def test_each_status_becomes_an_exception_of_the_client(
     scheduler: ScriptedServices, client: ContentGenerationClient, code: grpc.StatusCode, error: type[RequestError]
 ) -> None:
     scheduler.will("CancelTask", Refused(code, "not now", "A_REASON", {"a": "fact"}))
@@ -159,7 +159,7 @@ def test_a_token_that_cannot_be_sent_is_refused_at_once(kind: str, token: str) -
     assert token not in str(raised.value)
 
 
-def test_a_closed_client_says_so(client: ContentGenerationClient) -> None:
+def test_a_call_of_a_closed_client_is_refused(client: ContentGenerationClient) -> None:
     client.close()
     with pytest.raises(ValueError, match="client is closed"):
         client.get_task_status(TASK)
@@ -169,7 +169,7 @@ def test_a_closed_client_says_so(client: ContentGenerationClient) -> None:
         client.watch([TASK])
 
 
-def test_a_call_that_is_under_way_ends_with_its_client(
+def test_closing_the_client_ends_calls_in_progress(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WaitTask", SILENCE)
@@ -201,7 +201,7 @@ def unreadable(code: int = Code.NOT_FOUND, message: str = "refused", type_url: s
     ],
     ids=["no status", "another code", "another message", "no ErrorInfo", "unknown detail", "no url"],
 )
-def test_details_that_cannot_be_read_are_none(
+def test_unreadable_error_details_are_ignored(
     scheduler: ScriptedServices, client: ContentGenerationClient, details: bytes
 ) -> None:
     scheduler.will("GetTask", Refused(grpc.StatusCode.NOT_FOUND, details=details))
@@ -212,7 +212,7 @@ def test_details_that_cannot_be_read_are_none(
     assert (error.code, error.message, error.reason, error.metadata) == ("NOT_FOUND", "refused", "", {})
 
 
-def test_a_wrong_state_without_its_metadata_is_still_one(
+def test_an_invalid_state_without_metadata_is_still_raised_as_such(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("CancelTask", Refused(grpc.StatusCode.FAILED_PRECONDITION, reason="INVALID_STATE"))
@@ -221,7 +221,9 @@ def test_a_wrong_state_without_its_metadata_is_still_one(
     assert (raised.value.current_state, raised.value.required_state) == ("", "")
 
 
-def test_a_used_request_id_names_its_task(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_already_exists_names_the_task_of_the_request_id(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
     metadata = {"task_id": TASK}
     scheduler.will("SubmitTask", Refused(grpc.StatusCode.ALREADY_EXISTS, "used", "REQUEST_ID_CONFLICT", metadata))
     with pytest.raises(AlreadyExists, match="used") as raised:
@@ -229,7 +231,7 @@ def test_a_used_request_id_names_its_task(scheduler: ScriptedServices, client: C
     assert (raised.value.reason, raised.value.metadata) == ("REQUEST_ID_CONFLICT", metadata)
 
 
-def test_a_newer_scheduler_s_states_and_fields_do_no_harm(
+def test_unknown_states_and_fields_of_a_newer_scheduler_are_tolerated(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     newer = PENDING.SerializeToString() + field(10, 99) + field(2_000, 7)
@@ -255,7 +257,7 @@ def _varint(value: int) -> bytes:
     return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + _varint(value >> 7)
 
 
-def test_what_the_workers_say(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_poll_results_become_dicts(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     figures = {"total": 10, "completed": 3, "failed": 1, "timeout": 0, "still_running": 5, "error": 1}
     scheduler.will("PollRunningTasks", pb.PollRunningTasksResponse(**figures))
     assert client.poll_running_tasks() == figures
@@ -266,7 +268,7 @@ def test_what_the_workers_say(scheduler: ScriptedServices, client: ContentGenera
     assert [request.task_id for request in scheduler.requests("PollTask")] == [TASK, "task-none"]
 
 
-def test_how_many_were_moved(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_bulk_calls_return_counts(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("CleanupTasks", *[pb.CleanupTasksResponse(deleted_count=count) for count in (5, 6, 7)])
     assert (client.cleanup_old_tasks(), client.cleanup_old_tasks(0), client.cleanup_old_tasks(dry_run=True)) == (
         5,

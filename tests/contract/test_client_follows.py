@@ -48,7 +48,7 @@ async def test_a_watch_shows_the_present_state_then_every_move_and_ends_with_the
     assert await to_thread(list, client.watch([task_id], until_ended=True)) != []
 
 
-async def test_a_watch_that_was_entered_sees_what_is_submitted_then(
+async def test_an_entered_watch_sees_later_submits(
     client: ContentGenerationClient, account: int, worker: ScriptedWorker
 ) -> None:
     with await to_thread(client.watch(account_id=account).__enter__) as watch:
@@ -59,7 +59,7 @@ async def test_a_watch_that_was_entered_sees_what_is_submitted_then(
     assert {event["task"]["task_id"] for event in events} == {task_id}
 
 
-async def test_what_cannot_be_watched(client: ContentGenerationClient, account: int) -> None:
+async def test_bad_watches_are_refused(client: ContentGenerationClient, account: int) -> None:
     with pytest.raises(ResourceNotFoundException, match=NO_TASK):
         await to_thread(next, client.watch([NO_TASK]))
     with pytest.raises(ResourceNotFoundException, match="account 999"):
@@ -69,7 +69,7 @@ async def test_what_cannot_be_watched(client: ContentGenerationClient, account: 
     assert raised.value.reason == "INVALID_ARGUMENT"
 
 
-async def test_polls_of_what_no_worker_holds(client: ContentGenerationClient, account: int) -> None:
+async def test_polls_without_running_tasks_return_at_once(client: ContentGenerationClient, account: int) -> None:
     task_id = await to_thread(client.submit_task, account, "pending")
     assert await to_thread(client.poll_single_task, task_id) == "pending"
     assert await to_thread(client.poll_single_task, NO_TASK) is None

@@ -1,4 +1,4 @@
-"""Every RPC has a method on both clients: what it sends, and what is retried while the scheduler is away."""
+"""Every RPC has a method on both clients: its request, and which calls are retried while the scheduler is away."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.scripted_server import SERVICES
 
 TIMEOUT = 5.0
 SLACK = 2.0
-"""Seconds: gRPC rounds what it sends, and the way there takes a moment."""
+"""Seconds, because gRPC rounds the deadline, and the call takes some time to arrive."""
 TASK_ID = "task-000000000000000a"
 TASK = task_pb2.Task(task_id=TASK_ID, status=task_pb2.TASK_STATUS_COMPLETED, end_time=Timestamp(seconds=9))
 CONTENT = content_pb.Content(content_id=7)
@@ -60,7 +60,7 @@ class Rpc(NamedTuple):
     """How a test makes a call."""
 
     call: Callable[[ContentGenerationClient], Any]
-    """With every argument there is."""
+    """With every argument of the method."""
     answer: Any
     beyond: float = 0.0
     """Seconds that the call may take beyond TIMEOUT."""
@@ -213,7 +213,7 @@ def test_a_submit_can_set_every_field(scheduler: ScriptedServices, client: Conte
     assert moments == ["2030-01-31T00:00:00Z", "2030-01-31T00:00:00Z"]
 
 
-def test_an_update_changes_what_is_given(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_an_update_changes_only_the_given_fields(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("UpdateAccount", RPCS["UpdateAccount"].answer)
     client.update_account(1, max_priority=0, active=False)
     [request] = scheduler.requests("UpdateAccount")
@@ -232,7 +232,7 @@ def test_a_call_that_fails_raises_an_exception_of_the_client(
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method in SAFE])
-def test_what_is_safe_is_retried_while_the_scheduler_is_away(
+def test_idempotent_calls_are_retried_while_the_scheduler_is_away(
     scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     rpc = RPCS[method]
@@ -243,9 +243,7 @@ def test_what_is_safe_is_retried_while_the_scheduler_is_away(
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in {*SAFE, "WatchTasks"}])
-def test_what_may_not_come_twice_is_not_retried(
-    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
-) -> None:
+def test_other_calls_are_not_retried(scheduler: ScriptedServices, client: ContentGenerationClient, method: str) -> None:
     rpc = RPCS[method]
     scheduler.will(method, AWAY, rpc.answer)
     with pytest.raises(Unavailable, match=AWAY.message):

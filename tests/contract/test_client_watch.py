@@ -1,4 +1,4 @@
-"""Both clients' watches, against a server whose streams break as a test says."""
+"""Both clients' watches, against a server whose streams break by script."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def completed(token: str, task_id: str = A) -> pb.WatchTasksResponse:
 
 
 def tokens(scheduler: ScriptedServices) -> list[str]:
-    """With which each stream was asked for."""
+    """The request of each stream."""
     return [request.resume_token for request in scheduler.requests("WatchTasks")]
 
 
@@ -102,7 +102,7 @@ def test_an_event_is_a_dict(scheduler: ScriptedServices, client: ContentGenerati
     assert (list(call.request.task_ids), call.request.account_id) == ([A], 0)
 
 
-def test_it_goes_on_after_the_last_event_where_the_scheduler_goes_away(
+def test_a_watch_resumes_after_the_last_event_during_an_outage(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", AWAY_FIRST, AWAY_FIRST, [pending("t1"), pending("t2"), AWAY], AWAY_FIRST)
@@ -127,7 +127,7 @@ AWAY_FIRST = [AWAY]
     ],
     ids=["deadline", "too many", "reset by a proxy", "removed", "no status"],
 )
-def test_a_stream_that_just_ends_is_followed_by_another(
+def test_a_watch_reconnects_if_its_stream_ends_without_an_error(
     scheduler: ScriptedServices, client: ContentGenerationClient, end: list[Any]
 ) -> None:
     scheduler.will("WatchTasks", end, [pending("t2"), SILENCE])
@@ -136,7 +136,7 @@ def test_a_stream_that_just_ends_is_followed_by_another(
     assert tokens(scheduler) == ["", "t1"]
 
 
-def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
+def test_a_watch_that_was_too_slow_resumes_with_the_token_of_the_error(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), TOO_SLOW], [pending("t3"), SILENCE])
@@ -145,7 +145,7 @@ def test_one_that_was_too_slow_goes_on_with_the_token_that_is_named(
     assert tokens(scheduler) == ["", "named"]
 
 
-def test_a_stream_that_the_server_cancels_is_mended(
+def test_a_watch_reconnects_if_the_server_cancels_its_stream(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), Refused(grpc.StatusCode.CANCELLED, "CANCELLED", "")])
@@ -155,7 +155,7 @@ def test_a_stream_that_the_server_cancels_is_mended(
     assert tokens(scheduler) == ["", "t1"]
 
 
-def test_it_starts_where_a_token_says(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_a_watch_starts_at_its_resume_token(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", AWAY_FIRST, [pending("t8"), SILENCE])
     with client.watch([A], resume_token="t7") as events:
         assert events.resume_token == "t7"
@@ -173,7 +173,7 @@ def test_it_starts_where_a_token_says(scheduler: ScriptedServices, client: Conte
         (Refused(grpc.StatusCode.INTERNAL, "a defect", "INTERNAL"), RequestError),
     ],
 )
-def test_what_no_new_stream_mends_is_raised_and_ends_it(
+def test_a_permanent_error_is_raised_and_ends_the_watch(
     scheduler: ScriptedServices, client: ContentGenerationClient, refused: Refused, kind: type[Exception]
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), refused])
@@ -185,7 +185,7 @@ def test_what_no_new_stream_mends_is_raised_and_ends_it(
     assert tokens(scheduler) == ["t0"]
 
 
-def test_entering_it_waits_until_a_scheduler_has_taken_it(
+def test_entering_a_watch_waits_until_a_scheduler_accepts_it(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", AWAY_FIRST, [], AWAY_FIRST, [SILENCE])
@@ -194,13 +194,15 @@ def test_entering_it_waits_until_a_scheduler_has_taken_it(
         assert scheduler.open_calls == 1
 
 
-def test_entering_it_raises_what_is_wrong(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_entering_a_watch_raises_its_error(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [Refused(grpc.StatusCode.NOT_FOUND, "no task", "RESOURCE_NOT_FOUND")])
     with pytest.raises(ResourceNotFoundException), client.watch([A]):
         pytest.fail("it was let in")
 
 
-def test_entering_it_is_ended_by_the_client_s_end(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_closing_the_client_ends_the_entering_of_a_watch(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
     scheduler.will("WatchTasks", *[AWAY_FIRST] * 1_000)
     events = client.watch([A], patience=None)
     with ThreadPoolExecutor(1) as executor:
@@ -210,7 +212,7 @@ def test_entering_it_is_ended_by_the_client_s_end(scheduler: ScriptedServices, c
         assert list(entered.result(5)) == []
 
 
-def test_it_gives_up_when_its_patience_is_used_up(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_a_watch_gives_up_after_its_patience(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [pending("t1"), AWAY])
     events = client.watch([A], patience=0)
     next(events)
@@ -219,13 +221,13 @@ def test_it_gives_up_when_its_patience_is_used_up(scheduler: ScriptedServices, c
     assert list(events) == []
 
 
-def test_a_target_where_nobody_is_is_told_after_the_client_s_timeout(kind: str) -> None:
+def test_a_target_without_a_scheduler_is_reported_after_the_client_s_timeout(kind: str) -> None:
     with opened(kind, "127.0.0.1:1", timeout=0.3) as client, pytest.raises(Unavailable) as raised:
         next(client.watch([A]))
     assert raised.value.reason == ""
 
 
-def test_a_stream_that_is_ended_again_and_again_is_unavailable(
+def test_a_stream_that_ends_repeatedly_raises_unavailable(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [])
@@ -233,7 +235,7 @@ def test_a_stream_that_is_ended_again_and_again_is_unavailable(
         next(client.watch([A], patience=0))
 
 
-def test_until_ended_ends_with_the_last_of_them(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_until_ended_ends_with_the_last_task(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [pending("t1", A), completed("t2", B), AWAY], [completed("t3", A), SILENCE])
     events = list(client.watch([A, B], until_ended=True))
     assert [each["resume_token"] for each in events] == ["t1", "t2", "t3"]
@@ -258,15 +260,13 @@ def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
         ({"task_ids": [A], "resume_token": "t", "until_ended": True}, "until_ended goes with"),
     ],
 )
-def test_what_cannot_be_watched_is_refused_at_once(
-    client: ContentGenerationClient, arguments: dict[str, Any], says: str
-) -> None:
+def test_bad_watches_are_refused_at_once(client: ContentGenerationClient, arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         client.watch(**arguments)
 
 
 def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedServices) -> list[TaskChange]:
-    """What a thread still gets that waits for an event while `close` is called."""
+    """The events that a thread still gets if `close` is called while it waits for one."""
     with ThreadPoolExecutor(1) as executor:
         rest = executor.submit(lambda: list(events))
         wait_until(lambda: scheduler.calls("WatchTasks"), within=5, what="the stream is open")
@@ -274,7 +274,7 @@ def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedServic
         return rest.result(5)
 
 
-def test_closing_it_ends_the_iteration_of_another_thread(
+def test_closing_a_watch_ends_the_iteration_of_another_thread(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [SILENCE])
@@ -283,13 +283,13 @@ def test_closing_it_ends_the_iteration_of_another_thread(
     events.close()
 
 
-def test_closing_it_ends_a_pause(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+def test_closing_a_watch_ends_its_backoff(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", *[AWAY_FIRST] * 1_000)
     events = client.watch([A], patience=None)
     assert ended_by(events.close, events, scheduler) == []
 
 
-def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: ScriptedServices) -> None:
+def test_closing_the_client_ends_its_watches_and_its_connection(scheduler: ScriptedServices) -> None:
     scheduler.will("WatchTasks", [SILENCE], [SILENCE], [SILENCE])
     threads = client_threads()
     with ThreadPoolExecutor(3) as executor:
@@ -309,7 +309,7 @@ def test_the_client_s_end_ends_all_its_watches_and_its_connection(scheduler: Scr
         client.get_task_status(A)
 
 
-def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(scheduler: ScriptedServices) -> None:
+def test_closing_the_client_leaves_the_caller_s_channel_open_and_ends_its_watches(scheduler: ScriptedServices) -> None:
     scheduler.will("WatchTasks", [SILENCE])
     scheduler.will("PollTask", pb.PollTaskResponse(status=Status.TASK_STATUS_PENDING))
     with grpc.insecure_channel(scheduler.target) as channel:
@@ -319,7 +319,7 @@ def test_a_channel_of_the_caller_s_stays_open_and_the_watches_on_it_end(schedule
         assert ContentGenerationClient("unused", channel=channel).poll_single_task(A) == "pending"
 
 
-def test_a_watch_that_nobody_has_any_more_is_no_stream_any_more(
+def test_the_stream_of_a_garbage_collected_watch_ends(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1"), SILENCE])

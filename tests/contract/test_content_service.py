@@ -1,4 +1,4 @@
-"""ContentService over a real server on a real database, with what a scripted worker completed."""
+"""ContentService over a real server on a real database, with contents of a scripted worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
 
 
-async def test_a_content_is_what_the_cli_gave(made: Maker) -> None:
+async def test_a_content_has_the_fields_of_the_cli_s_result(made: Maker) -> None:
     content = await made(
         "题" * 300, category="科技", html_body="<p>", images=["https://a/1.png", "2.png"], quality_score=0.0
     )
@@ -37,7 +37,7 @@ async def test_fields_that_the_cli_left_out_are_unset(made: Maker) -> None:
     assert (content.html_body, list(content.images), content.cover_image) == ("", [], "")
 
 
-async def test_a_content_that_is_not_approved_waits_for_review_and_is_in_no_pool(made: Maker) -> None:
+async def test_an_unapproved_content_waits_for_review_outside_the_pool(made: Maker) -> None:
     content = await made(auto_approve=False)
     assert content.review_status == pb.REVIEW_STATUS_PENDING_REVIEW
     assert not (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
@@ -61,7 +61,7 @@ async def test_contents_are_listed_newest_first_without_their_texts(made: Maker)
     assert not (await made.contents.ListContents(other)).contents
 
 
-async def test_the_publish_pool_lists_what_is_approved(made: Maker) -> None:
+async def test_the_publish_pool_lists_approved_contents(made: Maker) -> None:
     first = await made(priority=9)
     second = await made(schedule_time=Timestamp(seconds=1_000_000_000))
     entries = (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries

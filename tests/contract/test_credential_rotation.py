@@ -1,4 +1,4 @@
-"""Tokens and certificates that are replaced while calls go on: none of them is dropped."""
+"""Tokens and certificates are replaced during calls: no call is dropped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def replica(db_url: str, folder: Path) -> AsyncIterator[Replica]:
 
 @dataclass
 class Load:
-    """Callers that call one after the other, each over a connection of its own and over new ones."""
+    """Callers that make calls one after the other, each over its own connection and over new ones."""
 
     replica: Replica
     ca: bytes
@@ -76,13 +76,13 @@ class Load:
                         break
 
     async def more(self) -> None:
-        """Returns once many more calls were answered, or one has failed."""
+        """Returns after many more calls were answered, or one has failed."""
         goal = self.answered + 10 * CALLERS
         await wait_until_async(lambda: self.answered >= goal or self.failures, within=20, what="calls go on")
 
 
 def shown(replica: Replica) -> bytes:
-    """The certificate that a new connection is shown."""
+    """The certificate that a new connection gets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -126,7 +126,7 @@ async def test_certificates_are_replaced_under_load(
     async with load.running():
         await load.more()
         shutil.copy(certificates / "client.pem", folder / "server.pem")
-        replica.reload_files()  # the key is still the former's: both stay
+        replica.reload_files()  # the key does not match yet: the former pair stays in use
         await load.more()
         assert await asyncio.to_thread(shown, replica) == before
         shutil.copy(certificates / "client.key", folder / "server.key")

@@ -1,4 +1,4 @@
-"""Pauses and limits over real servers: what they keep back, on which replica ever, and that it goes on by itself."""
+"""Pauses, limits and quotas over real servers: they hold on every replica, and waiting tasks continue by themselves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
-WAIT_S = 5  # less than the interval at which a replica looks without being told
+WAIT_S = 5  # less than the interval at which a replica checks without a hint
 
 
 async def submitted(tasks: TaskServiceAsyncStub, account: int, count: int = 1) -> list[str]:
@@ -57,11 +57,11 @@ async def limit(
 
 @pytest.fixture(params=["one account", "everything"])
 def paused(request: pytest.FixtureRequest, account: int) -> int:
-    """What a pause names."""
+    """The account of a pause."""
     return account if request.param == "one account" else 0
 
 
-async def test_a_paused_task_waits_and_says_why_until_it_is_resumed(
+async def test_a_paused_task_waits_with_its_reason_until_dispatch_resumes(
     tasks: TaskServiceAsyncStub,
     pool: WorkerPoolServiceAsyncStub,
     worker: ScriptedWorker,
@@ -78,7 +78,7 @@ async def test_a_paused_task_waits_and_says_why_until_it_is_resumed(
     assert lease.task.task_id == task_id
 
 
-async def test_the_others_run_while_an_account_is_paused(
+async def test_other_accounts_run_while_one_is_paused(
     tasks: TaskServiceAsyncStub,
     pool: WorkerPoolServiceAsyncStub,
     accounts: AccountServiceAsyncStub,
@@ -94,7 +94,7 @@ async def test_the_others_run_while_an_account_is_paused(
     assert {await reason(tasks, task_id) for task_id in waiting} == {task_pb2.PENDING_REASON_PAUSED}
 
 
-async def test_what_is_paused_is_shown(
+async def test_get_dispatch_status_shows_pauses(
     pool: WorkerPoolServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
 ) -> None:
     other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
@@ -110,7 +110,7 @@ async def test_what_is_paused_is_shown(
 
 
 @pytest.mark.parametrize("rpc", ["PauseDispatch", "ResumeDispatch"])
-async def test_bad_pauses(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
+async def test_bad_pauses_are_refused(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
     call, request = getattr(pool, rpc), getattr(pb, f"{rpc}Request")
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await call(request(account_id=-1))
@@ -120,7 +120,7 @@ async def test_bad_pauses(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
     assert refusal.metadata == {"resource_type": "account", "resource_id": "12345"}
 
 
-async def test_a_task_at_its_account_s_limit_says_so_and_runs_as_soon_as_another_has_ended(
+async def test_a_task_waits_for_its_account_s_limit_until_another_ends(
     tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await limit(accounts, account, 1)
@@ -137,7 +137,7 @@ async def test_a_task_at_its_account_s_limit_says_so_and_runs_as_soon_as_another
     assert lease.task.task_id == second
 
 
-async def test_a_raised_limit_holds_at_once_for_what_waits(
+async def test_a_raised_limit_applies_at_once_to_waiting_tasks(
     tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await limit(accounts, account, 1)
@@ -149,7 +149,7 @@ async def test_a_raised_limit_holds_at_once_for_what_waits(
         assert len(await worker.assigned()) == 3
 
 
-async def test_a_task_over_its_account_s_quota_says_so_and_starts_once_the_minute_is_over(
+async def test_a_task_over_its_account_s_start_quota_starts_after_the_minute(
     tasks: TaskServiceAsyncStub,
     accounts: AccountServiceAsyncStub,
     worker: ScriptedWorker,
@@ -168,7 +168,7 @@ async def test_a_task_over_its_account_s_quota_says_so_and_starts_once_the_minut
     assert lease.task.task_id == second
 
 
-async def test_a_raised_quota_holds_at_once_for_what_waits(
+async def test_a_raised_start_quota_applies_at_once_to_waiting_tasks(
     tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await limit(accounts, account, 1, "max_starts_per_minute")
@@ -181,7 +181,7 @@ async def test_a_raised_quota_holds_at_once_for_what_waits(
 
 
 class Pair:
-    """Two replicas, each with a worker of its own that completes what it gets, until all is done."""
+    """Two replicas, each with its own worker, which complete all tasks."""
 
     def __init__(self, replicas: list[Replica], channels: list[aio.Channel]) -> None:
         self.replicas = replicas
@@ -198,7 +198,7 @@ class Pair:
                 self.running += len(leases)
                 self.most = max(self.most, self.running)
                 await asyncio.sleep(0)
-                self.running -= len(leases)  # before the scheduler can know
+                self.running -= len(leases)  # before the report reaches the scheduler
                 self.done += len(leases)
                 await worker.send_report(*(completed(worker.held.pop(lease.lease_id)) for lease in leases))
 
@@ -219,12 +219,12 @@ async def pair(db_url: str) -> AsyncIterator[Pair]:
             await channel.close()
 
 
-async def test_a_limit_holds_over_replicas_and_each_end_is_followed_at_once(pair: Pair) -> None:
+async def test_a_limit_holds_across_replicas_and_freed_seats_are_used_at_once(pair: Pair) -> None:
     made = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a", max_concurrent_tasks=3))
     account = made.account.account_id
     for n in (0, 1):
         await submitted(pair.tasks[n], account, 100)
-    # without being told, a few each time that a replica looks
+    # without hints, a few at each periodic check of a replica
     async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
         first, second = (asyncio.create_task(pair.work(n, slots=4, until=200)) for n in (0, 1))
         await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
@@ -233,10 +233,10 @@ async def test_a_limit_holds_over_replicas_and_each_end_is_followed_at_once(pair
     assert (pair.done, pair.most) == (200, 3)
 
 
-async def test_a_quota_of_starts_holds_over_replicas(
+async def test_a_start_quota_holds_across_replicas(
     pair: Pair, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that claims counts what it claimed, and one of them lets in more when the minute is over."""
+    """Each replica counts the starts of its claims, and one of them admits more after the minute."""
     minute, quota, count = timedelta(seconds=1), 20, 80
     monkeypatch.setattr(start_quota, "MINUTE", minute)
     request = account_pb.CreateAccountRequest(name="a", max_starts_per_minute=quota)
@@ -255,7 +255,7 @@ async def test_a_quota_of_starts_holds_over_replicas(
     assert all(later - time >= minute for time, later in zip(times, times[quota:], strict=False))
 
 
-async def test_a_limit_that_was_set_elsewhere_is_known_here(pair: Pair) -> None:
+async def test_a_limit_set_on_another_replica_is_applied_here(pair: Pair) -> None:
     made = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a"))
     account = made.account.account_id
     await limit(pair.accounts[0], account, 1)

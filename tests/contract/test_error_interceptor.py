@@ -1,4 +1,4 @@
-"""What a caller sees of whatever a handler raises, over a real server with scripted handlers."""
+"""What a caller receives if a handler raises, over a real server with scripted handlers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tests.harness.rpc_errors import refused
 NO_MESSAGE = b"\xff\xff\xff"
 REFUSALS = 50
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
-"""So a client that does not read is not sent more."""
+"""Keeps the server from sending more to a client that does not read."""
 PATIENCE_S = 10
 
 
 class Scripted(TaskServiceServicer, WorkerServiceServicer):
-    """GetTask, WatchTasks and Lease do what the test says."""
+    """GetTask, WatchTasks and Lease run the test's handlers."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -106,7 +106,7 @@ def scripted() -> Scripted:
 
 
 def raw(channel: aio.Channel, kind: str, method: str) -> Callable[..., Any]:
-    """A call that sends bytes as they are."""
+    """A call that sends raw bytes."""
     make: Callable[..., Any] = getattr(channel, kind)
     call: Callable[..., Any] = make(f"/contentgen.v1.{method}")
     return call
@@ -121,7 +121,9 @@ def raw(channel: aio.Channel, kind: str, method: str) -> Callable[..., Any]:
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-async def test_a_domain_error_is_told_with_its_details(error: Exception, code: StatusCode, reason: str) -> None:
+async def test_a_domain_error_reaches_the_caller_with_its_details(
+    error: Exception, code: StatusCode, reason: str
+) -> None:
     handlers = scripted()
     handlers.error = error
     async with served(handlers) as channel:
@@ -134,7 +136,7 @@ async def test_a_domain_error_is_told_with_its_details(error: Exception, code: S
             await stream.read()
 
 
-async def test_a_defect_is_logged_and_not_told() -> None:
+async def test_a_defect_is_logged_and_hidden_from_the_caller() -> None:
     handlers = scripted()
     handlers.error = RuntimeError("the secret of the database")
     with capture_logs() as events:
@@ -150,7 +152,7 @@ async def test_a_defect_is_logged_and_not_told() -> None:
 @pytest.mark.parametrize(
     ("kind", "method"), [("unary_unary", "TaskService/GetTask"), ("unary_stream", "TaskService/WatchTasks")]
 )
-async def test_bytes_that_are_no_message_are_an_invalid_argument(kind: str, method: str) -> None:
+async def test_invalid_bytes_are_an_invalid_argument(kind: str, method: str) -> None:
     async with served(scripted()) as channel:
         call = raw(channel, kind, method)(NO_MESSAGE)
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
@@ -158,7 +160,7 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(kind: str, meth
 
 
 @pytest.mark.parametrize("message", [NO_MESSAGE, None], ids=["bytes that are none", "none at all"])
-async def test_a_refusal_leaves_nothing_behind(message: bytes | None) -> None:
+async def test_a_refused_call_keeps_no_traceback(message: bytes | None) -> None:
     async with served(scripted()) as channel:
 
         async def be_refused() -> None:
@@ -181,7 +183,7 @@ def tracebacks() -> int:
     return sum(isinstance(each, TracebackType) for each in gc.get_objects())
 
 
-async def test_bytes_that_are_no_message_are_refused_within_a_stream_too() -> None:
+async def test_invalid_bytes_within_a_stream_are_refused() -> None:
     handlers = scripted()
     async with served(handlers) as channel:
         call = raw(channel, "stream_stream", "WorkerService/Lease")()
@@ -193,7 +195,7 @@ async def test_bytes_that_are_no_message_are_refused_within_a_stream_too() -> No
         assert handlers.left.is_set()
 
 
-async def test_a_batch_of_nothing_but_bad_fields_still_reaches_the_client() -> None:
+async def test_the_error_of_a_batch_of_bad_fields_fits_its_metadata() -> None:
     handlers = scripted()
     handlers.error = InvalidArgument(
         [FieldViolation(f"requests[{i}].topic 😀", "is required 😀") for i in range(10_000)]
@@ -221,7 +223,7 @@ async def test_a_handler_ends_with_its_call(how: str, caplog: pytest.LogCaptureF
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_a_refusal_of_a_call_that_is_gone_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+async def test_refusing_an_ended_call_is_not_logged_as_a_defect(caplog: pytest.LogCaptureFixture) -> None:
     handlers = scripted()
     with capture_logs() as events:
         async with served(handlers) as channel:
@@ -234,7 +236,7 @@ async def test_a_refusal_of_a_call_that_is_gone_is_no_defect(caplog: pytest.LogC
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_calls_without_their_message_end_with_the_server() -> None:
+async def test_calls_without_a_message_end_with_the_server() -> None:
     with capture_logs() as events:
         async with served(scripted()) as channel:
             silent = [raw(channel, "stream_unary", "TaskService/GetTask")() for _ in range(50)]
@@ -243,7 +245,7 @@ async def test_calls_without_their_message_end_with_the_server() -> None:
     assert events == []
 
 
-async def test_a_stream_that_its_client_closes_ends_well() -> None:
+async def test_a_stream_closed_by_its_client_ends_without_an_error() -> None:
     handlers = scripted()
     async with served(handlers) as channel:
         stream = WorkerServiceStub(channel).Lease()
@@ -254,7 +256,7 @@ async def test_a_stream_that_its_client_closes_ends_well() -> None:
         assert await stream.code() == grpc.StatusCode.OK
 
 
-async def test_at_the_end_calls_in_flight_are_waited_for_and_others_sent_away() -> None:
+async def test_a_stopping_server_finishes_calls_in_progress_and_refuses_new_ones() -> None:
     handlers, in_flight = scripted(), InFlight()
     async with served(handlers, in_flight) as channel:
         stub = TaskServiceStub(channel)
@@ -272,7 +274,7 @@ async def test_at_the_end_calls_in_flight_are_waited_for_and_others_sent_away() 
 
 
 @pytest.mark.parametrize("kind", ["call", "headers", "answers", "stream"])
-async def test_a_call_that_outlasts_the_end_is_told_so(kind: str) -> None:
+async def test_a_call_that_outlasts_the_stop_is_refused(kind: str) -> None:
     handlers, in_flight = scripted(), InFlight()
     async with served(handlers, in_flight) as channel:
         call: Any
@@ -296,7 +298,7 @@ async def test_a_call_that_outlasts_the_end_is_told_so(kind: str) -> None:
                 await (call if kind == "call" else call.read())
 
 
-async def test_a_call_whose_answer_nobody_reads_gets_the_end_too() -> None:
+async def test_a_call_whose_answer_nobody_reads_ends_with_the_server() -> None:
     handlers, in_flight = scripted(), InFlight()
     handlers.answer = pb.WatchTasksResponse(event=pb.TaskChange(resume_token="x" * 2**21))
     async with served(handlers, in_flight) as channel:

@@ -1,4 +1,4 @@
-"""Callers share a replica fairly: one whose calls are many and slow takes nothing from another but a turn."""
+"""Callers share a replica fairly: one with many slow calls delays the call of another by one call at most."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
 
 @asynccontextmanager
 async def accounts_stand_still(db_url: str) -> AsyncIterator[Callable[[], int]]:
-    """Within the block no call that reads accounts gets on; it yields how many hold a thread for that."""
+    """Blocks all calls that read accounts; yields how many of them hold a thread."""
     engine = make_engine(db_url, 2)
     try:
         with engine.connect() as holder, engine.connect() as watcher:
@@ -52,7 +52,7 @@ async def accounts_stand_still(db_url: str) -> AsyncIterator[Callable[[], int]]:
 
 @asynccontextmanager
 async def flooded(channel: aio.Channel, name: str) -> AsyncIterator[list[asyncio.Future[Any]]]:
-    """So many calls that read accounts, until the block ends."""
+    """That many calls that read accounts, until the block ends."""
     flood: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(Caller(channel, f"{name}-token")("AccountService/ListAccounts")) for _ in range(MANY)
     ]
@@ -68,7 +68,7 @@ async def until(predicate: Callable[[], bool | Awaitable[bool]], what: str) -> N
     await wait_until_async(predicate, within=PATIENCE_S, what=what)
 
 
-async def test_a_caller_with_many_slow_calls_leaves_a_thread_to_others(
+async def test_a_caller_with_many_slow_calls_leaves_threads_to_others(
     db_url: str, channel: aio.Channel, replica: Replica
 ) -> None:
     async with accounts_stand_still(db_url) as stuck, flooded(channel, "a"):
@@ -77,7 +77,7 @@ async def test_a_caller_with_many_slow_calls_leaves_a_thread_to_others(
             await Caller(channel, "b-token")("TaskService/ListTasks")
 
 
-async def test_addresses_share_if_no_token_is_required(db_url: str) -> None:
+async def test_addresses_share_threads_if_no_token_is_required(db_url: str) -> None:
     async with (
         serving(db_url) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
@@ -91,7 +91,7 @@ async def test_addresses_share_if_no_token_is_required(db_url: str) -> None:
         await Caller(channel)("TaskService/ListTasks")
 
 
-async def test_a_call_whose_turn_does_not_come_in_time_is_refused(
+async def test_a_call_that_waits_too_long_for_a_thread_is_refused(
     db_url: str, channel: aio.Channel, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "QUEUE_TIMEOUT", 0.3)
@@ -108,7 +108,7 @@ async def test_a_call_whose_turn_does_not_come_in_time_is_refused(
         assert any(isinstance(outcome, dict) for outcome in outcomes), "what has its turn is not refused"
 
 
-async def test_a_call_that_is_given_up_takes_no_turn(db_url: str, channel: aio.Channel, replica: Replica) -> None:
+async def test_a_cancelled_call_takes_no_thread(db_url: str, channel: aio.Channel, replica: Replica) -> None:
     async with accounts_stand_still(db_url) as stuck:
         async with flooded(channel, "a"):
             await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
@@ -117,7 +117,7 @@ async def test_a_call_that_is_given_up_takes_no_turn(db_url: str, channel: aio.C
     await later
 
 
-async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_taken(
+async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_accepted(
     db_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", MANY)
@@ -132,7 +132,9 @@ async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_take
         with locked_table(db_url, "tasks"):
             flood = asyncio.ensure_future(greedy("TaskService/BatchSubmitTasks", requests=[task] * MANY))
             await until(lambda: replica._submits.state().waiting == 1, "the flood waits")
-            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):  # nobody else is there who could have a share
+            with refused(
+                StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"
+            ):  # it is the only caller, so it has the whole share
                 await greedy("TaskService/SubmitTask", **task)
             other = asyncio.ensure_future(modest("TaskService/SubmitTask", **task))
             await until(lambda: replica._submits.state().waiting == 2, "another's waits, too")

@@ -1,4 +1,4 @@
-"""Peers that mean no good by HTTP/2: each is refused or cut off, others are served, and nothing stays behind."""
+"""Hostile HTTP/2 peers: each is refused or disconnected, others are served, and nothing stays in memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _megabytes() -> float:
 
 @asynccontextmanager
 async def attacked(replica: Replica) -> AsyncIterator[None]:
-    """The block attacks and hangs up; an honest caller is served meanwhile, and at the end nothing is left."""
+    """For a block that attacks: an honest caller is served meanwhile, and at the end no resource is held."""
     async with honest_caller(replica, "honest-token"):
         files, memory = _files(), _megabytes()
         yield
@@ -80,7 +80,7 @@ async def nonsense(peer: Connection) -> None:
 
 
 @pytest.mark.parametrize("attack", [pings, empty_data, empty_continuations, nonsense])
-async def test_a_flood_is_cut_off(replica: Replica, attack: Attack) -> None:
+async def test_the_connection_of_a_flood_is_closed(replica: Replica, attack: Attack) -> None:
     async with attacked(replica), connected(replica.port) as peer:
         await peer.greet()
         with suppress(ConnectionError):
@@ -111,7 +111,7 @@ async def refused_calls(peer: Connection) -> None:
 
 
 @pytest.mark.parametrize("attack", [settings, window_updates, resets, refused_calls])
-async def test_a_flood_that_is_legal_costs_others_nothing(replica: Replica, attack: Attack) -> None:
+async def test_a_legal_flood_does_not_delay_others(replica: Replica, attack: Attack) -> None:
     async with attacked(replica), connected(replica.port) as peer:
         await peer.greet()
         reading = asyncio.create_task(peer.closed(PATIENCE_S))
@@ -135,20 +135,22 @@ async def unending_headers(peer: Connection) -> bytes:
 
 
 async def one_header_many_times(peer: Connection) -> bytes:
-    """One that is long enters the table, and is then named by one byte each time."""
+    """A long header is stored in the table, and then referred to by one byte each."""
     stored, again = http2.header_block([("x-bomb", "y" * 3_000)], entered=True), b"\xbe" * 10_000
     stream = peer.begin(GET_TASK, more=stored + again)
     return (await peer.first(stream)).payload
 
 
 @pytest.mark.parametrize("attack", [too_many_headers, unending_headers, one_header_many_times])
-async def test_headers_are_bounded(replica: Replica, attack: Callable[[Connection], Awaitable[bytes]]) -> None:
+async def test_headers_that_are_too_large_are_refused(
+    replica: Replica, attack: Callable[[Connection], Awaitable[bytes]]
+) -> None:
     async with attacked(replica), connected(replica.port) as peer:
         await peer.greet()
         assert RESOURCE_EXHAUSTED in await attack(peer)
 
 
-async def test_a_connection_has_so_many_calls(replica: Replica) -> None:
+async def test_the_number_of_calls_of_a_connection_is_bounded(replica: Replica) -> None:
     async with attacked(replica), connected(replica.port) as peer:
         await peer.greet()
         streams = [peer.begin(GET_TASK, HONEST) for _ in range(STREAMS + 1)]
@@ -203,7 +205,7 @@ async def test_a_connection_with_an_unfinished_tls_handshake_is_closed(
         await peer.closed()
 
 
-async def test_a_connection_without_calls_is_closed_and_its_client_connects_anew(db_url: str) -> None:
+async def test_an_idle_connection_is_closed_and_its_client_reconnects(db_url: str) -> None:
     async with (
         serving(db_url, limits=Limits(idle_timeout=0.5)) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,

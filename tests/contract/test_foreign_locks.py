@@ -1,4 +1,4 @@
-"""Somebody else holds a lock in the database: what needs it waits or fails, and everything else goes on."""
+"""Another session holds a lock in the database: work that needs it waits or fails, and all other work continues."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def are_refused(answers: Sequence[Any]) -> None:
             raise answer
 
 
-async def test_a_locked_worker_keeps_its_leases_and_stops_nobody(
+async def test_a_locked_worker_keeps_its_leases_and_blocks_no_other(
     db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
-    """The hellos and states of one worker, and DrainWorker of it, used to stop all the others."""
+    """Its hellos, heartbeats and DrainWorker used to block all other workers."""
     await submitted(tasks, account)
     (lease,) = await worker.take()
     with locked_rows(db_url, "workers", "worker_id = 'w1'"):
@@ -87,10 +87,10 @@ async def test_a_locked_worker_keeps_its_leases_and_stops_nobody(
         pass
 
 
-async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_renewed(
+async def test_a_locked_lease_is_neither_renewed_nor_lost_and_others_are_renewed(
     db_url: str, engine: sa.Engine, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    """Of one worker: its States and hellos go on."""
+    """Both are of one worker, whose heartbeats and hellos are answered."""
     await submitted(tasks, account, 2)
     async with ScriptedWorker(channel, hello(accepts_skipped_leases=True)) as worker:
         await worker.heartbeat(2)
@@ -116,10 +116,10 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_the_others_are_ren
             assert await successor.complete(locked) == COMMITTED
 
 
-async def test_a_lost_lease_that_is_locked_is_to_be_named_again(
+async def test_the_loss_of_a_locked_lease_has_to_be_reported_again(
     db_url: str, engine: sa.Engine, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    """Its worker removes the mark once the loss is known; the lease would then be released, uncounted."""
+    """If its worker removed the mark now, the lease would be released, and the loss not counted."""
     await submitted(tasks, account, 1)
     async with ScriptedWorker(channel) as worker:
         await worker.heartbeat(1)
@@ -136,7 +136,7 @@ async def test_a_lost_lease_that_is_locked_is_to_be_named_again(
 
 
 @pytest.mark.parametrize("replica", [PATIENCE_S / 2], indirect=True)
-async def test_cancels_of_a_locked_task_stop_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_cancels_of_a_locked_task_block_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
     """The reader is answered while all of them still wait."""
     locked, other = await submitted(tasks, account, 2)
     request = pb.CancelTaskRequest(task_id=locked.task_id)
@@ -148,7 +148,7 @@ async def test_cancels_of_a_locked_task_stop_no_reader(db_url: str, tasks: TaskS
     assert (await tasks.CancelTask(request)).task.status == task_pb2.TASK_STATUS_CANCELLED
 
 
-async def test_a_locked_account_waits_and_the_others_go_on(
+async def test_a_locked_account_waits_and_others_are_served(
     db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
 ) -> None:
     await submitted(tasks, account)
@@ -162,7 +162,7 @@ async def test_a_locked_account_waits_and_the_others_go_on(
     assert await waiting
 
 
-async def test_a_locked_task_keeps_its_result_waiting_and_no_other_one(
+async def test_the_result_of_a_locked_task_waits_and_others_are_stored(
     db_url: str, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await submitted(tasks, account, 2)
@@ -182,7 +182,7 @@ async def test_a_locked_task_keeps_its_result_waiting_and_no_other_one(
     assert await status(tasks, locked.task.task_id) == task_pb2.TASK_STATUS_COMPLETED
 
 
-async def test_a_locked_reaper_s_row_stops_no_work(
+async def test_a_lock_of_the_reaper_s_row_blocks_no_other_work(
     db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     with locked_rows(db_url, "reaper"):
@@ -193,7 +193,7 @@ async def test_a_locked_reaper_s_row_stops_no_work(
         assert await health(channel) == HealthCheckResponse.SERVING
 
 
-async def test_a_locked_table_is_told_by_health_and_the_log_names_who_holds_it(
+async def test_a_locked_table_fails_health_and_the_log_names_the_holder(
     db_url: str, replica: Replica, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     with capture_logs() as logs:

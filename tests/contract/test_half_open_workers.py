@@ -1,4 +1,4 @@
-"""What a scheduler does for workers whose CLI may be broken: it has them tried, and says what speaks for them."""
+"""Workers whose CLI may be broken: they get probe tasks, and learn which tasks failed on other workers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_half_open_worker_is_offered_the_next_task_before_all_others(
         assert other.task.task_id == second.task_id
 
 
-async def test_a_worker_that_is_healthy_again_has_its_turn_like_others(
+async def test_a_worker_that_is_healthy_again_is_served_like_others(
     channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     async with two_workers(channel) as (emptier, mended):
@@ -56,7 +56,7 @@ async def test_a_worker_that_is_healthy_again_has_its_turn_like_others(
         assert await emptier.assigned()
 
 
-async def test_an_assignment_says_whether_its_task_failed_on_another_worker(
+async def test_an_assignment_tells_whether_its_task_failed_on_another_worker(
     channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     task = await submit(tasks, account)

@@ -1,4 +1,4 @@
-"""What the database says of a worker's message after the worker's stream has gone."""
+"""The database refuses a worker's message after the worker's stream has ended."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ WAITING = sa.text(
 )
 
 
-async def test_a_refusal_that_comes_too_late_is_nobodys_fault(
+async def test_a_refusal_after_the_stream_s_end_raises_nothing(
     channel: aio.Channel, engine: sa.Engine, replica: Replica
 ) -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-    watching = engine.execution_options(isolation_level="AUTOCOMMIT")  # else it sees its first look again
+    watching = engine.execution_options(isolation_level="AUTOCOMMIT")  # else it would read its first snapshot again
     with engine.connect() as holder, watching.connect() as observer:
         async with ScriptedWorker(channel) as worker:
             holder.execute(sa.text("LOCK TABLE workers IN EXCLUSIVE MODE"))
@@ -35,5 +35,5 @@ async def test_a_refusal_that_comes_too_late_is_nobodys_fault(
         holder.commit()
     async with ScriptedWorker(channel, hello(session_number=2)) as successor:
         await successor.heartbeat(0)  # behind the other in the lane
-    gc.collect()  # what nobody has looked at is told of when it is collected
+    gc.collect()  # an exception that was never retrieved is logged when it is collected
     assert faults == []

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 SERVICE = "contentgen.v1.TaskService"
 UNKNOWN = "task-000000000000beef"
 MAX_S = 10.0
-"""Seconds that the contract gives a call."""
+"""Seconds that a call may take by the contract."""
 SOON_S = 5.0
-"""Seconds in which nothing that waits for a worker's silence could end."""
+"""Seconds, less than the timeout after which a worker counts as silent."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def reflected(channel: aio.Channel) -> Reflected:
 async def started(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, count: int = 1, **fields: Any
 ) -> list[worker_pb.AssignedLease]:
-    """The leases of so many new tasks, whose CLIs run."""
+    """The leases of that many new tasks, whose CLIs run."""
     request = pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)
     await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * count))
     await worker.heartbeat(count)
@@ -66,16 +66,16 @@ def _begun(call: Coroutine[Any, Any, dict[str, Any]]) -> asyncio.Task[dict[str, 
 
 
 async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
-    """The answer, which comes because the workers have answered."""
+    """The result of a poll that all workers have answered."""
     async with asyncio.timeout(SOON_S):
         return await call
 
 
-async def test_a_poll_without_running_tasks_asks_no_worker(reflected: Reflected, worker: ScriptedWorker) -> None:
+async def test_a_poll_without_running_tasks_polls_no_worker(reflected: Reflected, worker: ScriptedWorker) -> None:
     assert await soon(poll_running(reflected)) == {}
 
 
-async def test_the_figures_say_what_became_of_the_attempts_that_ran(
+async def test_the_counts_tell_the_end_of_each_running_attempt(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     done, failed, too_long, released, cancelled, _ = await started(tasks, worker, account, 6)
@@ -91,7 +91,7 @@ async def test_the_figures_say_what_became_of_the_attempts_that_ran(
     assert await soon(call) == {"total": 6, "completed": 1, "failed": 2, "timeout": 1, "still_running": 1}
 
 
-async def test_an_unstarted_attempt_that_is_given_back_is_in_the_total_only(
+async def test_a_released_unstarted_attempt_counts_in_the_total_only(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
@@ -103,7 +103,7 @@ async def test_an_unstarted_attempt_that_is_given_back_is_in_the_total_only(
     assert await soon(call) == {"total": 1}
 
 
-async def test_only_an_accounts_tasks_are_counted_and_only_their_workers_asked(
+async def test_a_poll_of_an_account_counts_its_tasks_and_polls_their_workers_only(
     tasks: TaskServiceAsyncStub,
     accounts: AccountServiceAsyncStub,
     channel: aio.Channel,
@@ -123,7 +123,7 @@ async def test_only_an_accounts_tasks_are_counted_and_only_their_workers_asked(
     assert await soon(poll_running(reflected, account_id=999)) == {}
 
 
-async def test_a_task_is_asked_of_its_worker(
+async def test_poll_task_polls_the_task_s_worker(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     (lease,) = await started(tasks, worker, account)
@@ -147,7 +147,7 @@ async def test_a_failure_that_is_retried_leaves_its_task_pending(
     assert await soon(call) == {"status": "TASK_STATUS_PENDING"}
 
 
-async def test_a_task_that_no_worker_holds_is_answered_as_it_stands(
+async def test_a_task_without_a_worker_is_answered_from_the_database(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     task = (await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))).task
@@ -172,7 +172,7 @@ async def test_bad_requests_name_their_field(reflected: Reflected) -> None:
     assert refusal.fields == ["account_id"]
 
 
-async def test_callers_at_once_see_the_same_truth_on_any_replica(
+async def test_concurrent_callers_get_the_same_counts_on_any_replica(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, db_url: str
 ) -> None:
     done, _ = await started(tasks, worker, account, 2)
@@ -188,7 +188,7 @@ async def test_callers_at_once_see_the_same_truth_on_any_replica(
         assert figures == [{"total": 2, "completed": 1, "still_running": 1}] * len(calls)
 
 
-async def test_the_silent_count_as_errors_and_hold_nobody_for_longer_than_10_s(
+async def test_silent_workers_count_as_errors_after_10_s(
     reflected: Reflected, tasks: TaskServiceAsyncStub, channel: aio.Channel, worker: ScriptedWorker, account: int
 ) -> None:
     silent, late = await started(tasks, worker, account, 2)
@@ -199,14 +199,14 @@ async def test_the_silent_count_as_errors_and_hold_nobody_for_longer_than_10_s(
         all_of_them, one = poll_running(reflected), poll_task(reflected, silent.task.task_id)
         await second.polled()
         await second.heartbeat(0)
-        await worker.complete(late)  # what it says counts, though it does not answer
+        await worker.complete(late)  # its report counts, although it does not answer the poll
         await worker.heartbeat(0)
         assert await all_of_them == {"total": 3, "completed": 1, "still_running": 1, "error": 1}
         assert await one == {"status": "TASK_STATUS_PROCESSING"}
         assert time.monotonic() - begun < MAX_S
 
 
-async def test_a_poll_waits_for_a_worker_that_is_just_dialling_anew(
+async def test_a_poll_waits_for_a_reconnecting_worker(
     reflected: Reflected, tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
 ) -> None:
     async with ScriptedWorker(channel) as worker:
@@ -221,9 +221,7 @@ async def test_a_poll_waits_for_a_worker_that_is_just_dialling_anew(
         assert await soon(call) == {"status": "TASK_STATUS_COMPLETED"}
 
 
-async def test_an_order_that_was_lost_comes_with_the_next_acknowledgement(
-    worker: ScriptedWorker, engine: sa.Engine
-) -> None:
+async def test_a_lost_poll_is_sent_with_the_next_acknowledgement(worker: ScriptedWorker, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE workers SET requested_poll = 41, poll_time = now()"))
     await worker.heartbeat(0)
@@ -249,7 +247,7 @@ async def test_an_answer_to_an_unknown_poll_is_ignored(
     assert await soon(call) == {"status": "TASK_STATUS_PROCESSING"}
 
 
-async def test_a_replica_that_goes_away_sends_its_callers_to_another(
+async def test_a_stopping_replica_refuses_its_callers_with_unavailable(
     reflected: Reflected, replica: Replica, tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
 ) -> None:
     async with ScriptedWorker(channel) as worker:

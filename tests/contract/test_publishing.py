@@ -57,7 +57,7 @@ def expire_claims(engine: sa.Engine) -> Any:
 
 
 class TestReview:
-    async def test_an_approved_content_enters_the_pool_with_what_its_task_asked_for(self, made: Maker) -> None:
+    async def test_an_approved_content_enters_the_pool_with_its_task_s_priority_and_schedule(self, made: Maker) -> None:
         due = Timestamp(seconds=1_000_000_000)
         content = await made(auto_approve=False, priority=9, schedule_time=due)
         decided = await review(made.contents, content.content_id, APPROVE, "很好 👍")
@@ -71,7 +71,7 @@ class TestReview:
         )
         assert await pool(made.contents) == [expected]
 
-    async def test_a_rejected_content_does_not(self, made: Maker) -> None:
+    async def test_a_rejected_content_does_not_enter_the_pool(self, made: Maker) -> None:
         content = await made(auto_approve=False)
         decided = await review(made.contents, content.content_id, REJECT, "too long")
         assert (decided.review_status, decided.review_comment) == (pb.REVIEW_STATUS_REJECTED, "too long")
@@ -92,13 +92,13 @@ class TestReview:
         assert (await made.contents.GetContent(pb.GetContentRequest(content_id=content.content_id))).content == decided
         assert await pool(made.contents) == entries
 
-    async def test_an_automatic_approval_is_a_decision(self, made: Maker) -> None:
+    async def test_an_automatic_approval_counts_as_the_decision(self, made: Maker) -> None:
         content = await made()
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
             await review(made.contents, content.content_id, REJECT)
         assert refusal.metadata == {"current_state": "approved", "required_state": "pending_review"}
 
-    async def test_the_longest_comment_is_kept(self, made: Maker) -> None:
+    async def test_a_comment_of_the_maximum_length_is_stored(self, made: Maker) -> None:
         content = await made(auto_approve=False)
         decided = await review(made.contents, content.content_id, REJECT, "字" * 2_000)
         assert decided.review_comment == "字" * 2_000
@@ -141,7 +141,7 @@ class TestClaim:
         again = {each.claim_id for each in await claim(made.contents, limit=3)}
         assert len(first | again) == 6
 
-    async def test_scheduled_entries_wait(self, made: Maker, engine: sa.Engine) -> None:
+    async def test_scheduled_entries_are_not_claimed_before_their_time(self, made: Maker, engine: sa.Engine) -> None:
         content = await made()
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE publish_pool SET schedule_time = now() + interval '1 hour'"))
@@ -157,7 +157,7 @@ class TestClaim:
         (entry,) = await claim(made.contents, account_id=made.account)
         assert entry.account_id == made.account
 
-    async def test_an_expired_claim_comes_back(self, made: Maker, expire_claims: Any) -> None:
+    async def test_an_entry_with_an_expired_claim_is_claimed_again(self, made: Maker, expire_claims: Any) -> None:
         await made()
         (first,) = await claim(made.contents, lease=Duration(seconds=1))
         expire_claims()
@@ -167,7 +167,7 @@ class TestClaim:
         assert second.content_id == first.content_id
         assert second.claim_id != first.claim_id
 
-    async def test_the_longest_lease_is_taken(self, made: Maker) -> None:
+    async def test_a_claim_with_the_longest_lease_is_accepted(self, made: Maker) -> None:
         await made()
         assert len(await claim(made.contents, lease=Duration(seconds=315_576_000_000))) == 1
         assert [each.status for each in await pool(made.contents)] == [PUBLISHING]
@@ -183,7 +183,7 @@ class TestClaim:
 
 
 class TestReport:
-    async def test_published_for_good(self, made: Maker) -> None:
+    async def test_a_published_entry_is_final(self, made: Maker) -> None:
         await made()
         (claimed,) = await claim(made.contents)
         entry = await report(made.contents, claimed, published=True)
@@ -192,7 +192,7 @@ class TestReport:
         assert await pool(made.contents) == [entry]
         assert await claim(made.contents) == []
 
-    async def test_failed_for_good_with_its_error(self, made: Maker) -> None:
+    async def test_a_failed_entry_is_final_and_keeps_its_error(self, made: Maker) -> None:
         await made()
         (claimed,) = await claim(made.contents)
         entry = await report(made.contents, claimed, error="拒" * 2_000)
@@ -254,7 +254,7 @@ async def delete(contents: ContentServiceAsyncStub, content_id: int, *, force: b
 
 
 async def is_gone(made: Maker, content_id: int) -> bool:
-    """Whether neither the content nor an entry of it is there."""
+    """Whether neither the content nor its entry exists."""
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
         await made.contents.GetContent(pb.GetContentRequest(content_id=content_id))
     return content_id not in {entry.content_id for entry in await pool(made.contents)}
@@ -262,7 +262,9 @@ async def is_gone(made: Maker, content_id: int) -> bool:
 
 class TestDelete:
     @pytest.mark.parametrize("auto_approve", [True, False])
-    async def test_a_content_goes_with_its_entry_and_its_task_stays(self, made: Maker, auto_approve: bool) -> None:
+    async def test_a_content_is_deleted_with_its_entry_and_its_task_stays(
+        self, made: Maker, auto_approve: bool
+    ) -> None:
         content = await made(auto_approve=auto_approve)
         await delete(made.contents, content.content_id)
         assert await is_gone(made, content.content_id)
@@ -294,7 +296,7 @@ class TestDelete:
         await delete(made.contents, content.content_id, force=True)
         assert await is_gone(made, content.content_id)
 
-    async def test_an_expired_claim_holds_nothing(self, made: Maker, expire_claims: Any) -> None:
+    async def test_a_content_with_an_expired_claim_is_deleted(self, made: Maker, expire_claims: Any) -> None:
         content = await made()
         await claim(made.contents)
         expire_claims()
@@ -302,8 +304,8 @@ class TestDelete:
         assert await is_gone(made, content.content_id)
 
 
-async def test_old_contents_go_by_themselves(db_url: str, engine: sa.Engine, made: Maker) -> None:
-    """Another replica has the setting: it is of the database."""
+async def test_the_retention_deletes_old_contents(db_url: str, engine: sa.Engine, made: Maker) -> None:
+    """Another replica has the setting; it applies to the whole database."""
     content = await made()
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE contents SET create_time = now() - interval '1 hour'"))

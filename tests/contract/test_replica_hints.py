@@ -1,4 +1,4 @@
-"""Hints between replicas: who is told to look anew does so at once, whatever it has not heard."""
+"""Hints between replicas: a replica that gets a request to reread finds all changes at once, whatever it missed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 PATIENCE_S = waiting.REREAD_INTERVAL / 2
-"""Seconds, less than a waiter looks for itself after."""
+"""Seconds, less than the interval at which a waiter rereads by itself."""
 
 
 class Silent:
-    """A replica that commits, and whose word is lost."""
+    """A replica that commits, and whose hints are lost."""
 
     def __init__(self, db_url: str) -> None:
         self._engine = make_engine(db_url, 1)
@@ -47,7 +47,7 @@ def silent(db_url: str) -> Iterator[Silent]:
     silent.close()
 
 
-async def test_a_replica_that_reads_anew_finds_changes_without_a_hint(
+async def test_a_replica_that_rereads_finds_changes_without_a_hint(
     tasks: TaskServiceAsyncStub, replica: Replica, account: int, silent: Silent
 ) -> None:
     submitted = await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))

@@ -1,4 +1,4 @@
-"""The server as a whole: where it listens, whom it lets in, health, reflection, what it does not serve."""
+"""The server as a whole: its address, TLS, health, reflection, and limits."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def channel_to(health: Health | None = None) -> AsyncIterator[aio.Channel]
         yield channel
 
 
-async def test_a_port_that_is_taken_is_a_settings_error() -> None:
+async def test_a_port_in_use_is_a_settings_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(SettingsError) as raised:
@@ -124,7 +124,7 @@ async def test_health_follows_the_database_and_the_drain() -> None:
         assert await seen() == NOT_SERVING
 
 
-async def test_health_knows_no_other_service() -> None:
+async def test_health_of_an_unknown_service_is_not_found() -> None:
     async with channel_to() as channel:
         stub: Any = HealthStub(channel)
         with refused(StatusCode.NOT_FOUND):
@@ -151,7 +151,7 @@ async def test_reflection_lists_every_service() -> None:
     }
 
 
-async def test_reflection_can_be_read_however_deep_its_request_was() -> None:
+async def test_reflection_answers_a_deeply_nested_request() -> None:
     begins, ends = bytes([5 << 3 | 3]), bytes([5 << 3 | 4])  # groups of a field that it does not have
     deepest = ServerReflectionRequest.FromString(100 * begins + 100 * ends)
     async with channel_to() as channel:
@@ -176,13 +176,13 @@ async def test_channelz_shows_the_server_and_who_is_connected() -> None:
         assert sockets, "this test's own connection, at least"
 
 
-async def test_channelz_knows_no_other_server() -> None:
+async def test_channelz_does_not_find_an_unknown_server() -> None:
     async with channel_to() as channel:
         with refused(StatusCode.NOT_FOUND):
             await Reflected(channel).call("grpc.channelz.v1.Channelz/GetServer", server_id=1 << 40)
 
 
-async def test_connections_are_rotated_and_no_call_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_rotated_without_failing_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "MAX_CONNECTION_AGE", 0.1)
     async with channel_to() as channel:
         health: Any = HealthStub(channel)
@@ -214,7 +214,7 @@ def credentials(certificates: Path, client: str = "") -> grpc.ChannelCredentials
     ("asked", "client", "let_in"),
     [(False, "", True), (True, "client", True), (True, "", False), (True, "other", False)],
 )
-async def test_tls_lets_in_whom_the_client_ca_vouches_for(
+async def test_tls_accepts_clients_with_a_certificate_of_the_client_ca(
     asked: bool, client: str, let_in: bool, certificates: Path
 ) -> None:
     settings = Settings(
@@ -231,7 +231,7 @@ async def test_tls_lets_in_whom_the_client_ca_vouches_for(
         assert await call.code() == (StatusCode.OK if let_in else StatusCode.UNAVAILABLE)
 
 
-async def test_files_that_are_no_certificates_are_a_settings_error(certificates: Path) -> None:
+async def test_invalid_certificate_files_are_a_settings_error(certificates: Path) -> None:
     settings = Settings(
         listen=Address("127.0.0.1", 0),
         tls_cert=certificates / "server.pem",

@@ -1,4 +1,4 @@
-"""A part of a replica that throws starts again; one that can't be kept running ends the replica."""
+"""A part of a replica that raises is restarted; one that keeps failing ends the replica."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Throwing = Callable[..., AbstractContextManager[list[int]]]
 
 
 def throwing(owner: type, method: str, when: Callable[[Any], bool] = lambda _: True) -> Throwing:
-    """Lets the first `times` calls of a method throw, on objects for which `when` holds; yields how often they did."""
+    """Makes the first `times` calls of a method raise, on objects for which `when` holds; yields how many raised."""
     original = getattr(owner, method)
 
     @contextmanager
@@ -53,7 +53,7 @@ def throwing(owner: type, method: str, when: Callable[[Any], bool] = lambda _: T
 
 
 async def served(tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int) -> None:
-    """A task goes its whole way."""
+    """A task runs from its submit to its completion."""
     await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
     (lease,) = await worker.take()
     assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
@@ -80,7 +80,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("part", PARTS)
-async def test_a_part_that_throws_starts_again(
+async def test_a_part_that_raises_is_restarted(
     replica: Replica,
     tasks: TaskServiceAsyncStub,
     worker: ScriptedWorker,
@@ -96,10 +96,10 @@ async def test_a_part_that_throws_starts_again(
     assert replica.health.serving
 
 
-async def test_a_claim_that_throws_is_tried_again_and_counts_as_the_dispatcher_s_failure(
+async def test_a_claim_that_raises_is_repeated_and_counts_as_a_failure_of_the_dispatcher(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
-    """Whoever claims: the dispatcher, or the submit lane on its way."""
+    """Of the dispatcher, or inline after a submit."""
     with capture_logs() as logs, throwing(Leases, "claim")(times=2) as thrown:
         await worker.heartbeat(1)
         await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
@@ -110,7 +110,7 @@ async def test_a_claim_that_throws_is_tried_again_and_counts_as_the_dispatcher_s
 
 
 async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done: Callable[[], bool]) -> None:
-    """Gives every part of the replica something to do, until it is done; calls may fail meanwhile."""
+    """Gives work to every part of the replica, until all of it is done; calls may fail meanwhile."""
     request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
     async with asyncio.timeout(PATIENCE_S):
         while not done():
@@ -124,7 +124,7 @@ async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done
             await asyncio.gather(tasks.SubmitTask(request), return_exceptions=True)
 
 
-async def test_a_part_that_can_t_be_kept_running_ends_the_replica(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_keeps_failing_ends_the_replica(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_svc.replica.GIVE_UP_TIMEOUT", 0.2)
     with PARTS["reap"](times=1_000):
         async with serving(db_url) as replica:

@@ -1,4 +1,4 @@
-"""SystemService: every replica tells of all of them, and of who holds locks."""
+"""SystemService: each replica shows all replicas, and sessions that hold locks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Repli
         assert [it.scheduler_id for it in (await told()).replicas] == [first.scheduler_id]
 
 
-async def test_the_client_gives_it_as_a_document(replicas: list[Replica]) -> None:
+async def test_the_client_returns_the_system_as_a_dict(replicas: list[Replica]) -> None:
     first, _ = replicas
     with ContentGenerationClient(f"127.0.0.1:{first.port}") as client:
         told = await asyncio.to_thread(client.get_system)
@@ -118,7 +118,7 @@ async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: li
 async def test_get_system_shows_long_held_rows_without_waits(
     db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker whose row is locked is passed over: nothing waits that could be seen."""
+    """A worker whose row is locked is skipped, so nothing waits for the lock."""
     monkeypatch.setattr(system, "LONG_LOCK_LIMIT", 0.1)
     async with (
         aio.insecure_channel(f"127.0.0.1:{replicas[0].port}") as channel,

@@ -91,7 +91,7 @@ async def test_missing_fields_get_their_defaults(tasks: TaskServiceAsyncStub, ac
 @pytest.mark.parametrize(
     "topic", ["--help", "'; DROP TABLE tasks; --", '$(x) "q" \\', "a\nb\tc", "😀" * 4_000, "%s %(x)s"]
 )
-async def test_a_hostile_topic_comes_back_as_it_was(tasks: TaskServiceAsyncStub, account: int, topic: str) -> None:
+async def test_a_hostile_topic_is_returned_unchanged(tasks: TaskServiceAsyncStub, account: int, topic: str) -> None:
     task = await submitted(tasks, account, topic)
     assert (await get(tasks, task.task_id)).topic == topic
 
@@ -118,7 +118,7 @@ async def test_a_bad_submit_is_refused_with_every_bad_field(tasks: TaskServiceAs
     assert not (await tasks.ListTasks(pb.ListTasksRequest())).tasks
 
 
-async def test_a_submit_for_no_account_is_not_found(tasks: TaskServiceAsyncStub) -> None:
+async def test_a_submit_for_an_unknown_account_is_not_found(tasks: TaskServiceAsyncStub) -> None:
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
         await submitted(tasks, 999)
     assert refusal.metadata == {"resource_type": "account", "resource_id": "999"}
@@ -134,7 +134,7 @@ async def test_a_request_id_returns_the_first_task(tasks: TaskServiceAsyncStub, 
     assert refusal.metadata == {"task_id": first.task_id}
 
 
-async def test_the_same_request_id_at_once_makes_one_task(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_concurrent_submits_with_one_request_id_make_one_task(tasks: TaskServiceAsyncStub, account: int) -> None:
     made = await asyncio.gather(*(submitted(tasks, account, request_id="once") for _ in range(20)))
     assert len({task.task_id for task in made}) == 1
 
@@ -171,13 +171,15 @@ async def test_a_batch_with_one_bad_request_stores_nothing(tasks: TaskServiceAsy
 
 
 @pytest.mark.parametrize("size", [0, 1_001])
-async def test_a_batch_holds_1_to_1000(tasks: TaskServiceAsyncStub, account: int, size: int) -> None:
+async def test_a_batch_of_none_or_more_than_1000_is_refused(
+    tasks: TaskServiceAsyncStub, account: int, size: int
+) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[submit(account)] * size))
     assert refusal.fields == ["requests"]
 
 
-async def test_a_batch_whose_answer_no_client_could_take_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_a_batch_whose_answer_would_be_too_large_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:
     large = pb.BatchSubmitTasksRequest(requests=[submit(account, "x" * 4_000)] * 1_000)
     assert large.ByteSize() < 4 << 20
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
@@ -221,7 +223,9 @@ async def test_many_tasks_are_read_at_once(tasks: TaskServiceAsyncStub, account:
 @pytest.mark.parametrize(
     ("task_ids", "field"), [([], "task_ids"), ([MISSING] * 1_001, "task_ids"), ([MISSING, ""], "task_ids[1]")]
 )
-async def test_many_are_1_to_1000(tasks: TaskServiceAsyncStub, task_ids: list[str], field: str) -> None:
+async def test_a_batch_get_of_none_or_more_than_1000_is_refused(
+    tasks: TaskServiceAsyncStub, task_ids: list[str], field: str
+) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=task_ids))
     assert refusal.fields == [field]
@@ -259,8 +263,8 @@ async def test_a_list_is_newest_first_without_requirements(tasks: TaskServiceAsy
 async def test_a_page_may_be_short_or_empty_and_more_follow(
     tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of many with the label none of the newest is in the state: a page looks at a few of them only."""
-    monkeypatch.setattr(task_lists, "EXAMINED", 2)
+    """Of many tasks with the label none of the newest is in the state, and a page examines only a few."""
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", 2)
     old = await submitted(tasks, account, labels={"batch": "x"})
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=old.task_id))
     for _ in range(5):
@@ -301,7 +305,7 @@ async def test_a_page_ends_before_3_mib(tasks: TaskServiceAsyncStub, account: in
     assert all(sum(task.ByteSize() for task in page) <= 3 << 20 for page in found)
 
 
-async def test_a_token_goes_with_its_filter(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_a_page_token_with_another_filter_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:
     for _ in range(2):
         await submitted(tasks, account)
     token = (await tasks.ListTasks(pb.ListTasksRequest(page_size=1))).next_page_token
@@ -349,7 +353,7 @@ async def test_stats_name_all_seven_states(tasks: TaskServiceAsyncStub, account:
         assert stats.oldest_pending_age.ToSeconds() < 60
 
 
-async def test_stats_are_of_an_account_that_there_is(tasks: TaskServiceAsyncStub) -> None:
+async def test_stats_of_an_unknown_account_are_not_found(tasks: TaskServiceAsyncStub) -> None:
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
         await tasks.GetTaskStats(pb.GetTaskStatsRequest(account_id=999))
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
@@ -357,7 +361,7 @@ async def test_stats_are_of_an_account_that_there_is(tasks: TaskServiceAsyncStub
     assert refusal.fields == ["account_id"]
 
 
-async def test_a_pending_task_says_why_it_waits(
+async def test_a_pending_task_shows_why_it_waits(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     later = Timestamp(seconds=int(time.time()) + 3600)

@@ -1,4 +1,4 @@
-"""WatchTasks across replicas: whoever moves a task, wherever it is watched, each move arrives once and in order."""
+"""WatchTasks across replicas: each move of any replica arrives once and in order at watchers of any replica."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def movers(db_url: str) -> Iterator[list[Mover]]:
 
 
 def move_all(movers: list[Mover], task_ids: list[str], dice: random.Random) -> None:
-    """Transactions that overlap: whoever is chosen commits, however long others have been open."""
+    """Overlapping transactions, which are committed in random order."""
     held: dict[Mover, list[str]] = {}
     free = set(task_ids)
     for attempt in range(1, TRANSACTIONS + 1):
@@ -113,7 +113,7 @@ async def test_a_watcher_that_changes_replicas_sees_ten_thousand_moves_once_and_
 
 
 def histories(mover: Mover) -> dict[str, list[tuple[int, int, int]]]:
-    """What the movers did, task by task, in the order of their moves."""
+    """The movers' moves by task, in their order."""
     paths = defaultdict(list)
     for key, *move in mover.rows(
         "SELECT task_key, attempt, previous_status, status FROM task_events WHERE attempt > 0 ORDER BY task_key, seq"
@@ -137,7 +137,7 @@ async def test_moves_of_a_task_keep_their_order_whichever_transaction_began_firs
         assert [event.task.attempt for event in await watcher.take(4)] == [1, 1, 2, 2]
 
 
-async def test_a_claim_elsewhere_is_seen_at_once(
+async def test_a_claim_of_another_replica_is_seen_at_once(
     replicas: list[Replica], stubs: list[TaskServiceAsyncStub], channels: list[aio.Channel], account: int
 ) -> None:
     async with watching(stubs[1], account_id=account) as watcher, ScriptedWorker(channels[0]) as worker:
@@ -147,6 +147,6 @@ async def test_a_claim_elsewhere_is_seen_at_once(
         submitted = await stubs[0].SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
         await watcher.next()
         await worker.take()
-        async with asyncio.timeout(PATIENCE_S / 2):  # below the interval at which a replica looks by itself
+        async with asyncio.timeout(PATIENCE_S / 2):  # below the interval at which a replica reads without a hint
             event = await watcher.next()
     assert told([event]) == [(submitted.task.task_id, "pending", "submitted")]

@@ -91,7 +91,7 @@ async def test_a_failure_and_its_retry_are_two_events(
         assert not failed.task.HasField("end_time")
         assert failed.event_time == pending.event_time
         assert pending.task.error == (await get(tasks, task_id)).error
-        await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))  # takes the wait away, moves nothing
+        await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))  # ends the wait, and moves nothing
         (lease,) = await worker.take()
         await worker.fail(lease)
         *_, ended = await watcher.take(2)
@@ -115,7 +115,7 @@ async def test_an_account_s_watch_begins_with_what_has_not_ended_and_sees_no_oth
     assert told([moved]) == [(new, "unspecified", "pending")]
 
 
-async def test_an_ended_task_that_is_named_has_a_present_state(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_a_watch_of_an_ended_task_sends_its_present_state(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_id = await submitted(tasks, account)
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
     async with watching(tasks, task_ids=[task_id, task_id]) as watcher:
@@ -133,7 +133,7 @@ async def test_the_present_states_of_1_300_tasks_are_sent_in_order(tasks: TaskSe
     assert [event.task.task_id for event in first + rest] == sorted(task_ids)
 
 
-async def test_a_watch_goes_on_after_its_token(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_a_watch_resumes_after_its_token(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_id = await submitted(tasks, account)
     async with watching(tasks, task_ids=[task_id]) as watcher:
         present = await watcher.next()
@@ -160,7 +160,7 @@ async def test_a_watch_goes_on_after_its_token(tasks: TaskServiceAsyncStub, acco
         ({"account_id": 1, "resume_token": base64.urlsafe_b64encode(b"[1,2,3,4,5]").decode()}, ["resume_token"]),
     ],
 )
-async def test_a_bad_request_is_told_by_field(
+async def test_a_bad_request_is_refused_with_every_bad_field(
     tasks: TaskServiceAsyncStub, request_: dict[str, object], fields: list[str]
 ) -> None:
     async with watching(tasks, **request_) as watcher:
@@ -182,7 +182,7 @@ async def test_an_unknown_task_cannot_be_watched(tasks: TaskServiceAsyncStub, ac
         assert refusal.metadata == {"resource_type": kind, "resource_id": name}
 
 
-async def test_a_token_is_of_one_selection(tasks: TaskServiceAsyncStub, account: int) -> None:
+async def test_a_token_of_another_selection_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_ids = [await submitted(tasks, account) for _ in range(2)]
     async with watching(tasks, task_ids=task_ids) as watcher:
         token = (await watcher.next()).resume_token
@@ -198,7 +198,7 @@ async def test_a_token_is_of_one_selection(tasks: TaskServiceAsyncStub, account:
 class TestExpiry:
     @pytest.fixture
     async def token(self, tasks: TaskServiceAsyncStub, account: int) -> str:
-        """Of an account's watch, after one event."""
+        """The token of an account's watch after one event."""
         async with watching(tasks, account_id=account) as watcher:
             await watcher.stands()
             await submitted(tasks, account)
@@ -229,7 +229,7 @@ class TestExpiry:
         async with watching(tasks, account_id=account, resume_token=token) as watcher:
             assert told([await watcher.next()]) == [(new, "unspecified", "pending")]
 
-    async def test_the_token_of_the_last_event_that_was_cleaned_up_is_good(
+    async def test_the_token_of_the_last_cleaned_up_event_is_valid(
         self, tasks: TaskServiceAsyncStub, account: int
     ) -> None:
         task_id = await submitted(tasks, account)
@@ -256,7 +256,7 @@ class TestExpiry:
                 await watcher.next()
 
     @pytest.mark.parametrize("what", ["went back", "went another way"])
-    async def test_a_restored_database_is_another_history(
+    async def test_a_token_from_before_a_restore_is_expired(
         self, tasks: TaskServiceAsyncStub, account: int, mover: Mover, token: str, what: str
     ) -> None:
         mover.sql("TRUNCATE task_events RESTART IDENTITY")
@@ -275,7 +275,7 @@ class TestExpiry:
         await self.expired(tasks, account, base64.urlsafe_b64encode(json.dumps(parts).encode()).decode())
 
 
-async def test_a_long_transaction_of_somebody_delays_events_and_loses_none(
+async def test_a_long_transaction_of_another_session_delays_events_and_loses_none(
     tasks: TaskServiceAsyncStub, account: int, mover: Mover, replica: Replica
 ) -> None:
     task_id = await submitted(tasks, account)
@@ -308,7 +308,7 @@ async def _first_of_another_watch(tasks: TaskServiceAsyncStub, account: int) -> 
         return await watcher.next()
 
 
-async def test_a_rolled_back_move_is_no_event(tasks: TaskServiceAsyncStub, account: int, mover: Mover) -> None:
+async def test_a_rolled_back_move_sends_no_event(tasks: TaskServiceAsyncStub, account: int, mover: Mover) -> None:
     task_id = await submitted(tasks, account)
     async with watching(tasks, task_ids=[task_id]) as watcher:
         await watcher.next()
@@ -326,7 +326,7 @@ class TestSlowWatchers:
 
     @pytest.fixture
     async def slow_tasks(self, replica: Replica) -> AsyncIterator[TaskServiceAsyncStub]:
-        """Over a channel that takes little which nobody reads: by default it would take ever more."""
+        """Over a channel with a small receive window, which nobody reads: by default the window grows."""
         options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}", options) as channel:
             yield TaskServiceStub(channel)
@@ -383,7 +383,7 @@ class TestSlowWatchers:
         return seen, refusal.metadata["resume_token"]
 
 
-async def test_a_replica_takes_so_many_watchers(
+async def test_the_number_of_watchers_of_a_replica_is_bounded(
     tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "MAX_WATCHERS", 1)
@@ -395,7 +395,9 @@ async def test_a_replica_takes_so_many_watchers(
     assert refusal.retry_after
 
 
-async def test_a_replica_that_goes_away_says_so(tasks: TaskServiceAsyncStub, account: int, replica: Replica) -> None:
+async def test_a_stopping_replica_ends_its_watches_with_unavailable(
+    tasks: TaskServiceAsyncStub, account: int, replica: Replica
+) -> None:
     async with watching(tasks, account_id=account) as watcher:
         await watcher.stands()
         going = asyncio.ensure_future(replica.stop(within=5))
@@ -404,7 +406,7 @@ async def test_a_replica_that_goes_away_says_so(tasks: TaskServiceAsyncStub, acc
         await going
 
 
-async def test_a_thousand_watchers_cost_a_move_what_one_costs(
+async def test_a_thousand_watchers_need_no_more_statements_than_one(
     tasks: TaskServiceAsyncStub, account: int, replica: Replica
 ) -> None:
     async with AsyncExitStack() as watches:

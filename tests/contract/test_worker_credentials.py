@@ -1,4 +1,4 @@
-"""A worker's token and certificates are replaced while it runs: its next stream shows the new ones."""
+"""A worker's token and certificates are replaced while it runs: its next stream uses the new ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def replica(db_url: str, folder: Path) -> AsyncIterator[Replica]:
 
 
 def settings_of(folder: Path) -> dict[str, str]:
-    """Of a worker with these files."""
+    """Settings of a worker with these files."""
     return {
         "CONTENTGEN_TOKEN_FILE": str(folder / "token"),
         "CONTENTGEN_TLS_CA": str(folder / "server-ca.pem"),
@@ -84,7 +84,7 @@ async def test_token_and_certificates_are_replaced(
     assert await worker.exited() == 0
 
 
-async def test_files_that_can_t_be_used_are_told_once_and_the_former_ones_go_on(
+async def test_unusable_files_are_logged_once_and_the_former_ones_stay_in_use(
     replica: Replica, worker: WorkerProcess, folder: Path, certificates: Path
 ) -> None:
     await times(worker, "session.opened", 1)
@@ -117,9 +117,7 @@ async def test_files_that_can_t_be_used_are_told_once_and_the_former_ones_go_on(
         ("client.key", "nonsense", "CONTENTGEN_TLS_CLIENT_KEY"),
     ],
 )
-async def test_a_worker_does_not_start_with_files_that_can_t_be_used(
-    folder: Path, file: str, content: str, told: str
-) -> None:
+async def test_a_worker_does_not_start_with_unusable_files(folder: Path, file: str, content: str, told: str) -> None:
     (folder / file).write_text(content)
     with worker_process(folder / "worker", "127.0.0.1:1", **settings_of(folder)) as worker:
         assert await worker.exited() == 78

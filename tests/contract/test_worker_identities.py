@@ -60,7 +60,7 @@ async def task(operator: Caller) -> dict[str, Any]:
     return found
 
 
-async def test_another_token_reports_nothing(
+async def test_another_token_cannot_report(
     operator: Caller, worker: ScriptedWorker, intruder: ScriptedWorker, lease: pb.AssignedLease
 ) -> None:
     before = await task(operator)
@@ -74,14 +74,14 @@ async def test_another_token_reports_nothing(
     assert await intruder.complete(lease, "not theirs to write") == LOST, "nor is it told that this is committed"
 
 
-async def test_another_token_renews_nothing(intruder: ScriptedWorker, lease: pb.AssignedLease) -> None:
+async def test_another_token_cannot_renew(intruder: ScriptedWorker, lease: pb.AssignedLease) -> None:
     intruder.held[lease.lease_id] = lease
     acknowledged = await intruder.heartbeat(0)
     assert list(acknowledged.not_renewed_leases) == [lease.lease_id]
 
 
 @pytest.mark.parametrize("folder_id", ["f1", "another"])
-async def test_another_token_does_not_take_the_worker_id(
+async def test_another_token_cannot_take_the_worker_id(
     channel: aio.Channel, worker: ScriptedWorker, lease: pb.AssignedLease, folder_id: str
 ) -> None:
     held = [pb.HeldLease(lease_id=lease.lease_id, attempt=lease.attempt)]
@@ -92,7 +92,7 @@ async def test_another_token_does_not_take_the_worker_id(
     assert await worker.complete(lease) == COMMITTED
 
 
-async def test_the_same_name_goes_on_with_a_new_token(
+async def test_a_new_token_of_the_same_name_keeps_the_leases(
     channel: aio.Channel, worker: ScriptedWorker, lease: pb.AssignedLease
 ) -> None:
     held = [pb.HeldLease(lease_id=lease.lease_id, attempt=lease.attempt)]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SERVICE = "contentgen.v1.WorkerPoolService"
 
 
-async def test_an_empty_pool(pool: WorkerPoolServiceAsyncStub) -> None:
+async def test_an_empty_pool_has_no_workers(pool: WorkerPoolServiceAsyncStub) -> None:
     assert await pool.GetWorkerPool(pb.GetWorkerPoolRequest()) == pb.GetWorkerPoolResponse()
 
 
@@ -84,7 +84,7 @@ def fill(engine: sa.Engine, count: int) -> None:
         )
 
 
-async def test_a_pool_of_twenty_thousand_is_shown_whole(
+async def test_a_pool_of_twenty_thousand_workers_is_shown_completely(
     pool: WorkerPoolServiceAsyncStub, replica: Replica, engine: sa.Engine
 ) -> None:
     fill(engine, 20_000)
@@ -105,7 +105,7 @@ async def test_a_pool_of_twenty_thousand_is_shown_whole(
     assert (status["num_workers"], status["total_slots"], len(status["worker_statuses"])) == (18_000, 80_000, 20_000)
 
 
-async def test_the_pool_goes_on_over_its_pages(pool: WorkerPoolServiceAsyncStub, engine: sa.Engine) -> None:
+async def test_the_pool_is_paged(pool: WorkerPoolServiceAsyncStub, engine: sa.Engine) -> None:
     fill(engine, 5)
     whole = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
     shown: list[pb.Worker] = []
@@ -130,7 +130,7 @@ async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
     return worker
 
 
-async def test_an_unhealthy_worker_is_shown_until_it_says_that_it_is_well(
+async def test_an_unhealthy_worker_is_shown_until_its_heartbeat_is_healthy(
     pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
     await worker.heartbeat(3)
@@ -170,7 +170,7 @@ async def test_the_last_of_several_heartbeats_decides_a_worker_s_health(
     assert (await shown(pool)).last_error == "error 19"
 
 
-async def test_how_a_worker_is_outlives_its_stream_but_not_its_process(
+async def test_a_worker_s_health_outlives_its_stream_but_not_its_process(
     channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
 ) -> None:
     async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
@@ -192,14 +192,14 @@ async def is_away(pool: WorkerPoolServiceAsyncStub) -> bool:
     return not (await shown(pool)).running
 
 
-async def test_a_worker_is_told_to_drain(pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker) -> None:
+async def test_drain_worker_is_sent_to_the_worker(pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker) -> None:
     drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
     assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
     await worker.read("drain")
     assert (await worker.heartbeat(3)).desired_state.drain
 
 
-async def test_a_drain_is_taken_back(
+async def test_undrain_worker_ends_the_drain(
     pool: WorkerPoolServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))
@@ -212,7 +212,7 @@ async def test_a_drain_is_taken_back(
     assert not (await worker.heartbeat(2)).desired_state.drain
 
 
-async def test_a_worker_that_is_being_stopped_is_shown_as_draining_whatever_is_wanted(
+async def test_a_stopping_worker_is_shown_as_draining_whatever_its_desired_state(
     pool: WorkerPoolServiceAsyncStub, channel: aio.Channel
 ) -> None:
     async with ScriptedWorker(channel) as worker:
@@ -242,7 +242,7 @@ async def test_a_worker_is_named_by_its_id(pool: WorkerPoolServiceAsyncStub, wor
     assert refusal.fields == ["worker_id"]
 
 
-async def test_a_worker_is_told_of_its_new_number_of_slots(
+async def test_resize_worker_is_sent_to_the_worker(
     channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
     answer = await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=7)
@@ -255,7 +255,7 @@ async def test_a_worker_is_told_of_its_new_number_of_slots(
     assert again.worker.slots == 7
 
 
-async def test_a_new_number_of_slots_holds_until_that_process_ends(
+async def test_a_resize_holds_until_the_worker_s_process_ends(
     channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
 ) -> None:
     async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
@@ -282,14 +282,14 @@ async def test_a_worker_of_another_replica_is_resized_and_drained(
 
 
 @pytest.mark.parametrize("slots", [-1, 0, 1_001])
-async def test_slots_have_bounds(channel: aio.Channel, worker: ScriptedWorker, slots: int) -> None:
+async def test_slots_out_of_bounds_are_refused(channel: aio.Channel, worker: ScriptedWorker, slots: int) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=slots)
     assert refusal.fields == ["slots"]
     assert not (await worker.heartbeat(3)).desired_state.HasField("slots")
 
 
-async def test_the_worker_of_a_resize_is_checked_too(channel: aio.Channel) -> None:
+async def test_a_resize_of_a_bad_or_unknown_worker_is_refused(channel: aio.Channel) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w" * 201)
     assert refusal.fields == ["worker_id", "slots"]

@@ -40,7 +40,7 @@ async def get(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.Task:
     return (await tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
 
 
-async def test_a_hello_is_welcomed_with_the_times_to_keep(worker: ScriptedWorker, replica: Replica) -> None:
+async def test_a_welcome_has_the_lease_times(worker: ScriptedWorker, replica: Replica) -> None:
     assert worker.welcome.lease_ttl == Duration(seconds=120)
     assert worker.welcome.heartbeat_interval == Duration(seconds=10)
     assert worker.welcome.scheduler_id == replica.scheduler_id
@@ -58,7 +58,7 @@ async def test_a_hello_is_welcomed_with_the_times_to_keep(worker: ScriptedWorker
     ],
     ids=["unset", "set", "negative", "for ever"],
 )
-async def test_a_deferral_is_bounded_whatever_it_says(
+async def test_the_wait_of_a_deferral_is_bounded(
     tasks: TaskServiceAsyncStub, account: int, worker: ScriptedWorker, deferred: pb.Deferred, waits: range
 ) -> None:
     (task,) = await submitted(tasks, account)
@@ -87,19 +87,17 @@ async def test_a_bad_hello_is_refused_with_every_bad_field(channel: aio.Channel)
     }
 
 
-async def test_a_stream_is_sent_to_another_replica_after_a_while_and_goes_on_until_then(
-    channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_is_rotated_after_its_maximum_age(channel: aio.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_service, "ROTATION_INTERVAL", (0.1, 0.2))
     async with ScriptedWorker(channel) as worker:
         await worker.read("reconnect")
         assert (await worker.heartbeat(free_slots=0)).heartbeat_number == 1
 
 
-async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that(
+async def test_a_stream_is_rotated_after_the_last_part_of_a_report(
     tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On another stream the parts would have to come anew."""
+    """On another stream the parts would have to be sent again."""
     monkeypatch.setattr(worker_service, "ROTATION_INTERVAL", (1.0, 1.0))
     monkeypatch.setattr(worker_service, "ROTATION_RETRY_INTERVAL", 0.2)
     looks: list[None] = []
@@ -127,7 +125,7 @@ async def test_a_stream_on_which_a_report_comes_in_parts_is_sent_away_after_that
     "first",
     [pb.LeaseRequest(), pb.LeaseRequest(heartbeat=pb.Heartbeat(number=1)), pb.LeaseRequest(report=pb.Report(number=1))],
 )
-async def test_a_stream_begins_with_a_hello(channel: aio.Channel, first: pb.LeaseRequest) -> None:
+async def test_a_stream_without_a_hello_is_refused(channel: aio.Channel, first: pb.LeaseRequest) -> None:
     call = WorkerServiceStub(channel).Lease()
     await call.write(first)
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
@@ -141,7 +139,7 @@ async def test_another_folder_may_not_take_a_live_workers_id(channel: aio.Channe
     assert refusal.metadata == {"worker_id": "w1", "hostname": "host"}
 
 
-async def test_a_hello_that_was_delayed_is_refused(channel: aio.Channel) -> None:
+async def test_a_delayed_hello_is_refused(channel: aio.Channel) -> None:
     async with ScriptedWorker(channel, hello(session_number=2)):
         with refused(StatusCode.ABORTED, "SESSION_REPLACED"):
             async with ScriptedWorker(channel, hello(session_number=2)):
@@ -154,12 +152,12 @@ async def test_a_second_hello_on_a_stream_is_refused(worker: ScriptedWorker) -> 
         await worker.read("welcome")
 
 
-async def test_a_stream_that_ends_for_two_reasons_at_once_tells_one(
+async def test_a_stream_that_ends_for_two_reasons_logs_no_error(
     channel: aio.Channel, worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     newer = hello(session_number=2)
     async with ScriptedWorker(channel, newer) as successor:
-        await worker.send_heartbeat(1)  # refused once it has come to its turn: a newer session is open
+        await worker.send_heartbeat(1)  # refused when it is processed: a newer session is open
         with suppress(aio.AioRpcError):
             await worker.write(pb.LeaseRequest())  # refused at once
             await worker.read("assignment")
@@ -168,7 +166,7 @@ async def test_a_stream_that_ends_for_two_reasons_at_once_tells_one(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_an_assignment_has_all_that_the_cli_needs(
+async def test_an_assignment_has_all_fields_that_the_cli_needs(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     (task,) = await submitted(
@@ -228,7 +226,7 @@ async def test_a_result_is_committed_once(tasks: TaskServiceAsyncStub, worker: S
     assert not done.HasField("error")
 
 
-async def test_a_result_without_a_start_is_a_result(
+async def test_a_result_without_a_started_update_is_accepted(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     (task,) = await submitted(tasks, account)
@@ -285,7 +283,7 @@ async def test_a_failure_is_judged_by_its_reason(
     assert (found.status, found.error.reason, found.error.message) == (status, reason, "it failed")
 
 
-async def test_an_unstarted_lease_goes_back_uncounted(
+async def test_the_release_of_an_unstarted_lease_is_not_counted(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     (task,) = await submitted(tasks, account)
@@ -296,7 +294,7 @@ async def test_an_unstarted_lease_goes_back_uncounted(
     assert (found.status, found.retry_count, found.HasField("error")) == (task_pb2.TASK_STATUS_PENDING, 0, False)
 
 
-async def test_a_started_lease_that_goes_back_is_a_loss_that_consumes_no_retry(
+async def test_the_release_of_a_started_lease_is_a_loss_that_consumes_no_retry(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     (task,) = await submitted(tasks, account)
@@ -310,7 +308,7 @@ async def test_a_started_lease_that_goes_back_is_a_loss_that_consumes_no_retry(
     assert (await worker.take())[0].attempt == 2
 
 
-async def test_a_new_session_keeps_what_the_hello_names(
+async def test_a_new_session_keeps_the_leases_of_its_hello(
     tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
 ) -> None:
     kept, dropped = await submitted(tasks, account, 2)
@@ -328,7 +326,7 @@ async def test_a_new_session_keeps_what_the_hello_names(
             assert await again.complete(named) == COMMITTED
 
 
-async def test_a_state_names_what_is_not_renewed(
+async def test_an_acknowledgement_names_leases_that_are_not_renewed(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await submitted(tasks, account)
@@ -347,7 +345,7 @@ async def test_a_state_names_what_is_not_renewed(
         ({"body": "x" * (3 << 20), "html_body": "x"}, "RESULT_TOO_LARGE"),
     ],
 )
-async def test_a_result_that_can_not_be_stored_fails_its_attempt(
+async def test_a_result_that_cannot_be_stored_fails_its_attempt(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, result: dict[str, str], reason: str
 ) -> None:
     (task,) = await submitted(tasks, account)
@@ -357,7 +355,9 @@ async def test_a_result_that_can_not_be_stored_fails_its_attempt(
     assert (await get(tasks, task.task_id)).error.reason == reason
 
 
-async def test_the_largest_result_fits(tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int) -> None:
+async def test_a_result_of_the_maximum_size_is_stored(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
     (task,) = await submitted(tasks, account)
     (lease,) = await worker.take()
     assert await worker.complete(lease, "题" * (1 << 20)) == COMMITTED
@@ -371,7 +371,7 @@ async def test_the_largest_result_fits(tasks: TaskServiceAsyncStub, worker: Scri
         pb.LeaseUpdate(lease_id="lease", attempt=1, released=pb.Released()),
     ],
 )
-async def test_an_update_that_says_nothing_is_refused(worker: ScriptedWorker, update: pb.LeaseUpdate) -> None:
+async def test_an_empty_update_is_refused(worker: ScriptedWorker, update: pb.LeaseUpdate) -> None:
     await worker.write(pb.LeaseRequest(report=pb.Report(number=1, updates=[update])))
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
         await worker.read("acknowledgement")
@@ -416,7 +416,7 @@ async def test_a_report_may_come_in_parts_with_others_in_between(
     assert (await get(tasks, large.task.task_id)).status == task_pb2.TASK_STATUS_COMPLETED
 
 
-async def test_parts_of_a_report_go_with_their_stream(
+async def test_parts_of_a_report_are_dropped_with_their_stream(
     tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
 ) -> None:
     await submitted(tasks, account)
@@ -441,7 +441,7 @@ async def test_parts_of_a_report_go_with_their_stream(
     ],
     ids=["another report", "too many bytes"],
 )
-async def test_parts_that_make_no_report_end_the_stream(
+async def test_invalid_parts_of_a_report_end_the_stream(
     worker: ScriptedWorker, second: pb.ReportPart, told: str
 ) -> None:
     await worker.write(pb.LeaseRequest(report_part=pb.ReportPart(report_number=1, data=bytes(2 << 20))))
@@ -452,7 +452,7 @@ async def test_parts_that_make_no_report_end_the_stream(
     assert raised.value.code() is StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_worker_that_drains_is_given_nothing(
+async def test_a_draining_worker_gets_no_leases(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await submitted(tasks, account)

@@ -1,4 +1,4 @@
-"""A watcher over gRPC, read event by event, and moves made by SQL: as many as a test needs, by whom it likes."""
+"""A watcher over gRPC that is read event by event, and movers that move tasks by SQL."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Watcher:
         self._call = call
 
     async def stands(self) -> None:
-        """From here on nothing is missed. Raises AioRpcError where the watch is refused."""
+        """Waits until the watch is accepted: later events are not missed. Raises AioRpcError if it is refused."""
         async with asyncio.timeout(PATIENCE_S):
             await self._call.initial_metadata()
 
     async def next(self) -> pb.TaskChange:
-        """The next event. Raises AioRpcError where the stream ends."""
+        """The next event. Raises AioRpcError if the stream ends."""
         async with asyncio.timeout(PATIENCE_S):
             response = await self._call.read()
         assert isinstance(response, pb.WatchTasksResponse), "a watch never ends well"
@@ -55,7 +55,7 @@ async def watching(tasks: TaskServiceAsyncStub, **request: Any) -> AsyncIterator
 
 
 def told(events: Iterable[pb.TaskChange]) -> list[tuple[str, str, str]]:
-    """Task, status before (unspecified where there was none) and status of each event, in short."""
+    """Task, previous status (unspecified if there was none) and status of each event, abbreviated."""
     return [(event.task.task_id, _short(event.previous_status), _short(event.task.status)) for event in events]
 
 
@@ -72,9 +72,9 @@ _MOVE = """
 
 
 class Mover:
-    """A connection of its own that moves tasks back and forth, in transactions that last as long as the test likes.
+    """A separate connection that moves tasks back and forth, in transactions that the test ends.
 
-    Each move to submitted has an attempt of its own, so that it can be told from all others.
+    Each move to submitted has its own attempt, so that all moves differ.
     """
 
     def __init__(self, db_url: str) -> None:
@@ -87,7 +87,7 @@ class Mover:
         self.sql(_MOVE, attempt, keys)
 
     def take_id(self) -> None:
-        """Begins a transaction, which has its id from now on: nothing after it is settled before it ends."""
+        """Begins a transaction and assigns its id: nothing after it is settled before it ends."""
         self.sql("SELECT pg_current_xact_id()")
 
     def rows(self, text: str) -> list[tuple[Any, ...]]:
@@ -100,7 +100,7 @@ class Mover:
             cursor.execute(text, parameters)
 
     def commit(self) -> None:
-        """Commits, and tells so as a replica would."""
+        """Commits, and sends the hint that a replica would send."""
         (payload,) = CommitSignals(moved=True).payloads("a mover")
         self.sql("SELECT pg_notify('contentgen', %s)", payload)
         self._connection.commit()

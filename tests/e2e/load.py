@@ -25,7 +25,7 @@ from tests.harness.waiting import wait_until
 
 PACE = 0.01
 """Seconds between two calls of a reader: enough to be there at each moment, little enough for two cores."""
-_CALL_LIMIT = 20.0
+_CALL_TIMEOUT = 20.0
 _REPEATING = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -85,7 +85,7 @@ class Load:
         self._watchers = [
             self._threads.submit(watch, self._new_watcher()) for watch in (self._watch, self._watch_plain)
         ]
-        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+        with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             self.waiting_id = client.submit_task(self._account_id, "not yet", schedule_time=_LATER)
         wait_until(
             lambda: all(self.waiting_id in told for told in self._copies()), within=20, what="the watchers watch"
@@ -138,7 +138,7 @@ class Load:
         return self.told[-1]
 
     def _work(self) -> None:
-        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+        with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             while not self._over.is_set():
                 task_id = client.submit_task(self._account_id, "by the client", creator_options=self._options)
                 self.task_ids.append(task_id)
@@ -153,18 +153,18 @@ class Load:
         with self._plain() as stub:
             while not self._over.is_set():
                 asked = request(self._account_id, "by plain gRPC", options=self._options, request_id=uuid.uuid4().hex)
-                task = stub.SubmitTask(asked, timeout=_CALL_LIMIT).task
+                task = stub.SubmitTask(asked, timeout=_CALL_TIMEOUT).task
                 self.task_ids.append(task.task_id)
                 while not task.HasField("end_time"):
-                    stub.ListTasks(pb.ListTasksRequest(account_id=self._account_id, page_size=5), timeout=_CALL_LIMIT)
+                    stub.ListTasks(pb.ListTasksRequest(account_id=self._account_id, page_size=5), timeout=_CALL_TIMEOUT)
                     wanted = pb.WaitTaskRequest(task_id=task.task_id)
                     wanted.timeout.FromMilliseconds(500)
-                    task = stub.WaitTask(wanted, timeout=_CALL_LIMIT).task
+                    task = stub.WaitTask(wanted, timeout=_CALL_TIMEOUT).task
                     self.calls += 2
                 assert status_name(task.status) == "completed", task
 
     def _read(self) -> None:
-        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+        with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             while not self._over.wait(PACE):
                 if self.task_ids:
                     assert client.get_task_status(self.task_ids[-1])
@@ -174,7 +174,7 @@ class Load:
         with self._plain() as stub:
             while not self._over.wait(PACE):
                 if self.task_ids:
-                    stub.GetTask(pb.GetTaskRequest(task_id=self.task_ids[-1]), timeout=_CALL_LIMIT)
+                    stub.GetTask(pb.GetTaskRequest(task_id=self.task_ids[-1]), timeout=_CALL_TIMEOUT)
                     self.calls += 1
 
     def _watch(self, told: Moves) -> None:

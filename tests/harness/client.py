@@ -19,7 +19,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from tests.harness.waiting import wait_until
 
-CALL_LIMIT = 15.0
+CALL_TIMEOUT = 15.0
 """Seconds for a call that does not wait for anything."""
 
 Status = task_pb2.TaskStatus
@@ -40,38 +40,38 @@ class Client:
 
     def create_account(self) -> int:
         request = account_pb.CreateAccountRequest(name="an account")
-        return self._accounts.CreateAccount(request, timeout=CALL_LIMIT).account.account_id
+        return self._accounts.CreateAccount(request, timeout=CALL_TIMEOUT).account.account_id
 
     def submit(self, account_id: int, topic: str = "a topic", **fields: Any) -> str:
         """The id of a new task; see `request`."""
         asked = request(account_id, topic, **fields)
-        return self._tasks.SubmitTask(asked, timeout=CALL_LIMIT).task.task_id
+        return self._tasks.SubmitTask(asked, timeout=CALL_TIMEOUT).task.task_id
 
     def submit_all(self, requests: Iterable[task_pb.SubmitTaskRequest]) -> list[str]:
         """The ids of new tasks, submitted at once."""
         batch = task_pb.BatchSubmitTasksRequest(requests=requests)
-        return [task.task_id for task in self._tasks.BatchSubmitTasks(batch, timeout=CALL_LIMIT).tasks]
+        return [task.task_id for task in self._tasks.BatchSubmitTasks(batch, timeout=CALL_TIMEOUT).tasks]
 
     def task(self, task_id: str) -> task_pb2.Task:
-        return self._tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id), timeout=CALL_LIMIT).task
+        return self._tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id), timeout=CALL_TIMEOUT).task
 
     def tasks(self, task_ids: Sequence[str]) -> list[task_pb2.Task]:
         """The tasks in the order of their ids."""
-        answer = self._tasks.BatchGetTasks(task_pb.BatchGetTasksRequest(task_ids=task_ids), timeout=CALL_LIMIT)
+        answer = self._tasks.BatchGetTasks(task_pb.BatchGetTasksRequest(task_ids=task_ids), timeout=CALL_TIMEOUT)
         assert not answer.missing_task_ids
         return list(answer.tasks)
 
     def list_tasks(self, **filters: Any) -> list[task_pb2.Task]:
         """The tasks of one page, which holds more than a scenario makes, newest first."""
         return list(
-            self._tasks.ListTasks(task_pb.ListTasksRequest(page_size=1_000, **filters), timeout=CALL_LIMIT).tasks
+            self._tasks.ListTasks(task_pb.ListTasksRequest(page_size=1_000, **filters), timeout=CALL_TIMEOUT).tasks
         )
 
     def wait(self, task_id: str, *, within: float) -> task_pb2.Task:
         """The task once it has ended, which has to be within so many seconds."""
         wanted = task_pb.WaitTaskRequest(task_id=task_id)
         wanted.timeout.FromTimedelta(timedelta(seconds=within))
-        task = self._tasks.WaitTask(wanted, timeout=within + CALL_LIMIT).task
+        task = self._tasks.WaitTask(wanted, timeout=within + CALL_TIMEOUT).task
         late = f"not within {within:g} s: {task_id} has ended; it is {task}"
         assert task.HasField("end_time"), f"{late}, after {self.history(task_id)}"
         return task
@@ -116,23 +116,23 @@ class Client:
 
     def cancel(self, task_id: str, *, force: bool = False) -> task_pb2.Task:
         asked = task_pb.CancelTaskRequest(task_id=task_id, force=force)
-        return self._tasks.CancelTask(asked, timeout=CALL_LIMIT).task
+        return self._tasks.CancelTask(asked, timeout=CALL_TIMEOUT).task
 
     def retry(self, task_id: str) -> task_pb2.Task:
-        return self._tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id), timeout=CALL_LIMIT).task
+        return self._tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id), timeout=CALL_TIMEOUT).task
 
     def poll(self, task_id: str) -> Status.ValueType:
         """The task's status, once its worker was asked."""
-        return self._tasks.PollTask(task_pb.PollTaskRequest(task_id=task_id), timeout=CALL_LIMIT).status
+        return self._tasks.PollTask(task_pb.PollTaskRequest(task_id=task_id), timeout=CALL_TIMEOUT).status
 
     def poll_running(self) -> task_pb.PollRunningTasksResponse:
         """What became of all that runs, once the workers were asked."""
-        return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest(), timeout=CALL_LIMIT)
+        return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest(), timeout=CALL_TIMEOUT)
 
     def watch(self, account_id: int, resume_token: str = "") -> task_pb.WatchTasksResponse:
         """The first answer of a watch of an account's tasks."""
         asked = task_pb.WatchTasksRequest(account_id=account_id, resume_token=resume_token)
-        stream = self._tasks.WatchTasks(asked, timeout=CALL_LIMIT)
+        stream = self._tasks.WatchTasks(asked, timeout=CALL_TIMEOUT)
         try:
             return next(iter(stream))
         finally:
@@ -141,7 +141,7 @@ class Client:
     def history(self, task_id: str) -> list[task_pb2.TaskEvent]:
         """All moves of the task, oldest first."""
         asked = task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)
-        return list(self._tasks.ListTaskEvents(asked, timeout=CALL_LIMIT).events)
+        return list(self._tasks.ListTaskEvents(asked, timeout=CALL_TIMEOUT).events)
 
     def moves(self, task_id: str) -> list[tuple[str, str]]:
         """The status and the reason of each move."""
@@ -149,11 +149,11 @@ class Client:
 
     def counts(self) -> Mapping[str, int]:
         """How many tasks are in which status."""
-        return self._tasks.GetTaskStats(task_pb.GetTaskStatsRequest(), timeout=CALL_LIMIT).counts
+        return self._tasks.GetTaskStats(task_pb.GetTaskStatsRequest(), timeout=CALL_TIMEOUT).counts
 
     def content(self, content_id: int) -> content_pb.Content:
         return self._contents.GetContent(
-            content_pb.GetContentRequest(content_id=content_id), timeout=CALL_LIMIT
+            content_pb.GetContentRequest(content_id=content_id), timeout=CALL_TIMEOUT
         ).content
 
     def contents(self, task_id: str | None = None) -> list[content_pb.Content]:
@@ -161,7 +161,7 @@ class Client:
         found: list[content_pb.Content] = []
         asked = content_pb.ListContentsRequest(page_size=1_000)
         while True:
-            page = self._contents.ListContents(asked, timeout=CALL_LIMIT)
+            page = self._contents.ListContents(asked, timeout=CALL_TIMEOUT)
             found += page.contents
             if not page.next_page_token:
                 return [content for content in found if task_id in (None, content.task_id)]
@@ -170,15 +170,15 @@ class Client:
     def publish_pool(self) -> list[content_pb.PublishPoolEntry]:
         """The entries; a page holds more than a scenario makes."""
         asked = content_pb.ListPublishPoolRequest(page_size=1_000)
-        return list(self._contents.ListPublishPool(asked, timeout=CALL_LIMIT).entries)
+        return list(self._contents.ListPublishPool(asked, timeout=CALL_TIMEOUT).entries)
 
     def resize(self, worker_id: str, slots: int) -> pool_pb.Worker:
         asked = pool_pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
-        return self._pool.ResizeWorker(asked, timeout=CALL_LIMIT).worker
+        return self._pool.ResizeWorker(asked, timeout=CALL_TIMEOUT).worker
 
     def workers(self) -> dict[str, pool_pb.Worker]:
         """The workers that are known, by id."""
-        pool = self._pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest(), timeout=CALL_LIMIT)
+        pool = self._pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest(), timeout=CALL_TIMEOUT)
         return {worker.worker_id: worker for worker in pool.workers}
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _CHUNK = 64 * 1024
 _SLOW_CHUNK = 2 * 1024
-_CALL_LIMIT = 10.0
+_CALL_TIMEOUT = 10.0
 
 
 class Trouble(Enum):
@@ -157,7 +157,7 @@ class Wires:
         await asyncio.gather(*others, return_exceptions=True)
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_LIMIT)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_TIMEOUT)
 
 
 class Cable:

@@ -90,7 +90,7 @@ Work = Callable[[PgTx], Any]
 
 @dataclass
 class Plan:
-    """What one statement read."""
+    """The rows and pages that one statement read."""
 
     statement: str
     buffers: int
@@ -116,7 +116,7 @@ class Plan:
 
 
 class Backlog:
-    """A database with a long queue, and the plans of what is run on it."""
+    """A database with a long queue, and the plans of statements on it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -153,15 +153,15 @@ class Backlog:
         self.cold.dispose()
 
     def plans(self, engine: sa.Engine, work: Work, aging: float = 0.0) -> list[Plan]:
-        """The plans of the statements that `work` runs, with or without ageing. Nothing of it stays."""
+        """The plans of the statements that `work` runs, with or without ageing. All changes are rolled back."""
         statements: list[tuple[str, Any]] = []
 
         def ran(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
             statements.append((statement, parameters))
 
         with engine.connect() as connection:
-            connection.exec_driver_sql("SET statement_timeout = '20s'")  # what reads far too much ends
-            connection.exec_driver_sql(BEGIN)  # what commits by itself is held by this one
+            connection.exec_driver_sql("SET statement_timeout = '20s'")  # cancels statements that read far too much
+            connection.exec_driver_sql(BEGIN)  # work that commits by itself stays in this transaction
             sa.event.listen(connection, "before_cursor_execute", ran)
             assert work(PgTx(connection, aging=aging)), "the statement found its rows"
             sa.event.remove(connection, "before_cursor_execute", ran)
@@ -173,7 +173,7 @@ def _explained(connection: sa.Connection, statement: str, parameters: Any) -> Pl
     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
     connection.exec_driver_sql(BEGIN)
     script = statement.removeprefix(f"{BEGIN}; ")
-    if "; EXECUTE" in script:  # by the plan that it is prepared with; what goes before is no more than a lock
+    if "; EXECUTE" in script:  # explains the prepared plan; before it there is only a lock
         script = "EXECUTE" + script.rpartition("; EXECUTE")[2]
     found = connection.exec_driver_sql(explain + script, execution_options={"no_parameters": True}).scalar_one()
     connection.exec_driver_sql("ROLLBACK")

@@ -1,4 +1,4 @@
-"""The application on a database of its own."""
+"""The application on its own database."""
 
 from __future__ import annotations
 

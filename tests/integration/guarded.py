@@ -1,4 +1,4 @@
-"""Programs for a guard to run, and what can be seen of their processes from outside."""
+"""Programs for a guard to run, and observations of their processes from outside."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tell_and_stay():
 _PRELUDE = f"import os, signal, sys\n{_DAEMON}\n"
 
 FAMILY = "daemon(tell_and_stay)\nif os.fork() == 0: tell_and_stay()\ntell_and_stay()"
-"""Three processes, each tells its number on a line: a daemon, a child, and the CLI itself."""
+"""Three processes, each of which prints its pid on a line: a daemon, a child, and the CLI itself."""
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntell_and_stay()"
 STUBBORN_FAMILY = f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{FAMILY}"
 ORPHAN = "daemon(tell_and_stay)"
@@ -41,7 +41,7 @@ ORPHAN = "daemon(tell_and_stay)"
 HIDDEN_ORPHAN = (
     "def hide():\n    print(os.getpid(), flush=True)\n    os.execve('/bin/sleep', ['sleep', '600'], {})\ndaemon(hide)"
 )
-"""As ORPHAN, but the daemon's environment says nothing of where it comes from."""
+"""As ORPHAN, but the daemon's environment lacks the guard's mark."""
 RUNNER = (
     "daemon(lambda: None)\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -49,7 +49,7 @@ RUNNER = (
     "    if os.fork(): os._exit(0)\n"
     "    os.setsid()\n"
 )
-"""Is a new process, in a new session, each time that it is looked at."""
+"""Forks into a new process, in a new session, again and again."""
 BOMB = (
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     "for _ in range(6):\n"
@@ -68,7 +68,7 @@ async def start(guard: Guard, run: str, program: str) -> Child:
 
 
 async def told(child: Child, count: int) -> list[int]:
-    """The process numbers that the program's next lines tell."""
+    """The pids on the program's next lines."""
     async with asyncio.timeout(20):
         return [int(await child.stdout.readline()) for _ in range(count)]
 
@@ -85,5 +85,5 @@ def _lives(pid: int) -> bool:
 
 
 def marked(guard: Guard) -> set[int]:
-    """The living processes that bear the mark of the guard's runs."""
+    """The running processes with the mark of the guard's runs."""
     return {pid for pid in psutil.pids() if run_of(pid, guard._owner) is not None and _lives(pid)}

@@ -1,4 +1,4 @@
-"""A connection pooler in little: simple queries only, one of three ways to treat sessions. Without a pool's limits."""
+"""A minimal connection pooler: simple queries only, one of three ways to treat sessions, no limits."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Pooler:
         writer.close()
 
     async def _each_apart(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, startup: bytes) -> None:
-        """Each query in whichever session is free."""
+        """Runs each query in any free session."""
         while (query := await _read(reader)).kind == b"Q":
             server = await self._taken(startup)
             server.writer.write(bytes(query))
@@ -129,7 +129,7 @@ async def _read(reader: asyncio.StreamReader) -> _Message:
 
 
 async def _until_ready(reader: asyncio.StreamReader) -> bytes:
-    """What a server says until it is ready for the next query."""
+    """A server's messages until it is ready for the next query."""
     said = b""
     while True:
         message = await _read(reader)

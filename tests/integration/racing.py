@@ -16,7 +16,7 @@ _WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AN
 
 
 def overtaken(scheduling: Scheduling, first: Callable[[PgTx], Any], second: Callable[[], Any]) -> Any:
-    """What `second` returns or raises, where `first` is not committed before `second` waits for it."""
+    """What `second` returns or raises if `first` commits only after `second` waits for it."""
     with ThreadPoolExecutor(1) as pool:
         with scheduling.transaction() as tx:
             first(tx)

@@ -1,4 +1,4 @@
-"""Random moves of tasks, sessions and leases, and what each of them has to leave true."""
+"""Random moves of tasks, sessions and leases, and the invariants after each of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ KINDS = 17
 
 
 def moved_in_time(task: Task) -> Task:
-    """Without the time that the walk itself changes, to let attempts take too long."""
+    """Without the timestamp that the walk itself changes, to make attempts time out."""
     return task._replace(submit_time=None)
 
 
 class Walk:
-    """Takes random steps, and remembers what was acknowledged."""
+    """Takes random steps, and records what was acknowledged."""
 
     def __init__(self, scheduling: Scheduling, seed: int) -> None:
         self._scheduling = scheduling
@@ -73,7 +73,7 @@ class Walk:
         assert last == tasks, "a task as of its last move is the task"
 
     def finish(self) -> None:
-        """With no limit and no pause any more, all that waits can be claimed: nothing was left behind."""
+        """Without limits and pauses each waiting task can be claimed."""
         scheduling = self._scheduling
         for account_id in (0, *self._accounts):
             scheduling.resume(account_id)
@@ -88,7 +88,7 @@ class Walk:
         return self._random.choice(list(self._refs))
 
     def _some(self, refs: list[LeaseRef]) -> list[LeaseRef]:
-        """Of the leases that a worker ever had, recent ones more likely."""
+        """A lease that a worker has or had, more likely a recent one."""
         return [ref for ref in refs[-6:] if self._random.random() < 0.5]
 
     def _submit(self) -> None:
@@ -150,13 +150,13 @@ class Walk:
         worker_id = self._worker()
         refs = self._scheduling.claim(2, worker_id)
         self._scheduling.take_back(*refs)
-        self._refs[worker_id] += refs  # it must not matter if it comes to know them after all
+        self._refs[worker_id] += refs  # their worker may still receive them: that must not matter
 
     def _lose(self) -> None:
         self._scheduling.lose(*self._some(self._refs[self._worker()]))
 
     def _time_out(self) -> None:
-        """What has a short timeout is past it, in a slot or not."""
+        """Tasks with a short timeout have exceeded it, in a slot or not."""
         self._scheduling.sql(
             """UPDATE leases SET claim_time = now() - interval '10 min', accept_time = CASE WHEN accept_time IS NOT NULL
                 THEN now() - interval '10 min' END WHERE timeout_ms = 1000"""
@@ -195,7 +195,7 @@ class Walk:
         self._scheduling.change_account(self._random.choice(self._accounts), max_starts_per_minute=most)
 
     def _minute(self) -> None:
-        """It is over for what was counted until now; nobody has looked since."""
+        """A minute has passed for the starts that are counted; no admission has run since."""
         self._scheduling.sql(
             "UPDATE start_quotas SET times = ARRAY(SELECT t - interval '1 minute' FROM unnest(times) AS t)"
         )
@@ -205,7 +205,7 @@ class Walk:
         self._scheduling.change_account(self._random.choice(self._accounts), weight=weight)
 
     def _pause(self) -> None:
-        """Often ended, so that the walk gets around."""
+        """Often ends, so that the walk reaches many states."""
         what = self._random.choice([0, *self._accounts])
         if self._random.random() < 0.3:
             self._scheduling.pause(what)

@@ -1,4 +1,4 @@
-"""A process of its own that owns or shares an embedded PostgreSQL, to be killed."""
+"""A separate process that owns or shares an embedded PostgreSQL, for tests to kill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _READY_S = 60.0
 
 
 class Supervisor(Process):
-    """A process of its own with the server of `root`."""
+    """A separate process with the server of `root`."""
 
     def __init__(self, root: Path) -> None:
         log = root / f"supervisor-{uuid.uuid4().hex}.log"

@@ -1,4 +1,4 @@
-"""What an account's submits are held to, and what counts against the bound of the queue that all accounts share."""
+"""Quotas of an account's submits, and the bound of the queue that all accounts share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kinds(answers: list[tuple[Task, ...] | DomainError]) -> list[type]:
 
 
 class TestMaxPendingTasks:
-    def test_a_submit_over_it_is_refused_and_one_of_another_account_is_not(
+    def test_a_submit_over_max_pending_tasks_is_refused_for_its_account_only(
         self, scheduling: Scheduling, bounded: int
     ) -> None:
         scheduling.fill(bounded, MAX_PENDING_TASKS)
@@ -66,16 +66,16 @@ class TestMaxPendingTasks:
         with pytest.raises(AccountQueueFull):
             scheduling.fill(bounded, 1)
 
-    def test_scheduled_tasks_count_however_late(self, scheduling: Scheduling, bounded: int) -> None:
+    def test_scheduled_tasks_count_whatever_their_time(self, scheduling: Scheduling, bounded: int) -> None:
         scheduling.fill(bounded, MAX_PENDING_TASKS, schedule_time=IN_2096)
         with pytest.raises(AccountQueueFull):
             scheduling.fill(bounded, 1)
 
-    def test_a_batch_that_could_never_be_taken_is_told_so(self, scheduling: Scheduling, bounded: int) -> None:
+    def test_a_batch_larger_than_the_quota_is_refused_for_good(self, scheduling: Scheduling, bounded: int) -> None:
         with pytest.raises(AccountQueueFull, match="submit fewer at a time"):
             scheduling.fill(bounded, MAX_PENDING_TASKS + 1)
 
-    def test_a_repeat_is_answered_and_does_not_count(self, scheduling: Scheduling, bounded: int) -> None:
+    def test_a_repeated_submit_does_not_count(self, scheduling: Scheduling, bounded: int) -> None:
         one = new_task(account_id=bounded)
         again = one._replace(request_id="r")
         first = scheduling.submit(again)
@@ -90,7 +90,7 @@ class TestMaxPendingTasks:
         assert kinds(answers) == [tuple, tuple, tuple, AccountQueueFull, RequestIdConflict]
         assert answers[0] == (*first, *first)
 
-    def test_a_new_one_holds_for_later_submits(self, scheduling: Scheduling) -> None:
+    def test_a_new_quota_applies_to_later_submits(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 3)
         scheduling.change_account(1, max_pending_tasks=2)
         with pytest.raises(AccountQueueFull):
@@ -100,21 +100,21 @@ class TestMaxPendingTasks:
 
 
 class TestMaxPriority:
-    def test_a_priority_above_it_is_refused_naming_it(self, scheduling: Scheduling) -> None:
+    def test_a_priority_above_max_priority_is_refused_and_named(self, scheduling: Scheduling) -> None:
         account_id = scheduling.make_account(max_priority=4)
         scheduling.fill(account_id, 1, priority=4)
         with pytest.raises(InvalidArgument, match=f"must be at most 4, the max_priority of account {account_id}, is 5"):
             scheduling.fill(account_id, 1)
         assert scheduling.submit_one(priority=10)
 
-    def test_a_batch_names_each_that_is_above(self, scheduling: Scheduling) -> None:
+    def test_a_batch_names_each_priority_above_max_priority(self, scheduling: Scheduling) -> None:
         account_id = scheduling.make_account(max_priority=4)
         tasks = [new_task(account_id=account_id, priority=priority) for priority in (3, 9, 4, 5)]
         (answer,) = scheduling.submit_group(SubmitItem(tuple(tasks), batch=True))
         assert isinstance(answer, InvalidArgument)
         assert [violation.field for violation in answer.violations] == ["requests[1].priority", "requests[3].priority"]
 
-    def test_earlier_submits_keep_their_priority_and_are_answered_again(self, scheduling: Scheduling) -> None:
+    def test_earlier_submits_keep_their_priority(self, scheduling: Scheduling) -> None:
         (before,) = scheduling.submit(new_task(priority=9, request_id="r"))
         scheduling.change_account(1, max_priority=1)
         assert scheduling.submit(new_task(priority=9, request_id="r")) == [before]
@@ -132,7 +132,7 @@ class TestTheBoundOfTheQueue:
         with pytest.raises(QueueFull):
             scheduling.fill(other, 1)
 
-    def test_a_full_queue_still_takes_what_is_not_due_for_days(self, scheduling: Scheduling) -> None:
+    def test_a_full_queue_accepts_tasks_scheduled_days_ahead(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, MAX_QUEUE)
         answers = scheduling.submit_group(
             SubmitItem((new_task(schedule_time=IN_2096),)),
@@ -148,7 +148,7 @@ class TestTheBoundOfTheQueue:
             scheduling.fill(1, 1)
 
     def test_a_scheduled_task_counts_once_its_day_is_tomorrow(self, scheduling: Scheduling) -> None:
-        """Two days later, as far as the counts can know."""
+        """Two days later, by the dates of the counts."""
         scheduling.submit(*[new_task(schedule_time=end_of_day(3))] * MAX_QUEUE)
         scheduling.fill(1, 1)
         scheduling.sql("UPDATE task_counts SET account_id = account_id + 2 WHERE account_id < 0")
@@ -182,5 +182,5 @@ def later(**by: int) -> NewTask:
 
 
 def end_of_day(days: int) -> datetime:
-    """The last moment of a day (UTC) so many days from now."""
+    """The last moment of the day (UTC) that many days from now."""
     return datetime.now(UTC).replace(hour=23, minute=59, second=59, microsecond=999999) + timedelta(days=days)

@@ -1,4 +1,4 @@
-"""What a watch of an account reads that begins a long way back, among the moves of many other accounts."""
+"""An account's watch that starts far back reads few of the many moves of other accounts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_moves_of_other_accounts_are_passed_over_in_one_transaction(scheduling: 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1_000])
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_chunks_and_pages_add_up(
+def test_chunks_and_pages_together_are_all_moves(
     scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, chunk: int, size: int
 ) -> None:
     other = scheduling.make_account()

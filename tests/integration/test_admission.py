@@ -1,4 +1,4 @@
-"""The admission loop on a real database: what wakes it, and what it finds by itself."""
+"""The admission loop on a real database: its signals and its scans."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def limited(scheduling: Scheduling) -> int:
 
 
 def waiting(scheduling: Scheduling) -> int:
-    """How many could be claimed."""
+    """How many tasks can be claimed."""
     (found,) = scheduling.sql("SELECT count(*) FROM ready WHERE tag IS NOT NULL")
     return int(found[0])
 
 
-async def test_a_look_finds_what_nobody_was_told_of(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+async def test_a_scan_finds_accounts_without_a_signal(calls: Calls, scheduling: Scheduling, limited: int) -> None:
     scheduling.fill(limited, 3)
     assert waiting(scheduling) == 0
     seconds = await Admission(calls).run_once()
@@ -58,7 +58,9 @@ async def test_admission_serves_requests_between_its_intervals(
     assert waiting(scheduling) == 1
 
 
-async def test_ends_of_leases_matter_where_there_is_a_limit(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+async def test_the_end_of_a_lease_admits_a_task_of_an_account_with_a_limit(
+    calls: Calls, scheduling: Scheduling, limited: int
+) -> None:
     admission = Admission(calls)
     await admission.run_once()
     scheduling.fill(limited, 3)
@@ -74,7 +76,9 @@ async def test_ends_of_leases_matter_where_there_is_a_limit(calls: Calls, schedu
     assert waiting(scheduling) == 1
 
 
-async def test_more_than_a_batch_follows(calls: Calls, scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_admission_repeats_until_a_large_backlog_is_admitted(
+    calls: Calls, scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rules, "MAX_BATCH", 2)
     scheduling.fill(1, 5)
     scheduling.pause(1)

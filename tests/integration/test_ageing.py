@@ -1,4 +1,4 @@
-"""Priorities that rise with the wait: what a claim takes first, and who of an account with few seats gets one.
+"""Priorities that rise with the wait: the order of claims, and which tasks get the few seats of an account.
 
 Time is moved by SQL: a task of so many steps has waited a moment longer than they take.
 """
@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.leases.recover import raise_floors
-from scheduler_svc.domain.fairness import WINDOW, effective
+from scheduler_svc.domain.fairness import MAX_WINDOW, effective
 from scheduler_svc.domain.lease import Release
-from scheduler_svc.store.dispatch.ageing import LOOK_BEHIND
+from scheduler_svc.store.dispatch.ageing import MIN_EXAMINED
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import RESULT, Scheduling, new_task, released
 from tests.integration.racing import claims
 
 STEP = 60.0
-"""Seconds that a step up takes."""
+"""Seconds of wait that raise the priority by one."""
 EVERYTHING = 1_000
 
 
@@ -37,7 +37,7 @@ def ageing(db_url: str) -> Iterator[Scheduling]:
 
 @pytest.fixture(scope="module")
 def shared(databases: Databases, template: str) -> Iterator[Scheduling]:
-    """One database for all examples: each leaves nothing that waits."""
+    """One database for all examples: each leaves no waiting task."""
     with databases.lent(template) as url, closing(Scheduling(url, aging=STEP)) as made:
         yield made
 
@@ -45,14 +45,14 @@ def shared(databases: Databases, template: str) -> Iterator[Scheduling]:
 def waiting(
     scheduling: Scheduling, priority: int, steps: float = 0, *, account_id: int = 1, count: int = 1
 ) -> list[int]:
-    """The keys of tasks that have been ready for so many steps and a moment, oldest first."""
+    """The keys of tasks that have been ready for that many steps and a moment, oldest first."""
     keys = scheduling.fill(account_id, count, priority=priority)
     scheduling.age(steps * STEP + 1, *keys)
     return keys
 
 
 def order(scheduling: Scheduling, count: int = EVERYTHING) -> list[int]:
-    """The keys of what one claim takes, in its order."""
+    """The keys of the tasks that one claim takes, in its order."""
     return [ref.task_key for ref in scheduling.claim(count)]
 
 
@@ -61,7 +61,7 @@ def tags(scheduling: Scheduling) -> list[tuple[int, float]]:
 
 
 def seated(scheduling: Scheduling) -> set[int]:
-    """The keys of what may be claimed, once the admission has done what it was asked for."""
+    """The keys of tasks that may be claimed after the requested admissions."""
     scheduling.admit()
     return {key for key, _ in tags(scheduling)}
 
@@ -69,7 +69,7 @@ def seated(scheduling: Scheduling) -> set[int]:
 class TestClaims:
     @pytest.mark.parametrize(("steps", "first"), [(0, "high"), (6, "high"), (7, "low"), (8, "low")])
     def test_a_task_competes_one_priority_higher_a_step(self, ageing: Scheduling, steps: int, first: str) -> None:
-        """Between equals the one comes first that has waited longest."""
+        """Among equals the longest wait comes first."""
         keys = {"low": waiting(ageing, 1, steps)[0], "high": waiting(ageing, 8)[0]}
         assert order(ageing, 1) == [keys[first]]
         assert order(ageing, 1) == [keys[{"low": "high", "high": "low"}[first]]]
@@ -78,7 +78,7 @@ class TestClaims:
         (low,), (high,) = waiting(scheduling, 1, 1_000), waiting(scheduling, 2)
         assert order(scheduling) == [high, low]
 
-    def test_its_own_priority_stays(self, ageing: Scheduling) -> None:
+    def test_a_task_s_own_priority_does_not_change(self, ageing: Scheduling) -> None:
         (key,) = waiting(ageing, 1, 5)
         waiting(ageing, 5)
         assert ageing.task(key).priority == 1
@@ -86,8 +86,8 @@ class TestClaims:
         assert ageing.sql("SELECT priority FROM leases") == [(1,)]
         assert ageing.task(key).priority == 1
 
-    def test_none_rises_above_ten(self, ageing: Scheduling) -> None:
-        """There the longest wait decides, not the sum."""
+    def test_no_task_rises_above_priority_ten(self, ageing: Scheduling) -> None:
+        """At ten the longest wait decides."""
         (high,), (low,), (lower,) = waiting(ageing, 10, 20), waiting(ageing, 2, 25), waiting(ageing, 1, 15)
         assert order(ageing) == [low, high, lower]
 
@@ -96,32 +96,32 @@ class TestClaims:
         ageing.sql("UPDATE ready SET ready_time = now() - interval '1 h'")
         assert order(ageing) == [keys[1], keys[2], keys[0]]
 
-    def test_a_clock_that_was_set_back_takes_no_priority_away(self, ageing: Scheduling) -> None:
+    def test_a_clock_that_was_set_back_lowers_no_priority(self, ageing: Scheduling) -> None:
         (high,), (low,) = waiting(ageing, 6, -10), waiting(ageing, 5)
         assert order(ageing) == [high, low]
 
-    def test_an_old_task_pulls_those_before_it_along(self, ageing: Scheduling) -> None:
-        """It does not pass them, and they do not hold it up; those behind it have to wait for their own time."""
+    def test_an_old_task_pulls_tasks_before_it_along(self, ageing: Scheduling) -> None:
+        """It does not pass them, and they do not delay it. Tasks behind it are not pulled along."""
         ages = {"young": 0, "old": 9, "younger": 0}
         low = [waiting(ageing, 1, steps)[0] for steps in ages.values()]
         (high,) = waiting(ageing, 8)
         assert order(ageing) == [low[0], low[1], high, low[2]]
 
-    def test_a_claim_for_one_looks_at_some_that_stand_behind(self, ageing: Scheduling) -> None:
-        low = waiting(ageing, 1, count=LOOK_BEHIND)
+    def test_a_claim_for_one_slot_examines_several_tasks(self, ageing: Scheduling) -> None:
+        low = waiting(ageing, 1, count=MIN_EXAMINED)
         high = waiting(ageing, 8, count=2)
         ageing.age(8 * STEP, low[-1])
         assert [order(ageing, 1) for _ in low] == [[key] for key in low]
         assert order(ageing) == high
 
-    def test_a_task_that_is_ready_again_starts_ageing_anew(self, ageing: Scheduling) -> None:
+    def test_a_task_that_is_ready_again_restarts_ageing(self, ageing: Scheduling) -> None:
         (low,), (high,) = waiting(ageing, 1, 9), waiting(ageing, 8)
         (ref,) = ageing.claim(1)
         assert ref.task_key == low
         ageing.end(ref, released(Release.DRAINING))
         assert order(ageing) == [high, low]
 
-    def test_many_that_are_stored_at_once_begin_when_they_are(self, ageing: Scheduling) -> None:
+    def test_tasks_of_a_batch_start_ageing_when_they_are_stored(self, ageing: Scheduling) -> None:
         ageing.fill(1, 60)
         assert ageing.sql("SELECT FROM ready WHERE ready_time NOT BETWEEN now() - interval '1 min' AND now()") == []
 
@@ -133,7 +133,7 @@ class TestClaims:
         assert order(ageing) == keys
 
     def test_tasks_behind_a_window_age_too(self, ageing: Scheduling) -> None:
-        low = ageing.fill(1, WINDOW + 10, priority=1)
+        low = ageing.fill(1, MAX_WINDOW + 10, priority=1)
         ageing.age(9 * STEP)
         high = waiting(ageing, 8, count=5)
         served: list[int] = []
@@ -145,8 +145,8 @@ class TestClaims:
 class TestBesideAnotherReplica:
     @pytest.mark.parametrize("count", [1, 5, 20])
     def test_no_slot_stays_free_while_something_waits(self, ageing: Scheduling, count: int) -> None:
-        """The other holds all that this claim looks at of the priority."""
-        held = LOOK_BEHIND + 12
+        """The other one holds all tasks of the priority that this claim examines."""
+        held = MIN_EXAMINED + 12
         keys = waiting(ageing, 5, count=held + count)
         with ageing.transaction() as other:
             claims(ageing, "other", held)(other)
@@ -187,7 +187,7 @@ TASKS = st.lists(
 
 
 Row = tuple[int, int, float, float]
-"""Key, priority, tag and wait of what is ready."""
+"""Key, priority, tag and wait of ready tasks."""
 
 
 def ready(scheduling: Scheduling) -> list[Row]:
@@ -196,14 +196,14 @@ def ready(scheduling: Scheduling) -> list[Row]:
 
 
 def expected(rows: list[Row], count: int) -> list[int]:
-    """What one claim of so many takes, computed as the domain has it."""
+    """The tasks that a claim of that many takes, computed by the domain."""
     levels = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row[2], row[0])):
         levels[row[1]].append(row)
     ranked = []
     for priority, level in levels.items():
         longest = 0.0
-        for key, _, tag, wait in reversed(level[: max(count, LOOK_BEHIND)]):
+        for key, _, tag, wait in reversed(level[: max(count, MIN_EXAMINED)]):
             longest = max(longest, wait)
             ranked.append((-effective(priority, longest, STEP), -longest, -priority, tag, key))
     return [key for *_, key in sorted(ranked)][:count]
@@ -211,10 +211,10 @@ def expected(rows: list[Row], count: int) -> list[int]:
 
 @settings(max_examples=60)
 @given(tasks=TASKS, counts=st.lists(st.integers(1, 15), min_size=1, max_size=4))
-def test_claims_are_in_order_and_keep_that_of_each_priority(
+def test_claims_are_in_order_and_keep_the_order_of_each_priority(
     shared: Scheduling, tasks: list[Waits], counts: list[int]
 ) -> None:
-    shared.claim(EVERYTHING)  # what an example that failed has left
+    shared.claim(EVERYTHING)  # tasks that a failed example has left
     accounts = [shared.make_account(weight=weight) for weight in (1.0, 2.0, 4.0)]
     made = shared.submit(*[new_task(account_id=accounts[task.account], priority=task.priority) for task in tasks])
     for task, waits in zip(made, tasks, strict=True):
@@ -235,7 +235,7 @@ def test_claims_are_in_order_and_keep_that_of_each_priority(
 
 
 def test_a_stream_of_a_higher_priority_does_not_starve_a_lower_one(ageing: Scheduling) -> None:
-    """One comes and one is served, again and again, with always some that wait."""
+    """One task arrives for each that is served, and some always wait."""
     assert starved_for(ageing) == 7 * STEP / ROUND - 1
 
 
@@ -248,7 +248,7 @@ MAX_ROUNDS = 60
 
 
 def starved_for(scheduling: Scheduling) -> int:
-    """How many are served before the one of priority 1."""
+    """How many tasks are served before the one of priority 1."""
     (low,) = scheduling.fill(1, 1, priority=1)
     scheduling.fill(1, 2, priority=8)
     for served in range(MAX_ROUNDS):
@@ -260,7 +260,7 @@ def starved_for(scheduling: Scheduling) -> int:
 
 
 class TestSeats:
-    """Of an account with a limit, or a quota of starts, those may run that compete highest."""
+    """Seats of an account with a limit or a start quota go to the tasks of the highest effective priority."""
 
     @pytest.fixture(params=["limit", "quota"])
     def few(self, ageing: Scheduling, request: pytest.FixtureRequest) -> int:
@@ -282,22 +282,20 @@ class TestSeats:
         waiting(scheduling, 1, 1_000, account_id=few)
         assert seated(scheduling) == set(high[:3])
 
-    def test_young_ones_behind_an_old_one_take_none(self, ageing: Scheduling, few: int) -> None:
+    def test_young_tasks_behind_an_old_one_take_no_seat(self, ageing: Scheduling, few: int) -> None:
         old, *_ = waiting(ageing, 1, account_id=few, count=9)
         high = waiting(ageing, 8, account_id=few, count=9)
         ageing.age(8 * STEP, old)
         assert seated(ageing) == {old, *high[:2]}
 
-    def test_an_old_one_behind_young_ones_gets_as_many_seats_for_its_priority(
-        self, ageing: Scheduling, few: int
-    ) -> None:
-        """In their order: the first of them goes in its place, so it is next but one."""
+    def test_an_old_task_behind_young_ones_wins_seats_for_its_priority(self, ageing: Scheduling, few: int) -> None:
+        """In their order: the first of them runs before it, so it is the second."""
         first, second, old = waiting(ageing, 1, account_id=few, count=3)
         high = waiting(ageing, 8, account_id=few, count=9)
         ageing.age(8 * STEP, old, second)
         assert seated(ageing) == {first, second, high[0]}
 
-    def test_the_seat_of_one_that_ended_goes_to_the_longest_wait(self, ageing: Scheduling) -> None:
+    def test_the_seat_of_an_ended_task_goes_to_the_longest_wait(self, ageing: Scheduling) -> None:
         few = ageing.make_account(1)
         low, high = waiting(ageing, 1, 20, account_id=few, count=3), waiting(ageing, 8, 18, account_id=few, count=3)
         ageing.age(-3 * STEP, *low[1:])
@@ -312,7 +310,7 @@ class TestSeats:
     @pytest.mark.parametrize("seats", [1, 4, 30])
     @pytest.mark.parametrize("seed", range(4))
     def test_settling_twice_changes_nothing(self, ageing: Scheduling, seats: int, seed: int) -> None:
-        """After each claim and each end, with as many tags as seats."""
+        """After each claim and each end; there are as many tags as seats."""
         few = ageing.make_account(seats)
         for priority in (1, 5, 8, 10):
             for number, key in enumerate(waiting(ageing, priority, account_id=few, count=15)):
@@ -327,10 +325,8 @@ class TestSeats:
                 ageing.run(settle, few)
                 ageing.end(ref, RESULT)
 
-    def test_two_priorities_that_have_both_risen_to_ten_do_not_take_turns_with_their_tags(
-        self, ageing: Scheduling
-    ) -> None:
-        """What is claimed changes who is the oldest; the others keep their seats all the same."""
+    def test_two_priorities_that_have_risen_to_ten_do_not_exchange_their_tags(self, ageing: Scheduling) -> None:
+        """A claim changes which task is the oldest; the others keep their seats nevertheless."""
         few = ageing.make_account(6)
         mixed = [waiting(ageing, (1, 8)[number % 2], 40 - number, account_id=few)[0] for number in range(12)]
         assert seated(ageing) == set(mixed[:6])

@@ -1,4 +1,4 @@
-"""A task's own waits before its retries: stored with it, kept to, shown."""
+"""A task's own backoff: stored, applied and shown."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ def waits(scheduling: Scheduling, task: NewTask) -> list[float]:
     ],
     ids=["default", "all of it", "constant"],
 )
-def test_a_task_waits_as_it_was_submitted(scheduling: Scheduling, backoff: RetryBackoff, seconds: list[float]) -> None:
+def test_a_task_waits_by_its_submitted_backoff(
+    scheduling: Scheduling, backoff: RetryBackoff, seconds: list[float]
+) -> None:
     found = waits(scheduling, new_task(backoff=backoff))
     for wait, middle in zip(found, seconds, strict=True):
         assert 0.9 * middle - 5 < wait <= 1.1 * middle
 
 
-def test_a_backoff_is_shown_wherever_a_task_is(scheduling: Scheduling) -> None:
+def test_every_read_of_a_task_shows_its_backoff(scheduling: Scheduling) -> None:
     backoff = RetryBackoff(250, 1.5, 60_000)
     (submitted,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
     assert submitted.backoff == scheduling.task(submitted.task_key).backoff == backoff

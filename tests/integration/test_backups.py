@@ -1,4 +1,4 @@
-"""Backups and restores that can't be, and what they leave: the database and the file as they were."""
+"""Backups and restores, and failed ones: these leave database and file as they were."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Site:
             return [tuple(row) for row in result] if result.returns_rows else []
 
     def server(self, statement: str) -> None:
-        """A statement about whole databases, which runs outside of transactions."""
+        """Runs a statement on whole databases, outside of transactions."""
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql(statement)
 
@@ -63,7 +63,7 @@ class Site:
         return self._engine.connect()
 
     def names(self) -> list[object]:
-        """Of the accounts: what is in the database, in one word."""
+        """The names of all accounts, to compare the content of databases."""
         return [row[0] for row in self.sql("SELECT name FROM accounts ORDER BY account_id")]
 
     def back_up(self, *, overwrite: bool = False) -> None:
@@ -95,8 +95,8 @@ def backed_up(site: Site) -> Site:
     return site
 
 
-def test_a_restore_brings_back_what_was_and_makes_it_usable(backed_up: Site) -> None:
-    """And drops what one that was killed had left."""
+def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -> None:
+    """It also drops the database that a killed restore had left."""
     backed_up.sql("UPDATE reaper SET stamp = now()")
     backed_up.back_up(overwrite=True)
     backed_up.sql("DROP TABLE accounts, tasks")
@@ -113,7 +113,7 @@ def test_a_restore_brings_back_what_was_and_makes_it_usable(backed_up: Site) -> 
     assert account_id > 600 * 100
 
 
-def test_a_database_that_is_not_empty_is_not_replaced_unasked(backed_up: Site) -> None:
+def test_a_non_empty_database_is_replaced_only_with_replace(backed_up: Site) -> None:
     with pytest.raises(CannotRestore, match="not empty: use --replace"):
         backed_up.restore(replace=False)
     assert backed_up.names() == ["before", "after"]
@@ -149,7 +149,7 @@ def test_a_restore_names_objects_that_cannot_be_dropped(backed_up: Site) -> None
     backed_up.server(f"DROP DATABASE {left}")
 
 
-def test_a_url_without_a_database_is_told(backed_up: Site) -> None:
+def test_a_url_without_a_database_is_refused(backed_up: Site) -> None:
     found = read_archive(backed_up.file, backed_up.programs)
     with pytest.raises(CannotRestore, match="DATABASE_URL names no database"):
         restore("postgresql+psycopg2://user@host", found, backed_up.programs, backed_up.progress, replace=True)
@@ -174,8 +174,8 @@ def test_a_file_that_is_damaged_in_the_middle_changes_nothing(backed_up: Site) -
     assert len(backed_up.names()) == 2 + 19_901
 
 
-def test_a_backup_is_proved_by_a_restore(site: Site) -> None:
-    """Of every row, into a server that is gone afterwards; nobody of the source's server notices."""
+def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
+    """The restore of every row into a temporary server does not affect the source's server."""
     others = site.databases()
     made = back_up(site.url, site.file, site.programs, site.progress, overwrite=False, verify=True)
     tables = site.sql("SELECT count(*) FROM accounts UNION ALL SELECT count(*) FROM reaper")
@@ -196,14 +196,14 @@ def test_a_backup_is_proved_by_a_restore(site: Site) -> None:
         ("CREATE TABLE more ()", "public.more has no rows after a restore, and had 0"),
     ],
 )
-def test_a_backup_that_is_not_what_was_there_is_told(site: Site, change: str, said: str) -> None:
+def test_a_backup_that_differs_from_its_source_is_refused(site: Site, change: str, said: str) -> None:
     site.back_up()
     site.sql(change)
     with BackupSource(site.url) as source, pytest.raises(CannotRestore, match=rf"not what the database held: .*{said}"):
         Proof(source, site.programs, site.progress).of(read_archive(site.file, site.programs))
 
 
-def test_a_backup_that_can_t_be_proved_does_not_get_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unverified_backup_does_not_get_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.file.write_text("yesterday's")
     monkeypatch.setattr("scheduler_svc.backups.proof._SERVER_BYTES", 1 << 60)
     with pytest.raises(SettingsError, match=r"--verify restores into .* are needed: name a folder .* in TMPDIR"):
@@ -219,14 +219,14 @@ def test_a_file_that_is_no_backup_is_refused(site: Site) -> None:
         site.restore()
 
 
-def test_a_dump_of_another_database_is_told(site: Site, empty_db_url: str) -> None:
+def test_a_dump_of_another_database_is_refused(site: Site, empty_db_url: str) -> None:
     follower = DumpProgress(site.progress, site.file)
     run(site.programs.newest("pg_dump"), "-Fc", f"--file={site.file}", url=empty_db_url, follower=follower)
     with pytest.raises(CannotRestore, match=r"another database: it has no table alembic_version, tasks, leases"):
         site.restore()
 
 
-def test_a_backup_of_a_newer_schema_is_restored_where_that_runs_this_code_only(site: Site, tmp_path: Path) -> None:
+def test_a_backup_of_a_newer_schema_is_restored_only_if_it_supports_this_code(site: Site, tmp_path: Path) -> None:
     later = LaterMigrations(tmp_path)
     later.add("0090", execute("ALTER TABLE accounts ADD COLUMN later TEXT"))
     later.add("0091", execute("SELECT 1"), oldest_code="0090")
@@ -260,7 +260,7 @@ def test_a_backup_from_before_the_first_release_is_refused(site: Site, before_th
         site.restore()
 
 
-def test_a_server_of_an_older_major_version_is_told(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_of_an_older_major_version_is_refused(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_archive(backed_up.file, backed_up.programs)
     newer = archive.Archive(found.path, found.made, 99, found.entries, found.revision, found.declaration)
     with pytest.raises(CannotRestore, match=r"was made on PostgreSQL 99, and the server is \d+: restore into"):
@@ -268,7 +268,7 @@ def test_a_server_of_an_older_major_version_is_told(backed_up: Site, monkeypatch
     assert backed_up.names() == ["before", "after"]
 
 
-def test_a_user_who_may_not_make_databases_is_told(backed_up: Site) -> None:
+def test_a_user_who_cannot_create_databases_is_refused(backed_up: Site) -> None:
     backed_up.sql("CREATE ROLE poor LOGIN")
     try:
         poor = sa.make_url(backed_up.url).set(username="poor").render_as_string(hide_password=False)
@@ -286,7 +286,7 @@ def test_an_empty_database_has_nothing_to_back_up(empty_db_url: str, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_without_a_database_is_not_made_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_creates_no_database_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     done = run_to_end([PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"], cwd=tmp_path, within=WITHIN)
     assert (done.returncode, done.stdout) == (78, "")
@@ -303,8 +303,8 @@ def test_a_program_that_is_missing_is_named(site: Site, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backup_that_is_stopped_leaves_no_file_and_bars_a_second_one_until_then(site: Site) -> None:
-    """Somebody holds a table, so that it is under way for as long as the test wants."""
+def test_a_stopped_backup_leaves_no_file_and_bars_a_second_one_while_it_runs(site: Site) -> None:
+    """A lock on a table keeps the backup in progress for as long as the test needs."""
     with site.connect() as holder:
         holder.execute(sa.text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
         process = subprocess.Popen(
@@ -332,7 +332,7 @@ def test_a_backup_that_is_stopped_leaves_no_file_and_bars_a_second_one_until_the
         (["a", "--pg-bindir=/nowhere"], 78, "--pg-bindir=/nowhere: must be an existing folder"),
     ],
 )
-def test_a_wrong_command_line_is_told(
+def test_a_wrong_command_line_is_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, said: str
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -359,7 +359,7 @@ STEPS = [f"{n} of 4 steps done: {step}" for n, step in enumerate(["TABLE tasks",
         (Terminal(), f"\r\033[K{STEPS[0]}\r\033[K{STEPS[1]}\r\033[K{STEPS[2]}\r\033[K"),
     ],
 )
-def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch, out: io.StringIO, shown: str) -> None:
+def test_the_progress_of_a_backup_is_shown(monkeypatch: pytest.MonkeyPatch, out: io.StringIO, shown: str) -> None:
     clock = [100.0]
     monkeypatch.setattr("scheduler_svc.live_line.time.monotonic", lambda: clock[0])
     progress = LiveLine(out)
@@ -376,5 +376,5 @@ def test_how_far_it_is_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch, ou
 
 
 @pytest.mark.parametrize(("n", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")])
-def test_sizes_are_for_people(n: int, text: str) -> None:
+def test_sizes_are_human_readable(n: int, text: str) -> None:
     assert size(n) == text

@@ -1,4 +1,4 @@
-"""What goes to the server as an array literal or as COPY's text comes back as it was, whatever it holds."""
+"""Any values that are sent as an array literal or as COPY's text come back unchanged."""
 
 from __future__ import annotations
 
@@ -86,42 +86,42 @@ times = st.none() | st.datetimes(
 
 
 @pytest.mark.parametrize("send", [echoed, copied])
-def test_hostile_texts(connection: Connection, send: Any) -> None:
+def test_hostile_texts_come_back_unchanged(connection: Connection, send: Any) -> None:
     assert send(connection, "text", [*HOSTILE, None]) == [*HOSTILE, None]
 
 
 @given(st.lists(texts, min_size=1))
-def test_any_texts(connection: Connection, values: list[str | None]) -> None:
+def test_any_texts_come_back_unchanged(connection: Connection, values: list[str | None]) -> None:
     assert echoed(connection, "text", values) == values
     assert copied(connection, "text", values) == values
 
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1))
-def test_any_integers(connection: Connection, values: list[int | None]) -> None:
+def test_any_integers_come_back_unchanged(connection: Connection, values: list[int | None]) -> None:
     assert echoed(connection, "bigint", values) == values
     assert copied(connection, "bigint", values) == values
 
 
 @given(st.lists(floats, min_size=1))
-def test_any_floats_to_the_last_bit(connection: Connection, values: list[float | None]) -> None:
+def test_any_floats_come_back_to_the_last_bit(connection: Connection, values: list[float | None]) -> None:
     assert echoed(connection, "float8", values) == values
     assert copied(connection, "float8", values) == values
 
 
 @pytest.mark.parametrize("send", [echoed, copied])
-def test_a_float_that_is_no_number(connection: Connection, send: Any) -> None:
+def test_nan_comes_back_as_nan(connection: Connection, send: Any) -> None:
     (value,) = send(connection, "float8", [math.nan])
     assert math.isnan(value)
 
 
 @given(st.lists(times, min_size=1))
-def test_any_times(connection: Connection, values: list[datetime | None]) -> None:
+def test_any_times_come_back_unchanged(connection: Connection, values: list[datetime | None]) -> None:
     assert echoed(connection, "timestamptz", values) == values
     assert copied(connection, "timestamptz", values) == values
 
 
 @given(st.lists(st.none() | st.binary(), min_size=1))
-def test_any_bytes(connection: Connection, values: list[bytes | None]) -> None:
+def test_any_bytes_come_back_unchanged(connection: Connection, values: list[bytes | None]) -> None:
     assert [None if v is None else bytes(v) for v in echoed(connection, "bytea", values)] == values
 
 
@@ -134,13 +134,13 @@ def test_json_comes_as_text(connection: Connection, send: Any) -> None:
 
 
 @pytest.mark.parametrize("send", [echoed, copied])
-def test_booleans_and_states(connection: Connection, send: Any) -> None:
+def test_booleans_and_states_come_back_unchanged(connection: Connection, send: Any) -> None:
     assert send(connection, "boolean", [True, False, None]) == [True, False, None]
     assert send(connection, "smallint", [Status.PENDING, Status.CANCELLED, None]) == [1, 7, None]
 
 
 @pytest.mark.parametrize("sql_type", ["text", "bigint", "float8", "timestamptz", "bytea", "jsonb", "boolean"])
-def test_no_values(connection: Connection, sql_type: str) -> None:
+def test_an_empty_list_comes_back_empty(connection: Connection, sql_type: str) -> None:
     assert echoed(connection, sql_type, []) == []
 
 
@@ -154,7 +154,7 @@ def rows_of(connection: Connection, batch: UnnestedRows, rows: Sequence[Sequence
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**31 - 1), texts, floats)))
-def test_rows_stay_rows(connection: Connection, rows: list[tuple[int, str | None, float | None]]) -> None:
+def test_rows_are_unnested_in_order(connection: Connection, rows: list[tuple[int, str | None, float | None]]) -> None:
     assert rows_of(connection, UnnestedRows(a="integer", b="text", c="float8"), rows) == rows
 
 

@@ -68,7 +68,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ended(scheduling: Scheduling, change: Change, **fields: object) -> int:
-    """A task whose one attempt ended by `change`."""
+    """A task whose only attempt ended by `change`."""
     ref = scheduling.start(auto_retry=False, **fields)
     scheduling.end(ref, change)
     return ref.task_key
@@ -86,7 +86,7 @@ class TestHandleTimeouts:
         return refs
 
     @pytest.mark.parametrize("count", [1, 4, 5])
-    def test_all_that_ran_too_long_are_timed_out_batch_by_batch(
+    def test_overdue_attempts_are_timed_out_batch_by_batch(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None, count: int
     ) -> None:
         in_time = scheduling.start()
@@ -100,12 +100,12 @@ class TestHandleTimeouts:
         assert scheduling.task(in_time.task_key).status is Status.PROCESSING
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
 
-    def test_retried_tasks_count_too(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_timed_out_tasks_that_are_retried_count_too(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
         assert scheduling.path(ref.task_key)[-2:] == ["timeout", "pending"]
 
-    def test_only_of_the_account(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
+    def test_only_tasks_of_the_account_are_timed_out(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
         (mine,) = self.late(scheduling, auto_retry=False)
         (theirs,) = self.late(scheduling, auto_retry=False, account_id=other)
         assert bulk(lambda it: it.handle_timeouts(Scope.of(other))) == 1
@@ -122,7 +122,7 @@ class TestHandleTimeouts:
         scheduling.no_gap()
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
 
-    def test_a_lease_that_ran_out_is_a_loss_and_no_timeout(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_an_expired_lease_is_a_loss_and_no_timeout(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
         scheduling.expire(ref)
         assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
@@ -162,14 +162,16 @@ class TestBulkRetry:
         assert [scheduling.task(key) for key in others] == before
         assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == 0
 
-    def test_the_oldest_first_up_to_the_limit(
+    def test_the_oldest_tasks_are_retried_up_to_the_limit(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None
     ) -> None:
         keys = [ended(scheduling, change) for change in (TIMEOUT, FAILURE, FAILURE, TIMEOUT)]
         assert bulk(lambda it: it.retry(ALL, RETRYABLE, 3)) == 3
         assert [scheduling.task(key).ended for key in keys] == [False, False, False, True]
 
-    def test_only_of_the_account_and_the_states(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
+    def test_only_tasks_of_the_account_and_the_states_are_retried(
+        self, scheduling: Scheduling, bulk: Run[int], other: int
+    ) -> None:
         mine, late = ended(scheduling, FAILURE), ended(scheduling, TIMEOUT)
         theirs = ended(scheduling, FAILURE, account_id=other)
         assert bulk(lambda it: it.retry(Scope.of(1), {Status.FAILED}, 1_000)) == 1
@@ -186,7 +188,7 @@ class TestBulkRetry:
         assert not scheduling.task(key).ended
         assert all(scheduling.task(each).ended for each in used)
 
-    def test_tasks_locked_by_another_call_are_skipped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_retry_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             tx.tasks.lock([moving])
@@ -202,7 +204,7 @@ class TestBulkRetry:
         scheduling.end(ref, FAILURE)
         assert scheduling.due().count == 1
 
-    def test_two_calls_at_once_retry_each_task_once(self, scheduling: Scheduling) -> None:
+    def test_two_concurrent_calls_retry_each_task_once(self, scheduling: Scheduling) -> None:
         keys = [ended(scheduling, FAILURE) for _ in range(20)]
 
         def retry(_: int) -> int:
@@ -219,7 +221,7 @@ def clean_up(bulk: Run[int], days: int = 0, *, account_id: int = 0, dry_run: boo
 
 
 class TestCleanup:
-    """Ended a day ago means one second more than that."""
+    """Tasks that ended a day ago ended a second earlier still."""
 
     def age(self, scheduling: Scheduling, days: int, *keys: int) -> None:
         scheduling.sql(
@@ -237,7 +239,7 @@ class TestCleanup:
     def there(self, scheduling: Scheduling) -> list[int]:
         return [row[0] for row in scheduling.sql("SELECT task_key FROM tasks ORDER BY task_key")]
 
-    def test_whatever_has_ended_goes_with_all_that_is_its_own(
+    def test_ended_tasks_are_deleted_with_all_their_rows(
         self, scheduling: Scheduling, bulk: Run[int], small_batches: None
     ) -> None:
         labels = {"team": "a", 'quote "': "\\ 中"}
@@ -255,7 +257,9 @@ class TestCleanup:
         assert scheduling.sql("SELECT count(*) FROM contents JOIN publish_pool USING (content_id)") == [(2,)]
         assert clean_up(bulk) == 0
 
-    def test_only_what_ended_long_enough_ago(self, scheduling: Scheduling, bulk: Run[int], small_batches: None) -> None:
+    def test_only_tasks_that_ended_long_enough_ago_are_deleted(
+        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+    ) -> None:
         week, day, now = (self.one_of_each(scheduling) for _ in range(3))
         self.age(scheduling, 7, *week)
         self.age(scheduling, 1, *day)
@@ -265,13 +269,13 @@ class TestCleanup:
             assert clean_up(bulk, days) == expected
             assert self.there(scheduling) == sorted(left)
 
-    def test_only_of_the_account(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
+    def test_only_tasks_of_the_account_are_deleted(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
         mine, theirs = self.one_of_each(scheduling), self.one_of_each(scheduling, account_id=other)
         assert clean_up(bulk, account_id=other, dry_run=True) == len(theirs)
         assert clean_up(bulk, account_id=other) == len(theirs)
         assert self.there(scheduling) == mine
 
-    def test_tasks_locked_by_another_call_are_skipped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_cleanup_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             retrying.retry_task(tx, moving, reset_retry_count=False)
@@ -293,7 +297,7 @@ class TestCleanup:
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
     @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT])
-    def test_a_repeated_request_id_is_answered_by_the_task_as_it_last_stood(
+    def test_a_repeated_request_id_is_answered_with_the_last_state_of_its_task(
         self, scheduling: Scheduling, bulk: Run[int], change: Change
     ) -> None:
         later = datetime.now(UTC) - timedelta(minutes=1)
@@ -325,7 +329,9 @@ class TestCleanup:
         assert scheduling.sql("SELECT request_id FROM request_ids ORDER BY 1") == [("gone 0",), ("there",)]
         assert scheduling.submit(new_task(request_id="gone 1"))[0].status is Status.PENDING
 
-    def test_a_submit_that_is_answered_by_an_id_keeps_it(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_a_request_id_that_answers_a_submit_is_not_deleted_meanwhile(
+        self, scheduling: Scheduling, bulk: Run[int]
+    ) -> None:
         key = scheduling.cancel(scheduling.submit_one(request_id="r")).task_key
         clean_up(bulk)
         scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
@@ -336,8 +342,8 @@ class TestCleanup:
         assert [task.task_key for task in answer] == [key]
         assert scheduling.sql("SELECT request_id FROM request_ids") == [("r",)]
 
-    def test_an_id_that_is_being_forgotten_is_a_new_one(self, scheduling: Scheduling, bulk: Run[int]) -> None:
-        """The submit finds the id taken, and then gone."""
+    def test_a_request_id_that_is_being_deleted_makes_a_new_task(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+        """The submit finds the id in use, and then deleted."""
         scheduling.cancel(scheduling.submit_one(request_id="r"))
         clean_up(bulk)
         scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")

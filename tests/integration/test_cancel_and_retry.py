@@ -1,4 +1,4 @@
-"""CancelTask and RetryTask, wherever the task stands."""
+"""CancelTask and RetryTask in every state of a task."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def processing(scheduling: Scheduling) -> int:
 class TestCancel:
     @pytest.mark.parametrize("make", [ready, scheduled, backing_off, deferred])
     @pytest.mark.parametrize("force", [False, True])
-    def test_a_task_that_waits_is_cancelled(self, scheduling: Scheduling, make: Make, force: bool) -> None:
+    def test_a_waiting_task_is_cancelled(self, scheduling: Scheduling, make: Make, force: bool) -> None:
         key = make(scheduling)
         task = scheduling.cancel(key, force=force)
         assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
@@ -92,7 +92,7 @@ class TestCancel:
 
     @pytest.mark.parametrize("make", [completed, cancelled, failed, timed_out])
     @pytest.mark.parametrize("force", [False, True])
-    def test_a_task_that_has_ended_is_not(self, scheduling: Scheduling, make: Make, force: bool) -> None:
+    def test_a_task_that_has_ended_is_not_cancelled(self, scheduling: Scheduling, make: Make, force: bool) -> None:
         key = make(scheduling)
         before = scheduling.task(key)
         with pytest.raises(InvalidState) as refused:
@@ -100,34 +100,34 @@ class TestCancel:
         assert refused.value.metadata["current_state"] == before.status.label
         assert scheduling.task(key) == before
 
-    def test_twice_is_refused(self, scheduling: Scheduling) -> None:
+    def test_a_second_cancel_is_refused(self, scheduling: Scheduling) -> None:
         key = processing(scheduling)
         scheduling.cancel(key, force=True)
         with pytest.raises(InvalidState):
             scheduling.cancel(key, force=True)
 
-    def test_the_result_that_comes_after_it_is_lost(self, scheduling: Scheduling) -> None:
+    def test_a_result_after_the_cancel_is_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.cancel(ref.task_key, force=True)
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
         assert not scheduling.barred(ref.task_key)
         assert scheduling.task(ref.task_key).status is Status.CANCELLED
 
-    def test_a_task_that_waits_for_a_revoked_lease_to_go(self, scheduling: Scheduling) -> None:
+    def test_a_task_with_a_revoked_lease_is_cancelled(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
         scheduling.reap()
         assert scheduling.cancel(ref.task_key).status is Status.CANCELLED
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
-    def test_an_unknown_task(self, scheduling: Scheduling) -> None:
+    def test_a_cancel_of_an_unknown_task_is_not_found(self, scheduling: Scheduling) -> None:
         with pytest.raises(NotFound):
             scheduling.cancel(12345)
 
 
 class TestRetry:
     @pytest.mark.parametrize("make", [failed, timed_out])
-    def test_a_task_that_stayed_failed_or_timed_out_is_ready_again(self, scheduling: Scheduling, make: Make) -> None:
+    def test_a_failed_or_timed_out_task_is_ready_after_retry_task(self, scheduling: Scheduling, make: Make) -> None:
         key = make(scheduling)
         task = scheduling.retry(key)
         assert (task.status, task.ended, task.retry_count, scheduling.place(key)) == (Status.PENDING, False, 1, "ready")
@@ -153,7 +153,7 @@ class TestRetry:
         }
         assert (scheduling.task(key), scheduling.place(key)) == (before, place)
 
-    def test_reset_allows_them_anew_and_counts_this_one(self, scheduling: Scheduling) -> None:
+    def test_reset_retry_count_allows_new_retries_and_counts_this_one(self, scheduling: Scheduling) -> None:
         key = failed(scheduling)
         scheduling.sql("UPDATE tasks SET retry_count = 3")
         assert scheduling.retry(key, reset=True).retry_count == 1
@@ -169,6 +169,6 @@ class TestRetry:
         assert scheduling.due().count == 1
         assert scheduling.claim()[0].attempt == 2
 
-    def test_an_unknown_task(self, scheduling: Scheduling) -> None:
+    def test_a_retry_of_an_unknown_task_is_not_found(self, scheduling: Scheduling) -> None:
         with pytest.raises(NotFound):
             scheduling.retry(12345)

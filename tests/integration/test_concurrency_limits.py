@@ -1,4 +1,4 @@
-"""`max_concurrent_tasks`: exact whatever happens, and no seat is lost."""
+"""`max_concurrent_tasks` is exact in all cases, and no seat is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.accounts import update_account
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.fairness import WINDOW
+from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change
 from scheduler_svc.store.engine.transactions import PgTx
@@ -34,14 +34,14 @@ def leased(scheduling: Scheduling, account_id: int) -> int:
 
 
 def claimed(scheduling: Scheduling, count: int) -> list[LeaseRef]:
-    """What is granted once the admission has done what it was asked for."""
+    """The leases that are granted after the requested admissions."""
     scheduling.admit()
     return scheduling.claim(count)
 
 
 def cancel_and_let_go(scheduling: Scheduling, ref: LeaseRef) -> None:
     scheduling.cancel(ref.task_key, force=True)
-    assert claimed(scheduling, 10) == []  # its worker may still be at it: the seat is taken
+    assert claimed(scheduling, 10) == []  # its worker may still run it, so the seat is taken
     scheduling.end(ref, FAILURE)
 
 
@@ -89,13 +89,13 @@ def test_a_lease_that_ends_frees_its_slot_for_the_next(scheduling: Scheduling, l
     assert leased(scheduling, limited) == LIMIT
 
 
-def test_an_account_at_its_limit_does_not_hold_up_the_others(scheduling: Scheduling, limited: int) -> None:
+def test_an_account_at_its_limit_does_not_delay_others(scheduling: Scheduling, limited: int) -> None:
     scheduling.fill(limited, 20)
     scheduling.fill(1, 5)
     assert len(claimed(scheduling, 10)) == LIMIT + 5
 
 
-def test_the_oldest_first_also_behind_a_limit(scheduling: Scheduling, limited: int) -> None:
+def test_the_oldest_task_comes_first_behind_a_limit(scheduling: Scheduling, limited: int) -> None:
     keys, order = scheduling.fill(limited, 10), []
     while refs := claimed(scheduling, 10):
         order += [ref.task_key for ref in refs]
@@ -126,14 +126,14 @@ def test_running_tasks_are_not_displaced(scheduling: Scheduling, limited: int) -
     assert [ref.task_key for ref in claimed(scheduling, 10)] == [high]
 
 
-def test_a_cancelled_task_leaves_its_seat(scheduling: Scheduling, limited: int) -> None:
+def test_a_cancelled_task_frees_its_seat(scheduling: Scheduling, limited: int) -> None:
     keys = scheduling.fill(limited, 5)
     scheduling.admit()
     scheduling.cancel(keys[0])
     assert [ref.task_key for ref in claimed(scheduling, 10)] == keys[1:4]
 
 
-def test_a_late_result_leaves_its_seat(scheduling: Scheduling, limited: int) -> None:
+def test_a_late_result_frees_its_seat(scheduling: Scheduling, limited: int) -> None:
     keys = scheduling.fill(limited, 5)
     first, *_ = claimed(scheduling, 10)
     scheduling.lose(first)
@@ -143,7 +143,7 @@ def test_a_late_result_leaves_its_seat(scheduling: Scheduling, limited: int) -> 
 
 
 class TestANewLimit:
-    def test_a_new_limit_holds_for_pending_tasks(self, scheduling: Scheduling) -> None:
+    def test_a_new_limit_applies_to_pending_tasks(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         scheduling.change_account(1, max_concurrent_tasks=LIMIT)
         assert len(scheduling.claim(10)) == LIMIT  # though no admission has run since
@@ -160,7 +160,7 @@ class TestANewLimit:
         assert len(claimed(scheduling, 10)) == 1
 
     @pytest.mark.parametrize(("limit", "more"), [(LIMIT + 2, 2), (0, 17), (1, 0)])
-    def test_a_changed_one(self, scheduling: Scheduling, limited: int, limit: int, more: int) -> None:
+    def test_a_changed_limit_applies(self, scheduling: Scheduling, limited: int, limit: int, more: int) -> None:
         scheduling.fill(limited, 20)
         assert len(claimed(scheduling, 20)) == LIMIT
         scheduling.change_account(limited, max_concurrent_tasks=limit)
@@ -176,12 +176,12 @@ class TestANewLimit:
     def test_a_new_limit_larger_than_a_window_refills_the_window(self, db_url: str) -> None:
         scheduling = Scheduling(db_url, max_queue=100_000)
         try:
-            limited = scheduling.make_account(limit=WINDOW + 500)
-            scheduling.fill(limited, WINDOW + 1_000)
+            limited = scheduling.make_account(limit=MAX_WINDOW + 500)
+            scheduling.fill(limited, MAX_WINDOW + 1_000)
             scheduling.admit()
             while scheduling.serve(1_000):
                 pass
-            assert leased(scheduling, limited) == WINDOW + 500
+            assert leased(scheduling, limited) == MAX_WINDOW + 500
         finally:
             scheduling.close()
 
@@ -189,10 +189,10 @@ class TestANewLimit:
         scheduling.fill(1, 20)
         change = AccountChange(max_concurrent_tasks=LIMIT)
         overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.run(update_account, 1, change))
-        assert leased(scheduling, 1) == 10  # what was under way counts as before it
+        assert leased(scheduling, 1) == 10  # the concurrent claim counts as earlier
         assert claimed(scheduling, 10) == []
 
-    def test_a_submit_that_is_under_way_is_waited_for(self, scheduling: Scheduling) -> None:
+    def test_a_new_limit_waits_for_a_concurrent_submit(self, scheduling: Scheduling) -> None:
         def submits(tx: PgTx) -> None:
             tx.waiting.reserve({(1, 5): 0})
 
@@ -201,8 +201,8 @@ class TestANewLimit:
         scheduling.fill(1, 20)
         assert len(claimed(scheduling, 10)) == LIMIT
 
-    def test_a_claim_under_way_takes_nothing_that_it_took_away(self, scheduling: Scheduling) -> None:
-        """It read the tags before, and passes over what is locked."""
+    def test_a_concurrent_claim_takes_no_task_whose_tag_the_limit_removed(self, scheduling: Scheduling) -> None:
+        """It read the tags before, and skips locked rows."""
         scheduling.fill(1, 5)
         scheduling.hello()
         with scheduling.transaction() as tx:
@@ -212,7 +212,7 @@ class TestANewLimit:
 
 
 class Load:
-    """Two replicas' worth of threads that submit, claim and end tasks of accounts with limits, as they like."""
+    """Two replicas' worth of threads that submit, claim and end tasks of accounts with limits at random."""
 
     def __init__(self, scheduling: Scheduling, limits: dict[int, int]) -> None:
         self._scheduling = scheduling
@@ -245,7 +245,7 @@ class Load:
             self._scheduling.admit()
 
     def operate(self, seed: int) -> None:
-        """An operator who changes everything, and at last lets all of it go."""
+        """An operator who changes limits, weights and pauses, and removes all of them at the end."""
         chance = random.Random(seed)
         for _ in range(60):
             account_id = chance.choice(list(self._limits))
@@ -265,7 +265,7 @@ class Load:
             self._scheduling.resume(account_id)
 
     def watch(self, engine: sa.Engine) -> None:
-        """Nobody else looks at all of an account at one moment."""
+        """The only reader of a whole account in one snapshot."""
         seats = sa.text("""SELECT account_id, count(*) FROM (SELECT account_id FROM leases UNION ALL
             SELECT account_id FROM ready WHERE tag IS NOT NULL) AS s GROUP BY account_id""")
         while not self.over.is_set():
@@ -275,7 +275,7 @@ class Load:
 
 
 def test_limits_weights_and_pauses_change_under_load(scheduling: Scheduling) -> None:
-    """At the end all is done, and nothing is left behind; the fixture checks the rest."""
+    """At the end all tasks are completed, and the fixture checks the invariants."""
     load = Load(scheduling, {scheduling.make_account(limit=limit): limit for limit in (0, 1, 3)})
     for worker_id in "vw":
         scheduling.hello(worker_id)

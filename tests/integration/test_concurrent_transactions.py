@@ -1,6 +1,6 @@
-"""Two transactions on one task at the same time: the second waits for the first, and then sees what it did.
+"""Two transactions on one task at the same time: the second waits for the first, and then sees its changes.
 
-The reaper alone waits for nobody: it passes over what is locked, and comes back to it.
+Only the reaper does not wait: it skips locked rows, and returns to them later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.integration.racing import cancels, claims, overtaken
 
 
 def passed_over(scheduling: Scheduling, first: Callable[[PgTx], Any]) -> list[Reaped]:
-    """What a reaper does while `first` is not committed, and after that."""
+    """The results of a reaper before and after `first` commits."""
     with scheduling.transaction() as tx:
         first(tx)
         meanwhile = scheduling.reap()
@@ -65,11 +65,11 @@ class TestClaimFirst:
         overtaken(scheduling, claims(scheduling), scheduling.hello)
         assert scheduling.path(key) == ["pending", "submitted", "pending"]
 
-    def test_a_late_result_comes_too_late(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_is_refused_after_a_claim(self, scheduling: Scheduling) -> None:
         ref = lost(scheduling)
         assert overtaken(scheduling, claims(scheduling, "v"), lambda: scheduling.end(ref, RESULT)) is Outcome.LEASE_LOST
 
-    def test_another_replica_s_claim_takes_the_next_ones(self, scheduling: Scheduling) -> None:
+    def test_another_replica_s_claim_takes_the_next_tasks(self, scheduling: Scheduling) -> None:
         keys = [scheduling.submit_one() for _ in range(4)]
         with scheduling.transaction() as tx:
             claims(scheduling, "w", 2)(tx)
@@ -77,26 +77,26 @@ class TestClaimFirst:
 
 
 class TestCancelFirst:
-    def test_a_claim_takes_the_next_one(self, scheduling: Scheduling) -> None:
+    def test_a_claim_takes_the_next_task(self, scheduling: Scheduling) -> None:
         first, second = scheduling.submit_one(), scheduling.submit_one()
         scheduling.hello()
         with scheduling.transaction() as tx:
             cancels(first)(tx)
             assert [ref.task_key for ref in scheduling.claim(2)] == [second]
 
-    def test_a_result_is_lost(self, scheduling: Scheduling) -> None:
+    def test_a_result_is_lost_after_a_cancel(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         second = overtaken(scheduling, cancels(ref.task_key, force=True), lambda: scheduling.end(ref, RESULT))
         assert second is Outcome.LEASE_LOST
         assert not scheduling.barred(ref.task_key)
 
-    def test_a_late_result_is_lost(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_is_lost_after_a_cancel(self, scheduling: Scheduling) -> None:
         ref = lost(scheduling)
         assert overtaken(scheduling, cancels(ref.task_key), lambda: scheduling.end(ref, RESULT)) is Outcome.LEASE_LOST
 
-    def test_a_state_renews_nothing(self, scheduling: Scheduling) -> None:
+    def test_a_heartbeat_renews_nothing_after_a_cancel(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
-        scheduling.expire(ref)  # else nothing would be written, and nothing waited for
+        scheduling.expire(ref)  # else it would write nothing, and so not wait
         ack = overtaken(scheduling, cancels(ref.task_key, force=True), lambda: scheduling.state(ref))
         assert ack.not_renewed == (ref.lease_id,)
 
@@ -108,30 +108,30 @@ class TestResultFirst:
             overtaken(scheduling, reports_result(ref), lambda: scheduling.cancel(ref.task_key, force=True))
         assert refused.value.metadata["current_state"] == "completed"
 
-    def test_a_late_one_leaves_nothing_to_claim(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_leaves_nothing_to_claim(self, scheduling: Scheduling) -> None:
         ref = lost(scheduling)
         with scheduling.transaction() as tx:
             reports_result(ref)(tx)
             assert scheduling.claim() == []
 
-    def test_the_same_by_another_stream_was_committed_before(self, scheduling: Scheduling) -> None:
+    def test_the_same_result_by_another_stream_is_already_committed(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         second = overtaken(scheduling, reports_result(ref), lambda: scheduling.end(ref, RESULT))
         assert second is Outcome.ALREADY_COMMITTED
 
-    def test_a_reaper_finds_nothing_that_ran_out(self, scheduling: Scheduling) -> None:
+    def test_a_reaper_finds_no_expired_lease(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         assert [reaped.expired for reaped in passed_over(scheduling, reports_result(ref))] == [0, 0]
 
 
 class TestReaperFirst:
-    def test_a_state_comes_too_late(self, scheduling: Scheduling) -> None:
+    def test_a_heartbeat_renews_nothing_after_the_reaper(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         assert overtaken(scheduling, reaps, lambda: scheduling.state(ref)).not_renewed == (ref.lease_id,)
 
-    def test_a_result_is_taken_late(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_is_accepted(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         assert overtaken(scheduling, reaps, lambda: scheduling.end(ref, RESULT)) is Outcome.COMMITTED
@@ -142,14 +142,14 @@ class TestReaperFirst:
         scheduling.expire(ref)
         assert overtaken(scheduling, reaps, lambda: scheduling.hello(names=[ref])).drop == (ref.lease_id,)
 
-    def test_another_replica_s_reaper_finds_nothing_more(self, scheduling: Scheduling) -> None:
+    def test_another_replica_s_reaper_finds_no_more_leases(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         reaped = overtaken(scheduling, reaps, scheduling.reap)
         assert (reaped.expired, reaped.guarded) == (0, False)
 
 
-def test_a_renewal_first_and_the_reaper_lets_it_live(scheduling: Scheduling) -> None:
+def test_the_reaper_keeps_a_lease_that_was_renewed_first(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.expire(ref)
     stated = scheduling.stated("w", [ref])
@@ -159,7 +159,7 @@ def test_a_renewal_first_and_the_reaper_lets_it_live(scheduling: Scheduling) -> 
 
 
 class TestDueFirst:
-    """A task that becomes ready while somebody looks for it among what is delayed is found all the same."""
+    """A task that becomes ready while another transaction looks for it in `delayed` is found nevertheless."""
 
     @pytest.fixture
     def due(self, scheduling: Scheduling) -> LeaseRef:
@@ -181,7 +181,7 @@ class TestDueFirst:
             assert promoted.next_due is not None
 
 
-def test_two_first_hellos_of_one_id_are_one_after_the_other(scheduling: Scheduling) -> None:
+def test_two_first_hellos_of_one_worker_id_are_serialized(scheduling: Scheduling) -> None:
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda number: _hello(scheduling, number), range(1, 9)))
     assert any(opened)

@@ -1,4 +1,4 @@
-"""ListContents whatever is asked for: its pages together are what a plain query finds; each of them is bounded."""
+"""ListContents with all filters: its pages together equal a plain query, and each is bounded."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def pages(scheduling: Scheduling, scope: Scope, status: ReviewStatus | None) -> 
 @pytest.mark.parametrize(
     "status", ["1 + n * n % 3", "CASE WHEN n > 50 THEN 2 ELSE 3 END", "2", "CASE n WHEN 3 THEN 1 ELSE 2 END"]
 )
-@pytest.mark.parametrize("examined", [1, 5, content_lists.EXAMINED])
-def test_pages_are_what_a_plain_query_finds(
+@pytest.mark.parametrize("examined", [1, 5, content_lists.MAX_EXAMINED])
+def test_all_pages_together_equal_a_plain_query(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int, status: str
 ) -> None:
-    monkeypatch.setattr(content_lists, "EXAMINED", examined)
+    monkeypatch.setattr(content_lists, "MAX_EXAMINED", examined)
     store(contents, status)
     stored = contents.sql("SELECT content_id, account_id, review_status FROM contents ORDER BY content_id DESC")
     for scope, wanted in itertools.product(SCOPES, [None, *ReviewStatus]):
@@ -61,19 +61,21 @@ def test_pages_are_what_a_plain_query_finds(
 
 @pytest.mark.parametrize("scope", [ALL, Scope((1,))], ids=["all", "an account"])
 @pytest.mark.parametrize("wanted", [ReviewStatus.APPROVED, ReviewStatus.PENDING_REVIEW])
-def test_a_page_looks_at_a_bounded_number_and_says_where_it_stopped(
+def test_a_page_examines_a_bounded_number_and_tells_where_it_stopped(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope, wanted: ReviewStatus
 ) -> None:
-    monkeypatch.setattr(content_lists, "EXAMINED", 4)
+    monkeypatch.setattr(content_lists, "MAX_EXAMINED", 4)
     store(contents, "3")
     page = contents.run(list_contents, scope, wanted, None, PAGE)
     looked_at = [key for key in range(MANY, 0, -1) if 1 + key % 3 in scope][:4]
     assert page == ([], looked_at[-1])
 
 
-def test_few_that_wait_for_a_review_are_found_at_once(contents: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many approved ones are newer."""
-    monkeypatch.setattr(content_lists, "EXAMINED", 4)
+def test_a_few_contents_that_wait_for_review_are_found_at_once(
+    contents: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if many newer ones are approved."""
+    monkeypatch.setattr(content_lists, "MAX_EXAMINED", 4)
     store(contents, "CASE WHEN n <= 2 THEN 1 ELSE 2 END")
     for scope in (ALL, Scope((2, 3))):
         page = contents.run(list_contents, scope, ReviewStatus.PENDING_REVIEW, None, PAGE)

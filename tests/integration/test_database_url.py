@@ -1,4 +1,4 @@
-"""What is found out of DATABASE_URL at start: sessions that are kept, a pooler that keeps none, no server at all."""
+"""Checks of DATABASE_URL at start: kept sessions, a pooler that keeps none, a missing server."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_sessions_are_kept_without_a_pooler(empty_db_url: str) -> None:
     check_sessions(empty_db_url)
 
 
-def test_a_pooler_that_keeps_sessions_is_no_hindrance(empty_db_url: str) -> None:
+def test_a_pooler_that_keeps_sessions_is_accepted(empty_db_url: str) -> None:
     with pooled(_socket(empty_db_url), SESSION) as pooler:
         check_sessions(_through(pooler, empty_db_url))
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_a_pooler_that_keeps_none_is_named_with_what_to_do(empty_db_url: str, newest_first: bool) -> None:
+def test_a_pooler_that_keeps_no_sessions_is_refused_with_advice(empty_db_url: str, newest_first: bool) -> None:
     with pooled(_socket(empty_db_url), TRANSACTION, newest_first=newest_first) as pooler:
         problem = _problem(_through(pooler, empty_db_url))
     assert problem.startswith("DATABASE_URL leads to a connection pooler")
@@ -40,13 +40,13 @@ def test_a_pooler_that_keeps_none_is_named_with_what_to_do(empty_db_url: str, ne
     assert "pool_mode=session" in problem
 
 
-def test_a_pooler_that_loses_notifications_is_named_too(empty_db_url: str) -> None:
+def test_a_pooler_that_loses_notifications_is_refused(empty_db_url: str) -> None:
     with pooled(_socket(empty_db_url), DEAF) as pooler:
         problem = _problem(_through(pooler, empty_db_url))
     assert "loses what NOTIFY tells" in problem
 
 
-def test_a_server_that_is_not_there_is_told_in_a_line() -> None:
+def test_a_missing_server_is_reported_in_one_line() -> None:
     problem = _problem("postgresql+psycopg2://user:secret@127.0.0.1:1/db")
     assert problem.startswith("DATABASE_URL can't be used: ")
     assert "127.0.0.1" in problem
@@ -54,14 +54,14 @@ def test_a_server_that_is_not_there_is_told_in_a_line() -> None:
 
 
 @pytest.mark.parametrize("address", ["host:port", "s@cret@host:port"])
-def test_a_url_that_can_t_be_read_is_not_shown(address: str) -> None:
+def test_an_unreadable_url_is_not_shown(address: str) -> None:
     problem = _problem(f"postgresql+psycopg2://user:s3cret@{address}/db")
     assert problem.startswith("DATABASE_URL can't be read: it must be postgresql://")
     assert "cret" not in problem
 
 
 @pytest.mark.parametrize("hot", [True, False])
-def test_the_server_gives_up_a_replica_that_leaves_a_transaction_open(empty_db_url: str, hot: bool) -> None:
+def test_the_server_limits_how_long_a_session_leaves_a_transaction_open(empty_db_url: str, hot: bool) -> None:
     engine = make_engine(empty_db_url, 1, hot=hot)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "20s"

@@ -1,4 +1,4 @@
-"""Attempts that their CLI deferred: pending again after a pause, no retry consumed; too many in a row are a failure."""
+"""Deferred attempts: the task waits and consumes no retry; too many deferrals in a row are a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wait(scheduling: Scheduling, key: int) -> float:
 
 
 def defer_again(scheduling: Scheduling, key: int) -> LeaseRef:
-    """Its wait is over, and the next attempt is deferred too."""
+    """Ends the wait, and defers the next attempt too."""
     scheduling.wait_is_over(key)
     (ref,) = scheduling.claim()
     assert scheduling.report(ref, AttemptAccepted(), AttemptStarted(), DEFERRED)[-1] is Outcome.COMMITTED
@@ -57,28 +57,28 @@ def test_a_deferred_attempt_waits_and_consumes_nothing(scheduling: Scheduling) -
 
 
 def test_a_deferral_without_a_known_start_counts_too(scheduling: Scheduling) -> None:
-    """As where `create` itself is deferred, and nothing was ever said to be processing."""
+    """As if `create` itself is deferred, before any update said that the CLI has started."""
     key = scheduling.submit_one()
     (ref,) = scheduling.claim()
     assert scheduling.report(ref, AttemptAccepted(), DEFERRED) == [Outcome.COMMITTED] * 2
     assert scheduling.path(key) == ["pending", "submitted", "pending"]
 
 
-def test_a_deferral_keeps_no_place_in_the_order(scheduling: Scheduling) -> None:
-    """Else an account whose model is over its quota would be ahead of the others each time that it comes back."""
+def test_a_deferred_task_loses_its_place_in_the_order(scheduling: Scheduling) -> None:
+    """Else an account whose model is over its quota would be served before others each time."""
     ref = scheduling.start()
     scheduling.end(ref, DEFERRED)
     assert scheduling.sql("SELECT tag, cause FROM delayed") == [(None, BACKOFF)]
 
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(0, 0, 1.1), (-7, 0, 1.1), (1e9, 86_399, 95_040)])
-def test_the_pause_is_bounded(scheduling: Scheduling, asked: float, least: float, most: float) -> None:
+def test_the_wait_of_a_deferral_is_bounded(scheduling: Scheduling, asked: float, least: float, most: float) -> None:
     ref = scheduling.start()
     scheduling.end(ref, AttemptDeferred(asked))
     assert least < wait(scheduling, ref.task_key) <= most
 
 
-def test_retry_task_takes_the_wait_away(scheduling: Scheduling) -> None:
+def test_retry_task_ends_the_wait_of_a_deferral(scheduling: Scheduling) -> None:
     ref = scheduling.start(max_retries=0)
     scheduling.end(ref, DEFERRED)
     task = scheduling.retry(ref.task_key)
@@ -117,10 +117,10 @@ def test_other_ends_reset_the_count_of_deferrals(scheduling: Scheduling, change:
     assert deferrals(scheduling) == count
 
 
-def test_retry_task_begins_the_row_anew(scheduling: Scheduling) -> None:
+def test_retry_task_resets_the_count_of_deferrals(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.end(ref, DEFERRED)
-    while scheduling.task(ref.task_key).status is not Status.FAILED:  # by losses, which leave the row as it is
+    while scheduling.task(ref.task_key).status is not Status.FAILED:  # by losses, which do not reset the count
         scheduling.wait_is_over(ref.task_key)
         scheduling.lose(*scheduling.claim())
     assert deferrals(scheduling) == 1
@@ -128,7 +128,7 @@ def test_retry_task_begins_the_row_anew(scheduling: Scheduling) -> None:
     assert deferrals(scheduling) == 0
 
 
-def test_a_watcher_is_told_of_it(scheduling: Scheduling) -> None:
+def test_a_watcher_sees_a_deferral(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.end(ref, DEFERRED)
     change: TaskChange = scheduling.changes()[-1]

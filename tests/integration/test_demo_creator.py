@@ -1,4 +1,4 @@
-"""The demo creator as its callers meet it: a real program, on its own and driven by the profiles."""
+"""The demo creator as a real program, on its own and driven by the profiles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROGRAM = str(installed("contentgen-demo-creator"))
 SETTINGS = CreatorSettings(poll_interval=0.05, max_result=3 * 1024 * 1024)
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("人工智能的未来发展", options={"demo-seconds": "0.2"}))
 SPOKEN = ("reference", "json")
-"""The profiles that it speaks."""
+"""The profiles that it supports."""
 CHINESE_LAST_LINE = "它不是语言模型。"
 ENGLISH_LAST_LINE = "which is no language model."
 
@@ -112,7 +112,7 @@ def test_the_demo_creator_needs_only_the_standard_library(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("requirements", ["", "不少于六百字"])
-def test_a_chinese_article(demo: Demo, requirements: str) -> None:
+def test_a_chinese_article_is_written(demo: Demo, requirements: str) -> None:
     got = article(
         demo(
             "create",
@@ -135,7 +135,7 @@ def test_a_chinese_article(demo: Demo, requirements: str) -> None:
     assert all(f"]({image})" in content for image in got["images"])
 
 
-def test_an_english_article(demo: Demo) -> None:
+def test_an_english_article_is_written(demo: Demo) -> None:
     got = article(
         demo(
             "create", "--mode=sync", "--topic=City trees", "--keywords=shade, roots", "--tone=calm", "--demo-seconds=0"
@@ -148,7 +148,7 @@ def test_an_english_article(demo: Demo) -> None:
     assert all(word in content for word in ("shade", "roots", "calm"))
 
 
-def test_the_score_comes_from_the_topic(demo: Demo) -> None:
+def test_the_score_is_derived_from_the_topic(demo: Demo) -> None:
     scores = [
         article(demo("create", "--mode=sync", f"--topic={topic}", "--demo-seconds=0"))["qualityScore"]
         for topic in ("a", "a", "b")
@@ -185,7 +185,7 @@ def test_wrong_arguments_are_refused(demo: Demo, args: list[str]) -> None:
     assert demo.journal("start") == []
 
 
-def test_values_may_stand_apart(demo: Demo) -> None:
+def test_values_may_be_separate_arguments(demo: Demo) -> None:
     assert article(demo("create", "--mode", "sync", "--topic", "--help", "--demo-seconds", "0"))["content"]
 
 
@@ -263,7 +263,7 @@ async def test_each_misbehaviour_is_a_named_outcome(demo: Demo, profile: str, fa
 
 
 @pytest.mark.parametrize("profile", SPOKEN)
-async def test_the_demo_creator_fails_as_often_as_asked(demo: Demo, profile: str) -> None:
+async def test_the_demo_creator_fails_a_requested_number_of_times(demo: Demo, profile: str) -> None:
     job = with_options(demo_fail="exit", demo_fail_times="2")
     outcomes = [(await demo.drive(profile, replace(job, attempt=attempt)))[0] for attempt in (1, 2, 3)]
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Completed]
@@ -280,7 +280,7 @@ async def test_the_demo_creator_defers(demo: Demo, profile: str) -> None:
 
 
 async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:
-    """As after the death of a worker: what was handed over goes on, and is not paid for twice."""
+    """As after the death of a worker: the run continues, and is not paid for twice."""
     created = demo("create", f"--topic={JOB.brief.topic}", f"--task-id={JOB.task_id}", "--demo-seconds=0.5")
     assert created.returncode == 0
     outcome, _, commands = await demo.drive("reference", replace(JOB, attempt=2))
@@ -290,7 +290,7 @@ async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize(("fail", "ends"), [("hang", True), ("ignore-term", False)])
-def test_a_create_that_hangs(demo: Demo, fail: str, ends: bool) -> None:
+def test_a_create_that_hangs_is_stopped(demo: Demo, fail: str, ends: bool) -> None:
     process = demo.start("create", "--topic=a", "--task-id=x", f"--demo-fail={fail}")
     assert process.stdout is not None
     with process.stdout:

@@ -1,4 +1,4 @@
-"""The floors of the order of dispatch: what is dead below is not read, and nothing that lives is hidden."""
+"""The floors of the order of dispatch: dead entries below are not read, and no live row is hidden."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scheduling(db_url: str) -> Iterator[Scheduling]:
 
 @pytest.fixture
 def stranger(db_url: str) -> Iterator[sa.Connection]:
-    """A transaction that somebody leaves open: nothing that it could see is removed."""
+    """An open transaction: rows that it could see are not vacuumed."""
     engine = make_engine(db_url, 1)
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM tasks")
@@ -49,7 +49,7 @@ def pending(scheduling: Scheduling) -> int:
 
 
 def pass_through(scheduling: Scheduling, count: int) -> None:
-    """So many tasks come, and are leased."""
+    """Submits and leases that many tasks."""
     for _ in range(0, count, 1_000):
         scheduling.fill(1, 1_000)
         assert len(scheduling.claim(1_000)) == 1_000
@@ -75,7 +75,7 @@ def test_claims_and_submits_skip_dead_rows_during_an_open_transaction(scheduling
 
 
 def test_a_released_task_is_not_below_a_floor(scheduling: Scheduling) -> None:
-    """It keeps its place, but for what a claim does not look at any more."""
+    """It keeps its tag, unless that is below the floor."""
     keys = scheduling.fill(1, 100)
     first, *_ = scheduling.claim(50)
     assert scheduling.run(raise_floors)
@@ -119,7 +119,7 @@ def test_rounding_puts_no_tag_below_the_floor(scheduling: Scheduling) -> None:
         assert scheduling.run(raise_floors)
 
 
-def test_no_floor_is_raised_while_tags_are_given(scheduling: Scheduling) -> None:
+def test_no_floor_is_raised_while_tags_are_assigned(scheduling: Scheduling) -> None:
     scheduling.fill(1, 10)
     scheduling.claim(5)
     with scheduling.transaction() as giver:
@@ -195,7 +195,7 @@ def test_submits_skip_folded_deltas_during_an_open_transaction(scheduling: Sched
 def test_a_delta_that_is_committed_after_a_fold_of_later_ones_is_counted(scheduling: Scheduling) -> None:
     with scheduling.transaction() as slow:
         slow.counts.add({(0, 1): 1})
-        slow.submits.context([1])  # what is held back goes out with it
+        slow.submits.context([1])  # statements that were held back are sent with it
         scheduling.fill(1, 5)
         while scheduling.run(fold_counts):
             pass
@@ -206,7 +206,7 @@ def test_a_delta_that_is_committed_after_a_fold_of_later_ones_is_counted(schedul
     assert pending(scheduling) == 6
 
 
-def test_a_fold_of_some_says_nothing_of_the_others(scheduling: Scheduling) -> None:
+def test_a_partial_fold_does_not_raise_the_floor(scheduling: Scheduling) -> None:
     scheduling.fill(1, 5)
     before = scheduling.sql("SELECT xact FROM count_floor")
     scheduling.run(lambda tx: tx.counts.fold(1))
@@ -218,7 +218,7 @@ def test_a_fold_of_some_says_nothing_of_the_others(scheduling: Scheduling) -> No
 
 
 def test_a_floor_of_another_server_is_not_applied(scheduling: Scheduling) -> None:
-    """As after a restore: numbers of transactions begin anew there."""
+    """As after a restore, where transaction ids start again."""
     scheduling.sql("UPDATE count_floor SET xact = 1000000000")
     scheduling.fill(1, 5)
     assert pending(scheduling) == 5

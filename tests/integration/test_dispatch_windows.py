@@ -1,4 +1,4 @@
-"""The windows of the accounts in the order of dispatch, with backlogs that are longer than they are."""
+"""The windows of the accounts in the order of dispatch, with longer backlogs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_svc.application.leases.recover import raise_floors
-from scheduler_svc.domain.fairness import MAX_TAG_GAP, REFILL, WINDOW
+from scheduler_svc.domain.fairness import MAX_TAG_GAP, MAX_WINDOW, REFILL_LIMIT
 from tests.harness.scheduling import FAILURE, Scheduling, new_task
 
-LONG = 3 * WINDOW
+LONG = 3 * MAX_WINDOW
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def tagged(scheduling: Scheduling, account_id: int) -> int:
 
 
 def served(scheduling: Scheduling, count: int) -> list[int]:
-    """The accounts of the next so many grants, in claims of all sizes."""
+    """The accounts of that many grants, by claims of different sizes."""
     sizes = random.Random(count)
     accounts: list[int] = []
     while len(accounts) < count:
@@ -57,20 +57,20 @@ def most_off(order: Sequence[int], account_id: int, share: float, window: int = 
 def test_accounts_share_by_weight_beyond_their_windows(scheduling: Scheduling) -> None:
     weights = {scheduling.make_account(weight=weight): weight for weight in (1.0, 2.0, 4.0)}
     for account_id, weight in weights.items():
-        scheduling.fill(account_id, int(weight * (WINDOW + 200)))
-    order = served(scheduling, 7 * WINDOW)
+        scheduling.fill(account_id, int(weight * (MAX_WINDOW + 200)))
+    order = served(scheduling, 7 * MAX_WINDOW)
     for account_id, weight in weights.items():
         assert most_off(order, account_id, weight / 7) <= weight  # 10%
 
 
-def test_only_a_window_of_a_long_backlog_is_in_the_order(scheduling: Scheduling, other: int) -> None:
+def test_only_a_window_of_a_long_backlog_has_tags(scheduling: Scheduling, other: int) -> None:
     keys = scheduling.fill(1, LONG)
-    assert tagged(scheduling, 1) == WINDOW
+    assert tagged(scheduling, 1) == MAX_WINDOW
     (first,) = scheduling.fill(other, 1)
     grants = scheduling.serve(2)
     assert {grant.ref.task_key for grant in grants} == {keys[0], first}  # at once
     assert [grant.ref.task_key for grant in scheduling.serve(900)] == keys[1:901]
-    assert tagged(scheduling, 1) >= REFILL
+    assert tagged(scheduling, 1) >= REFILL_LIMIT
 
 
 def test_each_task_of_a_long_backlog_is_served_once_in_its_order(scheduling: Scheduling) -> None:
@@ -82,7 +82,7 @@ def test_each_task_of_a_long_backlog_is_served_once_in_its_order(scheduling: Sch
 
 
 def test_tasks_that_fall_due_at_once_have_no_credit(scheduling: Scheduling, other: int) -> None:
-    """Neither for the time that it waited, nor for its number."""
+    """Neither for their wait nor for their number."""
     later = datetime.now(UTC) + timedelta(hours=1)
     scheduling.fill(1, LONG, schedule_time=later)
     scheduling.fill(other, LONG)
@@ -96,12 +96,12 @@ def test_tasks_that_fall_due_at_once_have_no_credit(scheduling: Scheduling, othe
 def test_a_returning_account_has_no_credit(scheduling: Scheduling, other: int) -> None:
     scheduling.fill(1, LONG)
     scheduling.fill(other, 10)
-    served(scheduling, WINDOW)
+    served(scheduling, MAX_WINDOW)
     scheduling.fill(other, 500)
     assert most_off(served(scheduling, 800), other, 0.5) <= 1
 
 
-def test_the_higher_priority_comes_first_however_long_it_is(scheduling: Scheduling, other: int) -> None:
+def test_the_higher_priority_comes_first_however_long_its_backlog(scheduling: Scheduling, other: int) -> None:
     low = scheduling.fill(other, 20, priority=1)
     high = scheduling.fill(1, LONG, priority=9)
     order: list[int] = []
@@ -111,7 +111,7 @@ def test_the_higher_priority_comes_first_however_long_it_is(scheduling: Scheduli
 
 
 def test_cancelled_tasks_leave_no_gap(scheduling: Scheduling, other: int) -> None:
-    """Where many were cancelled, what is left does not wait for their turns."""
+    """The tasks that are left do not wait for the cancelled ones' turns."""
     keys = scheduling.fill(1, 400)
     scheduling.fill(other, 400)
     for key in keys[:300]:
@@ -123,30 +123,30 @@ def test_cancelled_tasks_leave_no_gap(scheduling: Scheduling, other: int) -> Non
     assert most_off(order[first:], 1, 0.5) <= 1
 
 
-def test_a_window_that_was_cancelled_is_filled_again(scheduling: Scheduling, other: int) -> None:
-    keys = scheduling.fill(1, WINDOW + 100)
-    scheduling.fill(other, WINDOW)
+def test_a_window_whose_tasks_were_cancelled_is_refilled(scheduling: Scheduling, other: int) -> None:
+    keys = scheduling.fill(1, MAX_WINDOW + 100)
+    scheduling.fill(other, MAX_WINDOW)
     for key in keys[:500]:
         scheduling.cancel(key)
     scheduling.admit()
-    assert tagged(scheduling, 1) == WINDOW - 400
+    assert tagged(scheduling, 1) == MAX_WINDOW - 400
     assert served(scheduling, 100).count(1) == pytest.approx(50, abs=MAX_TAG_GAP)
 
 
-def test_a_backlog_that_was_cancelled_keeps_nothing_back(scheduling: Scheduling) -> None:
-    keys = scheduling.fill(1, WINDOW + 2)
-    for key in keys[WINDOW:]:
+def test_a_cancelled_backlog_delays_no_later_task(scheduling: Scheduling) -> None:
+    keys = scheduling.fill(1, MAX_WINDOW + 2)
+    for key in keys[MAX_WINDOW:]:
         scheduling.cancel(key)
     scheduling.admit()
     served(scheduling, 100)
     new = scheduling.fill(1, 50)
-    assert tagged(scheduling, 1) == WINDOW - 100 + 50
+    assert tagged(scheduling, 1) == MAX_WINDOW - 100 + 50
     assert scheduling.place(new[-1]) == "ready"
 
 
-def test_a_window_that_nobody_filled_is_found_by_the_next_submit(scheduling: Scheduling) -> None:
-    """As when the replica died that claimed the last of it."""
-    scheduling.fill(1, WINDOW + 5)
+def test_the_next_submit_refills_a_window_that_was_left_empty(scheduling: Scheduling) -> None:
+    """As after the death of the replica that claimed the last of it."""
+    scheduling.fill(1, MAX_WINDOW + 5)
     while scheduling.claim(1_000):
         pass
     assert tagged(scheduling, 1) == 0
@@ -155,8 +155,8 @@ def test_a_window_that_nobody_filled_is_found_by_the_next_submit(scheduling: Sch
     assert tagged(scheduling, 1) == 6
 
 
-def test_retried_tasks_take_their_turn(scheduling: Scheduling, other: int) -> None:
-    """They neither overtake nor wait for more than what became ready before them."""
+def test_retried_tasks_are_served_in_their_order(scheduling: Scheduling, other: int) -> None:
+    """They do not overtake, and wait only for tasks that became ready before them."""
     scheduling.fill(1, 100, max_retries=5)
     scheduling.fill(other, 100)
     for ref in scheduling.claim(40):
@@ -178,7 +178,7 @@ def test_a_released_task_keeps_its_place_and_moves_no_tag_back(scheduling: Sched
 
 
 @pytest.mark.parametrize("weight", [0.25, 8.0])
-def test_a_new_weight_holds_for_a_long_backlog(scheduling: Scheduling, other: int, weight: float) -> None:
+def test_a_new_weight_applies_to_a_long_backlog(scheduling: Scheduling, other: int, weight: float) -> None:
     for account_id in (1, other):
         scheduling.fill(account_id, LONG)
     served(scheduling, 500)
@@ -186,9 +186,9 @@ def test_a_new_weight_holds_for_a_long_backlog(scheduling: Scheduling, other: in
     assert most_off(served(scheduling, 2_000), other, weight / (1 + weight), window=90) <= 2
 
 
-def test_priorities_of_one_group_fill_their_windows_apart(scheduling: Scheduling) -> None:
-    scheduling.fill(1, WINDOW, priority=5)
+def test_priorities_of_one_group_have_separate_windows(scheduling: Scheduling) -> None:
+    scheduling.fill(1, MAX_WINDOW, priority=5)
     mixed = [new_task(priority=priority) for priority in (5, 6) * 10]
     keys = [task.task_key for task in scheduling.submit(*mixed)]
     assert [grant.ref.task_key for grant in scheduling.serve(11)][:10] == keys[1::2]
-    assert tagged(scheduling, 1) == WINDOW - 1
+    assert tagged(scheduling, 1) == MAX_WINDOW - 1

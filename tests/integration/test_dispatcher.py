@@ -1,4 +1,4 @@
-"""The dispatcher on a real database: when it looks for work, to whom it goes, and what it costs at rest."""
+"""The dispatcher on a real database: when it claims, for which workers, and its cost while idle."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.harness.scheduling import TTL, Scheduling
 from tests.harness.waiting import wait_until_async
 
-WAIT_S = 5  # less than the interval at which the dispatcher looks without being told
+WAIT_S = 5  # less than the interval at which the dispatcher claims without a hint
 
 
 class Floor:
-    """A dispatcher, its streams, and the leases that it took back."""
+    """A dispatcher, its streams, and the leases that it released."""
 
     def __init__(self, scheduling: Scheduling, url: str) -> None:
         self._scheduling = scheduling
@@ -75,7 +75,7 @@ async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
 
 
 async def rested(floor: Floor) -> None:
-    """Until it has looked and found nothing more."""
+    """Waits until it has claimed and found nothing more."""
     await wait_until_async(lambda: not floor.dispatcher._may_have_work, within=WAIT_S, what="the dispatcher rests")
 
 
@@ -106,7 +106,7 @@ async def test_free_slots_without_a_hint_cause_no_query(floor: Floor) -> None:
     assert len(floor.statements) == before
 
 
-async def test_a_turn_is_one_claim_by_the_thread_that_takes_it(floor: Floor, scheduling: Scheduling) -> None:
+async def test_an_inline_claim_is_one_claim_by_its_thread(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w")
     floor.state(stream, 3, free_slots=2)
     await rested(floor)
@@ -127,7 +127,7 @@ async def test_a_turn_is_one_claim_by_the_thread_that_takes_it(floor: Floor, sch
 async def test_a_stream_that_its_successor_replaced_here_offers_no_capacity(
     floor: Floor, scheduling: Scheduling
 ) -> None:
-    """Its worker dials anew before anybody finds the old stream dead."""
+    """Its worker reconnects before the old stream is found dead."""
     floor.state(floor.connect("w"), 1, free_slots=4)
     await rested(floor)
     again = floor.connect("w")
@@ -146,7 +146,7 @@ async def test_no_claim_runs_without_free_slots(floor: Floor) -> None:
     assert floor.dispatcher.inline_claim() is None
 
 
-async def test_a_hint_that_comes_while_a_turn_is_taken_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:
+async def test_a_hint_during_an_inline_claim_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w")
     floor.state(stream, 1, free_slots=2)
     await rested(floor)
@@ -170,10 +170,8 @@ async def test_tasks_that_did_not_fit_go_to_the_next_session_with_capacity(
     assert len((await assigned(second)).grants) == 1
 
 
-async def test_a_window_that_a_claim_has_nearly_emptied_is_filled_before_the_next(
-    floor: Floor, scheduling: Scheduling
-) -> None:
-    """Else the next claim would take of others, or of a lower priority, what is this account's turn."""
+async def test_a_nearly_empty_window_is_refilled_before_the_next_claim(floor: Floor, scheduling: Scheduling) -> None:
+    """Else the next claim would serve other accounts, or a lower priority, in this account's turn."""
     scheduling.fill(1, 10, priority=9)
     scheduling.fill(1, 5, priority=1)
     scheduling.sql("UPDATE ready SET tag = NULL WHERE priority = 9 AND tag >= 5")
@@ -194,8 +192,8 @@ async def test_a_window_that_a_claim_has_nearly_emptied_is_filled_before_the_nex
     assert [grant.priority for grant in grants] == [9] * 10
 
 
-async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, scheduling: Scheduling) -> None:
-    """Its stream is still here; the dispatcher may not take "nobody was allowed any" for "nothing waits"."""
+async def test_a_replaced_session_does_not_hide_waiting_tasks(floor: Floor, scheduling: Scheduling) -> None:
+    """Its stream is still here; the dispatcher must not take "no session may get a lease" for "nothing waits"."""
     floor.state(floor.connect("w"), 1, free_slots=1)
     await rested(floor)
     scheduling.hello("w")  # at another replica
@@ -209,7 +207,7 @@ async def test_a_replaced_session_does_not_hide_what_waits(floor: Floor, schedul
     assert (await assigned(other)).grants[0].ref.task_key == key
 
 
-async def test_leases_claimed_for_a_closed_stream_are_taken_back(floor: Floor, scheduling: Scheduling) -> None:
+async def test_leases_claimed_for_a_closed_stream_are_released(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w")
     key = scheduling.submit_one()
     with floor.other.connect() as other:
@@ -225,10 +223,8 @@ async def test_leases_claimed_for_a_closed_stream_are_taken_back(floor: Floor, s
     assert scheduling.path(key) == ["pending", "submitted", "pending"]
 
 
-async def test_a_worker_s_row_that_somebody_holds_keeps_nobody_else_waiting(
-    floor: Floor, scheduling: Scheduling
-) -> None:
-    """Be it a hello or a stranger: the emptiest worker gets nothing for that long, and the others get its turn."""
+async def test_a_locked_worker_row_delays_no_other_worker(floor: Floor, scheduling: Scheduling) -> None:
+    """The lock of a hello or of another session: the emptiest worker gets nothing meanwhile, and others its share."""
     held, other = floor.connect("v"), floor.connect("w")
     with scheduling.transaction() as hello:
         hello.workers.lock("v")
@@ -237,11 +233,11 @@ async def test_a_worker_s_row_that_somebody_holds_keeps_nobody_else_waiting(
         keys = [scheduling.submit_one() for _ in range(2)]
         floor.dispatcher.hint()
         assert [grant.ref.task_key for grant in (await assigned(other)).grants] == keys[:1]
-    assert [grant.ref.task_key for grant in (await assigned(held)).grants] == keys[1:]  # and nobody hints at it
+    assert [grant.ref.task_key for grant in (await assigned(held)).grants] == keys[1:]  # and no hint is sent
 
 
-async def test_each_of_many_workers_gets_what_waits(floor: Floor, scheduling: Scheduling) -> None:
-    """More of them than one claim looks at."""
+async def test_each_of_many_workers_gets_a_task(floor: Floor, scheduling: Scheduling) -> None:
+    """More workers than one claim is for."""
     streams = [floor.connect(f"w{number}") for number in range(3 * MIN_SESSIONS)]
     keys = scheduling.fill(1, len(streams))
     for stream in streams:
@@ -252,7 +248,7 @@ async def test_each_of_many_workers_gets_what_waits(floor: Floor, scheduling: Sc
     assert floor.claims <= 3, "who finds more waiting asks for more"
 
 
-async def test_a_claim_touches_only_workers_that_get_something(floor: Floor, scheduling: Scheduling) -> None:
+async def test_a_claim_touches_only_workers_that_get_a_lease(floor: Floor, scheduling: Scheduling) -> None:
     """The emptiest of them first, however many are idle."""
     streams = {f"w{number}": floor.connect(f"w{number}") for number in range(MIN_SESSIONS)}
     for number, stream in enumerate(streams.values()):
@@ -266,7 +262,7 @@ async def test_a_claim_touches_only_workers_that_get_something(floor: Floor, sch
     assert sorted(name for (name,) in locked) == sorted(emptiest)
 
 
-async def test_no_more_is_granted_than_was_stated(floor: Floor, scheduling: Scheduling) -> None:
+async def test_no_more_leases_are_granted_than_the_heartbeat_states(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w")
     for _ in range(5):
         scheduling.submit_one()

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, really started and really killed."""
+"""The embedded PostgreSQL, as real processes that are started and killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def embedded(root: Path) -> Iterator[Callable[[], EmbeddedPostgres]]:
-    """Makes servers on `root`, not started; whatever of them runs at the end is stopped."""
+    """Makes servers on `root`, not started; those that run at the end are stopped."""
     made: list[EmbeddedPostgres] = []
 
     def make(settings: Sequence[str] = ()) -> EmbeddedPostgres:
@@ -74,7 +74,7 @@ def real_uids(pid: int) -> set[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Those that there are at this moment: PostgreSQL's helpers come and go."""
+    """The processes at this moment: PostgreSQL's helpers start and end."""
     return [each.pid for each in psutil.Process(pid).children(recursive=True)]
 
 
@@ -84,14 +84,14 @@ def test_a_new_folder_gets_a_server_with_the_database(embedded: Callable[[], Emb
     assert query(server, "SELECT current_database()::text, current_user::text") == [("contentgen", "contentgen")]
 
 
-def test_listens_on_a_private_socket_only(embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_the_server_listens_on_a_private_socket_only(embedded: Callable[[], EmbeddedPostgres]) -> None:
     server = embedded().start()
     assert query(server, "SHOW listen_addresses") == [("",)]
     assert query(server, "SHOW unix_socket_directories") == [(str(socket_folder(server)),)]
     assert socket_folder(server).stat().st_mode & 0o777 == 0o700
 
 
-def test_settings_for_a_server_that_keeps_its_data(root: Path) -> None:
+def test_the_server_has_durable_settings(root: Path) -> None:
     wanted = {
         "jit": "off",
         "fsync": "on",
@@ -109,7 +109,7 @@ def test_settings_for_a_server_that_keeps_its_data(root: Path) -> None:
         assert {name: query(server, f"SHOW {name}")[0][0] for name in wanted} == wanted
 
 
-def test_data_is_kept_over_a_stop(embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_a_stopped_server_keeps_its_data(embedded: Callable[[], EmbeddedPostgres]) -> None:
     server = embedded().start()
     query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
     server.stop()
@@ -125,7 +125,7 @@ def test_a_stop_leaves_no_process_and_no_socket(embedded: Callable[[], EmbeddedP
     assert not socket_folder(server).exists()
 
 
-def test_an_interrupted_initdb_is_done_anew(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_an_interrupted_initdb_is_repeated(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
     unfinished = root / "data.new"
     unfinished.mkdir()
     (unfinished / "PG_VERSION").write_text("18\n")
@@ -142,7 +142,7 @@ def test_a_second_process_shares_the_server(root: Path, embedded: Callable[[], E
     assert query(server, "SELECT 1") == [(1,)]
 
 
-def test_two_that_start_at_once_have_one_server(root: Path) -> None:
+def test_two_concurrent_starts_share_one_server(root: Path) -> None:
     with supervising(root, wait=False) as first, supervising(root, wait=False) as second:
         assert first.server_pid == second.server_pid
         assert {first.announced[1], second.announced[1]} == {True, False}
@@ -178,7 +178,7 @@ def test_a_killed_server_comes_back_with_its_data(embedded: Callable[..., Embedd
     assert query(server, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_a_backend_that_computes_does_not_hold_up_the_restart(embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_a_busy_backend_does_not_delay_the_restart(embedded: Callable[[], EmbeddedPostgres]) -> None:
     server = embedded().start()
     busy = psycopg2.connect(server.dsn(), async_=True)
     with closing(busy):
@@ -208,7 +208,9 @@ def test_the_server_of_a_killed_supervisor_ends_by_itself(root: Path, embedded: 
     assert embedded().start(share=False).owner
 
 
-def test_supervisor_and_server_killed_at_once(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_a_server_starts_after_it_was_killed_with_its_supervisor(
+    root: Path, embedded: Callable[[], EmbeddedPostgres]
+) -> None:
     with supervising(root) as supervisor:
         supervisor.freeze()  # so that it can't clean up behind its server
         os.kill(supervisor.server_pid, signal.SIGKILL)
@@ -237,12 +239,12 @@ def test_the_server_never_runs_as_root(embedded: Callable[[], EmbeddedPostgres])
     assert server.pid is not None
     assert 0 not in real_uids(server.pid)
     for pid in descendants(server.pid):
-        with suppress(FileNotFoundError):  # its helpers come and go
+        with suppress(FileNotFoundError):  # its helpers start and end
             assert 0 not in real_uids(pid)
 
 
 @as_root
-def test_root_hands_the_server_to_the_owner_of_the_data(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_root_runs_the_server_as_the_owner_of_the_data(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
     nobody = pwd.getpwnam("nobody")
     (root / "data").mkdir()
     os.chown(root / "data", nobody.pw_uid, nobody.pw_gid)
@@ -309,7 +311,7 @@ def test_a_full_disk_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
         EmbeddedPostgres(root).start()
 
 
-def test_why_the_server_refused_is_in_the_error(embedded: Callable[..., EmbeddedPostgres]) -> None:
+def test_an_error_has_the_server_s_reason(embedded: Callable[..., EmbeddedPostgres]) -> None:
     server = embedded(settings=("shared_buffers=nonsense",))
     with pytest.raises(PostgresError, match='invalid value for parameter "shared_buffers"'):
         server.start()
@@ -322,7 +324,7 @@ def test_why_the_server_refused_is_in_the_error(embedded: Callable[..., Embedded
 def test_a_folder_of_another_major_version_is_refused(
     embedded: Callable[..., EmbeddedPostgres], made_by: str, advice: str
 ) -> None:
-    """A cluster that says so: the programs are not asked to open it."""
+    """A cluster with another version file, which the programs do not open."""
     server = embedded()
     server.data.mkdir()
     (server.data / "PG_VERSION").write_text(f"{made_by}\n")
@@ -341,7 +343,7 @@ def test_an_error_without_programs_names_the_searched_folders(monkeypatch: pytes
         binaries.find_bindir()
 
 
-def test_the_chosen_programs_come_first(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+def test_the_configured_programs_come_first(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     for program in binaries.PROGRAMS:
         (root / program).touch(mode=0o755)
     monkeypatch.setenv("CONTENTGEN_PG_BINDIR", str(root))

@@ -1,4 +1,4 @@
-"""A watch over a failover: the address leads to a database of another history, and what was told may not be in it."""
+"""A watch after a failover: the database has another history, which may lack events that were sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUMBERS = "SELECT nextval('event_seq') FROM generate_series(1, {})"
 
 
 class Address:
-    """Leads to one of two databases: that of the test, or a copy that went its own way."""
+    """An address of one of two databases: that of the test, or a copy with another history."""
 
     def __init__(self, before: str, after: str) -> None:
         self._databases = before, after
@@ -44,7 +44,7 @@ class Address:
             self._run(url, SOMEBODY)
 
     def fail_over(self, drawn: int) -> None:
-        """No connection outlives it, and there the last number drawn is `drawn`: maybe above that of before."""
+        """Fails over and closes all connections; the copy's last number is `drawn`, which may be the higher one."""
         self._engine.dispose()
         self._moved = True
         self._run(self._databases[1], NUMBERS.format(drawn))
@@ -76,7 +76,7 @@ def address(db_url: str, databases: Databases, template: str) -> Iterator[Addres
 
 @pytest.fixture
 async def watch(address: Address) -> AsyncIterator[TaskWatch]:
-    """One that stands, at number 5."""
+    """A watch that has sent all events up to number 5."""
     address.draw(5)
     looking = asyncio.create_task(_look(address.tail))
     async with address.watches.open(ACCOUNT, None) as watch:
@@ -91,10 +91,8 @@ async def _look(tail: ChangeFeed) -> None:
 
 
 @pytest.mark.parametrize("drawn", [3, 5, 8])
-async def test_a_watch_ends_where_the_database_is_of_another_history(
-    address: Address, watch: TaskWatch, drawn: int
-) -> None:
-    """Whether fewer numbers were drawn there, as many or more: those that were told are not those that are there."""
+async def test_a_watch_ends_if_the_database_has_another_history(address: Address, watch: TaskWatch, drawn: int) -> None:
+    """Whether the copy drew fewer, as many or more numbers: its events are other ones."""
     following = asyncio.create_task(anext(watch.changes()))
     await wait_until_async(lambda: address.tail._watchers, within=WITHIN, what="it follows the tail")
     address.fail_over(drawn)
@@ -104,8 +102,8 @@ async def test_a_watch_ends_where_the_database_is_of_another_history(
             await following
 
 
-async def test_pages_of_two_histories_are_not_put_together(address: Address, watch: TaskWatch) -> None:
-    """Before the tail is reached, each page is read by itself."""
+async def test_pages_of_two_histories_are_not_combined(address: Address, watch: TaskWatch) -> None:
+    """Before the watch has reached the change feed, each page is a separate read."""
     address.fail_over(2_000)
     with pytest.raises(ResumeTokenExpired):
         await anext(watch.changes())

@@ -22,7 +22,7 @@ ROUNDING = 1e-6
 
 WEIGHTS = st.lists(st.sampled_from([0.5, 1.0, 2.0, 4.0]), min_size=2, max_size=3)
 SUBMIT = st.tuples(st.integers(0, 2), st.sampled_from([5, 5, 9]), st.integers(1, 30))
-"""Whose, of which priority, how many."""
+"""Account, priority and number of tasks."""
 CLAIM = st.integers(1, 20)
 STEPS = st.lists(st.one_of(SUBMIT, CLAIM), min_size=3, max_size=12)
 EVERYTHING = 1_000
@@ -33,19 +33,19 @@ Line = tuple[int, int]
 
 @pytest.fixture(scope="module")
 def shared(databases: Databases, template: str) -> Iterator[Scheduling]:
-    """One database for all examples: each has accounts of its own, and leaves nothing that waits."""
+    """One database for all examples: each has its own accounts, and leaves no waiting task."""
     with databases.lent(template) as url, closing(Scheduling(url)) as scheduling:
         yield scheduling
 
 
 @dataclass
 class Model:
-    """What waits, and what was served of each line while it did."""
+    """The waiting tasks, and how many of each line were served while it waited."""
 
     weights: dict[int, float]
     waiting: dict[Line, list[int]] = field(default_factory=lambda: defaultdict(list))
     leads: dict[tuple[Line, Line], list[float]] = field(default_factory=dict)
-    """Of two lines of a priority that both wait: by how many shares the first was ahead, after each grant."""
+    """For two waiting lines of a priority: by how many shares the first was ahead, after each grant."""
 
     def submitted(self, line: Line, keys: list[int]) -> None:
         self.waiting[line] += keys
@@ -65,13 +65,13 @@ class Model:
             self._idle(line)
 
     def _idle(self, line: Line) -> None:
-        """Its pairs end here: who has nothing that waits has no claim on a share."""
+        """Ends its pairs: a line without waiting tasks has no share."""
         for pair in [pair for pair in self.leads if line in pair]:
             self.check(pair)
             del self.leads[pair]
 
     def check(self, pair: tuple[Line, Line]) -> None:
-        """In no stretch in which both waited did one get more than a share of each of them above the other."""
+        """While both waited, neither got more than one share of each of them ahead of the other."""
         bound = sum(1 / self.weights[account] for account, _ in pair)
         lead = self.leads[pair]
         assert max(lead) - min(lead) <= bound + ROUNDING, (pair, self.weights)
@@ -82,7 +82,7 @@ class Model:
 def test_claims_are_in_order_and_fair(
     shared: Scheduling, weights: list[float], steps: list[tuple[int, int, int] | int]
 ) -> None:
-    shared.claim(EVERYTHING)  # what an example that failed has left
+    shared.claim(EVERYTHING)  # tasks that a failed example has left
     accounts = [shared.run(create_account, "one of them", 0, weight).account_id for weight in weights]
     model = Model(dict(zip(accounts, weights, strict=True)))
     for step in [*steps, EVERYTHING]:

@@ -1,4 +1,4 @@
-"""Group commit on a real database: how groups grow, and what becomes of the others when one item fails."""
+"""Group commit on a real database: how groups grow, and that one bad item does not fail the others."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Accounts:
 
 @pytest.fixture(autouse=True)
 async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
-    """A lane is stopped by the loop's executor, whose threads would live as long as the loop."""
+    """A loop whose executor's threads end: a lane is stopped by one of them."""
     yield
     await asyncio.get_running_loop().shutdown_default_executor()
 
@@ -123,7 +123,7 @@ async def test_items_that_arrive_meanwhile_form_the_next_group(db_url: str, engi
 
 
 async def test_an_idle_committer_runs_the_after_commit_work_of_its_first_item(db_url: str, engine: sa.Engine) -> None:
-    """A busy committer asks for none."""
+    """A busy committer runs none."""
     seen: list[list[int]] = []
     work = Accounts()
     async with running(db_url, work, after_commit=lambda: lambda: seen.append(limits(engine))) as lane:
@@ -133,14 +133,14 @@ async def test_an_idle_committer_runs_the_after_commit_work_of_its_first_item(db
     assert seen == [[1]]
 
 
-async def test_a_group_is_no_larger_than_it_may_be(db_url: str) -> None:
+async def test_the_size_of_a_group_is_bounded(db_url: str) -> None:
     work = Accounts()
     async with running(db_url, work) as lane:
         await gathered(lane, work, range(1, 252))
     assert [len(group) for group in work.groups] == [1, MAX_WEIGHT, MAX_WEIGHT, 50]
 
 
-async def test_an_item_that_is_refused_is_no_failure_of_its_group(db_url: str, engine: sa.Engine) -> None:
+async def test_a_refused_item_does_not_fail_its_group(db_url: str, engine: sa.Engine) -> None:
     work = Accounts()
     async with running(db_url, work) as lane:
         answers = await gathered(lane, work, [1, 2, 0, 3])
@@ -150,7 +150,7 @@ async def test_an_item_that_is_refused_is_no_failure_of_its_group(db_url: str, e
 
 
 @pytest.mark.parametrize("bad", [1, 2, 4, 7])
-async def test_a_bad_item_stands_alone_in_the_end(db_url: str, engine: sa.Engine, bad: int) -> None:
+async def test_a_bad_item_fails_alone_and_the_others_commit(db_url: str, engine: sa.Engine, bad: int) -> None:
     items = [10, 11, 12, 13, 14, 15, 16, 17]
     items[bad] = -1
     work = Accounts()
@@ -165,7 +165,7 @@ async def test_a_bad_item_stands_alone_in_the_end(db_url: str, engine: sa.Engine
     assert len(set(map(str, answers))) == len(items)
 
 
-async def test_several_bad_items_and_none_left(db_url: str, engine: sa.Engine) -> None:
+async def test_several_bad_items_fail_and_the_others_commit(db_url: str, engine: sa.Engine) -> None:
     work = Accounts()
     async with running(db_url, work) as lane:
         answers = await gathered(lane, work, [1, -1, 2, -1, -1])
@@ -185,7 +185,7 @@ async def test_work_that_leaves_an_item_without_an_answer_is_not_committed(db_ur
     assert limits(engine) == [2]
 
 
-async def test_a_single_item_that_fails(db_url: str) -> None:
+async def test_a_single_bad_item_fails(db_url: str) -> None:
     work = Accounts()
     work.gate.set()
     async with running(db_url, work) as lane:
@@ -194,7 +194,7 @@ async def test_a_single_item_that_fails(db_url: str) -> None:
         assert await lane.commit(5) > 0
 
 
-async def test_a_caller_that_has_gone_harms_nobody(db_url: str, engine: sa.Engine) -> None:
+async def test_a_cancelled_caller_does_not_fail_its_group(db_url: str, engine: sa.Engine) -> None:
     work = Accounts()
     async with running(db_url, work) as lane:
         first = lane.submit(1)
@@ -205,8 +205,8 @@ async def test_a_caller_that_has_gone_harms_nobody(db_url: str, engine: sa.Engin
     assert limits(engine) == [1, 2, 3]
 
 
-async def test_callers_share_groups_and_what_waits(db_url: str) -> None:
-    """A caller's share is more than nothing, whatever another one has waiting."""
+async def test_callers_share_groups_and_the_limit_of_waiting_items(db_url: str) -> None:
+    """Each caller has a share, however many items of another one wait."""
     work = Accounts()
     caller = "a"
     async with running(db_url, work, max_waiting=300, caller=lambda: caller) as lane:
@@ -244,8 +244,8 @@ async def test_a_slow_database_does_not_count_as_waiting_too_long(db_url: str, m
     assert {type(answer) for answer in answers} == {int}
 
 
-async def test_an_item_that_its_caller_abandons_is_left_out(db_url: str, engine: sa.Engine) -> None:
-    """Its after-commit work runs all the same: another thread waits for it."""
+async def test_an_abandoned_item_is_left_out(db_url: str, engine: sa.Engine) -> None:
+    """Its after-commit work runs nevertheless, because another thread waits for it."""
     work = Accounts()
     seen: list[int] = []
     async with running(db_url, work, caller=lambda: "a") as lane:
@@ -276,12 +276,12 @@ async def test_the_number_of_waiting_items_is_bounded(db_url: str) -> None:
         assert await lane.commit(6) > 0
 
 
-async def test_stopping_answers_what_waits_and_refuses_what_comes(db_url: str) -> None:
+async def test_a_stop_answers_waiting_items_and_refuses_new_ones(db_url: str) -> None:
     work = Accounts()
     async with running(db_url, work) as lane:
         futures = [lane.submit(item) for item in (1, 2, 3)]
         stop = asyncio.create_task(lane.stop())
-        await asyncio.sleep(0)  # the stop is under way
+        await asyncio.sleep(0)  # the stop is in progress
         with pytest.raises(ShuttingDown):
             await lane.commit(4)
         work.gate.set()
@@ -290,7 +290,7 @@ async def test_stopping_answers_what_waits_and_refuses_what_comes(db_url: str) -
         await lane.stop()
 
 
-async def test_a_connection_that_breaks_is_unavailable_for_the_whole_group(db_url: str, engine: sa.Engine) -> None:
+async def test_a_broken_connection_fails_the_whole_group_as_unavailable(db_url: str, engine: sa.Engine) -> None:
     def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
         made = [create_account(tx, "", item, 1.0).account_id for item in items]
         if items == [1]:
@@ -338,9 +338,11 @@ def locked_account(url: str, account_id: int) -> AbstractContextManager[int]:
 
 
 class TestForeignLocks:
-    """Somebody else holds what one item needs: the rest of its group goes on."""
+    """Another session holds a lock that one item needs: the rest of its group commits."""
 
-    async def test_the_others_are_answered_and_it_once_the_lock_is_gone(self, db_url: str, engine: sa.Engine) -> None:
+    async def test_other_items_are_answered_at_once_and_the_locked_one_after_the_lock(
+        self, db_url: str, engine: sa.Engine
+    ) -> None:
         accounts = some_accounts(engine, 20)
         async with running(db_url, Rows()) as lane:
             with locked_account(db_url, accounts[7]):
@@ -359,7 +361,7 @@ class TestForeignLocks:
                 await lane.commit(account)
             assert await lane.commit(account) == account
 
-    async def test_a_caller_that_has_gone_is_tried_no_more(self, db_url: str, engine: sa.Engine) -> None:
+    async def test_an_item_set_aside_is_dropped_with_its_caller(self, db_url: str, engine: sa.Engine) -> None:
         (account,) = some_accounts(engine, 1)
         async with running(db_url, Rows()) as lane:
             with locked_account(db_url, account):
@@ -379,7 +381,7 @@ class TestForeignLocks:
             assert await asyncio.gather(*barred) == [first, second]
         assert work.done.index(first) < work.done.index(second)
 
-    async def test_a_locked_table_sets_all_aside_and_then_all_go_on(self, db_url: str, engine: sa.Engine) -> None:
+    async def test_a_locked_table_sets_all_items_aside_until_it_is_free(self, db_url: str, engine: sa.Engine) -> None:
         accounts = some_accounts(engine, 150)
         async with running(db_url, Rows()) as lane:
             with locked_table(db_url, "accounts"):
@@ -398,8 +400,8 @@ class TestForeignLocks:
                 await future
 
 
-async def test_a_deadlock_runs_its_group_again(db_url: str, engine: sa.Engine) -> None:
-    """Two lanes that lock two things crosswise: one of them is given up by the server, and begins anew."""
+async def test_a_group_is_repeated_after_a_deadlock(db_url: str, engine: sa.Engine) -> None:
+    """Two lanes lock two rows in opposite order: the server cancels one of them, which starts again."""
     _shorten_deadlock_timeout(engine)
     both_hold_one = threading.Barrier(2)
     runs: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""The guard with real programs: how they start, speak and end while worker and guard live."""
+"""The guard with real programs: their start, output and end while worker and guard run."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class TestStart:
         program = "print('人工智能'); print('no', file=sys.stderr); sys.exit(3)"
         assert await output(guard, program) == ("人工智能\n".encode(), b"no\n", Exit(3, None, "itself"))
 
-    async def test_much_output_comes_back_whole(self, guard: Guard) -> None:
+    async def test_large_output_comes_back_completely(self, guard: Guard) -> None:
         stdout, _, _ = await output(guard, "sys.stdout.write('x' * 5_000_000)")
         assert len(stdout) == 5_000_000
 
-    async def test_a_signal_is_told_from_a_status(self, guard: Guard) -> None:
+    async def test_an_end_by_a_signal_differs_from_a_status(self, guard: Guard) -> None:
         _, _, end = await output(guard, "os.kill(os.getpid(), signal.SIGSEGV)")
         assert end == Exit(None, signal.SIGSEGV, "itself")
 
-    async def test_the_surroundings_are_clean(self, guard: Guard, tmp_path: Path) -> None:
+    async def test_a_program_starts_in_a_clean_environment(self, guard: Guard, tmp_path: Path) -> None:
         program = (
             "import json\n"
             "ignored = [n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN]\n"
@@ -118,18 +118,18 @@ class TestNoStart:
             ([], "/", errno.EINVAL),
         ],
     )
-    async def test_the_reason_is_told(self, guard: Guard, argv: list[str], cwd: str, number: int) -> None:
+    async def test_an_error_has_the_reason(self, guard: Guard, argv: list[str], cwd: str, number: int) -> None:
         with pytest.raises(SpawnError) as caught:
             await guard.spawn("run", argv, cwd=Path(cwd), env=ENV)
         assert caught.value.errno == number
         assert (await output(guard, "print('on')"))[0] == b"on\n"
 
-    async def test_a_message_beyond_all_bounds_is_not_sent(self, guard: Guard) -> None:
+    async def test_a_request_that_is_too_large_is_not_sent(self, guard: Guard) -> None:
         with pytest.raises(SpawnError) as caught:
             await guard.spawn("run", ["true", "x" * (20 << 20)], cwd=Path("/"), env=ENV)
         assert caught.value.errno == errno.E2BIG
 
-    async def test_runs_are_opened_once_and_known(self, guard: Guard) -> None:
+    async def test_unknown_runs_and_second_openings_are_refused(self, guard: Guard) -> None:
         with pytest.raises(GuardError, match="open already"):
             guard.open_run("run", now() + FAR)
         with pytest.raises(GuardError, match="no run 'other'"):
@@ -137,9 +137,9 @@ class TestNoStart:
         with pytest.raises(GuardError, match="no run 'other'"):
             await guard.close_run("other")
 
-    async def test_a_cancelled_start_leaves_nothing(self, guard: Guard) -> None:
+    async def test_a_cancelled_start_leaves_no_process(self, guard: Guard) -> None:
         starting = asyncio.create_task(start(guard, "run", STUBBORN))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
@@ -162,7 +162,7 @@ class TestNoStart:
         {"op": "close", "run": "other"},
     ],
 )
-def test_a_request_without_sense_is_refused(request_: Document) -> None:
+def test_an_invalid_request_is_refused(request_: Document) -> None:
     guard = Guard.launch()
     channel = guard._channel
     channel.send({"op": "open", "run": "run", "deadline": now() + FAR})
@@ -181,7 +181,7 @@ def test_a_request_without_sense_is_refused(request_: Document) -> None:
 
 
 class TestEnd:
-    async def test_a_cli_is_stopped_alone(self, guard: Guard) -> None:
+    async def test_one_cli_is_stopped_without_the_other(self, guard: Guard) -> None:
         one, other = await start(guard, "run", FAMILY), await start(guard, "run", FAMILY)
         pids, others = await told(one, 3), await told(other, 3)
         assert await one.stop() == Exit(None, signal.SIGTERM, "request")
@@ -192,14 +192,14 @@ class TestEnd:
         assert living(pids + others) == set()
         assert await other.wait() == Exit(None, signal.SIGTERM, "request")
 
-    async def test_a_cli_that_ignores_term_is_killed_after_the_grace(self, guard: Guard) -> None:
+    async def test_a_cli_that_ignores_term_is_killed_after_the_grace_period(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN)
         await told(child, 1)
         begun = now()
         assert await child.stop() == Exit(None, signal.SIGKILL, "request")
         assert now() - begun >= GRACE
 
-    async def test_a_guard_that_was_frozen_past_the_grace_kills_at_once(self, guard: Guard) -> None:
+    async def test_a_guard_frozen_past_the_grace_period_kills_at_once(self, guard: Guard) -> None:
         grace = 1.0
         guard.set_grace(grace)
         guard.open_run("late", now() + FAR)
@@ -214,7 +214,7 @@ class TestEnd:
         assert await child.wait() == Exit(None, signal.SIGKILL, "deadline")
         assert now() - thawed < grace
 
-    async def test_a_stubborn_family_is_killed(self, guard: Guard) -> None:
+    async def test_a_process_tree_that_ignores_term_is_killed(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN_FAMILY)
         pids = await told(child, 3)
         assert await guard.close_run("run") == RunEnd("request", leftovers=2, killed=3)
@@ -227,7 +227,7 @@ class TestEnd:
         assert psutil.Process(orphan).ppid() == guard.pid
         assert await guard.close_run("run") == RunEnd("request", leftovers=1, killed=0)
         assert living([orphan]) == set()
-        assert await child.stdout.read() == b""  # nobody holds the pipe any more
+        assert await child.stdout.read() == b""  # no process holds the pipe
 
     async def test_runs_do_not_touch_each_others_orphans(self, guard: Guard) -> None:
         guard.open_run("other", now() + FAR)
@@ -240,7 +240,7 @@ class TestEnd:
         await guard.close_run("other")
         assert living([its]) == set()
 
-    async def test_an_orphan_that_hides_dies_with_the_last_run_it_may_be_of(self, guard: Guard) -> None:
+    async def test_an_orphan_of_an_unknown_run_dies_with_the_last_run_it_may_be_of(self, guard: Guard) -> None:
         guard.open_run("other", now() + FAR)
         hiding, other = await start(guard, "run", HIDDEN_ORPHAN), await start(guard, "other", ORPHAN)
         [[orphan], [its]] = await told(hiding, 1), await told(other, 1)
@@ -250,13 +250,13 @@ class TestEnd:
         await guard.close_run("other")
         assert living([orphan, its]) == set()
 
-    async def test_many_sessions_are_ended(self, guard: Guard) -> None:
+    async def test_processes_in_many_sessions_are_ended(self, guard: Guard) -> None:
         child = await start(guard, "run", BOMB)
         pids = await told(child, 64)
         end = await guard.close_run("run")
         assert (end.killed, living(pids)) == (64, set())
 
-    async def test_a_process_that_runs_away_is_caught(self, guard: Guard) -> None:
+    async def test_a_process_that_keeps_forking_is_ended(self, guard: Guard) -> None:
         for round_ in range(5):
             guard.open_run(f"run {round_}", now() + FAR)
             child = await start(guard, f"run {round_}", RUNNER)
@@ -265,7 +265,7 @@ class TestEnd:
                 await guard.close_run(f"run {round_}")
             assert marked(guard) == set()
 
-    async def test_a_closed_run_starts_nothing_and_may_be_opened_anew(self, guard: Guard) -> None:
+    async def test_a_closed_run_starts_nothing_and_may_be_opened_again(self, guard: Guard) -> None:
         await asyncio.gather(guard.close_run("run"), guard.close_run("run"))
         with pytest.raises(GuardError, match="no run"):
             await start(guard, "run", "")
@@ -276,18 +276,18 @@ class TestEnd:
         child = await start(guard, "run", STUBBORN)
         await told(child, 1)
         closing = asyncio.create_task(guard.close_run("run"))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         with pytest.raises(GuardError, match="was ended"):
             await start(guard, "run", "")
         assert (await closing).killed == 1
 
     async def test_a_run_whose_deadline_has_passed_starts_nothing(self, guard: Guard) -> None:
-        guard.open_run("late", now() - 1)  # and in the same breath:
+        guard.open_run("late", now() - 1)  # and right after that:
         with pytest.raises(GuardError, match=r"was ended \(deadline\)"):
             await start(guard, "late", "")
         assert await guard.close_run("late") == RunEnd("deadline", leftovers=0, killed=0)
 
-    async def test_output_that_nobody_reads_does_not_hinder_the_end(self, guard: Guard) -> None:
+    async def test_unread_output_does_not_delay_the_end(self, guard: Guard) -> None:
         child = await start(guard, "run", "while True: sys.stdout.write('x' * 100_000)")
         assert await child.stop() == Exit(None, signal.SIGTERM, "request")
         child.close()
@@ -297,7 +297,7 @@ class TestEnd:
             os.kill(guard.pid, number)
         assert (await output(guard, "print('on')"))[0] == b"on\n"
 
-    async def test_the_guard_is_small(self, guard: Guard) -> None:
+    async def test_the_memory_of_the_guard_is_small(self, guard: Guard) -> None:
         await asyncio.gather(*(output(guard, "print('x' * 100_000)") for _ in range(10)))
         assert psutil.Process(guard.pid).memory_info().rss < 15 << 20
 
@@ -306,20 +306,20 @@ def test_no_pipe_stays_open_on_the_workers_own_loop() -> None:
     async def runs(guard: Guard) -> None:
         await guard.connect()
         guard.open_run("run", now() + FAR)
-        await output(guard, "print('first')")  # what is opened once is open now
+        await output(guard, "print('first')")  # resources that are opened once are open now
         process = psutil.Process()
         before = process.num_fds()
         for _ in range(5):
             assert (await output(guard, "print('on')"))[0] == b"on\n"
         await wait_until_async(lambda: process.num_fds() == before, within=10, what="the pipes are closed")
-        await start(guard, "run", STUBBORN)  # nobody keeps it
+        await start(guard, "run", STUBBORN)  # no reference is kept
         await guard.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(runs(Guard.launch(grace=GRACE)))
 
 
-async def test_a_guard_that_nobody_was_connected_to_is_closed() -> None:
+async def test_a_guard_that_was_never_connected_is_closed() -> None:
     guard = Guard.launch()
     await guard.close()
     assert not psutil.pid_exists(guard.pid)

@@ -1,4 +1,4 @@
-"""What the guard is for: deadlines, and the deaths of worker and guard. Processes are really killed and stopped."""
+"""Deadlines, and the deaths of worker and guard, with real processes that are killed and stopped."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ asyncio.run(main(Guard.launch(lock, owner={OWNER!r}, grace={GRACE}), *json.loads
 
 
 class Worker(Process):
-    """A process with a guard, one run and a locked file; its `pids` are the CLI's family, three processes."""
+    """A process with a guard, one run and a locked file; its `pids` are the CLI's process tree, three processes."""
 
     def __init__(self, lock: Path, program: str, lease: float = FAR) -> None:
         lock.touch()
@@ -97,7 +97,9 @@ def _stopped(pid: int) -> bool:
 
 class TestDeadline:
     @pytest.mark.parametrize(("program", "number", "killed"), [(FAMILY, 15, 0), (STUBBORN_FAMILY, 9, 3)])
-    async def test_the_whole_family_ends_with_it(self, guard: Guard, program: str, number: int, killed: int) -> None:
+    async def test_the_whole_process_tree_ends_at_the_deadline(
+        self, guard: Guard, program: str, number: int, killed: int
+    ) -> None:
         ended: asyncio.Queue[str] = asyncio.Queue()
         guard.on_deadline = ended.put_nowait
         guard.open_run("run", now() + FAR)
@@ -114,7 +116,7 @@ class TestDeadline:
         assert await guard.close_run("run") == RunEnd("deadline", leftovers=2, killed=killed)
         assert ended.empty()
 
-    async def test_a_renewed_run_lives_on_and_another_ends(self, guard: Guard) -> None:
+    async def test_a_renewed_run_continues_and_another_one_ends(self, guard: Guard) -> None:
         ended: asyncio.Queue[str] = asyncio.Queue()
         guard.on_deadline = ended.put_nowait
         guard.open_run("renewed", now() + FAR)
@@ -129,7 +131,7 @@ class TestDeadline:
         assert living(pids + others) == set(pids)
         assert await guard.close_run("renewed") == RunEnd("request", leftovers=2, killed=0)
 
-    async def test_a_deadline_is_kept_as_soon_as_a_suspended_guard_goes_on(self, guard: Guard) -> None:
+    async def test_a_suspended_guard_applies_deadlines_when_it_resumes(self, guard: Guard) -> None:
         guard.open_run("run", now() + FAR)
         child = await start(guard, "run", FAMILY)
         pids = await told(child, 3)
@@ -144,7 +146,7 @@ class TestDeadline:
         await guard.close_run("run")
         assert living(pids) == set()
 
-    async def test_a_deadline_in_the_past_ends_at_once(self, guard: Guard) -> None:
+    async def test_a_run_with_a_deadline_in_the_past_ends_at_once(self, guard: Guard) -> None:
         ended: asyncio.Queue[str] = asyncio.Queue()
         guard.on_deadline = ended.put_nowait
         guard.open_run("run", now() - 1)
@@ -170,7 +172,7 @@ class TestWorkerDies:
         worker.thaw()
         wait_until(worker.run_is_over, within=10, what="the run is over")
 
-    def test_a_signal_to_its_group_leaves_the_guard(self, worker: Worker) -> None:
+    def test_a_signal_to_the_worker_s_group_does_not_end_the_guard(self, worker: Worker) -> None:
         assert os.getsid(worker.guard) == worker.guard
         os.kill(worker.guard, signal.SIGTERM)
         worker.signal(signal.SIGTERM)
@@ -199,7 +201,7 @@ class TestGuardStandsStill:
             await child.wait()
         await guard.close()
 
-    async def test_a_run_that_it_was_told_to_end_is_overdue_though_its_lease_is_renewed(self) -> None:
+    async def test_a_run_to_be_ended_is_overdue_even_if_its_lease_is_renewed(self) -> None:
         guard = Guard.launch(grace=GRACE)
         await guard.connect()
         guard.open_run("run", now() + FAR)
@@ -207,14 +209,14 @@ class TestGuardStandsStill:
         os.kill(guard.pid, signal.SIGSTOP)
         guard.move_deadline("run", now() + 0.1)
         closing = asyncio.create_task(guard.close_run("run"))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         guard.move_deadline("run", now() + FAR)
         with pytest.raises(GuardLostError):
             await asyncio.wait_for(closing, 10)
         await wait_until_gone_async(lambda: living(pids), within=1, what="the CLI's family is gone")
         await guard.close()
 
-    async def test_a_moment_does_it_no_harm(self, guard: Guard) -> None:
+    async def test_a_guard_stopped_for_a_moment_is_not_killed(self, guard: Guard) -> None:
         guard.open_run("run", now() + FAR)
         child = await start(guard, "run", FAMILY)
         await told(child, 3)
@@ -243,7 +245,7 @@ class TestGuardStandsStill:
         wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
         assert living([worker.guard]) == {worker.guard}
 
-    async def test_a_stopped_guard_that_is_asked_to_end_is_killed_with_its_runs(self) -> None:
+    async def test_closing_a_stopped_guard_kills_it_with_its_runs(self) -> None:
         guard = Guard.launch(grace=GRACE)
         await guard.connect()
         guard.open_run("run", now() + FAR)
@@ -254,14 +256,14 @@ class TestGuardStandsStill:
 
 
 class TestGuardDies:
-    async def test_the_clis_go_with_it_and_the_worker_hears_of_it(self) -> None:
+    async def test_the_clis_die_with_the_guard_and_the_worker_notices(self) -> None:
         guard = Guard.launch()
         await guard.connect()
         guard.open_run("run", now() + FAR)
         children = [await start(guard, "run", STUBBORN_FAMILY) for _ in range(2)]
         pids = [pid for child in children for pid in await told(child, 3)]
         closing = asyncio.create_task(guard.close_run("run"))
-        await asyncio.sleep(0)  # it has asked
+        await asyncio.sleep(0)  # the request is sent
         os.kill(guard.pid, signal.SIGKILL)
         await asyncio.wait_for(guard.lost.wait(), 10)
         wait_until_gone(lambda: living(pids), within=10, what="the CLIs' families are gone")
@@ -275,7 +277,7 @@ class TestGuardDies:
             guard.open_run("another", now() + FAR)
         await guard.close()
 
-    async def test_the_next_guard_of_a_folder_kills_what_a_dead_worker_and_guard_left(self, tmp_path: Path) -> None:
+    async def test_the_next_guard_of_a_folder_kills_processes_of_a_dead_worker_and_guard(self, tmp_path: Path) -> None:
         worker = Worker(tmp_path / "lock", STUBBORN_FAMILY)
         worker.freeze()
         os.kill(worker.guard, signal.SIGKILL)
@@ -296,7 +298,7 @@ class TestGuardDies:
         assert guard.lost.is_set()
         await guard.close()
 
-    async def test_closing_is_no_loss(self) -> None:
+    async def test_closing_a_guard_is_no_loss(self) -> None:
         guard = Guard.launch()
         await guard.connect()
         await guard.close()

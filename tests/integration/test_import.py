@@ -1,4 +1,4 @@
-"""What the old application's rows become, from SQLite and from PostgreSQL alike."""
+"""How rows of the old application are imported, from SQLite and from PostgreSQL."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_imported_tasks_are_served_oldest_first(importing: Importing, old: OldAp
     assert [row[0] for row in order] == [oldest, middle, newest]
 
 
-def test_retries_that_were_used_stay_used(importing: Importing, old: OldApplication) -> None:
+def test_consumed_retries_stay_consumed(importing: Importing, old: OldApplication) -> None:
     old.account()
     task_id = old.task(1, retry_count=2, max_retries=5, error_message="网络超时")
     excessive = old.task(2, retry_count=9, max_retries=3)
@@ -125,7 +125,7 @@ def test_a_completed_task_has_its_content_and_its_pool_entry(importing: Importin
     importing.check()
 
 
-def test_the_pool_s_priority_is_turned_round(importing: Importing, old: OldApplication) -> None:
+def test_the_priority_of_pool_entries_is_reversed(importing: Importing, old: OldApplication) -> None:
     old.account()
     turned = {1: 10, 2: 9, 5: 6, 10: 1, 0: 10, 99: 1, -4: 10, None: 6}
     for number, priority in enumerate(turned, 1):
@@ -136,7 +136,7 @@ def test_the_pool_s_priority_is_turned_round(importing: Importing, old: OldAppli
     assert [row.priority for row in priorities] == list(turned.values())
 
 
-def test_the_pool_s_status_is_kept_but_for_a_publisher_that_is_gone(importing: Importing, old: OldApplication) -> None:
+def test_the_status_of_pool_entries_is_kept_and_claims_end(importing: Importing, old: OldApplication) -> None:
     old.account()
     kept = {"publishing": (1, ""), "Published": (3, ""), "failed": (4, "超时"), None: (1, ""), "pending": (1, "")}
     for number, status in enumerate(kept, 1):
@@ -148,7 +148,7 @@ def test_the_pool_s_status_is_kept_but_for_a_publisher_that_is_gone(importing: I
     importing.check()
 
 
-def test_reviews_are_kept_and_what_is_in_the_pool_counts_as_approved(importing: Importing, old: OldApplication) -> None:
+def test_reviews_are_kept_and_pool_entries_count_as_approved(importing: Importing, old: OldApplication) -> None:
     old.account()
     for number, status in enumerate(["pending", "approved", "rejected", None, "reviewing", "pending"], 1):
         old.completed(number)
@@ -162,7 +162,7 @@ def test_reviews_are_kept_and_what_is_in_the_pool_counts_as_approved(importing: 
     importing.check(but=APPROVED_BUT_NOT_OFFERED)
 
 
-def test_a_content_without_a_task_is_taken_for_its_own_sake(importing: Importing, old: OldApplication) -> None:
+def test_a_content_without_a_task_is_imported(importing: Importing, old: OldApplication) -> None:
     old.account()
     old.content(5, generation_task_id="task-that-is-gone", images="no list", cover_image="cover.jpg")
     old.entry(5, 10)
@@ -187,7 +187,7 @@ def test_a_content_is_found_by_the_task_that_it_names(importing: Importing, old:
     importing.check()
 
 
-def test_the_result_stands_in_for_a_content_that_is_gone(importing: Importing, old: OldApplication) -> None:
+def test_a_missing_content_is_made_from_the_task_s_result(importing: Importing, old: OldApplication) -> None:
     old.account()
     task_id = old.task(1, "completed", content_id=9, topic="题", result={"content": "paid for", "images": [1, "a.jpg"]})
     assert importing() == 0
@@ -197,7 +197,7 @@ def test_the_result_stands_in_for_a_content_that_is_gone(importing: Importing, o
     importing.check()
 
 
-def test_a_result_of_any_shape_does_no_harm(importing: Importing, old: OldApplication) -> None:
+def test_a_result_of_any_shape_is_tolerated(importing: Importing, old: OldApplication) -> None:
     old.account()
     shapes: list[object] = [
         None,
@@ -213,7 +213,7 @@ def test_a_result_of_any_shape_does_no_harm(importing: Importing, old: OldApplic
     assert importing.sql("SELECT html_body, quality_score FROM contents") == [("", None)] * len(shapes)
 
 
-def test_rows_that_cannot_be_imported_are_named_and_stop_no_other(importing: Importing, old: OldApplication) -> None:
+def test_bad_rows_are_named_and_the_others_are_imported(importing: Importing, old: OldApplication) -> None:
     old.account()
     old.task(1, account_id=44)
     old.task(2, topic=" \n")
@@ -251,7 +251,7 @@ def test_rows_that_cannot_be_imported_are_named_and_stop_no_other(importing: Imp
     importing.check(but=APPROVED_BUT_NOT_OFFERED)
 
 
-def test_a_priority_comes_within_its_bounds(importing: Importing, old: OldApplication) -> None:
+def test_a_priority_out_of_bounds_is_clamped(importing: Importing, old: OldApplication) -> None:
     old.account()
     bounded = {0: 1, 99: 10, None: 5, -3: 1, 7: 7}
     task_ids = [old.task(number, priority=priority) for number, priority in enumerate(bounded, 1)]
@@ -288,13 +288,13 @@ def test_columns_may_be_missing(importing_from: ImportingFrom, empty_db_url: str
     importing.check()
 
 
-def test_a_million_rows_of_one_moment_have_keys_of_their_own(importing: Importing, old: OldApplication) -> None:
+def test_a_million_rows_of_one_moment_get_distinct_keys(importing: Importing, old: OldApplication) -> None:
     old.account()
     old.task(1, created_at=LONG_AGO)
     importing.sql("SELECT setval('key_seq', 1)")
     assert importing() == 0
     old.task(2, created_at=LONG_AGO)
-    importing.sql(f"SELECT setval('key_seq', {1 + (1 << 20) - 1000})")  # the numbers of keys come round again
+    importing.sql(f"SELECT setval('key_seq', {1 + (1 << 20) - 1000})")  # the numbers within a key wrap around
     assert importing() == 0
     assert importing.sql("SELECT count(DISTINCT task_key) FROM tasks") == [(2,)]
 

@@ -1,4 +1,4 @@
-"""Ids of accounts: kept, or the import says what they collide with and writes nothing."""
+"""Ids of accounts are kept, or the import names the conflict and writes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def accounts_of_tasks(importing: Importing) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",), ("--map-account", "1=1")])
-def test_a_taken_id_is_refused_naming_both_and_nothing_is_written(here: Importing, arguments: tuple[str, ...]) -> None:
+def test_an_id_in_use_is_refused_naming_both_accounts(here: Importing, arguments: tuple[str, ...]) -> None:
     before = here.dump()
     assert here(*arguments) == 78
     assert 'account 2 "old 2" of the source, and account 2 "here 2"' in here.err
@@ -44,16 +44,16 @@ def test_a_taken_id_is_refused_naming_both_and_nothing_is_written(here: Importin
     assert here.dump() == before
 
 
-def test_renumbered_accounts_get_new_ids_and_the_others_keep_theirs(here: Importing) -> None:
+def test_renumbered_accounts_get_new_ids_and_others_keep_theirs(here: Importing) -> None:
     assert here("--renumber") == 0
     assert here.sql(IDS) == [(1, "here 1"), (2, "here 2"), (3, "old 3"), (4, "old 1"), (5, "old 2")]
     assert accounts_of_tasks(here) == [("topic 1", 4), ("topic 2", 5), ("topic 3", 3)]
-    assert here() == 0  # what was decided is remembered
+    assert here() == 0  # the choices are stored
     assert here.sums()["accounts"] == (0, 3, 0)
     here.check()
 
 
-def test_mapped_accounts_are_the_ones_that_they_are_mapped_to(here: Importing) -> None:
+def test_tasks_of_a_mapped_account_belong_to_its_target(here: Importing) -> None:
     assert here("--map-account", "1=2", "--map-account", "2=77") == 0
     assert here.sql(IDS) == [(1, "here 1"), (2, "here 2"), (3, "old 3"), (77, "old 2")]
     assert accounts_of_tasks(here) == [("topic 1", 2), ("topic 2", 77), ("topic 3", 3)]
@@ -91,7 +91,7 @@ def test_two_old_applications_are_two_sources(here: Importing, old: OldApplicati
     here.check()
 
 
-def test_an_account_that_came_later_is_taken_later(here: Importing, old: OldApplication) -> None:
+def test_an_account_added_later_is_imported_later(here: Importing, old: OldApplication) -> None:
     assert here("--renumber") == 0
     old.account(9, "old 9")
     old.task(9, account_id=9)

@@ -1,4 +1,4 @@
-"""Old databases that nobody should have: what can be taken of them is, the rest is named, and the import ends."""
+"""Hostile and damaged old databases: good rows are imported, the rest is named, and the import ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG_COLUMNS = (
 
 @pytest.fixture
 def remade(sqlite: Sqlite, tmp_path: Path) -> Remade:
-    """The command, from a file with an account and two tasks, changed by statements; a table's own keys are no keys."""
+    """The command, from a file with an account and two tasks, changed by statements; tables have no primary keys."""
 
     def make(*statements: str) -> Importing:
         importing = sqlite("old.db")
@@ -52,14 +52,14 @@ def remade(sqlite: Sqlite, tmp_path: Path) -> Remade:
 
 
 def copy_task(key: str) -> str:
-    """Another task, which differs in its key; the others of its columns are those of task 2."""
+    """Another task: a copy of task 2 with another key."""
     columns = "task_id, account_id, topic"
     inserted = f"INSERT INTO content_generation_tasks (id, {columns}) SELECT {key}, {columns}"
     return f"{inserted} FROM content_generation_tasks WHERE id = 2"
 
 
 @pytest.mark.parametrize("key", ["NULL", "'x'", "1.5", "x'07'", str(2**63 - 1), str(-(10**18))])
-def test_rows_whose_keys_are_none_are_counted_and_stop_nothing(remade: Remade, key: str) -> None:
+def test_rows_without_a_valid_key_are_counted_and_skipped(remade: Remade, key: str) -> None:
     importing = remade(
         copy_task(key), copy_task(key), f"INSERT INTO accounts (id, name) VALUES ({key}, 'x')", copy_task("3")
     )
@@ -72,14 +72,14 @@ def test_rows_whose_keys_are_none_are_counted_and_stop_nothing(remade: Remade, k
     importing.check()
 
 
-def test_more_rows_without_a_key_than_a_page_has(remade: Remade) -> None:
+def test_more_rows_without_a_key_than_a_page_are_skipped(remade: Remade) -> None:
     numbers = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 1100)"
     importing = remade(f"{numbers} INSERT INTO content_generation_tasks (id, account_id) SELECT NULL, 1 FROM n")
     assert importing() == 3
     assert importing.sums()["tasks"] == (2, 0, 1_100)
 
 
-def test_rows_that_share_a_key_are_left_out_since_others_can_t_name_one(remade: Remade) -> None:
+def test_rows_that_share_a_key_are_left_out(remade: Remade) -> None:
     importing = remade(copy_task("3"), copy_task("3"), "INSERT INTO contents SELECT * FROM contents")
     assert importing() == 3
     shared = "2 rows have this id, and others can't name one of them"
@@ -89,7 +89,7 @@ def test_rows_that_share_a_key_are_left_out_since_others_can_t_name_one(remade: 
     assert importing.dump() == before
 
 
-def test_rows_that_share_a_key_are_told_as_such_whatever_else_is_wrong_with_one(remade: Remade) -> None:
+def test_rows_that_share_a_key_are_named_so_whatever_else_is_wrong(remade: Remade) -> None:
     tables = {"accounts": "name", "content_generation_tasks": "status", "contents": "content"}
     importing = remade(
         *[f"INSERT INTO {table} SELECT * FROM {table} WHERE id = 1" for table in tables],
@@ -106,7 +106,7 @@ def test_rows_that_share_a_key_are_told_as_such_whatever_else_is_wrong_with_one(
         assert told[row] == shared
 
 
-def test_references_in_columns_of_text_are_the_same_references(remade: Remade) -> None:
+def test_references_in_text_columns_are_resolved(remade: Remade) -> None:
     importing = remade(
         "DROP TABLE publish_pool",
         "CREATE TABLE publish_pool (id INTEGER, content_id TEXT)",
@@ -116,7 +116,7 @@ def test_references_in_columns_of_text_are_the_same_references(remade: Remade) -
     assert importing.sums()["pool entries"] == (1, 0, 0)
 
 
-def test_a_view_that_never_ends_is_given_up(remade: Remade) -> None:
+def test_a_view_that_never_ends_is_cancelled(remade: Remade) -> None:
     importing = remade(
         "DROP TABLE contents",
         "CREATE VIEW contents AS WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)"
@@ -127,7 +127,7 @@ def test_a_view_that_never_ends_is_given_up(remade: Remade) -> None:
 
 
 @pytest.mark.parametrize("table", ["accounts", "content_generation_tasks"])
-def test_a_text_that_fills_the_memory_is_its_row_s_own_matter(remade: Remade, table: str) -> None:
+def test_a_text_that_exceeds_the_memory_leaves_out_only_its_row(remade: Remade, table: str) -> None:
     computed = {"accounts": "directory_name", "content_generation_tasks": "keywords"}[table]
     bomb = f"CASE id WHEN 2 THEN hex(zeroblob(400000000)) END AS {computed}"
     others = {"accounts": "id, name", "content_generation_tasks": "id, task_id, account_id, topic"}[table]
@@ -141,7 +141,7 @@ def test_a_text_that_fills_the_memory_is_its_row_s_own_matter(remade: Remade, ta
     assert importing.left_out == [f"{label} 2: string or blob too big"]
 
 
-def test_rows_that_are_too_long_together_are_left_out_where_they_can_t_be_read_apart(remade: Remade) -> None:
+def test_rows_too_large_together_are_left_out_if_they_cannot_be_read_separately(remade: Remade) -> None:
     long = "UPDATE content_generation_tasks SET tone = hex(zeroblob(10 * 1024 * 1024)) WHERE id = 3"
     importing = remade(copy_task("3"), copy_task("3"), copy_task("4"), long)
     assert importing() == 3
@@ -149,7 +149,7 @@ def test_rows_that_are_too_long_together_are_left_out_where_they_can_t_be_read_a
     assert importing.sums()["tasks"] == (3, 0, 1)
 
 
-def test_a_row_for_which_sqlite_has_no_memory_is_its_own_matter(remade: Remade) -> None:
+def test_a_row_that_exceeds_sqlite_s_memory_leaves_out_only_itself(remade: Remade) -> None:
     texts = ", ".join(f"hex(zeroblob(15 * 1024 * 1024 * (id = 2))) AS {name}" for name in LONG_COLUMNS)
     importing = remade(
         "ALTER TABLE content_generation_tasks RENAME TO some_rows",
@@ -166,7 +166,9 @@ def test_a_row_for_which_sqlite_has_no_memory_is_its_own_matter(remade: Remade) 
     assert importing.left_out == ["task 2: SQLite would need more than 192 MiB of memory for it"]
 
 
-def test_a_row_that_a_server_can_t_compute_is_its_own_matter(importing_from: ImportingFrom, empty_db_url: str) -> None:
+def test_a_row_that_a_server_cannot_compute_leaves_out_only_itself(
+    importing_from: ImportingFrom, empty_db_url: str
+) -> None:
     importing = importing_from(empty_db_url)
     with old_application(empty_db_url) as old:
         old.account()
@@ -181,7 +183,7 @@ def test_a_row_that_a_server_can_t_compute_is_its_own_matter(importing_from: Imp
     assert importing.sums()["tasks"] == (3, 0, 1)
 
 
-def test_times_that_only_a_server_has_count_as_missing(importing_from: ImportingFrom, empty_db_url: str) -> None:
+def test_times_outside_python_s_range_count_as_missing(importing_from: ImportingFrom, empty_db_url: str) -> None:
     importing = importing_from(empty_db_url)
     times = ("infinity", "-infinity", "4713-01-01 00:00:00 BC", "294276-12-31 23:59:59")
     with old_application(empty_db_url) as old:
@@ -195,7 +197,7 @@ def test_times_that_only_a_server_has_count_as_missing(importing_from: Importing
 
 
 def test_a_page_of_long_texts_is_read_in_parts(remade: Remade, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(old_source, "_MAX_BYTES_OF_ROWS", 100_000)
+    monkeypatch.setattr(old_source, "_MAX_ROWS_BYTES", 100_000)
     long = [copy_task(str(key)) for key in range(3, 10)]
     importing = remade(
         *long, "UPDATE content_generation_tasks SET requirements = printf('%.*c', 19000, 'a') WHERE id > 1"
@@ -204,7 +206,7 @@ def test_a_page_of_long_texts_is_read_in_parts(remade: Remade, monkeypatch: pyte
     assert importing.sums()["tasks"] == (9, 0, 0)
 
 
-def test_keys_that_come_out_of_order_are_no_reason_to_read_on_for_ever(remade: Remade) -> None:
+def test_keys_out_of_order_end_the_import(remade: Remade) -> None:
     importing = remade(
         "CREATE INDEX some_index ON accounts (is_active DESC)",
         "INSERT INTO accounts (id, name, is_active) VALUES (2, 'x', 2), (3, 'x', 3), (4, 'x', 4)",
@@ -215,7 +217,7 @@ def test_keys_that_come_out_of_order_are_no_reason_to_read_on_for_ever(remade: R
     assert "the rows of accounts are out of order: the database is damaged" in importing.err
 
 
-def test_a_damaged_file_is_refused_with_a_way_on(remade: Remade, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_with_advice(remade: Remade, tmp_path: Path) -> None:
     importing = remade()
     data = bytearray((tmp_path / "old.db").read_bytes())
     data[4_096:] = bytes(len(data) - 4_096)
@@ -224,34 +226,34 @@ def test_a_damaged_file_is_refused_with_a_way_on(remade: Remade, tmp_path: Path)
     assert "sqlite3 FILE .recover" in importing.err
 
 
-def test_a_file_that_can_t_be_read(sqlite: Sqlite, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(sqlite: Sqlite, tmp_path: Path) -> None:
     (tmp_path / "old.db").symlink_to("/proc/self/mem")  # not even by root, from its beginning
     importing = sqlite("old.db")
     assert importing() == 78
     assert importing.err.startswith("can't read sqlite:///")
 
 
-def test_a_url_that_is_no_utf_8(importing_from: ImportingFrom) -> None:
+def test_a_url_with_invalid_utf_8_is_refused(importing_from: ImportingFrom) -> None:
     importing = importing_from(f"postgresql://user:{SECRET}\udc80@127.0.0.1:1/old")
     assert importing() == 78
     assert importing.err.startswith("can't read postgresql+psycopg2://user:***@127.0.0.1:1/old: ")
 
 
 @pytest.mark.parametrize("name", ["x" * 5_000, "a\0b"])
-def test_a_path_that_is_none(sqlite: Sqlite, name: str) -> None:
+def test_an_invalid_path_is_refused(sqlite: Sqlite, name: str) -> None:
     importing = sqlite(name)
     assert importing() == 78
     assert importing.err.startswith("there is no SQLite file")
 
 
-def test_a_password_in_the_url_s_query_is_not_told(importing_from: ImportingFrom) -> None:
+def test_a_password_in_the_url_s_query_is_not_shown(importing_from: ImportingFrom) -> None:
     importing = importing_from(f"postgresql://127.0.0.1:1/old?user=x&password={SECRET}")
     assert importing() == 78
     assert importing.err.startswith("can't read postgresql+psycopg2://127.0.0.1:1/old: ")
     assert SECRET not in importing.err
 
 
-def test_names_can_t_control_the_terminal(remade: Remade) -> None:
+def test_names_cannot_control_the_terminal(remade: Remade) -> None:
     importing = remade("UPDATE accounts SET name = 'a' || char(27) || '[2J' || char(10) || 'b'")
     importing.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('here', 0, 1) RETURNING 1")
     assert importing() == 78
@@ -259,14 +261,14 @@ def test_names_can_t_control_the_terminal(remade: Remade) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\udc80", "x" * 501])
-def test_a_source_has_a_name_that_can_be_shown(remade: Remade, name: str) -> None:
+def test_the_name_of_a_source_is_printable(remade: Remade, name: str) -> None:
     importing = remade()
     assert importing("--source", name) == 78
     assert "must be 1 to 500 printable characters" in importing.err
 
 
 @pytest.mark.parametrize("seconds", ["0", "nan", "1e9"])
-def test_the_patience_has_bounds(remade: Remade, seconds: str) -> None:
+def test_a_source_timeout_out_of_bounds_is_refused(remade: Remade, seconds: str) -> None:
     importing = remade()
     assert importing("--source-timeout", seconds) == 78
     assert "must be 1 to 86400 seconds" in importing.err

@@ -20,7 +20,7 @@ from tests.harness.waiting import wait_until
 ROWS = 6_000
 FEW, MANY = 2_000, 30_000
 GROWTH_KIB = 12 * 1024
-"""Of the peak, from FEW to MANY rows: one page and what the allocator makes of many. All rows would be 200 MiB."""
+"""Growth of the peak from FEW to MANY rows: a page, and the allocator's overhead. All rows would be 200 MiB."""
 MAX_KIB = 500 * 1024
 """SQLite's limit of long texts (`store/old_application/source.py`), and 70 MiB for a process that imports nothing."""
 
@@ -55,7 +55,7 @@ def check_all_is_there_once(engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_import_that_is_cut_off_goes_on_where_it_stopped(
+def test_an_interrupted_import_resumes_where_it_stopped(
     engine: sa.Engine, db_url: str, source: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as cut_off:
@@ -73,7 +73,7 @@ def test_an_import_that_is_cut_off_goes_on_where_it_stopped(
     check_all_is_there_once(engine)
 
 
-def test_its_memory_does_not_grow_with_the_rows(databases: Databases, template: str, tmp_path: Path) -> None:
+def test_the_import_s_memory_does_not_grow_with_the_rows(databases: Databases, template: str, tmp_path: Path) -> None:
     peaks = []
     for rows in (FEW, MANY):
         with databases.lent() as source, databases.lent(template) as db_url:
@@ -93,7 +93,9 @@ def test_its_memory_does_not_grow_with_the_rows(databases: Databases, template: 
         ("hex(zeroblob(15 * 1024 * 1024)) || '\U0001f600'", 3),  # four bytes a character, for the sake of one
     ],
 )
-def test_its_memory_does_not_grow_with_the_texts(db_url: str, tmp_path: Path, computed: str, status: int) -> None:
+def test_the_import_s_memory_does_not_grow_with_the_texts(
+    db_url: str, tmp_path: Path, computed: str, status: int
+) -> None:
     source = f"sqlite:///{tmp_path}/old.db"
     with old_application(source) as old:
         old.account()
@@ -109,7 +111,9 @@ def test_its_memory_does_not_grow_with_the_texts(db_url: str, tmp_path: Path, co
     assert process.peak_kib < MAX_KIB
 
 
-def test_its_memory_does_not_grow_with_the_texts_of_a_server(db_url: str, empty_db_url: str, tmp_path: Path) -> None:
+def test_the_import_s_memory_does_not_grow_with_the_texts_of_a_server(
+    db_url: str, empty_db_url: str, tmp_path: Path
+) -> None:
     with old_application(empty_db_url) as old:
         old.account()
         for number in range(1, 21):
@@ -127,7 +131,7 @@ def test_its_memory_does_not_grow_with_the_texts_of_a_server(db_url: str, empty_
 
 
 def with_long_accounts(old: OldApplication) -> None:
-    """Twenty of 30 MiB each, of which nothing but the beginning is taken."""
+    """Twenty of 30 MiB each, of which only the beginning is imported."""
     for number in range(1, 21):
         old.account(number, name="")
     old.sql("ALTER TABLE accounts RENAME TO some_rows")
@@ -135,7 +139,7 @@ def with_long_accounts(old: OldApplication) -> None:
 
 
 def with_one_content_that_is_too_long(old: OldApplication) -> None:
-    """Of the first of many tasks, whose result is long too: the page is halved until that one stands alone."""
+    """Of the first of many tasks, whose result is long too: the page is halved until it holds only that one."""
     old.account()
     for number in range(1, 129):
         old.completed(number)
@@ -152,7 +156,7 @@ def with_one_content_that_is_too_long(old: OldApplication) -> None:
 
 
 def with_a_document_of_many_values(old: OldApplication) -> None:
-    """The largest that is parsed, of lists within lists."""
+    """The largest result that is parsed: nested lists."""
     old.account()
     nested = "[" * 40 + "]" * 40
     old.task(1, result=[])
@@ -177,7 +181,7 @@ def test_an_import_frees_the_rows_that_it_has_read(
     assert process.peak_kib < MAX_KIB
 
 
-def test_a_database_that_goes_away_is_named_and_the_rest_is_taken_later(
+def test_a_lost_database_is_named_and_the_rest_is_imported_later(
     engine: sa.Engine, db_url: str, source: str, tmp_path: Path
 ) -> None:
     ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'contentgen'"
@@ -199,7 +203,7 @@ def test_a_database_that_goes_away_is_named_and_the_rest_is_taken_later(
     check_all_is_there_once(engine)
 
 
-def test_a_source_that_goes_away_is_named_and_the_rest_is_taken_later(
+def test_a_lost_source_is_named_and_the_rest_is_imported_later(
     engine: sa.Engine, db_url: str, source: str, tmp_path: Path
 ) -> None:
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:

@@ -1,4 +1,4 @@
-"""Twice is once, a dry run writes nothing, and what can't be read is said."""
+"""Imports are idempotent, dry runs write nothing, and unreadable sources are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fill(old: OldApplication) -> None:
     old.entry(8)
 
 
-def test_twice_is_once(importing: Importing, old: OldApplication) -> None:
+def test_a_second_import_changes_nothing(importing: Importing, old: OldApplication) -> None:
     fill(old)
     assert importing() == 3
     first, left_out = importing.dump(), importing.left_out
@@ -41,7 +41,7 @@ def test_twice_is_once(importing: Importing, old: OldApplication) -> None:
     importing.check()
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(importing: Importing, old: OldApplication) -> None:
+def test_a_dry_run_prints_the_same_and_writes_nothing(importing: Importing, old: OldApplication) -> None:
     fill(old)
     before = importing.dump()
     assert importing("--dry-run") == 3
@@ -54,7 +54,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(importing: Importing, old: O
     assert importing.sums()["tasks"] == (0, 5, 2)
 
 
-def test_a_row_that_was_mended_is_taken_the_next_time(importing: Importing, old: OldApplication) -> None:
+def test_a_repaired_row_is_imported_the_next_time(importing: Importing, old: OldApplication) -> None:
     fill(old)
     assert importing() == 3
     old.sql("UPDATE content_generation_tasks SET status = 'pending' WHERE id = 4")
@@ -115,7 +115,7 @@ def test_wrong_types_in_sqlite_columns_are_judged_row_by_row(sqlite: Sqlite, tmp
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
-def test_a_sqlite_file_is_left_as_it_is_with_nothing_beside_it(sqlite: Sqlite, tmp_path: Path, mode: str) -> None:
+def test_a_sqlite_file_is_not_changed_and_gets_no_file_beside_it(sqlite: Sqlite, tmp_path: Path, mode: str) -> None:
     importing = sqlite("old #1 %.db")
     with old_application(importing.source) as old:
         old.sql(f"PRAGMA journal_mode = {mode}")
@@ -143,7 +143,7 @@ def test_a_sqlite_file_that_is_in_use_is_read_as_it_is_now(sqlite: Sqlite, tmp_p
 
 
 @pytest.mark.parametrize("name", ["no.db", "no database.db"])
-def test_no_sqlite_file_or_one_that_is_none(sqlite: Sqlite, tmp_path: Path, name: str) -> None:
+def test_a_missing_or_invalid_sqlite_file_is_refused(sqlite: Sqlite, tmp_path: Path, name: str) -> None:
     (tmp_path / "no database.db").write_bytes(b"something else, and more of it" * 100)
     importing = sqlite(name)
     assert importing() == 78
@@ -151,7 +151,7 @@ def test_no_sqlite_file_or_one_that_is_none(sqlite: Sqlite, tmp_path: Path, name
     assert not (tmp_path / "no.db").exists()
 
 
-def test_another_database_than_the_old_application_s(
+def test_a_database_of_another_application_is_refused(
     importing_from: ImportingFrom, db_url: str, empty_db_url: str
 ) -> None:
     importing = importing_from(empty_db_url)
@@ -175,7 +175,7 @@ def test_another_database_than_the_old_application_s(
         ("oracle+nothing://127.0.0.1/old", "there is no driver for oracle+nothing URLs"),
     ],
 )
-def test_a_source_that_can_t_be_read(importing_from: ImportingFrom, url: str, said: str) -> None:
+def test_an_unreadable_source_is_refused(importing_from: ImportingFrom, url: str, said: str) -> None:
     importing = importing_from(url)
     assert importing() == 78
     assert said in importing.err
@@ -183,7 +183,7 @@ def test_a_source_that_can_t_be_read(importing_from: ImportingFrom, url: str, sa
     assert "Traceback" not in importing.err
 
 
-def test_only_one_import_at_a_time(sqlite: Sqlite, db_url: str) -> None:
+def test_a_second_import_at_the_same_time_is_refused(sqlite: Sqlite, db_url: str) -> None:
     importing = sqlite("old.db")
     with old_application(importing.source) as old:
         fill(old)

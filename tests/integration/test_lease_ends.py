@@ -26,9 +26,11 @@ from tests.harness.scheduling import (
 )
 
 
-class TestGivenBack:
+class TestReleased:
     @pytest.mark.parametrize("reason", [Release.DRAINING, Release.EXPIRED, Release.QUEUED_TOO_LONG])
-    def test_unstarted_it_keeps_its_place_and_consumes_nothing(self, scheduling: Scheduling, reason: Release) -> None:
+    def test_an_unstarted_task_keeps_its_place_and_consumes_nothing(
+        self, scheduling: Scheduling, reason: Release
+    ) -> None:
         first, second = scheduling.submit_one(), scheduling.submit_one()
         (ref,) = scheduling.claim()
         assert ref.task_key == first
@@ -37,13 +39,13 @@ class TestGivenBack:
         assert scheduling.sql("SELECT losses, refusals, retry_count FROM tasks") == [(0, 0, 0)] * 2
         assert [again.task_key for again in scheduling.claim(2)] == [first, second]
 
-    def test_started_it_fails_and_is_pending_again_uncounted(self, scheduling: Scheduling) -> None:
+    def test_a_started_task_fails_and_is_pending_again_uncounted(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(auto_retry=False)
         assert scheduling.end(ref, released(started=True)) is Outcome.COMMITTED
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
         assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
 
-    def test_started_without_the_start_committed_it_is_told_all_the_same(self, scheduling: Scheduling) -> None:
+    def test_a_start_that_was_not_committed_is_in_the_history(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         (ref,) = scheduling.claim()
         scheduling.end(ref, released(started=True))
@@ -84,7 +86,7 @@ class TestRefused:
         assert task.error is not None
         assert task.error.reason == "NO_WORKER_ACCEPTS"
 
-    def test_a_run_in_between_ends_the_row(self, scheduling: Scheduling) -> None:
+    def test_a_run_in_between_resets_the_count_of_refusals(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         for _ in range(9):
             self.refuse(scheduling, key)
@@ -95,7 +97,7 @@ class TestRefused:
         self.refuse(scheduling, key)
         assert scheduling.place(key) == "delayed"
 
-    def test_retry_task_takes_the_wait_away(self, scheduling: Scheduling) -> None:
+    def test_retry_task_ends_the_wait_of_a_refusal(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         self.refuse(scheduling, key)
         scheduling.retry(key)
@@ -103,7 +105,7 @@ class TestRefused:
 
 
 class TestNeverDelivered:
-    def test_an_undelivered_task_is_taken_back_at_once_and_keeps_its_place(self, scheduling: Scheduling) -> None:
+    def test_an_undelivered_task_is_requeued_at_once_and_keeps_its_place(self, scheduling: Scheduling) -> None:
         keys = [scheduling.submit_one() for _ in range(3)]
         refs = scheduling.claim(2)
         scheduling.take_back(*refs)
@@ -129,7 +131,7 @@ class TestLost:
         assert scheduling.sql("SELECT losses, retry_count FROM tasks ORDER BY task_key") == [(1, 0), (0, 0)]
         assert [again.task_key for again in scheduling.claim(2)] == [other, ref.task_key]
 
-    def test_the_fifth_in_a_row_stays_failed_until_retry_task(self, scheduling: Scheduling) -> None:
+    def test_the_fifth_loss_in_a_row_fails_the_task_until_retry_task(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         for _ in range(5):
             (ref,) = scheduling.claim()
@@ -141,7 +143,7 @@ class TestLost:
         scheduling.lose(ref)
         assert scheduling.place(key) == "ready"
 
-    def test_a_run_that_fails_in_between_ends_the_row(self, scheduling: Scheduling) -> None:
+    def test_a_failure_in_between_resets_the_count_of_losses(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         for _ in range(4):
             (ref,) = scheduling.claim()
@@ -153,7 +155,7 @@ class TestLost:
         scheduling.lose(ref)
         assert scheduling.place(key) == "ready"
 
-    def test_a_renewal_that_comes_before_the_reaper_renews_even_late(self, scheduling: Scheduling) -> None:
+    def test_a_late_renewal_before_the_reaper_renews(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         assert scheduling.state(ref).not_renewed == ()
@@ -219,7 +221,7 @@ class TestReaperGuard:
         self.gap(scheduling, 9)
         assert scheduling.lose(ref).expired == 1
 
-    def test_another_gap_begins_the_time_anew_and_it_never_moves_back(self, scheduling: Scheduling) -> None:
+    def test_another_gap_restarts_the_time_which_never_moves_back(self, scheduling: Scheduling) -> None:
         self.gap(scheduling, 60)
         scheduling.reap()
         first = scheduling.sql("SELECT expire_not_before FROM reaper")
@@ -276,7 +278,7 @@ class TestTimedOut:
         assert (task.status, task.ended, scheduling.told[-1].ended) == (Status.TIMEOUT, True, [ref.task_key])
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
-    def test_never_taken_into_a_slot_it_is_a_loss_after_a_lease_time_more(self, scheduling: Scheduling) -> None:
+    def test_a_lease_that_no_slot_took_is_a_loss_one_lease_time_after_its_timeout(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one(timeout=timedelta(seconds=60))
         (ref,) = scheduling.claim()
         self.took(scheduling, ref, 60 + 119, "claim_time")
@@ -295,11 +297,11 @@ class TestTimedOut:
 
 
 class TestRevoked:
-    """A forced cancel or a timeout leaves the lease revoked: it bars its task until its worker lets go (rule 17)."""
+    """A forced cancel or a timeout leaves the lease revoked: until it has ended, its task gets no other (rule 17)."""
 
     @pytest.fixture
     def revoked(self, scheduling: Scheduling) -> LeaseRef:
-        """A timed out lease, whose task waits for its retry, and would be due."""
+        """A timed out lease, whose task waits for a retry that is due."""
         ref = scheduling.start(timeout=timedelta(seconds=60))
         scheduling.sql("UPDATE leases SET accept_time = now() - interval '61 s', start_time = now()")
         scheduling.reap()
@@ -307,7 +309,7 @@ class TestRevoked:
         return ref
 
     def free(self, scheduling: Scheduling, ref: LeaseRef) -> bool:
-        """Whether the task is barred no more; the due loop was told if it is not."""
+        """Whether the task may be leased again; then the due loop got a signal."""
         assert scheduling.place(ref.task_key) == "delayed"
         if scheduling.barred(ref.task_key):
             assert scheduling.due().count == 0
@@ -323,7 +325,7 @@ class TestRevoked:
         assert scheduling.claim() == []
 
     @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, DEFERRED, released(), released(started=True)])
-    def test_any_final_update_ends_it_and_is_lost(
+    def test_any_final_update_of_a_revoked_lease_ends_it_and_is_lost(
         self, scheduling: Scheduling, revoked: LeaseRef, change: Change
     ) -> None:
         assert scheduling.report(revoked, AttemptAccepted()) == [Outcome.LEASE_LOST]
@@ -332,7 +334,7 @@ class TestRevoked:
         assert self.free(scheduling, revoked)
         assert scheduling.end(revoked, change) is Outcome.LEASE_LOST
 
-    def test_a_state_that_names_it_no_more_ends_it(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_a_heartbeat_without_the_revoked_lease_ends_it(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         scheduling.state()  # the assignment was on its way
         assert not self.free(scheduling, revoked)
         assert scheduling.state(revoked).not_renewed == (revoked.lease_id,)
@@ -340,7 +342,7 @@ class TestRevoked:
         scheduling.state()
         assert self.free(scheduling, revoked)
 
-    def test_a_state_that_only_names_an_earlier_attempt_s_does_not(self, scheduling: Scheduling) -> None:
+    def test_a_heartbeat_that_names_only_an_earlier_lease_does_not_end_it(self, scheduling: Scheduling) -> None:
         old = scheduling.start()
         scheduling.lose(old)
         (new,) = scheduling.claim()
@@ -352,13 +354,13 @@ class TestRevoked:
         scheduling.state(old)
         assert not scheduling.barred(new.task_key)
 
-    def test_another_worker_s_state_does_not(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_another_worker_s_heartbeat_does_not_end_it(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         scheduling.state(revoked)
         scheduling.hello("v")
         scheduling.state(worker_id="v")
         assert not self.free(scheduling, revoked)
 
-    def test_a_replaced_session_s_state_does_not(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_a_replaced_session_s_heartbeat_does_not_end_it(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
         scheduling.state(revoked)
         old: HeartbeatItem = scheduling.stated("w", [])
         scheduling.hello(names=[revoked])
@@ -371,7 +373,9 @@ class TestRevoked:
         assert self.free(scheduling, revoked)
         assert scheduling.sql("SELECT losses FROM tasks") == [(0,)]
 
-    def test_the_next_attempt_runs_once_it_is_gone(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+    def test_the_next_attempt_runs_after_the_revoked_lease_is_gone(
+        self, scheduling: Scheduling, revoked: LeaseRef
+    ) -> None:
         scheduling.end(revoked, released())
         assert self.free(scheduling, revoked)
         (ref,) = scheduling.claim(worker_id="v")

@@ -1,4 +1,4 @@
-"""The published npm package, really run under a guard, against stand-ins for its model, its pictures and its search."""
+"""The published npm package under a guard, with scripted endpoints for its model, pictures and search."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, RunExpiredError, Runner
 
 FAR = 600.0
-"""Seconds: a deadline that does not come."""
+"""Seconds: a deadline that no test reaches."""
 STARTED = 20.0
-"""Seconds for the program to have started and to have asked something, on a busy machine."""
+"""Seconds for the program to start and make its first call, on a busy machine."""
 SETTINGS = CreatorSettings(poll_interval=30.0, max_result=3 * 1024 * 1024)
 JOB = Job(
     task_id="task-0123456789ab",
@@ -95,7 +95,7 @@ class Published:
             yield runner, run
 
     async def drive(self, endpoints: Endpoints, job: Job = JOB) -> tuple[Outcome, RecordingReporter]:
-        """A whole run; it may reach nothing but the endpoints, and leaves nothing in its folder."""
+        """A whole run, which can reach only the endpoints, and leaves no file in its folder."""
         report = RecordingReporter()
         async with self.open(endpoints) as (runner, run):
             outcome = await runner.execute(run, job, report)
@@ -118,7 +118,7 @@ def failure(outcome: Outcome) -> Failed:
     return outcome
 
 
-async def test_an_article_with_its_pictures_and_its_score(published: Published) -> None:
+async def test_an_article_has_its_pictures_and_its_score(published: Published) -> None:
     with serving() as endpoints:
         outcome, report = await published.drive(endpoints)
     assert isinstance(outcome, Completed), outcome
@@ -135,7 +135,7 @@ async def test_an_article_with_its_pictures_and_its_score(published: Published) 
     assert JOB.brief.requirements in asked["messages"][-1]["content"]
 
 
-async def test_a_task_without_requirements_has_them_stated(published: Published) -> None:
+async def test_a_task_without_requirements_states_so(published: Published) -> None:
     with serving() as endpoints:
         outcome, _ = await published.drive(endpoints, about(requirements=" \n", keywords="", tone=""))
     assert isinstance(outcome, Completed), outcome
@@ -161,7 +161,7 @@ async def test_an_article_that_pretends_to_be_output_decides_nothing(published: 
 
 
 async def test_the_profile_works_with_node_in_production_mode(published: Published) -> None:
-    """The log is JSON then, and the program would want a PostgreSQL."""
+    """Then the log is JSON, and the program would require a PostgreSQL."""
     with serving() as endpoints:
         report = RecordingReporter()
         runner = published.runner({**endpoints.environment, "NODE_ENV": "production"}, "NODE_ENV")
@@ -186,7 +186,7 @@ async def test_the_profile_works_with_node_in_production_mode(published: Publish
     ids=["model down", "key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
 )
 async def test_failures_are_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
-    """The program exits with status 0 each time, and prints that it was a success."""
+    """The program exits with status 0 each time, and prints success."""
     with serving(**answers) as endpoints:
         outcome, report = await published.drive(endpoints)
     assert failure(outcome).reason is Reason.CREATOR_ERROR
@@ -197,14 +197,14 @@ async def test_failures_are_named(published: Published, answers: Mapping[str, An
 @pytest.mark.parametrize(
     ("kind", "step"), [("outline", "organize"), ("article", "write"), ("text_review", "checkText")]
 )
-async def test_a_model_that_takes_no_more_for_now_defers_the_task(published: Published, kind: str, step: str) -> None:
+async def test_a_model_over_its_quota_defers_the_task(published: Published, kind: str, step: str) -> None:
     with serving(**{kind: Answer("slow down", status=429)}) as endpoints:
         outcome, _ = await published.drive(endpoints)
     said = f"the CLI says that the run is failed in {step}: Request failed with status code 429"
     assert outcome == Deferred(30.0, said)
 
 
-async def test_a_model_is_asked_again_before_it_fails(published: Published) -> None:
+async def test_a_call_of_the_model_is_repeated_before_it_fails(published: Published) -> None:
     with serving(outline=Answer("overloaded", status=503)) as endpoints:
         await published.drive(endpoints)
     assert len(endpoints.of(Kind.OUTLINE)) == 4
@@ -230,7 +230,7 @@ async def test_an_option_that_the_profile_does_not_know_is_not_passed_on(publish
     assert report.events == []
 
 
-async def test_an_option_that_it_does_not_know(published: Published) -> None:
+async def test_an_option_that_the_program_does_not_know_fails_the_task(published: Published) -> None:
     with serving() as endpoints:
         published.allowed_options = ["colour"]
         outcome, _ = await published.drive(endpoints, about(options={"colour": "red"}))
@@ -241,13 +241,13 @@ async def test_an_option_that_it_does_not_know(published: Published) -> None:
     )
 
 
-async def test_its_version_is_what_the_check_at_start_finds(published: Published) -> None:
+async def test_the_check_at_start_finds_the_program_s_version(published: Published) -> None:
     with serving() as endpoints:
         assert await published.runner(endpoints.environment).version() == "0.1.0"
     assert endpoints.asked == []
 
 
-async def test_settings_that_it_refuses_are_named_at_start(published: Published) -> None:
+async def test_settings_that_the_program_refuses_are_named_at_start(published: Published) -> None:
     with pytest.raises(CliUnusableError) as caught:
         await published.runner({"LLM_API_KEY": "a key", "LLM_BASE_URL": "nowhere"}).version()
     assert str(caught.value) == (
@@ -269,7 +269,7 @@ async def test_a_worker_whose_cli_cannot_be_used_does_not_start(
     assert said in event["event"]
 
 
-async def test_a_run_that_is_left_in_the_middle_leaves_nothing(published: Published) -> None:
+async def test_a_cancelled_run_leaves_no_process_and_no_file(published: Published) -> None:
     """As when its task is cancelled or times out: the coroutine is cancelled, then the run is closed."""
     with serving(article=Answer(held=True)) as endpoints:
         async with published.open(endpoints) as (runner, run):
@@ -303,7 +303,7 @@ async def test_a_cli_killed_by_another_process_is_an_error(published: Published)
     assert (outcome.reason, outcome.details["signal"]) == (Reason.CREATOR_ERROR, "9")
 
 
-async def test_runs_at_once_keep_apart(published: Published) -> None:
+async def test_concurrent_runs_do_not_mix(published: Published) -> None:
     with serving() as endpoints:
         runner = published.runner(endpoints.environment)
 

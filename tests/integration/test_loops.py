@@ -1,4 +1,4 @@
-"""The listener and the timed loops on a real database: what they do when told, and that they go on."""
+"""The listener and the timed loops on a real database: they act on signals, and continue after failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SELECT_LIMIT = 1024
 
 @pytest.fixture(autouse=True)
 async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
-    """Loops end by the loop's executor, whose threads would live as long as the loop."""
+    """A loop whose executor's threads end: services are stopped by one of them."""
     yield
     await asyncio.get_running_loop().shutdown_default_executor()
 
@@ -42,7 +42,7 @@ async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
 
 
 class Ear:
-    """A listener, and what it heard."""
+    """A listener, and the signals that it received."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -64,7 +64,7 @@ class Ear:
         self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)
 
     async def hears(self) -> None:
-        """What is told now is heard."""
+        """Returns when notifications are received."""
         (payload,) = CommitSignals(due=True).payloads("a third replica")
         self.notify(payload)
         await wait_until_async(lambda: self.heard == [CommitSignals(due=True)], within=WAIT_S, what="a hint is heard")
@@ -83,7 +83,7 @@ async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
     ear.notifications.dispose()
 
 
-async def test_its_own_commits_are_not(ear: Ear) -> None:
+async def test_the_listener_ignores_its_own_replica_s_commits(ear: Ear) -> None:
     for origin in ("another replica", "a third one"):
         (payload,) = CommitSignals(due=True).payloads(origin)
         ear.notify(payload)
@@ -98,7 +98,7 @@ async def test_an_unreadable_notification_does_not_end_the_listener(ear: Ear, pa
     await ear.hears()
 
 
-async def test_a_connection_that_breaks_is_made_anew(ear: Ear) -> None:
+async def test_a_broken_connection_of_the_listener_is_replaced(ear: Ear) -> None:
     ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
     await ear.listens(2)
     await ear.hears()
@@ -174,7 +174,7 @@ def reaper(calls: Calls, store_there: Callable[[bool], None]) -> Callable[[], Aw
 
 
 class TestReaper:
-    async def test_a_tick_twice_an_interval_at_least(self, calls: Calls, scheduling: Scheduling) -> None:
+    async def test_the_reaper_ticks_at_least_twice_an_interval(self, calls: Calls, scheduling: Scheduling) -> None:
         there: list[bool] = []
         tick = reaper(calls, there.append)
         ref = scheduling.start()
@@ -191,7 +191,7 @@ class TestReaper:
         assert 0 < await tick() <= HEARTBEAT / 2
         assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
 
-    async def test_a_database_clock_that_runs_ahead_is_told_once(self, calls: Calls, scheduling: Scheduling) -> None:
+    async def test_a_database_clock_that_runs_ahead_is_logged_once(self, calls: Calls, scheduling: Scheduling) -> None:
         own = iter((100.0, 100.0, 94.0, 94.0, 94.0, 94.0))
         settings = ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES)
         tick = recovery.reaper(calls, settings, lambda _: None, lambda: next(own))
@@ -201,7 +201,7 @@ class TestReaper:
         assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "reap")]
 
 
-async def test_housekeeping_folds_counts_vacuums_after_much_and_rests_after_nothing(
+async def test_housekeeping_folds_counts_and_vacuums_only_after_many_changes(
     calls: Calls, scheduling: Scheduling, engine: sa.Engine
 ) -> None:
     vacuums: list[None] = []
@@ -223,7 +223,7 @@ async def test_housekeeping_folds_counts_vacuums_after_much_and_rests_after_noth
 
 
 class TestPeriodic:
-    async def test_a_loop_that_fails_goes_on(self) -> None:
+    async def test_a_loop_continues_after_a_failure(self) -> None:
         runs: list[Exception] = [RuntimeError("a defect"), StoreUnavailable()]
         done = asyncio.Event()
 

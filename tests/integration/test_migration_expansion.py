@@ -1,4 +1,4 @@
-"""The check of `make verify` that migrations only expand: what it finds, and what it lets pass."""
+"""The check of `make verify` that migrations only expand: what it rejects, and what it accepts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def later(tmp_path: Path) -> LaterMigrations:
 
 
 def faults(db_url: str, later: LaterMigrations) -> list[str]:
-    """Of those that were added, on a database that has all others."""
+    """The problems of the added migrations, on a database with all others."""
     return check(sa.create_engine(db_url, poolclass=sa.NullPool), later.folder, NEWEST)
 
 
@@ -66,8 +66,8 @@ def test_changes_that_break_the_previous_version_are_found(
     assert [each for each in found if fault in each], found
 
 
-def test_a_build_of_an_index_beside_other_things_is_found(db_url: str, later: LaterMigrations) -> None:
-    """Run again after it was cut off, it would stumble over what it has made."""
+def test_an_index_build_combined_with_other_changes_is_found(db_url: str, later: LaterMigrations) -> None:
+    """Repeated after an interruption, it would fail on the objects that it has made."""
     column = execute("ALTER TABLE tasks ADD COLUMN later TEXT")
     later.add("0090", f"{column}; build_index('tasks_later', 'tasks (later)')")
     (found,) = faults(db_url, later)
@@ -80,7 +80,7 @@ def test_additions_pass(db_url: str, later: LaterMigrations) -> None:
     assert faults(db_url, later) == []
 
 
-def test_a_contraction_may_take_away_what_no_version_that_it_runs_uses(db_url: str, later: LaterMigrations) -> None:
+def test_a_contraction_may_remove_objects_that_no_supported_version_uses(db_url: str, later: LaterMigrations) -> None:
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later TEXT"))
     later.add("0091", execute("ALTER TABLE workers DROP COLUMN labels"), oldest_code="0090")
     assert faults(db_url, later) == []
@@ -89,7 +89,7 @@ def test_a_contraction_may_take_away_what_no_version_that_it_runs_uses(db_url: s
 @pytest.mark.parametrize(
     ("oldest_code", "fault"), [("", "declares no"), ("0090", "is 0090; it"), ("0000", "is 0000; it")]
 )
-def test_each_has_to_say_which_code_may_still_run(
+def test_each_migration_declares_which_code_may_still_run(
     db_url: str, later: LaterMigrations, oldest_code: str, fault: str
 ) -> None:
     later.add("0090", execute("SELECT 1"), oldest_code=oldest_code)

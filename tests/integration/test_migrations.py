@@ -1,5 +1,5 @@
-"""Migrations beside others who use the database: they keep nobody waiting for long, go on where they were cut off, and
-say which code may run on what they made.
+"""Migrations of a database in use: they block nobody for long, resume after an interruption, and declare which code may
+run on their schema.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def index_is_valid(engine: sa.Engine) -> bool | None:
 
 
 def blocked(engine: sa.Engine) -> list[int]:
-    """Processes that wait for somebody's lock."""
+    """Processes that wait for a lock."""
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'"
     with engine.connect() as connection:
         return list(connection.scalars(sa.text(query)))
@@ -82,7 +82,7 @@ def test_applied_migrations_stay_if_a_later_one_fails(engine: sa.Engine, later: 
     assert found.oldest_code == NEWEST
 
 
-def test_a_newer_schema_runs_the_code_that_it_says(engine: sa.Engine, later: LaterMigrations) -> None:
+def test_a_newer_schema_serves_the_code_that_it_declares(engine: sa.Engine, later: LaterMigrations) -> None:
     later.add("0090", execute("CREATE TABLE later ()"))
     assert upgrade(engine, migrations=later.folder) == ["0090"]
     with capture_logs() as logs:
@@ -102,7 +102,7 @@ def test_a_newer_schema_that_does_not_support_this_code_is_refused(engine: sa.En
 
 @pytest.mark.parametrize("revision_before_the_release", ["0001", "0018"])
 def test_a_schema_from_before_the_first_release_is_refused(empty_db_url: str, revision_before_the_release: str) -> None:
-    """Their numbers come again, so the declaration tells them apart."""
+    """Their numbers are used again, so the declaration tells them apart."""
     engine = sa.create_engine(empty_db_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
@@ -117,7 +117,7 @@ def test_a_schema_from_before_the_first_release_is_refused(empty_db_url: str, re
 def test_callers_behind_a_waiting_migration_are_served(
     engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
 ) -> None:
-    """A transaction holds the table; the migration can't have it, and those who read it may not wait behind it."""
+    """A transaction holds the table; the migration waits for it, and readers must not wait behind the migration."""
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
     read = sa.text("SELECT count(*) FROM workers")
     with capture_logs() as logs, engine.connect() as holder, engine.connect() as reader:
@@ -138,7 +138,7 @@ def test_callers_behind_a_waiting_migration_are_served(
     assert "later" in columns(engine, "workers")
 
 
-def test_a_migration_that_never_gets_its_turn_gives_up_and_names_who_is_in_the_way(
+def test_a_migration_that_cannot_get_its_lock_gives_up_and_names_the_holder(
     engine: sa.Engine, later: LaterMigrations
 ) -> None:
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
@@ -151,7 +151,7 @@ def test_a_migration_that_never_gets_its_turn_gives_up_and_names_who_is_in_the_w
     assert upgrade(engine, migrations=later.folder) == ["0090"]
 
 
-def test_an_index_whose_build_was_cut_off_is_built_anew(
+def test_an_index_whose_build_was_interrupted_is_built_again(
     engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
 ) -> None:
     later.add("0090", BUILD)
@@ -166,7 +166,7 @@ def test_an_index_whose_build_was_cut_off_is_built_anew(
     assert (index_is_valid(engine), revision(engine)) == (True, "0090")
 
 
-def test_a_build_that_was_cancelled_is_tried_again(
+def test_a_cancelled_index_build_is_repeated(
     engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
 ) -> None:
     later.add("0090", BUILD)
@@ -188,7 +188,7 @@ def interrupt(engine: sa.Engine, function: str) -> None:
         connection.execute(sa.text(f"SELECT {function}({builder})"))
 
 
-def test_an_index_that_was_built_but_not_noted_stays(engine: sa.Engine, later: LaterMigrations) -> None:
+def test_an_index_that_was_built_but_not_recorded_stays(engine: sa.Engine, later: LaterMigrations) -> None:
     later.add("0090", BUILD)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE INDEX tasks_later ON tasks (create_time)"))
@@ -198,8 +198,8 @@ def test_an_index_that_was_built_but_not_noted_stays(engine: sa.Engine, later: L
         assert connection.scalar(sa.text("SELECT 'tasks_later'::regclass::oid")) == built
 
 
-def test_a_check_that_was_widened_and_not_noted_is_widened_again(engine: sa.Engine, later: LaterMigrations) -> None:
-    """As where the replica was killed while it read the rows that were there."""
+def test_a_check_that_was_widened_but_not_recorded_is_widened_again(engine: sa.Engine, later: LaterMigrations) -> None:
+    """As after a replica was killed while it checked existing rows."""
     later.add("0090", 'widen_check("pauses", "later", "account_id < 7")')
     with engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO pauses (account_id) VALUES (5)"))
@@ -212,7 +212,7 @@ def test_a_check_that_was_widened_and_not_noted_is_widened_again(engine: sa.Engi
 def test_replicas_that_start_together_migrate_once_and_wait_for_one_another(
     empty_db_url: str, later: LaterMigrations, executor: ThreadPoolExecutor
 ) -> None:
-    """With an index that is built concurrently: it waits for whatever the others' statements see."""
+    """With an index that is built concurrently, which waits for the snapshots of the others' statements."""
     later.add("0090", BUILD)
     engine = sa.create_engine(empty_db_url, poolclass=sa.NullPool)
     starts = [executor.submit(upgrade, engine, migrations=later.folder) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""The notifier on a real database: what a replica tells the others, when, and what they hear after an outage."""
+"""The notifier on a real database: which signals a replica sends to others, and what they receive after an outage."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ NOBODY_LISTENS = "postgresql+psycopg2://contentgen@127.0.0.1:1/none?connect_time
 
 @pytest.fixture(autouse=True)
 async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
-    """A notifier ends by the loop's executor, whose threads would live as long as the loop."""
+    """A loop whose executor's threads end: a notifier is stopped by one of them."""
     yield
     await asyncio.get_running_loop().shutdown_default_executor()
 
 
 class Ear:
-    """Hears what is told on the channel, text by text."""
+    """Receives the notifications on the channel."""
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg2.connect(url.replace("postgresql+psycopg2", "postgresql"))
@@ -48,7 +48,7 @@ class Ear:
         self.sql(f"UPDATE pg_database SET datallowconn = {anybody} WHERE datname = current_database()")
 
     def listen(self) -> list[CommitSignals]:
-        """Everything that was heard so far."""
+        """All notifications so far."""
         select.select([self._connection], [], [], 0)
         self._connection.poll()
         self.heard += [parse(it.payload)[1] for it in self._connection.notifies]
@@ -68,7 +68,7 @@ def ear(db_url: str) -> Iterator[Ear]:
 
 @asynccontextmanager
 async def notifying_on(engine: sa.Engine, *told: CommitSignals) -> AsyncIterator[Notifier]:
-    """A notifier that was told these before it began to send."""
+    """A notifier that got these signals before it began to send."""
     notifier = Notifier(PgNotifier(engine), "a replica")
     for signals in told:
         notifier.notify(signals)
@@ -84,8 +84,8 @@ async def heard(ear: Ear, predicate: Callable[[list[CommitSignals]], bool]) -> l
     return ear.heard
 
 
-def test_a_transaction_tells_nothing_by_itself(scheduling: Scheduling, ear: Ear) -> None:
-    """The lock of a NOTIFY is one for the whole cluster, and would be held while the commit is flushed."""
+def test_a_transaction_sends_no_notification_itself(scheduling: Scheduling, ear: Ear) -> None:
+    """NOTIFY takes one lock for the whole cluster, which would be held while the commit is flushed."""
     scheduling.cancel(scheduling.submit_one())
     assert [signals.for_others for signals in scheduling.told][-2:] == [True, True]
     (last,) = CommitSignals(due=True).payloads("the test itself")
@@ -117,7 +117,7 @@ async def test_waiting_signals_are_sent_before_the_end(engine: sa.Engine, ear: E
     assert sorted(key for signals in told for key in signals.ended) == list(range(1, 1_001))
 
 
-async def test_a_connection_that_broke_meanwhile_costs_nothing(engine: sa.Engine, ear: Ear) -> None:
+async def test_a_broken_connection_loses_no_signal(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine, CommitSignals(ended=[1])) as notifier:
         await heard(ear, bool)
         ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_notify%'")
@@ -128,7 +128,7 @@ async def test_a_connection_that_broke_meanwhile_costs_nothing(engine: sa.Engine
         ]
 
 
-async def test_unsent_signals_are_dropped_and_the_others_read_anew(
+async def test_unsent_signals_become_a_request_to_reread(
     engine: sa.Engine, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifying, "RETRY_INTERVAL", 0.05)
@@ -144,13 +144,13 @@ async def test_unsent_signals_are_dropped_and_the_others_read_anew(
     assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "notify")]
 
 
-async def test_too_many_waiting_signals_become_a_request_to_read_anew(engine: sa.Engine, ear: Ear) -> None:
+async def test_too_many_waiting_signals_become_a_request_to_reread(engine: sa.Engine, ear: Ear) -> None:
     too_many = CommitSignals(ended=list(range(1, notifying.MAX_BACKLOG + 2)))
     async with notifying_on(engine, too_many):
         assert await heard(ear, bool) == [CommitSignals.reread_all()]
 
 
-async def test_an_end_during_an_outage_waits_for_nobody() -> None:
+async def test_a_stop_during_an_outage_does_not_wait() -> None:
     away = sa.create_engine(NOBODY_LISTENS)
     async with asyncio.timeout(WAIT_S), notifying_on(away, CommitSignals(ready=True)):
         pass

@@ -1,4 +1,4 @@
-"""Pauses of an account and of everything: what waits then, and that nothing else does."""
+"""Pauses of an account and of everything: their tasks wait, and all others do not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def claimed(scheduling: Scheduling, count: int = 100) -> list[int]:
     return [ref.task_key for ref in scheduling.claim(count)]
 
 
-def test_a_paused_account_waits_and_the_others_do_not(scheduling: Scheduling, other: int) -> None:
+def test_a_paused_account_waits_and_others_do_not(scheduling: Scheduling, other: int) -> None:
     keys, others = scheduling.fill(1, 3), scheduling.fill(other, 3)
     scheduling.pause(1)
     assert claimed(scheduling) == others
@@ -67,7 +67,7 @@ def test_the_pauses_of_an_account_and_of_everything_are_independent(scheduling: 
 
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
-def test_twice_is_once(scheduling: Scheduling, what: int) -> None:
+def test_pauses_and_resumes_are_idempotent(scheduling: Scheduling, what: int) -> None:
     keys = scheduling.fill(1, 3)
     scheduling.resume(what)
     for _ in range(2):
@@ -78,7 +78,7 @@ def test_twice_is_once(scheduling: Scheduling, what: int) -> None:
     assert claimed(scheduling) == keys
 
 
-def test_an_account_that_is_not_there(scheduling: Scheduling) -> None:
+def test_a_pause_of_an_unknown_account_is_not_found(scheduling: Scheduling) -> None:
     for change in (scheduling.pause, scheduling.resume):
         with pytest.raises(NotFound):
             change(77)
@@ -86,7 +86,7 @@ def test_an_account_that_is_not_there(scheduling: Scheduling) -> None:
 
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
-def test_running_tasks_go_on_and_released_ones_wait_during_a_pause(scheduling: Scheduling, what: int) -> None:
+def test_running_tasks_continue_and_released_ones_wait_during_a_pause(scheduling: Scheduling, what: int) -> None:
     scheduling.fill(1, 4)
     done, back, lost, failed = scheduling.claim(4)
     scheduling.pause(what)
@@ -115,7 +115,7 @@ def test_a_pause_outlives_the_scheduler(scheduling: Scheduling, db_url: str, wha
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
 def test_a_pause_waits_for_a_concurrent_claim(scheduling: Scheduling, what: int) -> None:
-    """So that from its commit on nothing is leased."""
+    """So nothing is leased after its commit."""
     scheduling.fill(1, 5)
     overtaken(scheduling, claims(scheduling, count=2), lambda: scheduling.pause(what))
     assert len(scheduling.sql("SELECT FROM leases")) == 2
@@ -123,7 +123,7 @@ def test_a_pause_waits_for_a_concurrent_claim(scheduling: Scheduling, what: int)
 
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
-def test_a_claim_does_not_wait_for_it(scheduling: Scheduling, what: int) -> None:
+def test_a_claim_does_not_wait_for_a_pause(scheduling: Scheduling, what: int) -> None:
     scheduling.fill(1, 5)
     scheduling.hello()
     with scheduling.transaction() as tx:
@@ -131,7 +131,7 @@ def test_a_claim_does_not_wait_for_it(scheduling: Scheduling, what: int) -> None
         assert scheduling.claim(5) == []
 
 
-def test_a_pause_beside_a_limit(scheduling: Scheduling) -> None:
+def test_a_pause_and_a_limit_apply_together(scheduling: Scheduling) -> None:
     limited = scheduling.make_account(limit=2)
     keys = scheduling.fill(limited, 5)
     scheduling.pause(limited)
@@ -150,7 +150,7 @@ def test_a_pause_beside_a_limit(scheduling: Scheduling) -> None:
     assert claimed(scheduling) == keys[3:]
 
 
-def test_a_seat_that_waits_for_a_slot_is_no_reached_limit(scheduling: Scheduling) -> None:
+def test_a_seat_that_waits_for_a_slot_does_not_count_as_the_limit(scheduling: Scheduling) -> None:
     limited = scheduling.make_account(limit=2)
     keys = scheduling.fill(limited, 5)
     claimed(scheduling, 1)

@@ -1,8 +1,8 @@
-"""What the hot statements and the pages read, at a backlog of 200,000: a few pages, whatever the statistics say.
+"""Hot statements and lists read a few pages at a backlog of 200,000, whatever the statistics say.
 
 Each statement is taken from the function that runs it, and explained as it ran. `kept` plans were made while the tables
-were empty, as those of a scheduler at rest are; `stale` statistics are those of empty tables, as they are in the middle
-of a burst; `fresh` ones are of what is there.
+were empty, like those of an idle scheduler; `stale` statistics are those of empty tables, as during a burst; `fresh`
+ones are current.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.start_quota import Starts
-from scheduler_svc.store.contents.content_lists import EXAMINED as CONTENTS_EXAMINED
+from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
-from scheduler_svc.store.tasks.task_lists import EXAMINED
+from scheduler_svc.store.tasks.task_lists import MAX_EXAMINED
 from tests.harness.cluster import Databases
 from tests.integration.backlog import (
     AGING,
@@ -39,13 +39,13 @@ from tests.integration.backlog import (
     Backlog,
 )
 
-# A row costs three or four pages for each index that it is looked up in, or written to.
-MAX_A_ROW = 60
-MAX_A_PAGE = 20 * PAGE
+# A row costs three or four pages for each index that is read or written for it.
+MAX_BUFFERS_A_ROW = 60
+MAX_BUFFERS_A_PAGE = 20 * PAGE
 NUMBERS_BYTES = 16
 """Of an account and a content."""
-MAX_A_LOOK = 12
-"""Pages to find out whether a task matches: an index or two, and its row."""
+MAX_BUFFERS_AN_EXAMINED_ROW = 12
+"""Pages that are read to examine a task: an index or two, and its row."""
 SLOTS = [("w", 1)] * ROWS
 
 
@@ -81,7 +81,7 @@ def close_lock_mark(tx: PgTx) -> bool:
 
 def count_starts(tx: PgTx) -> bool:
     tx.start_quotas.count(3, 1, [Starts(tx.now, 1)])
-    tx.start_quotas.give_back({1: 1, 3: 1})
+    tx.start_quotas.subtract_tags({1: 1, 3: 1})
     return True
 
 
@@ -105,7 +105,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
     "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1 for account in range(1, 6)}),
-    "let in": lambda tx: tx.window.let_in(1, 1, ROWS, 0.0, 1.0),
+    "admit": lambda tx: tx.window.admit(1, 1, ROWS, 0.0, 1.0),
     "untag": lambda tx: tx.window.untag(1, 1, ROWS),
     "close, lock and mark": close_lock_mark,
     "accounts with backlog": lambda tx: tx.window.accounts_with_backlog(0, ROWS),
@@ -113,7 +113,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "standing": lambda tx: tx.submits.context([1, 2]),
     "fold": lambda tx: tx.counts.fold(ROWS),
     "starts": count_starts,
-    "accounts that are ajar": lambda tx: tx.start_quotas.reopened(),
+    "reopened accounts": lambda tx: tx.start_quotas.reopened(),
     "what is scheduled for later days": lambda tx: tx.submits.scheduled_from(20_000 + 10 * ROWS),
 }
 LONGER: dict[str, Callable[[PgTx], Any]] = {
@@ -121,31 +121,31 @@ LONGER: dict[str, Callable[[PgTx], Any]] = {
     "new tags": lambda tx: tx.window.renew(1, 1, 0.0, 1.0),
     "due": lambda tx: tx.waiting.take_due(DUE),
 }
-"""Hot ones too, of more rows: each has a test of its own."""
+"""Hot statements of more rows, which have their own tests."""
 
 
 AGED: dict[str, Callable[[PgTx], Any]] = {"claim": HOT["claim"], "settle": LONGER["settle"]}
-"""Those that are others where priorities rise with the wait."""
+"""Statements that differ if priorities rise with the wait."""
 
 
 @pytest.mark.parametrize("what", HOT)
 def test_a_hot_statement_reads_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
     for plan in backlog.plans(backlog.hot, HOT[what]):
-        assert plan.buffers <= MAX_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
         assert not plan.scanned, plan
 
 
 def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
-    """Nothing of what waits without a tag, of the highest priority as it is: of an account with a limit, or paused."""
+    """None of the untagged tasks, which have the highest priority here: of a paused account, or one with a limit."""
     (plan,) = backlog.plans(backlog.hot, HOT["claim"])
     assert plan.found_by("ready_order") == ROWS
     assert sum(rows for _, rows in plan.read("ready")) <= 2 * ROWS  # and deletes them by their keys
 
 
 def test_a_claim_with_ageing_reads_the_head_of_each_priority(backlog: Backlog) -> None:
-    """As many of each as there are slots, by the index of the order; then those that it takes, by their keys."""
+    """As many of each as there are slots, by the index of the order; then the rows that it takes, by key."""
     (plan,) = backlog.plans(backlog.hot, AGED["claim"], AGING)
-    assert plan.buffers <= MAX_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert plan.found_by("ready_order") == WITH_TAGS * ROWS, plan
     assert plan.found_by("ready_pkey") == 2 * ROWS, plan
     assert sum(rows for _, rows in plan.read("ready")) == (WITH_TAGS + 2) * ROWS
@@ -157,15 +157,15 @@ def test_a_claim_with_ageing_skips_locked_rows_along_the_same_index(backlog: Bac
         other.exec_driver_sql(f"{BEGIN}; SELECT FROM ready WHERE task_key <= 30000 + 10 * {ROWS} FOR UPDATE")
         (plan,) = backlog.plans(backlog.hot, AGED["claim"], AGING)
         other.exec_driver_sql("ROLLBACK")
-    assert plan.buffers <= MAX_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert plan.found_by("ready_order") == WITH_TAGS * ROWS + ROWS, plan
     assert not plan.scanned, plan
 
 
 def test_a_hello_reads_its_worker_s_leases_only(backlog: Backlog) -> None:
-    """On the connections of calls, whose plans are made anew: 10 of 5,000."""
+    """On the connections of calls, which plan each statement again: 10 of 5,000 workers."""
     (plan,) = backlog.plans(backlog.cold, HOT["lock a worker's"])
-    assert plan.buffers <= MAX_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert plan.found_by("leases_by_worker") == ROWS, plan
 
 
@@ -179,7 +179,7 @@ def test_pending_counts_are_read_only_for_accounts_with_a_limit(backlog: Backlog
 
 @pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
 def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: int) -> None:
-    """Its own tags, and a batch of what waits behind: not the others', and not all that waits."""
+    """Reads its own tags and a batch of its untagged tasks, not those of others and not all."""
     (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.account_queue(account_id, PAGE))
     assert sum(rows for _, rows in plan.read("ready")) <= TAGGED / 5 + 2 * PAGE + 10  # and the heads of 10 priorities
     assert plan.found_by("ready_backlog") == 2 * PAGE, plan
@@ -189,7 +189,7 @@ def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: i
 
 @pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
 def test_waits_are_read_with_ageing_if_seats_are_few(backlog: Backlog, account_id: int) -> None:
-    """Of an account without a limit they decide nothing."""
+    """They are not needed for an account without a limit."""
     (plan,) = backlog.plans(backlog.hot, lambda tx: tx.window.account_queue(account_id, PAGE), AGING)
     looks = 0 if account_id == 1 else 10
     assert sum(rows for _, rows in plan.read("ready")) <= TAGGED / 5 + 2 * PAGE + 10 + looks * PAGE
@@ -199,7 +199,7 @@ def test_waits_are_read_with_ageing_if_seats_are_few(backlog: Backlog, account_i
 
 def test_new_tags_are_given_to_an_account_s_own_tasks(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, LONGER["new tags"])
-    assert plan.buffers <= MAX_A_ROW * TAGGED / 10
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * TAGGED / 10
     assert not plan.scanned
 
 
@@ -251,12 +251,12 @@ def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: 
     make, late = LISTS_OF_TWO[what]
     for before in (None, late):
         (plan,) = backlog.plans(backlog.cold, make(before))
-        assert plan.buffers <= 2 * MAX_A_PAGE, plan
+        assert plan.buffers <= 2 * MAX_BUFFERS_A_PAGE, plan
         assert not plan.scanned, plan
 
 
-def test_a_page_of_several_accounts_carries_no_content_that_is_not_on_it(backlog: Backlog) -> None:
-    """Of a hundred accounts that would be a hundred pages, bodies aside; what is looked at is numbers alone."""
+def test_a_page_of_several_accounts_reads_the_bodies_of_its_contents_only(backlog: Backlog) -> None:
+    """Of a hundred accounts that would be a hundred pages of bodies; only ids are read of the others."""
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.list(TWO, None, None, PAGE))
     reading = [node for node in plan.nodes if node.get("Relation Name") == "contents"]
     whole = [node["Actual Rows"] * node["Actual Loops"] for node in reading if node["Plan Width"] > NUMBERS_BYTES]
@@ -264,11 +264,11 @@ def test_a_page_of_several_accounts_carries_no_content_that_is_not_on_it(backlog
 
 
 @pytest.mark.parametrize("what", LISTS)
-def test_a_late_page_costs_what_the_first_one_costs(backlog: Backlog, what: str) -> None:
+def test_a_late_page_costs_as_much_as_the_first_one(backlog: Backlog, what: str) -> None:
     make, late = LISTS[what]
     (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
-    assert first.buffers <= MAX_A_PAGE, first
-    assert later.buffers <= MAX_A_PAGE, later
+    assert first.buffers <= MAX_BUFFERS_A_PAGE, first
+    assert later.buffers <= MAX_BUFFERS_A_PAGE, later
 
 
 FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]]] = {
@@ -290,34 +290,36 @@ def filtered(what: str) -> Callable[[PgTx], Any]:
 
 @pytest.mark.parametrize("engine", ["hot", "cold"])
 @pytest.mark.parametrize("what", FILTERED)
-def test_a_page_of_what_has_to_be_looked_up_is_bounded(backlog: Backlog, what: str, engine: str) -> None:
-    """Where 200,000 tasks have the label, too. On the hot connection by plans of when nobody had it."""
+def test_a_page_of_labels_and_states_examines_a_bounded_number(backlog: Backlog, what: str, engine: str) -> None:
+    """Even if 200,000 tasks have the label. The hot connection planned while none had it."""
     plans = backlog.plans(getattr(backlog, engine), filtered(what))
     assert len(plans) == 2
     for plan in plans:
-        assert plan.buffers <= MAX_A_LOOK * EXAMINED + MAX_A_PAGE, plan
+        assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, plan
         assert not set(plan.scanned) - {"leases"}, plan
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
 @pytest.mark.parametrize("status", ReviewStatus)
-def test_a_page_of_contents_by_their_review_is_bounded(backlog: Backlog, status: ReviewStatus, scope: Scope) -> None:
+def test_a_page_of_contents_by_review_examines_a_bounded_number(
+    backlog: Backlog, status: ReviewStatus, scope: Scope
+) -> None:
     """All of them are approved."""
     plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, status, None, PAGE))
     assert len(plans) == 2
     for plan in plans:
-        assert plan.buffers <= MAX_A_LOOK * CONTENTS_EXAMINED, plan
+        assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, plan
         assert not plan.scanned, plan
 
 
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
-def test_a_claim_of_the_pool_looks_at_no_row_that_is_not_due(backlog: Backlog, account_id: int, index: str) -> None:
+def test_a_claim_of_the_pool_reads_no_row_that_is_not_due(backlog: Backlog, account_id: int, index: str) -> None:
     lease = timedelta(minutes=10)
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(Scope.of(account_id), ROWS, lease))
     assert (f"Index Scan {index}", ROWS) in plan.read("publish_pool"), plan
     assert not plan.scanned, plan
-    # besides what each row costs, the head of the index that is scheduled for later: some 200 entries a page
-    assert plan.buffers <= MAX_A_ROW * ROWS + SCHEDULED / 100, plan
+    # besides the cost of each row, the head of the index that is scheduled for later: some 200 entries a page
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS + SCHEDULED / 100, plan
 
 
 def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:
@@ -329,7 +331,9 @@ def test_attempt_outcomes_are_keyed_lookups(backlog: Backlog) -> None:
     for begin in (20_001, 31_001):  # those that run on, those that do not
         attempts = [RunningAttempt(key, 1, "w") for key in range(begin, begin + ROWS)]
         (plan,) = backlog.plans(backlog.cold, partial(fates, attempts))
-        assert plan.buffers <= MAX_A_ROW * ROWS + MAX_A_PAGE, plan  # and the leases, of which there are few
+        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS + MAX_BUFFERS_A_PAGE, (
+            plan
+        )  # and the leases, of which there are few
         assert "task_events" not in plan.scanned
 
 
@@ -337,29 +341,29 @@ def fates(attempts: list[RunningAttempt], tx: PgTx) -> Any:
     return tx.polls.attempt_counts(attempts)
 
 
-def test_bulk_calls_find_what_has_ended_by_its_index(backlog: Backlog) -> None:
+def test_bulk_calls_find_ended_tasks_by_their_index(backlog: Backlog) -> None:
     for account_id in (0, 1):
         first, later = (backlog.plans(backlog.cold, partial(ended_page, account_id, after))[0] for after in (0, 19_000))
-        assert max(first.buffers, later.buffers) <= MAX_A_PAGE, (first, later)
+        assert max(first.buffers, later.buffers) <= MAX_BUFFERS_A_PAGE, (first, later)
         assert not first.scanned
 
 
 def test_a_clean_up_reads_a_few_pages_a_row(backlog: Backlog) -> None:
     keys = range(10, 10 + ROWS)
     for plan in backlog.plans(backlog.cold, lambda tx: tx.ended.lock(keys, tx.now) and tx.ended.delete(keys)):
-        assert plan.buffers <= MAX_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
         assert not set(plan.scanned) & {"tasks", "task_payloads", "task_labels", "task_events", "request_ids"}, plan
 
 
 def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.ended.forget_requests(ROWS))
-    assert plan.buffers <= MAX_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert not plan.scanned, plan
 
 
-def test_the_retention_reads_what_is_due_by_its_index(backlog: Backlog) -> None:
+def test_the_retention_finds_rows_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.lock_ended(None, timedelta(0), ROWS))
-    assert plan.buffers <= MAX_A_ROW * ROWS, plan
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert plan.read("tasks") == [("Index Scan tasks_ended", ROWS)]
     (plan,) = backlog.plans(backlog.cold, lambda tx: [tx.sweeps.lock_ended(None, timedelta(hours=1), ROWS)])
     assert plan.buffers <= ROWS, "nothing is due"
@@ -370,7 +374,7 @@ def test_the_retention_reads_what_is_due_by_its_index(backlog: Backlog) -> None:
 def test_contents_are_locked_and_deleted_by_their_keys(backlog: Backlog) -> None:
     ids = range(10, 10 + ROWS)
     for plan in backlog.plans(backlog.cold, partial(lock_and_delete, ids)):
-        assert plan.buffers <= MAX_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
         assert not plan.scanned, plan
 
 
@@ -398,7 +402,7 @@ WATCHED: dict[str, Callable[[PgTx], Any]] = {
 @pytest.mark.parametrize("what", WATCHED)
 def test_watchers_read_a_few_pages_a_row(backlog: Backlog, what: str) -> None:
     for plan in backlog.plans(backlog.hot, WATCHED[what]):
-        assert plan.buffers <= MAX_A_ROW * ROWS, plan
+        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
         assert not set(plan.scanned) - {"event_seq"}, plan
 
 
@@ -415,8 +419,8 @@ def oldest_pending_age(account_id: int, tx: PgTx) -> Any:
     return tx.task_reads.oldest_pending_age(Scope.of(account_id))
 
 
-def test_the_age_of_the_oldest_pending_task_is_no_scan(backlog: Backlog) -> None:
+def test_the_age_of_the_oldest_pending_task_needs_no_scan(backlog: Backlog) -> None:
     for account_id in (0, 1):
         (plan,) = backlog.plans(backlog.cold, partial(oldest_pending_age, account_id))
-        assert plan.read("tasks")[0][1] <= 5_001, plan  # past what runs, which is older
+        assert plan.read("tasks")[0][1] <= 5_001, plan  # past running tasks, which are older
         assert "tasks" not in plan.scanned

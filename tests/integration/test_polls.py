@@ -1,4 +1,4 @@
-"""Polls in the database: who is asked, which answers count, and what became of the attempts that ran."""
+"""Polls in the database: which workers are polled, which answers count, and how attempts ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL = 0
 
 
 class Polling:
-    """Asks, answers and looks, step by step."""
+    """Polls, answers and reads, step by step."""
 
     def __init__(self, scheduling: Scheduling) -> None:
         self._scheduling = scheduling
@@ -48,13 +48,13 @@ class Polling:
         return found
 
     def fates(self, asked: OpenPoll) -> dict[str, int]:
-        """How many attempts of worker `w` have come to what, by the status's name."""
+        """The number of attempts of worker `w` by the name of their status."""
         found: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.attempt_counts(asked.attempts))
         assert {fate.worker_id for fate in found} <= {"w"}
         return {fate.status.name: fate.attempts for fate in found}
 
     def is_asked_for(self) -> Any:
-        """The poll that the worker would be told of by its next acknowledgement."""
+        """The poll that the worker's next acknowledgement would carry."""
         return self.answer(0).desired_state.poll
 
 
@@ -63,7 +63,7 @@ def polling(scheduling: Scheduling) -> Polling:
     return Polling(scheduling)
 
 
-def test_everyone_who_holds_an_attempt_is_asked_and_nobody_else(scheduling: Scheduling, polling: Polling) -> None:
+def test_a_poll_is_sent_to_exactly_the_workers_that_hold_attempts(scheduling: Scheduling, polling: Polling) -> None:
     scheduling.hello("idle")
     refs = [scheduling.start(), scheduling.start()]
     scheduling.submit_one()
@@ -76,13 +76,13 @@ def test_everyone_who_holds_an_attempt_is_asked_and_nobody_else(scheduling: Sche
     assert polling.ask(account_id=2).attempts == ()
 
 
-def test_a_poll_without_a_worker_to_ask_sends_nothing(scheduling: Scheduling, polling: Polling) -> None:
+def test_a_poll_without_running_attempts_sends_nothing(scheduling: Scheduling, polling: Polling) -> None:
     told = len(scheduling.told)
     assert polling.ask() == OpenPoll(0, ())
     assert len(scheduling.told) == told
 
 
-def test_a_task_is_asked_of_the_worker_that_holds_it(scheduling: Scheduling) -> None:
+def test_poll_task_is_sent_to_the_worker_that_holds_the_task(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.start()
     asked: OpenPoll = scheduling.run(ask_task, ref.task_key)
@@ -102,7 +102,7 @@ def test_an_answer_counts_for_its_poll_and_those_before_it(scheduling: Schedulin
     assert [polling.answered(poll) for poll in (first, second, third)] == [{"w"}, {"w"}, set()]
 
 
-def test_an_answer_is_told_once_and_never_taken_back(scheduling: Scheduling, polling: Polling) -> None:
+def test_an_answer_is_signalled_once_and_never_lowered(scheduling: Scheduling, polling: Polling) -> None:
     scheduling.start()
     first, second = polling.ask().number, polling.ask().number
     told = len(scheduling.told)
@@ -122,7 +122,7 @@ def test_answers_to_unknown_polls_or_from_old_sessions_are_ignored(scheduling: S
     assert polling.answered(asked) == set()
 
 
-def test_an_unanswered_poll_comes_again_with_each_acknowledgement_and_welcome(
+def test_an_unanswered_poll_is_repeated_with_each_acknowledgement_and_welcome(
     scheduling: Scheduling, polling: Polling
 ) -> None:
     ref = scheduling.start()
@@ -135,7 +135,7 @@ def test_an_unanswered_poll_comes_again_with_each_acknowledgement_and_welcome(
     assert scheduling.hello(names=[ref]).desired_state.poll == 0
 
 
-def test_no_worker_is_asked_for_an_abandoned_poll(scheduling: Scheduling, polling: Polling) -> None:
+def test_an_abandoned_poll_is_sent_to_no_worker(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
     asked = polling.ask().number
     scheduling.sql("UPDATE workers SET poll_time = now() - interval '10 seconds'")
@@ -167,7 +167,7 @@ def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Schedulin
     assert polling.fates(asked) == {"COMPLETED": 1}
 
 
-def test_a_poll_tells_the_outcome_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
+def test_a_poll_counts_the_end_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
     done, fails, times_out, lost, given_back, deferred, cancelled, _ = (scheduling.start() for _ in range(8))
     scheduling.submit_one()
     (unstarted,) = scheduling.claim()
@@ -184,7 +184,7 @@ def test_a_poll_tells_the_outcome_of_each_attempt(scheduling: Scheduling, pollin
     assert polling.fates(asked) == {"SUBMITTED": 1, "COMPLETED": 1, "FAILED": 3, "TIMEOUT": 1, "NONE": 3}
 
 
-def test_the_attempt_counts_not_what_its_task_does_next(scheduling: Scheduling, polling: Polling) -> None:
+def test_the_end_of_the_attempt_counts_not_the_next_state_of_its_task(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
     first = polling.ask()
     scheduling.end(ref, FAILURE)
@@ -207,9 +207,7 @@ def test_a_late_result_completes_the_attempt_that_was_lost(scheduling: Schedulin
     assert polling.fates(asked) == {"COMPLETED": 1}
 
 
-def test_an_attempt_that_the_scheduler_timed_out_is_over_though_its_lease_stays(
-    scheduling: Scheduling, polling: Polling
-) -> None:
+def test_a_timed_out_attempt_has_ended_although_its_lease_stays(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start(auto_retry=False)
     asked = polling.ask()
     scheduling.sql("UPDATE leases SET accept_time = accept_time - interval '1 day'")
@@ -219,7 +217,7 @@ def test_an_attempt_that_the_scheduler_timed_out_is_over_though_its_lease_stays(
     assert polling.fates(asked) == {"TIMEOUT": 1}
 
 
-def test_another_number_of_slots_is_wanted_from_then_on(scheduling: Scheduling) -> None:
+def test_a_resize_changes_the_desired_number_of_slots(scheduling: Scheduling) -> None:
     scheduling.hello()
     worker = scheduling.run(resize_worker, "w", 7, TTL)
     assert worker.slots == 7

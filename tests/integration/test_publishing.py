@@ -1,4 +1,4 @@
-"""Review and publish pool where transactions meet: who comes second, and what is passed over."""
+"""Review and publish pool in concurrent transactions."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def reviews(content_id: int, decision: ReviewDecision) -> Callable[[PgTx], Any]:
 
 
 def at_a_time(scheduling: Scheduling, first: Callable[[PgTx], R], second: Callable[[], R]) -> tuple[R, R]:
-    """What both return, where `second` begins and ends before `first` is committed, and so waits for nothing of it."""
+    """What both return if `second` begins and ends before `first` commits, and so does not wait for it."""
     with ThreadPoolExecutor(1) as pool, scheduling.transaction() as tx:
         return first(tx), pool.submit(second).result(timeout=5)
 
@@ -77,7 +77,7 @@ def test_the_first_of_two_concurrent_decisions_holds(
     assert scheduling.sql("SELECT content_id FROM publish_pool") == approved
 
 
-def test_an_approval_that_is_not_committed_leaves_nothing(scheduling: Scheduling) -> None:
+def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling) -> None:
     made = content(scheduling, auto_approve=False)
 
     def approves_and_fails(tx: PgTx) -> None:
@@ -99,7 +99,7 @@ def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_ur
         assert (entry.content_id, entry.priority, entry.schedule_time) == (made, 5, None)
 
 
-def test_two_claims_at_a_time_take_different_entries(scheduling: Scheduling) -> None:
+def test_two_concurrent_claims_take_different_entries(scheduling: Scheduling) -> None:
     made = [content(scheduling) for _ in range(5)]
     first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
     assert [entry.content_id for entry in first] == made[:2]
@@ -107,7 +107,7 @@ def test_two_claims_at_a_time_take_different_entries(scheduling: Scheduling) -> 
     assert [entry.content_id for entry in claims(scheduling, 2)] == made[4:]
 
 
-def test_two_concurrent_claims_of_expired_entries_differ_too(scheduling: Scheduling) -> None:
+def test_two_concurrent_claims_of_expired_entries_take_different_ones(scheduling: Scheduling) -> None:
     for _ in range(2):
         content(scheduling)
     claims(scheduling, 2)
@@ -131,7 +131,7 @@ def test_many_publishers_take_each_entry_once(scheduling: Scheduling) -> None:
     assert scheduling.sql("SELECT DISTINCT status FROM publish_pool") == [(PublishStatus.PUBLISHED,)]
 
 
-def test_a_report_that_began_in_time_is_refused_where_a_claim_overtook_it(scheduling: Scheduling) -> None:
+def test_a_report_that_a_claim_overtook_is_refused(scheduling: Scheduling) -> None:
     content(scheduling)
     (old,) = claims(scheduling)
     with scheduling.transaction() as tx:
@@ -143,7 +143,7 @@ def test_a_report_that_began_in_time_is_refused_where_a_claim_overtook_it(schedu
     assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
 
 
-def test_a_report_of_what_another_claim_is_about_to_take_is_refused(scheduling: Scheduling) -> None:
+def test_a_report_on_an_entry_that_is_being_claimed_is_refused(scheduling: Scheduling) -> None:
     content(scheduling)
     (old,) = claims(scheduling)
     expire_claims(scheduling)
@@ -154,21 +154,21 @@ def test_a_report_of_what_another_claim_is_about_to_take_is_refused(scheduling: 
     assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
 
 
-def test_a_report_first_and_the_claim_passes_it_over(scheduling: Scheduling) -> None:
+def test_a_claim_skips_an_entry_that_is_being_reported(scheduling: Scheduling) -> None:
     content(scheduling)
     (entry,) = claims(scheduling)
     _, claimed = at_a_time(scheduling, lambda tx: [report_in(tx, entry)], lambda: claims(scheduling))
     assert claimed == claims(scheduling) == []
 
 
-def test_an_entry_that_ran_out_keeps_its_place(scheduling: Scheduling) -> None:
+def test_an_entry_with_an_expired_claim_keeps_its_place(scheduling: Scheduling) -> None:
     first, second = content(scheduling), content(scheduling)
     claims(scheduling)
     expire_claims(scheduling)
     assert [entry.content_id for entry in claims(scheduling, 2)] == [first, second]
 
 
-def test_an_account_s_claim_takes_its_own_only(scheduling: Scheduling) -> None:
+def test_a_claim_of_an_account_takes_only_its_entries(scheduling: Scheduling) -> None:
     scheduling.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('two', 0, 1)")
     _, theirs = content(scheduling, priority=10), content(scheduling, account_id=2)
     assert [entry.content_id for entry in claims(scheduling, 10, account_id=2)] == [theirs]

@@ -1,4 +1,4 @@
-"""Clients, workers, operators and time do what they like, in any order: after each step every invariant holds."""
+"""Random steps of clients, workers, operators and time: after each step every invariant holds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def seen(scheduling: Scheduling) -> set[int]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_invariant_holds_after_each_step(scheduling: Scheduling, seed: int) -> None:
-    """At least for so many steps, and until each kind of step was taken and each state was seen."""
+    """For a minimum of steps, and until each kind of step was taken and each state was seen."""
     walk = Walk(scheduling, seed)
     steps: list[str] = []
     while len(steps) < STEPS or len(set(steps)) < KINDS or len(seen(scheduling)) < STATES:

@@ -1,4 +1,4 @@
-"""What is released: wheel and sdist, the same bytes at each build, and the sdist enough for the wheel."""
+"""The released wheel and sdist: reproducible, and the wheel can be built from the sdist."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_sdist_makes_the_same_wheel_as_the_checkout(unpacked: Path, tmp_path
     assert digest(wheels[0]) == digest(wheels[1])
 
 
-def test_the_sdist_makes_itself(sdist: Path, unpacked: Path, tmp_path: Path) -> None:
+def test_the_sdist_reproduces_itself(sdist: Path, unpacked: Path, tmp_path: Path) -> None:
     assert digest(build(unpacked, "sdist", tmp_path / "again")) == digest(sdist)
 
 

@@ -1,4 +1,4 @@
-"""What reports do to leases: outcomes, late results, what was said before, what a revoked lease still takes."""
+"""Reports on leases: outcomes, late and repeated results, and updates of revoked leases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Schedul
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
 
 
-def test_an_attempt_from_lease_to_result(scheduling: Scheduling) -> None:
+def test_an_attempt_moves_from_lease_to_result(scheduling: Scheduling) -> None:
     key = scheduling.submit_one(topic="人工智能的未来发展", category="tech", priority=8)
     (ref,) = scheduling.claim()
     assert scheduling.report(ref, AttemptAccepted()) == [COMMITTED]
@@ -53,7 +53,7 @@ def test_a_result_implies_that_the_cli_had_started(scheduling: Scheduling) -> No
     assert scheduling.path(key) == ["pending", "submitted", "processing", "completed"]
 
 
-def test_stages_only_go_forward(scheduling: Scheduling) -> None:
+def test_stages_only_advance(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     before = scheduling.task(ref.task_key)
     assert scheduling.report(ref, AttemptAccepted(), AttemptStarted()) == [COMMITTED, COMMITTED]
@@ -63,7 +63,7 @@ def test_stages_only_go_forward(scheduling: Scheduling) -> None:
 
 def test_a_report_is_judged_by_its_lease_whichever_stream_brings_it(scheduling: Scheduling) -> None:
     ref = scheduling.start()
-    scheduling.hello(names=[ref])  # the report may come by the stream before this hello, or by the one after
+    scheduling.hello(names=[ref])  # the report may arrive on the stream before this hello, or on the one after
     assert scheduling.end(ref, RESULT) is COMMITTED
 
 
@@ -103,10 +103,10 @@ def test_a_repeated_update_is_already_committed_while_the_next_attempt_runs(sche
     (newer,) = scheduling.claim()
     assert scheduling.end(ref, released(started=True)) is ALREADY
     assert scheduling.end(newer, RESULT) is COMMITTED
-    assert scheduling.end(ref, released(started=True)) is LOST  # the newer one is what the task remembers
+    assert scheduling.end(ref, released(started=True)) is LOST  # the task keeps the newer one
 
 
-def test_a_result_is_not_called_committed_where_its_lease_was_only_released(scheduling: Scheduling) -> None:
+def test_a_result_is_lost_if_its_lease_was_only_released(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.hello()  # names nothing
     assert scheduling.end(ref, RESULT) is LOST
@@ -119,7 +119,7 @@ class TestStale:
     @pytest.mark.parametrize(
         "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
     )
-    def test_a_superseded_lease(self, scheduling: Scheduling, change: Change) -> None:
+    def test_an_update_of_a_superseded_lease_is_lost(self, scheduling: Scheduling, change: Change) -> None:
         old = scheduling.start()
         scheduling.lose(old)
         (new,) = scheduling.claim(worker_id="v")
@@ -133,14 +133,14 @@ class TestStale:
     @pytest.mark.parametrize(
         "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
     )
-    def test_a_wrong_fence_or_attempt(self, scheduling: Scheduling, change: Change) -> None:
+    def test_an_update_with_a_wrong_fence_or_attempt_is_lost(self, scheduling: Scheduling, change: Change) -> None:
         ref = scheduling.start()
         before = scheduling.task(ref.task_key)
         for wrong in (ref._replace(fence=ref.fence ^ 1), ref._replace(attempt=2), ref._replace(task_key=12345)):
             assert scheduling.end(wrong, change) is LOST
         assert scheduling.task(ref.task_key) == before
 
-    def test_a_task_that_has_ended(self, scheduling: Scheduling) -> None:
+    def test_an_update_of_an_ended_task_is_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(max_retries=0)
         scheduling.end(ref, FAILURE)
         assert scheduling.end(ref, RESULT) is LOST
@@ -158,7 +158,7 @@ class TestLate:
         assert scheduling.place(ref.task_key) == "ready"
         return ref
 
-    def test_a_late_result_is_taken_while_the_task_is_unleased(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+    def test_a_late_result_is_accepted_while_the_task_is_unleased(self, scheduling: Scheduling, lost: LeaseRef) -> None:
         assert scheduling.end(lost, RESULT) is COMMITTED
         task = scheduling.task(lost.task_key)
         assert (task.status, task.attempt, task.error, scheduling.place(lost.task_key)) == (4, 1, None, "")
@@ -175,17 +175,17 @@ class TestLate:
         (log,) = scheduling.run(query.list_attempt_logs, lost.task_key, 0, 9)
         assert (log.attempt, log.worker_id, log.output) == (1, "w", output)
 
-    def test_a_late_result_is_taken_before_the_reaper_runs(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_is_accepted_before_the_reaper_runs(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         assert scheduling.end(ref, RESULT) is COMMITTED
 
     @pytest.mark.parametrize("change", [AttemptStarted(), FAILURE, TIMEOUT, DEFERRED, released()])
-    def test_only_results_are_taken_late(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
+    def test_only_results_are_accepted_late(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
         assert scheduling.end(lost, change) is LOST
         assert scheduling.place(lost.task_key) == "ready"
 
-    def test_a_late_result_is_not_taken_once_another_lease_was_granted(
+    def test_a_late_result_is_lost_after_another_lease_was_granted(
         self, scheduling: Scheduling, lost: LeaseRef
     ) -> None:
         (newer,) = scheduling.claim(worker_id="v")
@@ -193,11 +193,11 @@ class TestLate:
         scheduling.end(newer, released())
         assert scheduling.end(lost, RESULT) is LOST  # superseded stays so, whatever became of the newer one
 
-    def test_a_late_result_is_not_taken_after_a_cancel(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+    def test_a_late_result_is_lost_after_a_cancel(self, scheduling: Scheduling, lost: LeaseRef) -> None:
         scheduling.cancel(lost.task_key)
         assert scheduling.end(lost, RESULT) is LOST
 
-    def test_a_late_result_is_not_taken_after_the_last_loss(self, scheduling: Scheduling) -> None:
+    def test_a_late_result_is_lost_after_the_last_loss(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         for _ in range(5):
             (ref,) = scheduling.claim()
@@ -205,7 +205,7 @@ class TestLate:
         assert scheduling.task(key).status is Status.FAILED
         assert scheduling.end(ref, RESULT) is LOST
 
-    def test_many_at_once(self, scheduling: Scheduling) -> None:
+    def test_many_late_results_are_accepted_in_one_group(self, scheduling: Scheduling) -> None:
         refs = [scheduling.start() for _ in range(5)]
         scheduling.lose(*refs)
         scheduling.claim(worker_id="v")  # the first one's task

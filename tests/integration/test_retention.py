@@ -1,4 +1,4 @@
-"""The retention on a real database: what goes for its age, what stays, and that a look reads only what is due."""
+"""The retention on a real database: which rows are deleted, which stay, and that a round reads only due ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.scheduling import RESULT, Scheduling
 
 HOUR = timedelta(hours=1)
 RESTS = 360.0
-"""Seconds after a round of what is kept for an hour."""
+"""Seconds between rounds if rows are kept for an hour."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def round_of(retention: Retention) -> int:
-    """Goes through all that is due; returns how many transactions that took."""
+    """Deletes all due rows; returns the number of transactions."""
     for transactions in range(1, 100):
         if rest := await retention.run_once():
             assert rest == RESTS
@@ -58,7 +58,7 @@ def keys(scheduling: Scheduling) -> set[int]:
 
 
 def ended(scheduling: Scheduling, *, count: int, hours: float = 0) -> set[int]:
-    """Tasks that ended so long ago, each at a time of its own."""
+    """Tasks that ended that long ago, each at a different time."""
     made = [scheduling.cancel(scheduling.submit_one()).task_key for _ in range(count)]
     scheduling.sql(
         "UPDATE tasks SET end_time = end_time - make_interval(secs => :secs) WHERE task_key = ANY(:keys)",
@@ -82,14 +82,16 @@ class TestTasks:
         assert keys(scheduling) == kept
 
     @pytest.mark.usefixtures("few_at_a_time")
-    async def test_a_look_costs_the_same_however_much_has_ended(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_a_round_costs_the_same_however_many_tasks_have_ended(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
         before = await round_of(of_tasks(calls))
         ended(scheduling, count=10)
         assert await round_of(of_tasks(calls)) == before
 
     @pytest.mark.usefixtures("few_at_a_time")
-    async def test_a_task_that_must_stay_keeps_no_other(self, scheduling: Scheduling, calls: Calls) -> None:
-        """A task whose worker is still being stopped stays until the lease that bars it has gone."""
+    async def test_a_task_that_must_stay_delays_no_other(self, scheduling: Scheduling, calls: Calls) -> None:
+        """A task whose worker is still being stopped stays until its revoked lease is gone."""
         refs = [scheduling.start() for _ in range(3)]
         for ref in refs:
             scheduling.cancel(ref.task_key, force=True)
@@ -142,7 +144,7 @@ class TestWorkers:
 
 
 def content(scheduling: Scheduling, *, hours: float = 2, **fields: object) -> int:
-    """The id of a content that was made so long ago. Its task is cleaned up: contents outlive their tasks."""
+    """The id of a content of that age. Its task is cleaned up: contents outlive their tasks."""
     ref = scheduling.start(**fields)
     scheduling.end(ref, RESULT)
     ((made,),) = scheduling.sql("SELECT content_id FROM contents WHERE task_key = :key", key=ref.task_key)
@@ -162,7 +164,7 @@ def contents(scheduling: Scheduling) -> list[int]:
 
 class TestContents:
     @pytest.mark.usefixtures("few_at_a_time")
-    async def test_old_ones_go_with_their_entries_whatever_their_review_says(
+    async def test_old_contents_are_deleted_with_their_entries_in_any_review_state(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
         for auto_approve in (True, False, True):
@@ -172,13 +174,15 @@ class TestContents:
         assert contents(scheduling) == [young]
         assert scheduling.sql("SELECT content_id FROM publish_pool") == [(young,)]
 
-    async def test_unset_they_stay(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_contents_stay_without_a_retention(self, scheduling: Scheduling, calls: Calls) -> None:
         old = content(scheduling)
         await round_of(of_tasks(calls))
         assert contents(scheduling) == [old]
 
     @pytest.mark.usefixtures("few_at_a_time")
-    async def test_a_look_costs_the_same_however_many_there_are(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_a_round_costs_the_same_however_many_contents_there_are(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
         before = await round_of(of_contents(calls))
         for _ in range(5):
             content(scheduling, hours=0)
@@ -195,7 +199,7 @@ class TestContents:
         await round_of(of_contents(calls))
         assert contents(scheduling) == []
 
-    async def test_scheduled_contents_are_kept_as_long_after_their_time(
+    async def test_the_age_of_scheduled_contents_counts_from_their_time(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
         later = content(scheduling)
@@ -208,7 +212,7 @@ class TestContents:
 
 
 def remembered(scheduling: Scheduling) -> dict[str, int]:
-    """How many rows are remembered of each source; those of none by an empty name."""
+    """The number of recorded rows by source; without a source, by an empty name."""
     return dict(
         scheduling.sql(
             "SELECT coalesce(name, ''), count(*) FROM imported LEFT JOIN import_sources USING (source_id) GROUP BY 1"
@@ -219,7 +223,7 @@ def remembered(scheduling: Scheduling) -> dict[str, int]:
 class TestImports:
     @pytest.fixture(autouse=True)
     def imported(self, scheduling: Scheduling) -> None:
-        """Of two sources, of which the first one was not used for longer."""
+        """Records of two sources; the first one was not used for longer."""
         for name in ("old", "new"):
             scheduling.run(lambda tx, name=name: tx.imports.add_source(name))
         scheduling.sql(
@@ -235,12 +239,12 @@ class TestImports:
         assert remembered(scheduling) == {"new": 5}
         assert scheduling.sql("SELECT name FROM import_sources") == [("new",)]
 
-    async def test_a_source_that_is_used_again_keeps_it(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_a_source_that_is_used_again_keeps_its_records(self, scheduling: Scheduling, calls: Calls) -> None:
         scheduling.run(lambda tx: tx.imports.use_source("old"))
         await round_of(of_contents(calls))
         assert remembered(scheduling) == {"old": 5, "new": 5}
 
-    async def test_unset_it_stays(self, scheduling: Scheduling, calls: Calls) -> None:
+    async def test_import_records_stay_without_a_retention(self, scheduling: Scheduling, calls: Calls) -> None:
         await round_of(of_tasks(calls))
         assert remembered(scheduling) == {"old": 5, "new": 5}
 

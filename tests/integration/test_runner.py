@@ -25,7 +25,7 @@ LARGE = 1024 * 1024
 
 
 class Needy(Creator):
-    """A profile with needs; what it runs is up to the test."""
+    """A profile with variables and files of its own; tests choose the program."""
 
     needs = NEEDS
 
@@ -57,7 +57,7 @@ async def opened(guard: Guard, folder: Path, **environ: str) -> AsyncIterator[Cl
         yield run
 
 
-async def test_a_run_has_what_its_profile_needs(guard: Guard, tmp_path: Path) -> None:
+async def test_a_run_has_the_environment_and_files_of_its_profile(guard: Guard, tmp_path: Path) -> None:
     show = "import os; print(*os.listdir(), *(os.environ.get(n) for n in ('KEY', 'KIND', 'NAMED', 'OTHER')))"
     async with opened(guard, tmp_path, KEY="a", KIND="b", NAMED="c", OTHER="d") as run:
         done = await run.call(["-c", show], limit=30)
@@ -66,8 +66,8 @@ async def test_a_run_has_what_its_profile_needs(guard: Guard, tmp_path: Path) ->
     assert names_in(tmp_path) == []
 
 
-async def test_stdout_to_a_file_is_whole_and_told_line_by_line(guard: Guard, tmp_path: Path) -> None:
-    """It holds more than a pipe does, and the program does not wait until anyone has read it."""
+async def test_stdout_in_a_file_is_complete_and_reported_line_by_line(guard: Guard, tmp_path: Path) -> None:
+    """It holds more than a pipe, and the program does not wait for a reader."""
     program = f"import os, sys; os.write(1, b'first\\n' + b'x' * {LARGE} + b'\\nlast'); print('aside', file=sys.stderr)"
     lines: list[str] = []
     async with opened(guard, tmp_path) as run:
@@ -93,13 +93,13 @@ async def test_a_cli_that_prints_without_end_into_a_file_is_stopped(
     assert done.reason is Reason.RESULT_TOO_LARGE
 
 
-async def test_a_limit_holds_for_a_file_too(guard: Guard, tmp_path: Path) -> None:
+async def test_the_output_limit_applies_to_a_file(guard: Guard, tmp_path: Path) -> None:
     async with opened(guard, tmp_path) as run:
         done = await run.call(["-c", "import signal; signal.pause()"], limit=0.2, to_file=True)
     assert done.timed_out
 
 
-async def test_a_program_that_is_not_there_is_the_tasks_error_with_a_file_too(guard: Guard, tmp_path: Path) -> None:
+async def test_a_missing_program_is_the_task_s_error_with_a_file_too(guard: Guard, tmp_path: Path) -> None:
     program = CreatorProgram.locate("/no/such/creator", (), {}, NEEDS)
     async with Runner(guard, program, Needy(), tmp_path).open("run", now() + FAR) as run:
         done = await call(run, ["create"], limit=None, to_file=True)
@@ -146,7 +146,7 @@ async def test_a_version_that_a_profile_refuses_is_reported_with_the_path(guard:
     assert sys.executable in str(caught.value)
 
 
-async def test_a_cli_that_never_says_its_version_is_unusable_and_nothing_of_it_is_left(
+async def test_a_cli_that_never_prints_its_version_is_unusable_and_leaves_nothing(
     guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker_svc.runner.VERSION_TIMEOUT", 0.5)

@@ -1,4 +1,4 @@
-"""The database refuses what must not be, whoever writes it: each CHECK and unique key is tried with raw SQL."""
+"""The database refuses invalid rows: each CHECK and unique key is tested with raw SQL."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("accounts", {"weight": float("nan")}, "accounts_weight"),
     ("start_quotas", {"counts": [1]}, "start_quotas_starts"),
     ("tasks", {"status": 0, "end_time": NOW}, "tasks_status"),
-    ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # whether it runs is said by its lease
+    ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # only its lease tells that it runs
     ("tasks", {"status": 3, "end_time": NOW}, "tasks_status"),
     ("tasks", {"status": 8, "end_time": NOW}, "tasks_status"),
     ("tasks", {"priority": 0}, "tasks_priority"),
@@ -180,7 +180,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish_pool", {"status": 1, "claim_id": "c", "claim_expire_time": NOW}, "publish_pool_claim"),
 ]
 
-# Twice of each, where the second differs by that and is refused all the same.
+# Two rows each: the second has these changes, and is refused nevertheless.
 TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("tasks", {"account_id": 2}, "tasks_pkey"),
     ("task_payloads", {"topic": "another"}, "task_payloads_pkey"),
@@ -234,12 +234,12 @@ def test_valid_rows_are_accepted(connection: sa.Connection) -> None:
             savepoint.rollback()
 
 
-def test_each_check_refuses_what_it_is_for(connection: sa.Connection) -> None:
+def test_each_check_refuses_its_bad_row(connection: sa.Connection) -> None:
     found = [(table, changes, refused(connection, table, changes)) for table, changes, _ in REFUSED]
     assert found == REFUSED
 
 
-def test_each_key_refuses_a_second(connection: sa.Connection) -> None:
+def test_each_unique_key_refuses_a_second_row(connection: sa.Connection) -> None:
     for table in ROWS:
         insert(connection, table, {})
     found = [(table, changes, refused(connection, table, changes)) for table, changes, _ in TWICE]
@@ -247,7 +247,7 @@ def test_each_key_refuses_a_second(connection: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("previous", Status, ids=lambda it: it.label)
-def test_the_history_takes_the_legal_moves_only(connection: sa.Connection, previous: Status) -> None:
+def test_the_history_accepts_only_legal_moves(connection: sa.Connection, previous: Status) -> None:
     for i, status in enumerate(Status):
         changes = {"seq": i, "previous_status": previous, "status": status}
         if (previous, status) in MOVES:
@@ -257,13 +257,13 @@ def test_the_history_takes_the_legal_moves_only(connection: sa.Connection, previ
 
 
 @pytest.mark.parametrize(("previous", "status"), [(0, 51), (-1, 22), (5, -49), (7, 8), (10, 1)])
-def test_nor_numbers_that_are_no_states_but_add_up(connection: sa.Connection, previous: int, status: int) -> None:
+def test_the_history_refuses_numbers_that_are_no_states(connection: sa.Connection, previous: int, status: int) -> None:
     changes = {"previous_status": previous, "status": status}
     assert refused(connection, "task_events", changes) == "task_events_legal_move"
 
 
 def test_an_event_s_number_needs_a_transaction_id(connection: sa.Connection) -> None:
-    """Else watchers could not know that the number is still to come."""
+    """Else watchers could not know that the number is not committed yet."""
     default = connection.execute(
         sa.text(
             "SELECT column_default FROM information_schema.columns"
@@ -285,7 +285,7 @@ ONE_ROW: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", ONE_ROW)
-def test_a_table_of_one_row_has_one(connection: sa.Connection, name: str) -> None:
+def test_a_table_of_one_row_refuses_a_second(connection: sa.Connection, name: str) -> None:
     assert connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar() == 1
     table = metadata.tables[name]
     for only, constraint in ((True, f"{name}_pkey"), (False, f"{name}_only")):
@@ -293,7 +293,7 @@ def test_a_table_of_one_row_has_one(connection: sa.Connection, name: str) -> Non
             connection.execute(sa.insert(table).values(ONE_ROW[name] | {"only": only}))
 
 
-def test_every_check_and_unique_key_is_tried(connection: sa.Connection) -> None:
+def test_every_check_and_unique_key_has_a_test(connection: sa.Connection) -> None:
     """A new constraint needs a row above that it refuses."""
     names = "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace"
     tried = {constraint for _, _, constraint in REFUSED + TWICE} | {"task_events_legal_move"}

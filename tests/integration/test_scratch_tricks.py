@@ -1,4 +1,4 @@
-"""Names, links and arguments that try to get out of a run's own folder, or into a shell."""
+"""Names, links and arguments that try to escape a run's folder, or reach a shell."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def untouched(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", ["../treasure", "/etc", "a/../../treasure", "工人\n", "-rf", "$(touch treasure)"])
-async def test_a_lease_of_any_name_runs_in_a_private_folder_of_its_own(
-    runner: Runner, tmp_path: Path, name: str
-) -> None:
+async def test_a_lease_of_any_name_runs_in_its_own_private_folder(runner: Runner, tmp_path: Path, name: str) -> None:
     async with runner.open(name, now() + FAR) as run:
         assert run.folder.parent == tmp_path / "scratch"
         assert stat.S_IMODE(run.folder.stat().st_mode) == 0o700
@@ -60,7 +58,7 @@ async def test_a_lease_of_any_name_runs_in_a_private_folder_of_its_own(
 
 
 @pytest.mark.parametrize("name", [".", "..", "x" * 300])
-async def test_a_name_that_can_be_no_folder_is_refused(runner: Runner, tmp_path: Path, name: str) -> None:
+async def test_a_name_that_cannot_be_a_folder_is_refused(runner: Runner, tmp_path: Path, name: str) -> None:
     with pytest.raises(OSError, match=r"exists|too long"):
         async with runner.open(name, now() + FAR):
             pass
@@ -68,7 +66,7 @@ async def test_a_name_that_can_be_no_folder_is_refused(runner: Runner, tmp_path:
 
 
 async def test_stdout_is_read_from_the_file_that_was_made_for_it(runner: Runner) -> None:
-    """A pipe in its place would block whoever opens it, and a link would show what it leads to."""
+    """A pipe in its place would block the reader, and a link would expose its target."""
     for put in ("os.mkfifo(name)", "os.symlink('../../treasure', name)"):
         program = f"import glob, os; name, = glob.glob('stdout.*'); os.unlink(name); {put}; print('printed')"
         async with runner.open("run", now() + FAR) as run:
@@ -88,7 +86,7 @@ HOSTILE_JOBS = {
     "a key of dashes": Job("task-1", 1, Brief("a topic", options={"-": ""})),
     "a key of two lines": Job("task-1", 1, Brief("a topic", options={"a\n": ""})),
 }
-"""What no scheduler of ours sends."""
+"""Tasks that our scheduler never sends."""
 
 
 @pytest.mark.parametrize("job", HOSTILE_JOBS.values(), ids=HOSTILE_JOBS)
@@ -128,11 +126,11 @@ CREATES = {
     "reference": "",
     "llm-content-creator": STORES,
 }
-"""What `create` of each profile's CLI does, beside laying the traps."""
+"""What `create` of each profile's CLI prints, besides making the traps."""
 
 
 def hostile_cli(path: Path, profile: str) -> Path:
-    """A CLI whose run lies in wait for whoever takes its images' names for files."""
+    """A CLI whose image names are files that must not be opened."""
     create = indent(TRAPS + CREATES[profile], "    ")
     otherwise = f"print(json.dumps({{**{ARTICLE!r}, 'status': 'completed'}}))"
     imports = "import json, os, sqlite3, sys"
@@ -142,7 +140,7 @@ def hostile_cli(path: Path, profile: str) -> Path:
 
 
 @pytest.mark.parametrize("profile", CREATES)
-async def test_names_of_images_are_names_and_nothing_is_opened(tmp_path: Path, profile: str) -> None:
+async def test_image_names_are_never_opened_as_files(tmp_path: Path, profile: str) -> None:
     (tmp_path / "treasure").write_text("not a run's")
     (tmp_path / "scratch").mkdir()
     creator = load(profile, CreatorSettings(poll_interval=0.1, max_result=1_000))

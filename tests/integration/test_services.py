@@ -30,7 +30,7 @@ WAIT_S = 10
 
 @dataclass
 class Workshop:
-    """What services are made of, on a database of their own."""
+    """The dependencies of services, on a separate database."""
 
     database: PgDatabase
     calls: Calls

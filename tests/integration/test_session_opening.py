@@ -1,4 +1,4 @@
-"""A worker's hello: who may open a session, and what becomes of the leases that it names or does not name."""
+"""A worker's hello: who may open a session, and the fate of leases that it names or omits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_delayed_hello_changes_nothing(scheduling: Scheduling, number: int) ->
     assert scheduling.state(ref).not_renewed == ()
 
 
-def test_another_folder_may_not_take_the_id_of_a_worker_that_was_heard_of(scheduling: Scheduling) -> None:
+def test_another_folder_may_not_take_the_id_of_a_live_worker(scheduling: Scheduling) -> None:
     scheduling.hello()
     ref = scheduling.start()
     silent_for(scheduling, 119)
@@ -62,7 +62,7 @@ def test_an_identity_that_takes_over_a_silent_workers_id_gets_none_of_its_leases
     assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"], "it had started, and is released uncounted"
 
 
-def test_another_folder_takes_over_what_was_silent_for_a_lease_time(scheduling: Scheduling) -> None:
+def test_another_folder_takes_over_an_id_that_was_silent_for_a_lease_time(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     silent_for(scheduling, 121)
     opened = scheduling.hello(folder_id="another", number=1)
@@ -70,7 +70,7 @@ def test_another_folder_takes_over_what_was_silent_for_a_lease_time(scheduling: 
     assert scheduling.place(ref.task_key) == "ready"
 
 
-def test_a_replaced_session_s_states_are_refused_and_renew_nothing(scheduling: Scheduling) -> None:
+def test_a_replaced_session_s_heartbeats_are_refused_and_renew_nothing(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     old = scheduling.stated("w", [ref])
     scheduling.hello(names=[ref])
@@ -81,7 +81,7 @@ def test_a_replaced_session_s_states_are_refused_and_renew_nothing(scheduling: S
 
 
 class TestNamedLeases:
-    def test_its_own_are_kept_and_renewed(self, scheduling: Scheduling) -> None:
+    def test_a_worker_s_own_leases_are_kept_and_renewed(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         opened = scheduling.hello(names=[ref])
@@ -96,12 +96,12 @@ class TestNamedLeases:
         assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
         assert scheduling.place(ref.task_key) == "leases"
 
-    def test_another_worker_s_are_dropped_and_stay(self, scheduling: Scheduling) -> None:
+    def test_another_worker_s_leases_are_dropped_and_stay(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         assert scheduling.hello("v", names=[ref]).drop == (ref.lease_id,)
         assert scheduling.state(ref).not_renewed == ()
 
-    def test_a_drop_takes_no_late_result_away(self, scheduling: Scheduling) -> None:
+    def test_a_dropped_lease_still_accepts_a_late_result(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.lose(ref)
         assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
@@ -109,7 +109,7 @@ class TestNamedLeases:
 
 
 class TestUnnamedLeases:
-    def test_an_unstarted_one_goes_back_to_pending_uncounted(self, scheduling: Scheduling) -> None:
+    def test_an_unstarted_lease_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         (ref,) = scheduling.claim()
         scheduling.report(ref, AttemptAccepted())
@@ -118,7 +118,7 @@ class TestUnnamedLeases:
         assert scheduling.place(key) == "ready"
         assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(0, 0)]
 
-    def test_a_started_one_fails_and_goes_back_to_pending_uncounted(self, scheduling: Scheduling) -> None:
+    def test_a_started_lease_fails_and_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.hello()
         assert scheduling.path(ref.task_key)[-3:] == ["processing", "failed", "pending"]
@@ -135,11 +135,11 @@ class TestUnnamedLeases:
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
         assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(1, 0)]
 
-    def test_a_named_lease_is_not_lost_even_if_it_is_named_as_lost(self, scheduling: Scheduling) -> None:
+    def test_a_held_lease_is_not_lost_even_if_the_hello_names_it_as_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         assert scheduling.hello(names=[ref], lost=[ref]).keep == (ref.lease_id,)
 
-    def test_a_task_that_kills_its_worker_each_time_stays_failed_at_the_fifth(self, scheduling: Scheduling) -> None:
+    def test_a_task_that_kills_its_worker_fails_at_the_fifth_loss(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         for _ in range(5):
             (ref,) = scheduling.claim()
@@ -148,7 +148,7 @@ class TestUnnamedLeases:
         assert scheduling.path(key).count("failed") == 5
         assert scheduling.told[-1].ended == [key]
 
-    def test_other_workers_keep_theirs(self, scheduling: Scheduling) -> None:
+    def test_other_workers_keep_their_leases(self, scheduling: Scheduling) -> None:
         scheduling.submit_one()
         (ref,) = scheduling.claim(worker_id="v")
         scheduling.hello("w")
@@ -185,11 +185,11 @@ def test_the_desired_state_of_a_process_holds_until_it_ends(scheduling: Scheduli
     assert not scheduling.hello().desired_state.drain
 
 
-def test_a_worker_that_is_to_drain_is_given_nothing(scheduling: Scheduling) -> None:
+def test_a_worker_that_is_to_drain_gets_no_lease(scheduling: Scheduling) -> None:
     scheduling.hello()
     scheduling.submit_one()
     scheduling.sql("UPDATE workers SET desired_drain = true")
     claimed = scheduling.claim_for(SessionCapacity("w", scheduling.sessions["w"], 1, 1))
     assert not claimed.grants
     assert set(claimed.closed) == {scheduling.sessions["w"]}
-    assert claimed.full  # nobody looked, so there may be more
+    assert claimed.full  # nothing was read, so there may be more

@@ -1,4 +1,4 @@
-"""The timed loops beside rows that somebody else has locked: they pass over those, and come back to them."""
+"""The timed loops skip rows that another session has locked, and return to them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ async def calls(db_url: str) -> AsyncIterator[Calls]:
 
 
 @pytest.mark.parametrize("table", ["leases", "tasks", "shares"])
-async def test_the_reaper_ends_what_nobody_holds(db_url: str, calls: Calls, scheduling: Scheduling, table: str) -> None:
+async def test_the_reaper_ends_leases_that_are_not_locked(
+    db_url: str, calls: Calls, scheduling: Scheduling, table: str
+) -> None:
     held, free = scheduling.start(), scheduling.start(account_id=scheduling.make_account())
     scheduling.expire(held, free)
     there: list[bool] = []
@@ -62,9 +64,7 @@ async def test_due_tasks_are_admitted_except_for_a_locked_account(
     assert scheduling.place(held.task_key) == "ready"
 
 
-async def test_an_operator_s_time_outs_pass_over_what_is_held(
-    db_url: str, calls: Calls, scheduling: Scheduling
-) -> None:
+async def test_handle_timeouts_skips_locked_leases(db_url: str, calls: Calls, scheduling: Scheduling) -> None:
     held, free = scheduling.start(), scheduling.start()
     scheduling.sql("UPDATE leases SET accept_time = now() - make_interval(days => 1), start_time = now()")
     bulk = Bulk(calls, SETTINGS)

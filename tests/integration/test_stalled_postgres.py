@@ -1,6 +1,6 @@
-"""A PostgreSQL that refuses everybody for good is told apart from those that only look like it.
+"""A PostgreSQL that refuses all connections for good is distinguished from those that only seem to.
 
-The standing one is PostgreSQL's own: its restart after a crash fails (`tests/failed_restart`), and it waits for ever.
+The stalled state is PostgreSQL's own: its restart after a crash fails (`tests/failed_restart`), and it waits forever.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tests.integration.supervisor import supervising
 
 WITHIN = 15.0
 STOPS_TIMEOUT = 8.0
-"""Seconds that a scheduler's end may take, less its own drain."""
+"""Seconds that a scheduler's stop may take, without its drain."""
 ROWS = 300_000
-"""What takes a restart a moment to go through."""
+"""Enough that their recovery takes a moment."""
 
 
 class Clock:
@@ -55,7 +55,7 @@ def server(root: Path) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first look decides."""
+    """The first check decides."""
     monkeypatch.setattr(standstill, "STANDSTILL_TIMEOUT", 0.0)
 
 
@@ -66,7 +66,7 @@ def execute(server: EmbeddedPostgres, sql: str) -> list[tuple[object, ...]]:
 
 
 def refusal(server: EmbeddedPostgres) -> str:
-    """What it says to whoever comes; empty where it lets in."""
+    """Its refusal of a connection; empty if it accepts one."""
     try:
         psycopg2.connect(server.dsn(), connect_timeout=2).close()
     except psycopg2.OperationalError as error:
@@ -75,7 +75,7 @@ def refusal(server: EmbeddedPostgres) -> str:
 
 
 def fill(server: EmbeddedPostgres, held: ExitStack) -> None:
-    """Connects until it takes no more. Raises psycopg2.OperationalError then."""
+    """Connects until it refuses, which raises psycopg2.OperationalError."""
     while True:
         held.enter_context(closing(psycopg2.connect(server.dsn())))
 
@@ -155,7 +155,7 @@ def test_a_recovering_server_is_left_alone(server: EmbeddedPostgres) -> None:
     assert execute(server, "SELECT count(*) FROM much") == [(ROWS,)]
 
 
-def test_a_recovery_takes_as_long_as_it_takes(server: EmbeddedPostgres) -> None:
+def test_a_long_recovery_is_not_interrupted(server: EmbeddedPostgres) -> None:
     write_much(server)
     psutil.Process(server.pid).kill()
     wait_until(lambda: not server.alive(), within=WITHIN, what="it has ended")
@@ -171,7 +171,7 @@ def test_a_recovery_takes_as_long_as_it_takes(server: EmbeddedPostgres) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_frozen_one_is_left_alone(server: EmbeddedPostgres) -> None:
+def test_a_frozen_server_is_left_alone(server: EmbeddedPostgres) -> None:
     os.kill(pid_of(server), signal.SIGSTOP)
     assert not server.stands_still()
     os.kill(pid_of(server), signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""`max_starts_per_minute`: exact whatever happens, and no seat is lost."""
+"""`max_starts_per_minute` is exact in all cases, and no seat is lost."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def metered(scheduling: Scheduling) -> int:
 
 
 def claimed(scheduling: Scheduling, count: int = 10) -> list[LeaseRef]:
-    """What is granted once the admission has done what it was asked for, and then what the claim asks for."""
+    """The leases that are granted after the requested admissions; then runs the admissions that the claim requests."""
     scheduling.admit()
     return [grant.ref for grant in scheduling.serve(count)]
 
 
 def a_minute_passes(scheduling: Scheduling, account_id: int, seconds: int = 60) -> None:
-    """Since what has started until now, and the timer that was set then runs."""
+    """Ages all starts by `seconds`, and runs the timer that was set."""
     scheduling.sql(
         """WITH held AS MATERIALIZED (
                 SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE)
@@ -55,7 +55,7 @@ def reason(scheduling: Scheduling, key: int) -> PendingReason:
 
 
 def used(scheduling: Scheduling, account_id: int) -> int:
-    """The seats that are taken by what has started and is counted."""
+    """The seats of counted starts."""
     ((found,),) = scheduling.sql(
         """SELECT coalesce(sum(n), 0) FROM start_quotas, unnest(times, counts) AS s(time, n)
             WHERE account_id = :account_id AND time > now() - interval '1 minute'""",
@@ -78,7 +78,7 @@ def test_the_quota_of_starts_is_refilled_after_a_minute(scheduling: Scheduling, 
     assert order == keys
 
 
-def test_the_timer_is_set_for_the_first_seat_that_comes_back(scheduling: Scheduling, metered: int) -> None:
+def test_the_timer_is_set_for_the_first_seat_that_comes_free(scheduling: Scheduling, metered: int) -> None:
     scheduling.fill(metered, 10)
     assert len(claimed(scheduling)) == QUOTA
     seconds = [signals.admit_later[metered] for signals in scheduling.told if metered in signals.admit_later]
@@ -86,14 +86,14 @@ def test_the_timer_is_set_for_the_first_seat_that_comes_back(scheduling: Schedul
     assert seconds[-1] == pytest.approx(60, abs=5)
 
 
-def test_no_timer_is_set_where_nothing_waits(scheduling: Scheduling, metered: int) -> None:
+def test_no_timer_is_set_if_nothing_waits(scheduling: Scheduling, metered: int) -> None:
     scheduling.fill(metered, QUOTA)
     assert len(claimed(scheduling)) == QUOTA
     assert not any(signals.admit_later for signals in scheduling.told)
 
 
 def test_an_unclaimed_task_counts_from_its_later_start(scheduling: Scheduling, metered: int) -> None:
-    """Tasks that wait for a worker save up nothing: neither for themselves nor for those behind them."""
+    """Tasks that wait for a worker save up no starts, neither for themselves nor for those behind them."""
     scheduling.fill(metered, 10)
     scheduling.admit()
     for _ in range(3):
@@ -103,7 +103,7 @@ def test_an_unclaimed_task_counts_from_its_later_start(scheduling: Scheduling, m
     assert used(scheduling, metered) == QUOTA
 
 
-def test_accounts_without_a_quota_go_on(scheduling: Scheduling, metered: int) -> None:
+def test_accounts_without_a_quota_are_not_limited(scheduling: Scheduling, metered: int) -> None:
     scheduling.fill(metered, 20)
     scheduling.fill(1, 5)
     assert len(claimed(scheduling, 20)) == QUOTA + 5
@@ -128,7 +128,7 @@ AGAIN: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
 
 
 @pytest.mark.parametrize("how", AGAIN)
-def test_each_lease_is_a_start(scheduling: Scheduling, metered: int, how: str) -> None:
+def test_each_lease_counts_as_a_start(scheduling: Scheduling, metered: int, how: str) -> None:
     scheduling.fill(metered, 1)
     for _ in range(QUOTA):
         (ref,) = claimed(scheduling)
@@ -139,7 +139,7 @@ def test_each_lease_is_a_start(scheduling: Scheduling, metered: int, how: str) -
     assert len(claimed(scheduling)) == 1
 
 
-def test_a_cancelled_task_gives_its_seat_back(scheduling: Scheduling, metered: int) -> None:
+def test_a_cancelled_task_frees_its_seat(scheduling: Scheduling, metered: int) -> None:
     keys = scheduling.fill(metered, 6)
     scheduling.admit()
     for key in keys[:2]:
@@ -148,7 +148,7 @@ def test_a_cancelled_task_gives_its_seat_back(scheduling: Scheduling, metered: i
     assert used(scheduling, metered) == QUOTA
 
 
-def test_a_late_result_gives_the_seat_of_its_task_back(scheduling: Scheduling, metered: int) -> None:
+def test_a_late_result_frees_its_task_s_seat(scheduling: Scheduling, metered: int) -> None:
     keys = scheduling.fill(metered, 6)
     scheduling.admit()
     (first,) = scheduling.claim()
@@ -168,7 +168,7 @@ def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling
     assert used(scheduling, metered) == QUOTA
 
 
-def test_the_smaller_of_quota_and_limit_holds(scheduling: Scheduling) -> None:
+def test_the_smaller_of_quota_and_limit_applies(scheduling: Scheduling) -> None:
     account_id = scheduling.make_account(limit=2, max_starts_per_minute=QUOTA)
     scheduling.fill(account_id, 10)
     running = claimed(scheduling)
@@ -190,7 +190,7 @@ def test_a_pause_starts_nothing_and_uses_nothing(scheduling: Scheduling, metered
 
 
 class TestANewQuota:
-    def test_a_new_quota_holds_for_pending_tasks(self, scheduling: Scheduling) -> None:
+    def test_a_new_quota_applies_to_pending_tasks(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         assert len(scheduling.claim(4)) == 4  # before there was one
         scheduling.change_account(1, max_starts_per_minute=QUOTA)
@@ -198,7 +198,7 @@ class TestANewQuota:
         assert claimed(scheduling) == []
 
     @pytest.mark.parametrize(("quota", "more"), [(QUOTA + 2, 2), (0, 17), (1, 0)])
-    def test_a_changed_one(self, scheduling: Scheduling, metered: int, quota: int, more: int) -> None:
+    def test_a_changed_quota_applies(self, scheduling: Scheduling, metered: int, quota: int, more: int) -> None:
         scheduling.fill(metered, 20)
         assert len(claimed(scheduling, 20)) == QUOTA
         scheduling.change_account(metered, max_starts_per_minute=quota)
@@ -220,9 +220,9 @@ class TestANewQuota:
 
 
 class TestBesideOneAnother:
-    """The admission counts; a claim, a cancel or another replica's admission is under way."""
+    """The admission counts during a claim, a cancel or another replica's admission."""
 
-    def test_a_cancel_that_is_under_way_is_no_start(self, scheduling: Scheduling, metered: int) -> None:
+    def test_a_concurrent_cancel_does_not_count_as_a_start(self, scheduling: Scheduling, metered: int) -> None:
         keys = scheduling.fill(metered, 6)
         scheduling.admit()
         overtaken(scheduling, cancels(keys[0]), lambda: scheduling.run(settle, metered))
@@ -231,8 +231,10 @@ class TestBesideOneAnother:
         assert used(scheduling, metered) == 0
         assert [ref.task_key for ref in claimed(scheduling)] == keys[1:4]
 
-    def test_a_cancel_that_waits_for_an_admission_is_no_start(self, scheduling: Scheduling, metered: int) -> None:
-        """The tag that it takes away is one that the admission has just given."""
+    def test_a_cancel_that_waits_for_an_admission_does_not_count_as_a_start(
+        self, scheduling: Scheduling, metered: int
+    ) -> None:
+        """It removes a tag that the admission has just assigned."""
         keys = scheduling.fill(metered, 1)
 
         def settles(tx: PgTx) -> None:
@@ -242,9 +244,7 @@ class TestBesideOneAnother:
         scheduling.fill(metered, 6)
         assert len(claimed(scheduling)) == QUOTA
 
-    def test_a_claim_that_is_under_way_has_started_once_it_is_committed(
-        self, scheduling: Scheduling, metered: int
-    ) -> None:
+    def test_a_concurrent_claim_counts_as_a_start_after_its_commit(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 6)
         scheduling.admit()
         with scheduling.transaction() as tx:
@@ -255,7 +255,7 @@ class TestBesideOneAnother:
         assert claimed(scheduling) == []
         assert used(scheduling, metered) == QUOTA
 
-    def test_two_admissions_let_in_once(self, scheduling: Scheduling, metered: int) -> None:
+    def test_two_admissions_admit_a_task_once(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
 
         def settles(tx: PgTx) -> None:
@@ -264,7 +264,7 @@ class TestBesideOneAnother:
         overtaken(scheduling, settles, lambda: scheduling.run(settle, metered))
         assert len(claimed(scheduling)) == QUOTA
 
-    def test_a_smaller_quota_takes_back_what_a_claim_leaves(self, scheduling: Scheduling, metered: int) -> None:
+    def test_a_smaller_quota_removes_the_tags_that_a_claim_leaves(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
         scheduling.admit()
         change = AccountChange(max_starts_per_minute=1)
@@ -275,14 +275,12 @@ class TestBesideOneAnother:
 
 
 class TestWhatIsMissed:
-    def test_a_lost_timer_is_found_by_a_look(self, scheduling: Scheduling, metered: int) -> None:
+    def test_a_scan_replaces_a_lost_timer(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
         claimed(scheduling)
         assert metered in scheduling.run(scan, 0).waiting
 
-    def test_starts_that_nobody_has_counted_take_their_seats_all_the_same(
-        self, scheduling: Scheduling, metered: int
-    ) -> None:
+    def test_uncounted_starts_take_their_seats(self, scheduling: Scheduling, metered: int) -> None:
         """The replica that claimed died before it counted them."""
         scheduling.fill(metered, 10)
         scheduling.admit()
@@ -294,7 +292,7 @@ class TestWhatIsMissed:
     def test_windows_opened_by_a_replica_without_quotas_are_closed_again(
         self, scheduling: Scheduling, metered: int
     ) -> None:
-        """It lets in all that the window holds, and the account has no backlog that a look would find."""
+        """It admits all tasks that the window holds, and leaves no backlog for a scan to find."""
         scheduling.fill(metered, 10)
         scheduling.sql("UPDATE ready SET tag = task_key")
         scheduling.sql("UPDATE shares SET closed = false, backlog = false, refill = NULL")
@@ -315,7 +313,9 @@ class TestTheReason:
         scheduling.run(settle, metered)
         assert reason(scheduling, keys[-1]) is PendingReason.RATE_LIMIT
 
-    def test_the_limit_of_tasks_at_once_comes_first_and_a_pause_later(self, scheduling: Scheduling) -> None:
+    def test_the_limit_of_concurrent_tasks_is_shown_before_the_quota_and_a_pause_after(
+        self, scheduling: Scheduling
+    ) -> None:
         account_id = scheduling.make_account(limit=1, max_starts_per_minute=1)
         keys = scheduling.fill(account_id, 2)
         (ref,) = claimed(scheduling)
@@ -326,7 +326,7 @@ class TestTheReason:
 
 
 def test_quotas_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling) -> None:
-    """Two replicas' worth of threads, while minutes pass; what starts between two of them is never more."""
+    """Two replicas' worth of threads, while minutes pass: no minute has more starts than the quota."""
     account_id = scheduling.make_account(max_starts_per_minute=QUOTA)
     over = threading.Event()
     for worker_id in "vw":

@@ -1,4 +1,4 @@
-"""Every write about a running task names its lease: with a stale one it touches no row, and says so."""
+"""Every write about a running task is fenced by its lease: with a stale one it changes no row, and reports so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Stale = Callable[[Scheduling], LeaseRef]
 
 
 def superseded(scheduling: Scheduling) -> LeaseRef:
-    """It expired, and the task was granted anew."""
+    """It expired, and the task was leased again."""
     old = scheduling.start()
     scheduling.lose(old)
     scheduling.claim()
@@ -26,7 +26,7 @@ def superseded(scheduling: Scheduling) -> LeaseRef:
 
 
 def of_another_fence(scheduling: Scheduling) -> LeaseRef:
-    """From before a restore, say: the attempt has the same number."""
+    """For example from before a restore: the attempt has the same number."""
     ref = scheduling.start()
     return ref._replace(fence=ref.fence ^ 1)
 
@@ -87,7 +87,7 @@ def test_a_stale_lease_writes_nothing(
 
 
 @pytest.mark.parametrize("stale", [superseded, of_another_fence, of_a_later_attempt, ended])
-def test_a_stale_lease_is_no_other_s_end(scheduling: Scheduling, stale: Stale) -> None:
+def test_a_stale_lease_does_not_end_another(scheduling: Scheduling, stale: Stale) -> None:
     ref = stale(scheduling)
     before = scheduling.sql("SELECT * FROM leases")
     assert scheduling.run(delete, ref) == 0
@@ -124,24 +124,24 @@ def test_the_end_of_a_stale_attempt_moves_no_task(scheduling: Scheduling, stale:
     assert scheduling.sql("SELECT * FROM tasks") == before
 
 
-def test_a_late_result_needs_a_lease_that_ran_out(scheduling: Scheduling) -> None:
+def test_a_late_result_needs_an_expired_lease(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.hello()  # does not name it: released, not lost
     assert scheduling.run(complete_late, ref) == []
 
 
-def test_a_task_that_is_not_pending_is_not_cancelled_as_one_that_waits(scheduling: Scheduling) -> None:
+def test_cancel_waiting_does_not_cancel_a_task_that_is_not_pending(scheduling: Scheduling) -> None:
     ref = ended(scheduling)
     assert scheduling.run(lambda tx: tx.tasks.cancel_waiting(ref.task_key, "{}")) == 0
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT])
-def test_a_task_is_retried_from_the_state_that_was_seen_only(scheduling: Scheduling, status: Status) -> None:
+def test_a_task_is_retried_only_from_the_state_that_was_read(scheduling: Scheduling, status: Status) -> None:
     ref = ended(scheduling)
     assert scheduling.run(lambda tx: tx.tasks.retry(ref.task_key, status, 1)) == 0
 
 
-def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> None:
+def test_a_replaced_session_is_neither_renewed_nor_closed(scheduling: Scheduling) -> None:
     old = scheduling.hello().session_key
     scheduling.hello()
     before = scheduling.sql("SELECT * FROM workers")
@@ -154,7 +154,7 @@ def test_a_replaced_session_is_not_heard_nor_closed(scheduling: Scheduling) -> N
     assert scheduling.sql("SELECT * FROM workers") == before
 
 
-def test_a_task_is_taken_out_only_while_it_waits_for_that_attempt(scheduling: Scheduling) -> None:
+def test_a_task_is_removed_only_while_it_waits_for_that_attempt(scheduling: Scheduling) -> None:
     waiting, lost = scheduling.submit_one(priority=1), scheduling.start()
     scheduling.lose(lost)
     wrong = [(waiting, 2), (lost.task_key, 1), (lost.task_key, 3)]
@@ -174,9 +174,9 @@ def removes_both(tx: PgTx, rows: list[tuple[int, int]]) -> None:
 
 
 class TestGroups:
-    """What two workers say in one group is told apart by lease, not by task."""
+    """Updates of two workers in one group are matched by lease, not by task."""
 
-    def test_a_stale_lease_is_not_renewed_by_its_successor_s_state(self, scheduling: Scheduling) -> None:
+    def test_a_stale_lease_is_not_renewed_by_its_successor_s_heartbeat(self, scheduling: Scheduling) -> None:
         old = scheduling.start()
         scheduling.lose(old)
         (new,) = scheduling.claim(worker_id="v")
@@ -184,7 +184,7 @@ class TestGroups:
         assert stale.not_renewed == (old.lease_id,)
         assert fresh.not_renewed == ()
 
-    def test_nor_by_its_own_worker_s_newer_lease(self, scheduling: Scheduling) -> None:
+    def test_a_stale_lease_is_not_renewed_by_its_worker_s_newer_lease(self, scheduling: Scheduling) -> None:
         old = scheduling.start()
         scheduling.lose(old)
         (new,) = scheduling.claim()

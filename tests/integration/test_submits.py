@@ -1,4 +1,4 @@
-"""Submits: request ids, the queue's bound, all or none, and the order in which accounts have their turn."""
+"""Submits: request ids, the queue's bound, atomic batches, and the order in which accounts are served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def count(scheduling: Scheduling) -> int:
     return int(scheduling.sql("SELECT count(*) FROM tasks")[0][0])
 
 
-def test_a_task_is_answered_as_it_is_read(scheduling: Scheduling) -> None:
+def test_a_submit_is_answered_with_the_task_as_it_is_read(scheduling: Scheduling) -> None:
     fields = {
         "keywords": "a,b",
         "category": "tech",
@@ -43,7 +43,7 @@ def test_a_task_is_answered_as_it_is_read(scheduling: Scheduling) -> None:
     assert (read.status, read.attempt, read.ended) == (Status.PENDING, 0, False)
 
 
-def test_a_schedule_in_the_past_is_none(scheduling: Scheduling) -> None:
+def test_a_schedule_in_the_past_is_ignored(scheduling: Scheduling) -> None:
     key = scheduling.submit_one(schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
     assert scheduling.place(key) == "ready"
 
@@ -66,7 +66,7 @@ def test_keys_rise_in_the_order_of_a_batch_and_of_submits(scheduling: Scheduling
 def test_events_are_numbered_in_their_order_whichever_connection_writes_them(
     scheduling: Scheduling, db_url: str
 ) -> None:
-    """Submits and claims have connections of their own, and use up numbers at their own pace."""
+    """Submits and claims have separate connections, each of which draws its own blocks of numbers."""
     claims = Scheduling(db_url)
     for _ in range(3):
         scheduling.submit(*[new_task(priority=1) for _ in range(130)])
@@ -77,37 +77,37 @@ def test_events_are_numbered_in_their_order_whichever_connection_writes_them(
 
 
 class TestRefused:
-    def test_an_unknown_account(self, scheduling: Scheduling) -> None:
+    def test_a_submit_to_an_unknown_account_is_refused(self, scheduling: Scheduling) -> None:
         with pytest.raises(NotFound):
             scheduling.submit(new_task(), new_task(account_id=7))
         assert count(scheduling) == 0
 
-    def test_a_deactivated_account(self, scheduling: Scheduling) -> None:
+    def test_a_submit_to_a_deactivated_account_is_refused(self, scheduling: Scheduling) -> None:
         scheduling.sql("UPDATE accounts SET active = false")
         with pytest.raises(AccountInactive):
             scheduling.submit_one()
 
-    def test_a_refused_submit_leaves_the_others_of_its_group_alone(self, scheduling: Scheduling) -> None:
+    def test_a_refused_submit_does_not_refuse_others_of_its_group(self, scheduling: Scheduling) -> None:
         answers = scheduling.submit_group(
             SubmitItem((new_task(),)), SubmitItem((new_task(account_id=7),)), SubmitItem((new_task(), new_task()))
         )
         assert [type(answer).__name__ for answer in answers] == ["tuple", "NotFound", "tuple"]
         assert count(scheduling) == 3
 
-    def test_a_full_queue(self, scheduling: Scheduling) -> None:
+    def test_a_full_queue_refuses_submits(self, scheduling: Scheduling) -> None:
         scheduling.submit(*[new_task() for _ in range(MAX_QUEUE - 1)])
         answers = scheduling.submit_group(
             SubmitItem((new_task(), new_task())), SubmitItem((new_task(),)), SubmitItem((new_task(),))
         )
         assert [type(answer) for answer in answers] == [QueueFull, tuple, QueueFull]
-        scheduling.claim(2)  # what runs is not queued
+        scheduling.claim(2)  # running tasks are not queued
         scheduling.submit(new_task(), new_task())
         with pytest.raises(QueueFull):
             scheduling.submit_one()
 
 
 class TestRequestIds:
-    def test_the_same_again_is_the_first_task(self, scheduling: Scheduling) -> None:
+    def test_a_repeated_submit_returns_the_first_task(self, scheduling: Scheduling) -> None:
         first = scheduling.submit_one(request_id="r")
         assert scheduling.submit_one(request_id="r") == first
         assert count(scheduling) == 1
@@ -130,11 +130,13 @@ class TestRequestIds:
         scheduling.sql("UPDATE accounts SET active = false")
         assert scheduling.submit_one(request_id="r") == first
 
-    def test_ids_are_an_account_s_own(self, scheduling: Scheduling) -> None:
+    def test_request_ids_are_separate_for_each_account(self, scheduling: Scheduling) -> None:
         other = scheduling.run(create_account, "two", 0, 1.0).account_id
         assert scheduling.submit_one(request_id="r") != scheduling.submit_one(request_id="r", account_id=other)
 
-    def test_another_payload_under_it_is_refused_with_the_first_task(self, scheduling: Scheduling) -> None:
+    def test_another_payload_with_the_same_request_id_is_refused_naming_the_first_task(
+        self, scheduling: Scheduling
+    ) -> None:
         (first,) = scheduling.submit(new_task(request_id="r"))
         with pytest.raises(RequestIdConflict) as refused:
             scheduling.submit(new_task(request_id="s"), new_task(request_id="r", priority=6))
@@ -142,17 +144,17 @@ class TestRequestIds:
         assert scheduling.sql("SELECT request_id FROM request_ids") == [("r",)]
         assert count(scheduling) == 1
 
-    def test_twice_in_a_batch_is_one_task(self, scheduling: Scheduling) -> None:
+    def test_the_same_request_id_twice_in_a_batch_makes_one_task(self, scheduling: Scheduling) -> None:
         tasks = scheduling.submit(new_task(request_id="r"), new_task(), new_task(request_id="r"))
         assert tasks[0] == tasks[2] != tasks[1]
         assert count(scheduling) == 2
 
-    def test_twice_in_a_batch_with_another_payload_is_refused(self, scheduling: Scheduling) -> None:
+    def test_the_same_request_id_with_another_payload_in_a_batch_is_refused(self, scheduling: Scheduling) -> None:
         with pytest.raises(RequestIdConflict):
             scheduling.submit(new_task(request_id="r"), new_task(request_id="r", topic="another"))
         assert count(scheduling) == 0
 
-    def test_a_refused_submit_answers_no_other_of_its_group(self, scheduling: Scheduling) -> None:
+    def test_a_refused_submit_s_request_id_makes_a_task_for_others_of_its_group(self, scheduling: Scheduling) -> None:
         scheduling.submit_one(request_id="taken")
         answers = scheduling.submit_group(
             SubmitItem((new_task(request_id="shared"), new_task(request_id="taken", topic="another"))),
@@ -163,8 +165,8 @@ class TestRequestIds:
         assert answers[1] == answers[2]
         assert count(scheduling) == 2
 
-    def test_a_refused_submit_does_not_bar_its_request_id(self, scheduling: Scheduling) -> None:
-        """Each is judged as if it came alone, after those before it."""
+    def test_the_request_id_of_a_refused_submit_can_be_used(self, scheduling: Scheduling) -> None:
+        """Each is checked as if it came alone, after those before it."""
         x, y = new_task(request_id="r", topic="x"), new_task(request_id="r", topic="y")
         answers = scheduling.submit_group(
             SubmitItem((y, x)),  # contradicts itself
@@ -178,7 +180,7 @@ class TestRequestIds:
         assert answers[2].metadata == {"task_id": answers[1][0].task_id}
         assert count(scheduling) == 3
 
-    def test_a_hundred_at_once_make_one_task(self, scheduling: Scheduling) -> None:
+    def test_a_hundred_concurrent_submits_with_one_request_id_make_one_task(self, scheduling: Scheduling) -> None:
         """From several replicas: each has its own keys, and each call its own transaction."""
 
         def submit(_: int) -> int:
@@ -206,17 +208,17 @@ class TestOrder:
         """The accounts in the order of the grants."""
         return [scheduling.task(ref.task_key).account_id for ref in scheduling.claim(count)]
 
-    def test_priority_comes_first(self, scheduling: Scheduling) -> None:
+    def test_the_highest_priority_is_served_first(self, scheduling: Scheduling) -> None:
         keys = {priority: scheduling.submit_one(priority=priority) for priority in (1, 5, 10, 7)}
         assert [ref.task_key for ref in scheduling.claim(4)] == [keys[p] for p in (10, 7, 5, 1)]
 
-    def test_the_oldest_of_an_account_first(self, scheduling: Scheduling) -> None:
+    def test_the_oldest_task_of_an_account_is_served_first(self, scheduling: Scheduling) -> None:
         keys = [task.task_key for task in scheduling.submit(*[new_task() for _ in range(5)])] + [
             scheduling.submit_one()
         ]
         assert [ref.task_key for ref in scheduling.claim(6)] == keys
 
-    def test_a_long_queue_keeps_no_other_account_waiting(self, scheduling: Scheduling, other: int) -> None:
+    def test_a_long_queue_delays_no_other_account(self, scheduling: Scheduling, other: int) -> None:
         scheduling.submit(*[new_task() for _ in range(100)])
         scheduling.submit(*[new_task(account_id=other) for _ in range(3)])
         assert self.claimed(scheduling, 8) == [1, other, 1, other, 1, other, 1, 1]
@@ -227,7 +229,7 @@ class TestOrder:
         scheduling.submit(*[new_task(account_id=other) for _ in range(10)])
         assert self.claimed(scheduling, 6).count(other) == 3
 
-    def test_an_account_that_used_much_pays_nothing_once_the_queue_is_empty(
+    def test_an_account_s_past_use_does_not_count_once_the_queue_is_empty(
         self, scheduling: Scheduling, other: int
     ) -> None:
         scheduling.submit(*[new_task() for _ in range(50)])
@@ -245,13 +247,13 @@ class TestOrder:
             for account, weight in weights.items():
                 assert window.count(account) == pytest.approx(10 * weight, abs=weight)
 
-    def test_a_new_weight_holds_for_what_waits(self, scheduling: Scheduling, other: int) -> None:
+    def test_a_new_weight_applies_to_waiting_tasks(self, scheduling: Scheduling, other: int) -> None:
         scheduling.submit(*[new_task(account_id=account) for account in (1, other) * 50])
         assert self.claimed(scheduling, 20).count(other) == 10
         scheduling.run(update_account, other, AccountChange(weight=4.0))
         assert self.claimed(scheduling, 20).count(other) == pytest.approx(16, abs=1)
 
-    def test_priorities_have_turns_of_their_own(self, scheduling: Scheduling, other: int) -> None:
+    def test_each_priority_has_its_own_order(self, scheduling: Scheduling, other: int) -> None:
         scheduling.submit(*[new_task(priority=9) for _ in range(50)])
         scheduling.claim(50)
         scheduling.submit(*[new_task() for _ in range(2)], *[new_task(account_id=other) for _ in range(2)])

@@ -1,4 +1,4 @@
-"""ListTasks whatever is asked for: the pages together are what a plain query finds, newest first."""
+"""ListTasks with all filters: its pages together equal a plain query, newest first."""
 
 from __future__ import annotations
 
@@ -51,9 +51,11 @@ def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
     return keys
 
 
-@pytest.mark.parametrize("examined", [1, 5, task_lists.EXAMINED])
-def test_pages_are_what_a_plain_query_finds(walked: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int) -> None:
-    monkeypatch.setattr(task_lists, "EXAMINED", examined)
+@pytest.mark.parametrize("examined", [1, 5, task_lists.MAX_EXAMINED])
+def test_all_pages_together_equal_a_plain_query(
+    walked: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int
+) -> None:
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", examined)
     everything = [walked.task(key) for (key,) in walked.sql("SELECT task_key FROM tasks ORDER BY task_key DESC")]
     assert {task.status for task in everything} == set(Status) - {Status.NONE}
     for account_id, statuses, labels in itertools.product((0, 1, 2, 9), STATES, LABELS):
@@ -67,10 +69,10 @@ def test_pages_are_what_a_plain_query_finds(walked: Scheduling, monkeypatch: pyt
         assert pages(walked, TaskFilter(Scope.of(account_id), statuses, labels)) == expected
 
 
-def test_a_page_looks_at_a_bounded_number_of_tasks_and_says_where_it_stopped(
+def test_a_page_examines_a_bounded_number_of_tasks_and_tells_where_it_stopped(
     scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_lists, "EXAMINED", 4)
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", 4)
     both, team = {"team": "a", "kind": "x"}, {"team": "a"}
     kind = scheduling.submit(*[new_task(labels={"kind": "x"})] * 6)
     found = scheduling.submit(new_task(labels=both))
@@ -88,7 +90,7 @@ def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None
 
 
 @pytest.mark.parametrize("account_id", [0, 1, 2])
-def test_stats_are_what_a_plain_query_finds(walked: Scheduling, account_id: int) -> None:
+def test_stats_equal_a_plain_query(walked: Scheduling, account_id: int) -> None:
     stats = walked.run(task_stats, Scope.of(account_id))
     for status, count in stats.counts.items():
         assert count == len(pages(walked, TaskFilter(Scope.of(account_id), frozenset({status}))))

@@ -18,7 +18,7 @@ from tests.harness.waiting import wait_until, wait_until_gone
 
 
 class Try:
-    """Runs of the command in an environment of its own."""
+    """Runs of the command in a separate environment."""
 
     def __init__(self, folder: Path) -> None:
         self.temporary = folder / "tmp"
@@ -152,7 +152,7 @@ def test_a_failure_has_the_reason_of_a_leased_run(trying: Try, arguments: list[s
     assert (document["status"], document["error"]["reason"]) == ("failed", reason)
 
 
-def test_a_deferral_says_when_to_come_back(trying: Try) -> None:
+def test_a_deferral_shows_when_the_task_would_run_again(trying: Try) -> None:
     arguments = ["--topic=Tea", "--option=demo-fail=defer", "--option=demo-retry-after=20"]
     done = trying.run(*arguments)
     assert done.returncode == os.EX_TEMPFAIL
@@ -185,7 +185,7 @@ def test_a_signal_ends_the_cli_and_leaves_nothing_behind(trying: Try, number: si
     trying.assert_nothing_is_left()
 
 
-def test_a_signal_before_the_cli_has_started_leaves_nothing_behind_either(trying: Try) -> None:
+def test_a_signal_before_the_cli_has_started_leaves_nothing_behind(trying: Try) -> None:
     process = trying.start("--topic=Tea", "--option=demo-fail=hang")
     wait_until(lambda: list(trying.temporary.iterdir()), within=20, what="it has made its folder")
     process.send_signal(signal.SIGTERM)
@@ -226,7 +226,7 @@ def test_wrong_settings_exit_with_78(trying: Try) -> None:
     assert "CREATOR_MAX_RESULT" in done.stderr
 
 
-def test_help_teaches(trying: Try) -> None:
+def test_help_has_flags_examples_and_exit_statuses(trying: Try) -> None:
     done = trying.run("--help")
     assert (done.returncode, done.stderr) == (0, "")
     for text in ("--topic", "--option", "--timeout", "--output", "--creator-cli-path", "examples:", "exit statuses:"):

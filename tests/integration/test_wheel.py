@@ -1,4 +1,4 @@
-"""The package as it is installed elsewhere: plain, or with one extra, and nothing else that this checkout has."""
+"""The installed package, plain or with one extra, without anything else of this checkout."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ PROGRAMS = {
     "scheduler": ("contentgen-scheduler", ("worker_svc", "typer"), "DATABASE_URL"),
     "cli": ("contentgen", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
 }
-"""By extra: its program, what it does without, and what its help teaches."""
+"""By extra: its program, packages that it does not need, and a word of its help."""
 CANNOT_START = {"worker": 78, "scheduler": 78, "cli": 2}
-"""By extra: the exit status of its program where the extra is missing."""
+"""By extra: the exit status of its program if the extra is missing."""
 HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import {attr}; {attr}()"
 
 
@@ -49,7 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_the_client_works_with_its_four_dependencies_and_what_they_need(wheel: Path, tmp_path: Path) -> None:
+def test_the_client_works_with_its_four_dependencies_alone(wheel: Path, tmp_path: Path) -> None:
     assert set(requirements(wheel)) == DIRECT
     installed = install(wheel, tmp_path / "installed")
     assert not (installed / "sqlalchemy").exists()
@@ -86,7 +86,7 @@ def test_a_program_without_its_extra_says_which_one_to_install(extra: str, wheel
 
 
 @pytest.mark.parametrize("extra", PROGRAMS)
-def test_a_module_of_ours_that_is_missing_is_an_error_of_ours(extra: str, wheel: Path, tmp_path: Path) -> None:
+def test_a_missing_module_of_the_package_is_an_ordinary_import_error(extra: str, wheel: Path, tmp_path: Path) -> None:
     installed = install(wheel, tmp_path / "installed", extra)
     name, *_ = PROGRAMS[extra]
     shutil.rmtree(installed / "contentgen/client")
@@ -97,14 +97,14 @@ def test_a_module_of_ours_that_is_missing_is_an_error_of_ours(extra: str, wheel:
     assert "pip install" not in ran.stderr
 
 
-def test_the_package_says_that_it_is_typed(wheel: Path) -> None:
+def test_the_package_is_marked_as_typed(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert {"scheduler_svc/py.typed", "contentgen/client/watch.py"} <= set(archive.namelist())
         assert "contentgen/v1/task_pb2.pyi" in archive.namelist()
 
 
 def install(wheel: Path, into: Path, extra: str = "") -> Path:
-    """The package and what it needs with that extra, and nothing else."""
+    """The package with the dependencies of that extra, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(into)
     for name in closure(requirements(wheel, extra)):
@@ -113,14 +113,14 @@ def install(wheel: Path, into: Path, extra: str = "") -> Path:
 
 
 def program(wheel: Path, name: str) -> str:
-    """What a console script runs, told `--help`."""
+    """Code that runs a console script with `--help`."""
     [found] = metadata.distributions(path=[str(wheel)])
     [entry] = found.entry_points.select(group="console_scripts", name=name)
     return HELP.format(module=entry.module, attr=entry.attr)
 
 
 def run(program: str, installed: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """-S: no site-packages, so none but what is installed there."""
+    """-S: no site-packages, so only the packages that are installed there."""
     ran = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(installed)!r})\n{program}"],
         check=False,
@@ -134,13 +134,13 @@ def run(program: str, installed: Path, *, status: int = 0) -> subprocess.Complet
 
 
 def requirements(wheel: Path, extra: str = "") -> Iterator[str]:
-    """What it needs, with or without an extra."""
+    """The requirements, with or without an extra."""
     [found] = metadata.distributions(path=[str(wheel)])
     return needed(found.requires, extra)
 
 
 def closure(names: Iterable[str]) -> set[str]:
-    """These packages with all that they need."""
+    """These packages with their dependencies."""
     found: set[str] = set()
     waiting = set(names)
     while waiting:

@@ -1,4 +1,4 @@
-"""A real worker process whose CLI asks to come back later, against a scheduler that the test scripts."""
+"""A real worker process whose CLI defers, against a scripted scheduler."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ async def test_a_deferral_outlives_the_worker(tmp_path: Path) -> None:
             assert process.leftovers() == set()
 
 
-async def test_a_scheduler_of_the_version_before_is_told_of_a_failure(tmp_path: Path) -> None:
-    """One that knows `deferred` hears of it again as that: which one the next stream leads to, nobody knows."""
+async def test_a_scheduler_of_the_previous_version_gets_a_failure(tmp_path: Path) -> None:
+    """The next scheduler, which knows `deferred`, gets a deferral: the next stream may lead to either."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(accepts_deferrals=False)

@@ -1,4 +1,4 @@
-"""A real worker process whose CLI breaks and is mended, against a scheduler that the test scripts."""
+"""A real worker process whose CLI breaks and is repaired, against a scripted scheduler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ echo '{{"content": "an article"}}'
 
 
 class Creator:
-    """A CLI that fails at once until it is mended."""
+    """A CLI that fails at once until it is repaired."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "creator"
@@ -44,12 +44,12 @@ class Creator:
         self._works.unlink()
 
     def refuse_to_start(self, status: int) -> None:
-        """Exits with this status when it is asked for its version."""
+        """Sets the exit status of `--version`."""
         self._version.write_text(str(status))
 
     @property
     def asked(self) -> int:
-        """How often it was asked for its version."""
+        """The number of `--version` calls."""
         return len(self._asked.read_text().splitlines())
 
     def hang(self) -> None:
@@ -67,7 +67,7 @@ def worker_with(creator: Creator, target: str, **settings: str) -> Iterator[Work
 
 
 async def falls_ill(stream: Stream) -> pb.Heartbeat:
-    """Gives it tasks until it says that it is unhealthy; that heartbeat."""
+    """Assigns tasks until the worker is unhealthy; returns that heartbeat."""
     for number in range(1, MAX_QUICK_FAILURES + 1):
         heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
         assert not heartbeat.unhealthy
@@ -81,7 +81,7 @@ async def unhealthy(stream: Stream, free_slots: int = 0) -> pb.Heartbeat:
 
 
 def named(lease_id: str) -> tuple[str, str, int]:
-    """What the log says of it."""
+    """The worker's log events about its health."""
     return f"task-{lease_id}", lease_id, 1
 
 
@@ -99,7 +99,7 @@ def first_unhealthy_at(stream: Stream) -> int:
     return next(i for i, message in enumerate(stream.received) if message.heartbeat.unhealthy)
 
 
-async def test_five_quick_failures_close_it_and_one_success_opens_it_again(tmp_path: Path) -> None:
+async def test_five_quick_failures_make_a_worker_unhealthy_until_a_success(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target, CONTENTGEN_QUEUE_SIZE="2") as worker:
@@ -153,7 +153,7 @@ async def test_waiting_leases_are_released_after_a_heartbeat_and_do_not_count(tm
             assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}
 
 
-async def test_leases_on_their_way_are_released_and_a_cancelled_probe_decides_nothing(tmp_path: Path) -> None:
+async def test_leases_in_transit_are_released_and_a_cancelled_probe_decides_nothing(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:
@@ -177,7 +177,7 @@ async def test_leases_on_their_way_are_released_and_a_cancelled_probe_decides_no
             assert len(worker.events("worker.unhealthy")) == 1
 
 
-async def test_tasks_of_one_account_that_fail_at_once_leave_it_to_others(tmp_path: Path) -> None:
+async def test_quick_failures_of_one_account_keep_the_worker_healthy_for_others(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     creator.mend()
     async with scripted_scheduler() as scheduler:
@@ -196,7 +196,7 @@ async def test_tasks_of_one_account_that_fail_at_once_leave_it_to_others(tmp_pat
             assert not worker.events("worker.unhealthy")
 
 
-async def test_tasks_that_failed_on_another_worker_too_say_nothing_of_this_one(tmp_path: Path) -> None:
+async def test_failures_of_tasks_that_failed_elsewhere_do_not_count(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:
@@ -209,7 +209,7 @@ async def test_tasks_that_failed_on_another_worker_too_say_nothing_of_this_one(t
             assert not worker.events("worker.unhealthy")
 
 
-async def test_no_task_is_tried_while_the_cli_can_t_even_say_its_version(tmp_path: Path) -> None:
+async def test_no_probe_task_runs_while_the_cli_cannot_print_its_version(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:
@@ -230,7 +230,7 @@ async def test_no_task_is_tried_while_the_cli_can_t_even_say_its_version(tmp_pat
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])
-async def test_a_cli_that_vanishes_ends_it_at_once(tmp_path: Path, profile: str) -> None:
+async def test_a_missing_cli_makes_the_worker_unhealthy_at_once(tmp_path: Path, profile: str) -> None:
     creator = Creator(tmp_path)
     creator.mend()
     async with scripted_scheduler() as scheduler:
@@ -244,7 +244,7 @@ async def test_a_cli_that_vanishes_ends_it_at_once(tmp_path: Path, profile: str)
             assert heartbeat.last_error.startswith("CREATOR_CLI_NOT_FOUND: ")
 
 
-async def test_a_new_stream_hears_of_it_and_a_new_process_begins_healthy(tmp_path: Path) -> None:
+async def test_a_new_stream_stays_unhealthy_and_a_new_process_begins_healthy(tmp_path: Path) -> None:
     creator = Creator(tmp_path)
     async with scripted_scheduler() as scheduler:
         with worker_with(creator, scheduler.target) as worker:

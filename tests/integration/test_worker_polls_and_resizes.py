@@ -29,7 +29,7 @@ esac
 
 
 class Creator:
-    """A CLI whose runs do what the test says."""
+    """A CLI whose runs are controlled by the test."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,7 +52,7 @@ class Creator:
 
 @asynccontextmanager
 async def running(folder: Path, *names: str) -> AsyncIterator[tuple[Creator, Stream]]:
-    """A worker whose CLIs run and wait for their next question."""
+    """A worker whose CLIs run and wait for their next status call."""
     creator = Creator(folder)
     async with scripted_scheduler() as scheduler:
         with worker_process(folder, scheduler.target, CREATOR_CLI_PATH=str(creator.path), **REFERENCE):
@@ -75,7 +75,7 @@ async def answer(stream: Stream, poll_id: str) -> pb.Heartbeat:
 
 
 def said_before(stream: Stream, kind: str, poll_id: str) -> list[str]:
-    """The leases that an update of `kind` was told of, before the heartbeat that answers this poll."""
+    """The leases with an update of `kind` before the heartbeat that answers this poll."""
     at = next(
         i for i, it in enumerate(stream.received) if it.HasField("heartbeat") and it.heartbeat.last_poll_id == poll_id
     )
@@ -83,7 +83,7 @@ def said_before(stream: Stream, kind: str, poll_id: str) -> list[str]:
     return [update.lease_id for it in reports for update in it.updates if update.WhichOneof("update") == kind]
 
 
-async def test_a_poll_is_answered_behind_what_the_clis_said_to_it(tmp_path: Path) -> None:
+async def test_a_poll_is_answered_after_the_updates_of_its_clis(tmp_path: Path) -> None:
     async with running(tmp_path, "a", "b", "c") as (creator, stream):
         creator.becomes("a", "completed")
         creator.becomes("b", "failed")
@@ -105,7 +105,7 @@ async def test_a_worker_that_holds_nothing_answers_at_once(tmp_path: Path) -> No
             await answer(stream, "1")
 
 
-async def test_a_poll_that_comes_again_asks_nobody_again(tmp_path: Path) -> None:
+async def test_a_repeated_poll_runs_no_status_call_again(tmp_path: Path) -> None:
     async with running(tmp_path, "a") as (creator, stream):
         for poll_id in ("1", "1"):
             poll(stream, poll_id)
@@ -116,20 +116,20 @@ async def test_a_poll_that_comes_again_asks_nobody_again(tmp_path: Path) -> None
         assert creator.calls("status", "a") == 3
 
 
-async def test_a_poll_that_comes_while_a_cli_is_asked_asks_it_once_more(tmp_path: Path) -> None:
+async def test_a_poll_during_a_status_call_makes_another_one(tmp_path: Path) -> None:
     async with running(tmp_path, "a") as (creator, stream):
         creator.hangs("a")
         poll(stream, "1")
         await wait_until_async(lambda: creator.calls("status", "a") == 2, within=5, what="the CLI is asked")
         poll(stream, "2")
-        stream.send(resize=pb.Resize(slots=2))  # heard once this is stated, and so is the poll before it
+        stream.send(resize=pb.Resize(slots=2))  # the heartbeat shows that this and the poll have arrived
         await stream.until("heartbeat", lambda it: it.free_slots == 1)
         creator.hangs_no_more("a")
         await answer(stream, "2")
         assert creator.calls("status", "a") == 3
 
 
-async def test_a_cli_that_hangs_does_not_hold_the_answer_of_the_others(tmp_path: Path) -> None:
+async def test_a_cli_that_hangs_does_not_delay_the_updates_of_others(tmp_path: Path) -> None:
     async with running(tmp_path, "a", "b") as (creator, stream):
         creator.becomes("a", "completed")
         creator.hangs("b")
@@ -139,7 +139,7 @@ async def test_a_cli_that_hangs_does_not_hold_the_answer_of_the_others(tmp_path:
         assert stream.updates("failed") == []
 
 
-async def test_a_run_that_is_never_asked_holds_no_answer(tmp_path: Path) -> None:
+async def test_a_run_without_status_calls_delays_no_answer(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(heartbeat=60.0)
@@ -151,7 +151,7 @@ async def test_a_run_that_is_never_asked_holds_no_answer(tmp_path: Path) -> None
             assert [held.stage for held in heartbeat.held_leases] == [pb.LEASE_STAGE_PROCESSING]
 
 
-async def test_another_stream_is_told_of_no_poll_of_the_last_one(tmp_path: Path) -> None:
+async def test_a_new_stream_answers_no_poll_of_the_last_one(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(heartbeat=60.0)
@@ -166,7 +166,7 @@ async def test_another_stream_is_told_of_no_poll_of_the_last_one(tmp_path: Path)
             await answer(stream, "1")
 
 
-async def test_fewer_slots_are_stated_at_once_and_let_what_runs_run_on(tmp_path: Path) -> None:
+async def test_fewer_slots_apply_at_once_and_running_clis_continue(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="3") as worker:
             stream, _ = await scheduler.session(heartbeat=60.0)
@@ -192,7 +192,7 @@ async def test_fewer_slots_are_stated_at_once_and_let_what_runs_run_on(tmp_path:
             assert len(worker.clis()) == 1
 
 
-async def test_more_slots_start_what_waits(tmp_path: Path) -> None:
+async def test_more_slots_start_waiting_leases(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
         with worker_process(tmp_path, scheduler.target, **settings):

@@ -1,4 +1,4 @@
-"""What a worker makes of its runs, beside any stream: with a real guard, real programs and a real disk."""
+"""A worker's runs without a stream, with a real guard, real programs and a real disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Endless(Creator):
 
 
 class Faulty(Creator):
-    """A profile with a fault of its own."""
+    """A profile that raises an unexpected exception."""
 
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         raise LookupError("an answer that it did not think of")
@@ -47,7 +47,7 @@ class Faulty(Creator):
 
 @asynccontextmanager
 async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker, Guard]]:
-    """A worker with one slot and a place ahead of it, and its guard."""
+    """A worker with one slot and a queue of one, and its guard."""
     guard = Guard.launch(grace=0.3)
     await guard.connect()
     scratch, spool, started = (folder / name for name in ("scratch", "spool", "started"))
@@ -65,7 +65,7 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
             await asyncio.get_running_loop().shutdown_default_executor()
 
 
-async def test_a_run_that_starts_while_the_worker_closes_is_given_up_too(tmp_path: Path) -> None:
+async def test_a_run_that_starts_while_the_worker_closes_is_ended(tmp_path: Path) -> None:
     async with working(Endless(), tmp_path) as (worker, guard):
         tasks = pending_tasks()
         worker.assigned([lease("runs"), lease("waits")], now() + FAR)
@@ -79,7 +79,7 @@ async def test_a_run_that_starts_while_the_worker_closes_is_given_up_too(tmp_pat
         assert marked(guard) == set()
 
 
-async def test_a_fault_of_a_profile_is_logged_with_the_lease_that_it_cost(tmp_path: Path) -> None:
+async def test_an_exception_in_a_profile_is_logged_with_its_lease(tmp_path: Path) -> None:
     with capture_logs() as events:
         async with working(Faulty(), tmp_path) as (worker, _):
             worker.assigned([lease("a", attempt=2)], now() + FAR)

@@ -1,4 +1,4 @@
-"""A real worker process against a scheduler that says what the test wants it to say: leases and their ends."""
+"""A real worker process against a scripted scheduler: leases and their ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness.worker_process import lease_in, worker_process
 from tests.integration.worker_runs import FOR_EVER, no_cli, running
 
 
-async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
+async def test_a_task_runs_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_TOKEN="secret") as worker:
             stream, hello = await scheduler.session()
@@ -41,7 +41,7 @@ async def test_a_task_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
             assert await worker.exited() == 0
 
 
-async def test_a_queue_ahead_of_the_slots_is_stated_and_worked_off_in_order(tmp_path: Path) -> None:
+async def test_a_queue_ahead_of_the_slots_is_stated_and_run_in_order(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "2"}
         with worker_process(tmp_path, scheduler.target, **settings):
@@ -81,7 +81,7 @@ async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp
             assert lease_in(event) == ("task-a", "a", 1)
 
 
-async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -> None:
+async def test_a_large_result_is_sent_alone_after_a_heartbeat(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         body = tmp_path / "creator"
         body.write_text('#!/bin/sh\nprintf \'{"content": "\'; head -c 1500000 /dev/zero | tr "\\0" x; printf \'"}\'\n')
@@ -100,7 +100,7 @@ async def test_a_large_result_goes_alone_and_a_state_before_it(tmp_path: Path) -
             assert kinds[at - 1] == "heartbeat"
 
 
-async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_between(tmp_path: Path) -> None:
+async def test_a_large_result_is_sent_in_parts_with_heartbeats_and_results_in_between(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         creator = quick_creator(tmp_path)
         journal = {"CREATOR_DEMO_JOURNAL": str(tmp_path / "journal"), "CREATOR_ENV": "CREATOR_DEMO_JOURNAL"}
@@ -133,7 +133,7 @@ async def test_a_large_result_goes_in_parts_and_heartbeats_and_other_results_in_
             assert heartbeat.free_slots > 0
 
 
-async def test_progress_is_told_at_most_once_a_second(tmp_path: Path) -> None:
+async def test_progress_is_sent_at_most_once_a_second(tmp_path: Path) -> None:
     creator = tmp_path / "creator"
     creator.write_text(
         '#!/bin/sh\n[ "$1" = create ] || exit\n'
@@ -153,7 +153,7 @@ async def test_progress_is_told_at_most_once_a_second(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "not renewed", "report answered as lost"])
-async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: Path, how: str) -> None:
+async def test_a_lost_lease_is_stopped_and_reported(tmp_path: Path, how: str) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -177,8 +177,8 @@ async def test_a_lease_that_is_no_longer_its_own_is_stopped_and_told(tmp_path: P
             assert "b" in [held.lease_id for held in heartbeat.held_leases]
 
 
-async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(tmp_path: Path) -> None:
-    """One acknowledgement frees a slot for a waiting lease and reports that lease as lost: its run stops unbegun."""
+async def test_a_lease_lost_at_its_start_frees_its_slot(tmp_path: Path) -> None:
+    """One acknowledgement frees a slot for a waiting lease and reports that lease as lost: it never runs."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
             stream, _ = await scheduler.session()
@@ -205,7 +205,7 @@ async def test_a_lease_that_is_lost_in_the_moment_of_its_start_leaves_its_slot(t
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])
-async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_back(
+async def test_a_run_without_acknowledgements_ends_at_its_deadline_and_is_released(
     tmp_path: Path, profile: str
 ) -> None:
     async with scripted_scheduler() as scheduler:
@@ -226,7 +226,7 @@ async def test_without_acknowledgements_a_run_ends_at_its_deadline_and_is_given_
             await stream.update("completed", "b")
 
 
-async def test_acknowledged_states_let_a_run_outlast_the_lease_time(tmp_path: Path) -> None:
+async def test_acknowledged_heartbeats_let_a_run_outlast_the_lease_time(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target):
             stream, _ = await scheduler.session(lease_ttl=2.0, heartbeat=0.3)
@@ -236,7 +236,7 @@ async def test_acknowledged_states_let_a_run_outlast_the_lease_time(tmp_path: Pa
             assert stream.updates("released") == []
 
 
-async def test_leases_that_come_too_late_are_released_unstarted(tmp_path: Path) -> None:
+async def test_leases_that_arrive_too_late_are_released_unstarted(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
@@ -249,7 +249,7 @@ async def test_leases_that_come_too_late_are_released_unstarted(tmp_path: Path) 
             assert not worker.clis()
 
 
-async def test_the_task_s_own_time_ends_its_run(tmp_path: Path) -> None:
+async def test_the_task_s_timeout_ends_its_run(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -286,7 +286,7 @@ async def test_a_cli_that_fails_is_the_task_s_error(tmp_path: Path) -> None:
             assert worker.leftovers() == set()
 
 
-async def test_a_disk_that_refuses_costs_no_result_and_takes_no_task(tmp_path: Path) -> None:
+async def test_a_failing_disk_loses_no_result_and_takes_no_task(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()

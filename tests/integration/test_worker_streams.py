@@ -1,4 +1,4 @@
-"""A real worker process whose streams, schedulers and own processes come and go."""
+"""A real worker process with changing streams, schedulers and processes of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.worker_runs import FOR_EVER, no_cli, running
 
 
 @pytest.mark.parametrize("how", ["end", "reconnect"])
-async def test_a_new_stream_finds_everything_as_it_was(tmp_path: Path, how: str) -> None:
+async def test_a_new_stream_resumes_all_leases(tmp_path: Path, how: str) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, first = await scheduler.session()
@@ -52,7 +52,7 @@ async def test_a_new_stream_finds_everything_as_it_was(tmp_path: Path, how: str)
 
 
 @pytest.mark.parametrize("interval", [-300e9, 300e9])
-async def test_a_heartbeat_interval_that_nobody_means_is_not_believed(tmp_path: Path, interval: float) -> None:
+async def test_an_implausible_heartbeat_interval_is_ignored(tmp_path: Path, interval: float) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(heartbeat=interval, lease_ttl=300e9)
@@ -66,8 +66,8 @@ async def test_a_heartbeat_interval_that_nobody_means_is_not_believed(tmp_path: 
 
 
 @pytest.mark.parametrize("slots", [-1, 0, 1_001, 2**31 - 1])
-async def test_slots_that_no_worker_may_have_are_not_believed(tmp_path: Path, slots: int) -> None:
-    """They would outlast the stream, in each hello: a scheduler refuses one that names more than 1,000."""
+async def test_a_number_of_slots_out_of_bounds_is_ignored(tmp_path: Path, slots: int) -> None:
+    """The worker would repeat them in each hello, and a scheduler refuses one with more than 1,000."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="2"):
             stream, _ = await scheduler.session(desired=pb.DesiredState(slots=slots))
@@ -78,7 +78,7 @@ async def test_slots_that_no_worker_may_have_are_not_believed(tmp_path: Path, sl
             assert hello.slots == 2
 
 
-async def test_a_dropped_lease_is_stopped_but_a_spooled_result_is_sent_all_the_same(tmp_path: Path) -> None:
+async def test_a_dropped_lease_is_stopped_and_its_spooled_result_is_sent(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -94,7 +94,7 @@ async def test_a_dropped_lease_is_stopped_but_a_spooled_result_is_sent_all_the_s
             await no_cli(worker)
 
 
-async def test_a_scheduler_that_is_away_stops_no_run_and_is_found_again(tmp_path: Path) -> None:
+async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         target = scheduler.target
         with worker_process(tmp_path, target) as worker:
@@ -163,7 +163,7 @@ async def test_leases_that_ran_in_a_killed_worker_are_named_as_lost(tmp_path: Pa
             assert not hello.lost_leases, "it was told once, and answered"
 
 
-async def test_lost_leases_that_were_locked_are_named_again(tmp_path: Path) -> None:
+async def test_lost_leases_that_were_locked_are_reported_again(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -176,7 +176,7 @@ async def test_lost_leases_that_were_locked_are_named_again(tmp_path: Path) -> N
                 stream.end()
 
 
-async def test_term_gives_back_what_waits_and_finishes_what_runs(tmp_path: Path) -> None:
+async def test_term_releases_waiting_leases_and_finishes_runs(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
         with worker_process(tmp_path, scheduler.target, **settings) as worker:
@@ -197,8 +197,8 @@ async def test_term_gives_back_what_waits_and_finishes_what_runs(tmp_path: Path)
             assert worker.leftovers() == set()
 
 
-async def test_an_idle_worker_that_is_told_to_end_leaves_no_lease_behind(tmp_path: Path) -> None:
-    """A lease that was claimed before the scheduler heard of the drain still reaches the worker."""
+async def test_an_idle_worker_that_stops_leaves_no_lease_behind(tmp_path: Path) -> None:
+    """A lease that was claimed before the drain reached the scheduler still reaches the worker."""
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -214,7 +214,7 @@ async def test_an_idle_worker_that_is_told_to_end_leaves_no_lease_behind(tmp_pat
             assert await worker.exited() == 0
 
 
-async def test_a_second_term_stops_what_runs_and_gives_it_back(tmp_path: Path) -> None:
+async def test_a_second_term_stops_runs_and_releases_their_leases(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session()
@@ -231,7 +231,7 @@ async def test_a_second_term_stops_what_runs_and_gives_it_back(tmp_path: Path) -
             assert worker.leftovers() == set()
 
 
-async def test_the_drain_time_out_does_what_a_second_term_does(tmp_path: Path) -> None:
+async def test_the_drain_timeout_acts_like_a_second_term(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target, CONTENTGEN_DRAIN_TIMEOUT="500ms") as worker:
             stream, _ = await scheduler.session()
@@ -242,7 +242,7 @@ async def test_the_drain_time_out_does_what_a_second_term_does(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", ["message", "welcome", "acknowledgement"])
-async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_path: Path, how: str) -> None:
+async def test_a_desired_drain_leaves_the_worker_connected_and_idle(tmp_path: Path, how: str) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             wanted = pb.DesiredState(drain=True)
@@ -258,7 +258,7 @@ async def test_a_drain_that_is_wanted_leaves_the_worker_connected_and_idle(tmp_p
             assert await worker.exited() == 0
 
 
-async def test_a_drain_that_is_not_wanted_any_more_is_over_and_a_stop_is_for_good(tmp_path: Path) -> None:
+async def test_an_undrained_worker_serves_again_and_a_stop_is_final(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(desired=pb.DesiredState(drain=True))
@@ -277,7 +277,7 @@ async def test_a_drain_that_is_not_wanted_any_more_is_over_and_a_stop_is_for_goo
             assert await worker.exited() == 0
 
 
-async def test_a_worker_id_in_use_is_said_and_tried_again(tmp_path: Path) -> None:
+async def test_a_worker_id_in_use_is_logged_and_the_hello_repeated(tmp_path: Path) -> None:
     async def in_use(context: grpc.aio.ServicerContext[Any, Any]) -> None:
         info = error_details_pb2.ErrorInfo(
             reason="WORKER_ID_IN_USE", domain="contentgen", metadata={"hostname": "other"}
@@ -299,7 +299,7 @@ async def test_a_worker_id_in_use_is_said_and_tried_again(tmp_path: Path) -> Non
             assert hello.worker_id == "blue"
 
 
-async def test_details_that_are_no_details_do_not_end_a_worker(tmp_path: Path) -> None:
+async def test_unreadable_error_details_do_not_end_a_worker(tmp_path: Path) -> None:
     async def refuse(context: grpc.aio.ServicerContext[Any, Any]) -> None:
         packed = Packed(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff\xff")
         status = status_pb2.Status(code=grpc.StatusCode.ABORTED.value[0], message="no", details=[packed])
@@ -356,7 +356,7 @@ async def test_a_worker_without_its_guard_ends_at_once(tmp_path: Path) -> None:
             await wait_until_async(lambda: not living(clis), within=2, what="the kernel has ended the CLIs")
 
 
-async def test_a_stopped_worker_has_its_runs_ended_and_serves_on(tmp_path: Path) -> None:
+async def test_a_worker_suspended_past_a_deadline_loses_its_runs_and_serves_again(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler:
         with worker_process(tmp_path, scheduler.target) as worker:
             stream, _ = await scheduler.session(lease_ttl=5.0)
@@ -382,7 +382,7 @@ async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before
             worker.signal(signal.SIGSTOP)
             try:  # both have the same deadline
                 await wait_until_async(lambda: not living(clis), within=8, what="one has ended, the other was ended")
-                # It hears so when it thaws, before or after its guard tells of the end.
+                # It receives that when it resumes, before or after the guard reports the end.
                 stream.send(cancel=pb.Cancel(lease_id="ends", reason="LEASE_LOST"))
             finally:
                 worker.signal(signal.SIGCONT)

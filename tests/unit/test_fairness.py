@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.fairness import MAX_TAG_GAP, REFILL, WINDOW, Flow, allot, effective, refill, tag_space, tags
+from scheduler_svc.domain.fairness import (
+    MAX_TAG_GAP,
+    MAX_WINDOW,
+    REFILL_LIMIT,
+    Flow,
+    allot,
+    effective,
+    refill,
+    tag_space,
+    tags,
+)
 
 
 def test_the_first_tag_is_where_the_account_s_finish_was() -> None:
@@ -47,19 +57,19 @@ WEIGHTS = st.sampled_from([0.001, 0.25, 1.0, 3.0, 1_000.0])
 @given(now=st.floats(0, 1e9), weight=WEIGHTS)
 def test_an_idle_account_can_fill_a_whole_window(now: float, weight: float) -> None:
     for finish in (0.0, now / 2, now):
-        assert tag_space(finish, now, weight) == WINDOW
+        assert tag_space(finish, now, weight) == MAX_WINDOW
 
 
-@given(now=st.floats(0, 1e6), weight=WEIGHTS, count=st.integers(0, 2 * WINDOW))
+@given(now=st.floats(0, 1e6), weight=WEIGHTS, count=st.integers(0, 2 * MAX_WINDOW))
 def test_tagged_tasks_are_no_further_ahead_than_the_window(now: float, weight: float, count: int) -> None:
     left = tag_space(now + count / weight, now, weight)
-    assert left == pytest.approx(max(0, WINDOW - count), abs=1)
+    assert left == pytest.approx(max(0, MAX_WINDOW - count), abs=1)
 
 
 def test_a_window_wants_more_before_it_is_empty() -> None:
-    full = tags(WINDOW, WINDOW)
-    left = [tag for tag in full if tag >= refill(WINDOW, 1.0)]
-    assert len(left) == REFILL
+    full = tags(MAX_WINDOW, MAX_WINDOW)
+    left = [tag for tag in full if tag >= refill(MAX_WINDOW, 1.0)]
+    assert len(left) == REFILL_LIMIT
 
 
 def line(priority: int, tagged: int, untagged: int, *, finish: float | None = None) -> Flow:
@@ -74,8 +84,10 @@ def line(priority: int, tagged: int, untagged: int, *, finish: float | None = No
         pytest.param([line(9, 0, 5), line(5, 2, 5)], 4, [4, 0], id="it takes the seats of a lower one"),
         pytest.param([line(9, 3, 0), line(5, 2, 0)], 4, [3, 1], id="a lower limit takes the lowest away"),
         pytest.param([line(9, 3, 9), line(5, 2, 9)], 0, [0, 0], id="paused, or as many leases as seats"),
-        pytest.param([line(9, WINDOW, 9), line(5, 0, 9)], None, [WINDOW, 9], id="a full window takes none"),
-        pytest.param([line(9, 0, 9, finish=WINDOW - 4), line(5, 0, 0)], None, [4, 0], id="free space is virtual time"),
+        pytest.param([line(9, MAX_WINDOW, 9), line(5, 0, 9)], None, [MAX_WINDOW, 9], id="a full window takes none"),
+        pytest.param(
+            [line(9, 0, 9, finish=MAX_WINDOW - 4), line(5, 0, 0)], None, [4, 0], id="free space is virtual time"
+        ),
     ],
 )
 def test_seats_are_given_by_priority(lines: list[Flow], seats: int | None, wanted: list[int]) -> None:
@@ -207,7 +219,7 @@ class Queue:
 def test_long_backlogs_are_served_by_weight_in_every_window_of_70(weights: list[float]) -> None:
     by_account = dict(zip("abc", weights, strict=True))
     queue = Queue(by_account)
-    order = [queue.serve() for _ in range(5 * WINDOW)]
+    order = [queue.serve() for _ in range(5 * MAX_WINDOW)]
     for account, weight in by_account.items():
         served = list(accumulate((one == account for one in order), initial=0))
         windows = Counter(served[i + 70] - served[i] for i in range(len(order) - 70))

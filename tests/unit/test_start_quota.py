@@ -16,8 +16,8 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def quota(most: int, now: float, let_in: int = 0, *starts: tuple[float, int]) -> StartQuota:
-    return StartQuota(most, at(now), let_in, [Starts(at(time), number) for time, number in starts])
+def quota(most: int, now: float, admitted: int = 0, *starts: tuple[float, int]) -> StartQuota:
+    return StartQuota(most, at(now), admitted, [Starts(at(time), number) for time, number in starts])
 
 
 def test_a_quota_without_starts_has_all_seats() -> None:
@@ -57,11 +57,11 @@ def test_a_clock_that_is_set_back_keeps_a_seat_for_a_minute_at_most() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 20)), max_size=60), st.integers(1, 30))
 def test_never_more_than_the_quota_within_a_minute(steps: list[tuple[float, int]], most: int) -> None:
-    """Each step lets in what it may, and so many of those are claimed until the next one."""
+    """Each step admits what it may, and so many of those are claimed until the next one."""
     state, now, started = quota(most, 0), 0.0, []
     for wait, claims in steps:
         now += wait
-        before = state.let_in
+        before = state.admitted
         tagged = max(0, before - claims)
         started += [now] * (before - tagged)
         counted = StartQuota(most, at(now), before, state.starts).counted(tagged)

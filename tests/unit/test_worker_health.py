@@ -63,8 +63,8 @@ def quick_failures(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) ->
 
 def run(breaker: CircuitBreaker, lease: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
     assert breaker.admit(lease)
-    breaker.ran(lease, outcome, lasted)
-    breaker.over(lease.lease_id)
+    breaker.record_run(lease, outcome, lasted)
+    breaker.record_lease_end(lease.lease_id)
 
 
 def opened() -> CircuitBreaker:
@@ -99,10 +99,10 @@ def test_five_quick_failures_in_a_row_open_it() -> None:
 def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
     breaker = CircuitBreaker()
     for _ in range(MAX_QUICK_FAILURES):
-        breaker.ran(Lease(), REFUSED, 0.1)
+        breaker.record_run(Lease(), REFUSED, 0.1)
     assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 4)
-    breaker.ran(Lease(), REFUSED, 0.1)
+    breaker.record_run(Lease(), REFUSED, 0.1)
     quick_failures(breaker, 1)
     assert state_of(breaker) is CircuitState.OPEN
     tried(breaker, REFUSED)
@@ -115,9 +115,9 @@ def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
 def test_whatever_a_run_failed_with_counts(reason: Reason) -> None:
     breaker = CircuitBreaker()
     for _ in range(4):
-        breaker.ran(Lease(), failed(reason, "it failed"), 0.1)
+        breaker.record_run(Lease(), failed(reason, "it failed"), 0.1)
     assert state_of(breaker) is CircuitState.CLOSED
-    breaker.ran(Lease(), failed(reason, "it failed"), 0.1)
+    breaker.record_run(Lease(), failed(reason, "it failed"), 0.1)
     assert state_of(breaker) is CircuitState.OPEN
 
 
@@ -126,7 +126,7 @@ def test_a_success_or_a_slow_failure_between_them_starts_the_count_anew(outcome:
     breaker = CircuitBreaker()
     for _ in range(3):
         quick_failures(breaker, 4)
-        breaker.ran(Lease(), outcome, lasted)
+        breaker.record_run(Lease(), outcome, lasted)
     assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker)
     assert state_of(breaker) is CircuitState.OPEN
@@ -228,7 +228,7 @@ def test_no_task_is_a_probe_while_the_cli_cannot_be_run() -> None:
 @pytest.mark.parametrize("lasted", [0.1, 60.0])
 def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
     breaker = CircuitBreaker()
-    breaker.ran(Lease(), GONE, lasted)
+    breaker.record_run(Lease(), GONE, lasted)
     assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
 
 
@@ -259,9 +259,9 @@ def test_a_try_that_fails_opens_it_again_however_long_it_took(lasted: float) -> 
 def test_a_deferral_neither_counts_nor_resets_the_count() -> None:
     breaker = CircuitBreaker()
     for _ in range(20):
-        breaker.ran(Lease(), LATER, 0.1)
+        breaker.record_run(Lease(), LATER, 0.1)
     quick_failures(breaker, 4)
-    breaker.ran(Lease(), LATER, 0.1)
+    breaker.record_run(Lease(), LATER, 0.1)
     assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 1)
     assert state_of(breaker) is CircuitState.OPEN
@@ -277,9 +277,9 @@ def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
     breaker = opened()
     breaker.half_open()
     assert breaker.admit(A)
-    breaker.over("another")
+    breaker.record_lease_end("another")
     assert breaker.capacity == 0
-    breaker.over(A.lease_id)
+    breaker.record_lease_end(A.lease_id)
     assert breaker.capacity == 1
     assert breaker.admit(B)
 
@@ -288,10 +288,10 @@ def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
 def test_a_run_that_began_before_decides_nothing(outcome: Outcome) -> None:
     breaker = opened()
     pause, error = breaker.pause, breaker.last_error
-    breaker.ran(Lease("older"), outcome, 60.0)
+    breaker.record_run(Lease("older"), outcome, 60.0)
     assert (state_of(breaker), breaker.pause, breaker.last_error) == (CircuitState.OPEN, pause, error)
     breaker.half_open()
-    breaker.ran(Lease("older"), outcome, 60.0)
+    breaker.record_run(Lease("older"), outcome, 60.0)
     assert breaker.capacity == 1
 
 
@@ -312,7 +312,7 @@ def test_pauses_double_from_one_second_to_five_minutes_and_begin_anew_after_a_su
 
 def test_the_error_is_bounded() -> None:
     breaker = CircuitBreaker()
-    breaker.ran(Lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), 0.1)
+    breaker.record_run(Lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), 0.1)
     assert len(breaker.last_error) == MAX_ERROR
 
 
@@ -325,7 +325,7 @@ def test_the_breaker_is_open_exactly_after_the_runs_that_open_it(history: list[t
     for n, (outcome, lasted) in enumerate(history, 1):
         if state_of(breaker) is CircuitState.OPEN:
             break
-        breaker.ran(Lease(), outcome, lasted)
+        breaker.record_run(Lease(), outcome, lasted)
         last = history[max(0, n - MAX_QUICK_FAILURES) : n]
         in_a_row = len(last) == MAX_QUICK_FAILURES and all(
             it is not WELL and took < QUICK_FAILURE_LIMIT for it, took in last
@@ -345,10 +345,10 @@ def test_at_most_one_probe_runs_while_the_breaker_is_not_closed(steps: list[str]
         elif step == "try_again":
             breaker.half_open()
         elif step == "older":
-            breaker.ran(Lease("older"), WELL, 60.0)
+            breaker.record_run(Lease("older"), WELL, 60.0)
         elif under_way:
             lease = under_way.pop()
             if step != "stopped":
-                breaker.ran(lease, WELL if step == "well" else ILL, 1.0)
-            breaker.over(lease.lease_id)
+                breaker.record_run(lease, WELL if step == "well" else ILL, 1.0)
+            breaker.record_lease_end(lease.lease_id)
         assert len(under_way) + (breaker.capacity or 0) <= 1

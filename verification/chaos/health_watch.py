@@ -16,7 +16,7 @@ from verification.chaos.evidence import HealthSeen
 from verification.chaos.journals import Appender
 
 _EVERY = 0.25
-_CALL_LIMIT = 0.5
+_CALL_TIMEOUT = 0.5
 _OPTIONS = (("grpc.max_reconnect_backoff_ms", 500),)
 
 
@@ -57,7 +57,7 @@ class HealthWatch:
 def _asked(stub: Any) -> bool | None:
     """None where it does not answer."""
     try:
-        answer = stub.Check(HealthCheckRequest(), timeout=_CALL_LIMIT)
+        answer = stub.Check(HealthCheckRequest(), timeout=_CALL_TIMEOUT)
     except grpc.RpcError:
         return None
     return bool(answer.status == HealthCheckResponse.SERVING)

@@ -19,7 +19,7 @@ from verification.chaos.scheduled_calls import ScheduledCalls
 from verification.chaos.wishes import ACCOUNTS, Wish, wish
 
 _TRANSIENT = {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
-_CALL_LIMIT = 4.0
+_CALL_TIMEOUT = 4.0
 _PAUSE = 0.3
 _BATCHES = 0.1
 _LARGEST_BATCH = 8
@@ -79,7 +79,7 @@ class Load:
     def _submitter(self, number: int) -> None:
         chance = random.Random(f"client {self._seed} {number}")
         made = 0
-        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+        with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             while not self._over.wait(chance.expovariate(1 / self._pause)):
                 if self._busy():
                     continue
@@ -140,7 +140,7 @@ class Load:
 
     def _run_scheduled_calls(self) -> None:
         chance = random.Random(f"scheduled calls {self._seed}")
-        with ContentGenerationClient(self._target, timeout=_CALL_LIMIT) as client:
+        with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             while due := self._scheduled_calls.next():
                 task_id, what = due
                 if what == "retry":

@@ -16,7 +16,7 @@ from verification.chaos.evidence import Probe, Submit
 from verification.chaos.journals import Appender
 
 _EVERY = 0.2
-_CALL_LIMIT = 1.0
+_CALL_TIMEOUT = 1.0
 _TOPIC = "a topic that is submitted again and again"
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),  # it is the schedulers' time that is measured, not the channel's
@@ -58,7 +58,7 @@ class Prober:
     def _run(self) -> None:
         with (
             grpc.insecure_channel(self._target, _OPTIONS) as channel,
-            ContentGenerationClient(self._target, channel=channel, timeout=_CALL_LIMIT) as client,
+            ContentGenerationClient(self._target, channel=channel, timeout=_CALL_TIMEOUT) as client,
         ):
             while not self._over.wait(_EVERY):
                 self._probe(client)

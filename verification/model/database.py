@@ -56,7 +56,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
         "history": SimpleNamespace(insert=lambda rows: None),
         "counts": SimpleNamespace(add=lambda deltas: None),
         "contents": SimpleNamespace(insert=lambda contents, pool: None),
-        "polls": SimpleNamespace(answer=lambda answers: []),
+        "polls": SimpleNamespace(record_answers=lambda answers: []),
         "task_reads": SimpleNamespace(get=lambda keys: dict.fromkeys(keys, _NO_TASK)),
     }
     return cast(Tx, SimpleNamespace(**parts))

@@ -107,7 +107,7 @@ class Process:
         """A CLI ends by itself, as `ENDS` has it; the ending is on disk before anything else happens."""
         lease = self._lease(lease_id)
         kind = _KINDS[type(ENDS[how])]
-        self.breaker.ran(lease, ENDS[how], lasted=0.0)
+        self.breaker.record_run(lease, ENDS[how], lasted=0.0)
         self.breaker.pause = 0.0  # how long it is, does not matter here
         self.book.settle(lease)
         self.spool[lease_id] = Word(lease_id, lease.attempt, kind)
@@ -258,7 +258,7 @@ class Process:
         self.running.discard(lease.lease_id)
         self.marks.discard(lease.lease_id)
         self.slots.leave(lease.lease_id)
-        self.breaker.over(lease.lease_id)
+        self.breaker.record_lease_end(lease.lease_id)
         self.book.settle(lease)
         self.outbox.add(_update(word))
 

@@ -36,7 +36,7 @@ SMALL: tuple[Scenario | Traffic, ...] = (
     Scenario("stand", "the database's clock stands", {"stand": 1}),
     Scenario("capacity", "two tasks for one slot", {"slow": 1}, tasks=2),
     Scenario("limit", "one task at a time, and a cancelled run", {"cancel": 1}, rival=True, tasks=2, limits=(1,)),
-    Traffic("admission", "two replicas let in, claim and end, statement by statement"),
+    Traffic("admission", "two replicas admit, claim and end, statement by statement"),
     Traffic("admission, ends", "a lease is released, lost, reported late", {"release": 1, "expire": 1, "late": 1}),
     Traffic("admission, cancel", "a run is cancelled, and its revoked lease still counts", {"cancel": 1}),
     Traffic("admission, lower", "the limit is lowered beside claims", {"limit": 1}, limits=(2, 1)),

@@ -27,13 +27,15 @@ _SAYS: Mapping[str, Callable[[Any], str | None]] = {
     "window.lock": lambda is_there: "locks the account's row" if is_there else None,
     "window.close": lambda _: "closes the window",
     "window.account_queue": lambda it: it and f"counts {_count(it.leases, 'lease')}, {it.flows[0].tagged} admitted",
-    "window.let_in": lambda number: f"admits {_count(number, 'task')}",
+    "window.admit": lambda number: f"admits {_count(number, 'task')}",
     "window.untag": lambda number: f"takes {_count(number, 'task')} out of the window",
     "leases.claim": lambda it: f"claims {', '.join(f'task {grant.ref.task_key}' for grant in it.grants) or 'nothing'}",
     "leases.revoke": lambda number: f"revokes {_count(number, 'lease')}" if number else None,
     "accounts.update": lambda change: f"sets the limit to {change.max_concurrent_tasks}",
     "waiting.take_due": lambda due: f"takes {_count(len(due), 'task')} that became due",
-    "waiting.reserve": lambda turns: f"may admit {sum(turn.let_in for turn in turns.values())}",
+    "waiting.reserve": lambda reservations: (
+        f"may admit {sum(reservation.admitted for reservation in reservations.values())}"
+    ),
 }
 
 

@@ -31,13 +31,13 @@ _ALONG = {
 _SKIPS_LOCKED = {
     ("leases", "claim"): "ready",
     ("leases", "lock_expired"): "leases",
-    ("window", "let_in"): "ready",
+    ("window", "admit"): "ready",
     ("waiting", "take_due"): "delayed",
 }
 _SHARE = frozenset({("shares", ACCOUNT)})
 _LOCKS: Mapping[tuple[str, str], Callable[[Any, Any], frozenset[Row]]] = {
     ("window", "lock"): lambda _, answer: _SHARE if answer else frozenset(),
-    ("window", "let_in"): lambda _, answer: _SHARE,
+    ("window", "admit"): lambda _, answer: _SHARE,
     ("window", "untag"): lambda _, answer: _SHARE,
     ("window", "mark"): lambda _, answer: _SHARE,
     ("waiting", "reserve"): lambda _, answer: _SHARE,

@@ -33,9 +33,9 @@ class WaitingRows:
         share = self._tables.shares.get(ACCOUNT)
         if share is None:
             share = ShareRecord(self._first(lambda: self._tables.limits[ACCOUNT] > 0), backlog=False)
-        let_in = 0 if share.closed or share.backlog else count
-        self._tables.shares[ACCOUNT] = ShareRecord(share.closed, share.backlog or let_in < count)
-        return TagReservation(float(let_in), 1.0, let_in, 0.0, share.closed)
+        admitted = 0 if share.closed or share.backlog else count
+        self._tables.shares[ACCOUNT] = ShareRecord(share.closed, share.backlog or admitted < count)
+        return TagReservation(float(admitted), 1.0, admitted, 0.0, share.closed)
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
         for row in rows:
@@ -95,7 +95,7 @@ class WindowRows:
         """Whether there is a row to be locked."""
         return account_id in self._tables.shares
 
-    def account_queue(self, account_id: int, most: int) -> AccountQueue | None:
+    def account_queue(self, account_id: int, count_limit: int) -> AccountQueue | None:
         tables = self._tables
         if account_id not in tables.shares:
             return None
@@ -103,7 +103,7 @@ class WindowRows:
         line = Flow(PRIORITY, 0.0, 0.0, tagged, len(tables.ready) - tagged)
         return AccountQueue(1.0, tables.limits[account_id], False, seats_taken(tables), (line,))
 
-    def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
+    def admit(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         return self._set_tags(self._of_tag(False)[:count], tagged=True)
 
     def untag(self, account_id: int, priority: int, count: int) -> int:

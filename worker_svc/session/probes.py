@@ -60,9 +60,9 @@ class Probes:
             _log.info("probing the CLI with one task", action="worker.probing", **lease.log_keys)
         return admitted
 
-    def ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
+    def record_run(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
         before = self._breaker.state
-        self._breaker.ran(lease, outcome, lasted)
+        self._breaker.record_run(lease, outcome, lasted)
         if self._breaker.state is before:
             return
         if isinstance(outcome, Failed):
@@ -70,8 +70,8 @@ class Probes:
         else:
             _log.info("the CLI works again", action="worker.healthy", **lease.log_keys)
 
-    def over(self, lease: Lease) -> None:
-        self._breaker.over(lease.lease_id)
+    def record_lease_end(self, lease: Lease) -> None:
+        self._breaker.record_lease_end(lease.lease_id)
 
     def _has_opened(self, lease: Lease, failure: Failed) -> None:
         # The message may quote the task: it goes where tasks are shown, not into the log.

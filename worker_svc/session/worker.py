@@ -49,7 +49,7 @@ class Worker:
         self._probes = Probes(runner.version, self._circuit_opened, on_change)
         self._reporters = LeaseReporters(self.book, self._add, on_change)
         self.intake = Intake(self.book, slots, journal, self._probes)
-        self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._probes.ran)
+        self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._probes.record_run)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
         self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}
         self._held = asyncio.Event()
@@ -301,7 +301,7 @@ class Worker:
 
     def _end(self, lease: Lease, ending: PendingUpdate) -> None:
         self._slots.leave(lease.lease_id)
-        self._probes.over(lease)
+        self._probes.record_lease_end(lease)
         self.book.settle(lease)
         _log.info(
             "a lease ended",

@@ -50,7 +50,7 @@ Priority = Annotated[
         min=0,
         max=10,
         metavar="P",
-        help="Highest priority that submits may ask for, 1 to 10; 0: no limit.",
+        help="Highest priority that submits may have, 1 to 10; 0: no limit.",
         show_default=False,
     ),
 ]

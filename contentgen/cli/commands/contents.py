@@ -110,7 +110,7 @@ def delete(
 ) -> int:
     """Delete contents for good, with their entries in the publish pool. Their tasks stay.
 
-    On a terminal it asks before it deletes several.
+    On a terminal it prompts before it deletes several.
     """
     if len(content_ids) > 1 and not dry_run:
         session.confirm(f"Delete {len(content_ids)} contents for good?", yes=yes)

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from contentgen.cli import cells
 from contentgen.cli.command import Session
 from contentgen.cli.documents import Document
-from contentgen.cli.failures import Status, status_of, told
+from contentgen.cli.failures import Status, error_line, status_of
 from contentgen.cli.output import Column
 from contentgen.cli.rows import BadRow, Row, rows
 from contentgen.client.errors import RequestError, ResourceNotFoundException
@@ -78,7 +78,7 @@ class _Submits:
             except RequestError as error:
                 self.stopped = True
                 self.status = status_of(error)
-                self._say(f"stopped at line {batch[0].line}: {told(error, self._session.connection.target)}")
+                self._say(f"stopped at line {batch[0].line}: {error_line(error, self._session.connection.target)}")
                 return
 
     def _taken(self, batch: Sequence[Row]) -> Iterator[Document]:
@@ -104,7 +104,7 @@ class _Submits:
     def _why(self, error: RequestError) -> str:
         if error.reason == "REQUEST_ID_CONFLICT":
             return "it was submitted before, with other options; another --run submits it again"
-        return told(error, self._session.connection.target).replace("requests[0].", "")
+        return error_line(error, self._session.connection.target).replace("requests[0].", "")
 
     def _refuse(self, row: BadRow) -> None:
         self.status = Status.USAGE

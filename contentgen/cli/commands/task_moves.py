@@ -83,8 +83,8 @@ def retry(
 ) -> int:
     """Put failed and timed out tasks back to pending.
 
-    Of a task that waits for its next attempt it takes the wait away. With --all: those of --account, in --status, up to
-    --limit (1,000), the oldest first; on a terminal it asks before that. Retries may cost money.
+    This ends the wait of a task that waits for its next attempt. With --all: those of --account, in --status, up to
+    --limit (1,000), the oldest first, after a prompt on a terminal. Retries may cost money.
     """
     if bool(task_ids) == all_:
         raise typer.BadParameter("give either tasks or --all")
@@ -135,7 +135,7 @@ def cleanup(
 ) -> None:
     """Delete ended tasks with their history. Contents and the publish pool stay.
 
-    On a terminal it asks before that.
+    On a terminal it prompts first.
     """
     request = pb.CleanupTasksRequest(days=days, dry_run=dry_run, account_id=session.accounts(account))
     connection = session.connection

@@ -50,8 +50,8 @@ def list_(session: Session) -> None:
     if session.output.tables:
         connected = [worker for worker in pool.workers if worker.running or worker.connected]
         busy, slots = sum(it.busy_slots for it in connected), sum(it.slots for it in connected)
-        told = f"\n{pool.num_workers} connected, {busy} of {slots} slots busy, {pool.total_queue_size:,} tasks pending"
-        write_line(session.output.out, Text(told))
+        text = f"\n{pool.num_workers} connected, {busy} of {slots} slots busy, {pool.total_queue_size:,} tasks pending"
+        write_line(session.output.out, Text(text))
 
 
 def drain(session: Session, worker_id: WorkerId) -> None:

@@ -15,7 +15,7 @@ from contentgen.cli.connection import Connection
 from contentgen.cli.doctor import reach, schedulers, work
 from contentgen.cli.doctor.findings import Finding, Level, fail
 from contentgen.cli.documents import Document
-from contentgen.cli.failures import Status, told
+from contentgen.cli.failures import Status, error_line
 from contentgen.cli.output import broken
 from contentgen.client.errors import RequestError
 from contentgen.v1.system_service_pb2 import GetSystemResponse
@@ -81,26 +81,25 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from reach.tls(connection)
     yield from _safely("token", connection, lambda: reach.token(connection))
     yield from _safely("database", connection, lambda: reach.database(connection))
-    asked = _Asked(connection)
-    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(asked.system))
-    yield from _safely("workers", connection, lambda: _workers(connection, asked.known))
-    yield from _safely("queue", connection, lambda: work.queue(connection, _limit(queue_limit, asked.known)))
-    yield from _safely("dispatch", connection, lambda: work.paused(connection))
-    yield from _safely("dispatch", connection, lambda: work.waiting(connection, stuck_after))
+    system = _System(connection)
+    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(system.current))
+    yield from _safely("workers", connection, lambda: _workers(connection, system.known))
+    yield from _safely("queue", connection, lambda: work.queue(connection, _limit(queue_limit, system.known)))
+    yield from _safely("dispatch", connection, lambda: work.dispatch(connection, stuck_after))
     yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
     yield from _safely("options", connection, lambda: work.refused_options(connection))
 
 
-class _Asked:
-    """What the schedulers tell of themselves, asked for once."""
+class _System:
+    """GetSystem's answer, requested once."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.known: GetSystemResponse | None = None
-        """None, too, as long as nobody has asked."""
+        """None until it is requested, too."""
 
     @property
-    def system(self) -> GetSystemResponse | None:
+    def current(self) -> GetSystemResponse | None:
         """None where they can't tell us. Raises RequestError."""
         self.known = schedulers.system_of(self._connection)
         return self.known
@@ -123,7 +122,7 @@ def _safely(name: str, connection: Connection, check: Callable[[], Iterator[Find
     try:
         yield from check()
     except RequestError as error:
-        message, _, advice = told(error, connection.target).partition("; ")
+        message, _, advice = error_line(error, connection.target).partition("; ")
         yield fail(name, message, advice)
 
 

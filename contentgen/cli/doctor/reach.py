@@ -11,9 +11,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.doctor.certificate import end_of_certificate
 from contentgen.cli.doctor.findings import Finding, fail, ok, warn
-from contentgen.cli.failures import told
-from contentgen.cli.validity import first_end
-from contentgen.cli.validity import told as told_of_end
+from contentgen.cli.failures import error_line
+from contentgen.cli.validity import expiry_text, first_end
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.errors import RequestError
 from contentgen.client.transport import run
@@ -29,7 +28,7 @@ def target(connection: Connection) -> Iterator[Finding]:
     try:
         _health(connection, "")
     except RequestError as error:
-        said = told(error, connection.target)
+        said = error_line(error, connection.target)
         message, _, advice = said.partition(": ")
         yield fail("target", message, advice or "is it a scheduler?")
     else:
@@ -61,7 +60,7 @@ def _expiry(target: Target) -> Iterator[Finding]:
     ends = {name: first_end(pem) for name, pem in own.items() if pem}
     ends |= {f"the certificate of {it}": end_of_certificate(it, target.tls) for it in target.addresses}
     for name, end in ends.items():
-        if end and (said := told_of_end(end, datetime.now(UTC))):
+        if end and (said := expiry_text(end, datetime.now(UTC))):
             yield warn("tls", f"{name} {said}", "replace it in time: both sides read the file again without a restart")
 
 
@@ -70,16 +69,16 @@ def token(connection: Connection) -> Iterator[Finding]:
     given = connection.target.token is not None
     refused = _refusal_of_probe(connection.transport)
     if refused == "TOKEN_INVALID":
-        said = "the token is not known" if given else "a token is asked for, and none is given"
+        said = "the token is not known" if given else "a token is required, and none is given"
         yield fail("token", said, "set CONTENTGEN_TOKEN to one that `contentgen-scheduler token create` made")
     elif refused == "ROLE_FORBIDDEN":
         yield from _lesser_role(connection)
     elif not given:
-        yield ok("token", "none is given, and none is asked for")
+        yield ok("token", "none is given, and none is required")
     elif _refusal_of_probe(connection.transport_with(None)) == "TOKEN_INVALID":
         yield ok("token", "accepted, with the role operator")
     else:
-        yield warn("token", "one is given, and none is asked for", "set the scheduler's CONTENTGEN_TOKENS_FILE")
+        yield warn("token", "one is given, and none is required", "set the scheduler's CONTENTGEN_TOKENS_FILE")
 
 
 def _lesser_role(connection: Connection) -> Iterator[Finding]:
@@ -94,7 +93,7 @@ def _lesser_role(connection: Connection) -> Iterator[Finding]:
 
 
 def _refusal_of_probe(transport: BlockingTransport) -> str:
-    """The reason why an operators' call without content is refused: who may make it is told before what is wrong."""
+    """The reason why an empty call of an operators' method is refused: access is checked before the request."""
     try:
         run(transport.call(transport.stubs.accounts.UpdateAccount, account_service_pb2.UpdateAccountRequest()))
     except RequestError as error:

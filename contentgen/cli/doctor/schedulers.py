@@ -17,7 +17,7 @@ _NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
 
 
 def system_of(connection: Connection) -> pb.GetSystemResponse | None:
-    """None where our token may not ask, or the scheduler is of a version that can't tell."""
+    """None if the token may not make the call, or the version of the scheduler lacks it."""
     try:
         return connection.call(connection.stubs.system.GetSystem, pb.GetSystemRequest())
     except RequestError as error:
@@ -40,8 +40,8 @@ def schedulers(system: pb.GetSystemResponse | None) -> Iterator[Finding]:
         lanes = [lane for it in here for lane in it.lanes]
         oldest = max(lanes, key=lambda lane: seconds(lane.oldest_age), default=None)
         waits = oldest is not None and seconds(oldest.oldest_age) > 0
-        told = f"the oldest of the {oldest.name} waits for {_age(oldest)}" if oldest and waits else "nothing waits"
-        yield ok("schedulers", f"{len(here)} of {len(here)} serve, and {told}")
+        waiting = f"the oldest of the {oldest.name} waits for {_age(oldest)}" if oldest and waits else "nothing waits"
+        yield ok("schedulers", f"{len(here)} of {len(here)} serve, and {waiting}")
 
 
 def versions(system: pb.GetSystemResponse | None) -> set[str]:

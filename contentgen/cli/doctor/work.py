@@ -44,9 +44,9 @@ def versions(workers: Workers, schedulers: Collection[str]) -> Iterator[Finding]
         yield warn("version", f"this command is {own}, {found}", "bring all to one version, schedulers first")
         return
     same = [*(["the schedulers"] if schedulers else []), *(["the workers"] if workers else [])]
-    told = "" if schedulers else "; the schedulers do not tell theirs"
+    unknown = "" if schedulers else "; the schedulers' versions are not known"
     compared = f"as are {' and '.join(same)}" if same else "and nothing is there to compare with"
-    yield ok("version", f"this command is {own}, {compared}{told}")
+    yield ok("version", f"this command is {own}, {compared}{unknown}")
 
 
 def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def _unhealthy(worker: pool_pb.Worker) -> Finding:
     message = f"that of {cells.line(worker.worker_id)} fails at once or is gone{f', for {since}' if since else ''}"
     return fail(
         "cli",
-        f"{message}: {cells.line(worker.last_error) or 'no reason is told'}",
+        f"{message}: {cells.line(worker.last_error) or 'no reason is given'}",
         f"look at CREATOR_CLI_PATH and what it needs on {cells.line(worker.hostname) or 'its host'}; the worker tries"
         " one task at a time, 5 min apart at most, and takes all again once one completes, or once it is restarted",
     )
@@ -121,29 +121,34 @@ def queue(connection: Connection, limit: int) -> Iterator[Finding]:
         yield ok("queue", message)
 
 
-def paused(connection: Connection) -> Iterator[Finding]:
-    """Pauses of dispatch, which somebody may have forgotten."""
-    if said := paused_text(pauses(connection)):
-        advice = "`contentgen dispatch resume`, of the account or --all, hands tasks out again"
-        yield warn("dispatch", f"paused: {said}", advice)
-
-
-def waiting(connection: Connection, patience: float) -> Iterator[Finding]:
-    """Why the newest pending tasks wait; for a slot, they may do so for `patience` seconds."""
-    reasons = Counter(_reasons(connection))
-    if not reasons:
+def dispatch(connection: Connection, patience: float) -> Iterator[Finding]:
+    """Pauses, and why else the newest pending tasks wait; for a slot they may wait for `patience` seconds."""
+    paused, reasons = paused_text(pauses(connection)), Counter(_reasons(connection))
+    waiting = reasons.pop("paused", 0)
+    if paused or waiting:
+        yield _paused(paused, waiting)
+    if reasons:
+        yield _waiting(connection, reasons, patience)
+    elif not waiting:
         yield ok("dispatch", "no task waits")
-        return
-    told = (f"{cells.WAITS_FOR.get(reason, reason)} ({count})" for reason, count in reasons.most_common())
-    message = f"the newest pending tasks wait for {', '.join(told)}"
-    if "paused" in reasons:
-        yield warn("dispatch", message, "`contentgen dispatch resume`, of the account or --all, hands tasks out again")
-    elif "no_workers" in reasons:
-        yield fail("dispatch", message, "start contentgen-worker")
-    elif "all_slots_busy" in reasons:
-        yield _for_a_slot(connection, message, patience)
-    else:
-        yield ok("dispatch", message)
+
+
+def _paused(what: str, waiting: int) -> Finding:
+    """A pause, which somebody may have forgotten; `what` is empty if the scheduler can't tell."""
+    message = f"paused: {what}" if what else "paused"
+    if waiting:
+        message += f"; the newest pending tasks wait for its end ({waiting})"
+    return warn("dispatch", message, "`contentgen dispatch resume`, of the account or --all, hands tasks out again")
+
+
+def _waiting(connection: Connection, reasons: Counter[str], patience: float) -> Finding:
+    texts = (f"{cells.WAITS_FOR.get(reason, reason)} ({count})" for reason, count in reasons.most_common())
+    message = f"the newest pending tasks wait for {', '.join(texts)}"
+    if "no_workers" in reasons:
+        return fail("dispatch", message, "start contentgen-worker")
+    if "all_slots_busy" in reasons:
+        return _for_a_slot(connection, message, patience)
+    return ok("dispatch", message)
 
 
 def _for_a_slot(connection: Connection, message: str, patience: float) -> Finding:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from contentgen.cli import cells, values
 from contentgen.cli.command import Session, command
-from contentgen.cli.failures import told
+from contentgen.cli.failures import error_line
 from contentgen.cli.keys import Key, keys
 from contentgen.cli.options import OnlyAccount
 from contentgen.cli.output import Format, write_line
@@ -118,7 +118,7 @@ def _screen(session: Session, reading: Reading, speed: Rates | None, lost: Reque
     rows = max((out.height - _LINES_BESIDE - len(reading.pool["workers"])) // 3, 3)
     lines = [
         head,
-        *([Text(told(lost, target), "bold red")] if lost else []),
+        *([Text(error_line(lost, target), "bold red")] if lost else []),
         *frame(reading, speed, rows, out.width, wide=_is_wide(session)),
     ][: out.height]
     for line in lines:

@@ -18,7 +18,7 @@ _RUNNING = (
     Column("TASK", lambda it: it["task_id"]),
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("STATUS", cells.state_and_progress),
-    Column("TRY", lambda it: str(it["attempt"]), right=True),
+    Column("ATTEMPT", lambda it: str(it["attempt"]), right=True),
     Column("FOR", lambda it: cells.brief_age(it["start_time"] or it["submit_time"]), right=True),
     Column("WORKER", lambda it: cells.line(it["worker_id"]), wide=True),
     Column("STEP", lambda it: cells.line((it["progress"] or {}).get("step")), wide=True),
@@ -28,7 +28,7 @@ _FAILURES = (
     Column("TASK", lambda it: it["task_id"]),
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("STATUS", lambda it: cells.state(it["status"])),
-    Column("TRY", lambda it: str(it["attempt"]), right=True),
+    Column("ATTEMPT", lambda it: str(it["attempt"]), right=True),
     Column("AGE", lambda it: cells.brief_age(it["end_time"]), right=True),
     Column("TOPIC", lambda it: cells.line(it["topic"])),
 )
@@ -91,8 +91,8 @@ def _queue(reading: Reading) -> str:
 def _rates(speed: Rates | None) -> str:
     if speed is None:
         return "…"
-    told = f"{speed.submitted:.1f}/s submitted, {speed.completed:.1f}/s completed, {speed.failed:.1f}/s failed"
-    return f"{told} (over {cells.duration(speed.over)})"
+    rates = f"{speed.submitted:.1f}/s submitted, {speed.completed:.1f}/s completed, {speed.failed:.1f}/s failed"
+    return f"{rates} (over {cells.duration(speed.over)})"
 
 
 def _pool(pool: Document) -> str:

@@ -32,13 +32,13 @@ def settle(tx: Tx, account_id: int, *, reweighted: bool = False) -> None:
         untagged += _untag(tx, account_id, queue, surplus)
         queue = _account_queue(tx, account_id, untagged)
     if queue:
-        let_in = _let_in(tx, account_id, queue)
+        admitted = _admit(tx, account_id, queue)
         if queue.quota:
-            _count_starts(tx, account_id, queue, queue.quota, let_in)
+            _count_starts(tx, account_id, queue, queue.quota, admitted)
 
 
 def _account_queue(tx: Tx, account_id: int, untagged: int = 0) -> AccountQueue | None:
-    """Returns what waits, and what has started, less the tasks that this transaction has untagged."""
+    """Reads the account's waiting tasks; tasks that this transaction has untagged do not count as started."""
     queue = tx.window.account_queue(account_id, MAX_BATCH + 1)
     if queue is None or queue.quota is None:
         return queue
@@ -46,7 +46,7 @@ def _account_queue(tx: Tx, account_id: int, untagged: int = 0) -> AccountQueue |
 
 
 def _respaced(tx: Tx, account_id: int, *, reweighted: bool) -> AccountQueue | None:
-    """Returns what waits, after tags with a gap, or of the former weight, are respaced."""
+    """Respaces tags that have a gap or are of a former weight; returns the account's waiting tasks after that."""
     queue = _account_queue(tx, account_id)
     if queue is None:
         return None
@@ -79,13 +79,13 @@ def _untag(tx: Tx, account_id: int, queue: AccountQueue, surplus: Sequence[int])
     )
 
 
-def _let_in(tx: Tx, account_id: int, queue: AccountQueue) -> int:
+def _admit(tx: Tx, account_id: int, queue: AccountQueue) -> int:
     left = MAX_BATCH
     marks = []
     for flow, allotted in zip(queue.flows, _allot(queue), strict=True):
         start, count = max(flow.finish, flow.now), min(allotted - flow.tagged, left)
         if count:
-            count = tx.window.let_in(account_id, flow.priority, count, start, queue.weight)
+            count = tx.window.admit(account_id, flow.priority, count, start, queue.weight)
             tx.signals.ready = True
         left -= count
         backlog = flow.untagged > count
@@ -98,11 +98,11 @@ def _let_in(tx: Tx, account_id: int, queue: AccountQueue) -> int:
     return MAX_BATCH - left
 
 
-def _count_starts(tx: Tx, account_id: int, queue: AccountQueue, quota: StartQuota, let_in: int) -> None:
-    """Stores the starts, and signals when as many may start again if more tasks wait."""
-    tagged = queue.tagged + let_in
-    tx.start_quotas.count(account_id, tagged - quota.let_in, quota.starts)
-    waiting = sum(flow.untagged for flow in queue.flows) > let_in
+def _count_starts(tx: Tx, account_id: int, queue: AccountQueue, quota: StartQuota, admitted: int) -> None:
+    """Stores the starts; if more tasks wait for a seat, signals when the next one comes free."""
+    tagged = queue.tagged + admitted
+    tx.start_quotas.count(account_id, tagged - quota.admitted, quota.starts)
+    waiting = sum(flow.untagged for flow in queue.flows) > admitted
     if waiting and tagged >= quota.seats and quota.next_seat is not None:
         tx.signals.admit_later[account_id] = quota.next_seat
 
@@ -121,7 +121,7 @@ class AdmissionScan:
 
 
 def scan(tx: Tx, after: int) -> AdmissionScan:
-    """Finds what missed signals were about, of a bounded number of accounts with ids above `after`."""
+    """Finds accounts that need admission, in case signals were lost: a bounded number, with ids above `after`."""
     waiting = tx.window.accounts_with_backlog(after, MAX_ACCOUNTS)
     limited = frozenset(tx.window.accounts_with_limit())
     return AdmissionScan(waiting, len(waiting) == MAX_ACCOUNTS, limited, tx.start_quotas.reopened())

@@ -1,5 +1,4 @@
-"""Sessions by their capacity, so that a claim finds those with the most without reading all: it is for few of
-thousands.
+"""Sessions by capacity, so that a claim finds the few with the most capacity without reading thousands of them.
 
 Part of `application/leases/streams.py`.
 """
@@ -39,8 +38,6 @@ class SessionCapacities:
             del self._groups[group]
 
     def __iter__(self) -> Iterator[int]:
-        """The `first` ones, then those with the most capacity; among equals, the one with unchanged capacity for
-        longest.
-        """
+        """The `first` ones, then those with the most capacity; among equals, the longest unchanged comes first."""
         for group in sorted(self._groups, reverse=True):
             yield from self._groups[group]

@@ -27,8 +27,8 @@ class Claimed:
     """Grants by session. `full`: more tasks may be ready, or some could not be given.
 
     `closed`: sessions that may get none (replaced or draining); `busy`: those whose rows are locked, mostly by a hello,
-    so that nothing is known of them now. `short`: accounts whose windows need a refill; `urgent`: those for which the
-    next claim waits.
+    so that their state is unknown. `short`: accounts whose windows need a refill; `urgent`: those for which the next
+    claim waits.
     """
 
     grants: Mapping[int, list[Grant]]
@@ -42,8 +42,8 @@ class Claimed:
 def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
-    Before that, each half-open session gets one: on a quiet fleet others would always be emptier, and a worker whose
-    CLI is repaired would never be probed.
+    Before that, each half-open session gets one. On an idle fleet other workers would always be emptier, and a worker
+    whose CLI is repaired would never be probed.
 
     Each worker has at most one session among them. A hello that replaces one waits for this commit, and then sees its
     leases. A session's row is read only if there is a task for it.

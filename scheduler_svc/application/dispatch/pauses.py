@@ -1,6 +1,6 @@
 """Pauses of dispatch, of an account or (0) of everything: separate switches, which survive restarts.
 
-Each claim reads the pause of everything. A pause of an account takes its tags away, so claims don't see its tasks.
+Each claim reads the pause of everything. A pause of an account removes its tags, so claims don't see its tasks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scheduler_svc.domain.access import Scope
 
 
 class DispatchStatus(NamedTuple):
-    """The switches that are on."""
+    """The pauses in force."""
 
     all_paused: bool
     accounts: tuple[int, ...]
@@ -42,6 +42,6 @@ def resume_dispatch(tx: Tx, account_id: int) -> None:
 
 
 def dispatch_status(tx: Tx, scope: Scope) -> DispatchStatus:
-    """What is paused, of everything and of these accounts."""
+    """The pause of everything, and the pauses of the accounts in scope."""
     paused = tx.pauses.list()
     return DispatchStatus(ALL_ACCOUNTS in paused, tuple(it for it in paused if it != ALL_ACCOUNTS and it in scope))

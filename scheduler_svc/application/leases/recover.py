@@ -104,7 +104,7 @@ def _find_unlocked(tx: Tx, find: Find) -> list[LiveLease]:
     """Returns what `find` finds, except for leases whose task or account another session has locked."""
     found = find(())
     but: set[int] = set()
-    while locked := tx.window.locked({lease.account_id for lease in found}):
+    while locked := tx.window.try_lock({lease.account_id for lease in found}):
         but |= locked
         found = find(but)
     tasks = tx.tasks.lock(sorted(lease.ref.task_key for lease in found), skip_locked=True)
@@ -157,7 +157,7 @@ def promote_due(tx: Tx, *, skip_locked: bool = False) -> Promoted:
 
 def _locked_accounts(tx: Tx) -> set[int]:
     but: set[int] = set()
-    while locked := tx.window.locked(tx.waiting.due_accounts(MAX_BATCH, but)):
+    while locked := tx.window.try_lock(tx.waiting.due_accounts(MAX_BATCH, but)):
         but |= locked
     return but
 

@@ -234,7 +234,7 @@ def _answer_polls(tx: Tx, heartbeats: Sequence[HeartbeatItem], answers: Mapping[
         if 0 < item.heartbeat.last_poll <= newest_asked:
             newest[item.worker_id] = max(item.heartbeat.last_poll, newest.get(item.worker_id, 0))
     if newest:
-        tx.signals.answered += tx.polls.answer([PollAnswer(*it) for it in sorted(newest.items())])
+        tx.signals.answered += tx.polls.record_answers([PollAnswer(*it) for it in sorted(newest.items())])
 
 
 _OUTCOMES = {

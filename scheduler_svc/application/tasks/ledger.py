@@ -110,7 +110,7 @@ class Ledger:
         }
         self._tx.counts.add(self._deltas())
         if self._untagged:
-            self._tx.start_quotas.give_back(self._untagged)
+            self._tx.start_quotas.subtract_tags(self._untagged)
 
     def _deltas(self) -> Counter[tuple[int, int]]:
         """Returns the changes in the counts of each account, of all accounts together, and of days."""
@@ -136,7 +136,7 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     counts = Counter({(row.account_id, row.priority): 0 for row in rows})
     counts.update((row.account_id, row.priority) for row in rows if row.tag is None)
     reservations = tx.waiting.reserve(counts)
-    own = {group: iter(fairness.tags(it.finish, it.let_in, it.weight)) for group, it in reservations.items()}
+    own = {group: iter(fairness.tags(it.finish, it.admitted, it.weight)) for group, it in reservations.items()}
     tagged = []
     for key, priority, kept, account_id, attempt, timeout_ms in rows:
         group = account_id, priority

@@ -50,7 +50,7 @@ def _ask(tx: Tx, attempts: Sequence[RunningAttempt], *, skip_locked: bool) -> Op
     if not attempts:
         return OpenPoll(0, ())
     workers = sorted({attempt.worker_id for attempt in attempts})
-    number = tx.polls.ask(workers, skip_locked=skip_locked)
+    number = tx.polls.request(workers, skip_locked=skip_locked)
     tx.signals.polled += [(worker_id, number) for worker_id in workers]
     return OpenPoll(number, tuple(attempts))
 

@@ -1,8 +1,8 @@
-"""Lists of contents and of the publish pool in SQL: ranges of an index, and how far down a page looks. Part of `store`.
+"""Lists of contents and of the publish pool in SQL: ranges of an index, and how far down a page reads. Part of `store`.
 
 Without a review status every row that is read belongs on the page. With one that is not so: of a million rejected
-contents none may wait for a review. Then a page looks at `EXAMINED` contents at most: at those that are not approved
-where such are asked for, which have an index of their own.
+contents none may wait for a review. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that
+are not approved, it examines only those, which have an index of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
 from scheduler_svc.store.schema.tables import NOT_APPROVED
 
-EXAMINED = 5_000
+MAX_EXAMINED = 5_000
 """Contents of which a page finds out whether they match: a few ms."""
 
 _NEWEST = "ORDER BY content_id DESC"

@@ -158,7 +158,7 @@ class Contents(Statements):
 
     def _floor(self, scope: Scope, review_status: ReviewStatus, before: int | None) -> tuple[int, bool]:
         """Down to which content a page looks, and whether few are not approved."""
-        each = content_lists.EXAMINED // len(scope.accounts or (0,))
+        each = content_lists.MAX_EXAMINED // len(scope.accounts or (0,))
         statement = content_lists.floor(review_status, of_accounts=scope.accounts is not None)
         floor, few = self._row(statement, **_below(scope, before), floor=0, skipped=max(1, each) - 1)
         return floor, few

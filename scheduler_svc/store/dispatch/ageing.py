@@ -1,16 +1,16 @@
-"""The head of what is ready where priorities rise with the wait: part of the claim, see `leases`.
+"""The head of `ready` if priorities rise with the wait: a part of the claim, see `leases`.
 
-Nothing is moved: a task's place in its index stays, and how high it competes is computed as it is claimed, by the
-formula of `domain/fairness.effective`.
+A task keeps its position in its index. Its effective priority is computed as it is claimed, by the formula of
+`domain/fairness.effective`.
 
-Of each priority the first rows are looked at, from its floor on, without a lock. A row competes by the longest wait
-among itself and those behind it: to let an old row pass a young one would break the fair order between accounts, and to
-let it wait for that would starve it, so the young one is pulled along. All are then served by how high they compete,
-and between equals by that wait.
+The claim examines the first rows of each priority, from its floor on, without locking them. A row competes by the
+longest wait among itself and the rows behind it. If an old row passed a young one, the fair order between accounts
+would break; if it waited for the young one, it would starve. So the young one is pulled along. Rows are then served by
+effective priority, and among equals by that wait.
 
-Each is locked by its key. Behind the last one that was looked at of a priority the claim goes on along the index, so
-none comes twice: where another replica holds what was looked at, nothing lower is served before what waits there, and
-no slot stays free.
+Each row is locked by its key. Behind the last examined row of a priority the claim continues along the index, so no row
+comes twice. If another replica holds the examined rows, those behind them are served before any lower priority, and no
+slot stays free.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from __future__ import annotations
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.store.dispatch.floors import floor
 
-LOOK_BEHIND = 8
-"""Rows of each priority that a claim looks at, at least: accounts whose first task may pull others along."""
+MIN_EXAMINED = 8
+"""Rows of each priority that a claim examines, at least: of accounts whose first task may pull others along."""
 
 _SLOTS = "cardinality(CAST(:worker_id AS text[]))"
 
@@ -32,7 +32,7 @@ AGED_HEAD = f"""
             SELECT priority, tag, task_key, ready_time FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
             ORDER BY r.priority DESC, r.tag, r.task_key
-            LIMIT greatest({_SLOTS}, {LOOK_BEHIND})) AS w
+            LIMIT greatest({_SLOTS}, {MIN_EXAMINED})) AS w
     ),
     pulled AS (
         SELECT priority, tag, task_key, min(ready_time) OVER behind AS since, row_number() OVER behind = 1 AS last
@@ -57,4 +57,4 @@ AGED_HEAD = f"""
                 LIMIT {_SLOTS} FOR UPDATE SKIP LOCKED) AS behind) AS w
         LIMIT (SELECT CASE WHEN going THEN {_SLOTS} ELSE 0 END FROM dispatch)
     )"""
-"""The CTEs up to `head`, in the order `AGED_ORDER`; `:aging` is how many seconds a step up takes."""
+"""The CTEs up to `head`, in the order `AGED_ORDER`; `:aging`: seconds of wait that raise the priority by one."""

@@ -1,7 +1,7 @@
-"""Floors: the tag of each priority below which nothing can be claimed, so that no statement reads what is dead there.
+"""Floors: for each priority a tag below which nothing can be claimed, so that no statement reads dead entries there.
 
-A deleted entry stays in its index for as long as any transaction on the server could see its row, and a backup's lasts
-for hours. What looks for the first tag would read all of them. So it begins at the floor.
+A deleted row stays in its index for as long as any transaction on the server could see it, and a backup's transaction
+lasts for hours. A search for the first tag would read all of these entries, so it begins at the floor.
 
 No task is hidden below a floor: tags are assigned from the virtual time on, which is never below the floor, under a
 shared lock that is held from before the virtual time is read until the commit. The floor is raised under the same lock,
@@ -35,7 +35,7 @@ def virtual_time(priority: str) -> str:
             (SELECT s.finish FROM shares AS s WHERE s.priority = {priority} ORDER BY s.finish DESC LIMIT 1), 0)))"""
 
 
-_NO_TAG_IS_GIVEN = sa.text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+_LOCK_OUT_TAGS = sa.text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
 """Locks out transactions that assign tags, if none does."""
 _RAISE = sa.text(f"""
     INSERT INTO ready_floors AS f (priority, tag)
@@ -57,7 +57,7 @@ _LOWER = sa.text("""
 class Floors(Statements):
     def rise(self) -> bool:
         """Raises each floor to the virtual time; returns False if a transaction is assigning tags."""
-        free = self._row(_NO_TAG_IS_GIVEN)[0]
+        free = self._row(_LOCK_OUT_TAGS)[0]
         if free:
             self._run(_RAISE)
         return bool(free)

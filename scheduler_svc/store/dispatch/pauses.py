@@ -10,10 +10,10 @@ _LOCK = "hashtext('contentgen.pause_dispatch')"
 
 MAY_CLAIM = f"""pg_try_advisory_xact_lock_shared({_LOCK})
             AND NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"""
-"""The condition of a claim. A pause of everything waits for the claims under way; later claims do not wait for it."""
+"""The condition of a claim. A pause of everything waits for claims in progress; later claims do not wait for it."""
 
 _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
-"""Waits for the claims under way, and locks out later ones."""
+"""Waits for claims in progress, and locks out later ones."""
 _ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
 """Pauses dispatch of an account, or of everything."""
 _LIST = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
@@ -33,5 +33,5 @@ class Pauses(Statements):
         self._run(_REMOVE, account_id=account_id)
 
     def list(self) -> list[int]:
-        """The accounts that are paused, rising; 0: everything."""
+        """The accounts that are paused, in ascending order; 0: everything."""
         return [account_id for (account_id,) in self._rows(_LIST)]

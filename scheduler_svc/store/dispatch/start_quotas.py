@@ -1,7 +1,7 @@
-"""What accounts with `max_starts_per_minute` have started lately. Read with the account's window, in one snapshot.
+"""Recent starts of accounts with `max_starts_per_minute`. Read with the account's window, in one snapshot.
 
-Whoever counts an account's starts holds its rows in `shares`. Who takes a task out without claiming it does not: so
-`tagged` is only ever added to, and never set.
+A transaction that counts an account's starts holds its rows in `shares`. One that removes a task without claiming it
+does not, so `tagged` is only added to and subtracted from, never set.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _COUNT = sa.text("""
 """)
 """Stores an account's starts within the last minute."""
 _TAGS = UnnestedRows(account_id="bigint", tags="integer")
-_GIVE_BACK = sa.text(f"""
+_SUBTRACT_TAGS = sa.text(f"""
     UPDATE start_quotas AS q SET tagged = q.tagged - r.tags FROM {_TAGS.source}
     WHERE q.account_id = r.account_id AND q.account_id = ANY(ARRAY(
         SELECT account_id FROM start_quotas WHERE account_id = ANY(CAST(:account_id AS bigint[]))
         ORDER BY account_id FOR UPDATE))
 """)
-"""Notes tags of tasks that were removed without a claim."""
-_AJAR = sa.text("""
+"""Subtracts the tags of tasks that were removed without a claim."""
+_REOPENED = sa.text("""
     SELECT account_id FROM start_quotas AS q WHERE EXISTS (
         SELECT FROM shares AS s WHERE s.account_id = q.account_id AND NOT s.closed OFFSET 0)
 """)
-"""Finds accounts with a quota whose tasks get tags at once."""
+"""Finds accounts with a quota that are not closed."""
 
 
 class StartQuotas(Statements):
@@ -52,15 +52,15 @@ class StartQuotas(Statements):
         self._run(_REMOVE, account_id=account_id)
 
     def count(self, account_id: int, more: int, starts: Sequence[Starts]) -> None:
-        """Says what has started, and how many `more` tasks have a tag than before."""
+        """Stores the starts of the last minute, and that `more` tasks have a tag than before."""
         times = array("timestamptz", [it.time for it in starts])
         counts = array("integer", [it.number for it in starts])
         self._run(_COUNT, account_id=account_id, more=more, times=times, counts=counts)
 
-    def give_back(self, tags: Mapping[int, int]) -> None:
-        """Notes how many tasks of each account were removed with a tag, and will not start."""
-        self._run(_GIVE_BACK, **_TAGS.bind(sorted(tags.items())))
+    def subtract_tags(self, tags: Mapping[int, int]) -> None:
+        """Subtracts, by account, tasks that were removed with a tag and will not start."""
+        self._run(_SUBTRACT_TAGS, **_TAGS.bind(sorted(tags.items())))
 
     def reopened(self) -> list[int]:
-        """Accounts whose tasks get tags at once, since a replica that knows no quota has opened them."""
-        return [row[0] for row in self._rows(_AJAR)]
+        """Accounts with a quota that a replica of a version without quotas has opened: their tasks get tags at once."""
+        return [row[0] for row in self._rows(_REOPENED)]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, ReadyRow, TagReservation
-from scheduler_svc.domain.fairness import REFILL, WINDOW
+from scheduler_svc.domain.fairness import MAX_WINDOW, REFILL_LIMIT
 from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, virtual_time
 from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
@@ -16,9 +16,9 @@ from scheduler_svc.store.engine.rows import Statements
 _GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer")
 
 
-# An account's virtual finish moves on by a share a task, the smaller the larger its weight, from the priority's virtual
-# time at least. What exceeds its window (see domain/fairness.py) waits behind it, and so does all that comes
-# later. The row's lock decides between replicas: what it holds then is what counts.
+# An account's virtual finish starts at the priority's virtual time or later, and advances by one share a task; the
+# larger its weight, the smaller the share. Tasks that exceed its window (see domain/fairness.py) wait behind it, and so
+# do all later ones. Replicas are serialized by the row's lock; the row is read under it.
 _RESERVE = sa.text(f"""
     WITH clock AS MATERIALIZED (
         SELECT p.priority, {virtual_time("p.priority")} AS now
@@ -32,16 +32,16 @@ _RESERVE = sa.text(f"""
     )
     INSERT INTO shares AS s (account_id, priority, finish, tagged, backlog, closed, refill)
     SELECT account_id, priority, now + n / weight, n, n < count, closed,
-        CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL}) / weight END
-    FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {WINDOW}) END AS n FROM r) AS r
+        CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL_LIMIT}) / weight END
+    FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {MAX_WINDOW}) END AS n FROM r) AS r
     ORDER BY account_id, priority
     ON CONFLICT (account_id, priority) DO UPDATE SET (finish, tagged, backlog, refill) = (
         SELECT CASE WHEN n > 0 THEN start + n / weight ELSE s.finish END, n, s.backlog OR n < count,
-            CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL}) / weight
+            CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL_LIMIT}) / weight
                 ELSE s.refill END
         FROM (
             SELECT count, weight, start, CASE WHEN s.closed OR s.backlog THEN 0
-                ELSE least(count, greatest(0, ceil({WINDOW} - (start - now) * weight)))::integer END AS n
+                ELSE least(count, greatest(0, ceil({MAX_WINDOW} - (start - now) * weight)))::integer END AS n
             FROM (
                 SELECT r.*, greatest(now, s.finish) AS start FROM r
                 WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority
@@ -51,7 +51,7 @@ _RESERVE = sa.text(f"""
         (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.tagged,
         (SELECT clock.now FROM clock WHERE clock.priority = s.priority), s.closed
 """)
-"""Reserves tags for tasks that become ready, as far as the windows of their accounts have places."""
+"""Reserves tags for tasks that become ready, within the windows of their accounts."""
 
 _READY = Insert(
     "ready",
@@ -76,8 +76,9 @@ _DELAYED = Insert(
 )
 """Inserts tasks that wait for a time."""
 
-# Whoever removes a task from where it waits, owns it. A claim that is under way is waited for, and then has it. Delayed
-# ones first: a task that becomes due between the two statements is found by the second.
+# The transaction that removes a task from `ready` or `delayed` owns it. A claim in progress is waited for, and then
+# owns the task. `delayed` comes first, so that a task that becomes due between the two statements is found by the
+# second.
 _REMOVE_READY = sa.text("""
     DELETE FROM ready WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
@@ -92,7 +93,7 @@ _REMOVE_DELAYED = sa.text("""
 """Removes tasks from `delayed`."""
 
 _NEXT = UnnestedRows(task_key="bigint", attempt="integer")
-# The keys are a condition once more, so that no join reads all that waits.
+# The keys are repeated as a condition, so that the join does not read all waiting tasks.
 _REMOVE_NEXT = f"""
     DELETE FROM {{table}} WHERE task_key = ANY(ARRAY(
         SELECT w.task_key FROM {{table}} AS w JOIN {_NEXT.source} USING (task_key, attempt)
@@ -104,7 +105,7 @@ _REMOVE_READY_NEXT = sa.text(_REMOVE_NEXT.format(table="ready", cause="0"))
 _REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause, due_time"))
 """Removes tasks from `delayed` that wait for a given attempt."""
 
-# A revoked lease bars its task: it stays delayed until that lease is gone.
+# A task with a revoked lease stays delayed until that lease is gone.
 _TAKE_DUE = sa.text(f"""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT d.task_key FROM delayed AS d
@@ -130,9 +131,9 @@ _NEXT_DUE = sa.text(f"""
 
 class WaitingTasks(Statements):
     def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]:
-        """What each (account, priority) may add, where so many of its tasks become ready. None is fine too.
+        """Reserves tags by (account, priority) for these numbers of tasks that become ready; a number may be 0.
 
-        Nobody else adds to it, lets in of it or closes it before this transaction ends.
+        No other transaction adds to it, admits its tasks or closes it before this transaction ends.
         """
         self._session.hold_back(ASSIGN_TAGS, {})
         rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
@@ -140,15 +141,15 @@ class WaitingTasks(Statements):
         return {(account, priority): TagReservation(*turn) for account, priority, *turn in found}
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
-        """Puts tasks where they are claimed from, or, without a tag, behind their account's window."""
+        """Inserts tasks that are due. Those without a tag wait behind their account's window."""
         self._session.insert(_READY, rows)
 
     def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
-        """Lets tasks wait for a time."""
+        """Inserts tasks that wait for a time."""
         self._session.insert(_DELAYED, rows)
 
     def remove(self, keys: Sequence[int]) -> dict[int, DequeuedTask]:
-        """Takes tasks out of where they wait; those that are not in the answer wait nowhere."""
+        """Removes tasks from `delayed` and `ready`; those missing from the result were in neither."""
         literal = array("bigint", keys)
         removed = [DequeuedTask(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
         if len(removed) < len(keys):
@@ -156,20 +157,20 @@ class WaitingTasks(Statements):
         return {row.task_key: row for row in removed}
 
     def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, DequeuedTask]:
-        """Takes these tasks out, each only while it waits for the attempt of that number."""
+        """Removes each of these tasks if it waits for the attempt of that number."""
         bound = _NEXT.bind(rows)
         removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
         return {row[0]: DequeuedTask(*row) for row in removed}
 
     def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
-        """Takes out what has become due, oldest first; nothing of the accounts `but`."""
+        """Removes up to `limit` delayed tasks that are due, oldest first, except those of the accounts `but`."""
         return [DequeuedTask(*row) for row in self._rows(_TAKE_DUE, limit=limit, but=array("bigint", but))]
 
     def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
-        """The accounts of what `take_due` would take."""
+        """The accounts of the tasks that `take_due` would remove."""
         return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
 
     def next_due(self) -> float | None:
-        """Seconds until the next one is due (negative: it is); None if none waits."""
+        """Seconds until the next delayed task is due (negative: overdue); None if there is none."""
         row = self._row(_NEXT_DUE)
         return None if row is None else float(row[0])

@@ -1,7 +1,7 @@
-"""The windows of the accounts in the order of dispatch: what is let in, and what is taken out of it again.
+"""The windows of the accounts in the order of dispatch: assigns tags to their tasks, and removes them.
 
-A task in `ready` without a tag waits behind its account's window. Whoever adds to an account's tasks, lets them in or
-closes it holds its rows in `shares`.
+A task in `ready` without a tag waits behind its account's window. A transaction that adds to an account's tasks, admits
+them or closes the account holds its rows in `shares`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, floor, virtual_time
 from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Pipeline, Statements
 
-# All priorities, used or not, so that a task of a new one finds the account closed.
+# A row for each priority, used or not: the first task of a priority also finds the account closed.
 _CLOSE = sa.text(f"""
     INSERT INTO shares AS s (account_id, priority, finish, closed)
     SELECT :account_id, priority, 0, true FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS priority
     ORDER BY priority
     ON CONFLICT (account_id, priority) DO UPDATE SET closed = true
 """)
-"""Closes an account: what becomes ready gets no tag."""
+"""Closes an account: tasks that become ready get no tag."""
 _LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
 """Locks an account's shares, against others who assign or remove its tags."""
 
-# Ranges of one index each, written so that no other one can serve them, whatever the statistics say.
+# Each is a range of one index, written so that no other index can serve it, whatever the statistics say.
 _TAGGED = """
     w.tag IS NOT NULL AND (w.account_id, w.priority, w.tag) >= ({account_id}, {priority}, {floor})
     AND (w.account_id, w.priority, w.tag) <= ({account_id}, {priority}, float8 'Infinity')
@@ -48,8 +48,8 @@ def _of(account_id: str, priority: str) -> dict[str, str]:
 _GIVEN = _of("CAST(:account_id AS bigint)", "CAST(:priority AS smallint)")
 _OF_SHARE = _of("s.account_id", "s.priority")
 
-# One snapshot: between its leases, its tags and its starts no task of the account is counted twice, or not at all.
-# What was claimed before the snapshot was so before `now`.
+# One snapshot, so that leases, tags and starts of the account count each task exactly once. `now` is later than any
+# claim that the snapshot shows.
 _WAITLIST_SQL = f"""
     WITH a AS MATERIALIZED (
         SELECT account_id, weight, max_concurrent_tasks,
@@ -65,7 +65,7 @@ _WAITLIST_SQL = f"""
         (SELECT count(*) FROM ready AS w WHERE {_TAGGED.format(**_OF_SHARE)}) AS tagged,
         (SELECT count(*) FROM (
             SELECT FROM ready AS w WHERE {_UNTAGGED.format(**_OF_SHARE)}
-            ORDER BY w.account_id, w.priority, w.task_key LIMIT :most) AS w) AS untagged{{waits}}
+            ORDER BY w.account_id, w.priority, w.task_key LIMIT :count_limit) AS w) AS untagged{{waits}}
     FROM a LEFT JOIN LATERAL (
         SELECT tagged, times, counts FROM start_quotas AS x
         WHERE x.account_id = a.account_id AND a.max_starts_per_minute > 0 OFFSET 0) AS q ON true,
@@ -76,10 +76,10 @@ _WAITLIST_SQL = f"""
         ORDER BY x.account_id DESC, x.priority DESC OFFSET 0) AS s
 """
 _WAITLIST = sa.text(_WAITLIST_SQL.format(waits=""))
-"""Reads what waits of an account, with its limits and the tags of each priority."""
-# Of each priority no more are looked at than could have all the seats, in its order. Tags are given and taken along it,
-# so these are the same tasks whichever of them have one by now.
-_SEATS = "least(:most, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
+"""Reads an account's waiting tasks by priority, with its limits."""
+# Of each priority it examines at most as many tasks as there may be seats, in dispatch order. Tags are assigned and
+# removed in that order too, so these are the same tasks whichever of them have a tag at the moment.
+_SEATS = "least(:count_limit, nullif(a.max_concurrent_tasks, 0), nullif(a.max_starts_per_minute, 0))"
 _WAITLIST_AGED = sa.text(
     _WAITLIST_SQL.format(
         waits=f""",
@@ -95,10 +95,10 @@ _WAITLIST_AGED = sa.text(
         ELSE '{{}}' END AS waits"""
     )
 )
-"""The same with the waits of its oldest tasks, where priorities rise with the wait."""
+"""The same with the waits of its oldest tasks, for priorities that rise with the wait."""
 
-# Locks the rows that are free; another session holds an account if it can't lock all of its rows.
-_HELD = sa.text("""
+# Locks the rows that are free. An account of which it can't lock all rows is locked by another session.
+_TRY_LOCK = sa.text("""
     WITH free AS MATERIALIZED (
         SELECT account_id, priority FROM shares WHERE account_id = ANY(CAST(:accounts AS bigint[]))
         ORDER BY account_id, priority FOR UPDATE SKIP LOCKED
@@ -106,7 +106,7 @@ _HELD = sa.text("""
     SELECT account_id FROM shares AS s WHERE account_id = ANY(CAST(:accounts AS bigint[]))
     GROUP BY account_id HAVING count(*) > (SELECT count(*) FROM free WHERE free.account_id = s.account_id)
 """)
-"""Locks several accounts' shares; finds those that another session holds."""
+"""Locks several accounts' shares if they are free; finds accounts that another session has locked."""
 
 _MOVE_FINISH = """
     UPDATE shares SET finish = {{finish}} WHERE (account_id, priority) >= ({account_id}, {priority})
@@ -114,19 +114,19 @@ _MOVE_FINISH = """
 """.format(**_GIVEN)
 _TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CAST(:weight AS float8)"
 _LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
-# Locked rows are being cancelled. The rows are locked, so their ctid is stable; by their keys, a plan from when nothing
-# waited would compare all waiting tasks with each of them.
-_LET_IN = sa.text(f"""
+# Skips locked rows: they are being cancelled. The join is by ctid, which is stable because the rows are locked. Joined
+# by key, a plan made while nothing waited would compare all waiting tasks with each of them.
+_ADMIT = sa.text(f"""
     WITH chosen AS MATERIALIZED (
-        SELECT place, {_TAG.format(order="task_key")} AS tag FROM (
-            SELECT w.ctid AS place, w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
+        SELECT row_ctid, {_TAG.format(order="task_key")} AS tag FROM (
+            SELECT w.ctid AS row_ctid, w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
             ORDER BY w.account_id, w.priority, w.task_key LIMIT :count FOR UPDATE SKIP LOCKED) AS w
     ),
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
-    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.row_ctid
 """)
 """Assigns tags to the oldest tasks without one."""
-# The last tasks of the window. A claim under way is waited for, and keeps what it took.
+# The last tasks of the window. Waits for a claim in progress, which keeps the tasks that it took.
 _UNTAG = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT w.task_key FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
@@ -140,15 +140,15 @@ _UNTAG = sa.text(f"""
     UPDATE ready SET tag = NULL WHERE task_key = ANY(ARRAY(SELECT task_key FROM held))
 """)
 """Removes the tags of the last tasks."""
-# Locked rows are being claimed or cancelled.
+# Skips locked rows: they are being claimed or cancelled.
 _RENEW = sa.text(f"""
     WITH chosen AS MATERIALIZED (
-        SELECT place, {_TAG.format(order="tag, task_key")} AS tag FROM (
-            SELECT w.ctid AS place, w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
+        SELECT row_ctid, {_TAG.format(order="tag, task_key")} AS tag FROM (
+            SELECT w.ctid AS row_ctid, w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
             FOR UPDATE SKIP LOCKED) AS w
     ),
     moved AS ({_MOVE_FINISH.format(finish=_LAST)})
-    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.place
+    UPDATE ready SET tag = chosen.tag FROM chosen WHERE ready.ctid = chosen.row_ctid
 """)
 """Assigns new tags to all tasks that have one, in the same order."""
 
@@ -160,9 +160,9 @@ _MARK = sa.text(f"""
         AND (s.account_id, s.priority) <= (CAST(:account_id AS bigint), r.priority)
         AND (s.backlog, s.closed, s.refill) IS DISTINCT FROM (r.backlog, CAST(:closed AS boolean), r.refill)
 """)
-"""Stores how the priorities of an account stand."""
+"""Stores the backlog and refill tag of an account's priorities, and whether it is closed."""
 
-# From account to account, one look at the index each, however many tasks they have.
+# Steps from account to account: one index lookup each, however many tasks they have.
 _WITH_BACKLOG = sa.text("""
     WITH RECURSIVE found AS (
         (SELECT w.account_id FROM ready AS w WHERE w.tag IS NULL AND w.account_id > :after
@@ -198,23 +198,26 @@ class Window(Statements):
         self._session.hold_back(ASSIGN_TAGS, {})
         self._run(_LOCK, account_id=account_id)
 
-    def locked(self, accounts: Collection[int]) -> set[int]:
-        """Those of these accounts whose rows another session has locked; the others are locked, as by `lock`."""
-        return {row[0] for row in self._rows(_HELD, accounts=array("bigint", accounts))}
+    def try_lock(self, accounts: Collection[int]) -> set[int]:
+        """Locks the free ones of these accounts, as `lock` does; returns those that another session has locked."""
+        return {row[0] for row in self._rows(_TRY_LOCK, accounts=array("bigint", accounts))}
 
-    def account_queue(self, account_id: int, most: int) -> AccountQueue | None:
-        """What waits of an account, untagged tasks counted up to `most` a priority; None if nothing ever did."""
+    def account_queue(self, account_id: int, count_limit: int) -> AccountQueue | None:
+        """Returns an account's waiting tasks; None if it never had any.
+
+        `count_limit`: up to which number untagged tasks of a priority are counted.
+        """
         aged = {"aging": self._aging} if self._aging else {}
-        rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, most=most, **aged)
+        rows = self._rows(_WAITLIST_AGED if aged else _WAITLIST, account_id=account_id, count_limit=count_limit, **aged)
         if not rows:
             return None
         weight, limit, paused, leases, *quota = rows[0][:9]
         flows = tuple(Flow(*row[9:]) for row in rows)
         return AccountQueue(weight, limit, paused, leases, flows, _quota(*quota), self._aging)
 
-    def let_in(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
+    def admit(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         """Assigns tags to the oldest `count` tasks without one, from `start` on; returns how many."""
-        return self._run(_LET_IN, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
+        return self._run(_ADMIT, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
 
     def untag(self, account_id: int, priority: int, count: int) -> int:
         """Removes the tags of the last `count` tasks; returns how many were not claimed meanwhile."""
@@ -225,11 +228,11 @@ class Window(Statements):
         return self._run(_RENEW, account_id=account_id, priority=priority, start=start, weight=weight)
 
     def mark(self, account_id: int, flows: Sequence[FlowMark], *, closed: bool) -> None:
-        """Stores how each priority stands, and whether the account is closed."""
+        """Stores each priority's backlog and refill tag, and whether the account is closed."""
         self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(flows))
 
     def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
-        """Accounts with tasks that wait without a tag, but for paused ones, by id, with ids above `after`."""
+        """Accounts with untagged tasks and ids above `after`, in the order of their ids, without paused ones."""
         return [row[0] for row in self._rows(_WITH_BACKLOG, after=after, limit=limit)]
 
     def accounts_with_limit(self) -> list[int]:
@@ -237,10 +240,10 @@ class Window(Statements):
 
 
 def _quota(
-    most: int, now: datetime, let_in: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
+    limit: int, now: datetime, admitted: int | None, times: Sequence[datetime] | None, counts: Sequence[int] | None
 ) -> StartQuota | None:
     """Returns None if the account has no quota."""
-    if not most:
+    if not limit:
         return None
     starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]
-    return StartQuota(most, now, let_in or 0, starts)
+    return StartQuota(limit, now, admitted or 0, starts)

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import ClaimedRows, Grant
 from scheduler_svc.application.tasks.ledger import READY
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.domain.fairness import URGENT
+from scheduler_svc.domain.fairness import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
@@ -117,7 +117,7 @@ _CLAIM = f"""
     SELECT ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
         ARRAY(SELECT session_key FROM shut INTERSECT SELECT session_key FROM present) AS busy,
         ARRAY(SELECT account_id FROM short) AS short,
-        ARRAY(SELECT account_id FROM short WHERE low AND ahead < {URGENT}) AS urgent, 0 AS n,
+        ARRAY(SELECT account_id FROM short WHERE low AND ahead < {URGENT_REFILL_LIMIT}) AS urgent, 0 AS n,
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
         NULL::bigint AS timeout_ms, NULL::jsonb AS labels, NULL::boolean AS auto_approve,

@@ -143,8 +143,8 @@ _UPDATE = sa.text(f"""
     FROM {_CHANGE.source}, LATERAL (
         SELECT ctid FROM leases AS x
         WHERE x.task_key = r.task_key AND x.attempt = r.attempt AND x.fence = r.fence AND NOT x.revoked
-        OFFSET 0) AS place
-    WHERE l.ctid = place.ctid
+        OFFSET 0) AS target
+    WHERE l.ctid = target.ctid
 """)
 """Stores the stage and progress of attempts."""
 
@@ -174,8 +174,8 @@ _COMPLETE = sa.text(f"""
         attempt = gone.attempt, fence = gone.fence, worker_id = gone.worker_id, submit_time = gone.claim_time,
         start_time = gone.start_time, end_time = now(), content_id = gone.content_id,
         error = NULL, losses = 0, refusals = 0
-    FROM gone, {payload("gone")}, {task("gone", "place")}
-    WHERE t.ctid = place.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < gone.attempt
+    FROM gone, {payload("gone")}, {task("gone", "target")}
+    WHERE t.ctid = target.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < gone.attempt
     {_COMPLETED}
 """)
 """Ends leases and completes their tasks."""
@@ -184,8 +184,8 @@ _COMPLETE_LATE = sa.text(f"""
     UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
         start_time = coalesce(t.start_time, now()), end_time = now(),
         content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
-    FROM {_REFS.source}, {payload("r")}, {task("r", "place")}
-    WHERE t.ctid = place.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = {Status.PENDING}
+    FROM {_REFS.source}, {payload("r")}, {task("r", "target")}
+    WHERE t.ctid = target.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = {Status.PENDING}
         AND t.lease_end = {LeaseEnd.LOST}
         AND NOT {leased("t")}
     {_COMPLETED}

@@ -1,10 +1,10 @@
-"""Opens the old application's database, wherever it is: read-only, within bounds of time and memory.
+"""Opens the old application's database of any kind: read-only, with limits of time and memory.
 
-`old_application` reads through it. Driver errors become SourceUnreadable and RowsUnreadable here.
+`tables` reads through it. Driver errors become SourceUnreadable and RowsUnreadable here.
 
-A SQLite file of some bytes can have rows of gigabytes. However many are asked for at a time, a statement there holds no
-more than what SQLite itself may have (192 MiB, until its end), its rows (64 MiB if it is one, 32 MiB if they are more),
-and the one value that was too much (32 MiB, as text up to 128 MiB); blobs are copies of what SQLite has.
+A SQLite file of some bytes can have rows of gigabytes. So the memory of a statement on SQLite is bounded: SQLite's own
+(192 MiB, until the statement ends), its rows (64 MiB for one, 32 MiB for several together), and the value that exceeded
+the limit (32 MiB, as text up to 128 MiB). Blobs are copies of SQLite's memory.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, prin
 
 _WAL_HEADER = slice(18, 20)
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}
-_MAX_BYTES_OF_A_VALUE = 32 * 1024 * 1024
-"""In SQLite, where a view or a computed column makes gigabytes of a file of some bytes."""
-_MAX_BYTES_OF_SQLITE = 192 * 1024 * 1024
-"""Of its own memory, in which all values of a row stand before one of them is read. SQLite has it for the process."""
-_MAX_BYTES_OF_A_ROW = 64 * 1024 * 1024
-_MAX_BYTES_OF_ROWS = 32 * 1024 * 1024
-"""Of more than one together, since what is made of each adds to it; beyond that they are read in parts."""
+_MAX_VALUE_BYTES = 32 * 1024 * 1024
+"""In SQLite, where a view or a computed column can make gigabytes from a file of some bytes."""
+_MAX_SQLITE_BYTES = 192 * 1024 * 1024
+"""Of SQLite's own memory, which holds all values of a row before one of them is read. Counted for the process."""
+_MAX_ROW_BYTES = 64 * 1024 * 1024
+_MAX_ROWS_BYTES = 32 * 1024 * 1024
+"""Of several rows together, because the objects made from them add to it; larger pages are read in parts."""
 _LOCK_TIMEOUT = 5.0
-_STEPS = 100_000
-"""Of SQLite's machine between two looks at the clock: some milliseconds."""
-# What the file's own schema says is not trusted, pages are checked before they are walked, and a file that is cut off
-# meanwhile is an error of a read, not the end of the process.
-_WARY = (
+_DEADLINE_CHECK_INTERVAL_STEPS = 100_000
+"""Steps of SQLite's virtual machine between two checks of the deadline: some milliseconds."""
+# The file's own schema is not trusted, and pages are checked before they are read. Without mmap, a file that is
+# truncated meanwhile fails a read instead of ending the process.
+_SAFETY_PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA mmap_size = 0",
-    f"PRAGMA hard_heap_limit = {_MAX_BYTES_OF_SQLITE}",
+    f"PRAGMA hard_heap_limit = {_MAX_SQLITE_BYTES}",
 )
-# A time before or beyond Python's is judged by its reader; the driver would refuse the row for it.
+# As text, because the driver rejects a row with a time outside Python's range. The reader of the row decides.
 _TIME_AS_TEXT = extensions.new_type((1082, 1114, 1184), "TIME_AS_TEXT", lambda text, _cursor: text)
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def read_url(text: str) -> sa.URL:
-    """The source's URL, with a driver that is there. Raises SourceUnreadable."""
+    """Parses the source's URL and sets the installed driver. Raises SourceUnreadable."""
     try:
         url = sa.make_url(text.strip().replace("postgres://", "postgresql://", 1))
         if url.get_backend_name() != "sqlite":
@@ -64,7 +64,7 @@ def read_url(text: str) -> sa.URL:
 
 
 def name_of(url: sa.URL) -> str:
-    """What the source is called unless told otherwise: where it is, without who reads it."""
+    """The default name of the source: its location, without user or password."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:{Path(url.database or '').absolute()}".encode("utf-8", "backslashreplace").decode()
     host = url.host or str(url.query.get("host", "localhost"))
@@ -72,7 +72,7 @@ def name_of(url: sa.URL) -> str:
 
 
 class OldSource:
-    """One connection whose one transaction sees one moment and can't write."""
+    """A connection with one read-only transaction, which sees one snapshot."""
 
     def __init__(self, connection: sa.Connection, deadline: _Deadline, memory: _MemoryBudget) -> None:
         self.connection = connection
@@ -81,37 +81,40 @@ class OldSource:
 
     @contextmanager
     def reading(self, *, rows: bool = False) -> Iterator[sa.Connection]:
-        """For one statement, whose time runs from here. Raises SourceUnreadable.
+        """The connection for one statement, whose timeout starts now. Raises SourceUnreadable.
 
-        With `rows` a value that the driver can't take, or that is beyond what is held, is RowsUnreadable.
+        `rows`: raises RowsUnreadable if the driver can't read a value, or if the values exceed the limit of memory.
         """
         self._deadline.begin()
         self._memory.begin()
         with _readable(self.connection.engine, self._deadline, rows=rows):
-            self._begin_again()
-            with self._for_itself(rows):
+            self._restart_transaction()
+            with self._savepoint(rows):
                 yield self.connection
 
-    def _begin_again(self) -> None:
-        """SQLite without memory ends its transaction: the rest is of a later moment, unless nobody uses the file."""
+    def _restart_transaction(self) -> None:
+        """Begins again after SQLite had exhausted its memory, which ends its transaction.
+
+        From then on it sees a later snapshot, if the file is in use.
+        """
         driver = self.connection.connection.dbapi_connection
         if isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
             self.connection.exec_driver_sql("BEGIN")
 
-    def _for_itself(self, rows: bool) -> AbstractContextManager[object]:
-        """A statement that fails is the end of a transaction of PostgreSQL, but for what came after a savepoint."""
-        wanted = rows and self.connection.dialect.name == "postgresql"
-        return self.connection.begin_nested() if wanted else nullcontext()
+    def _savepoint(self, rows: bool) -> AbstractContextManager[object]:
+        """A savepoint in PostgreSQL, where a statement that fails would end the transaction."""
+        needed = rows and self.connection.dialect.name == "postgresql"
+        return self.connection.begin_nested() if needed else nullcontext()
 
     @property
-    def shown(self) -> str:
-        """The source's URL for people, without its secrets."""
-        return _shown(self.connection.engine.url)
+    def display_url(self) -> str:
+        """The source's URL for messages, without its secrets."""
+        return _display_url(self.connection.engine.url)
 
 
 @contextmanager
 def open_source(url: sa.URL, timeout: float) -> Iterator[OldSource]:
-    """`timeout`: seconds that one statement may take. Raises SourceUnreadable."""
+    """Opens the source. `timeout`: seconds that one statement may take. Raises SourceUnreadable."""
     deadline, memory = _Deadline(timeout), _MemoryBudget()
     engine = _engine(url, deadline, memory)
     try:
@@ -119,14 +122,14 @@ def open_source(url: sa.URL, timeout: float) -> Iterator[OldSource]:
             connection = engine.connect()
         with connection:
             with _readable(engine, deadline):
-                connection = _in_one_moment(connection, timeout)
+                connection = _begin_snapshot(connection, timeout)
             yield OldSource(connection, deadline, memory)
     finally:
         engine.dispose()
 
 
 class _Deadline:
-    """When the statement that runs has taken too long."""
+    """The time at which the running statement has taken too long."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -135,16 +138,16 @@ class _Deadline:
     def begin(self) -> None:
         self._end = time.monotonic() + self.seconds
 
-    def is_over(self) -> bool:
+    def is_past(self) -> bool:
         return time.monotonic() > self._end
 
 
 class _TooLarge(ValueError):
-    """More than is held."""
+    """Values exceed the limit of memory."""
 
 
 class _MemoryBudget:
-    """For what a statement of SQLite gives: counted as Python holds it, value by value as the driver makes them."""
+    """Limits the memory of a SQLite statement's results: counts each Python object as the driver makes it."""
 
     def __init__(self) -> None:
         self.begin()
@@ -153,7 +156,7 @@ class _MemoryBudget:
         self._held = self._rows = 0
 
     def text(self, raw: bytes) -> str:
-        """The driver's `text_factory`. What is no UTF-8 is judged row by row."""
+        """The driver's `text_factory`. Whether a row with invalid UTF-8 is used, its reader decides."""
         text = raw.decode("utf-8", "surrogateescape")
         self._hold(sys.getsizeof(text))
         return text
@@ -166,10 +169,10 @@ class _MemoryBudget:
 
     def _hold(self, size: int) -> None:
         self._held += size
-        if self._held > _MAX_BYTES_OF_A_ROW and not self._rows:
-            raise _TooLarge(f"its row has more than {_MAX_BYTES_OF_A_ROW >> 20} MiB")
-        if self._held > _MAX_BYTES_OF_ROWS and self._rows:
-            raise _TooLarge(f"its rows have more than {_MAX_BYTES_OF_ROWS >> 20} MiB together")
+        if self._held > _MAX_ROW_BYTES and not self._rows:
+            raise _TooLarge(f"its row has more than {_MAX_ROW_BYTES >> 20} MiB")
+        if self._held > _MAX_ROWS_BYTES and self._rows:
+            raise _TooLarge(f"its rows have more than {_MAX_ROWS_BYTES >> 20} MiB together")
 
 
 def _engine(url: sa.URL, deadline: _Deadline, memory: _MemoryBudget) -> sa.Engine:
@@ -195,7 +198,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _open_sqlite(path: Path, deadline: _Deadline, memory: _MemoryBudget) -> sqlite3.Connection:
-    """Read-only. A file in WAL mode that nobody has open would be given two more beside it, but for `immutable`."""
+    """Opens a file read-only; with `immutable` if it is in WAL mode and not in use: else SQLite would add two files."""
     with path.open("rb") as file:
         in_wal_mode = file.read(20)[_WAL_HEADER] == b"\x02\x02"
     alone = in_wal_mode and not path.with_name(path.name + "-wal").exists()
@@ -203,14 +206,14 @@ def _open_sqlite(path: Path, deadline: _Deadline, memory: _MemoryBudget) -> sqli
     wait = min(_LOCK_TIMEOUT, deadline.seconds)
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=wait)
     connection.text_factory, connection.row_factory = memory.text, memory.row
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES_OF_A_VALUE)
-    connection.set_progress_handler(deadline.is_over, _STEPS)
-    for pragma in _WARY:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    connection.set_progress_handler(deadline.is_past, _DEADLINE_CHECK_INTERVAL_STEPS)
+    for pragma in _SAFETY_PRAGMAS:
         connection.execute(pragma)
     return connection
 
 
-def _in_one_moment(connection: sa.Connection, timeout: float) -> sa.Connection:
+def _begin_snapshot(connection: sa.Connection, timeout: float) -> sa.Connection:
     match connection.dialect.name:
         case "sqlite":
             connection.exec_driver_sql("BEGIN")
@@ -229,27 +232,27 @@ def _in_one_moment(connection: sa.Connection, timeout: float) -> sa.Connection:
 
 @contextmanager
 def _readable(engine: sa.Engine, deadline: _Deadline, *, rows: bool = False) -> Iterator[None]:
-    """What the driver says becomes SourceUnreadable; but a value of `rows` that it can't take is RowsUnreadable."""
+    """Turns driver errors into SourceUnreadable; with `rows`, errors of values into RowsUnreadable."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError, MemoryError) as error:
-        # What was held goes now: SQLAlchemy's frames hold the error that holds them, and only the collector parts them.
+        # Frees the values: the error and SQLAlchemy's frames refer to each other, and would wait for the collector.
         traceback.clear_frames(error.__traceback__)
         of_a_value = isinstance(error, sa.exc.DataError | ValueError | OverflowError | MemoryError)
         if rows and of_a_value:
             raise RowsUnreadable(_message(error)) from None
-        shown = _shown(engine.url)
-        if deadline.is_over():
+        url = _display_url(engine.url)
+        if deadline.is_past():
             raise SourceUnreadable(
-                f"can't read {shown}: a statement took longer than {deadline.seconds:g} s, the --source-timeout"
+                f"can't read {url}: a statement took longer than {deadline.seconds:g} s, the --source-timeout"
             ) from None
-        raise SourceUnreadable(f"can't read {shown}: {_message(error)}{_advice(error)}") from error
+        raise SourceUnreadable(f"can't read {url}: {_message(error)}{_advice(error)}") from error
 
 
 def _message(error: Exception) -> str:
-    """The driver's first line, as it can be shown: it quotes names that the file gives."""
+    """The first line of the driver's message, made printable, because it quotes names from the file."""
     if isinstance(error, MemoryError):
-        return f"SQLite would need more than {_MAX_BYTES_OF_SQLITE >> 20} MiB of memory for it"
+        return f"SQLite would need more than {_MAX_SQLITE_BYTES >> 20} MiB of memory for it"
     first = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip().partition("\n")[0]
     return printable(first)
 
@@ -259,9 +262,9 @@ def _advice(error: Exception) -> str:
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     if code not in _CORRUPT:
         return ""
-    return ". Where the file is damaged, `sqlite3 FILE .recover | sqlite3 NEW` makes a new one of what is left of it"
+    return ". If the file is damaged, `sqlite3 FILE .recover | sqlite3 NEW` makes a new one of what is left of it"
 
 
-def _shown(url: sa.URL) -> str:
-    """Without the password, nor the query, which may hold it too."""
+def _display_url(url: sa.URL) -> str:
+    """The URL without the password and without the query, which may hold it too."""
     return url.set(query={}).render_as_string(hide_password=True)

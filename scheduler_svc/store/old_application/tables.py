@@ -1,7 +1,8 @@
-"""Reads the old application's tables, whatever database they are in; nothing is written there, and no secret is read.
+"""Reads the old application's tables from any kind of database. Writes nothing, and reads no secrets.
 
-All reads are of one transaction, and so of one moment. Rows are read by ranges and lists of their keys: what is held is
-one page, or less where that is large. `old_source` has the connection, and counts what SQLite gives; a server is asked.
+All reads see one snapshot. Rows are read by ranges and lists of their keys, so at most one page is in memory, and less
+if its rows are large. `source` has the connection, and counts the memory of SQLite's rows; on a server, `_check_size`
+asks for the size first.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ _OPTIONAL = {
     ),
     RowKind.POOL_ENTRY: ("priority", "scheduled_at", "status", "last_error"),
 }  # fmt: skip
-"""What is asked for and may be missing. Whatever is not named here is never read."""
+"""Columns that are read if they exist. Columns that are not named here are never read."""
 
 _MAX_PAGE_BYTES = 32 * 1024 * 1024
-"""Of rows that a server hands over, as UTF-8, of which Python may make four times as much; a larger page is halved."""
-_BATCH_SIZE = 20
-"""That are fetched from a server."""
+"""Of a server's rows as UTF-8, which may take four times as much in Python; a larger page is halved."""
+_FETCH_SIZE = 20
+"""Rows that are fetched from a server at a time."""
 
 
 @contextmanager
 def open_old_application(url: sa.URL, timeout: float) -> Iterator[OldDatabase]:
-    """The old application's data as it is now; one statement may take `timeout` seconds.
+    """Opens the old application's data as it is now. `timeout`: seconds that one statement may take.
 
-    Raises SourceUnreadable if that can't be read.
+    Raises SourceUnreadable.
     """
     with open_source(url, timeout) as source:
         yield OldDatabase(source)
@@ -59,48 +60,48 @@ class OldDatabase:
     """Implements `application.import_ports.OldApplication` on one connection."""
 
     def __init__(self, source: OldSource) -> None:
-        """Looks at which tables and columns there are. Raises SourceUnreadable if the required ones are missing."""
+        """Reads which tables and columns exist. Raises SourceUnreadable if required ones are missing."""
         self._source = source
         self._tables = {kind: _table(source, kind) for kind in RowKind}
         for kind in (RowKind.ACCOUNT, RowKind.TASK):
             if self._tables[kind] is None:
                 raise SourceUnreadable(
-                    f"{source.shown} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
+                    f"{source.display_url} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
                 )
 
     def count(self, kind: RowKind) -> int:
         return self._count(kind, sa.true())
 
     def without_id(self, kind: RowKind) -> int:
-        """How many rows have no key that others could name them by."""
+        """How many rows have no key by which others can refer to them."""
         table = self._tables[kind]
         return 0 if table is None else self._count(kind, sa.not_(sa.func.coalesce(self._has_id(table), sa.false())))
 
     def ids(self, kind: RowKind, after: int | None, limit: int) -> list[int]:
-        """The keys of the next rows, in their order, each once."""
+        """The distinct keys of the next rows, in ascending order."""
         table = self._tables[kind]
         if table is None:
             return []
-        least = -MAX_ID if after is None else after + 1
-        query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= least)
+        first = -MAX_ID if after is None else after + 1
+        query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= first)
         with self._source.reading() as connection:
             ids = [int(row[0]) for row in connection.execute(query.order_by(table.c.id).limit(limit))]
-        if any(one >= other for one, other in pairwise([least - 1, *ids])):  # or the next page would be this one again
+        if any(one >= other for one, other in pairwise([first - 1, *ids])):  # else the same page would be read again
             raise SourceUnreadable(
-                f"{self._source.shown}: the rows of {table.name} are out of order: the database is damaged"
+                f"{self._source.display_url}: the rows of {table.name} are out of order: the database is damaged"
             )
         return ids
 
     def rows(self, kind: RowKind, ids: Iterable[int]) -> list[OldRow]:
-        """Those of these rows that there are, by their keys."""
+        """The rows with these keys; missing ones are left out."""
         return self._rows(kind, "id", ids)
 
     def contents_of(self, task_ids: Iterable[str]) -> list[OldRow]:
-        """Contents that name one of these tasks; where several name one, the oldest comes last."""
+        """Contents that name one of these tasks; if several name the same one, the oldest comes last."""
         return self._rows(RowKind.CONTENT, "generation_task_id", task_ids)[::-1]
 
     def in_pool(self, content_ids: Iterable[int]) -> set[int]:
-        """Those of these contents that stand in the publish pool."""
+        """Those of these contents that are in the publish pool."""
         return self._contents(RowKind.POOL_ENTRY, "content_id", content_ids)
 
     def rejected(self, content_ids: Iterable[int]) -> set[int]:
@@ -111,19 +112,19 @@ class OldDatabase:
         return self._contents(RowKind.CONTENT, "id", content_ids, sa.func.lower(table.c.review_status) == "rejected")
 
     def _rows(self, kind: RowKind, column: str, values: Iterable[object]) -> list[OldRow]:
-        table, wanted = self._tables[kind], list(values)
-        if table is None or column not in table.c or not wanted:
+        table, keys = self._tables[kind], list(values)
+        if table is None or column not in table.c or not keys:
             return []
-        query = sa.select(table).where(self._has_id(table), table.c[column].in_(wanted)).order_by(table.c.id)
+        query = sa.select(table).where(self._has_id(table), table.c[column].in_(keys)).order_by(table.c.id)
         self._check_size(query)
         with self._source.reading(rows=True) as connection:
-            found = connection.execute(query.execution_options(yield_per=_BATCH_SIZE))
+            found = connection.execute(query.execution_options(yield_per=_FETCH_SIZE))
             rows = [row._asdict() for row in found]
         copies = Counter(row["id"] for row in rows) if column == "id" else self._copies(table, rows)
         return [OldRow(row, copies[row["id"]]) for row in {row["id"]: row for row in rows}.values()]
 
     def _check_size(self, query: sa.Select[Any]) -> None:
-        """Raises RowsUnreadable. The driver of a server holds rows of any size before one of them can be looked at."""
+        """Raises RowsUnreadable if the rows are too large: a server's driver would load all of them into memory."""
         if self._is_sqlite:
             return
         rows = query.order_by(None).subquery()
@@ -134,7 +135,7 @@ class OldDatabase:
             raise RowsUnreadable(f"its row has more than {_MAX_PAGE_BYTES >> 20} MiB")
 
     def _copies(self, table: sa.TableClause, rows: Iterable[Mapping[str, object]]) -> dict[object, int]:
-        """How many rows of the table have each of these keys."""
+        """How many rows of the table have each of these rows' keys."""
         if not (keys := {row["id"] for row in rows}):
             return {}
         query = sa.select(table.c.id, sa.func.count()).where(table.c.id.in_(keys)).group_by(table.c.id)
@@ -144,10 +145,10 @@ class OldDatabase:
     def _contents(
         self, kind: RowKind, column: str, ids: Iterable[int], *conditions: sa.ColumnElement[bool]
     ) -> set[int]:
-        table, wanted = self._tables[kind], list(ids)
-        if table is None or not wanted:
+        table, keys = self._tables[kind], list(ids)
+        if table is None or not keys:
             return set()
-        query = sa.select(table.c[column]).where(table.c[column].in_(wanted), *conditions)
+        query = sa.select(table.c[column]).where(table.c[column].in_(keys), *conditions)
         with self._source.reading(rows=True) as connection:
             return {int(row[0]) for row in connection.execute(query)}
 
@@ -160,7 +161,7 @@ class OldDatabase:
             return int(connection.execute(query).scalar_one())
 
     def _has_id(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
-        """In SQLite anything may stand in any column, and numbers are below all else."""
+        """In SQLite a column may hold values of any type, and numbers sort below all others."""
         fits = table.c.id.between(sa.literal_column(str(-MAX_ID)), sa.literal_column(str(MAX_ID)))
         return sa.and_(sa.func.typeof(table.c.id) == "integer", fits) if self._is_sqlite else fits
 
@@ -170,24 +171,25 @@ class OldDatabase:
 
 
 def _table(source: OldSource, kind: RowKind) -> sa.TableClause | None:
-    """The table with those of its columns that are asked for; None if there is no such table.
+    """The table with the columns that are read; None if it does not exist.
 
-    Without types, so that values come as the driver has them, whatever the column was declared as.
+    Without types, so that values come as the driver returns them, whatever type the column declares.
     """
     name, required = _REQUIRED[kind]
     with source.reading() as connection, warnings.catch_warnings():
-        warnings.simplefilter("ignore", sa.exc.SAWarning)  # a type that SQLAlchemy does not know is none of ours
+        warnings.simplefilter("ignore", sa.exc.SAWarning)  # types that SQLAlchemy does not know do not matter here
         inspector = sa.inspect(connection)
         if not inspector.has_table(name):
             return None
-        there = {column["name"]: column["type"] for column in inspector.get_columns(name)}
-    if missing := [column for column in required if column not in there]:
+        columns = {column["name"]: column["type"] for column in inspector.get_columns(name)}
+    if missing := [column for column in required if column not in columns]:
         raise SourceUnreadable(
-            f"{source.shown}: table {name} has no column {', '.join(missing)}: it is no table of the old application"
-        )
-    if source.connection.dialect.name != "sqlite" and not isinstance(there["id"], sa.Integer | sa.Numeric):
-        raise SourceUnreadable(
-            f"{source.shown}: table {name}: id should be a whole number, is {there['id']}: it is no table of the old"
+            f"{source.display_url}: table {name} has no column {', '.join(missing)}: it is no table of the old"
             " application"
         )
-    return sa.table(name, *[sa.column(column) for column in (*required, *_OPTIONAL[kind]) if column in there])
+    if source.connection.dialect.name != "sqlite" and not isinstance(columns["id"], sa.Integer | sa.Numeric):
+        raise SourceUnreadable(
+            f"{source.display_url}: table {name}: id should be a whole number, is {columns['id']}: it is no table of"
+            " the old application"
+        )
+    return sa.table(name, *[sa.column(column) for column in (*required, *_OPTIONAL[kind]) if column in columns])

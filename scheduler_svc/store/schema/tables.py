@@ -175,7 +175,7 @@ shares = sa.Table(
     sa.Column("tagged", sa.Integer, nullable=False, server_default="0"),
     # some wait without a tag: no later one may overtake them
     sa.Column("backlog", sa.Boolean, nullable=False, server_default=sa.false()),
-    # the account has a limit or is paused: what becomes ready gets no tag, and is let in as that allows
+    # the account has a limit or is paused: tasks that become ready get no tag until admission gives them one
     sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.false()),
     # a claim that takes this tag, or a later one, says that the window wants more (-Infinity: starts are to be counted)
     sa.Column("refill", DOUBLE_PRECISION),

@@ -1,4 +1,4 @@
-"""Tasks that have ended, many at a time: what bulk calls find, move and delete."""
+"""Tasks that have ended: bulk calls find, move and delete many at a time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from scheduler_svc.store.tasks.tasks import DECISION_COLUMNS, task_row
 
 _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
 
-# `+ 0`: these are found by their keys, whatever the statistics say of a status. What another call has locked is just
-# being moved: it is passed over.
+# `+ 0`: tasks are found by their keys, whatever the statistics say of a status. Skips locked tasks: another call is
+# moving them.
 _RETRYABLE = f"t.status + 0 IN ({Status.FAILED}, {Status.TIMEOUT}) AND t.retry_count < t.max_retries"
 _LOCK_RETRYABLE = sa.text(f"""
     SELECT {DECISION_COLUMNS} FROM tasks AS t WHERE {_THESE} AND {_RETRYABLE}
@@ -34,7 +34,7 @@ _RETRY = sa.text(f"""
 """)
 """Retries locked tasks."""
 
-# A task that ended while its worker is still being stopped stays until the lease that bars it has gone.
+# A task that ended while its worker is still being stopped stays until its revoked lease is gone.
 _ENDED = "t.end_time <= :until AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)"
 _COUNT_ENDED = sa.text(f"SELECT count(*) FROM tasks AS t WHERE {_THESE} AND {_ENDED}")
 """Counts tasks that CleanupTasks may delete."""
@@ -49,11 +49,11 @@ _DELETE_LABELS = sa.text("""
     USING (SELECT p.task_key, e.key, e.value FROM task_payloads AS p, jsonb_each_text(p.labels) AS e
         WHERE p.task_key = ANY(CAST(:keys AS bigint[]))) AS d, LATERAL (
         SELECT ctid FROM task_labels AS y
-        WHERE (y.name, y.value, y.task_key) = (d.key, d.value, d.task_key) OFFSET 0) AS place
-    WHERE x.ctid = place.ctid
+        WHERE (y.name, y.value, y.task_key) = (d.key, d.value, d.task_key) OFFSET 0) AS target
+    WHERE x.ctid = target.ctid
 """)
 """Deletes the labels of tasks."""
-# A request_id is remembered for a week, whether its task is there or not: with the task as it is deleted.
+# A request_id is remembered for a week, even if its task is deleted; then with the last state of the task.
 _REMEMBERED = "interval '7 days'"
 _OWN_REQUEST = f"""
     FROM tasks AS t JOIN task_payloads AS p ON p.task_key = t.task_key, LATERAL (
@@ -63,8 +63,8 @@ _OWN_REQUEST = f"""
 """
 _KEEP_FOR_REQUESTS = sa.text(f"UPDATE request_ids AS q SET cleaned_task = to_jsonb(t) {_OWN_REQUEST}")
 """Keeps the last state of tasks for their request ids."""
-# Watchers learn which moves are gone. `+ 0`: a task's last number is found in its own history, not by
-# walking down everybody's. The tasks are locked, so nothing is added to their histories meanwhile.
+# Watchers learn which moves are deleted. `+ 0`: a task's last number is read from its own history, not from the index
+# of all histories. The tasks are locked, so their histories do not grow meanwhile.
 _MARK_CLEANED = sa.text(f"""
     INSERT INTO cleaned_events AS c (account_id, seq)
     SELECT t.account_id, max(e.seq) FROM tasks AS t, LATERAL (
@@ -73,7 +73,7 @@ _MARK_CLEANED = sa.text(f"""
     GROUP BY t.account_id ORDER BY t.account_id
     ON CONFLICT (account_id) DO UPDATE SET seq = greatest(c.seq, excluded.seq)
 """)
-"""Notes up to which number the moves of accounts are deleted."""
+"""Stores up to which number the moves of accounts are deleted."""
 _DELETE_TASKS = sa.text("""
     WITH payloads AS (DELETE FROM task_payloads WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     events AS (DELETE FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[]))),
@@ -92,10 +92,10 @@ _FORGET_REQUESTS = sa.text(f"""
 
 
 class EndedTasks(Statements):
-    """Statements on tasks that have ended. Each is bounded by the keys that it is given, or by its limit."""
+    """Statements on tasks that have ended. Each is bounded by its keys or its limit."""
 
     def page(self, scope: Scope, statuses: Iterable[Status], after: int, limit: int) -> list[int]:
-        """Keys above `after` of tasks in these states, all of them ended, oldest first."""
+        """Keys above `after` of ended tasks in these states, oldest first."""
         named = accounts(scope)
         statement = _page(tuple(sorted(statuses)), of_accounts=bool(named))
         return [row[0] for row in self._rows(statement, **named, after=after, limit=limit)]
@@ -109,7 +109,7 @@ class EndedTasks(Statements):
         return self._run(_RETRY, keys=array("bigint", keys))
 
     def count(self, keys: Sequence[int], until: datetime) -> int:
-        """How many of these tasks ended until then, and have no lease left."""
+        """How many of these tasks ended at `until` or earlier, and have no lease."""
         return int(self._row(_COUNT_ENDED, keys=array("bigint", keys), until=until)[0])
 
     def lock(self, keys: Sequence[int], until: datetime) -> list[int]:
@@ -117,9 +117,9 @@ class EndedTasks(Statements):
         return [row[0] for row in self._rows(_LOCK_ENDED, keys=array("bigint", keys), until=until)]
 
     def delete(self, keys: Sequence[int]) -> dict[tuple[int, Status], int]:
-        """Deletes locked tasks with payload, labels, history and logs; returns how many went, by account and status.
+        """Deletes locked tasks with payload, labels, history and logs; returns how many, by account and status.
 
-        What their request ids are to answer from now on is kept with those.
+        Their last state is kept with their request ids, to answer repeated submits.
         """
         these = array("bigint", keys)
         self._run(_DELETE_LABELS, keys=these)
@@ -141,7 +141,7 @@ def _page(statuses: tuple[Status, ...], *, of_accounts: bool) -> sa.TextClause:
 
 
 def _range(status: Status, *, of_accounts: bool) -> str:
-    """Whole rows of the index's columns are compared, so that no other index looks as good to the planner."""
+    """Compares rows of all of the index's columns, so that the planner prefers no other index."""
     columns, own = ("account_id, status, task_key", "a.own, ") if of_accounts else ("status, task_key", "")
     return (
         f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{status}, :after)"

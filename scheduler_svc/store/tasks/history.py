@@ -37,11 +37,11 @@ _READ = sa.text("""
 """)
 """Reads counts, folded or not."""
 
-# Deltas become counts; one replica at a time, the others skip their turn. By a range: this table is vacuumed when it is
-# empty, and a plan from then would read the first ones again for each delta.
+# Deltas become counts. One replica folds at a time, the others skip. Deltas are deleted by a range of ids: this table
+# is vacuumed while it is empty, and with a plan made then a join would read the first ones again for each delta.
 #
-# Where all that it sees are folded, each delta of a transaction that had ended is: the floor. Whoever reads the deltas
-# of one count begins there, and not with those that are dead: they stay in the index while anybody's transaction is
+# A fold of all visible deltas has folded each delta of the transactions that had ended by then: that is the floor.
+# Reads of one count's deltas begin there and so skip deleted ones, which stay in the index while any transaction is
 # open.
 _MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_counts'))")
 """Locks out other folds, if none runs."""
@@ -64,9 +64,9 @@ _FOLD = sa.text(f"""
 
 
 def unfolded(account_id: str, kind: int) -> str:
-    """A query for `n` of the deltas of one count that are not folded yet, by the one index that has their order.
+    """A query for `n` of the deltas of one count that are not folded, by the one index that has their order.
 
-    A floor above the transactions that run is of the server that a backup was made on: it says nothing here.
+    A floor above the running transactions comes from a backup of another server, and is ignored.
     """
     floor = f'(SELECT xact FROM count_floor WHERE "only" AND xact <= {_OLDEST_RUNNING})'
     return f"""
@@ -86,15 +86,15 @@ class Counts(Statements):
     """Statements on `task_counts` and `count_deltas`. Account 0 holds the sums over all accounts."""
 
     def add(self, deltas: Mapping[tuple[int, int], int]) -> None:
-        """Adds to the counts of (account, kind)."""
+        """Adds to the counts by (account, kind)."""
         self._session.insert(_DELTAS, [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n])
 
     def read(self, scope: Scope) -> dict[int, int]:
-        """The counts by kind, those of several accounts together."""
+        """The counts by kind, summed over the accounts."""
         ids = (_ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
         return dict(self._rows(_READ, accounts=array("bigint", ids)))
 
     def fold(self, limit: int) -> int:
-        """Folds up to `limit` deltas into the counts; returns how many counts were touched."""
+        """Folds up to `limit` deltas into the counts; returns how many counts changed."""
         row = self._row(_MAY_FOLD)
         return self._run(_FOLD, limit=limit) if row and row[0] else 0

@@ -1,4 +1,4 @@
-"""Payloads of tasks. Every statement that stores or reads a brief takes its columns from the one list here."""
+"""Payloads of tasks. All statements that store or read a brief use the one list of columns here."""
 
 from __future__ import annotations
 

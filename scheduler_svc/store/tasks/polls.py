@@ -1,4 +1,4 @@
-"""Polls: what workers hold, that they are asked, that they have answered, and what became of what they held."""
+"""Polls: the attempts that workers hold, requests and answers of polls, and how these attempts ended."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _RUNNING = sa.text("""
 _RUNNING_OF_TASK = sa.text("SELECT task_key, attempt, worker_id FROM leases WHERE task_key = :task_key AND NOT revoked")
 """Reads the attempt of a task that a worker holds."""
 
-# The number is taken after the attempts were read, and before anyone can ask for it: a worker that answers it, or a
-# later one, has looked after that. Of two that ask at once, whoever commits last does not take the later one back.
-_ASK_SQL = """
+# The number is drawn after the attempts were read, and before the poll is sent: a worker that answers it, or a later
+# one, has checked its runs after that. Of two concurrent polls, the one that commits last does not lower the number.
+_REQUEST_SQL = """
     WITH poll AS MATERIALIZED (SELECT nextval('poll_seq') AS number),
-    asked AS MATERIALIZED (
+    requested AS MATERIALIZED (
         SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))
         ORDER BY worker_id FOR NO KEY UPDATE {skip}
     ),
     noted AS (
         UPDATE workers AS w SET requested_poll = greatest(w.requested_poll, poll.number), poll_time = now()
-        FROM poll, asked WHERE w.worker_id = asked.worker_id
+        FROM poll, requested WHERE w.worker_id = requested.worker_id
     )
     SELECT number FROM poll
 """
-_ASK = sa.text(_ASK_SQL.format(skip=""))
-"""Draws the number of a poll, and notes which workers it asks."""
-_ASK_FREE = sa.text(_ASK_SQL.format(skip="SKIP LOCKED"))
+_REQUEST = sa.text(_REQUEST_SQL.format(skip=""))
+"""Draws the number of a poll, and stores which workers it polls."""
+_REQUEST_FREE = sa.text(_REQUEST_SQL.format(skip="SKIP LOCKED"))
 """The same, without workers that another session has locked."""
 
-# Nothing that was not asked for is an answer: a database that was restored has numbered anew.
+# Only a poll that was requested can be answered: a restored database numbers its polls anew.
 _ANSWERS = UnnestedRows(worker_id="text", poll="bigint")
-_ANSWER = sa.text(f"""
+_RECORD_ANSWERS = sa.text(f"""
     UPDATE workers AS w SET answered_poll = r.poll
     FROM {_ANSWERS.source} WHERE w.worker_id = r.worker_id AND r.poll > w.answered_poll AND r.poll <= w.requested_poll
     RETURNING w.worker_id, w.answered_poll
@@ -55,10 +55,10 @@ _ANSWERED = sa.text("""
 """)
 """Finds workers that have answered a poll."""
 
-# An attempt that has ended and was taken up late has two ends: the later one counts. `+ 0`, lest the order be taken
-# from the index of all numbers.
+# An attempt that ended and whose late result was accepted has two ends: the later one counts. `+ 0` keeps the planner
+# from reading the index of all numbers in its order.
 _ATTEMPTS = UnnestedRows(task_key="bigint", attempt="integer", worker_id="text")
-_FATES = sa.text(f"""
+_ATTEMPT_COUNTS = sa.text(f"""
     SELECT worker_id, status, count(*) FROM (
         SELECT r.worker_id, CASE
             WHEN EXISTS (SELECT FROM leases AS l
@@ -69,9 +69,9 @@ _FATES = sa.text(f"""
                 ORDER BY e.seq + 0 DESC LIMIT 1), {Status.NONE})
             END AS status
         FROM {_ATTEMPTS.source}
-    ) AS fates GROUP BY worker_id, status
+    ) AS ends GROUP BY worker_id, status
 """)
-"""Reads how attempts ended, by worker."""
+"""Counts attempts by worker and by how they ended."""
 
 
 class Polls(Statements):
@@ -85,23 +85,23 @@ class Polls(Statements):
         """The attempt of a task that a worker holds, if any."""
         return [RunningAttempt(*row) for row in self._rows(_RUNNING_OF_TASK, task_key=task_key)]
 
-    def ask(self, workers: Collection[str], *, skip_locked: bool = False) -> int:
-        """Records that these workers are asked; returns the poll's number.
+    def request(self, workers: Collection[str], *, skip_locked: bool = False) -> int:
+        """Records that these workers are polled; returns the poll's number.
 
         `skip_locked`: except those whose row another session has locked.
         """
-        number: int = self._row(_ASK_FREE if skip_locked else _ASK, workers=array("text", workers))[0]
+        number: int = self._row(_REQUEST_FREE if skip_locked else _REQUEST, workers=array("text", workers))[0]
         return number
 
-    def answer(self, answers: Sequence[PollAnswer]) -> list[PollAnswer]:
+    def record_answers(self, answers: Sequence[PollAnswer]) -> list[PollAnswer]:
         """Records answers, one a worker; returns those that are new."""
-        return [PollAnswer(*row) for row in self._rows(_ANSWER, **_ANSWERS.bind(answers))]
+        return [PollAnswer(*row) for row in self._rows(_RECORD_ANSWERS, **_ANSWERS.bind(answers))]
 
     def answered(self, workers: Collection[str], poll: int) -> set[str]:
-        """Which of these workers have answered that poll, or a later one."""
+        """Those of these workers that have answered that poll or a later one."""
         return {worker_id for (worker_id,) in self._rows(_ANSWERED, workers=array("text", workers), poll=poll)}
 
     def attempt_counts(self, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:
-        """What became of these attempts, by worker."""
-        found = self._rows(_FATES, **_ATTEMPTS.bind(attempts))
+        """Counts these attempts by worker and by how they ended."""
+        found = self._rows(_ATTEMPT_COUNTS, **_ATTEMPTS.bind(attempts))
         return [AttemptCount(worker_id, Status(status), attempts) for worker_id, status, attempts in found]

@@ -1,4 +1,4 @@
-"""What a submit checks and takes: accounts, request ids, keys."""
+"""Accounts, request ids and keys of a submit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.history import unfolded
 
-# What is pending by a count: of one account, or of the days from one on.
+# The number of pending tasks: of one account, or scheduled from a day on.
 _PENDING = f"""
         SELECT coalesce(sum(n), 0)::bigint AS n FROM (
             SELECT n FROM task_counts AS k WHERE k.account_id {{which}} AND k.kind = {Status.PENDING}
@@ -20,7 +20,7 @@ _PENDING = f"""
             {{deltas}}
         ) AS c
 """
-# One row even where no account is found: what is pending, of all accounts together (0), and the time.
+# Returns a row even if no account is found, with the time and the number of pending tasks of all accounts (0).
 _OF_ACCOUNT, _OF_ALL = (
     _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, Status.PENDING))
     for account_id in ("a.account_id", "0")
@@ -31,7 +31,7 @@ _STANDING = sa.text(f"""
     FROM ({_OF_ALL}) AS p
     LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
 """)
-"""Reads what bounds a submit: the time, the pending tasks, the accounts."""
+"""Reads the time, the number of pending tasks, and the accounts, for the checks of a submit."""
 # A range of the days from then on, each of them a negative account (see `schema.task_counts`).
 _LATER = "<= -CAST(:day AS bigint)"
 _LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = {Status.PENDING}"
@@ -50,7 +50,7 @@ _REMEMBER = sa.text(f"""
     RETURNING task_key
 """)
 """Remembers new request ids."""
-# What is answered by an id must not be forgotten meanwhile.
+# Locked, so that an id that is answered from is not deleted meanwhile.
 _KNOWN = sa.text(f"""
     SELECT q.account_id, q.request_id, q.task_key, q.fingerprint
     FROM request_ids AS q JOIN {_REQUEST.source} USING (account_id, request_id)
@@ -66,7 +66,7 @@ _FORGET = sa.text(f"""
 
 class Submits(Statements):
     def next_keys(self) -> int:
-        """The first of the next 1,000 numbers of the key sequence; they are the caller's alone."""
+        """Returns the first of 1,000 numbers of the key sequence that are reserved for the caller."""
         row = self._row(_KEYS)
         assert row is not None
         return int(row[0])
@@ -88,10 +88,10 @@ class Submits(Statements):
         return {row[0] for row in self._rows(_REMEMBER, **_REQUEST.bind(rows))}
 
     def known(self, rows: Sequence[RequestId]) -> dict[tuple[int, str], RequestId]:
-        """What is remembered under these ids."""
+        """The stored requests with these ids."""
         found = [RequestId(a, r, k, bytes(f)) for a, r, k, f in self._rows(_KNOWN, **_REQUEST.bind(rows))]
         return {(row.account_id, row.request_id): row for row in found}
 
     def forget(self, rows: Sequence[RequestId]) -> None:
-        """Takes back what this transaction remembered."""
+        """Deletes request ids that this transaction remembered."""
         self._run(_FORGET, **_REQUEST.bind(rows))

@@ -1,9 +1,10 @@
-"""ListTasks in SQL: which ranges of indexes hold a page's tasks, and how far down a page looks. Part of `store`.
+"""ListTasks in SQL: which ranges of indexes hold a page's tasks, and how far down a page reads. Part of `store`.
 
-Each account and state that is asked for is a range of one index, merged, and so is one label: every row that is read
-belongs on the page, and a late page costs what the first one costs. Where labels and more are asked for, that is not
-so: 200,000 tasks may have the label, and none of them the state. Then a page walks by one of the conditions and looks
-at `EXAMINED` tasks at most. It takes the condition that brings it furthest down: the one of few tasks, if there is one.
+Each account and state of the filter is a range of one index, and these are merged; so is a single label. Every row that
+is read belongs on the page, and a late page costs as much as the first one. A filter of labels and other conditions
+differs: 200,000 tasks may have the label, and none of them the state. Then a page walks by one of the conditions and
+examines at most `MAX_EXAMINED` tasks. It chooses the condition that brings it furthest down: one that few tasks meet,
+if there is one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import sqlalchemy as sa
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
 
-EXAMINED = 5_000
-"""Tasks of which a page finds out whether they match: some 20 ms."""
+MAX_EXAMINED = 5_000
+"""Tasks that a page examines for a match: some 20 ms."""
 
 _OWN_STATUSES = tuple(sorted(frozenset(Status) - RUNNING - {Status.NONE}))
 _NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked OFFSET 0)"
@@ -29,7 +30,7 @@ _ALL = (
 
 
 class ListQuery(NamedTuple):
-    """The filters of a list. Values are parameters: `accounts`, and for each label, from 0 on, `name0`, `value0`."""
+    """The filters of a list. Their values are parameters: `accounts`, and `name0`, `value0` … for the labels."""
 
     of_accounts: bool
     statuses: tuple[Status, ...]
@@ -37,43 +38,44 @@ class ListQuery(NamedTuple):
 
     @property
     def ranges(self) -> int:
-        """How many ranges hold what an account, or else everybody, has in these states; 0: any account, any state."""
+        """How many ranges hold the tasks in these states, of one account or of all; 0: no such filter."""
         return len(self.statuses or _OWN_STATUSES) if self.of_accounts or self.statuses else 0
 
     @property
     def walks(self) -> int:
-        """By how many conditions a page can walk: by each label, then by accounts and states."""
+        """The number of conditions by which a page can walk: each label, then accounts and states together."""
         return self.labels + (self.ranges > 0)
 
 
 @lru_cache(maxsize=200)
-def floors(asked: ListQuery) -> sa.TextClause:
+def floors(query: ListQuery) -> sa.TextClause:
     """Finds, for each condition, the key down to which a page reads if it walks by that condition.
 
-    `skipped` is one less than the tasks of a label that a page looks at, `skipped_each` that of each range.
+    `skipped` is one less than the number of a label's tasks that a page examines; `skipped_each` is the same of each
+    range.
     """
-    ends = [_label(i, "", "OFFSET :skipped LIMIT 1") for i in range(asked.labels)]
-    if asked.ranges:
-        each = _ranges(asked, [], "OFFSET :skipped_each LIMIT 1", leased=True)
+    ends = [_label(i, "", "OFFSET :skipped LIMIT 1") for i in range(query.labels)]
+    if query.ranges:
+        each = _ranges(query, [], "OFFSET :skipped_each LIMIT 1", leased=True)
         ends.append(f"SELECT max(task_key) FROM ({each}) AS k")
     return sa.text("SELECT " + ", ".join(f"coalesce(({end}), :floor)" for end in ends))
 
 
-def keys(asked: ListQuery, walk: int) -> str:
-    """A query of the keys from `floor` up to below `before` that match, found by this walk; the newest `limit`."""
-    labels = [i for i in range(asked.labels) if i != walk]
-    if walk < asked.labels:
-        conditions = [*_own("x", asked), *(_has_label("x", i) for i in labels)]
+def keys(query: ListQuery, walk: int) -> str:
+    """A query of the newest `limit` matching keys, from `floor` up to below `before`, found by this walk."""
+    labels = [i for i in range(query.labels) if i != walk]
+    if walk < query.labels:
+        conditions = [*_row_conditions("x", query), *(_has_label("x", i) for i in labels)]
         found = _label(walk, _and(conditions), "LIMIT :limit")
-    elif asked.ranges:
-        found = _ranges(asked, [_has_label("t", i) for i in labels], "LIMIT :limit")
+    elif query.ranges:
+        found = _ranges(query, [_has_label("t", i) for i in labels], "LIMIT :limit")
     else:
         found = _ALL
     return f"SELECT task_key FROM ({found}) AS k ORDER BY task_key DESC LIMIT :limit"
 
 
 def _and(conditions: Iterable[str]) -> str:
-    """These conditions, for in front of another one."""
+    """These conditions with an AND after each, to be put before another one."""
     return "".join(f"{condition} AND " for condition in conditions)
 
 
@@ -92,18 +94,18 @@ def _has_label(of: str, i: int) -> str:
     return f"EXISTS (SELECT FROM task_labels AS y WHERE {same} OFFSET 0)"
 
 
-def _own(of: str, asked: ListQuery) -> list[str]:
-    """What is asked of a task's own row, and its lease, as a condition on its key."""
-    if not asked.ranges:
+def _row_conditions(of: str, query: ListQuery) -> list[str]:
+    """The filter of a task's own row and lease, as a condition on its key."""
+    if not query.ranges:
         return []
-    conditions = ["t.account_id = ANY(CAST(:accounts AS bigint[]))"] if asked.of_accounts else []
-    if asked.statuses:
-        conditions.append("(" + " OR ".join(_stands(status) for status in asked.statuses) + ")")
+    conditions = ["t.account_id = ANY(CAST(:accounts AS bigint[]))"] if query.of_accounts else []
+    if query.statuses:
+        conditions.append("(" + " OR ".join(_has_status(status) for status in query.statuses) + ")")
     same = f"t.task_key = {of}.task_key"
     return [f"EXISTS (SELECT FROM tasks AS t WHERE {same} AND {' AND '.join(conditions)} OFFSET 0)"]
 
 
-def _stands(status: Status) -> str:
+def _has_status(status: Status) -> str:
     if status in RUNNING:
         lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {status}"
         return f"EXISTS (SELECT FROM leases AS l WHERE {lease} OFFSET 0)"
@@ -111,19 +113,19 @@ def _stands(status: Status) -> str:
     return f"({own} AND {_NOT_LEASED})" if status is Status.PENDING else own
 
 
-def _ranges(asked: ListQuery, conditions: list[str], part: str, *, leased: bool = False) -> str:
-    """A part of each range, of which there is one for each state and account. `leased`: a lease is not looked for.
+def _ranges(query: ListQuery, conditions: list[str], part: str, *, leased: bool = False) -> str:
+    """A part of each range, one for each state and account. `leased`: tasks with a lease count as pending.
 
-    What is open is `pending` in its own row; whether it runs is said by its lease, of which there are few.
+    The own row of each open task says `pending`; whether it runs is known from its lease, of which there are few.
     """
     found = []
-    for status in asked.statuses or _OWN_STATUSES:
-        waits = status is Status.PENDING and asked.statuses and not leased
+    for status in query.statuses or _OWN_STATUSES:
+        waits = status is Status.PENDING and query.statuses and not leased
         own = _and([*conditions, *([_NOT_LEASED] if waits else [])])
         shape = _running if status in RUNNING else _range
-        found.append(f"({shape(status, asked.of_accounts, own)} {part})")
+        found.append(f"({shape(status, query.of_accounts, own)} {part})")
     union = " UNION ALL ".join(found)
-    return f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({union}) AS s" if asked.of_accounts else union
+    return f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({union}) AS s" if query.of_accounts else union
 
 
 def _running(status: Status, of_accounts: bool, conditions: str) -> str:
@@ -135,9 +137,9 @@ def _running(status: Status, of_accounts: bool, conditions: str) -> str:
 
 
 def _range(status: Status, of_accounts: bool, conditions: str) -> str:
-    """Tasks whose own row has this status, as a range of the index that begins with what they have in common.
+    """Tasks whose own row has this status, as a range of an index whose first columns are equal in all of them.
 
-    With `status = …` the planner would know that the order of the keys alone is the same, and might walk past all the
+    With `status = …` the planner would know that ordering by key alone gives the same order, and might walk past all
     newer tasks of other states or accounts.
     """
     columns, values = ("t.account_id, ", "a.own, ") if of_accounts else ("", "")

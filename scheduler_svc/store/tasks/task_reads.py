@@ -98,7 +98,7 @@ _HISTORIES = sa.text(f"""
 """)
 """Reads the histories of tasks."""
 
-# The oldest pending one: keys grow with time, and the few that are leased in front of it are stepped over.
+# Keys grow with time, so the first pending one is the oldest. The few leased ones before it are skipped.
 _OLDEST = f"""
     SELECT extract(epoch FROM now() - t.create_time) AS age FROM tasks AS t
     WHERE {{scope}} t.status = {Status.PENDING} AND NOT EXISTS
@@ -129,24 +129,24 @@ class TaskReads(Statements):
     ) -> TaskPage:
         """Tasks without requirements, newest first, with keys below `before`.
 
-        At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
+        Returns at most `limit`: fewer, with more to come, if it would have to examine too many that do not match.
         """
-        asked = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
+        query = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
         values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
         for i, (name, value) in enumerate(sorted(labels.items())):
             values |= {f"name{i}": name, f"value{i}": value}
-        walk, floor = self._walk(asked, scope, values)
-        rows = self._rows(_page(asked, walk), **values, floor=floor, limit=limit)
+        walk, floor = self._walk(query, scope, values)
+        rows = self._rows(_page(query, walk), **values, floor=floor, limit=limit)
         return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
 
-    def _walk(self, asked: ListQuery, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
-        """By which of its conditions a page walks, and down to which key."""
-        if asked.walks < 2:  # all that it reads belongs on the page
+    def _walk(self, query: ListQuery, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
+        """Returns the condition by which a page walks, and the key down to which it reads."""
+        if query.walks < 2:  # each task that it reads belongs on the page
             return 0, 0
-        ranges = max(1, asked.ranges * len(scope.accounts or (0,)))
-        most = task_lists.EXAMINED
-        skipped = {"skipped": most - 1, "skipped_each": max(1, most // ranges) - 1}
-        floors = self._row(task_lists.floors(asked), **values, **skipped, floor=0)
+        ranges = max(1, query.ranges * len(scope.accounts or (0,)))
+        examined = task_lists.MAX_EXAMINED
+        skipped = {"skipped": examined - 1, "skipped_each": max(1, examined // ranges) - 1}
+        floors = self._row(task_lists.floors(query), **values, **skipped, floor=0)
         return min(enumerate(floors), key=itemgetter(1))
 
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
@@ -161,7 +161,7 @@ class TaskReads(Statements):
         return dict(self._rows(_ACCOUNTS_OF, keys=array("bigint", keys)))
 
     def cleaned_up(self, requests: Sequence[tuple[int, str]]) -> builtins.list[Task]:
-        """The tasks of these (account, request_id) as they stood when they were cleaned up, without their payloads."""
+        """The tasks of these (account, request_id) as they were when they were cleaned up, without payloads."""
         return [_task(row) for row in self._rows(_CLEANED_UP, **_REQUESTS.bind(requests))]
 
     def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
@@ -181,16 +181,16 @@ class TaskReads(Statements):
         return found
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:
-        """How long the oldest pending task waits; None if none does."""
+        """How long the oldest pending task has waited; None if none is pending."""
         named = accounts(scope)
         row = self._row(_OLDEST_OF_ACCOUNTS if named else _OLDEST_OF_ALL, **named)
         return None if row is None else timedelta(seconds=float(row[0]))
 
 
 @lru_cache(maxsize=200)
-def _page(asked: ListQuery, walk: int) -> sa.TextClause:
+def _page(query: ListQuery, walk: int) -> sa.TextClause:
     """Reads a page of tasks, without their requirements."""
-    keys = task_lists.keys(asked, walk)
+    keys = task_lists.keys(query, walk)
     return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")
 
 

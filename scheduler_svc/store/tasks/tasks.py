@@ -1,4 +1,4 @@
-"""Tasks: their insert, the end of their attempts, and what decisions need to know of them."""
+"""Tasks: inserts them, ends their attempts, and reads the columns that decisions need."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ DECISION_COLUMNS = """
     initial_backoff_ms, backoff_multiplier, max_backoff_ms
 """
 _PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
-"""Reads what decisions about tasks need."""
+"""Reads the columns that decisions about tasks need."""
 _LOCK = sa.text(
     f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
     " FOR NO KEY UPDATE"
 )
-"""Locks tasks, and reads the same."""
+"""Locks tasks, and reads the same columns."""
 
 _LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
 """The same, without tasks that another session has locked."""
@@ -66,8 +66,8 @@ _ENDED = UnnestedRows(
     error="jsonb",
 )
 
-# `+ 0`: not through the index of statuses, which on old statistics seems to hold nothing pending.
-# Fenced: only an open task, and only by a lease that is newer than the last one which ended.
+# `+ 0`: not by the index of statuses, which by old statistics holds nothing pending. Fenced: ends only open tasks, and
+# only attempts newer than the last one that ended.
 _END_ATTEMPTS = sa.text(f"""
     UPDATE tasks AS t SET
         attempt = r.attempt, fence = r.fence, lease_end = r.lease_end, status = r.status, worker_id = r.worker_id,
@@ -75,8 +75,8 @@ _END_ATTEMPTS = sa.text(f"""
         end_time = CASE WHEN r.status = {Status.PENDING} THEN NULL ELSE now() END,
         retry_count = r.retry_count, losses = r.losses, refusals = r.refusals, deferrals = r.deferrals,
         error = coalesce(r.error, t.error)
-    FROM {_ENDED.source}, {task("r", "place")}
-    WHERE t.ctid = place.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < r.attempt
+    FROM {_ENDED.source}, {task("r", "target")}
+    WHERE t.ctid = target.ctid AND t.status + 0 = {Status.PENDING} AND t.attempt < r.attempt
 """)
 """Ends attempts that did not complete, and moves their tasks."""
 
@@ -85,9 +85,9 @@ _CANCEL_WAITING = sa.text(f"""
     UPDATE tasks SET status = {Status.CANCELLED}, end_time = now(), error = CAST(:error AS jsonb)
     WHERE task_key = :task_key AND status = {Status.PENDING}
 """)
-"""Cancels a task that waits."""
+"""Cancels a waiting task."""
 
-# Only from the state that the caller read under the row's lock.
+# Only if the status is still the one that the caller read under the row's lock.
 _RETRY = sa.text(f"""
     UPDATE tasks SET status = {Status.PENDING}, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0,
         deferrals = 0
@@ -104,7 +104,7 @@ class Tasks(Statements):
         self._session.insert(_LABELS, labels)
 
     def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
-        """What decisions need of these tasks, without a lock."""
+        """The columns of these tasks that decisions need, without a lock."""
         return self._decisions(_PEEK, keys)
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:

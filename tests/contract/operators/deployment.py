@@ -45,7 +45,8 @@ class Deployment:
     def __init__(self) -> None:
         self.workers: Sequence[pool_pb.Worker] = [GOOD]
         self.pending = self.due = 0
-        self.reason = task_pb2.PENDING_REASON_UNSPECIFIED
+        self.reasons: Sequence[task_pb2.PendingReason.ValueType] = []
+        self.pauses = pool_pb.GetDispatchStatusResponse()
         self.submitted: Sequence[task_pb2.Task] = []
         self.failed: Sequence[task_pb2.Task] = []
         self.away: Sequence[str] = []
@@ -58,6 +59,7 @@ class Deployment:
             "UpdateAccount": self._update_account,
             "GetTaskStats": self._stats,
             "GetSystem": lambda request, context: self.system,
+            "GetDispatchStatus": lambda request, context: self.pauses,
             "GetWorkerPool": lambda request, context: pool(*self.workers),
             "ListTasks": self._list,
             "GetTask": self._get,
@@ -89,7 +91,8 @@ class Deployment:
             return pb.ListTasksResponse(tasks=self.submitted)
         if list(request.statuses) == [task_pb2.TASK_STATUS_FAILED]:
             return pb.ListTasksResponse(tasks=self.failed)
-        return pb.ListTasksResponse(tasks=[task_pb2.Task(task_id="task-1")] if self.reason else [])
+        return pb.ListTasksResponse(tasks=[task_pb2.Task(task_id=f"task-{i}") for i in range(len(self.reasons))])
 
-    def _get(self, request: object, context: object) -> pb.GetTaskResponse:
-        return pb.GetTaskResponse(task=task_pb2.Task(task_id="task-1", pending_reason=self.reason))
+    def _get(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
+        reason = self.reasons[int(request.task_id.removeprefix("task-"))]
+        return pb.GetTaskResponse(task=task_pb2.Task(task_id=request.task_id, pending_reason=reason))

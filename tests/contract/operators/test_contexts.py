@@ -36,7 +36,7 @@ class Lists:
         return pb.ListTasksResponse()
 
 
-def test_screens(request: pytest.FixtureRequest) -> None:
+def test_contexts_print_the_golden_screens(request: pytest.FixtureRequest) -> None:
     transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
     for words in (
         ("context", "list"),
@@ -55,7 +55,7 @@ def test_screens(request: pytest.FixtureRequest) -> None:
     transcript.check("contexts")
 
 
-def test_a_command_uses_the_current_context_and_what_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_uses_the_current_context_and_given_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     lists = Lists()
     with lists.served() as target:
         run("context", "set", "here", "-s", target, "-a", "3")
@@ -89,7 +89,7 @@ def test_a_token_goes_to_the_scheduler_of_its_context_only(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", '{"current": null}', '{"current": null, "contexts": {"a": 1}}'])
-def test_a_file_that_holds_no_contexts_is_named(text: str) -> None:
+def test_an_invalid_contexts_file_is_named(text: str) -> None:
     contexts.path().parent.mkdir(parents=True)
     contexts.path().write_text(text)
     ran = run("task", "list")
@@ -103,7 +103,7 @@ def test_a_wrong_account_of_the_environment_is_named(monkeypatch: pytest.MonkeyP
     assert (ran.status, "CONTENTGEN_ACCOUNT='newsroom' should be the id of an account" in ran.err) == (2, True)
 
 
-def test_what_is_kept_can_be_read_again() -> None:
+def test_stored_contexts_can_be_read() -> None:
     run("context", "set", "新闻", "-s", "127.0.0.1:50051")
     held = json.loads(contexts.path().read_text(encoding="utf-8"))
     assert held == {"current": "新闻", "contexts": {"新闻": {"scheduler": "127.0.0.1:50051"}}}

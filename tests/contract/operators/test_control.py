@@ -58,7 +58,7 @@ class Asked:
         return account_pb.UpdateAccountResponse(account=account)
 
 
-def test_screens(request: pytest.FixtureRequest) -> None:
+def test_control_commands_print_the_golden_screens(request: pytest.FixtureRequest) -> None:
     with Asked().served() as target:
         transcript = Transcript(target, request.config.getoption("--update-golden"))
         for words in (
@@ -86,7 +86,7 @@ def test_screens(request: pytest.FixtureRequest) -> None:
         ("dispatch resume -a 7", pool_pb.ResumeDispatchRequest(account_id=7)),
     ],
 )
-def test_what_is_asked(words: str, request_: object) -> None:
+def test_commands_send_the_right_requests(words: str, request_: object) -> None:
     asked = Asked()
     with asked.served() as target:
         assert run("-s", target, *words.split()).status == 0
@@ -103,7 +103,7 @@ def test_what_is_asked(words: str, request_: object) -> None:
         (["--max-starts-per-minute", "60"], {"max_starts_per_minute": 60}),
     ],
 )
-def test_an_update_names_what_is_given_and_nothing_else(flags: list[str], changes: dict[str, Any]) -> None:
+def test_an_update_names_only_the_given_fields(flags: list[str], changes: dict[str, Any]) -> None:
     asked = Asked()
     with asked.served() as target:
         assert run("-s", target, "account", "update", "3", *flags).status == 0

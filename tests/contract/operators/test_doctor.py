@@ -30,7 +30,7 @@ def examined(deployment: Deployment, *arguments: str) -> tuple[int, list[dict[st
     return ran.status, [finding for finding in json.loads(ran.out) if finding["level"] != "ok"]
 
 
-async def test_screens(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
+async def test_doctor_prints_the_golden_screens(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
     await contentgen("task", "submit", "-a", "1", "It waits")
     await contentgen("doctor")
     greeting = hello(version=VERSION, creator_version="content-creator 3")
@@ -45,13 +45,13 @@ async def test_screens(contentgen: Transcript, channel: aio.Channel, account: in
     contentgen.check("doctor")
 
 
-def test_an_unreachable_scheduler(request: pytest.FixtureRequest) -> None:
+def test_an_unreachable_scheduler_is_the_only_finding(request: pytest.FixtureRequest) -> None:
     transcript = Transcript("127.0.0.1:1", request.config.getoption("--update-golden"))
     transcript.add(("doctor",), run("-s", "127.0.0.1:1", "doctor"))
     transcript.check("doctor-unreachable")
 
 
-def test_nothing_is_wrong() -> None:
+def test_a_healthy_deployment_has_no_findings() -> None:
     assert examined(Deployment()) == (0, [])
 
 
@@ -69,7 +69,7 @@ def test_nothing_is_wrong() -> None:
             "cli",
             "that of w2 fails at once or is gone: exit status 127 not found",
         ),
-        ([GOOD, worker(worker_id="w2", unhealthy=True)], 1, "cli", "no reason is told"),
+        ([GOOD, worker(worker_id="w2", unhealthy=True)], 1, "cli", "no reason is given"),
         (
             [GOOD, worker(worker_id="w2", last_error="a result of 2,000,057 bytes does not get through")],
             0,
@@ -78,7 +78,7 @@ def test_nothing_is_wrong() -> None:
         ),
     ],
 )
-def test_workers_that_need_a_look(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
+def test_workers_with_problems_are_found(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
     deployment = Deployment()
     deployment.workers = workers
     ended, (finding,) = examined(deployment)
@@ -87,7 +87,7 @@ def test_workers_that_need_a_look(workers: Sequence[pool_pb.Worker], status: int
     assert finding["advice"]
 
 
-def test_workers_that_are_all_unhealthy() -> None:
+def test_a_pool_of_unhealthy_workers_is_found() -> None:
     deployment = Deployment()
     ill = worker(unhealthy=True, last_error="no model answers", hostname="host-7")
     ill.unhealthy_time.FromSeconds(int(time.time()) - 330)
@@ -103,7 +103,7 @@ def test_workers_that_are_all_unhealthy() -> None:
 @pytest.mark.parametrize(
     ("pending", "due", "level"), [(90, 0, "warn"), (100, 100, "fail"), (101, 101, "fail"), (101, 99, "warn")]
 )
-def test_a_full_queue(pending: int, due: int, level: str) -> None:
+def test_a_full_queue_is_found(pending: int, due: int, level: str) -> None:
     deployment = Deployment()
     deployment.pending, deployment.due = pending, due
     status, (finding,) = examined(deployment, "--max-queue-size", "100")
@@ -112,12 +112,33 @@ def test_a_full_queue(pending: int, due: int, level: str) -> None:
     assert "the oldest for 1 h 2 min" in finding["message"]
 
 
-def test_a_pause_that_was_forgotten() -> None:
+@pytest.mark.parametrize(
+    ("paused", "waiting", "message"),
+    [
+        ([7], 0, "paused: account 7"),
+        ([7], 2, "paused: account 7; the newest pending tasks wait for its end (2)"),
+        ([], 2, "paused; the newest pending tasks wait for its end (2)"),
+    ],
+)
+def test_a_pause_is_reported_once(paused: Sequence[int], waiting: int, message: str) -> None:
     deployment = Deployment()
-    deployment.pending, deployment.reason = 1, task_pb2.PENDING_REASON_PAUSED
+    deployment.pauses.paused_account_ids.extend(paused)
+    deployment.reasons = [task_pb2.PENDING_REASON_PAUSED] * waiting
     status, (finding,) = examined(deployment)
     assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
+    assert finding["message"] == message
     assert "contentgen dispatch resume" in finding["advice"]
+
+
+def test_tasks_that_wait_for_other_reasons_are_reported_beside_a_pause() -> None:
+    deployment = Deployment()
+    deployment.pauses.all_paused = True
+    deployment.reasons = [task_pb2.PENDING_REASON_PAUSED, task_pb2.PENDING_REASON_NO_WORKERS]
+    status, findings = examined(deployment)
+    assert status == 1
+    assert [finding["check"] for finding in findings] == ["dispatch", "dispatch"]
+    assert findings[0]["message"] == "paused: everything; the newest pending tasks wait for its end (1)"
+    assert "start contentgen-worker" in findings[1]["advice"]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +148,10 @@ def test_a_pause_that_was_forgotten() -> None:
         (1, "the oldest for 1 h 2 min, though 2 of 3 slots are not busy"),
     ],
 )
-def test_a_pool_that_is_starved(busy: int, told: str) -> None:
+def test_a_starved_pool_is_found(busy: int, told: str) -> None:
     deployment = Deployment()
     deployment.workers = [worker(busy_slots=busy)]
-    deployment.pending, deployment.reason = 1, task_pb2.PENDING_REASON_ALL_SLOTS_BUSY
+    deployment.pending, deployment.reasons = 1, [task_pb2.PENDING_REASON_ALL_SLOTS_BUSY]
     status, (finding,) = examined(deployment)
     assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
     assert told in finding["message"]
@@ -138,7 +159,7 @@ def test_a_pool_that_is_starved(busy: int, told: str) -> None:
     assert examined(deployment, "--stuck-after", "2h") == (0, [])
 
 
-def test_tasks_that_are_stuck_in_submitted() -> None:
+def test_tasks_stuck_in_submitted_are_found() -> None:
     deployment = Deployment()
     now = Timestamp()
     now.GetCurrentTime()
@@ -158,7 +179,7 @@ def failed_task(task_id: str, reason: str, hours_ago: int, **details: str) -> ta
     return task_pb2.Task(task_id=task_id, end_time=ended, error=error)
 
 
-def test_creator_options_that_a_worker_refused() -> None:
+def test_refused_creator_options_are_found() -> None:
     deployment = Deployment()
     refused = "INVALID_CREATOR_OPTIONS"
     deployment.failed = [
@@ -183,7 +204,7 @@ def lane(name: str, seconds: int, *, waiting: int = 1, set_aside: int = 0) -> sy
     return system_pb.Lane(name=name, oldest_age=Duration(seconds=seconds), waiting=waiting, set_aside=set_aside)
 
 
-def test_a_lane_that_stands_still() -> None:
+def test_a_stalled_lane_is_found() -> None:
     deployment = Deployment()
     deployment.system.replicas.extend([replica("s1", lane("submits", 12), serving=False), replica("s2")])
     status, (finding,) = examined(deployment)
@@ -191,7 +212,7 @@ def test_a_lane_that_stands_still() -> None:
     assert finding["message"] == "s1 does not serve; waiting: submits for 12 s"
 
 
-def test_a_lock_that_is_waited_for() -> None:
+def test_a_lock_that_blocks_others_is_found() -> None:
     deployment = Deployment()
     deployment.system.replicas.append(replica("s1", lane("reports", 75, waiting=3, set_aside=2)))
     deployment.system.lock_holders.add(
@@ -214,7 +235,7 @@ def test_a_lock_that_is_waited_for() -> None:
     assert holder["advice"].endswith("SELECT pg_terminate_backend(4711)")
 
 
-def test_a_lock_that_is_passed_over() -> None:
+def test_a_lock_that_is_skipped_is_found() -> None:
     deployment = Deployment()
     deployment.system.lock_holders.add(pid=4711, role="ann", relation="workers", transaction_age=Duration(seconds=80))
     status, (holder,) = examined(deployment)
@@ -224,7 +245,7 @@ def test_a_lock_that_is_passed_over() -> None:
     )
 
 
-def test_the_age_of_what_waits_is_told_where_all_is_well() -> None:
+def test_the_age_of_the_oldest_item_is_shown_if_all_is_well() -> None:
     deployment = Deployment()
     deployment.system.replicas.extend([replica("s1", lane("submits", 2)), replica("s2", lane("reports", 1))])
     with scripted(**deployment.answers()) as target:
@@ -232,7 +253,7 @@ def test_the_age_of_what_waits_is_told_where_all_is_well() -> None:
     assert "2 of 2 serve, and the oldest of the submits waits for 2 s\n" in ran.out
 
 
-def test_a_scheduler_of_another_version() -> None:
+def test_a_scheduler_of_another_version_is_found() -> None:
     deployment = Deployment()
     deployment.system.replicas.append(replica("s1"))
     deployment.system.replicas[0].version = "0.0.9"
@@ -241,14 +262,14 @@ def test_a_scheduler_of_another_version() -> None:
     assert finding["message"].endswith(", schedulers are 0.0.9")
 
 
-def test_the_limit_of_the_queue_is_the_schedulers() -> None:
+def test_the_schedulers_limit_of_the_queue_is_used() -> None:
     deployment = Deployment()
     deployment.system.limits.max_queue_size = 10
     deployment.pending = deployment.due = 10
     assert [finding["check"] for finding in examined(deployment)[1]] == ["queue"]
 
 
-def test_a_replica_that_was_killed_is_not_told_of() -> None:
+def test_a_killed_replica_is_not_reported() -> None:
     deployment = Deployment()
     killed = replica("s1", lane("submits", 12), serving=False)
     killed.last_heartbeat_time.FromSeconds(int(time.time()) - 300)
@@ -257,7 +278,7 @@ def test_a_replica_that_was_killed_is_not_told_of() -> None:
 
 
 @pytest.mark.parametrize("code", [StatusCode.UNIMPLEMENTED, StatusCode.PERMISSION_DENIED])
-def test_a_scheduler_that_tells_nothing_of_itself(code: StatusCode) -> None:
+def test_a_scheduler_without_get_system_is_tolerated(code: StatusCode) -> None:
     """It is older, or our token's role may not ask."""
     deployment = Deployment()
     answers = deployment.answers()
@@ -268,7 +289,7 @@ def test_a_scheduler_that_tells_nothing_of_itself(code: StatusCode) -> None:
     assert ran.status == 0
 
 
-def test_a_database_that_is_away() -> None:
+def test_a_lost_database_is_found() -> None:
     deployment = Deployment()
     deployment.away = ["TaskService"]
     status, (finding,) = examined(deployment)
@@ -279,16 +300,18 @@ def test_a_database_that_is_away() -> None:
 @pytest.mark.parametrize(
     ("role", "token", "level", "told"),
     [
-        ("", "", "ok", "none is given, and none is asked for"),
-        ("", "known", "warn", "one is given, and none is asked for"),
+        ("", "", "ok", "none is given, and none is required"),
+        ("", "known", "warn", "one is given, and none is required"),
         ("operator", "known", "ok", "with the role operator"),
-        ("operator", "", "fail", "a token is asked for, and none is given"),
+        ("operator", "", "fail", "a token is required, and none is given"),
         ("operator", "unknown", "fail", "the token is not known"),
         ("client", "known", "ok", "with the role client"),
         ("worker", "known", "fail", "its role is worker"),
     ],
 )
-def test_tokens(role: str, token: str, level: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_of_the_token_are_found(
+    role: str, token: str, level: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CONTENTGEN_TOKEN", token)
     deployment = Deployment()
     deployment.role = role
@@ -299,7 +322,7 @@ def test_tokens(role: str, token: str, level: str, told: str, monkeypatch: pytes
     assert told in finding["message"]
 
 
-def test_a_token_from_a_file(tmp_path: Path) -> None:
+def test_a_token_from_a_file_is_used(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("known\n")
     deployment = Deployment()
     deployment.role = "operator"

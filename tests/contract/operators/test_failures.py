@@ -29,7 +29,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("code", "reason", "status", "advice"), REFUSALS)
-def test_a_refusal_is_one_line_and_a_status(code: StatusCode, reason: str, status: int, advice: str) -> None:
+def test_a_refusal_prints_one_line_and_sets_the_status(code: StatusCode, reason: str, status: int, advice: str) -> None:
     def submit(_: pb.SubmitTaskRequest, context: grpc.ServicerContext) -> pb.SubmitTaskResponse:
         refuse(context, code, reason, "that is refused")
         return pb.SubmitTaskResponse()
@@ -55,7 +55,7 @@ def test_without_its_database_a_scheduler_is_unavailable() -> None:
     )
 
 
-def test_an_unreachable_scheduler_is_one_clear_line() -> None:
+def test_an_unreachable_scheduler_prints_one_line() -> None:
     ran = run("-s", "127.0.0.1:1", "task", "cancel", "task-1")
     assert (ran.status, ran.out) == (4, "")
     assert ran.err == (
@@ -64,13 +64,13 @@ def test_an_unreachable_scheduler_is_one_clear_line() -> None:
     )
 
 
-def test_a_host_that_is_none() -> None:
+def test_an_unknown_host_is_named() -> None:
     ran = run("-s", "no-such-host.invalid:50051", "task", "cancel", "task-1")
     assert (ran.status, ran.err.count("\n")) == (4, 1)
     assert "(no such host): start one" in ran.err
 
 
-async def test_the_first_of_several_addresses_that_answers_is_asked(contentgen: Transcript, account: int) -> None:
+async def test_the_first_of_several_addresses_that_answers_is_used(contentgen: Transcript, account: int) -> None:
     there = contentgen.target
     for several in (f"127.0.0.1:1,{there}", f"{there},127.0.0.1:1", f"ipv4:127.0.0.1:1,{there}"):
         ran = await contentgen("--scheduler", several, "account", "list", "-o", "jsonl")
@@ -95,7 +95,7 @@ def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert "127.0.0.1:3 " in run("-s", "127.0.0.1:1", "task", "cancel", "task-1", "-s", "127.0.0.1:3").err
 
 
-def test_the_token_goes_with_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_sent_with_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def get(_: pb.GetTaskRequest, context: grpc.ServicerContext) -> pb.GetTaskResponse:

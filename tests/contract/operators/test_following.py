@@ -41,7 +41,7 @@ async def test_a_submit_that_waits_shows_progress_and_the_end(
 
 
 @pytest.mark.parametrize(("command", "ended"), [("submit", "failed"), ("wait", "failed"), ("wait", "cancelled")])
-async def test_a_task_that_does_not_complete_is_status_1(
+async def test_a_wait_for_a_task_that_does_not_complete_exits_with_1(
     contentgen: Transcript,
     tasks: TaskServiceAsyncStub,
     account: int,
@@ -80,7 +80,7 @@ async def test_several_tasks_are_waited_for_together(
     assert (ran.status, ran.out.count('"status": "completed"')) == (0, 2)
 
 
-async def test_a_wait_whose_time_is_up_is_status_5(contentgen: Transcript, account: int) -> None:
+async def test_a_wait_that_times_out_exits_with_5(contentgen: Transcript, account: int) -> None:
     ran = await contentgen("task", "submit", "-a", "1", "--wait", "--wait-timeout", "0.1", "a topic")
     assert ran.status == 5
     assert "status       pending\n" in ran.out
@@ -151,7 +151,7 @@ def served(watched: Watched) -> AbstractContextManager[str]:
     return scripted(WatchTasks=watched)
 
 
-def test_watching(request: pytest.FixtureRequest) -> None:
+def test_watch_prints_the_golden_screens(request: pytest.FixtureRequest) -> None:
     with served(Watched()) as target:
         transcript = Transcript(target, request.config.getoption("--update-golden"))
         for words in (("task", "watch", TASK), ("-o", "jsonl", "task", "watch", TASK)):
@@ -167,7 +167,7 @@ def test_watching(request: pytest.FixtureRequest) -> None:
         ([(2, "ends")], ["", "token-2"]),
     ],
 )
-def test_watching_goes_on_after_an_interruption(breaks: list[tuple[int, str]], tokens: list[str]) -> None:
+def test_a_watch_resumes_after_an_interruption(breaks: list[tuple[int, str]], tokens: list[str]) -> None:
     watched = Watched(breaks=breaks)
     with served(watched) as target:
         ran = run("-s", target, "-o", "jsonl", "task", "watch", TASK)
@@ -176,7 +176,7 @@ def test_watching_goes_on_after_an_interruption(breaks: list[tuple[int, str]], t
     assert ran.out.count('"resume_token": "token-8"') == 1
 
 
-def test_watching_goes_on_from_a_token() -> None:
+def test_a_watch_resumes_from_a_token() -> None:
     watched = Watched()
     with served(watched) as target:
         ran = run("-s", target, "-o", "jsonl", "task", "watch", "--resume-token", "token-6", TASK)
@@ -184,14 +184,14 @@ def test_watching_goes_on_from_a_token() -> None:
     assert watched.tokens == ["token-6"]
 
 
-def test_a_token_that_is_too_old_is_said() -> None:
+def test_an_expired_token_is_reported() -> None:
     with served(Watched(breaks=[(0, "expired")])) as target:
         ran = run("-s", target, "task", "watch", "--account", "1", "--resume-token", "token-1")
     assert ran.status == 2
     assert ran.err == "contentgen: the token is too old; watch anew, without --resume-token\n"
 
 
-def test_watching_ends_when_all_have_ended_and_one_failed() -> None:
+def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:
     other = "task-0000000000000002"
     events = [
         change(1, PROCESSING, FAILED, task_id=other, error="RESULT_TOO_LARGE"),
@@ -205,12 +205,12 @@ def test_watching_ends_when_all_have_ended_and_one_failed() -> None:
     assert ran.out.count("failed  RESULT_TOO_LARGE\n") == 2
 
 
-def test_a_wrong_address_is_told_at_once() -> None:
+def test_a_wrong_address_is_reported_at_once() -> None:
     ran = run("-s", "127.0.0.1:1", "task", "watch", TASK)
     assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
 
 
-def test_a_stream_that_ends_before_the_first_move_is_no_scheduler() -> None:
+def test_a_stream_that_ends_before_its_first_event_is_an_error() -> None:
     with served(Watched(breaks=[(0, "ends")])) as target:
         ran = run("-s", target, "task", "watch", TASK)
     assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)

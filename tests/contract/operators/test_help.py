@@ -31,7 +31,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("group", COMMANDS)
-def test_help(group: str, request: pytest.FixtureRequest) -> None:
+def test_help_prints_the_golden_screens(group: str, request: pytest.FixtureRequest) -> None:
     transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
     for words in ((group, "--help"), *((group, name, "--help") for name in COMMANDS[group])):
         ran = run(*words)
@@ -42,7 +42,7 @@ def test_help(group: str, request: pytest.FixtureRequest) -> None:
     transcript.check(f"help-{group}")
 
 
-def test_help_of_all(request: pytest.FixtureRequest) -> None:
+def test_the_command_s_help_prints_the_golden_screen(request: pytest.FixtureRequest) -> None:
     transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
     ran = run("--help")
     transcript.add(("--help",), ran)
@@ -60,7 +60,7 @@ def examples() -> Iterator[str]:
                 yield called
 
 
-def test_every_example_is_good_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_in_the_help_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a server that knows no call, so that nothing comes of them but that they were understood.
 
     Contexts need no server, and a review one by one needs a terminal: they have tests of their own.
@@ -77,7 +77,7 @@ def test_every_example_is_good_usage(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {called: status for called, status in ended.items() if status not in {0, 1, 4}} == {}
 
 
-def test_help_is_asked_for_by_its_short_name_too() -> None:
+def test_help_has_a_short_flag() -> None:
     for words in ([], ["task"], ["task", "list"]):
         assert run(*words, "-h") == run(*words, "--help")
 

@@ -30,7 +30,9 @@ async def submitted(contentgen: Transcript, *arguments: str) -> str:
     return (await contentgen("task", "submit", "--account", "1", *arguments)).out.strip()
 
 
-async def test_tasks(contentgen: Transcript, account: int, worker: ScriptedWorker) -> None:
+async def test_task_commands_print_the_golden_screens(
+    contentgen: Transcript, account: int, worker: ScriptedWorker
+) -> None:
     waits = await submitted(
         contentgen,
         "春天的第一杯咖啡",
@@ -82,7 +84,7 @@ async def test_tasks(contentgen: Transcript, account: int, worker: ScriptedWorke
     contentgen.check("tasks")
 
 
-async def test_tasks_for_programs(contentgen: Transcript, account: int) -> None:
+async def test_task_commands_print_documents_for_programs(contentgen: Transcript, account: int) -> None:
     task_id = (await contentgen("-o", "jsonl", "task", "submit", "-a", "1", "机器读的")).out.split('"')[3]
     await submitted(contentgen, "another")
     await contentgen("-o", "json", "task", "status", task_id)
@@ -97,7 +99,7 @@ async def test_tasks_for_programs(contentgen: Transcript, account: int) -> None:
     contentgen.check("tasks-json")
 
 
-async def test_contents_and_the_pool(contentgen: Transcript, made: Maker) -> None:
+async def test_content_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
     await made("A finished one", "# A finished one\n\nIts text.\n", quality_score=8.5)
     for topic in ("Good", "Bad"):
         await made(topic, "正文", auto_approve=False, images=["one.png", "two.png"], category="科技")
@@ -116,7 +118,7 @@ async def test_contents_and_the_pool(contentgen: Transcript, made: Maker) -> Non
     contentgen.check("contents")
 
 
-async def test_what_a_publisher_does(contentgen: Transcript, made: Maker) -> None:
+async def test_publisher_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
     for topic in ("First", "Second"):
         await made(topic)
     claimed = json.loads((await contentgen("-o", "jsonl", "pool", "claim", "--lease", "60s")).out)
@@ -131,7 +133,7 @@ async def test_what_a_publisher_does(contentgen: Transcript, made: Maker) -> Non
     contentgen.check("publishing")
 
 
-async def test_a_table_ends_after_a_page_and_says_how_to_go_on(
+async def test_a_table_ends_after_a_page_with_a_hint_how_to_continue(
     contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     from contentgen.v1 import task_service_pb2 as pb
@@ -154,7 +156,7 @@ async def test_a_table_ends_after_a_page_and_says_how_to_go_on(
     assert (await contentgen("task", "list", "--page-token", "nonsense")).status == 2
 
 
-async def test_accounts(contentgen: Transcript) -> None:
+async def test_account_commands_print_the_golden_screens(contentgen: Transcript) -> None:
     await contentgen("account", "create", "newsroom", "--max-concurrent-tasks", "4", "--weight", "2")
     await contentgen("account", "create", "新闻")
     quotas = ("--max-pending-tasks", "9000", "--max-priority", "3", "--max-starts-per-minute", "60")
@@ -178,7 +180,7 @@ async def is_gone(pool: WorkerPoolServiceAsyncStub) -> bool:
     return not (await pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest())).num_workers
 
 
-async def test_workers(
+async def test_worker_commands_print_the_golden_screens(
     contentgen: Transcript, channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, account: int
 ) -> None:
     greeting = hello(
@@ -210,7 +212,7 @@ async def test_workers(
     contentgen.check("workers")
 
 
-async def test_top(contentgen: Transcript, made: Maker) -> None:
+async def test_top_prints_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
     for topic in ("It fails", "It runs"):
         await submitted(contentgen, topic, "--no-auto-retry")
         (lease,) = await made.worker.take()
@@ -227,7 +229,7 @@ async def test_top(contentgen: Transcript, made: Maker) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 250])
-async def test_a_list_goes_on_over_all_pages(
+async def test_a_list_reads_all_pages(
     contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int, limit: int
 ) -> None:
     from contentgen.v1 import task_service_pb2 as pb

@@ -36,7 +36,7 @@ def submitted(out: str) -> list[tuple[int, str]]:
     return [(row["line"], row["task_id"]) for row in map(json.loads, out.splitlines())]
 
 
-async def test_bad_rows_are_named_and_the_others_are_tasks(
+async def test_bad_rows_are_named_and_the_others_submitted(
     contentgen: Transcript, account: int, tmp_path: Path
 ) -> None:
     path = written(tmp_path, "topics.csv", CSV)
@@ -60,7 +60,7 @@ async def test_bad_rows_are_named_and_the_others_are_tasks(
     assert (task["topic"], task["priority"], task["auto_approve"]) == ("Winter,\nlong", 7, True)
 
 
-async def test_the_same_file_again_makes_no_second_task_and_another_run_does(
+async def test_a_repeated_file_makes_no_second_task_except_with_another_run(
     contentgen: Transcript, account: int, tmp_path: Path
 ) -> None:
     path = written(tmp_path, "topics.jsonl", '{"topic": "One"}\n{"topic": "One"}\n\n{"topic": "Two"}\n')
@@ -76,7 +76,7 @@ async def test_the_same_file_again_makes_no_second_task_and_another_run_does(
     assert "line 4: it was submitted before, with other options; another --run submits it again" in changed.err
 
 
-async def test_json_lines_name_what_is_wrong(contentgen: Transcript, account: int, tmp_path: Path) -> None:
+async def test_bad_json_lines_are_named(contentgen: Transcript, account: int, tmp_path: Path) -> None:
     rows = [
         "nonsense",
         "[1]",
@@ -98,7 +98,7 @@ async def test_json_lines_name_what_is_wrong(contentgen: Transcript, account: in
     assert "Traceback" not in ran.err
 
 
-def test_an_outage_stops_it_and_says_what_was_submitted(tmp_path: Path) -> None:
+def test_an_outage_stops_the_submit_and_reports_how_far_it_got(tmp_path: Path) -> None:
     """The second batch comes to nothing; the same command goes on where it is needed."""
     known: dict[str, str] = {}
     away = [2]
@@ -127,7 +127,7 @@ def test_an_outage_stops_it_and_says_what_was_submitted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["latin.csv", "latin.jsonl"])
-def test_a_file_in_another_encoding_is_refused_whole(name: str, tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"topic\n\xe9t\xe9\n")
     ran = run("task", "submit", "-a", "1", "-f", str(tmp_path / name))
     assert (ran.status, "should be UTF-8" in ran.err) == (2, True)

@@ -1,4 +1,4 @@
-"""TLS by the environment: who is let in, and what is said to who is not."""
+"""TLS by the environment: which clients are accepted, and the advice to others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def credentials(certificates: Path, *, ask: bool) -> grpc.ServerCredentials:
 
 
 def paused(certificates: Path, *, ask: bool) -> Ran:
-    """`dispatch pause`, which is tried once only, against a server that asks for a client certificate or not."""
+    """`dispatch pause`, which is never retried, against a server that may require a client certificate."""
     with scripted(credentials(certificates, ask=ask), PauseDispatch=pause) as target:
         return run("-s", target, "dispatch", "pause", "--all")
 
@@ -45,7 +45,9 @@ def trust(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 
 
 @pytest.mark.parametrize("own", ["", "client"])
-def test_who_is_let_in(own: str, certificates: Path, trust: Callable[[str, str], None]) -> None:
+def test_a_client_with_the_right_tls_settings_is_accepted(
+    own: str, certificates: Path, trust: Callable[[str, str], None]
+) -> None:
     trust("ca", own)
     assert paused(certificates, ask=bool(own)) == Ran(0, "dispatch of everything is paused\n", "")
 
@@ -53,13 +55,13 @@ def test_who_is_let_in(own: str, certificates: Path, trust: Callable[[str, str],
 @pytest.mark.parametrize(
     ("ask", "trusted", "told"),
     [
-        (True, ("ca", ""), "it hangs up): if it asks for client certificates, set CONTENTGEN_TLS_CLIENT_CERT"),
+        (True, ("ca", ""), "it hangs up): if it requires client certificates, set CONTENTGEN_TLS_CLIENT_CERT"),
         (True, ("ca", "other"), "it hangs up): it may not trust CONTENTGEN_TLS_CLIENT_CERT"),
         (False, ("other", ""), "its certificate is not trusted): CONTENTGEN_TLS_CA should be the authority"),
         (False, ("", ""), "it hangs up): if it speaks TLS, set CONTENTGEN_TLS_CA"),
     ],
 )
-def test_who_is_not(
+def test_a_client_with_wrong_tls_settings_gets_advice(
     ask: bool, trusted: tuple[str, str], told: str, certificates: Path, trust: Callable[[str, str], None]
 ) -> None:
     trust(*trusted)
@@ -70,7 +72,7 @@ def test_who_is_not(
 
 @pytest.fixture
 def bad(certificates: Path, tmp_path: Path) -> Path:
-    """Certificates of the authority, of which one has expired, one is for another host, and one expires before long."""
+    """Certificates of the authority: one has expired, one is for another host, and one expires soon."""
     shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
     make_signed(tmp_path, "expired", days=0)
     make_signed(tmp_path, "elsewhere", host="DNS:elsewhere.example")
@@ -90,7 +92,7 @@ def bad(certificates: Path, tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_what_is_wrong_with_a_certificate_is_told(bad: Path, server: str, own: str, told: str) -> None:
+def test_the_problem_of_a_certificate_is_named(bad: Path, server: str, own: str, told: str) -> None:
     key, chain, ca = ((bad / name).read_bytes() for name in (f"{server}.key", f"{server}.pem", "ca.pem"))
     flags = [f"--tls-ca={bad}/ca.pem"]
     if own:
@@ -104,7 +106,7 @@ def test_what_is_wrong_with_a_certificate_is_told(bad: Path, server: str, own: s
     assert told.partition("): ")[0] in finding["message"]
 
 
-def test_certificates_that_expire_before_long(bad: Path) -> None:
+def test_a_certificate_that_expires_soon_is_a_warning(bad: Path) -> None:
     key, chain, ca = ((bad / name).read_bytes() for name in ("short.key", "short.pem", "ca.pem"))
     flags = [f"--tls-ca={bad}/ca.pem", f"--tls-client-cert={bad}/short.pem", f"--tls-client-key={bad}/short.key"]
     with scripted(grpc.ssl_server_credentials([(key, chain)], ca, True), **Deployment().answers()) as target:
@@ -116,14 +118,14 @@ def test_certificates_that_expire_before_long(bad: Path) -> None:
     assert ran.status == 0
 
 
-def test_tls_to_a_server_without_it(certificates: Path) -> None:
+def test_tls_to_a_plaintext_server_is_refused_with_advice(certificates: Path) -> None:
     with scripted(PauseDispatch=pause) as target:
         ran = run(f"--tls-ca={certificates}/ca.pem", "-s", target, "dispatch", "pause", "--all")
     assert ran.status == 4
     assert "it speaks no TLS): unset CONTENTGEN_TLS_CA" in ran.err
 
 
-def test_a_doctor_over_tls(certificates: Path) -> None:
+def test_doctor_works_over_tls(certificates: Path) -> None:
     answers = Deployment().answers()
     flags = [f"--tls-ca={certificates}/ca.pem", f"--tls-client-cert={certificates}/client.pem"]
     with scripted(credentials(certificates, ask=True), **answers) as target:

@@ -56,7 +56,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_usage(name: str) -> None:
+def test_wrong_usage_exits_with_2_and_names_the_problem(name: str) -> None:
     arguments, told = WRONG[name]
     ran = run(*arguments)
     assert (ran.status, ran.out) == (2, "")
@@ -69,7 +69,7 @@ def test_wrong_usage(name: str) -> None:
     [
         ({"CONTENTGEN_TLS_CA": "/nowhere/ca.pem"}, "CONTENTGEN_TLS_CA=/nowhere/ca.pem should be a PEM file"),
         ({"CONTENTGEN_TLS_CA": "ca.pem", "CONTENTGEN_TLS_CLIENT_CERT": "ca.pem"}, "go together"),
-        ({"CONTENTGEN_TLS_CLIENT_CERT": "ca.pem", "CONTENTGEN_TLS_CLIENT_KEY": "ca.pem"}, "asks for CONTENTGEN_TLS_CA"),
+        ({"CONTENTGEN_TLS_CLIENT_CERT": "ca.pem", "CONTENTGEN_TLS_CLIENT_KEY": "ca.pem"}, "requires CONTENTGEN_TLS_CA"),
         ({"CONTENTGEN_SCHEDULER": "nowhere"}, "'nowhere' is no scheduler"),
         ({"CONTENTGEN_TOKEN": "a", "CONTENTGEN_TOKEN_FILE": "ca.pem"}, "exclude each other"),
         ({"CONTENTGEN_TOKEN": "two words"}, "CONTENTGEN_TOKEN should hold one token"),
@@ -77,7 +77,9 @@ def test_wrong_usage(name: str) -> None:
         ({"CONTENTGEN_TOKEN_FILE": "/nowhere/token"}, "CONTENTGEN_TOKEN_FILE should be a readable file"),
     ],
 )
-def test_a_wrong_environment(given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_environment_is_refused(
+    given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ca.pem").write_text("a certificate")
     monkeypatch.chdir(tmp_path)
     for name, value in given.items():

@@ -93,7 +93,7 @@ async def unnamed(world: World, rpc: str, leaves: Iterable[Leaf], values: Any) -
 
 
 @EVERY
-async def test_bytes_that_are_no_message(reflected: Reflected, rpc: str) -> None:
+async def test_invalid_bytes_are_refused(reflected: Reflected, rpc: str) -> None:
     for data in (b"\xff\xff\xff", b"\x00", b"\x0f"):
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
             await reflected.send(rpc, data)
@@ -101,7 +101,7 @@ async def test_bytes_that_are_no_message(reflected: Reflected, rpc: str) -> None
 
 
 @EVERY
-async def test_texts_that_are_no_utf8(world: World, rpc: str) -> None:
+async def test_invalid_utf8_is_refused(world: World, rpc: str) -> None:
     request = await fullest(world, rpc)
     for leaf in await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_STRING):
         marked = spoil(request, leaf, spoiled.MARK)
@@ -112,20 +112,20 @@ async def test_texts_that_are_no_utf8(world: World, rpc: str) -> None:
 
 
 @EVERY
-async def test_texts_with_nul(world: World, rpc: str) -> None:
+async def test_texts_with_nul_are_refused(world: World, rpc: str) -> None:
     texts = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_STRING)
     checked = [leaf for leaf in texts if (rpc, leaf.path) != MISSING]
     assert await unnamed(world, rpc, checked, lambda _: [spoiled.NUL]) == []
 
 
 @EVERY
-async def test_numbers_below_zero(world: World, rpc: str) -> None:
+async def test_negative_numbers_are_refused(world: World, rpc: str) -> None:
     numbers = await fields_of(world.reflected, rpc, *spoiled.INTEGERS)
     assert await unnamed(world, rpc, numbers, spoiled.bad_numbers) == []
 
 
 @EVERY
-async def test_the_largest_numbers_are_no_defect(world: World, rpc: str) -> None:
+async def test_the_largest_numbers_cause_no_defect(world: World, rpc: str) -> None:
     request = await fullest(world, rpc)
     for leaf in await fields_of(world.reflected, rpc, *spoiled.INTEGERS):
         reason, _ = await verdict(world.reflected, rpc, spoil(request, leaf, spoiled.extreme(leaf)))
@@ -133,19 +133,19 @@ async def test_the_largest_numbers_are_no_defect(world: World, rpc: str) -> None
 
 
 @EVERY
-async def test_enums_that_nobody_knows(world: World, rpc: str) -> None:
+async def test_unknown_enum_values_are_refused(world: World, rpc: str) -> None:
     enums = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_ENUM)
     assert await unnamed(world, rpc, enums, lambda _: [99, -1, 2**31 - 1]) == []
 
 
 @EVERY
-async def test_numbers_with_a_point_that_are_none(world: World, rpc: str) -> None:
+async def test_nan_and_infinity_are_refused(world: World, rpc: str) -> None:
     numbers = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_DOUBLE)
     assert await unnamed(world, rpc, numbers, lambda _: [math.nan, math.inf, -math.inf, -1.0, 0.0, 1_000.1]) == []
 
 
 @EVERY
-async def test_durations_and_times_that_are_none(world: World, rpc: str) -> None:
+async def test_invalid_durations_and_times_are_refused(world: World, rpc: str) -> None:
     messages = await fields_of(world.reflected, rpc, FieldDescriptor.TYPE_MESSAGE)
     durations = [leaf for leaf in messages if leaf.is_a("google.protobuf.Duration")]
     times = [leaf for leaf in messages if leaf.is_a("google.protobuf.Timestamp")]
@@ -162,7 +162,7 @@ async def test_fields_of_a_newer_client_are_ignored(world: World, rpc: str) -> N
     assert differences(shape, answer) == []
 
 
-async def test_every_kind_of_field_was_spoiled_somewhere(reflected: Reflected) -> None:
+async def test_every_kind_of_field_was_tested(reflected: Reflected) -> None:
     """Else the tests above would find nothing to spoil, and say nothing."""
     found = [leaf for rpc in FULLEST for leaf in leaves((await reflected.method(rpc)).input_type)]
     paths = {leaf.path for leaf in found}

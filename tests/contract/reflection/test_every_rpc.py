@@ -57,7 +57,7 @@ async def test_a_bad_request_is_refused(world: World, case: Bad) -> None:
     assert refusal.message
 
 
-async def test_an_rpc_that_nobody_knows_is_unimplemented(reflected: Reflected) -> None:
+async def test_an_unknown_rpc_is_unimplemented(reflected: Reflected) -> None:
     bare: Any = reflected.channel.unary_unary(f"/{PACKAGE}.TaskService/NoSuchTask")
     with refused(StatusCode.UNIMPLEMENTED):
         await bare(b"", timeout=10)

@@ -75,7 +75,7 @@ async def test_a_task_runs_through_a_stream(world: World) -> None:
     ],
     ids=["nothing", "heartbeat", "report", "part of a report", "draining"],
 )
-async def test_a_stream_begins_with_a_hello(reflected: Reflected, first: dict[str, Any]) -> None:
+async def test_a_stream_without_a_hello_is_refused(reflected: Reflected, first: dict[str, Any]) -> None:
     async with await reflected.stream(LEASE) as stream:
         await stream.write(**first)
         assert await refusal_of(stream) == ["message"]
@@ -152,7 +152,7 @@ async def test_a_bad_message_ends_the_stream_and_names_its_field(
 
 @pytest.mark.parametrize("welcome_first", [False, True])
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\x03\x0a\x01\xff"], ids=["no message", "no UTF-8"])
-async def test_bytes_that_are_no_message_end_the_stream(reflected: Reflected, data: bytes, welcome_first: bool) -> None:
+async def test_invalid_bytes_end_the_stream(reflected: Reflected, data: bytes, welcome_first: bool) -> None:
     async with await reflected.stream(LEASE) as stream:
         if welcome_first:
             await stream.write(hello=hello())
@@ -160,7 +160,7 @@ async def test_bytes_that_are_no_message_end_the_stream(reflected: Reflected, da
         assert await refusal_of(stream) == [""]
 
 
-async def test_updates_of_leases_that_are_none_are_lost(reflected: Reflected) -> None:
+async def test_updates_of_unknown_leases_are_lost(reflected: Reflected) -> None:
     async with welcomed(reflected) as stream:
         strangers = [NO_LEASE, {"lease_id": "\0", "attempt": 1}, {"lease_id": "x" * 10_000, "attempt": -1}, {}]
         updates = [{**stranger, "completed": {"result": {"body": "an article"}}} for stranger in strangers]
@@ -169,14 +169,14 @@ async def test_updates_of_leases_that_are_none_are_lost(reflected: Reflected) ->
         assert [result["outcome"] for result in results] == ["UPDATE_OUTCOME_LEASE_LOST"] * len(updates)
 
 
-async def test_a_heartbeat_acknowledgement_names_what_is_not_renewed(reflected: Reflected) -> None:
+async def test_an_acknowledgement_names_leases_that_are_not_renewed(reflected: Reflected) -> None:
     async with welcomed(reflected) as stream:
         await stream.write(heartbeat={"number": 1, "held_leases": [NO_LEASE], "last_poll_id": "no poll"})
         acknowledged = (await stream.read())["acknowledgement"]
         assert (acknowledged["heartbeat_number"], acknowledged["not_renewed_leases"]) == (1, [NO_LEASE["lease_id"]])
 
 
-async def test_an_id_in_use_is_refused_with_who_has_it(reflected: Reflected) -> None:
+async def test_a_worker_id_in_use_is_refused_naming_its_holder(reflected: Reflected) -> None:
     async with welcomed(reflected, worker_id="taken", hostname="there"):
         async with await reflected.stream(LEASE) as other:
             await other.write(hello=hello(worker_id="taken"))

@@ -127,7 +127,7 @@ async def walked(
 
 @EXAMPLES
 @given(makes=MAKES, status=st.sampled_from(["", WAITS, APPROVED]), size=SIZES, between=MAKES_AND_REVIEWS)
-async def test_contents(
+async def test_contents_are_paged(
     reflected: Reflected, makes: list[bool], status: str, size: int, between: list[Sequence[Any]]
 ) -> None:
     async with World(reflected) as world:
@@ -142,7 +142,7 @@ async def test_contents(
 
 @EXAMPLES
 @given(makes=MAKES, size=SIZES, between=MAKES_AND_REVIEWS)
-async def test_the_publish_pool(
+async def test_the_publish_pool_is_paged(
     reflected: Reflected, makes: list[bool], size: int, between: list[Sequence[Any]]
 ) -> None:
     """An old content that is approved between two pages may be beyond them: it is shown once or not at all."""
@@ -204,7 +204,7 @@ Actions = list[tuple[str, Any]]
 
 @EXAMPLES
 @given(before=BEFORE, wanted=FILTERS, size=SIZES, between=BETWEEN)
-async def test_tasks(
+async def test_tasks_are_paged(
     reflected: Reflected, before: Actions, wanted: dict[str, Any], size: int, between: list[Actions]
 ) -> None:
     async with World(reflected) as world:

@@ -79,7 +79,7 @@ async def test_only_the_claim_that_holds_an_entry_ends_it(world: World, state: s
 
 
 @pytest.mark.parametrize(("published", "status"), [(True, "published"), (False, "failed")])
-async def test_the_claim_that_holds_it_does(world: World, published: bool, status: str) -> None:
+async def test_the_claim_that_holds_an_entry_can_end_it(world: World, published: bool, status: str) -> None:
     entry = await world.claimed()
     named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
     answer = await world.reflected.call(f"{CONTENTS}/ReportPublished", published=published, error="why", **named)

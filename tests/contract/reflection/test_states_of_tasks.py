@@ -151,7 +151,7 @@ def _reason(expected: Wants | type[Exhausted]) -> str:
 
 @EVERY_STATE
 @pytest.mark.parametrize("rpc", BULK)
-async def test_many_are_moved_that_can_be(world: World, rpc: str, state: str) -> None:
+async def test_bulk_calls_move_the_tasks_that_can_be_moved(world: World, rpc: str, state: str) -> None:
     count, request, counted, after = BULK[rpc]
     task_id = (await world.make(state))["task_id"]
     expected = 1 if state in counted else 0
@@ -189,7 +189,7 @@ async def test_a_wait_for_a_state_that_has_ended_waits_for_nothing(world: World,
 
 
 @EVERY_STATE
-async def test_a_poll_asks_a_worker_where_one_holds_the_task(world: World, state: str) -> None:
+async def test_poll_task_polls_the_worker_that_holds_the_task(world: World, state: str) -> None:
     made = await world.make(state)
     answers = [world.worker.answer_poll()] if state in RUNNING else []
     told, *_ = await asyncio.gather(call(world, "PollTask", task_id=made["task_id"]), *answers)
@@ -201,7 +201,7 @@ async def test_a_poll_asks_a_worker_where_one_holds_the_task(world: World, state
 
 
 @EVERY_STATE
-async def test_a_repeated_submit_answers_the_task_as_it_stands(world: World, state: str) -> None:
+async def test_a_repeated_submit_returns_the_present_task(world: World, state: str) -> None:
     made = await getattr(world, state)(request_id="once")
     stands = _without_reason(await read(world, made["task_id"]))
     given = ("account_id", "topic", "request_id", "auto_retry", "max_retries", "schedule_time")

@@ -61,7 +61,7 @@ def limit_to_one(tx: Tx) -> None:
 
 def test_writes_are_invisible_before_the_commit() -> None:
     database = Database(False, limit=1)
-    one = database.until(admit, "window.let_in")
+    one = database.until(admit, "window.admit")
     assert one.ended
     assert database.tagged() == []
     commit(database.tables, one)
@@ -120,7 +120,7 @@ def test_the_models_reach_every_statement_that_limits_are_kept_by() -> None:
             model = Interleaving(traffic)
             explore(model)
             reached |= model.statements()
-    window = {f"window.{statement}" for statement in ("close", "lock", "account_queue", "let_in", "untag", "mark")}
+    window = {f"window.{statement}" for statement in ("close", "lock", "account_queue", "admit", "untag", "mark")}
     others = {"leases.claim", "leases.complete", "leases.delete", "leases.revoke", "waiting.reserve", "accounts.update"}
     assert reached >= window | others
     assert reached >= {"admission waits", "limit waits", "due waits"}

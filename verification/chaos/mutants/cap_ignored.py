@@ -14,8 +14,8 @@ from scheduler_svc.store.dispatch.window import Window
 _account_queue = Window.account_queue
 
 
-def _queue_without_limit(self: Window, account_id: int, most: int) -> AccountQueue | None:
-    present = _account_queue(self, account_id, most)
+def _queue_without_limit(self: Window, account_id: int, count_limit: int) -> AccountQueue | None:
+    present = _account_queue(self, account_id, count_limit)
     return None if present is None else present._replace(limit=0)
 
 
