@@ -18,7 +18,7 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.changes import Selection
-from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,7 +126,7 @@ def _read_all(database: PgDatabase, last: int) -> int:
 
 def _read_own(database: PgDatabase, last: int) -> int:
     def look(tx: Tx, after: int) -> int | None:
-        page = changes.read_selected(tx, Selection(account_id=1), after, last)
+        page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last)
         return page.end if page.end < last else None
 
     return _walk(database, look, 0)

@@ -80,9 +80,9 @@ class TaskProgressMethods(Methods):
         until_ended: bool = False,
         patience: float | None = PATIENCE,
     ) -> TaskWatch:
-        """Iterates over the moves of these tasks, or of all tasks of an account, as they are committed.
+        """Iterates over the moves of these tasks, of an account's, or of all accounts', as they are committed.
 
-        It begins with the present state of the tasks (of an account's: those that have not ended), or right after the
+        It begins with the present state of the tasks (of accounts': those that have not ended), or right after the
         event whose `resume_token` is given. It reconnects by itself, to any scheduler, and goes on after the last
         event: none is missed or doubled. Only what begins and ends during an interruption before the very first event
         is not seen: there is no token yet.
@@ -94,7 +94,7 @@ class TaskProgressMethods(Methods):
 
         Args:
             task_ids: up to 1,000 tasks.
-            account_id: instead of them, an account.
+            account_id: instead of them, an account. None, without `task_ids`: all accounts that the token may access.
             resume_token: of the last event seen, of a watch of the same tasks. Empty: from the present state.
             until_ended: whether it ends once all of `task_ids` have ended: completed, cancelled, or failed or timed out
                 with no retry to come. It needs their present state, so it excludes `account_id` and `resume_token`.
@@ -102,8 +102,8 @@ class TaskProgressMethods(Methods):
                 the client's `timeout` at most.
 
         Raises:
-            ValueError: not exactly one of `task_ids` and `account_id`, `until_ended` beside what it excludes, or the
-                client is closed.
+            ValueError: both `task_ids` and `account_id`, no id in `task_ids`, `until_ended` beside what it excludes or
+                without `task_ids`, or the client is closed.
 
         Entering it or iterating raises:
             ResourceNotFoundException: a task or the account does not exist.
@@ -168,7 +168,9 @@ def _check_selection(
 ) -> None:
     if isinstance(task_ids, str):
         raise ValueError("task_ids should be a list of ids, not one text")
-    if bool(task_ids) == bool(account_id):
-        raise ValueError("give either task_ids, at least one, or account_id")
-    if until_ended and (account_id or resume_token):
+    if task_ids is not None and not task_ids:
+        raise ValueError("task_ids should have at least one id; leave it out to watch an account, or all")
+    if task_ids and account_id:
+        raise ValueError("give task_ids or account_id, not both")
+    if until_ended and (not task_ids or resume_token):
         raise ValueError("until_ended goes with task_ids and without a resume_token: leave one of them out")

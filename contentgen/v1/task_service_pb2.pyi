@@ -734,7 +734,9 @@ class WatchTasksRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """All tasks of this account, future ones too. 0: those of `task_ids`."""
+    """All tasks of this account, future ones too. 0: those of `task_ids`; if these are empty too, all tasks of the
+    accounts that the caller may access.
+    """
     resume_token: _builtins.str
     """Token of the last event seen, with the same selection. Empty: start with the present states."""
     @_builtins.property

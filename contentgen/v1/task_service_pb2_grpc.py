@@ -409,7 +409,9 @@ class TaskServiceServicer:
     def WatchTasks(self, request, context):
         """Streams the moves of tasks, as they are committed, until the caller ends the stream.
 
-        Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
+        It watches the tasks named, or all tasks of an account, or, with neither, of all accounts of the caller.
+
+        Without a `resume_token` it starts with the present state of the tasks named, or of the accounts' tasks that have
         not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
         their order. With the token of the last event received it continues after that event, on any replica, without gaps
         or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
@@ -420,12 +422,12 @@ class TaskServiceServicer:
         events, and the start of a watch, but loses none.
 
         Statuses, which end the stream:
-        INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or an
-        invalid token.
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: both `task_ids` and `account_id`, more than 1,000 ids, or a token that is
+        invalid or of another selection.
         NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
         OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore
-        or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of the
-        account before its last moves were sent.
+        or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of a
+        watched account before its last moves were sent.
         RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
         continue with that token.
         RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.

@@ -234,7 +234,9 @@ class TaskServiceStub:
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]
     """Streams the moves of tasks, as they are committed, until the caller ends the stream.
 
-    Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
+    It watches the tasks named, or all tasks of an account, or, with neither, of all accounts of the caller.
+
+    Without a `resume_token` it starts with the present state of the tasks named, or of the accounts' tasks that have
     not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
     their order. With the token of the last event received it continues after that event, on any replica, without gaps
     or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
@@ -245,12 +247,12 @@ class TaskServiceStub:
     events, and the start of a watch, but loses none.
 
     Statuses, which end the stream:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or an
-      invalid token.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: both `task_ids` and `account_id`, more than 1,000 ids, or a token that is
+      invalid or of another selection.
       NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
       OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore
-      or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of the
-      account before its last moves were sent.
+      or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of a
+      watched account before its last moves were sent.
       RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
       continue with that token.
       RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
@@ -538,7 +540,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Streams the moves of tasks, as they are committed, until the caller ends the stream.
 
-    Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
+    It watches the tasks named, or all tasks of an account, or, with neither, of all accounts of the caller.
+
+    Without a `resume_token` it starts with the present state of the tasks named, or of the accounts' tasks that have
     not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
     their order. With the token of the last event received it continues after that event, on any replica, without gaps
     or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
@@ -549,12 +553,12 @@ class TaskServiceAsyncStub(TaskServiceStub):
     events, and the start of a watch, but loses none.
 
     Statuses, which end the stream:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or an
-      invalid token.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: both `task_ids` and `account_id`, more than 1,000 ids, or a token that is
+      invalid or of another selection.
       NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
       OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore
-      or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of the
-      account before its last moves were sent.
+      or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of a
+      watched account before its last moves were sent.
       RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
       continue with that token.
       RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
@@ -905,7 +909,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_task_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_task_service_pb2.WatchTasksResponse]]:
         """Streams the moves of tasks, as they are committed, until the caller ends the stream.
 
-        Without a `resume_token` it starts with the present state of the tasks named, or of the account's tasks that have
+        It watches the tasks named, or all tasks of an account, or, with neither, of all accounts of the caller.
+
+        Without a `resume_token` it starts with the present state of the tasks named, or of the accounts' tasks that have
         not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
         their order. With the token of the last event received it continues after that event, on any replica, without gaps
         or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
@@ -916,12 +922,12 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         events, and the start of a watch, but loses none.
 
         Statuses, which end the stream:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: not exactly one of `task_ids` and `account_id`, more than 1,000 ids, or an
-          invalid token.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: both `task_ids` and `account_id`, more than 1,000 ids, or a token that is
+          invalid or of another selection.
           NOT_FOUND `RESOURCE_NOT_FOUND`: no such task or account, or a task of another account.
           OUT_OF_RANGE `RESUME_TOKEN_EXPIRED`: the token is older than the events that are kept, or from before a restore
-          or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of the
-          account before its last moves were sent.
+          or a failover of the database: start anew without it. Also without a token, if CleanupTasks deletes a task of a
+          watched account before its last moves were sent.
           RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
           continue with that token.
           RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.watermark import Snapshot
-from scheduler_svc.store.engine.access_paths import task
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, task
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
 
@@ -54,31 +55,43 @@ _PAGE_OF_TASKS = sa.text("""
 # A long way back most moves are of other accounts: they are passed over here, so many at a time, rather than sent and
 # dropped. An index by account would cost every move an entry more, for the few that ask. A full chunk says how far it
 # goes.
-_PAGE_OF_ACCOUNT = sa.text(f"""
+_PAGE_OF_ACCOUNTS = sa.text(f"""
     WITH chunk AS MATERIALIZED (
         SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :chunk
     )
     (SELECT e.seq, e.task_key FROM chunk AS e, LATERAL (SELECT account_id FROM {task("e", "t")} OFFSET 0) AS own
-        WHERE own.account_id = :account_id ORDER BY e.seq LIMIT :limit)
+        WHERE own.account_id = ANY(CAST(:accounts AS bigint[])) ORDER BY e.seq LIMIT :limit)
     UNION ALL SELECT max(seq), NULL FROM chunk HAVING count(*) = :chunk
 """)
-"""Reads the moves of one account among the next ones of all."""
+"""Reads the moves of some accounts among the next ones of all."""
 _HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
 """Checks whether a task has a move of some number."""
 
 _OPEN = sa.text(f"""
     SELECT task_key FROM tasks
-    WHERE (account_id, status, task_key) > (:account_id, {Status.PENDING}, :after)
-        AND (account_id, status, task_key) < (:account_id, {Status.PENDING + 1}, 0)
-    ORDER BY account_id, status, task_key LIMIT :limit
+    WHERE (status, task_key) > ({Status.PENDING}, :after) AND (status, task_key) < ({Status.PENDING + 1}, 0)
+    ORDER BY status, task_key LIMIT :limit
 """)
-"""Reads an account's open tasks, by key."""
+"""Reads all open tasks, by key."""
+_OPEN_OF_ACCOUNTS = sa.text(f"""
+    SELECT k.task_key FROM {EACH_ACCOUNT}, LATERAL (
+        SELECT task_key FROM tasks
+        WHERE (account_id, status, task_key) > (a.own, {Status.PENDING}, :after)
+            AND (account_id, status, task_key) < (a.own, {Status.PENDING + 1}, 0)
+        ORDER BY account_id, status, task_key LIMIT :limit) AS k
+    ORDER BY k.task_key LIMIT :limit
+""")
+"""Reads the open tasks of some accounts, by key."""
 _ACCOUNTS = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 """Reads the accounts of some tasks."""
 _CLEANED_SINCE = sa.text("SELECT account_id FROM cleaned_events WHERE seq > :number")
 """Finds the accounts whose moves after some number were deleted."""
-_CLEANED_TO = sa.text("SELECT seq FROM cleaned_events WHERE account_id = :account_id")
-"""Reads the highest number among an account's deleted moves."""
+_CLEANED_TO = sa.text("SELECT max(seq) FROM cleaned_events")
+"""Reads the highest number among the deleted moves."""
+_CLEANED_TO_OF_ACCOUNTS = sa.text(
+    "SELECT max(seq + 0) FROM cleaned_events WHERE account_id = ANY(CAST(:accounts AS bigint[]))"
+)
+"""Reads the highest number among the deleted moves of some accounts."""
 
 
 class Changes(Statements):
@@ -110,11 +123,12 @@ class Changes(Statements):
         found = self._rows(_PAGE_OF_TASKS, keys=these, after=after, until=until, limit=limit)
         return [(seq, key) for seq, key in found]
 
-    def page_of_account(
-        self, account_id: int, after: int, until: int, chunk: int, limit: int
-    ) -> tuple[dict[int, int], int]:
-        """The account's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""
-        rows = self._rows(_PAGE_OF_ACCOUNT, account_id=account_id, after=after, until=until, chunk=chunk, limit=limit)
+    def page_of_scope(self, scope: Scope, after: int, until: int, chunk: int, limit: int) -> tuple[dict[int, int], int]:
+        """The scope's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""
+        named = accounts(scope)
+        if not named:
+            return {number: key for number, key, _ in self.page(after, until, limit)}, until
+        rows = self._rows(_PAGE_OF_ACCOUNTS, **named, after=after, until=until, chunk=chunk, limit=limit)
         moves = {seq: key for seq, key in rows if key is not None}
         return moves, next((seq for seq, key in rows if key is None), until)
 
@@ -122,9 +136,11 @@ class Changes(Statements):
         """Whether the task has a move of this number."""
         return self._row(_HAS, task_key=task_key, number=number) is not None
 
-    def open_tasks(self, account_id: int, after: int, limit: int) -> list[int]:
-        """Keys above `after` of an account's tasks that have not ended."""
-        return [row[0] for row in self._rows(_OPEN, account_id=account_id, after=after, limit=limit)]
+    def open_tasks(self, scope: Scope, after: int, limit: int) -> list[int]:
+        """Keys above `after` of the scope's tasks that have not ended."""
+        named = accounts(scope)
+        statement = _OPEN_OF_ACCOUNTS if named else _OPEN
+        return [row[0] for row in self._rows(statement, **named, after=after, limit=limit)]
 
     def accounts(self, keys: Sequence[int]) -> dict[int, int]:
         """The accounts of these tasks; those that do not exist are missing."""
@@ -134,7 +150,8 @@ class Changes(Statements):
         """Accounts of which moves with numbers above this one were deleted."""
         return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
 
-    def cleaned_to(self, account_id: int) -> int:
-        """The highest number among an account's deleted moves; 0 if there are none."""
-        row = self._row(_CLEANED_TO, account_id=account_id)
-        return int(row[0]) if row else 0
+    def cleaned_to(self, scope: Scope) -> int:
+        """The highest number among the scope's deleted moves; 0 if there are none."""
+        named = accounts(scope)
+        row = self._row(_CLEANED_TO_OF_ACCOUNTS if named else _CLEANED_TO, **named)
+        return int(row[0] or 0)

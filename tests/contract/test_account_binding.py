@@ -216,7 +216,8 @@ async def watch(world: World, rpc: str) -> None:
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
             await world.tied(rpc, task_ids=task_ids)
         assert refusal.metadata["resource_id"] == world.foreign.waiting
-    assert (await world.tied(rpc, account_id=1))["event"]["task"]["task_id"] == world.own.waiting
+    for selection in ({"account_id": 1}, {}):
+        assert (await world.tied(rpc, **selection))["event"]["task"]["task_id"] == world.own.waiting
 
 
 async def dispatch(world: World, rpc: str) -> None:

@@ -252,11 +252,11 @@ def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({}, "either task_ids"),
-        ({"task_ids": []}, "either task_ids"),
-        ({"task_ids": [A], "account_id": 1}, "either task_ids"),
+        ({"task_ids": []}, "at least one id"),
+        ({"task_ids": [A], "account_id": 1}, "not both"),
         ({"task_ids": A}, "a list of ids"),
         ({"account_id": 1, "until_ended": True}, "until_ended goes with"),
+        ({"until_ended": True}, "until_ended goes with"),
         ({"task_ids": [A], "resume_token": "t", "until_ended": True}, "until_ended goes with"),
     ],
 )

@@ -115,6 +115,28 @@ async def test_an_account_s_watch_begins_with_what_has_not_ended_and_sees_no_oth
     assert told([moved]) == [(new, "unspecified", "pending")]
 
 
+async def test_a_watch_without_a_selection_is_of_all_accounts(
+    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
+) -> None:
+    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+    ended, *there = [await submitted(tasks, account_id) for account_id in (account, other, account)]
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=ended))
+    async with watching(tasks) as watcher:
+        present = await watcher.take(2)
+        third = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="third"))).account.account_id
+        new = [await submitted(tasks, account_id) for account_id in (third, other, account)]
+        moved = await watcher.take(3)
+    assert sorted(told(present)) == sorted((task_id, "unspecified", "pending") for task_id in there)
+    assert told(moved) == [(task_id, "unspecified", "pending") for task_id in new]
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=new[1]))
+    async with watching(tasks, resume_token=moved[0].resume_token) as watcher:
+        assert told(await watcher.take(3)) == [*told(moved[1:]), (new[1], "pending", "cancelled")]
+    async with watching(tasks, account_id=third, resume_token=moved[0].resume_token) as watcher:
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await watcher.next()
+    assert refusal.fields == ["resume_token"]
+
+
 async def test_a_watch_of_an_ended_task_sends_its_present_state(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_id = await submitted(tasks, account)
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
@@ -150,7 +172,6 @@ async def test_a_watch_resumes_after_its_token(tasks: TaskServiceAsyncStub, acco
 @pytest.mark.parametrize(
     ("request_", "fields"),
     [
-        ({}, ["task_ids"]),
         ({"task_ids": [MISSING], "account_id": 1}, ["account_id"]),
         ({"account_id": -1}, ["account_id"]),
         ({"task_ids": [MISSING] * 1_001}, ["task_ids"]),
@@ -219,6 +240,18 @@ class TestExpiry:
     ) -> None:
         await self.clean_up(tasks, account, await submitted(tasks, account))
         await self.expired(tasks, account, token)
+
+    async def test_cleaned_up_events_of_any_account_expire_the_tokens_of_all_before_them(
+        self, tasks: TaskServiceAsyncStub, account: int
+    ) -> None:
+        async with watching(tasks) as watcher:
+            await watcher.stands()
+            await submitted(tasks, account)
+            token = (await watcher.next()).resume_token
+        await self.clean_up(tasks, account, await submitted(tasks, account))
+        async with watching(tasks, resume_token=token) as watcher:
+            with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
+                await watcher.next()
 
     async def test_cleaned_up_events_of_another_account_expire_no_token(
         self, tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int, token: str

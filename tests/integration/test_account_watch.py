@@ -1,4 +1,4 @@
-"""An account's watch that starts far back reads few of the many moves of other accounts."""
+"""A watch of accounts that starts far back reads few of the many moves of others."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import pytest
 
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.changes import MAX_PAGE, ChangePage, Selection
+from scheduler_svc.domain.access import ALL, Scope
 from tests.harness.scheduling import Scheduling
 
 
-def read(scheduling: Scheduling, account_id: int, after: int, until: int) -> ChangePage:
-    page: ChangePage = scheduling.run(changes.read_selected, Selection(account_id=account_id), after, until)
+def read(scheduling: Scheduling, scope: Scope, after: int, until: int) -> ChangePage:
+    page: ChangePage = scheduling.run(changes.read_selected, Selection(scope=scope), after, until)
     return page
 
 
@@ -23,28 +24,45 @@ def test_moves_of_other_accounts_are_passed_over_in_one_transaction(scheduling: 
     first = scheduling.submit_one()
     scheduling.fill(other, MAX_PAGE + 1)
     second = scheduling.submit_one()
-    page = read(scheduling, 1, 0, last(scheduling))
+    page = read(scheduling, Scope.of(1), 0, last(scheduling))
     assert [change.task.task_key for change in page.changes] == [first, second]
     assert page.end == last(scheduling)
 
 
+@pytest.mark.parametrize("scope", [Scope((1,)), Scope((1, 3)), ALL], ids=["one", "two", "all"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1_000])
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_chunks_and_pages_together_are_all_moves(
-    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, chunk: int, size: int
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope, chunk: int, size: int
 ) -> None:
-    other = scheduling.make_account()
-    for account_id in (1, other, other, 1, 1, other, 1, other, other, other, 1):
+    assert [scheduling.make_account() for _ in range(2)] == [2, 3]
+    for account_id in (1, 2, 3, 1, 1, 2, 1, 3, 2, 2, 1):
         scheduling.cancel(scheduling.submit_one(account_id=account_id))
-    every = [change for change in scheduling.changes() if change.task.account_id == 1]
+    every = [change for change in scheduling.changes() if change.task.account_id in scope]
     monkeypatch.setattr(changes, "MAX_SCAN", chunk)
     monkeypatch.setattr(changes, "MAX_PAGE", size)
     until = last(scheduling)
     found, position = [], 0
     while position < until:
-        page = read(scheduling, 1, position, until)
+        page = read(scheduling, scope, position, until)
         assert position < page.end <= until, "each page goes on"
         assert len(page.changes) <= size
         found += page.changes
         position = page.end
     assert found == every
+
+
+@pytest.mark.parametrize("size", [1, 2, 1_000])
+def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    for _ in range(2):
+        scheduling.make_account()
+    keys = [scheduling.submit_one(account_id=account_id) for account_id in (3, 1, 2, 3, 1)]
+    scheduling.cancel(keys[0])
+    monkeypatch.setattr(changes, "MAX_PAGE", size)
+    found, after, full = list[int](), 0, True
+    while full:
+        page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after)
+        found, after, full = [*found, *(it.task.task_key for it in page.changes)], page.end, page.full
+    assert found == [keys[1], keys[3], keys[4]]

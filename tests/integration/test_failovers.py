@@ -17,13 +17,14 @@ from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.changes import Selection
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import TaskWatch, Watches
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import ResumeTokenExpired
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 from tests.harness.cluster import Databases
 from tests.harness.waiting import wait_until_async
 
 WITHIN = 10.0
-ACCOUNT = Selection(account_id=1)
+ACCOUNT = Selection(scope=Scope.of(1))
 SOMEBODY = "INSERT INTO accounts (account_id, name, max_concurrent_tasks, weight) VALUES (1, 'a', 0, 1)"
 NUMBERS = "SELECT nextval('event_seq') FROM generate_series(1, {})"
 

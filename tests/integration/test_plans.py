@@ -384,18 +384,27 @@ def lock_and_delete(content_ids: Sequence[int], tx: PgTx) -> bool:
 
 
 LAST = BACKLOG + 30_000
+
+
+def moves_long_ago(tx: PgTx, scope: Scope) -> dict[int, int]:
+    return tx.changes.page_of_scope(scope, 1_000, LAST, 2 * ROWS, ROWS)[0]
+
+
 WATCHED: dict[str, Callable[[PgTx], Any]] = {
     "what moved": lambda tx: tx.changes.page(LAST - ROWS, LAST, 500),
     "a page of what moved long ago": lambda tx: tx.changes.page(1_000, LAST, ROWS),
-    "what moved of an account long ago": lambda tx: tx.changes.page_of_account(1, 1_000, LAST, 2 * ROWS, ROWS)[0],
+    "what moved of an account long ago": lambda tx: moves_long_ago(tx, Scope((1,))),
+    "what moved of several accounts long ago": lambda tx: moves_long_ago(tx, Scope((1, 2))),
     "what moved of some tasks": lambda tx: tx.changes.page_of(KEYS, 1_000, LAST, 500),
     "histories": lambda tx: tx.task_reads.histories(KEYS),
     "tasks": lambda tx: tx.task_reads.listed(KEYS),
-    "open tasks": lambda tx: tx.changes.open_tasks(1, 25_000, ROWS),
+    "open tasks": lambda tx: tx.changes.open_tasks(ALL, 25_000, ROWS),
+    "open tasks of accounts": lambda tx: tx.changes.open_tasks(Scope((1, 2)), 25_000, ROWS),
     "accounts": lambda tx: tx.changes.accounts(KEYS),
     "an event": lambda tx: tx.changes.has(31_000, 31_000),
     "what was cleaned": lambda tx: tx.changes.cleaned_since(1),
-    "what was cleaned of an account": lambda tx: tx.changes.cleaned_to(3),
+    "up to where all was cleaned": lambda tx: tx.changes.cleaned_to(ALL),
+    "up to where accounts were cleaned": lambda tx: tx.changes.cleaned_to(Scope((2, 3))),
 }
 
 

@@ -27,6 +27,7 @@ WatchedTasks = Annotated[
     ),
 ]
 WatchedAccount = Annotated[int | None, account_option("All tasks of this account, until Ctrl-C.")]
+Everything = Annotated[bool, typer.Option("--all", help="All tasks of all accounts, until Ctrl-C.")]
 ResumeToken = Annotated[
     str,
     typer.Option(
@@ -42,13 +43,18 @@ def add_to(app: typer.Typer) -> None:
         "watch",
         "contentgen task watch task-0000000000000001",
         "contentgen task watch --account 1",
+        "contentgen task watch --all",
         "contentgen --output jsonl task watch -a 1 | jq -r 'select(.task.status == \"failed\").task.task_id'",
         "contentgen task watch -a 1 --resume-token TOKEN_OF_THE_LAST_EVENT",
     )(watch)
 
 
 def watch(
-    session: Session, task_ids: WatchedTasks = None, account: WatchedAccount = None, resume_token: ResumeToken = ""
+    session: Session,
+    task_ids: WatchedTasks = None,
+    account: WatchedAccount = None,
+    all_: Everything = False,
+    resume_token: ResumeToken = "",
 ) -> int:
     """Follow tasks, move by move.
 
@@ -56,8 +62,8 @@ def watch(
     connection, on whichever scheduler answers. Tasks that are named are watched until they have ended: exit status 0
     when all of them are completed, else 1. With JSON each event is a line, and its resume_token is where to go on.
     """
-    if bool(task_ids) == bool(account):
-        raise typer.BadParameter("give either tasks or --account")
+    if sum(map(bool, (task_ids, account, all_))) != 1:
+        raise typer.BadParameter("give either tasks, or --account, or --all")
     request = pb.WatchTasksRequest(task_ids=task_ids, account_id=account or 0, resume_token=resume_token)
     named = set(task_ids or ())
     completed: dict[str, bool] = {}

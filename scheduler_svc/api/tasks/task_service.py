@@ -203,8 +203,7 @@ class TaskService(TaskServiceServicer):
     async def WatchTasks(
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
-        selection = watching.selection(request)
-        caller().about(selection.account_id)
+        selection = watching.selection(request, caller())
         await self._check_ownership(selection.keys)
         async with self._watches.open(selection, watching.resume_position(request, selection)) as watch:
             await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on

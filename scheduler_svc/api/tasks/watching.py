@@ -13,6 +13,7 @@ import json
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.api.messages.validation import MAX_ITEMS, Violations
 from scheduler_svc.application.watch.changes import Position, Selection
+from scheduler_svc.domain.access import CallerIdentity
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import KEY_MAX, parse_task_id
 
@@ -20,18 +21,18 @@ _MAX_TOKEN = 250
 """Characters that fit into the metadata of an error."""
 
 
-def selection(request: pb.WatchTasksRequest) -> Selection:
-    """What to watch. Raises InvalidArgument, and NotFound if an id is impossible."""
+def selection(request: pb.WatchTasksRequest, caller: CallerIdentity) -> Selection:
+    """What to watch. Raises InvalidArgument, AccountForbidden, and NotFound if an id is impossible."""
     with Violations() as bad:
         bad.account_filter("account_id", request.account_id)
         if request.task_ids and request.account_id:
             bad.add("account_id", "must be 0 if task_ids are given")
-        elif not request.task_ids and not request.account_id:
-            bad.add("task_ids", "or account_id is required")
         elif bad.count("task_ids", len(request.task_ids), 0, MAX_ITEMS):
             for i, task_id in enumerate(request.task_ids):
                 bad.required(f"task_ids[{i}]", task_id)
-    return Selection(tuple(sorted({_key(task_id) for task_id in request.task_ids})), request.account_id)
+    if not request.task_ids:
+        return Selection(scope=caller.about(request.account_id))
+    return Selection(tuple(sorted({_key(task_id) for task_id in request.task_ids})))
 
 
 def _key(task_id: str) -> int:
@@ -73,5 +74,7 @@ def _read(text: str, watched: Selection) -> tuple[Position, str] | None:
 
 
 def _fingerprint(watched: Selection) -> str:
-    scope = json.dumps([watched.account_id, watched.keys]).encode()
-    return hashlib.blake2b(scope, digest_size=9).hexdigest()
+    """Tokens of an account's watch, and of named tasks, stay valid across versions."""
+    of = () if watched.scope is None else watched.scope.accounts or ()
+    parts = [of[0] if len(of) == 1 else list(of) or 0, watched.keys]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=9).hexdigest()

@@ -107,8 +107,7 @@ def list_attempt_logs(tx: Tx, task_key: int, after: int, limit: int) -> list[Att
 
 def task_stats(tx: Tx, scope: Scope) -> TaskStats:
     """Returns the counts of these accounts together. Raises NotFound for a single account that does not exist."""
-    if scope.accounts is not None and len(scope.accounts) == 1:
-        get_account(tx, scope.accounts[0])
+    require_account(tx, scope)
     counts = tx.counts.read(scope)
     by_status: dict[Status, int] = {status: counts.get(status, 0) for status in Status if status is not Status.NONE}
     return TaskStats(by_status, tx.task_reads.oldest_pending_age(scope), counts.get(READY, 0))
@@ -143,6 +142,12 @@ def get_account(tx: Tx, account_id: int) -> Account:
     if account is None:
         raise NotFound("account", account_id)
     return account
+
+
+def require_account(tx: Tx, scope: Scope) -> None:
+    """Raises NotFound if the scope is one account, and it does not exist."""
+    if scope.accounts is not None and len(scope.accounts) == 1:
+        get_account(tx, scope.accounts[0])
 
 
 def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:

@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.changes import Selection
 from scheduler_svc.application.watch.interest import ANNOUNCE_INTERVAL, WatchInterest
 from scheduler_svc.application.watch.watcher import Watcher
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import (
     DomainError,
@@ -46,6 +48,7 @@ class ChangeFeed:
         self._origin: str | None = None
         self._by_task: defaultdict[int, set[Watcher]] = defaultdict(set)
         self._by_account: defaultdict[int, set[Watcher]] = defaultdict(set)
+        """Watchers of all accounts are under ALL_ACCOUNTS."""
         self._watchers: set[Watcher] = set()
         self._admitted = 0
         self._awaited: set[tuple[int, asyncio.Future[None]]] = set()
@@ -107,9 +110,7 @@ class ChangeFeed:
             self._awaited.discard(awaited)
 
     @asynccontextmanager
-    async def joined(
-        self, selection: Selection, accounts: frozenset[int], origin: str
-    ) -> AsyncIterator[tuple[Watcher, int]]:
+    async def joined(self, selection: Selection, accounts: Scope, origin: str) -> AsyncIterator[tuple[Watcher, int]]:
         """Adds a watcher; yields it and the number after which it gets every change of the history `origin`.
 
         Raises ResumeTokenExpired, ShuttingDown, StoreUnavailable.
@@ -139,13 +140,19 @@ class ChangeFeed:
         self._relief.set()
 
     def _entries(self, watcher: Watcher) -> Iterable[tuple[defaultdict[int, set[Watcher]], int]]:
-        if watcher.selection.account_id:
-            yield self._by_account, watcher.selection.account_id
+        if (scope := watcher.selection.scope) is not None:
+            for account_id in (ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts:
+                yield self._by_account, account_id
         for key in watcher.selection.keys:
             yield self._by_task, key
 
     def _is_watched(self, task_key: int, account_id: int) -> bool:
-        return task_key in self._by_task or account_id in self._by_account
+        return task_key in self._by_task or account_id in self._by_account or ALL_ACCOUNTS in self._by_account
+
+    def _watchers_of(self, change: TaskChange) -> Iterable[Watcher]:
+        yield from self._by_task.get(change.task.task_key, ())
+        yield from self._by_account.get(change.task.account_id, ())
+        yield from self._by_account.get(ALL_ACCOUNTS, ())
 
     async def run_once(self) -> float | None:
         """Passes on what is settled. Returns the seconds until the next round (None: nobody watches)."""
@@ -203,10 +210,10 @@ class ChangeFeed:
             changes.in_history, self._origin, changes.read_all, self._position, until, self._is_watched
         )
         for change in page.changes:
-            for watcher in (*self._by_task.get(change.task.task_key, ()), *self._by_account.get(_account(change), ())):
+            for watcher in self._watchers_of(change):
                 watcher.offer(change)
         for watcher in self._watchers if cleaned else ():
-            if watcher.accounts & cleaned:
+            if any(account_id in watcher.accounts for account_id in cleaned):
                 watcher.fail(ResumeTokenExpired())
         return page.end
 
@@ -237,7 +244,3 @@ class ChangeFeed:
         """Ends every watch with ShuttingDown."""
         self._closed = True
         self._end_all(ShuttingDown)
-
-
-def _account(change: TaskChange) -> int:
-    return change.task.account_id

@@ -14,6 +14,7 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain import change
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import NotFound, ResumeTokenExpired
 from scheduler_svc.domain.ids import format_task_id
@@ -27,15 +28,16 @@ R = TypeVar("R")
 MAX_PAGE = 500
 """Moves, or present states, that one transaction reads."""
 MAX_SCAN = 20_000
-"""Moves of all accounts in which one transaction looks for those of one account; that takes a tenth of a second."""
+"""Moves of all accounts in which one transaction looks for those of some; that takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The watched tasks: these, in the order of their keys, or all of an account."""
+    """The watched tasks: these, in the order of their keys, or all of a scope."""
 
     keys: tuple[int, ...] = ()
-    account_id: int = 0
+    scope: Scope | None = None
+    """None: the keys count."""
 
 
 class Position(NamedTuple):
@@ -54,7 +56,7 @@ class OpenedWatch(NamedTuple):
 
     origin: str
     last: int
-    accounts: frozenset[int]
+    accounts: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,15 @@ def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | Non
     return OpenedWatch(origin, last, accounts)
 
 
-def _accounts(tx: Tx, selection: Selection) -> frozenset[int]:
-    if selection.account_id:
-        return frozenset({query.get_account(tx, selection.account_id).account_id})
+def _accounts(tx: Tx, selection: Selection) -> Scope:
+    if selection.scope is not None:
+        query.require_account(tx, selection.scope)
+        return selection.scope
     found = tx.changes.accounts(selection.keys)
     for key in selection.keys:
         if key not in found:
             raise NotFound("task", format_task_id(key))
-    return frozenset(found.values())
+    return Scope(tuple(sorted(set(found.values()))))
 
 
 def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
@@ -93,7 +96,7 @@ def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
     A task is deleted with all of its moves, so a task that exists has all of them. If a position's move neither exists
     nor is the last one deleted, the position belongs to another history.
     """
-    deleted_to = tx.changes.cleaned_to(selection.account_id) if selection.account_id else 0
+    deleted_to = 0 if selection.scope is None else tx.changes.cleaned_to(selection.scope)
     if deleted_to > position.number:
         return False
     return position.listing or deleted_to == position.number or tx.changes.has(position.key, position.number)
@@ -135,10 +138,10 @@ def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool])
 
 def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> ChangePage:
     """Like `read_all` for one selection. Raises ResumeTokenExpired if moves of it were deleted."""
-    if selection.account_id:
-        moves, read_to = tx.changes.page_of_account(selection.account_id, after, until, MAX_SCAN, MAX_PAGE)
+    if (scope := selection.scope) is not None:
+        moves, read_to = tx.changes.page_of_scope(scope, after, until, MAX_SCAN, MAX_PAGE)
         page = _page(tx, read_to, list(moves), moves)
-        gone = selection.account_id in tx.changes.cleaned_since(after)
+        gone = any(account_id in scope for account_id in tx.changes.cleaned_since(after))
     else:
         chosen = dict(tx.changes.page_of(selection.keys, after, until, MAX_PAGE))
         page = _page(tx, until, list(chosen), chosen)
@@ -157,7 +160,7 @@ def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> Cha
 
 
 def read_present(tx: Tx, selection: Selection, number: int, after: int) -> ChangePage:
-    """Returns present states as of `number`, of keys above `after`: of the named tasks, or of the account's open ones.
+    """Returns present states as of `number`, of keys above `after`: of the named tasks, or of the scope's open ones.
 
     Later submits are left out, since their first moves follow.
     """
@@ -166,14 +169,14 @@ def read_present(tx: Tx, selection: Selection, number: int, after: int) -> Chang
     listed = [
         replace(it, previous_status=Status.NONE, event_time=tx.now)
         for it in latest
-        if not (selection.account_id and it.task.ended)
+        if not (selection.scope is not None and it.task.ended)
     ]
     return ChangePage(listed, keys[-1] if keys else after, full=len(keys) == MAX_PAGE)
 
 
 def _next_keys(tx: Tx, selection: Selection, after: int) -> list[int]:
-    if selection.account_id:
-        return tx.changes.open_tasks(selection.account_id, after, MAX_PAGE)
+    if selection.scope is not None:
+        return tx.changes.open_tasks(selection.scope, after, MAX_PAGE)
     return [key for key in selection.keys if key > after][:MAX_PAGE]
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from scheduler_svc.application.watch.changes import MAX_PAGE, Selection
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.change import TaskChange
 
 MAX_BUFFER = 2 * MAX_PAGE
@@ -20,7 +21,7 @@ class Overrun(Exception):
 class Watcher:
     """After a failure the buffer is dropped, and `next` raises the failure."""
 
-    def __init__(self, selection: Selection, accounts: frozenset[int], on_relieved: Callable[[], None]) -> None:
+    def __init__(self, selection: Selection, accounts: Scope, on_relieved: Callable[[], None]) -> None:
         """`on_relieved` is called when the buffer is half empty again."""
         self.selection = selection
         self.accounts = accounts

@@ -301,7 +301,6 @@ BAD = [
     Bad(rpc("BulkRetryTasks"), {"statuses": [PENDING, "TASK_STATUS_CANCELLED"]}, fields=("statuses[0]", "statuses[1]")),
     Bad(rpc("BulkRetryTasks"), {"account_id": -1, "limit": -1}, fields=("account_id", "limit")),
     Bad(rpc("CleanupTasks"), {"account_id": -1, "days": -1}, fields=("account_id", "days")),
-    Bad(rpc("WatchTasks"), {}, fields=("task_ids",)),
     Bad(rpc("WatchTasks"), {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
     Bad(rpc("WatchTasks"), {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
     Bad(rpc("WatchTasks"), {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),

@@ -12,6 +12,7 @@ from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.api.tasks import watching
 from scheduler_svc.application.watch.changes import Position, Selection
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX, parse_lease_id, parse_task_id
 from verification.fuzz import values
@@ -32,7 +33,7 @@ def page_token(source: random.Random, _: Path) -> None:
 
 def resume_token(source: random.Random, folder: Path) -> None:
     """A resume token: a position in a history, or refused."""
-    watched = Selection((), 1)
+    watched = Selection(scope=Scope.of(1))
     request = pb.WatchTasksRequest(account_id=1, resume_token=_token(source, _RESUME))
     try:
         found = watching.resume_position(request, watched)
@@ -54,7 +55,7 @@ def public_id(source: random.Random, _: Path) -> None:
 
 
 _PAGE = json.dumps([5, "0" * 18])
-_RESUME = watching.resume_token(Position(3, 4, listing=False), "origin", Selection((), 1))
+_RESUME = watching.resume_token(Position(3, 4, listing=False), "origin", Selection(scope=Scope.of(1)))
 
 
 def _token(source: random.Random, sane: str) -> str:
