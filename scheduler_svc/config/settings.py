@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     max_deferrals: Annotated[int, whole_number(1, 10_000)] = 100
     """Deferrals of a task in a row of which the last counts as a failure and uses a retry; 1: each one. Default: 100"""
 
+    max_publish_attempts: Annotated[int, whole_number(1, 1_000)] = 3
+    """Failed attempts to publish after which an entry of the publish pool stays failed. Default: 3"""
+
+    publish_backoff: Annotated[float, duration(0.1, HOUR)] = 60.0
+    """How long an entry of the publish pool waits after its first failed attempt; doubled after each further one, up
+    to 1 h. Default: 1m"""
+
     priority_aging: Annotated[float, duration(1, 7 * DAY, or_none=True)] = 0.0
     """How long a task must be ready for each priority that it competes above its own (up to 10), such as 15m. Must be
     the same for all schedulers. Default: 0, off: tasks of lower priority wait while there are any of higher ones."""

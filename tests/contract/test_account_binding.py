@@ -206,6 +206,19 @@ async def report_published(world: World, rpc: str) -> None:
     assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"], published=True))["entry"]
 
 
+async def renew_claim(world: World, rpc: str) -> None:
+    (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
+    await of_content(claim_id=entry["claim_id"])(world, rpc)
+    assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"]))["entry"]
+
+
+async def update_entry(world: World, rpc: str) -> None:
+    for content_id in (world.foreign.published, world.foreign.to_review):
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await world.tied(rpc, entry={"content_id": content_id, "priority": 1}, update_mask="priority")
+        assert refusal.metadata["resource_id"] == content_id
+
+
 async def list_accounts(world: World, rpc: str) -> None:
     assert accounts_of("accounts")(await world.tied(rpc)) == OWN
 
@@ -265,7 +278,12 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/DeleteContent": of_content(),
     "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
     "ContentService/ClaimPublishPool": claim,
+    "ContentService/RenewPublishClaim": renew_claim,
     "ContentService/ReportPublished": report_published,
+    "ContentService/RetryPublish": of_content(),
+    "ContentService/UpdatePublishPoolEntry": update_entry,
+    "ContentService/RemoveFromPublishPool": of_content(),
+    "ContentService/ListPublishAttempts": of_content(),
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": list_accounts,
