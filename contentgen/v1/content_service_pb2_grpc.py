@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ContentServiceStub:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -103,8 +103,8 @@ class ContentServiceStub:
 
 
 class ContentServiceServicer:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -380,8 +380,8 @@ def add_ContentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ContentService:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at

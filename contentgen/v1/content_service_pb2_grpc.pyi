@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ContentServiceStub:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -191,8 +191,8 @@ class ContentServiceStub:
 
 @_typing.type_check_only
 class ContentServiceAsyncStub(ContentServiceStub):
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -351,8 +351,8 @@ class ContentServiceAsyncStub(ContentServiceStub):
     """
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at

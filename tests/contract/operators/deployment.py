@@ -74,13 +74,13 @@ class Deployment:
         given = dict(context.invocation_metadata()).get("authorization")
         if self.role and given != "Bearer known":
             refuse(context, StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not known")
-        if self.role in {"client", "worker"}:
-            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
+        if self.role not in {"", "operator"}:
+            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role", role=self.role)
         refuse(context, StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "account_id: must be 1 or more")
         return account_pb.UpdateAccountResponse()
 
     def _stats(self, request: object, context: grpc.ServicerContext) -> pb.GetTaskStatsResponse:
-        if self.role == "worker":
+        if self.role in {"worker", "publisher"}:
             refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
         age = Duration(seconds=3_720) if self.pending else None
         counts = {"pending": self.pending}

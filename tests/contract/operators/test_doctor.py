@@ -306,7 +306,9 @@ def test_a_lost_database_is_found() -> None:
         ("operator", "", "fail", "a token is required, and none is given"),
         ("operator", "unknown", "fail", "the token is not known"),
         ("client", "known", "ok", "with the role client"),
+        ("viewer", "known", "ok", "with the role viewer: it may not change anything"),
         ("worker", "known", "fail", "its role is worker"),
+        ("publisher", "known", "fail", "its role is publisher"),
     ],
 )
 def test_problems_of_the_token_are_found(
