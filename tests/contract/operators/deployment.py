@@ -12,6 +12,7 @@ from grpc import StatusCode
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -49,6 +50,7 @@ class Deployment:
         self.pauses = pool_pb.GetDispatchStatusResponse()
         self.submitted: Sequence[task_pb2.Task] = []
         self.failed: Sequence[task_pb2.Task] = []
+        self.entries: Sequence[content_pb.PublishPoolEntry] = []
         self.away: Sequence[str] = []
         self.role = ""
         self.system = system_pb.GetSystemResponse()
@@ -63,6 +65,7 @@ class Deployment:
             "GetWorkerPool": lambda request, context: pool(*self.workers),
             "ListTasks": self._list,
             "GetTask": self._get,
+            "ListPublishPool": lambda request, context: content_pb.ListPublishPoolResponse(entries=self.entries),
         }
 
     def _check(self, request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
