@@ -41,6 +41,7 @@ from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.lease import AttemptCompleted
+from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.domain.system import ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
@@ -324,7 +325,11 @@ class Replica:
                 capacity_changed=self._dispatcher.capacity_added,
             ),
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
-            content=ContentService(pools.reads, pools.writes),
+            content=ContentService(
+                pools.reads,
+                pools.writes,
+                PublishPolicy(settings.max_publish_attempts, timedelta(seconds=settings.publish_backoff)),
+            ),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
             system=SystemService(self._system_status, settings, self._limits),
         )

@@ -13,6 +13,7 @@ from contentgen.cli.commands import (
     contents,
     contexts,
     dispatch,
+    publish_pool,
     publishing,
     reviewing,
     submit,
@@ -134,7 +135,9 @@ def make_app() -> typer.Typer:
     content = _group(app, "content", "What was generated, and its review.")
     for part in (contents, reviewing):
         part.add_to(content)
-    publishing.add_to(_group(app, "pool", "The publish pool: approved contents on their way out."))
+    pool = _group(app, "pool", "The publish pool: approved contents on their way out.")
+    publish_pool.add_to(pool)
+    publishing.add_to(pool)
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     top.add_to(app)

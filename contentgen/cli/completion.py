@@ -15,7 +15,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from contentgen.cli import contexts
 from contentgen.cli.cells import line
 from contentgen.cli.connection import Connection, Target
-from contentgen.client.documents import TASK_STATUS, label
+from contentgen.client.documents import PUBLISH_STATUS, TASK_STATUS, label
 from contentgen.client.errors import RequestError
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
@@ -59,8 +59,17 @@ def context_names(incomplete: str) -> list[str]:
 
 def task_states(incomplete: str) -> list[str]:
     """The states of a task, the last one of several by comma."""
+    return _states(TASK_STATUS, incomplete)
+
+
+def publish_states(incomplete: str) -> list[str]:
+    """The states of an entry of the publish pool, the last one of several by comma."""
+    return _states(PUBLISH_STATUS, incomplete)
+
+
+def _states(enum: EnumDescriptor, incomplete: str) -> list[str]:
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in _names(TASK_STATUS) if name.startswith(last)]
+    return [f"{before}{comma}{name}" for name in _names(enum) if name.startswith(last)]
 
 
 def _names(enum: EnumDescriptor) -> Iterable[str]:

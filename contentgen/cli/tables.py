@@ -107,15 +107,33 @@ POOL = (
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("STATUS", lambda it: cells.state(it["status"])),
     Column("PRIO", lambda it: str(it["priority"]), right=True),
-    Column("NOT BEFORE", lambda it: cells.local_time(it["schedule_time"])),
+    Column("TRIES", lambda it: f"{it['attempt_count']}/{it['max_attempts']}", right=True),
+    Column("NOT BEFORE", lambda it: cells.local_time(_not_before(it))),
+    Column("PUBLISHER", lambda it: cells.line(it["publisher"]), wide=True),
     Column("CLAIM", lambda it: cells.line(it["claim_id"]), wide=True),
+    Column("URL", lambda it: cells.line(it["published_url"]), wide=True),
+    Column("TITLE", lambda it: cells.line(it["title"])),
 )
+
+
+def _not_before(entry: Document) -> str | None:
+    """When an entry is due: both of its times have passed then. They are alike in form, and so compare as text."""
+    return max(filter(None, (entry["schedule_time"], entry["next_attempt_time"])), default=None)
 
 
 CLAIMS = (
     Column("CONTENT", lambda it: str(it["content_id"]), right=True),
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
     Column("CLAIM", lambda it: cells.line(it["claim_id"])),
+)
+
+
+PUBLISH_ATTEMPTS = (
+    Column("ATTEMPT", lambda it: str(it["number"]), right=True),
+    Column("PUBLISHER", lambda it: cells.line(it["publisher"])),
+    Column("CLAIMED", lambda it: cells.local_time(it["start_time"])),
+    Column("REPORTED", lambda it: cells.local_time(it["end_time"])),
+    Column("OUTCOME", lambda it: cells.state("published" if it["published"] else "failed")),
 )
 
 

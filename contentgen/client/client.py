@@ -15,6 +15,7 @@ from contentgen.client.aio import AioTransport
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking
+from contentgen.client.publish_pool import PublishPoolMethods
 from contentgen.client.system import SystemMethods
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
@@ -30,6 +31,7 @@ class _AllMethods(
     TaskProgressMethods,
     TaskControlMethods,
     ContentMethods,
+    PublishPoolMethods,
     AccountMethods,
     WorkerPoolMethods,
     SystemMethods,

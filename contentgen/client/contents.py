@@ -1,12 +1,11 @@
-"""Read contents, review them, publish them. Layer: client."""
+"""Read contents and review them. Layer: client."""
 
 from __future__ import annotations
 
 from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
-from contentgen.client.fields import duration
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import Content, PublishPoolEntry, ReviewStatus
+from contentgen.client.results import Content, ReviewStatus
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
@@ -95,57 +94,3 @@ class ContentMethods(Methods):
         except ResourceNotFoundException:
             return False
         return True
-
-    @Listing
-    def iter_publish_pool(
-        self, account_id: int | None = None, *, page_size: int = PAGE_SIZE
-    ) -> Pages[PublishPoolEntry]:
-        """Iterates over the entries of the publish pool, newest content first, which it reads page by page.
-
-        Example:
-            >>> waiting = [entry for entry in client.iter_publish_pool(account_id=1) if entry["status"] == "pending"]
-        """
-        request = pb.ListPublishPoolRequest(account_id=account_id or 0, page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.contents.ListPublishPool,
-            request,
-            lambda page: [documents.publish_pool_entry(entry) for entry in page.entries],
-        )
-
-    @Unary
-    async def claim_publish_pool(
-        self, account_id: int | None = None, limit: int = 1, *, lease: float | None = None
-    ) -> list[PublishPoolEntry]:
-        """Claims due entries for this publisher only, the highest priority first, and returns them.
-
-        Args:
-            account_id: only of this account; None: of any.
-            limit: how many at most, 1 to 1,000.
-            lease: seconds until others may claim what is not reported; default 10 minutes.
-
-        Example:
-            >>> for entry in client.claim_publish_pool(limit=10, lease=120):
-            ...     print("to be published:", entry["content_id"])
-        """
-        request = pb.ClaimPublishPoolRequest(account_id=account_id or 0, limit=limit, lease=duration(lease))
-        answer = await self._call(self._stubs.contents.ClaimPublishPool, request)
-        return [documents.publish_pool_entry(entry) for entry in answer.entries]
-
-    @Unary
-    async def report_published(
-        self, content_id: int, claim_id: str | None, *, error: str | None = None
-    ) -> PublishPoolEntry:
-        """Reports a claimed entry as published or, with an `error`, as failed for good, and returns it.
-
-        Raises:
-            ResourceNotFoundException: not in the pool.
-            InvalidStateException: the claim expired, is not the latest, or was reported before.
-
-        Example:
-            >>> entry = client.report_published(content_id, claim_id, error="the site refused it")
-        """
-        request = pb.ReportPublishedRequest(
-            content_id=content_id, claim_id=claim_id or "", published=error is None, error=error or ""
-        )
-        return documents.publish_pool_entry((await self._call(self._stubs.contents.ReportPublished, request)).entry)

@@ -155,6 +155,24 @@ def publish_pool_entry(message: content_service_pb2.PublishPoolEntry) -> results
         "status": cast("results.PublishStatus", label(PUBLISH_STATUS, message.status)),
         "error": message.error or None,
         "claim_id": message.claim_id or None,
+        "claim_expires_at": _time(message, "claim_expire_time"),
+        "publisher": message.publisher or None,
+        "attempt_count": message.attempt_count,
+        "max_attempts": message.max_attempts,
+        "next_attempt_at": _time(message, "next_attempt_time"),
+        "published_url": message.published_url or None,
+        "title": message.title,
+    }
+
+
+def publish_attempt(message: content_service_pb2.PublishAttempt) -> results.PublishAttempt:
+    return {
+        "number": message.number,
+        "publisher": message.publisher,
+        "started_at": _time(message, "start_time"),
+        "ended_at": _moment(message.end_time),
+        "published": message.published,
+        "error": message.error or None,
     }
 
 

@@ -162,6 +162,28 @@ class PublishPoolEntry(TypedDict):
     error: str | None
     claim_id: str | None
     """The present or last claim."""
+    claim_expires_at: str | None
+    """When the present claim expires. None: nobody holds it."""
+    publisher: str | None
+    """Who holds the present claim."""
+    attempt_count: int
+    max_attempts: int
+    next_attempt_at: str | None
+    """Not before this time, after an attempt that failed. None: it does not wait for another one."""
+    published_url: str | None
+    title: str
+
+
+class PublishAttempt(TypedDict):
+    """An attempt to publish a content, as its publisher reported it."""
+
+    number: int
+    publisher: str
+    started_at: str | None
+    """When it was claimed."""
+    ended_at: str
+    published: bool
+    error: str | None
 
 
 class Account(TypedDict):

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -82,13 +83,13 @@ class _PublishStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Publish
     PUBLISH_STATUS_UNSPECIFIED: _PublishStatus.ValueType  # 0
     """Never sent."""
     PUBLISH_STATUS_PENDING: _PublishStatus.ValueType  # 1
-    """Waits for a publisher, or for its schedule_time."""
+    """Waits for a publisher, for its schedule_time, or for its next_attempt_time."""
     PUBLISH_STATUS_PUBLISHING: _PublishStatus.ValueType  # 2
     """Claimed by a publisher; pending again when the claim's lease expires."""
     PUBLISH_STATUS_PUBLISHED: _PublishStatus.ValueType  # 3
     """Published."""
     PUBLISH_STATUS_FAILED: _PublishStatus.ValueType  # 4
-    """The publisher reported a failure; it cannot be claimed again."""
+    """The last of its attempts failed; it cannot be claimed again, until RetryPublish."""
 
 class PublishStatus(_PublishStatus, metaclass=_PublishStatusEnumTypeWrapper):
     """The state of an entry of the publish pool."""
@@ -96,13 +97,13 @@ class PublishStatus(_PublishStatus, metaclass=_PublishStatusEnumTypeWrapper):
 PUBLISH_STATUS_UNSPECIFIED: PublishStatus.ValueType  # 0
 """Never sent."""
 PUBLISH_STATUS_PENDING: PublishStatus.ValueType  # 1
-"""Waits for a publisher, or for its schedule_time."""
+"""Waits for a publisher, for its schedule_time, or for its next_attempt_time."""
 PUBLISH_STATUS_PUBLISHING: PublishStatus.ValueType  # 2
 """Claimed by a publisher; pending again when the claim's lease expires."""
 PUBLISH_STATUS_PUBLISHED: PublishStatus.ValueType  # 3
 """Published."""
 PUBLISH_STATUS_FAILED: PublishStatus.ValueType  # 4
-"""The publisher reported a failure; it cannot be claimed again."""
+"""The last of its attempts failed; it cannot be claimed again, until RetryPublish."""
 Global___PublishStatus: _TypeAlias = PublishStatus  # noqa: Y015
 
 @_typing.final
@@ -202,21 +203,46 @@ class PublishPoolEntry(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     CLAIM_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    PUBLISHED_URL_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CLAIM_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """The content; unique."""
     account_id: _builtins.int
     """Its account."""
     priority: _builtins.int
-    """The task's priority, 1 to 10, 10 first."""
+    """From 1 to 10, 10 first: the task's, unless UpdatePublishPoolEntry has changed it."""
     status: Global___PublishStatus.ValueType
     """Its state."""
     error: _builtins.str
-    """The publisher's error; empty unless the entry failed."""
+    """The publisher's error; empty unless its last attempt failed."""
     claim_id: _builtins.str
     """The present or last claim; empty before the first."""
+    attempt_count: _builtins.int
+    """Attempts that were reported since it entered the pool, or since RetryPublish. A claim that expired is none."""
+    max_attempts: _builtins.int
+    """Failed attempts after which it stays failed (CONTENTGEN_MAX_PUBLISH_ATTEMPTS)."""
+    published_url: _builtins.str
+    """Where it was published, as its publisher reported; empty if not published or not stated."""
+    title: _builtins.str
+    """The content's title."""
+    publisher: _builtins.str
+    """Who made the present claim; empty unless it is publishing."""
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
-        """Not before this time, the task's; unset: at once."""
+        """Not before this time: the task's, unless UpdatePublishPoolEntry has changed it. Unset: at once."""
+
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """Not before this time, after a failed attempt; unset unless it waits for its next one."""
+
+    @_builtins.property
+    def claim_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the present claim expires; unset unless it is publishing. A later time than 9999-12-31 is sent as that."""
 
     def __init__(
         self,
@@ -228,14 +254,67 @@ class PublishPoolEntry(_message.Message):
         status: Global___PublishStatus.ValueType = ...,
         error: _builtins.str = ...,
         claim_id: _builtins.str = ...,
+        attempt_count: _builtins.int = ...,
+        max_attempts: _builtins.int = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        published_url: _builtins.str = ...,
+        title: _builtins.str = ...,
+        claim_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        publisher: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule_time", b"schedule_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim_expire_time", b"claim_expire_time", "next_attempt_time", b"next_attempt_time", "schedule_time", b"schedule_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "claim_id", b"claim_id", "content_id", b"content_id", "error", b"error", "priority", b"priority", "schedule_time", b"schedule_time", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempt_count", b"attempt_count", "claim_expire_time", b"claim_expire_time", "claim_id", b"claim_id", "content_id", b"content_id", "error", b"error", "max_attempts", b"max_attempts", "next_attempt_time", b"next_attempt_time", "priority", b"priority", "published_url", b"published_url", "publisher", b"publisher", "schedule_time", b"schedule_time", "status", b"status", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishPoolEntry: _TypeAlias = PublishPoolEntry  # noqa: Y015
+
+@_typing.final
+class PublishAttempt(_message.Message):
+    """An attempt to publish a content, as it was reported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1, in the order of reports; RetryPublish does not begin anew."""
+    publisher: _builtins.str
+    """Who made the claim: the name of its token, else what ClaimPublishPool stated, else `anonymous`."""
+    published: _builtins.bool
+    """Whether it is published."""
+    error: _builtins.str
+    """The publisher's error; empty if it is published, or if none was stated."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was claimed; unset if a scheduler of an older version granted the claim."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was reported."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        publisher: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        published: _builtins.bool = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "number", b"number", "published", b"published", "publisher", b"publisher", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishAttempt: _TypeAlias = PublishAttempt  # noqa: Y015
 
 @_typing.final
 class GetContentRequest(_message.Message):
@@ -453,22 +532,28 @@ class ListPublishPoolRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     page_size: _builtins.int
     """Entries a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filter. Empty: the first page."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___PublishStatus.ValueType]:
+        """Only with one of these statuses; empty: any."""
+
     def __init__(
         self,
         *,
         account_id: _builtins.int = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        statuses: _abc.Iterable[Global___PublishStatus.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,7 +561,7 @@ Global___ListPublishPoolRequest: _TypeAlias = ListPublishPoolRequest  # noqa: Y0
 
 @_typing.final
 class ListPublishPoolResponse(_message.Message):
-    """One page, newest first."""
+    """One page, in the order of claims."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -486,7 +571,7 @@ class ListPublishPoolResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishPoolEntry]:
-        """In any status."""
+        """Highest priority first, then oldest content."""
 
     def __init__(
         self,
@@ -511,10 +596,15 @@ class ClaimPublishPoolRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of any."""
     limit: _builtins.int
     """How many at most, 1 to 1,000; 0 means 1."""
+    publisher: _builtins.str
+    """Who publishes, up to 200 characters, if no tokens are required; otherwise the token's name counts. Empty:
+    `anonymous`.
+    """
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """Length of the claim's lease; 1 s at least. Unset: 10 min."""
@@ -525,10 +615,11 @@ class ClaimPublishPoolRequest(_message.Message):
         account_id: _builtins.int = ...,
         limit: _builtins.int = ...,
         lease: _duration_pb2.Duration | None = ...,
+        publisher: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "lease", b"lease", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "lease", b"lease", "limit", b"limit", "publisher", b"publisher"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -568,6 +659,7 @@ class ReportPublishedRequest(_message.Message):
     CLAIM_ID_FIELD_NUMBER: _builtins.int
     PUBLISHED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PUBLISHED_URL_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """Required: 1 or more."""
     claim_id: _builtins.str
@@ -575,7 +667,9 @@ class ReportPublishedRequest(_message.Message):
     published: _builtins.bool
     """Whether it is published. Default: false, it failed."""
     error: _builtins.str
-    """Why it failed; up to 2,000 characters. Empty: not stated."""
+    """Why it failed; up to 2,000 characters. Empty: not stated. Ignored if it is published."""
+    published_url: _builtins.str
+    """Where it is published; up to 2,000 characters. Empty: not stated. Ignored if it failed."""
     def __init__(
         self,
         *,
@@ -583,10 +677,11 @@ class ReportPublishedRequest(_message.Message):
         claim_id: _builtins.str = ...,
         published: _builtins.bool = ...,
         error: _builtins.str = ...,
+        published_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_id", b"claim_id", "content_id", b"content_id", "error", b"error", "published", b"published"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_id", b"claim_id", "content_id", b"content_id", "error", b"error", "published", b"published", "published_url", b"published_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -601,7 +696,7 @@ class ReportPublishedResponse(_message.Message):
     ENTRY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> Global___PublishPoolEntry:
-        """Published or failed."""
+        """Published, or pending with a `next_attempt_time`, or failed."""
 
     def __init__(
         self,
@@ -615,3 +710,256 @@ class ReportPublishedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportPublishedResponse: _TypeAlias = ReportPublishedResponse  # noqa: Y015
+
+@_typing.final
+class RenewPublishClaimRequest(_message.Message):
+    """Which claim to extend, and how far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    claim_id: _builtins.str
+    """Required: as claimed."""
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """How long the claim holds from now; 1 s at least. Unset: 10 min."""
+
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        claim_id: _builtins.str = ...,
+        lease: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_id", b"claim_id", "content_id", b"content_id", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewPublishClaimRequest: _TypeAlias = RenewPublishClaimRequest  # noqa: Y015
+
+@_typing.final
+class RenewPublishClaimResponse(_message.Message):
+    """The entry with its extended claim."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___PublishPoolEntry:
+        """Publishing, with its new `claim_expire_time`."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___PublishPoolEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewPublishClaimResponse: _TypeAlias = RenewPublishClaimResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePublishPoolEntryRequest(_message.Message):
+    """Which entry to change, and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___PublishPoolEntry:
+        """`content_id` names it (required: 1 or more); only the fields in `update_mask` are used."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required: `priority` (1 to 10), `schedule_time` (unset in `entry`: at once), or both."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___PublishPoolEntry | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePublishPoolEntryRequest: _TypeAlias = UpdatePublishPoolEntryRequest  # noqa: Y015
+
+@_typing.final
+class UpdatePublishPoolEntryResponse(_message.Message):
+    """The entry after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___PublishPoolEntry:
+        """Pending or failed, as before."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___PublishPoolEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePublishPoolEntryResponse: _TypeAlias = UpdatePublishPoolEntryResponse  # noqa: Y015
+
+@_typing.final
+class RemoveFromPublishPoolRequest(_message.Message):
+    """Which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveFromPublishPoolRequest: _TypeAlias = RemoveFromPublishPoolRequest  # noqa: Y015
+
+@_typing.final
+class RemoveFromPublishPoolResponse(_message.Message):
+    """Removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveFromPublishPoolResponse: _TypeAlias = RemoveFromPublishPoolResponse  # noqa: Y015
+
+@_typing.final
+class RetryPublishRequest(_message.Message):
+    """Which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryPublishRequest: _TypeAlias = RetryPublishRequest  # noqa: Y015
+
+@_typing.final
+class RetryPublishResponse(_message.Message):
+    """The entry that is to be published again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___PublishPoolEntry:
+        """Pending."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___PublishPoolEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryPublishResponse: _TypeAlias = RetryPublishResponse  # noqa: Y015
+
+@_typing.final
+class ListPublishAttemptsRequest(_message.Message):
+    """Whose attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    page_size: _builtins.int
+    """Attempts a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, with the same content. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPublishAttemptsRequest: _TypeAlias = ListPublishAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ListPublishAttemptsResponse(_message.Message):
+    """One page, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishAttempt]:
+        """Empty if none was reported yet."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___PublishAttempt] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPublishAttemptsResponse: _TypeAlias = ListPublishAttemptsResponse  # noqa: Y015

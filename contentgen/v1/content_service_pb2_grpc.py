@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ContentServiceStub:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -65,21 +65,46 @@ class ContentServiceStub:
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishPoolRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishPoolResponse.FromString,
                 _registered_method=True)
+        self.UpdatePublishPoolEntry = channel.unary_unary(
+                '/contentgen.v1.ContentService/UpdatePublishPoolEntry',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.UpdatePublishPoolEntryRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.UpdatePublishPoolEntryResponse.FromString,
+                _registered_method=True)
+        self.RemoveFromPublishPool = channel.unary_unary(
+                '/contentgen.v1.ContentService/RemoveFromPublishPool',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.RemoveFromPublishPoolRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.RemoveFromPublishPoolResponse.FromString,
+                _registered_method=True)
+        self.RetryPublish = channel.unary_unary(
+                '/contentgen.v1.ContentService/RetryPublish',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.RetryPublishRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.RetryPublishResponse.FromString,
+                _registered_method=True)
         self.ClaimPublishPool = channel.unary_unary(
                 '/contentgen.v1.ContentService/ClaimPublishPool',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ClaimPublishPoolRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ClaimPublishPoolResponse.FromString,
+                _registered_method=True)
+        self.RenewPublishClaim = channel.unary_unary(
+                '/contentgen.v1.ContentService/RenewPublishClaim',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.RenewPublishClaimRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.RenewPublishClaimResponse.FromString,
                 _registered_method=True)
         self.ReportPublished = channel.unary_unary(
                 '/contentgen.v1.ContentService/ReportPublished',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReportPublishedRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReportPublishedResponse.FromString,
                 _registered_method=True)
+        self.ListPublishAttempts = channel.unary_unary(
+                '/contentgen.v1.ContentService/ListPublishAttempts',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishAttemptsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishAttemptsResponse.FromString,
+                _registered_method=True)
 
 
 class ContentServiceServicer:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -151,7 +176,8 @@ class ContentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPublishPool(self, request, context):
-        """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+        """Lists the publish pool in the order of claims, in pages: highest priority first, then oldest content. What is not
+        due yet keeps its place, though a claim leaves it out. Only reads; never blocks.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -163,12 +189,64 @@ class ContentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdatePublishPoolEntry(self, request, context):
+        """Changes the priority or the time of an entry that is pending or failed. A failed one stays failed; one that waits
+        for its next attempt goes on waiting. Blocks for one commit; safe to repeat.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, or a path that cannot be changed.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+        publisher has claimed it, or it is published.
+        UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveFromPublishPool(self, request, context):
+        """Removes a content from the publish pool, in any state but publishing. The content stays approved, and its attempts
+        are kept until it is deleted. Blocks for one commit.
+
+        Not idempotent: once it is removed it is not found.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing, `required_state` pending,published,failed): a
+        publisher has claimed it.
+        UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; repeat it. NOT_FOUND means that it was removed.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryPublish(self, request, context):
+        """Makes a failed entry pending, with all its attempts before it (`attempt_count` 0). Of one that waits for its next
+        attempt it ends the wait. Blocks for one commit.
+
+        Not idempotent: once it is pending it has not failed.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` failed): it has not failed.
+        UNAVAILABLE `STORE_UNAVAILABLE`: pending or not; check with ListPublishPool.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ClaimPublishPool(self, request, context):
-        """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
-        for one commit; if nothing is due, it returns none at once.
+        """Claims due entries, highest priority first, then oldest content, each for one publisher and for the length of the
+        claim's lease. Due are pending entries whose `schedule_time` and `next_attempt_time` have passed. Blocks for one
+        commit; if nothing is due, it returns none at once.
 
         Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
-        expires. Publish, and call ReportPublished before that.
+        expires, which is no attempt. Publish, and call ReportPublished before that; RenewPublishClaim gives more time.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -180,18 +258,51 @@ class ContentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewPublishClaim(self, request, context):
+        """Extends a claim: its lease begins anew, now. Blocks for one commit; safe to repeat.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
+        latest, or was reported. Stop publishing: another publisher may have the entry.
+        UNAVAILABLE `STORE_UNAVAILABLE`: renewed or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportPublished(self, request, context):
-        """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
-        superseded changes nothing.
+        """Reports the outcome of a claimed entry, which ends an attempt. The latest claim decides: one that expired or was
+        superseded changes nothing. Blocks for one commit.
+
+        After a failure the entry is pending again, and due after a wait: CONTENTGEN_PUBLISH_BACKOFF (1 min by default),
+        doubled after each further failure, 1 h at most. After CONTENTGEN_MAX_PUBLISH_ATTEMPTS (3 by default) it stays
+        failed, until RetryPublish.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
         FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
         latest, or was reported before.
-        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
-        was recorded.
+        UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. After INVALID_STATE, the last of ListPublishAttempts
+        tells whether it was recorded.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPublishAttempts(self, request, context):
+        """Lists the attempts to publish a content that were reported, oldest first, in pages. They are kept as long as the
+        content, also after RetryPublish and RemoveFromPublishPool. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,15 +336,40 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishPoolRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishPoolResponse.SerializeToString,
             ),
+            'UpdatePublishPoolEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePublishPoolEntry,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.UpdatePublishPoolEntryRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.UpdatePublishPoolEntryResponse.SerializeToString,
+            ),
+            'RemoveFromPublishPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveFromPublishPool,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.RemoveFromPublishPoolRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.RemoveFromPublishPoolResponse.SerializeToString,
+            ),
+            'RetryPublish': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryPublish,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.RetryPublishRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.RetryPublishResponse.SerializeToString,
+            ),
             'ClaimPublishPool': grpc.unary_unary_rpc_method_handler(
                     servicer.ClaimPublishPool,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ClaimPublishPoolRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ClaimPublishPoolResponse.SerializeToString,
             ),
+            'RenewPublishClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewPublishClaim,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.RenewPublishClaimRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.RenewPublishClaimResponse.SerializeToString,
+            ),
             'ReportPublished': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportPublished,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReportPublishedRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReportPublishedResponse.SerializeToString,
+            ),
+            'ListPublishAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPublishAttempts,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishAttemptsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListPublishAttemptsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -244,8 +380,8 @@ def add_ContentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ContentService:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -388,6 +524,87 @@ class ContentService:
             _registered_method=True)
 
     @staticmethod
+    def UpdatePublishPoolEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/UpdatePublishPoolEntry',
+            contentgen_dot_v1_dot_content__service__pb2.UpdatePublishPoolEntryRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.UpdatePublishPoolEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveFromPublishPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/RemoveFromPublishPool',
+            contentgen_dot_v1_dot_content__service__pb2.RemoveFromPublishPoolRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.RemoveFromPublishPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryPublish(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/RetryPublish',
+            contentgen_dot_v1_dot_content__service__pb2.RetryPublishRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.RetryPublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ClaimPublishPool(request,
             target,
             options=(),
@@ -415,6 +632,33 @@ class ContentService:
             _registered_method=True)
 
     @staticmethod
+    def RenewPublishClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/RenewPublishClaim',
+            contentgen_dot_v1_dot_content__service__pb2.RenewPublishClaimRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.RenewPublishClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ReportPublished(request,
             target,
             options=(),
@@ -431,6 +675,33 @@ class ContentService:
             '/contentgen.v1.ContentService/ReportPublished',
             contentgen_dot_v1_dot_content__service__pb2.ReportPublishedRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ReportPublishedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPublishAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ListPublishAttempts',
+            contentgen_dot_v1_dot_content__service__pb2.ListPublishAttemptsRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ListPublishAttemptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ContentServiceStub:
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -88,7 +88,8 @@ class ContentServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ListPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]
-    """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+    """Lists the publish pool in the order of claims, in pages: highest priority first, then oldest content. What is not
+    due yet keeps its place, though a claim leaves it out. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -96,12 +97,52 @@ class ContentServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
     """
+    UpdatePublishPoolEntry: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.UpdatePublishPoolEntryRequest, _content_service_pb2.UpdatePublishPoolEntryResponse]
+    """Changes the priority or the time of an entry that is pending or failed. A failed one stays failed; one that waits
+    for its next attempt goes on waiting. Blocks for one commit; safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, or a path that cannot be changed.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RemoveFromPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.RemoveFromPublishPoolRequest, _content_service_pb2.RemoveFromPublishPoolResponse]
+    """Removes a content from the publish pool, in any state but publishing. The content stays approved, and its attempts
+    are kept until it is deleted. Blocks for one commit.
+
+    Not idempotent: once it is removed it is not found.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing, `required_state` pending,published,failed): a
+      publisher has claimed it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; repeat it. NOT_FOUND means that it was removed.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RetryPublish: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.RetryPublishRequest, _content_service_pb2.RetryPublishResponse]
+    """Makes a failed entry pending, with all its attempts before it (`attempt_count` 0). Of one that waits for its next
+    attempt it ends the wait. Blocks for one commit.
+
+    Not idempotent: once it is pending it has not failed.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` failed): it has not failed.
+      UNAVAILABLE `STORE_UNAVAILABLE`: pending or not; check with ListPublishPool.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ClaimPublishPool: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ClaimPublishPoolRequest, _content_service_pb2.ClaimPublishPoolResponse]
-    """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
-    for one commit; if nothing is due, it returns none at once.
+    """Claims due entries, highest priority first, then oldest content, each for one publisher and for the length of the
+    claim's lease. Due are pending entries whose `schedule_time` and `next_attempt_time` have passed. Blocks for one
+    commit; if nothing is due, it returns none at once.
 
     Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
-    expires. Publish, and call ReportPublished before that.
+    expires, which is no attempt. Publish, and call ReportPublished before that; RenewPublishClaim gives more time.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -109,24 +150,49 @@ class ContentServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    RenewPublishClaim: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.RenewPublishClaimRequest, _content_service_pb2.RenewPublishClaimResponse]
+    """Extends a claim: its lease begins anew, now. Blocks for one commit; safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
+      latest, or was reported. Stop publishing: another publisher may have the entry.
+      UNAVAILABLE `STORE_UNAVAILABLE`: renewed or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ReportPublished: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReportPublishedRequest, _content_service_pb2.ReportPublishedResponse]
-    """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
-    superseded changes nothing.
+    """Reports the outcome of a claimed entry, which ends an attempt. The latest claim decides: one that expired or was
+    superseded changes nothing. Blocks for one commit.
+
+    After a failure the entry is pending again, and due after a wait: CONTENTGEN_PUBLISH_BACKOFF (1 min by default),
+    doubled after each further failure, 1 h at most. After CONTENTGEN_MAX_PUBLISH_ATTEMPTS (3 by default) it stays
+    failed, until RetryPublish.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
       latest, or was reported before.
-      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
-      was recorded.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. After INVALID_STATE, the last of ListPublishAttempts
+      tells whether it was recorded.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListPublishAttempts: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishAttemptsRequest, _content_service_pb2.ListPublishAttemptsResponse]
+    """Lists the attempts to publish a content that were reported, oldest first, in pages. They are kept as long as the
+    content, also after RetryPublish and RemoveFromPublishPool. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
     """
 
 @_typing.type_check_only
 class ContentServiceAsyncStub(ContentServiceStub):
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -183,7 +249,8 @@ class ContentServiceAsyncStub(ContentServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     ListPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishPoolRequest, _content_service_pb2.ListPublishPoolResponse]  # type: ignore[assignment]
-    """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+    """Lists the publish pool in the order of claims, in pages: highest priority first, then oldest content. What is not
+    due yet keeps its place, though a claim leaves it out. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -191,12 +258,52 @@ class ContentServiceAsyncStub(ContentServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
     """
+    UpdatePublishPoolEntry: _aio.UnaryUnaryMultiCallable[_content_service_pb2.UpdatePublishPoolEntryRequest, _content_service_pb2.UpdatePublishPoolEntryResponse]  # type: ignore[assignment]
+    """Changes the priority or the time of an entry that is pending or failed. A failed one stays failed; one that waits
+    for its next attempt goes on waiting. Blocks for one commit; safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, or a path that cannot be changed.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RemoveFromPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.RemoveFromPublishPoolRequest, _content_service_pb2.RemoveFromPublishPoolResponse]  # type: ignore[assignment]
+    """Removes a content from the publish pool, in any state but publishing. The content stays approved, and its attempts
+    are kept until it is deleted. Blocks for one commit.
+
+    Not idempotent: once it is removed it is not found.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing, `required_state` pending,published,failed): a
+      publisher has claimed it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; repeat it. NOT_FOUND means that it was removed.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RetryPublish: _aio.UnaryUnaryMultiCallable[_content_service_pb2.RetryPublishRequest, _content_service_pb2.RetryPublishResponse]  # type: ignore[assignment]
+    """Makes a failed entry pending, with all its attempts before it (`attempt_count` 0). Of one that waits for its next
+    attempt it ends the wait. Blocks for one commit.
+
+    Not idempotent: once it is pending it has not failed.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` failed): it has not failed.
+      UNAVAILABLE `STORE_UNAVAILABLE`: pending or not; check with ListPublishPool.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ClaimPublishPool: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ClaimPublishPoolRequest, _content_service_pb2.ClaimPublishPoolResponse]  # type: ignore[assignment]
-    """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
-    for one commit; if nothing is due, it returns none at once.
+    """Claims due entries, highest priority first, then oldest content, each for one publisher and for the length of the
+    claim's lease. Due are pending entries whose `schedule_time` and `next_attempt_time` have passed. Blocks for one
+    commit; if nothing is due, it returns none at once.
 
     Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
-    expires. Publish, and call ReportPublished before that.
+    expires, which is no attempt. Publish, and call ReportPublished before that; RenewPublishClaim gives more time.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -204,23 +311,48 @@ class ContentServiceAsyncStub(ContentServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    RenewPublishClaim: _aio.UnaryUnaryMultiCallable[_content_service_pb2.RenewPublishClaimRequest, _content_service_pb2.RenewPublishClaimResponse]  # type: ignore[assignment]
+    """Extends a claim: its lease begins anew, now. Blocks for one commit; safe to repeat.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
+      latest, or was reported. Stop publishing: another publisher may have the entry.
+      UNAVAILABLE `STORE_UNAVAILABLE`: renewed or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     ReportPublished: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReportPublishedRequest, _content_service_pb2.ReportPublishedResponse]  # type: ignore[assignment]
-    """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
-    superseded changes nothing.
+    """Reports the outcome of a claimed entry, which ends an attempt. The latest claim decides: one that expired or was
+    superseded changes nothing. Blocks for one commit.
+
+    After a failure the entry is pending again, and due after a wait: CONTENTGEN_PUBLISH_BACKOFF (1 min by default),
+    doubled after each further failure, 1 h at most. After CONTENTGEN_MAX_PUBLISH_ATTEMPTS (3 by default) it stays
+    failed, until RetryPublish.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
       latest, or was reported before.
-      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
-      was recorded.
+      UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. After INVALID_STATE, the last of ListPublishAttempts
+      tells whether it was recorded.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListPublishAttempts: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListPublishAttemptsRequest, _content_service_pb2.ListPublishAttemptsResponse]  # type: ignore[assignment]
+    """Lists the attempts to publish a content that were reported, oldest first, in pages. They are kept as long as the
+    content, also after RetryPublish and RemoveFromPublishPool. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
     """
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Generated contents, their review and the publish pool. For clients and operators. Errors, lists, commits: see the
-    comment of TaskService.
+    """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
+    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
@@ -305,7 +437,8 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ListPublishPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ListPublishPoolResponse, _abc.Awaitable[_content_service_pb2.ListPublishPoolResponse]]:
-        """Lists the publish pool, newest content first, in pages. Only reads; never blocks.
+        """Lists the publish pool in the order of claims, in pages: highest priority first, then oldest content. What is not
+        due yet keeps its place, though a claim leaves it out. Only reads; never blocks.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -315,16 +448,74 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UpdatePublishPoolEntry(
+        self,
+        request: _content_service_pb2.UpdatePublishPoolEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.UpdatePublishPoolEntryResponse, _abc.Awaitable[_content_service_pb2.UpdatePublishPoolEntryResponse]]:
+        """Changes the priority or the time of an entry that is pending or failed. A failed one stays failed; one that waits
+        for its next attempt goes on waiting. Blocks for one commit; safe to repeat.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, or a path that cannot be changed.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+          publisher has claimed it, or it is published.
+          UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveFromPublishPool(
+        self,
+        request: _content_service_pb2.RemoveFromPublishPoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.RemoveFromPublishPoolResponse, _abc.Awaitable[_content_service_pb2.RemoveFromPublishPoolResponse]]:
+        """Removes a content from the publish pool, in any state but publishing. The content stays approved, and its attempts
+        are kept until it is deleted. Blocks for one commit.
+
+        Not idempotent: once it is removed it is not found.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing, `required_state` pending,published,failed): a
+          publisher has claimed it.
+          UNAVAILABLE `STORE_UNAVAILABLE`: removed or not; repeat it. NOT_FOUND means that it was removed.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryPublish(
+        self,
+        request: _content_service_pb2.RetryPublishRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.RetryPublishResponse, _abc.Awaitable[_content_service_pb2.RetryPublishResponse]]:
+        """Makes a failed entry pending, with all its attempts before it (`attempt_count` 0). Of one that waits for its next
+        attempt it ends the wait. Blocks for one commit.
+
+        Not idempotent: once it is pending it has not failed.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `content_id` is not 1 or more.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` failed): it has not failed.
+          UNAVAILABLE `STORE_UNAVAILABLE`: pending or not; check with ListPublishPool.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
     def ClaimPublishPool(
         self,
         request: _content_service_pb2.ClaimPublishPoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ClaimPublishPoolResponse, _abc.Awaitable[_content_service_pb2.ClaimPublishPoolResponse]]:
-        """Claims due entries, highest priority first, each for one publisher and for the length of the claim's lease. Blocks
-        for one commit; if nothing is due, it returns none at once.
+        """Claims due entries, highest priority first, then oldest content, each for one publisher and for the length of the
+        claim's lease. Due are pending entries whose `schedule_time` and `next_attempt_time` have passed. Blocks for one
+        commit; if nothing is due, it returns none at once.
 
         Not idempotent: each call claims further entries. The entries of a lost answer are pending again when their lease
-        expires. Publish, and call ReportPublished before that.
+        expires, which is no attempt. Publish, and call ReportPublished before that; RenewPublishClaim gives more time.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
@@ -334,22 +525,59 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RenewPublishClaim(
+        self,
+        request: _content_service_pb2.RenewPublishClaimRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.RenewPublishClaimResponse, _abc.Awaitable[_content_service_pb2.RenewPublishClaimResponse]]:
+        """Extends a claim: its lease begins anew, now. Blocks for one commit; safe to repeat.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
+          latest, or was reported. Stop publishing: another publisher may have the entry.
+          UNAVAILABLE `STORE_UNAVAILABLE`: renewed or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
     def ReportPublished(
         self,
         request: _content_service_pb2.ReportPublishedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ReportPublishedResponse, _abc.Awaitable[_content_service_pb2.ReportPublishedResponse]]:
-        """Reports the outcome of a claimed entry. Blocks for one commit. The latest claim decides: one that expired or was
-        superseded changes nothing.
+        """Reports the outcome of a claimed entry, which ends an attempt. The latest claim decides: one that expired or was
+        superseded changes nothing. Blocks for one commit.
+
+        After a failure the entry is pending again, and due after a wait: CONTENTGEN_PUBLISH_BACKOFF (1 min by default),
+        doubled after each further failure, 1 h at most. After CONTENTGEN_MAX_PUBLISH_ATTEMPTS (3 by default) it stays
+        failed, until RetryPublish.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): not in the pool, or of another account.
           FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state` publishing): the claim expired, is not the
           latest, or was reported before.
-          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. INVALID_STATE with the reported status means that it
-          was recorded.
+          UNAVAILABLE `STORE_UNAVAILABLE`: recorded or not; repeat it. After INVALID_STATE, the last of ListPublishAttempts
+          tells whether it was recorded.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPublishAttempts(
+        self,
+        request: _content_service_pb2.ListPublishAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ListPublishAttemptsResponse, _abc.Awaitable[_content_service_pb2.ListPublishAttemptsResponse]]:
+        """Lists the attempts to publish a content that were reported, oldest first, in pages. They are kept as long as the
+        content, also after RetryPublish and RemoveFromPublishPool. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
         """
 
 def add_ContentServiceServicer_to_server(servicer: ContentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TaskServiceStub:
-    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
+    call what only reads, here and in all services.
 
     This comment also specifies what all services of contentgen.v1 have in common.
 
@@ -166,7 +167,8 @@ class TaskServiceStub:
 
 
 class TaskServiceServicer:
-    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
+    call what only reads, here and in all services.
 
     This comment also specifies what all services of contentgen.v1 have in common.
 
@@ -633,7 +635,8 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
-    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
+    call what only reads, here and in all services.
 
     This comment also specifies what all services of contentgen.v1 have in common.
 

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
+    call what only reads, here and in all services.
 
     This comment also specifies what all services of contentgen.v1 have in common.
 
@@ -336,7 +337,8 @@ class TaskServiceStub:
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
+    call what only reads, here and in all services.
 
     This comment also specifies what all services of contentgen.v1 have in common.
 
@@ -641,7 +643,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators.
+    """Submits, watches, cancels and retries tasks. For clients (role `client`) and operators; the role `viewer` may
+    call what only reads, here and in all services.
 
     This comment also specifies what all services of contentgen.v1 have in common.
 

@@ -1,19 +1,9 @@
-"""A content after its task: the review, and the publish pool."""
+"""A content after its task: its review, and its end."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.content import (
-    Content,
-    PoolEntry,
-    Publication,
-    PublishStatus,
-    ReviewDecision,
-    ReviewStatus,
-)
+from scheduler_svc.domain.content import Content, PublishStatus, ReviewDecision, ReviewStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
 
 DELETABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
@@ -56,24 +46,3 @@ def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
         message = f"content {content_id} is {current}; without force it is deleted only while {' or '.join(required)}"
         raise InvalidState(message, current, required)
     tx.contents.delete([content_id])
-
-
-def claim_pool(tx: Tx, scope: Scope, limit: int, lease: timedelta) -> list[PoolEntry]:
-    return tx.contents.claim_pool(scope, limit, lease)
-
-
-def report_published(tx: Tx, content_id: int, claim_id: str, publication: Publication) -> PoolEntry:
-    """Ends a claim. Raises NotFound, and InvalidState if the claim has expired, is not the latest, or has ended."""
-    entry = tx.contents.end_claim(content_id, claim_id, publication)
-    if entry is None:
-        raise _not_held(tx, content_id, claim_id)
-    return entry
-
-
-def _not_held(tx: Tx, content_id: int, claim_id: str) -> NotFound | InvalidState:
-    entry = tx.contents.get_entry(content_id)
-    if entry is None:
-        return NotFound("content", content_id)
-    by = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
-    message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{by}"
-    return InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])

@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     """PEM file with the authorities of client certificates, which are then required. Default: unset, not required."""
 
     tokens_file: PresentFile | None = None
-    """File of tokens: one JSON object a line with name, sha256, role (client, worker or operator) and, if the token is
-    tied to accounts, accounts. Reloaded when it changes, or on HUP. `contentgen-scheduler token create` adds to it.
-    Default: unset, tokens are not required."""
+    """File of tokens: one JSON object a line with name, sha256, role (client, publisher, viewer, worker or operator)
+    and, if the token is tied to accounts, accounts. Reloaded when it changes, or on HUP. `contentgen-scheduler token
+    create` adds to it. Default: unset, tokens are not required."""
 
     insecure: bool = False
     """Allow an address wider than loopback without TLS, or without tokens and client certificates. Default: off."""
@@ -110,6 +110,13 @@ class Settings(BaseSettings):
 
     max_deferrals: Annotated[int, whole_number(1, 10_000)] = 100
     """Deferrals of a task in a row of which the last counts as a failure and uses a retry; 1: each one. Default: 100"""
+
+    max_publish_attempts: Annotated[int, whole_number(1, 1_000)] = 3
+    """Failed attempts to publish after which an entry of the publish pool stays failed. Default: 3"""
+
+    publish_backoff: Annotated[float, duration(0.1, HOUR)] = 60.0
+    """How long an entry of the publish pool waits after its first failed attempt; doubled after each further one, up
+    to 1 h. Default: 1m"""
 
     priority_aging: Annotated[float, duration(1, 7 * DAY, or_none=True)] = 0.0
     """How long a task must be ready for each priority that it competes above its own (up to 10), such as 15m. Must be

@@ -10,6 +10,8 @@ from scheduler_svc.domain.errors import AccountForbidden, RoleForbidden
 
 class Role(StrEnum):
     CLIENT = "client"
+    PUBLISHER = "publisher"
+    VIEWER = "viewer"
     WORKER = "worker"
     OPERATOR = "operator"
 

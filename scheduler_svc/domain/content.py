@@ -83,7 +83,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class PoolEntry:
-    """An entry of the publish pool. If its claim has expired, it is pending and still has that claim's id."""
+    """An entry of the publish pool. If its claim has expired, it is pending and still has that claim's id.
+
+    `publisher` is empty and `claim_expire_time` None unless a claim holds it. `next_attempt_time` is set while it waits
+    for another attempt, pending.
+    """
 
     content_id: int
     account_id: int
@@ -92,15 +96,9 @@ class PoolEntry:
     status: PublishStatus
     error: str
     claim_id: str
-
-
-class Publication(NamedTuple):
-    """A publisher's report on an entry; `error` is empty unless it failed."""
-
-    status: PublishStatus
-    error: str
-
-
-def publication(published: bool, error: str) -> Publication:
-    """Returns the report of a success, or of a failure with an error that may be empty."""
-    return Publication(PublishStatus.PUBLISHED, "") if published else Publication(PublishStatus.FAILED, error)
+    claim_expire_time: datetime | None
+    attempt_count: int
+    next_attempt_time: datetime | None
+    published_url: str
+    publisher: str
+    title: str

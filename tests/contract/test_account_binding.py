@@ -47,6 +47,8 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
         line("tied", "operator", [1]),
         line("w", "worker"),
         line("both", "client", [1, 2]),
+        line("site", "publisher", [1]),
+        line("screen", "viewer", [1]),
     ]
     async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines)) as replica:
         yield replica
@@ -206,6 +208,19 @@ async def report_published(world: World, rpc: str) -> None:
     assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"], published=True))["entry"]
 
 
+async def renew_claim(world: World, rpc: str) -> None:
+    (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
+    await of_content(claim_id=entry["claim_id"])(world, rpc)
+    assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"]))["entry"]
+
+
+async def update_entry(world: World, rpc: str) -> None:
+    for content_id in (world.foreign.published, world.foreign.to_review):
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await world.tied(rpc, entry={"content_id": content_id, "priority": 1}, update_mask="priority")
+        assert refusal.metadata["resource_id"] == content_id
+
+
 async def list_accounts(world: World, rpc: str) -> None:
     assert accounts_of("accounts")(await world.tied(rpc)) == OWN
 
@@ -266,7 +281,12 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/DeleteContent": of_content(),
     "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
     "ContentService/ClaimPublishPool": claim,
+    "ContentService/RenewPublishClaim": renew_claim,
     "ContentService/ReportPublished": report_published,
+    "ContentService/RetryPublish": of_content(),
+    "ContentService/UpdatePublishPoolEntry": update_entry,
+    "ContentService/RemoveFromPublishPool": of_content(),
+    "ContentService/ListPublishAttempts": of_content(),
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": list_accounts,
@@ -303,3 +323,24 @@ async def test_a_token_of_several_accounts_reads_them_as_one_list(world: World, 
     assert counts[0] == counts[1]
     claimed = (await both("ContentService/ClaimPublishPool", limit=1))["entries"]
     assert [entry["content_id"] for entry in claimed] == [world.own.published], "the oldest of both"
+
+
+async def test_a_publisher_s_token_publishes_what_is_of_its_accounts_under_its_name(
+    world: World, channel: aio.Channel
+) -> None:
+    site, screen = Caller(channel, "site-token"), Caller(channel, "screen-token")
+    (entry,) = (await site("ContentService/ClaimPublishPool", limit=10, publisher="another"))["entries"]
+    assert (entry["content_id"], entry["publisher"]) == (world.own.published, "site")
+    claim = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
+    assert (await site("ContentService/RenewPublishClaim", **claim))["entry"]["claim_id"] == entry["claim_id"]
+    assert (await site("ContentService/ReportPublished", published=True, **claim))["entry"]["attempt_count"] == 1
+    for reader in (site, screen):
+        read = await reader("ContentService/ListPublishAttempts", content_id=entry["content_id"])
+        assert [attempt["publisher"] for attempt in read["attempts"]] == ["site"]
+        assert accounts_of("contents")(await reader("ContentService/ListContents")) == OWN
+        with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
+            await reader("ContentService/RetryPublish", content_id=entry["content_id"])
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await reader("ContentService/GetContent", content_id=world.foreign.published)
+    with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
+        await screen("ContentService/ClaimPublishPool")

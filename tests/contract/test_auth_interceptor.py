@@ -26,30 +26,63 @@ from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.tokens import METHODS, Caller, line, write
 from tests.harness.waiting import wait_until_async
 
+NAMES = {Role.OPERATOR: "op", Role.CLIENT: "c", Role.WORKER: "w", Role.PUBLISHER: "p", Role.VIEWER: "v"}
+"""Of a token of each role."""
+OPERATORS = {Role.OPERATOR}
 CLIENTS = {Role.CLIENT, Role.OPERATOR}
+READERS = {*CLIENTS, Role.VIEWER}
+PUBLISHERS = {*CLIENTS, Role.PUBLISHER}
 FOR: dict[str, set[Role]] = {
-    **dict.fromkeys((rpc for rpc in METHODS if rpc.startswith(("TaskService/", "ContentService/"))), CLIENTS),
+    "TaskService/SubmitTask": CLIENTS,
+    "TaskService/BatchSubmitTasks": CLIENTS,
+    "TaskService/GetTask": READERS,
+    "TaskService/BatchGetTasks": READERS,
+    "TaskService/ListTasks": READERS,
+    "TaskService/CancelTask": CLIENTS,
+    "TaskService/RetryTask": CLIENTS,
+    "TaskService/BulkRetryTasks": CLIENTS,
+    "TaskService/CleanupTasks": CLIENTS,
+    "TaskService/WaitTask": READERS,
+    "TaskService/WatchTasks": READERS,
+    "TaskService/ListTaskEvents": READERS,
+    "TaskService/ListAttemptLogs": READERS,
+    "TaskService/GetTaskStats": READERS,
+    "TaskService/PollRunningTasks": CLIENTS,
+    "TaskService/PollTask": CLIENTS,
+    "TaskService/HandleTimeouts": CLIENTS,
+    "ContentService/GetContent": READERS | PUBLISHERS,
+    "ContentService/ListContents": READERS | PUBLISHERS,
+    "ContentService/ReviewContent": CLIENTS,
+    "ContentService/DeleteContent": CLIENTS,
+    "ContentService/ListPublishPool": READERS | PUBLISHERS,
+    "ContentService/UpdatePublishPoolEntry": CLIENTS,
+    "ContentService/RemoveFromPublishPool": CLIENTS,
+    "ContentService/RetryPublish": CLIENTS,
+    "ContentService/ClaimPublishPool": PUBLISHERS,
+    "ContentService/RenewPublishClaim": PUBLISHERS,
+    "ContentService/ReportPublished": PUBLISHERS,
+    "ContentService/ListPublishAttempts": READERS | PUBLISHERS,
     "WorkerService/Lease": {Role.WORKER, Role.OPERATOR},
-    "WorkerPoolService/GetWorkerPool": CLIENTS,
-    "WorkerPoolService/GetDispatchStatus": CLIENTS,
-    "WorkerPoolService/DrainWorker": {Role.OPERATOR},
-    "WorkerPoolService/UndrainWorker": {Role.OPERATOR},
-    "WorkerPoolService/ResizeWorker": {Role.OPERATOR},
-    "WorkerPoolService/PauseDispatch": {Role.OPERATOR},
-    "WorkerPoolService/ResumeDispatch": {Role.OPERATOR},
-    "SystemService/GetSystem": {Role.OPERATOR},
-    "AccountService/CreateAccount": {Role.OPERATOR},
-    "AccountService/GetAccount": CLIENTS,
-    "AccountService/ListAccounts": CLIENTS,
-    "AccountService/UpdateAccount": {Role.OPERATOR},
-    "AccountService/DeactivateAccount": {Role.OPERATOR},
+    "WorkerPoolService/GetWorkerPool": READERS,
+    "WorkerPoolService/GetDispatchStatus": READERS,
+    "WorkerPoolService/DrainWorker": OPERATORS,
+    "WorkerPoolService/UndrainWorker": OPERATORS,
+    "WorkerPoolService/ResizeWorker": OPERATORS,
+    "WorkerPoolService/PauseDispatch": OPERATORS,
+    "WorkerPoolService/ResumeDispatch": OPERATORS,
+    "SystemService/GetSystem": {Role.VIEWER, Role.OPERATOR},
+    "AccountService/CreateAccount": OPERATORS,
+    "AccountService/GetAccount": READERS,
+    "AccountService/ListAccounts": READERS,
+    "AccountService/UpdateAccount": OPERATORS,
+    "AccountService/DeactivateAccount": OPERATORS,
 }
 """The roles of each RPC by the contract. A new RPC fails the test until it is added."""
 
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
-    return write(tmp_path / "tokens", line("op", "operator"), line("c", "client"), line("w", "worker"))
+    return write(tmp_path / "tokens", *(line(name, role) for role, name in NAMES.items()))
 
 
 @pytest.fixture
@@ -68,14 +101,15 @@ async def test_every_rpc_requires_a_token_of_its_roles(channel: aio.Channel) -> 
         for token, wanted in (("", StatusCode.UNAUTHENTICATED), ("guessed", StatusCode.UNAUTHENTICATED)):
             with refused(wanted, "TOKEN_INVALID"):
                 await Caller(channel, token)(rpc)
-        for token, role in (("op-token", Role.OPERATOR), ("c-token", Role.CLIENT), ("w-token", Role.WORKER)):
+        for role in Role:
+            caller = Caller(channel, f"{NAMES[role]}-token")
             if role not in allowed:
                 with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN") as refusal:
-                    await Caller(channel, token)(rpc)
+                    await caller(rpc)
                 assert refusal.metadata == {"role": role, "required_role": ",".join(sorted(allowed))}
             else:
                 answers = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
-                assert await _code(Caller(channel, token), rpc) in answers, rpc
+                assert await _code(caller, rpc) in answers, rpc
 
 
 async def _code(caller: Caller, rpc: str) -> StatusCode:

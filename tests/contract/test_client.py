@@ -195,8 +195,14 @@ async def test_a_content_is_reviewed_claimed_and_published(client: ContentGenera
     [entry] = await to_thread(client.claim_publish_pool, made.account, 10, lease=60)
     assert (entry["content_id"], entry["priority"], entry["status"]) == (content_id, 7, "publishing")
     assert await to_thread(client.claim_publish_pool) == []
-    published = await to_thread(client.report_published, content_id, entry["claim_id"])
-    assert published == {**entry, "status": "published"}
+    renewed = await to_thread(client.renew_publish_claim, content_id, entry["claim_id"], lease=600)
+    assert str(renewed["claim_expires_at"]) > str(entry["claim_expires_at"])
+    url = "https://site.example/7"
+    published = await to_thread(client.report_published, content_id, entry["claim_id"], url=url)
+    over = {"claim_expires_at": None, "publisher": None, "attempt_count": 1, "published_url": url}
+    assert published == {**entry, **over, "status": "published"}
+    [attempt] = await to_thread(lambda: list(client.iter_publish_attempts(content_id)))
+    assert (attempt["number"], attempt["publisher"], attempt["published"]) == (1, "anonymous", True)
     with pytest.raises(InvalidStateException):
         await to_thread(client.report_published, content_id, entry["claim_id"], error="too late")
 
@@ -207,7 +213,16 @@ async def test_rejections_and_publishing_failures_are_shown(client: ContentGener
     await made()
     [entry] = await to_thread(client.claim_publish_pool)
     failed = await to_thread(client.report_published, entry["content_id"], entry["claim_id"], error="the site is down")
-    assert (failed["status"], failed["error"]) == ("failed", "the site is down")
+    assert (failed["status"], failed["error"], failed["attempt_count"]) == ("pending", "the site is down", 1)
+    assert failed["next_attempt_at"] is not None
+    content_id = entry["content_id"]
+    pending = await to_thread(client.retry_publish, content_id)
+    assert (pending["status"], pending["attempt_count"], pending["next_attempt_at"]) == ("pending", 0, None)
+    changed = await to_thread(client.update_publish_pool_entry, content_id, priority=1, schedule_time="2030-01-31")
+    assert (changed["priority"], changed["scheduled_at"]) == (1, "2030-01-31T00:00:00+00:00")
+    assert [changed] == await to_thread(lambda: list(client.iter_publish_pool(statuses=["pending"])))
+    assert await to_thread(client.remove_from_publish_pool, content_id) is True
+    assert await to_thread(client.remove_from_publish_pool, content_id) is False
 
 
 async def test_wait_returns_the_present_task_at_its_timeout(client: ContentGenerationClient, account: int) -> None:

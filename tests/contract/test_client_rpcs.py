@@ -128,17 +128,35 @@ RPCS: dict[str, Rpc] = {
     ),
     "DeleteContent": Rpc(lambda client: client.delete_content(7, force=True), content_pb.DeleteContentResponse()),
     "ListPublishPool": Rpc(
-        lambda client: list(client.iter_publish_pool(1)),
+        lambda client: list(client.iter_publish_pool(1, ["pending", "failed"])),
         content_pb.ListPublishPoolResponse(entries=[ENTRY]),
         unset=PAGE,
     ),
     "ClaimPublishPool": Rpc(
-        lambda client: client.claim_publish_pool(1, 10, lease=60), content_pb.ClaimPublishPoolResponse(entries=[ENTRY])
+        lambda client: client.claim_publish_pool(1, 10, lease=60, publisher="a site"),
+        content_pb.ClaimPublishPoolResponse(entries=[ENTRY]),
+    ),
+    "RenewPublishClaim": Rpc(
+        lambda client: client.renew_publish_claim(7, "a claim", lease=60),
+        content_pb.RenewPublishClaimResponse(entry=ENTRY),
     ),
     "ReportPublished": Rpc(
-        lambda client: client.report_published(7, "a claim", error="the site is down"),
+        lambda client: client.report_published(7, "a claim", error="the site is down", url="https://site/7"),
         content_pb.ReportPublishedResponse(entry=ENTRY),
         unset=frozenset({"published"}),
+    ),
+    "RetryPublish": Rpc(lambda client: client.retry_publish(7), content_pb.RetryPublishResponse(entry=ENTRY)),
+    "UpdatePublishPoolEntry": Rpc(
+        lambda client: client.update_publish_pool_entry(7, priority=9, schedule_time="2030-01-31T08:00:00+08:00"),
+        content_pb.UpdatePublishPoolEntryResponse(entry=ENTRY),
+    ),
+    "RemoveFromPublishPool": Rpc(
+        lambda client: client.remove_from_publish_pool(7), content_pb.RemoveFromPublishPoolResponse()
+    ),
+    "ListPublishAttempts": Rpc(
+        lambda client: list(client.iter_publish_attempts(7)),
+        content_pb.ListPublishAttemptsResponse(attempts=[content_pb.PublishAttempt(number=1)]),
+        unset=PAGE,
     ),
     "CreateAccount": Rpc(
         lambda client: client.create_account("新闻", 4, 2.5, **QUOTAS),
@@ -218,6 +236,20 @@ def test_an_update_changes_only_the_given_fields(scheduler: ScriptedServices, cl
     client.update_account(1, max_priority=0, active=False)
     [request] = scheduler.requests("UpdateAccount")
     assert list(request.update_mask.paths) == ["max_priority", "active"]
+
+
+def test_an_update_of_an_entry_changes_only_the_given_fields(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("UpdatePublishPoolEntry", *[RPCS["UpdatePublishPoolEntry"].answer] * 3)
+    client.update_publish_pool_entry(7, priority=9)
+    client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00")
+    client.update_publish_pool_entry(7, unschedule=True)
+    requests = scheduler.requests("UpdatePublishPoolEntry")
+    assert [list(each.update_mask.paths) for each in requests] == [["priority"], ["schedule_time"], ["schedule_time"]]
+    assert [each.entry.HasField("schedule_time") for each in requests] == [False, True, False]
+    with pytest.raises(ValueError, match="no schedule_time"):
+        client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00", unschedule=True)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -62,19 +62,23 @@ async def test_contents_are_listed_newest_first_without_their_texts(made: Maker)
 
 
 async def test_the_publish_pool_lists_approved_contents(made: Maker) -> None:
-    first = await made(priority=9)
-    second = await made(schedule_time=Timestamp(seconds=1_000_000_000))
+    later = await made(schedule_time=Timestamp(seconds=1_000_000_000))
+    first = await made("A headline", priority=9)
     entries = (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
-    assert [entry.content_id for entry in entries] == [second.content_id, first.content_id]
-    newest, oldest = entries
-    assert (oldest.account_id, oldest.priority, oldest.status) == (made.account, 9, pb.PUBLISH_STATUS_PENDING)
-    assert (oldest.error, oldest.claim_id) == ("", "")
-    assert newest.priority == 5
+    assert [entry.content_id for entry in entries] == [first.content_id, later.content_id]
+    high, low = entries
+    assert (high.account_id, high.priority, high.status) == (made.account, 9, pb.PUBLISH_STATUS_PENDING)
+    assert (high.error, high.claim_id, high.publisher, high.published_url) == ("", "", "", "")
+    assert (high.title, high.attempt_count, high.max_attempts) == ("A headline", 0, 3)
+    assert not high.HasField("next_attempt_time")
+    assert not high.HasField("claim_expire_time")
+    assert low.priority == 5
     page = await made.contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=made.account, page_size=1))
-    assert list(page.entries) == [newest]
+    assert list(page.entries) == [high]
     token = page.next_page_token
     rest = await made.contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=made.account, page_token=token))
-    assert list(rest.entries) == [oldest]
+    assert list(rest.entries) == [low]
+    assert not rest.next_page_token
 
 
 async def test_an_unknown_content_is_not_found(contents: ContentServiceAsyncStub) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc import StatusCode
+from grpc import StatusCode, aio
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from tests.contract.maker import Maker
 from tests.harness.replicas import serving_beside
 from tests.harness.rpc_errors import refused
@@ -67,7 +69,13 @@ class TestReview:
         decided.review_status, decided.review_comment = content.review_status, ""
         assert decided == content
         expected = pb.PublishPoolEntry(
-            content_id=content.content_id, account_id=made.account, priority=9, schedule_time=due, status=PENDING
+            content_id=content.content_id,
+            account_id=made.account,
+            priority=9,
+            schedule_time=due,
+            status=PENDING,
+            title=content.title,
+            max_attempts=3,
         )
         assert await pool(made.contents) == [expected]
 
@@ -124,7 +132,7 @@ class TestClaim:
         with engine.begin() as connection:
             holds = "SELECT extract(epoch FROM claim_expire_time - now()) FROM publish_pool WHERE status = 2"
             assert 590 < connection.execute(sa.text(holds)).scalar_one() <= 600
-        assert [each.status for each in await pool(made.contents)] == [PENDING, PUBLISHING]
+        assert [each.status for each in await pool(made.contents)] == [PUBLISHING, PENDING]
 
     async def test_the_highest_priority_comes_first_then_the_oldest(self, made: Maker) -> None:
         low, high, old = await made(priority=1), await made(priority=10), await made(priority=1)
@@ -186,21 +194,25 @@ class TestReport:
     async def test_a_published_entry_is_final(self, made: Maker) -> None:
         await made()
         (claimed,) = await claim(made.contents)
-        entry = await report(made.contents, claimed, published=True)
-        claimed.status = PUBLISHED
+        entry = await report(made.contents, claimed, published=True, error="ignored", published_url="https://site/1")
+        claimed.status, claimed.attempt_count, claimed.published_url = PUBLISHED, 1, "https://site/1"
+        claimed.ClearField("claim_expire_time")
+        claimed.ClearField("publisher")
         assert entry == claimed
         assert await pool(made.contents) == [entry]
         assert await claim(made.contents) == []
 
-    async def test_a_failed_entry_is_final_and_keeps_its_error(self, made: Maker) -> None:
+    async def test_a_failed_entry_waits_for_its_next_attempt_and_keeps_its_error(self, made: Maker) -> None:
         await made()
         (claimed,) = await claim(made.contents)
-        entry = await report(made.contents, claimed, error="拒" * 2_000)
-        assert (entry.status, entry.error) == (FAILED, "拒" * 2_000)
+        entry = await report(made.contents, claimed, error="拒" * 2_000, published_url="ignored")
+        assert (entry.status, entry.error, entry.published_url) == (PENDING, "拒" * 2_000, "")
+        assert (entry.attempt_count, entry.max_attempts) == (1, 3)
         assert await pool(made.contents) == [entry]
         assert await claim(made.contents) == []
+        assert await claim(made.contents, account_id=made.account) == []
 
-    @pytest.mark.parametrize(("first", "current"), [(True, "published"), (False, "failed")])
+    @pytest.mark.parametrize(("first", "current"), [(True, "published"), (False, "pending")])
     async def test_a_second_report_changes_nothing(self, made: Maker, first: bool, current: str) -> None:
         await made()
         (claimed,) = await claim(made.contents)
@@ -245,8 +257,358 @@ class TestReport:
     @pytest.mark.parametrize("claim_id", ["", "x" * 201, "a\0b"])
     async def test_every_bad_field_is_named(self, contents: ContentServiceAsyncStub, claim_id: str) -> None:
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await report(contents, pb.PublishPoolEntry(claim_id=claim_id), error="字" * 2_001)
-        assert refusal.fields == ["content_id", "claim_id", "error"]
+            await report(
+                contents, pb.PublishPoolEntry(claim_id=claim_id), error="字" * 2_001, published_url="a" * 2_001
+            )
+        assert refusal.fields == ["content_id", "claim_id", "error", "published_url"]
+
+
+async def attempts(contents: ContentServiceAsyncStub, content_id: int, **fields: Any) -> list[pb.PublishAttempt]:
+    request = pb.ListPublishAttemptsRequest(content_id=content_id, **fields)
+    return list((await contents.ListPublishAttempts(request)).attempts)
+
+
+async def fail(made: Maker, engine: sa.Engine, **fields: Any) -> pb.PublishPoolEntry:
+    """Lets the wait for the next attempt end, claims the entry, and reports that it failed."""
+    end_waits(engine)
+    (claimed,) = await claim(made.contents, **fields)
+    return await report(made.contents, claimed, error="the site is away")
+
+
+async def give_up(made: Maker, engine: sa.Engine) -> pb.PublishPoolEntry:
+    """Fails three times, and so for good."""
+    for _ in range(3):
+        entry = await fail(made, engine)
+    return entry
+
+
+def end_waits(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE publish_pool SET next_attempt_time = now() WHERE next_attempt_time > now()"))
+
+
+def wait_of(engine: sa.Engine) -> float:
+    """Seconds from the last report to the next attempt."""
+    waits = """SELECT extract(epoch FROM p.next_attempt_time - max(a.end_time))
+        FROM publish_pool AS p JOIN publish_attempts AS a USING (content_id) GROUP BY p.content_id"""
+    with engine.begin() as connection:
+        return float(connection.execute(sa.text(waits)).scalar_one())
+
+
+async def retry(contents: ContentServiceAsyncStub, content_id: int) -> pb.PublishPoolEntry:
+    return (await contents.RetryPublish(pb.RetryPublishRequest(content_id=content_id))).entry
+
+
+class TestAttempts:
+    async def test_the_third_failure_is_the_last(self, made: Maker, engine: sa.Engine) -> None:
+        content_id = (await made()).content_id
+        for count, wait in ((1, 60), (2, 120)):
+            entry = await fail(made, engine)
+            assert (entry.status, entry.attempt_count, wait_of(engine)) == (PENDING, count, wait)
+        entry = await fail(made, engine)
+        assert (entry.status, entry.attempt_count, entry.error) == (FAILED, 3, "the site is away")
+        assert not entry.HasField("next_attempt_time")
+        end_waits(engine)
+        assert await claim(made.contents) == []
+        assert [each.number for each in await attempts(made.contents, content_id)] == [1, 2, 3]
+
+    async def test_settings_say_how_many_attempts_there_are_and_how_long_the_waits(
+        self, db_url: str, made: Maker, engine: sa.Engine
+    ) -> None:
+        await made()
+        async with (
+            serving_beside(db_url, max_publish_attempts=2, publish_backoff=3_000) as other,
+            aio.insecure_channel(f"127.0.0.1:{other.port}") as channel,
+        ):
+            theirs: ContentServiceAsyncStub = ContentServiceStub(channel)
+            (claimed,) = await claim(theirs)
+            entry = await report(theirs, claimed)
+            assert (entry.status, entry.attempt_count, entry.max_attempts) == (PENDING, 1, 2)
+            assert wait_of(engine) == 3_000
+            end_waits(engine)
+            (claimed,) = await claim(theirs)
+            assert (await report(theirs, claimed)).status == FAILED
+
+    async def test_an_attempt_is_recorded_with_its_publisher_and_times(self, made: Maker, engine: sa.Engine) -> None:
+        content_id = (await made()).content_id
+        assert await attempts(made.contents, content_id) == []
+        await fail(made, engine, publisher="the site")
+        end_waits(engine)
+        (claimed,) = await claim(made.contents)
+        assert claimed.publisher == "anonymous"
+        await report(made.contents, claimed, published=True)
+        first, second = await attempts(made.contents, content_id)
+        assert (first.number, first.publisher, first.published) == (1, "the site", False)
+        assert (first.error, second.error) == ("the site is away", "")
+        assert (second.number, second.publisher, second.published) == (2, "anonymous", True)
+        times = [each.ToNanoseconds() for it in (first, second) for each in (it.start_time, it.end_time)]
+        assert times == sorted(times)
+        assert times[0] > 0
+        assert await attempts(made.contents, content_id, page_size=1) == [first]
+
+    async def test_an_expired_claim_is_no_attempt(self, made: Maker, expire_claims: Any) -> None:
+        content_id = (await made()).content_id
+        await claim(made.contents, publisher="a")
+        expire_claims()
+        (entry,) = await pool(made.contents)
+        assert (entry.status, entry.attempt_count, entry.publisher) == (PENDING, 0, "")
+        assert not entry.HasField("claim_expire_time")
+        assert await attempts(made.contents, content_id) == []
+        (claimed,) = await claim(made.contents, publisher="b")
+        assert (await report(made.contents, claimed, published=True)).attempt_count == 1
+        assert [(each.number, each.publisher) for each in await attempts(made.contents, content_id)] == [(1, "b")]
+
+    async def test_what_failed_keeps_its_place_among_the_others(self, made: Maker, engine: sa.Engine) -> None:
+        first, high, last = await made(), await made(priority=9), await made()
+        for content in (high, first):
+            (claimed,) = await claim(made.contents)
+            assert claimed.content_id == content.content_id
+            await report(made.contents, claimed)
+        order = [high.content_id, first.content_id, last.content_id]
+        assert [each.content_id for each in await pool(made.contents)] == order
+        end_waits(engine)
+        (claimed,) = await claim(made.contents)
+        assert claimed.content_id == high.content_id
+        assert not claimed.HasField("next_attempt_time")
+        claimed_later = await claim(made.contents, limit=10, account_id=made.account)
+        assert [each.content_id for each in claimed_later] == order[1:]
+
+    async def test_attempts_are_deleted_with_their_content(self, made: Maker, engine: sa.Engine) -> None:
+        content_id = (await made()).content_id
+        await fail(made, engine)
+        await delete(made.contents, content_id)
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await attempts(made.contents, content_id)
+        with engine.connect() as connection:
+            assert connection.execute(sa.text("SELECT count(*) FROM publish_attempts")).scalar_one() == 0
+
+
+class TestRetry:
+    async def test_a_failed_entry_is_pending_again_with_all_its_attempts(self, made: Maker, engine: sa.Engine) -> None:
+        content_id = (await made()).content_id
+        failed = await give_up(made, engine)
+        entry = await retry(made.contents, content_id)
+        failed.status, failed.attempt_count = PENDING, 0
+        assert entry == failed
+        assert await pool(made.contents) == [entry]
+        (claimed,) = await claim(made.contents)
+        assert (await report(made.contents, claimed)).attempt_count == 1
+        assert [each.number for each in await attempts(made.contents, content_id)] == [1, 2, 3, 4]
+
+    async def test_a_retry_ends_the_wait_for_the_next_attempt(self, made: Maker, engine: sa.Engine) -> None:
+        content_id = (await made()).content_id
+        await fail(made, engine)
+        entry = await retry(made.contents, content_id)
+        assert (entry.status, entry.attempt_count) == (PENDING, 0)
+        assert len(await claim(made.contents)) == 1
+
+    @pytest.mark.parametrize("state", ["pending", "publishing", "published"])
+    async def test_what_has_not_failed_is_not_retried(self, made: Maker, state: str) -> None:
+        content_id = (await made()).content_id
+        if state != "pending":
+            (claimed,) = await claim(made.contents)
+        if state == "published":
+            await report(made.contents, claimed, published=True)
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await retry(made.contents, content_id)
+        assert refusal.metadata == {"current_state": state, "required_state": "failed"}
+
+
+async def update(contents: ContentServiceAsyncStub, content_id: int, *paths: str, **values: Any) -> pb.PublishPoolEntry:
+    entry = pb.PublishPoolEntry(content_id=content_id, **values)
+    request = pb.UpdatePublishPoolEntryRequest(entry=entry, update_mask=FieldMask(paths=paths))
+    return (await contents.UpdatePublishPoolEntry(request)).entry
+
+
+LATER = Timestamp(seconds=32_000_000_000)
+
+
+class TestUpdate:
+    async def test_only_the_fields_in_the_mask_change(self, made: Maker) -> None:
+        first, second = await made(), await made()
+        entry = await update(made.contents, second.content_id, "priority", priority=9, schedule_time=LATER)
+        assert entry.priority == 9
+        assert not entry.HasField("schedule_time")
+        assert [each.content_id for each in await pool(made.contents)] == [second.content_id, first.content_id]
+        entry = await update(made.contents, second.content_id, "schedule_time", priority=1, schedule_time=LATER)
+        assert (entry.priority, entry.schedule_time) == (9, LATER)
+        assert [each.content_id for each in await claim(made.contents, limit=2)] == [first.content_id]
+        entry = await update(made.contents, second.content_id, "schedule_time")
+        assert not entry.HasField("schedule_time")
+        assert [each.content_id for each in await claim(made.contents, limit=2)] == [second.content_id]
+
+    async def test_a_failed_entry_stays_failed(self, made: Maker, engine: sa.Engine) -> None:
+        content_id = (await made()).content_id
+        await give_up(made, engine)
+        entry = await update(made.contents, content_id, "priority", priority=1)
+        assert (entry.status, entry.priority, entry.attempt_count) == (FAILED, 1, 3)
+
+    async def test_a_new_time_and_the_wait_for_the_next_attempt_hold_together(
+        self, made: Maker, engine: sa.Engine
+    ) -> None:
+        content_id = (await made()).content_id
+        failed = await fail(made, engine)
+        entry = await update(made.contents, content_id, "schedule_time", schedule_time=LATER)
+        assert (entry.status, entry.next_attempt_time) == (PENDING, failed.next_attempt_time)
+        end_waits(engine)
+        assert await claim(made.contents) == []
+        await update(made.contents, content_id, "schedule_time", schedule_time=Timestamp(seconds=1))
+        assert len(await claim(made.contents)) == 1
+
+    async def test_an_entry_with_an_expired_claim_waits_for_its_new_time(self, made: Maker, expire_claims: Any) -> None:
+        content_id = (await made()).content_id
+        (claimed,) = await claim(made.contents)
+        expire_claims()
+        assert (await update(made.contents, content_id, "schedule_time", schedule_time=LATER)).status == PENDING
+        assert await claim(made.contents) == []
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):
+            await report(made.contents, claimed, published=True)
+
+    @pytest.mark.parametrize(("published", "current"), [(False, "publishing"), (True, "published")])
+    async def test_claimed_and_published_entries_do_not_change(
+        self, made: Maker, published: bool, current: str
+    ) -> None:
+        content_id = (await made()).content_id
+        (claimed,) = await claim(made.contents)
+        if published:
+            await report(made.contents, claimed, published=True)
+        before = await pool(made.contents)
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await update(made.contents, content_id, "priority", priority=1)
+        assert refusal.metadata == {"current_state": current, "required_state": "pending,failed"}
+        assert await pool(made.contents) == before
+
+    async def test_every_bad_field_is_named(self, contents: ContentServiceAsyncStub) -> None:
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await update(contents, 0)
+        assert refusal.fields == ["entry.content_id", "update_mask"]
+        time = Timestamp(seconds=-1 << 62)
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await update(contents, 1, "status", "priority", "schedule_time", schedule_time=time)
+        assert refusal.fields == ["update_mask.paths[0]", "entry.priority", "entry.schedule_time"]
+
+
+async def remove(contents: ContentServiceAsyncStub, content_id: int) -> None:
+    await contents.RemoveFromPublishPool(pb.RemoveFromPublishPoolRequest(content_id=content_id))
+
+
+class TestRemove:
+    @pytest.mark.parametrize("state", ["pending", "waiting", "failed", "published", "expired"])
+    async def test_a_content_leaves_the_pool_and_stays_with_its_attempts(
+        self, made: Maker, engine: sa.Engine, expire_claims: Any, state: str
+    ) -> None:
+        content_id = (await made()).content_id
+        if state == "waiting":
+            await fail(made, engine)
+        elif state == "failed":
+            await give_up(made, engine)
+        elif state != "pending":
+            (claimed,) = await claim(made.contents)
+            await report(made.contents, claimed, published=True) if state == "published" else expire_claims()
+        before = await attempts(made.contents, content_id)
+        await remove(made.contents, content_id)
+        assert await pool(made.contents) == []
+        assert await claim(made.contents) == []
+        content = (await made.contents.GetContent(pb.GetContentRequest(content_id=content_id))).content
+        assert content.review_status == pb.REVIEW_STATUS_APPROVED
+        assert await attempts(made.contents, content_id) == before
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await remove(made.contents, content_id)
+
+    async def test_a_claimed_entry_is_not_removed(self, made: Maker) -> None:
+        content_id = (await made()).content_id
+        (claimed,) = await claim(made.contents)
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await remove(made.contents, content_id)
+        assert refusal.metadata == {"current_state": "publishing", "required_state": "pending,published,failed"}
+        assert (await report(made.contents, claimed, published=True)).status == PUBLISHED
+
+
+async def renew(contents: ContentServiceAsyncStub, claimed: pb.PublishPoolEntry, **fields: Any) -> pb.PublishPoolEntry:
+    request = pb.RenewPublishClaimRequest(content_id=claimed.content_id, claim_id=claimed.claim_id, **fields)
+    return (await contents.RenewPublishClaim(request)).entry
+
+
+class TestRenew:
+    async def test_a_claim_holds_for_the_new_lease(self, made: Maker) -> None:
+        await made()
+        (claimed,) = await claim(made.contents, lease=Duration(seconds=30), publisher="a")
+        entry = await renew(made.contents, claimed, lease=Duration(seconds=900))
+        gained = entry.claim_expire_time.ToSeconds() - claimed.claim_expire_time.ToSeconds()
+        assert gained >= 870
+        claimed.claim_expire_time.CopyFrom(entry.claim_expire_time)
+        assert entry == claimed
+        shorter = await renew(made.contents, claimed)
+        assert shorter.claim_expire_time.ToSeconds() < entry.claim_expire_time.ToSeconds()
+
+    async def test_claims_that_do_not_hold_are_not_renewed(self, made: Maker, expire_claims: Any) -> None:
+        await made()
+        (old,) = await claim(made.contents)
+        expire_claims()
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await renew(made.contents, old)
+        assert refusal.metadata == {"current_state": "pending", "required_state": "publishing"}
+        (latest,) = await claim(made.contents)
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await renew(made.contents, old)
+        assert refusal.metadata == {"current_state": "publishing", "required_state": "publishing"}
+        assert await pool(made.contents) == [latest]
+
+
+class TestList:
+    async def test_entries_are_listed_in_the_order_of_claims_page_by_page(self, made: Maker) -> None:
+        made_ids = [(await made(priority=priority)).content_id for priority in (5, 10, 1, 5, 1, 9, 5)]
+        request = pb.ListPublishPoolRequest(page_size=2)
+        listed = []
+        while True:
+            page = await made.contents.ListPublishPool(request)
+            listed += [each.content_id for each in page.entries]
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+        assert listed == [made_ids[n] for n in (1, 5, 0, 3, 6, 2, 4)]
+        assert [each.content_id for each in await claim(made.contents, limit=10)] == listed
+
+    async def test_entries_are_listed_by_status(self, made: Maker, engine: sa.Engine, expire_claims: Any) -> None:
+        states: dict[str, int] = {}
+        for state in ("failed", "waiting", "published", "expired", "publishing"):
+            states[state] = (await made()).content_id
+            if state == "failed":
+                await give_up(made, engine)
+            elif state == "waiting":
+                await fail(made, engine)
+            else:
+                (claimed,) = await claim(made.contents)
+            if state == "published":
+                await report(made.contents, claimed, published=True)
+            if state == "expired":
+                expire_claims()
+                await update(made.contents, states["expired"], "schedule_time", schedule_time=LATER)
+        states["new"] = (await made()).content_id
+        expected = {
+            PENDING: ["waiting", "expired", "new"],
+            PUBLISHING: ["publishing"],
+            PUBLISHED: ["published"],
+            FAILED: ["failed"],
+        }
+        for wanted in ([PENDING], [PUBLISHING], [PUBLISHED], [FAILED], [FAILED, PENDING], [PUBLISHED, PUBLISHING], []):
+            found = []
+            for account_id in (0, made.account):
+                request = pb.ListPublishPoolRequest(account_id=account_id, statuses=wanted)
+                found = list((await made.contents.ListPublishPool(request)).entries)
+                named = [name for status in wanted or expected for name in expected[status]]
+                assert [each.content_id for each in found] == sorted(states[name] for name in named)
+            assert {each.status for each in found} == set(wanted or expected)
+
+    async def test_a_token_of_another_filter_is_refused(self, made: Maker) -> None:
+        for _ in range(2):
+            await made()
+        page = await made.contents.ListPublishPool(pb.ListPublishPoolRequest(page_size=1, statuses=[PENDING]))
+        token = page.next_page_token
+        for request in (pb.ListPublishPoolRequest(page_token=token), pb.ListPublishPoolRequest(page_token="WzUsIHhd")):
+            with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+                await made.contents.ListPublishPool(request)
+            assert refusal.fields == ["page_token"]
 
 
 async def delete(contents: ContentServiceAsyncStub, content_id: int, *, force: bool = False) -> None:

@@ -454,6 +454,16 @@ INVARIANTS = WINDOW_INVARIANTS | {
         SELECT task_key, t.status, c.content_id FROM tasks AS t LEFT JOIN contents AS c USING (task_key)
         WHERE (t.status = 4) IS DISTINCT FROM (c.content_id IS NOT NULL) OR t.content_id IS DISTINCT FROM c.content_id
     """,
+    "only a failed entry waits for its next attempt": """
+        SELECT content_id FROM publish_pool WHERE next_attempt_time IS NOT NULL AND status <> 4
+    """,
+    "attempts to publish are of a content, numbered, and one for each that its entry counts": """
+        SELECT content_id, n, p.attempt_count FROM (
+            SELECT content_id, count(*) AS n, max(number) AS last FROM publish_attempts GROUP BY 1
+        ) AS a FULL JOIN publish_pool AS p USING (content_id)
+        WHERE last <> n OR coalesce(p.attempt_count, 0) > coalesce(n, 0)
+            OR content_id NOT IN (SELECT content_id FROM contents)
+    """,
     "what is approved is in the publish pool": """
         SELECT c.content_id FROM contents AS c FULL JOIN publish_pool AS p USING (content_id)
         WHERE (c.review_status = 2) IS DISTINCT FROM (p.content_id IS NOT NULL)

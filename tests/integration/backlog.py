@@ -54,6 +54,15 @@ _FILLED = f"""
     INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
         SELECT content_id, account_id, 5, CASE WHEN content_id <= {SCHEDULED} THEN now() + interval '1 h' END
         FROM contents;
+    UPDATE publish_pool SET status = CASE WHEN content_id <= 2000 THEN 3 ELSE 4 END, claim_id = 'c',
+            next_attempt_time = CASE WHEN content_id > 3000 THEN now() + interval '1 h' * (3900 - content_id) END,
+            schedule_time = NULL
+        WHERE content_id <= 4000;
+    UPDATE publish_pool SET status = 2, claim_id = 'c', claim_expire_time = now() + interval '1 h'
+        WHERE content_id BETWEEN 4001 AND 4200;
+    INSERT INTO publish_attempts (content_id, number, publisher, published, error)
+        SELECT content_id, n, 'p', n = 20, '' FROM publish_pool, generate_series(1, 20) AS n WHERE status = 3
+        ORDER BY content_id, n;
     INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms, claim_time,
             accept_time, start_time, expire_time)
         SELECT task_key, 1, 7, CASE WHEN task_key % 500 = 0 THEN 'v' ELSE 'w' END, 3, account_id, 5, 0, 60000, now(),

@@ -16,11 +16,12 @@ import pytest
 
 from scheduler_svc.application.records import EndedAttempt, FlowMark, LeaseChange, NamedLease
 from scheduler_svc.domain.access import ALL, Scope
-from scheduler_svc.domain.content import ReviewStatus
+from scheduler_svc.domain.content import PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
+from scheduler_svc.domain.publishing import PoolPosition
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
@@ -214,6 +215,12 @@ def listing(account_id: int, statuses: set[Status], before: int | None) -> Calla
     return lambda tx: tx.task_reads.list(Scope.of(account_id), frozenset(statuses), labels, before, PAGE)
 
 
+def listed_pool(scope: Scope, after: int | None) -> Callable[[PgTx], Any]:
+    """Behind an entry of the priority that all entries have."""
+    position = None if after is None else PoolPosition(5, after)
+    return lambda tx: tx.publish_pool.list(scope, (), position, PAGE)
+
+
 LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     "all tasks": (lambda before: listing(0, set(), before), 1_000),
     "an account's tasks": (lambda before: listing(1, set(), before), 1_000),
@@ -229,8 +236,8 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     ),
     "contents": (lambda before: lambda tx: tx.contents.list(ALL, None, before, PAGE), 1_000),
     "an account's contents": (lambda before: lambda tx: tx.contents.list(Scope.of(1), None, before, PAGE), 1_000),
-    "the publish pool": (lambda before: lambda tx: tx.contents.list_pool(ALL, before, PAGE), 1_000),
-    "an account's publish pool": (lambda before: lambda tx: tx.contents.list_pool(Scope.of(1), before, PAGE), 1_000),
+    "the publish pool": (lambda after: listed_pool(ALL, after), 19_000),
+    "an account's publish pool": (lambda after: listed_pool(Scope.of(1), after), 19_000),
 }
 
 
@@ -242,7 +249,7 @@ LISTS_OF_TWO: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int
         1_000,
     ),
     "contents": (lambda before: lambda tx: tx.contents.list(TWO, None, before, PAGE), 1_000),
-    "publish pool": (lambda before: lambda tx: tx.contents.list_pool(TWO, before, PAGE), 1_000),
+    "publish pool": (lambda after: listed_pool(TWO, after), 19_000),
 }
 
 
@@ -315,11 +322,33 @@ def test_a_page_of_contents_by_review_examines_a_bounded_number(
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
 def test_a_claim_of_the_pool_reads_no_row_that_is_not_due(backlog: Backlog, account_id: int, index: str) -> None:
     lease = timedelta(minutes=10)
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.claim_pool(Scope.of(account_id), ROWS, lease))
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.claim(Scope.of(account_id), ROWS, lease, "p"))
     assert (f"Index Scan {index}", ROWS) in plan.read("publish_pool"), plan
     assert not plan.scanned, plan
     # besides the cost of each row, the head of the index that is scheduled for later: some 200 entries a page
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS + SCHEDULED / 100, plan
+
+
+@pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_retries"), (1, "publish_pool_retries_by_account")])
+def test_retries_that_are_due_are_found_without_those_that_wait(backlog: Backlog, account_id: int, index: str) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.resume(Scope.of(account_id), ROWS))
+    assert ROWS <= plan.found_by(index) <= 100, plan  # with old statistics all that are due, and a sort
+    assert not plan.scanned, plan
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+@pytest.mark.parametrize("status", PublishStatus)
+def test_a_page_of_the_pool_by_status_reads_its_own_rows(backlog: Backlog, status: PublishStatus, scope: Scope) -> None:
+    """Of 20,000 entries few are being published, and many are pending."""
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.list(scope, [status], None, PAGE))
+    assert plan.buffers <= 2 * MAX_BUFFERS_A_PAGE, plan
+    assert not plan.scanned, plan
+
+
+def test_attempts_are_a_range_of_one_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.attempts(1_001, 1, PAGE))
+    assert plan.buffers <= 5, plan
 
 
 def test_a_task_s_history_is_a_range_of_one_index(backlog: Backlog) -> None:

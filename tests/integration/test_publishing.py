@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 import pytest
 
-from scheduler_svc.application import publishing
+from scheduler_svc.application import publish_pool, publishing
 from scheduler_svc.domain.access import ALL, Scope
-from scheduler_svc.domain.content import PoolEntry, PublishStatus, ReviewDecision, publication
+from scheduler_svc.domain.content import PoolEntry, PublishStatus, ReviewDecision
 from scheduler_svc.domain.errors import InvalidState
+from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.integration.racing import overtaken
 
 MINUTE = timedelta(minutes=1)
-PUBLISHED = publication(published=True, error="")
+PUBLISHED = PublishReport(True)
 
 R = TypeVar("R")
 
@@ -33,12 +34,12 @@ def content(scheduling: Scheduling, **fields: Any) -> int:
 
 
 def claims(scheduling: Scheduling, limit: int = 1, account_id: int = 0) -> list[PoolEntry]:
-    entries: list[PoolEntry] = scheduling.run(publishing.claim_pool, Scope.of(account_id), limit, MINUTE)
+    entries: list[PoolEntry] = scheduling.run(publish_pool.claim, Scope.of(account_id), limit, MINUTE, "p")
     return entries
 
 
 def claim_in(tx: PgTx, limit: int = 1) -> list[PoolEntry]:
-    return publishing.claim_pool(tx, ALL, limit, MINUTE)
+    return publish_pool.claim(tx, ALL, limit, MINUTE, "p")
 
 
 def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
@@ -47,7 +48,7 @@ def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
 
 
 def report_in(tx: PgTx, entry: PoolEntry) -> PoolEntry:
-    return publishing.report_published(tx, entry.content_id, entry.claim_id, PUBLISHED)
+    return publish_pool.report(tx, entry.content_id, entry.claim_id, PUBLISHED, PublishPolicy())
 
 
 def reviews(content_id: int, decision: ReviewDecision) -> Callable[[PgTx], Any]:
@@ -159,6 +160,67 @@ def test_a_claim_skips_an_entry_that_is_being_reported(scheduling: Scheduling) -
     (entry,) = claims(scheduling)
     _, claimed = at_a_time(scheduling, lambda tx: [report_in(tx, entry)], lambda: claims(scheduling))
     assert claimed == claims(scheduling) == []
+
+
+def fails_in(tx: PgTx, entry: PoolEntry) -> PoolEntry:
+    return publish_pool.report(tx, entry.content_id, entry.claim_id, PublishReport(False, "why"), PublishPolicy())
+
+
+def end_waits(scheduling: Scheduling) -> None:
+    scheduling.sql("UPDATE publish_pool SET next_attempt_time = now() WHERE next_attempt_time IS NOT NULL")
+
+
+def test_the_first_of_two_concurrent_reports_counts_as_the_attempt(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+    with pytest.raises(InvalidState):
+        overtaken(scheduling, lambda tx: fails_in(tx, entry), lambda: reports(scheduling, entry))
+    assert scheduling.sql("SELECT number, published, error FROM publish_attempts") == [(1, False, "why")]
+    assert scheduling.sql("SELECT status, attempt_count FROM publish_pool") == [(PublishStatus.FAILED, 1)]
+
+
+def test_a_report_that_is_rolled_back_leaves_no_attempt(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+
+    def fails_and_breaks(tx: PgTx) -> None:
+        fails_in(tx, entry)
+        raise ValueError(entry.content_id)
+
+    with pytest.raises(ValueError, match=str(entry.content_id)):
+        scheduling.run(fails_and_breaks)
+    assert scheduling.sql("SELECT FROM publish_attempts") == []
+    assert reports(scheduling, entry).attempt_count == 1
+
+
+def test_two_concurrent_claims_take_different_retries(scheduling: Scheduling) -> None:
+    for _ in range(4):
+        content(scheduling)
+    for entry in claims(scheduling, 4):
+        scheduling.run(fails_in, entry)
+    end_waits(scheduling)
+    first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
+    assert len({entry.content_id for entry in (*first, *second)}) == 4
+
+
+def test_a_renewal_that_a_report_overtook_is_refused(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+
+    def renews() -> PoolEntry:
+        renewed: PoolEntry = scheduling.run(publish_pool.renew, entry.content_id, entry.claim_id, MINUTE)
+        return renewed
+
+    with pytest.raises(InvalidState):
+        overtaken(scheduling, lambda tx: fails_in(tx, entry), renews)
+
+
+def test_an_edit_and_a_claim_at_a_time_leave_one_of_both(scheduling: Scheduling) -> None:
+    made = content(scheduling)
+    change = EntryChange(priority=1)
+    with pytest.raises(InvalidState):
+        overtaken(scheduling, claim_in, lambda: scheduling.run(publish_pool.update, made, change))
+    assert scheduling.sql("SELECT priority, status FROM publish_pool") == [(5, PublishStatus.PUBLISHING)]
 
 
 def test_an_entry_with_an_expired_claim_keeps_its_place(scheduling: Scheduling) -> None:

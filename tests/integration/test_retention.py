@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from scheduler_svc.application import retention as sweeps
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.publishing import claim_pool
+from scheduler_svc.application.publish_pool import claim
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops.retention import MAX_INTERVAL, Retention
 from scheduler_svc.store.imports import one_at_a_time
@@ -190,7 +190,7 @@ class TestContents:
 
     async def test_claimed_contents_stay(self, scheduling: Scheduling, calls: Calls) -> None:
         held = content(scheduling)
-        assert scheduling.run(claim_pool, ALL, 1, timedelta(minutes=1))
+        assert scheduling.run(claim, ALL, 1, timedelta(minutes=1), "p")
         other = content(scheduling)
         await round_of(of_contents(calls))
         assert contents(scheduling) == [held]

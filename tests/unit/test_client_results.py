@@ -66,7 +66,17 @@ PAIRS = [
         content_service_pb2.PublishPoolEntry,
         results.PublishPoolEntry,
         documents.publish_pool_entry,
-        renamed={"schedule_time": "scheduled_at"},
+        renamed={
+            "schedule_time": "scheduled_at",
+            "claim_expire_time": "claim_expires_at",
+            "next_attempt_time": "next_attempt_at",
+        },
+    ),
+    Pair(
+        content_service_pb2.PublishAttempt,
+        results.PublishAttempt,
+        documents.publish_attempt,
+        renamed={"end_time": "ended_at"},
     ),
     Pair(account_service_pb2.Account, results.Account, documents.account),
     Pair(worker_pool_service_pb2.Worker, results.Worker, documents.worker, added=frozenset({"running"})),

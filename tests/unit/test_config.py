@@ -33,6 +33,8 @@ def test_the_defaults_are_the_contracts() -> None:
     assert settings.max_queue_size == 1_000_000
     assert settings.max_worker_losses == 5
     assert settings.max_deferrals == 100
+    assert settings.max_publish_attempts == 3
+    assert settings.publish_backoff == 60
     assert settings.priority_aging == 0
     assert settings.log_level == "info"
     assert not settings.insecure
@@ -173,6 +175,19 @@ def test_priorities_rise_after_a_duration_or_never(text: str, seconds: float, mo
 def test_an_empty_step_of_priorities_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTGEN_PRIORITY_AGING", "")
     assert read_settings([]).priority_aging == 0
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1001"])
+def test_a_number_of_publish_attempts_out_of_range_is_refused(text: str) -> None:
+    (problem,) = problems(f"--max-publish-attempts={text}")
+    assert problem == f"--max-publish-attempts={text}: must be a whole number from 1 to 1,000"
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.05", "2h", "soon"])
+def test_a_publish_backoff_out_of_range_is_refused(text: str) -> None:
+    assert problems(f"--publish-backoff={text}") == [
+        f"--publish-backoff={text}: must be a duration of 0.1 s to 3600 s, such as 90, 90s or 2m"
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "-1", "off", "8d", "nan"])

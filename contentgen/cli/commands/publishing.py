@@ -1,18 +1,16 @@
-"""`contentgen pool list|claim|report`: what a publisher does, by hand or in a script. Layer: commands."""
+"""`contentgen pool claim|renew|report`: what a publisher does, by hand or in a script. Layer: commands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
-from contentgen.cli import tables, values
+from contentgen.cli import cells, tables, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.contents import ContentId
 from contentgen.cli.documents import document
-from contentgen.cli.lists import Listing
-from contentgen.cli.options import All, Limit, OnlyAccount, PageToken
+from contentgen.cli.options import OnlyAccount
 from contentgen.client import fields
 from contentgen.v1 import content_service_pb2 as pb
 
@@ -23,77 +21,98 @@ Lease = Annotated[
         "--lease",
         parser=values.seconds,
         metavar="DURATION",
-        help="How long the claim holds, such as 60s. Default: 10m.",
+        help="How long the claim holds from now, such as 60s. Default: 10m.",
         show_default=False,
     ),
 ]
 ClaimId = Annotated[str, typer.Argument(metavar="CLAIM_ID", help="As `pool claim` printed it.", show_default=False)]
+Publisher = Annotated[
+    str,
+    typer.Option(
+        "--publisher",
+        metavar="NAME",
+        help="Who publishes, for the list of attempts. With a token its name counts. Default: anonymous.",
+        show_default=False,
+    ),
+]
 Published = Annotated[bool | None, typer.Option("--published/--failed", help="What became of it.", show_default=False)]
 Error = Annotated[str, typer.Option("--error", "-m", help="With --failed: why.", show_default=False)]
+Url = Annotated[
+    str, typer.Option("--url", metavar="URL", help="With --published: where it can be read.", show_default=False)
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """All of them."""
-    command(
-        app, "list", "contentgen pool list --account 1", "contentgen -o jsonl pool list | jq .status | sort | uniq -c"
-    )(list_)
     command(
         app,
         "claim",
         "contentgen pool claim --account 1",
         "contentgen -o jsonl pool claim --limit 10 --lease 5m | jq -r .claim_id",
     )(claim)
+    command(app, "renew", "contentgen pool renew 17 5b1c3f0e", "contentgen pool renew 17 5b1c3f0e --lease 5m")(renew)
     command(
         app,
         "report",
-        "contentgen pool report 17 5b1c3f0e --published",
+        "contentgen pool report 17 5b1c3f0e --published --url https://example.org/17",
         'contentgen pool report 17 5b1c3f0e --failed --error "The site is away"',
     )(report)
 
 
-def list_(
+def claim(
     session: Session,
     account: OnlyAccount = None,
-    limit: Limit = None,
-    all_: All = False,
-    page_token: PageToken = "",
+    limit: Claimed = 1,
+    lease: Lease = None,
+    publisher: Publisher = "",
 ) -> None:
-    """List the publish pool, the newest content first."""
-    request = pb.ListPublishPoolRequest(account_id=session.accounts(account))
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.PublishPoolEntry], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.contents.ListPublishPool, request)
-        return page.entries, page.next_page_token
-
-    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
-    listing.write(tables.POOL, "entries in the publish pool", tables.pool_error)
-
-
-def claim(session: Session, account: OnlyAccount = None, limit: Claimed = 1, lease: Lease = None) -> None:
     """Take contents that are due out of the publish pool, to publish them.
 
-    Each is yours until its claim expires; report the result with `contentgen pool report`. If a claim expires, its
-    content is in the pool again.
+    Each is yours until its claim expires; `contentgen pool renew` gives you more time. Report the result with
+    `contentgen pool report`. If a claim expires, its content is in the pool again.
     """
     request = pb.ClaimPublishPoolRequest(
-        account_id=session.accounts(account), limit=limit, lease=fields.duration(lease)
+        account_id=session.accounts(account), limit=limit, lease=fields.duration(lease), publisher=publisher
     )
     connection = session.connection
     claimed = connection.call(connection.stubs.contents.ClaimPublishPool, request).entries
     session.output.many(map(document, claimed), tables.CLAIMS, "entries that are due")
 
 
+def renew(session: Session, content_id: ContentId, claim_id: ClaimId, lease: Lease = None) -> None:
+    """Keep a claim for longer, because publishing takes its time."""
+    request = pb.RenewPublishClaimRequest(content_id=content_id, claim_id=claim_id, lease=fields.duration(lease))
+    connection = session.connection
+    entry = document(connection.call(connection.stubs.contents.RenewPublishClaim, request).entry)
+    session.output.text(f"content {content_id} is yours until {cells.local_time(entry['claim_expire_time'])}", entry)
+
+
 def report(
-    session: Session, content_id: ContentId, claim_id: ClaimId, published: Published = None, error: Error = ""
+    session: Session,
+    content_id: ContentId,
+    claim_id: ClaimId,
+    published: Published = None,
+    error: Error = "",
+    url: Url = "",
 ) -> None:
-    """Say what became of a content that was claimed: it is published, or it failed."""
+    """Say what became of a content that was claimed: it is published, or it failed.
+
+    After a failure it is in the pool again, and due after a while; once its attempts are used up it stays failed, until
+    `contentgen pool retry`.
+    """
     if published is None:
         raise typer.BadParameter("give --published or --failed")
     if published and error:
         raise typer.BadParameter("--error goes with --failed")
-    request = pb.ReportPublishedRequest(content_id=content_id, claim_id=claim_id, published=published, error=error)
+    if url and not published:
+        raise typer.BadParameter("--url goes with --published")
+    request = pb.ReportPublishedRequest(
+        content_id=content_id, claim_id=claim_id, published=published, error=error, published_url=url
+    )
     connection = session.connection
     entry = document(connection.call(connection.stubs.contents.ReportPublished, request).entry)
-    session.output.text(f"content {content_id} is {entry['status']}", entry)
+    due = entry["next_attempt_time"]
+    session.output.text(
+        f"content {content_id} is {entry['status']}" + (f", and due again at {cells.local_time(due)}" if due else ""),
+        entry,
+    )

@@ -53,8 +53,8 @@ def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: Que
     """Check a deployment, and say what to do.
 
     It looks at the way to it, TLS, the token, versions, database, schedulers, locks, workers and their CLIs, the queue,
-    dispatch, stuck tasks and refused creator options. Each line is ok, warn or fail, with what to do. Exit status: 0,
-    or 1 when a line is fail.
+    dispatch, stuck tasks, refused creator options and failed publications. Each line is ok, warn or fail, with what to
+    do. Exit status: 0, or 1 when a line is fail.
     """
     failed, patience = False, values.seconds(stuck_after)
 
@@ -88,6 +88,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from _safely("dispatch", connection, lambda: work.dispatch(connection, stuck_after))
     yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
     yield from _safely("options", connection, lambda: work.refused_options(connection))
+    yield from _safely("publishing", connection, lambda: work.unpublished(connection))
 
 
 class _System:

@@ -67,38 +67,37 @@ def _expiry(target: Target) -> Iterator[Finding]:
 def token(connection: Connection) -> Iterator[Finding]:
     """What our token may do, found out by a call that changes nothing whoever makes it."""
     given = connection.target.token is not None
-    refused = _refusal_of_probe(connection.transport)
-    if refused == "TOKEN_INVALID":
+    refusal = _refusal_of_probe(connection.transport)
+    if refusal.reason == "TOKEN_INVALID":
         said = "the token is not known" if given else "a token is required, and none is given"
         yield fail("token", said, "set CONTENTGEN_TOKEN to one that `contentgen-scheduler token create` made")
-    elif refused == "ROLE_FORBIDDEN":
-        yield from _lesser_role(connection)
+    elif refusal.reason == "ROLE_FORBIDDEN":
+        yield _lesser_role(refusal.metadata.get("role", "unknown"))
     elif not given:
         yield ok("token", "none is given, and none is required")
-    elif _refusal_of_probe(connection.transport_with(None)) == "TOKEN_INVALID":
+    elif _refusal_of_probe(connection.transport_with(None)).reason == "TOKEN_INVALID":
         yield ok("token", "accepted, with the role operator")
     else:
         yield warn("token", "one is given, and none is required", "set the scheduler's CONTENTGEN_TOKENS_FILE")
 
 
-def _lesser_role(connection: Connection) -> Iterator[Finding]:
-    request = task_service_pb2.GetTaskStatsRequest()
-    try:
-        connection.call(connection.stubs.tasks.GetTaskStats, request)
-    except RequestError as error:
-        if error.reason == "ROLE_FORBIDDEN":
-            yield fail("token", "its role is worker, which may call nothing from here", "use one of role operator")
-            return
-    yield ok("token", "accepted, with the role client: it may not change workers, dispatch and accounts")
+_MAY_NOT = {"client": "change workers, dispatch and accounts", "viewer": "change anything"}
+"""Of the roles that may call what the checks call."""
 
 
-def _refusal_of_probe(transport: BlockingTransport) -> str:
-    """The reason why an empty call of an operators' method is refused: access is checked before the request."""
+def _lesser_role(role: str) -> Finding:
+    if role in _MAY_NOT:
+        return ok("token", f"accepted, with the role {role}: it may not {_MAY_NOT[role]}")
+    return fail("token", f"its role is {role}, which may not ask for what is checked here", "use one of role operator")
+
+
+def _refusal_of_probe(transport: BlockingTransport) -> RequestError:
+    """How an empty call of an operators' method is refused: access is checked before the request."""
     try:
         run(transport.call(transport.stubs.accounts.UpdateAccount, account_service_pb2.UpdateAccountRequest()))
     except RequestError as error:
-        return error.reason
-    return ""
+        return error
+    raise AssertionError("an empty call is refused")
 
 
 def database(connection: Connection) -> Iterator[Finding]:

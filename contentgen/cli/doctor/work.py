@@ -17,6 +17,7 @@ from contentgen.client.documents import label
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.transport import run
 from contentgen.client.worker_pool import whole_pool
+from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
@@ -217,6 +218,22 @@ def refused_options(connection: Connection) -> Iterator[Finding]:
             f"creator options that workers do not allow failed {_count(refused)} within a day, the newest being"
             f" {refused[0]['task_id']}: {_some(sorted(names))}",
             "submit without them, or name them in CREATOR_OPTIONS_ALLOWED of all workers",
+        )
+
+
+def unpublished(connection: Connection) -> Iterator[Finding]:
+    """Contents that could not be published, and that nobody tries again."""
+    failed = content_pb.PUBLISH_STATUS_FAILED
+    request = content_pb.ListPublishPoolRequest(statuses=[failed], page_size=PAGE_SIZE)
+    page = connection.call(connection.stubs.contents.ListPublishPool, request)
+    found = [entry for entry in page.entries if entry.status == failed]  # an older scheduler lists all
+    if found:
+        count = f"{len(found)}{' or more' if page.next_page_token else ''}"
+        first = f"content {found[0].content_id}" + (f": {cells.line(found[0].error)}" if found[0].error else "")
+        yield warn(
+            "publishing",
+            f"{count} in the publish pool stay failed, the first being {first}",
+            "`contentgen pool list --status failed` shows them, `contentgen pool retry` tries again",
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Never, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc import aio
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
@@ -47,21 +48,38 @@ MODULES = (
 
 _OPERATORS = frozenset({Role.OPERATOR})
 _CLIENTS = frozenset({Role.CLIENT, Role.OPERATOR})
+_PUBLISHERS = _CLIENTS | {Role.PUBLISHER}
 _WORKERS = frozenset({Role.WORKER, Role.OPERATOR})
 
 _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.TaskService": _CLIENTS,
     "contentgen.v1.ContentService": _CLIENTS,
+    "contentgen.v1.ContentService.GetContent": _PUBLISHERS,
+    "contentgen.v1.ContentService.ListContents": _PUBLISHERS,
+    "contentgen.v1.ContentService.ListPublishPool": _PUBLISHERS,
+    "contentgen.v1.ContentService.ListPublishAttempts": _PUBLISHERS,
+    "contentgen.v1.ContentService.ClaimPublishPool": _PUBLISHERS,
+    "contentgen.v1.ContentService.RenewPublishClaim": _PUBLISHERS,
+    "contentgen.v1.ContentService.ReportPublished": _PUBLISHERS,
     "contentgen.v1.WorkerService": _WORKERS,
     "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
     "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,
     "contentgen.v1.AccountService.GetAccount": _CLIENTS,
     "contentgen.v1.AccountService.ListAccounts": _CLIENTS,
 }
-"""Services and methods that others than operators may call."""
+"""Services and methods that others than operators may call; viewers may call what only reads."""
+
+_READS = ("BatchGet", "Get", "List", "Wait", "Watch")
+"""How the methods that only read are named."""
+
+
+def _roles(service: ServiceDescriptor, method: MethodDescriptor) -> frozenset[Role]:
+    roles = _BY_NAME.get(method.full_name, _BY_NAME.get(service.full_name, _OPERATORS))
+    return roles | {Role.VIEWER} if method.name.startswith(_READS) else roles
+
 
 ROLES: Mapping[str, frozenset[Role]] = {
-    f"/{service.full_name}/{method.name}": _BY_NAME.get(method.full_name, _BY_NAME.get(service.full_name, _OPERATORS))
+    f"/{service.full_name}/{method.name}": _roles(service, method)
     for module in MODULES
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods

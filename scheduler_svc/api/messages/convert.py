@@ -17,6 +17,7 @@ from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
+from scheduler_svc.domain.publishing import PublishAttempt
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
 from scheduler_svc.domain.task import (
     AttemptLog,
@@ -191,7 +192,7 @@ def listed_content(it: Content) -> content_pb.Content:
     return message
 
 
-def pool_entry(it: PoolEntry) -> content_pb.PublishPoolEntry:
+def pool_entry(it: PoolEntry, max_attempts: int) -> content_pb.PublishPoolEntry:
     return content_pb.PublishPoolEntry(
         content_id=it.content_id,
         account_id=it.account_id,
@@ -200,6 +201,24 @@ def pool_entry(it: PoolEntry) -> content_pb.PublishPoolEntry:
         status=content_pb.PublishStatus.ValueType(it.status),
         error=it.error,
         claim_id=it.claim_id,
+        attempt_count=it.attempt_count,
+        max_attempts=max_attempts,
+        next_attempt_time=timestamp(it.next_attempt_time),
+        published_url=it.published_url,
+        title=it.title,
+        claim_expire_time=timestamp(it.claim_expire_time),
+        publisher=it.publisher,
+    )
+
+
+def publish_attempt(it: PublishAttempt) -> content_pb.PublishAttempt:
+    return content_pb.PublishAttempt(
+        number=it.number,
+        publisher=it.publisher,
+        start_time=timestamp(it.start_time),
+        end_time=timestamp(it.end_time),
+        published=it.published,
+        error=it.error,
     )
 
 

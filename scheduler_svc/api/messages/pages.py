@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeGuard, TypeVar
 from google.protobuf.message import Message
 
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.ids import KEY_MAX
 
 DEFAULT_PAGE_SIZE = 50
@@ -26,7 +27,7 @@ _MAX_TOKEN = 4_000
 
 Item = TypeVar("Item")
 Entry = TypeVar("Entry", bound=Message)
-Position = TypeVar("Position", int, str)
+Position = TypeVar("Position", int, str, list[int])
 
 
 class ListRequest(Protocol):
@@ -53,6 +54,11 @@ class PageRequest(Generic[Position]):
     def of_names(cls, request: ListRequest, bad: Violations, *selection: object, default_size: int) -> PageRequest[str]:
         """The same for a list whose positions are names."""
         return _read(request, bad, selection, _is_name, default_size)
+
+    @classmethod
+    def of_places(cls, request: ListRequest, bad: Violations, *selection: object) -> PageRequest[list[int]]:
+        """The same for a list in the order of a priority and a key, which are a position together."""
+        return _read(request, bad, selection, _is_place, DEFAULT_PAGE_SIZE)
 
     @property
     def limit(self) -> int:
@@ -104,7 +110,7 @@ def _read(
     return PageRequest(size, position, fingerprint)
 
 
-def _token(position: int | str, fingerprint: str) -> str:
+def _token(position: int | str | list[int], fingerprint: str) -> str:
     return base64.urlsafe_b64encode(json.dumps([position, fingerprint]).encode()).decode()
 
 
@@ -121,6 +127,13 @@ def _position(token: str, fingerprint: str) -> object:
 
 def _is_key(position: object) -> TypeGuard[int]:
     return type(position) is int and 0 < position <= KEY_MAX
+
+
+def _is_place(position: object) -> TypeGuard[list[int]]:
+    if type(position) is not list or len(position) != 2:
+        return False
+    priority, key = position
+    return type(priority) is int and MIN_PRIORITY <= priority <= MAX_PRIORITY and _is_key(key)
 
 
 def _is_name(position: object) -> TypeGuard[str]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scheduler_svc.api.messages.times import datetime_of, timedelta_of
@@ -20,6 +21,7 @@ from scheduler_svc.domain.lifecycle import Status
 MAX_INT32 = (1 << 31) - 1
 MAX_ITEMS = 1_000
 MAX_NAME = 200
+MAX_MASK_PATHS = 100
 MAX_LABELS = 32
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
@@ -87,6 +89,17 @@ class Violations:
         if time is None:
             self.add(field, "must be a time in the years 1 to 9999, with nanos from 0 to 999,999,999")
         return time
+
+    def mask(self, field: str, mask: FieldMask, changeable: Sequence[str]) -> frozenset[str]:
+        """The paths of an update's mask, those of `changeable` among them; there must be one or more, and no others."""
+        paths = mask.paths
+        if not paths:
+            self.add(field, f"is required: one or more of {', '.join(changeable)}")
+        for i, path in enumerate(paths[:MAX_MASK_PATHS]):
+            if path not in changeable:
+                self.add(f"{field}.paths[{i}]", f"must be one of {', '.join(changeable)}, is {path[:MAX_NAME]!r}")
+        self.count(f"{field}.paths", len(paths), 0, MAX_MASK_PATHS)
+        return frozenset(paths).intersection(changeable)
 
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
         if not labels or not self.count(field, len(labels), 0, MAX_LABELS):

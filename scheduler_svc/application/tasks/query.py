@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scheduler_svc.application.ports import Tx
@@ -10,10 +10,11 @@ from scheduler_svc.application.records import ContentPage, TaskPage, WaitsFor
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
-from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
+from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.publishing import PoolPosition, PublishAttempt
 from scheduler_svc.domain.task import AttemptLog, PendingReason, Task, TaskEvent, TaskStats
 
 
@@ -131,9 +132,19 @@ def list_contents(
     return tx.contents.list(scope, review_status, before, limit)
 
 
-def list_pool(tx: Tx, scope: Scope, before: int | None, limit: int) -> list[PoolEntry]:
-    """Returns entries of the publish pool with content ids below `before`, newest first."""
-    return tx.contents.list_pool(scope, before, limit)
+def list_pool(
+    tx: Tx, scope: Scope, statuses: Collection[PublishStatus], after: PoolPosition | None, limit: int
+) -> list[PoolEntry]:
+    """Returns entries of the publish pool with one of these statuses (none: any), in the order of claims."""
+    return tx.publish_pool.list(scope, statuses, after, limit)
+
+
+def list_publish_attempts(tx: Tx, content_id: int, after: int, limit: int) -> list[PublishAttempt]:
+    """Returns a content's attempts with numbers above `after`, oldest first. Raises NotFound."""
+    attempts = tx.publish_pool.attempts(content_id, after, limit)
+    if not attempts and tx.contents.account_of(content_id) is None:
+        raise NotFound("content", content_id)
+    return attempts
 
 
 def get_account(tx: Tx, account_id: int) -> Account:

@@ -1,4 +1,4 @@
-"""Lists of contents and of the publish pool in SQL: ranges of an index, and how far down a page reads. Part of `store`.
+"""Lists of contents in SQL: ranges of an index, and how far down a page reads. Part of `store`.
 
 Without a review status every row that is read belongs on the page. With one that is not so: of a million rejected
 contents none may wait for a review. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that
@@ -8,7 +8,6 @@ are not approved, it examines only those, which have an index of their own.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
 
 import sqlalchemy as sa
 
@@ -46,14 +45,13 @@ def floor(review_status: ReviewStatus, *, of_accounts: bool) -> sa.TextClause:
 
 @lru_cache(maxsize=20)
 def page(
-    table: Literal["contents", "publish_pool"],
     columns: str,
     review_status: ReviewStatus | None = None,
     *,
     of_accounts: bool,
     few: bool = False,
 ) -> sa.TextClause:
-    """Reads a page of contents, or of the publish pool: the newest `limit` from `floor` on, below `before`.
+    """Reads a page of contents: the newest `limit` from `floor` on, below `before`.
 
     `few`: few contents are not approved, so all of those are read. Of several accounts the newest ids of each are
     merged first: of a hundred accounts most rows are not on the page.
@@ -63,12 +61,12 @@ def page(
         waiting = f"SELECT content_id, review_status FROM contents WHERE {_ALL_WAITING} {_OWN_NEWEST} OFFSET 0"
         found = f"SELECT content_id FROM ({waiting}) AS w WHERE content_id < :before{condition} {_NEWEST} LIMIT :limit"
     elif of_accounts:
-        own = f"SELECT content_id FROM {table} WHERE {_OWN}{condition} {_OWN_NEWEST} LIMIT :limit"
+        own = f"SELECT content_id FROM contents WHERE {_OWN}{condition} {_OWN_NEWEST} LIMIT :limit"
         found = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {_NEWEST} LIMIT :limit"
     else:
         range_ = f"content_id >= :floor AND content_id < :before{condition}"
-        return sa.text(f"SELECT {columns} FROM {table} WHERE {range_} {_NEWEST} LIMIT :limit")
-    return sa.text(f"SELECT {columns} FROM {table} WHERE content_id = ANY(ARRAY({found})) {_NEWEST}")
+        return sa.text(f"SELECT {columns} FROM contents WHERE {range_} {_NEWEST} LIMIT :limit")
+    return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found})) {_NEWEST}")
 
 
 def _waits(review_status: ReviewStatus) -> bool:

@@ -1,24 +1,21 @@
-"""Contents and the publish pool, as readers see them."""
+"""Contents, as readers see them, and how they enter the publish pool."""
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Sequence
-from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
+from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
 from scheduler_svc.domain.task import DEFAULT_PRIORITY
 from scheduler_svc.store.contents import content_lists
-from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
+from scheduler_svc.store.contents.publish_pool import ENTRY, entry
+from scheduler_svc.store.engine.access_paths import accounts
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.schema.tables import PUBLISH_TIME, PUBLISHABLE
 
 _META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time"""
@@ -48,62 +45,20 @@ _OFFER = sa.text(f"""
 """)
 """Adds a content to the publish pool."""
 
-# Nothing sweeps expired claims: readers see such an entry as pending, and the next claim takes it as such.
-_POOL = f"""content_id, account_id, priority, schedule_time,
-    CASE WHEN status = {PublishStatus.PUBLISHING} AND claim_expire_time <= now() THEN {PublishStatus.PENDING}
-        ELSE status END AS status, error, claim_id"""
-
-_GET_ENTRY = sa.text(f"SELECT {_POOL} FROM publish_pool WHERE content_id = :content_id")
-"""Reads one entry of the publish pool."""
-
-
-@cache
-def _claim(*, of_accounts: bool) -> sa.TextClause:
-    """Claims due entries of the publish pool; skips those that another publisher's claim has locked.
-
-    They are the head of one index, which has the time too, so entries that are scheduled for later cost little. Of
-    several accounts the head of each is locked, the first ones are taken, and the others are unlocked at the commit.
-    """
-    order = "ORDER BY priority DESC, content_id LIMIT :limit"
-    due = f"{PUBLISHABLE} AND {PUBLISH_TIME} <= now() {order} FOR UPDATE SKIP LOCKED"
-    if of_accounts:
-        own = f"SELECT content_id, priority FROM publish_pool WHERE account_id = a.own AND {due}"
-        head = f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {order}"
-    else:
-        head = f"SELECT content_id FROM publish_pool WHERE {due}"
-    return sa.text(f"""
-        WITH due AS MATERIALIZED ({head}),
-        claimed AS (
-            UPDATE publish_pool SET status = {PublishStatus.PUBLISHING}, claim_id = 'claim-' || gen_random_uuid(),
-                claim_expire_time = now() + make_interval(secs => :lease)
-            WHERE content_id = ANY(ARRAY(SELECT content_id FROM due)) RETURNING {_POOL}
-        )
-        SELECT * FROM claimed ORDER BY priority DESC, content_id
-    """)
-
-
 _LOCK = sa.text("""
     SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
 """Locks contents, before they are deleted."""
 _LOCK_ENTRIES = sa.text(f"""
-    SELECT {_POOL} FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
+    SELECT {ENTRY} FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
 """Locks their entries of the publish pool."""
 _DELETE = sa.text("""
-    WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])))
+    WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[]))),
+        attempts AS (DELETE FROM publish_attempts WHERE content_id = ANY(CAST(:ids AS bigint[])))
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
-"""Deletes contents and their entries of the publish pool."""
-
-# The fence: no claim but the latest, and that only while it holds.
-_END_CLAIM = sa.text(f"""
-    UPDATE publish_pool SET status = :status, error = :error, claim_expire_time = NULL
-    WHERE content_id = :content_id AND claim_id = :claim_id AND status = {PublishStatus.PUBLISHING}
-        AND claim_expire_time > now()
-    RETURNING {_POOL}
-""")
-"""Ends the latest claim of an entry, while it holds."""
+"""Deletes contents, their entries of the publish pool and the attempts to publish them."""
 
 
 CONTENT_COLUMNS = {
@@ -150,9 +105,7 @@ class Contents(Statements):
         At most `limit`; or fewer, with more to come, where it would have to look at too many with another status.
         """
         floor, few = (0, False) if review_status is None else self._floor(scope, review_status, before)
-        statement = content_lists.page(
-            "contents", _LISTED, review_status, of_accounts=scope.accounts is not None, few=few
-        )
+        statement = content_lists.page(_LISTED, review_status, of_accounts=scope.accounts is not None, few=few)
         rows = self._page(statement, scope, before, limit, floor)
         return ContentPage([_content(row) for row in rows], floor if floor and len(rows) < limit else None)
 
@@ -167,8 +120,8 @@ class Contents(Statements):
         """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
         these = array("bigint", content_ids)
         found: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK, ids=these)}
-        entries = map(_entry, self._rows(_LOCK_ENTRIES, ids=these))
-        return found | {entry.content_id: entry for entry in entries if entry.content_id in found}
+        entries = map(entry, self._rows(_LOCK_ENTRIES, ids=these))
+        return found | {each.content_id: each for each in entries if each.content_id in found}
 
     def delete(self, content_ids: Sequence[int]) -> None:
         """Deletes locked contents with their entries in the pool. Their tasks stay as they are."""
@@ -183,27 +136,6 @@ class Contents(Statements):
     def offer(self, content_id: int) -> None:
         """Puts a content into the publish pool, with its task's priority and time."""
         self._run(_OFFER, content_id=content_id)
-
-    def list_pool(self, scope: Scope, before: int | None, limit: int) -> builtins.list[PoolEntry]:
-        """Entries of the publish pool, newest first, with content ids below `before`."""
-        statement = content_lists.page("publish_pool", _POOL, of_accounts=scope.accounts is not None)
-        return [_entry(row) for row in self._page(statement, scope, before, limit)]
-
-    def get_entry(self, content_id: int) -> PoolEntry | None:
-        row = self._row(_GET_ENTRY, content_id=content_id)
-        return None if row is None else _entry(row)
-
-    def claim_pool(self, scope: Scope, limit: int, lease: timedelta) -> builtins.list[PoolEntry]:
-        """Claims due entries, each with a claim of its own; highest priority first, then oldest content."""
-        named = accounts(scope)
-        statement = _claim(of_accounts=bool(named))
-        return [_entry(row) for row in self._rows(statement, **named, limit=limit, lease=lease.total_seconds())]
-
-    def end_claim(self, content_id: int, claim_id: str, publication: Publication) -> PoolEntry | None:
-        """The entry after its publication; None if this claim does not hold it."""
-        status, error = publication
-        row = self._row(_END_CLAIM, content_id=content_id, claim_id=claim_id, status=status.value, error=error)
-        return None if row is None else _entry(row)
 
     def _page(
         self, statement: sa.TextClause, scope: Scope, before: int | None, limit: int, floor: int = 0
@@ -235,8 +167,3 @@ def _content(row: Any) -> Content:
         review_comment=comment,
         create_time=create_time,
     )
-
-
-def _entry(row: Any) -> PoolEntry:
-    content_id, account_id, priority, schedule_time, status, error, claim_id = row
-    return PoolEntry(content_id, account_id, priority, schedule_time, PublishStatus(status), error, claim_id)

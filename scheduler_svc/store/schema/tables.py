@@ -354,10 +354,14 @@ contents = sa.Table(
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )
 
-# The statement that claims and its indexes must spell these alike.
+# The statements on the pool and its indexes must spell these alike.
 PUBLISHABLE = f"status IN ({PublishStatus.PENDING}, {PublishStatus.PUBLISHING})"
 PUBLISH_TIME = "coalesce(claim_expire_time, schedule_time, '-infinity')"
-_CLAIM_ORDER = (sa.text("priority DESC"), "content_id", sa.text(PUBLISH_TIME))
+AWAITS_RETRY = "next_attempt_time IS NOT NULL"
+_PLACE = (sa.text("priority DESC"), "content_id")
+_CLAIM_ORDER = (*_PLACE, sa.text(PUBLISH_TIME))
+# What has been claimed, but for what waits for its retry. No entry is among these when its task completes.
+_MOVED_ON = sa.text(f"status <> {PublishStatus.PENDING} AND next_attempt_time IS NULL")
 
 publish_pool = sa.Table(
     "publish_pool",
@@ -370,6 +374,14 @@ publish_pool = sa.Table(
     sa.Column("error", sa.Text, nullable=False, server_default=""),
     sa.Column("claim_id", sa.Text, nullable=False, server_default=""),
     sa.Column("claim_expire_time", TIME),
+    # attempts that were reported since it came here, or since RetryPublish
+    sa.Column("attempt_count", sa.SmallInteger, nullable=False, server_default="0"),
+    # of a failed entry: when it is pending again. To the version before it is one that failed.
+    sa.Column("next_attempt_time", TIME),
+    sa.Column("published_url", sa.Text, nullable=False, server_default=""),
+    # of the present claim, or of the last one if that expired
+    sa.Column("publisher", sa.Text, nullable=False, server_default=""),
+    sa.Column("claim_time", TIME),
     sa.CheckConstraint(_any_of("status", PublishStatus), "status"),
     sa.CheckConstraint(_PRIORITY, "priority"),
     sa.CheckConstraint(
@@ -377,10 +389,37 @@ publish_pool = sa.Table(
         f" AND (status <> {PublishStatus.PUBLISHING} OR claim_id <> '')",
         "claim",
     ),
+    # only the lists of the version before read it
     sa.Index("publish_pool_by_account", "account_id", "content_id"),
     # what a claim may take, in its order; with the time within, what is not due costs no look at its row
     sa.Index("publish_pool_claims", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),
     sa.Index("publish_pool_claims_by_account", "account_id", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),
+    sa.Index("publish_pool_retries", *_PLACE, "next_attempt_time", postgresql_where=sa.text(AWAITS_RETRY)),
+    sa.Index(
+        "publish_pool_retries_by_account",
+        "account_id",
+        *_PLACE,
+        "next_attempt_time",
+        postgresql_where=sa.text(AWAITS_RETRY),
+    ),
+    sa.Index("publish_pool_moved_on", "status", *_PLACE, postgresql_where=_MOVED_ON),
+    sa.Index("publish_pool_moved_on_by_account", "account_id", "status", *_PLACE, postgresql_where=_MOVED_ON),
+)
+
+# What publishers have reported of a content, in any of its entries. A claim that expired is no attempt.
+publish_attempts = sa.Table(
+    "publish_attempts",
+    metadata,
+    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("publisher", sa.Text, nullable=False),
+    # null: the claim is of a scheduler of the version before
+    sa.Column("start_time", TIME),
+    sa.Column("end_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("published", sa.Boolean, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.CheckConstraint('"number" > 0', "number"),
+    sa.CheckConstraint("NOT published OR error = ''", "error"),
 )
 
 workers = sa.Table(

@@ -12,6 +12,7 @@ from grpc import StatusCode
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -49,6 +50,7 @@ class Deployment:
         self.pauses = pool_pb.GetDispatchStatusResponse()
         self.submitted: Sequence[task_pb2.Task] = []
         self.failed: Sequence[task_pb2.Task] = []
+        self.entries: Sequence[content_pb.PublishPoolEntry] = []
         self.away: Sequence[str] = []
         self.role = ""
         self.system = system_pb.GetSystemResponse()
@@ -63,6 +65,7 @@ class Deployment:
             "GetWorkerPool": lambda request, context: pool(*self.workers),
             "ListTasks": self._list,
             "GetTask": self._get,
+            "ListPublishPool": lambda request, context: content_pb.ListPublishPoolResponse(entries=self.entries),
         }
 
     def _check(self, request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
@@ -74,13 +77,13 @@ class Deployment:
         given = dict(context.invocation_metadata()).get("authorization")
         if self.role and given != "Bearer known":
             refuse(context, StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not known")
-        if self.role in {"client", "worker"}:
-            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
+        if self.role not in {"", "operator"}:
+            refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role", role=self.role)
         refuse(context, StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "account_id: must be 1 or more")
         return account_pb.UpdateAccountResponse()
 
     def _stats(self, request: object, context: grpc.ServicerContext) -> pb.GetTaskStatsResponse:
-        if self.role == "worker":
+        if self.role in {"worker", "publisher"}:
             refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
         age = Duration(seconds=3_720) if self.pending else None
         counts = {"pending": self.pending}

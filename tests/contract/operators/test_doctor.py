@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode, aio
 
+from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
@@ -179,6 +180,19 @@ def failed_task(task_id: str, reason: str, hours_ago: int, **details: str) -> ta
     return task_pb2.Task(task_id=task_id, end_time=ended, error=error)
 
 
+def test_contents_that_stay_failed_in_the_pool_are_found() -> None:
+    deployment = Deployment()
+    deployment.entries = [
+        content_pb.PublishPoolEntry(content_id=7, status=content_pb.PUBLISH_STATUS_FAILED, error="the site is away"),
+        content_pb.PublishPoolEntry(content_id=8, status=content_pb.PUBLISH_STATUS_FAILED),
+        content_pb.PublishPoolEntry(content_id=9, status=content_pb.PUBLISH_STATUS_PENDING),
+    ]
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "publishing", "warn")
+    assert finding["message"] == "2 in the publish pool stay failed, the first being content 7: the site is away"
+    assert "contentgen pool retry" in finding["advice"]
+
+
 def test_refused_creator_options_are_found() -> None:
     deployment = Deployment()
     refused = "INVALID_CREATOR_OPTIONS"
@@ -306,7 +320,9 @@ def test_a_lost_database_is_found() -> None:
         ("operator", "", "fail", "a token is required, and none is given"),
         ("operator", "unknown", "fail", "the token is not known"),
         ("client", "known", "ok", "with the role client"),
+        ("viewer", "known", "ok", "with the role viewer: it may not change anything"),
         ("worker", "known", "fail", "its role is worker"),
+        ("publisher", "known", "fail", "its role is publisher"),
     ],
 )
 def test_problems_of_the_token_are_found(

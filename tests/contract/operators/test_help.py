@@ -22,7 +22,7 @@ COMMANDS = {
     "worker": ("list", "drain", "undrain", "resize"),
     "dispatch": ("status", "pause", "resume"),
     "content": ("list", "show", "review", "delete"),
-    "pool": ("list", "claim", "report"),
+    "pool": ("list", "update", "retry", "remove", "attempts", "claim", "renew", "report"),
     "context": ("list", "use", "set", "show", "delete"),
     "account": ("create", "list", "show", "update"),
     "top": (),

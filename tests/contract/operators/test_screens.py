@@ -127,9 +127,21 @@ async def test_publisher_commands_print_the_golden_screens(contentgen: Transcrip
     await contentgen("pool", "claim")
     await contentgen("pool", "report", content, claim)
     await contentgen("pool", "report", content, claim, "--published", "--error", "none")
+    await contentgen("pool", "renew", content, claim, "--lease", "5m")
     await contentgen("pool", "report", content, claim, "--failed", "--error", "The site is away")
     await contentgen("pool", "report", content, claim, "--published")
     await contentgen("pool", "list")
+    await contentgen("pool", "update", "2", "--priority", "9")
+    await contentgen("pool", "update", content, "--priority", "9", "--schedule-time", "2030-01-31T08:00+00:00")
+    await contentgen("pool", "update", content, "--unschedule")
+    await contentgen("pool", "retry", content, "2")
+    claimed = json.loads((await contentgen("-o", "jsonl", "pool", "claim", "--publisher", "the site")).out)
+    claim = claimed["claim_id"]
+    await contentgen("-o", "json", "pool", "report", content, claim, "--published", "--url", "https://example.org/1")
+    await contentgen("pool", "list", "--status", "published,failed", "-o", "wide")
+    await contentgen("pool", "attempts", content)
+    await contentgen("-o", "jsonl", "pool", "attempts", content, "--limit", "1")
+    await contentgen("pool", "remove", content, "2")
     contentgen.check("publishing")
 
 

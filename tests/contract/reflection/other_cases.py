@@ -7,6 +7,7 @@ from typing import Any
 from tests.contract.reflection.cases import Bad, Good, The, not_found, wrong_state
 from tests.contract.reflection.task_cases import NO_ACCOUNT, an_opaque_token
 
+LATER = "2999-01-01T00:00:00Z"
 NOTHING = "9007199254740993"
 OWN = The("own", "account_id")
 
@@ -73,15 +74,79 @@ GOOD = [
         },
     ),
     Good(
+        content("ListPublishPool"),
+        {
+            "account_id": The("unpublishable", "account_id"),
+            "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_PENDING"],
+        },
+        {
+            "entries": [
+                {
+                    "content_id": The("unpublishable", "content_id"),
+                    "status": "PUBLISH_STATUS_PENDING",
+                    "attempt_count": 1,
+                    "max_attempts": 3,
+                    "next_attempt_time": str,
+                    "title": "a topic",
+                }
+            ],
+            "next_page_token": "",
+        },
+    ),
+    Good(
         content("ClaimPublishPool"),
-        {"account_id": The("approved", "account_id"), "limit": 1_000, "lease": "1s"},
-        {"entries": [{**ENTRY, "status": "PUBLISH_STATUS_PUBLISHING", "claim_id": an_opaque_token}]},
+        {"account_id": The("approved", "account_id"), "limit": 1_000, "lease": "1s", "publisher": "字" * 200},
+        {
+            "entries": [
+                {
+                    **ENTRY,
+                    "status": "PUBLISH_STATUS_PUBLISHING",
+                    "claim_id": an_opaque_token,
+                    "claim_expire_time": str,
+                    "publisher": "字" * 200,
+                }
+            ]
+        },
     ),
     Good(content("ClaimPublishPool"), {"account_id": OWN}, {"entries": []}),
     Good(
         content("ReportPublished"),
         claim("claimed", published=True),
         {"entry": {**ENTRY, "content_id": The("claimed", "content_id"), "status": "PUBLISH_STATUS_PUBLISHED"}},
+    ),
+    Good(
+        content("ReportPublished"),
+        claim("claimed", published=True, published_url="https://" + "字" * 1_992),
+        {"entry": {"attempt_count": 1, "published_url": "https://" + "字" * 1_992}},
+    ),
+    Good(
+        content("RenewPublishClaim"),
+        claim("claimed", lease="315576000000s"),
+        {"entry": {"status": "PUBLISH_STATUS_PUBLISHING", "claim_expire_time": "9999-12-31T00:00:00Z"}},
+    ),
+    Good(
+        content("RetryPublish"),
+        {"content_id": The("unpublishable", "content_id")},
+        {"entry": {"status": "PUBLISH_STATUS_PENDING", "attempt_count": 0}},
+    ),
+    Good(
+        content("UpdatePublishPoolEntry"),
+        {
+            "entry": {"content_id": The("approved", "content_id"), "priority": 10, "schedule_time": LATER},
+            "update_mask": "priority,scheduleTime",
+        },
+        {"entry": {"priority": 10, "schedule_time": LATER, "status": "PUBLISH_STATUS_PENDING"}},
+    ),
+    Good(content("RemoveFromPublishPool"), {"content_id": The("approved", "content_id")}, {}),
+    Good(
+        content("ListPublishAttempts"),
+        {"content_id": The("unpublishable", "content_id")},
+        {
+            "attempts": [
+                {"number": 1, "publisher": "anonymous", "start_time": str, "end_time": str, "published": False}
+            ],
+            "next_page_token": "",
+        },
     ),
     Good(account("CreateAccount"), {"name": "n"}, {"account": {"weight": 1.0, "active": True, "create_time": str}}),
     Good(
@@ -161,7 +226,12 @@ BAD = [
     not_found(content("GetContent"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(content("ListContents"), {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
     Bad(content("ListContents"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
-    Bad(content("ListPublishPool"), {"account_id": -1, "page_token": "?"}, fields=("account_id", "page_token")),
+    Bad(
+        content("ListPublishPool"),
+        {"account_id": -1, "page_token": "?", "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_UNSPECIFIED"]},
+        fields=("account_id", "statuses[1]", "page_token"),
+    ),
+    Bad(content("ListPublishPool"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
     Bad(content("ReviewContent"), {"comment": "字" * 2_001}, fields=("content_id", "decision", "comment")),
     not_found(
         content("ReviewContent"), {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"}, "content", NOTHING
@@ -177,12 +247,50 @@ BAD = [
     wrong_state(content("DeleteContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),
     Bad(
         content("ClaimPublishPool"),
-        {"account_id": -1, "limit": 1_001, "lease": "0.999s"},
-        fields=("account_id", "limit", "lease"),
+        {"account_id": -1, "limit": 1_001, "lease": "0.999s", "publisher": "字" * 201},
+        fields=("account_id", "limit", "lease", "publisher"),
     ),
-    Bad(content("ReportPublished"), {"error": "字" * 2_001}, fields=("content_id", "claim_id", "error")),
+    Bad(
+        content("ReportPublished"),
+        {"error": "字" * 2_001, "published_url": "字" * 2_001},
+        fields=("content_id", "claim_id", "error", "published_url"),
+    ),
     not_found(content("ReportPublished"), {"content_id": NOTHING, "claim_id": "claim"}, "content", NOTHING),
     wrong_state(content("ReportPublished"), claim("published"), "published", "publishing"),
+    Bad(content("RenewPublishClaim"), {"lease": "0s"}, fields=("content_id", "claim_id", "lease")),
+    not_found(content("RenewPublishClaim"), {"content_id": NOTHING, "claim_id": "claim"}, "content", NOTHING),
+    wrong_state(content("RenewPublishClaim"), claim("published"), "published", "publishing"),
+    Bad(content("RetryPublish"), {}, fields=("content_id",)),
+    not_found(content("RetryPublish"), {"content_id": NOTHING}, "content", NOTHING),
+    wrong_state(content("RetryPublish"), {"content_id": The("approved", "content_id")}, "pending", "failed"),
+    Bad(content("UpdatePublishPoolEntry"), {}, fields=("entry.content_id", "update_mask")),
+    Bad(
+        content("UpdatePublishPoolEntry"),
+        {"entry": {"content_id": The("approved", "content_id"), "priority": 11}, "update_mask": "status,priority"},
+        fields=("update_mask.paths[0]", "entry.priority"),
+    ),
+    not_found(
+        content("UpdatePublishPoolEntry"),
+        {"entry": {"content_id": NOTHING}, "update_mask": "scheduleTime"},
+        "content",
+        NOTHING,
+    ),
+    wrong_state(
+        content("UpdatePublishPoolEntry"),
+        {"entry": {"content_id": The("published", "content_id")}, "update_mask": "scheduleTime"},
+        "published",
+        "pending,failed",
+    ),
+    Bad(content("RemoveFromPublishPool"), {}, fields=("content_id",)),
+    not_found(content("RemoveFromPublishPool"), {"content_id": NOTHING}, "content", NOTHING),
+    wrong_state(
+        content("RemoveFromPublishPool"),
+        {"content_id": The("claimed", "content_id")},
+        "publishing",
+        "pending,published,failed",
+    ),
+    Bad(content("ListPublishAttempts"), {"page_size": -1}, fields=("content_id", "page_size")),
+    not_found(content("ListPublishAttempts"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(account("CreateAccount"), {"max_concurrent_tasks": -1}, fields=("name", "max_concurrent_tasks")),
     Bad(account("CreateAccount"), {"name": "n" * 201, "weight": 0}, fields=("name", "weight")),
     Bad(account("GetAccount"), {}, fields=("account_id",)),

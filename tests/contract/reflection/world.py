@@ -228,7 +228,7 @@ class World:
         return await self._report(published=True)
 
     async def unpublishable(self) -> Fields:
-        """An entry whose publisher failed."""
+        """An entry whose publisher failed, and that waits for its next attempt."""
         return await self._report(published=False)
 
     async def _report(self, *, published: bool) -> Fields:

@@ -14,7 +14,7 @@ from pathlib import Path
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.access.auth import KnownTokens
 from scheduler_svc.config import SettingsError
-from scheduler_svc.config.tokens import hash_of, read_tokens
+from scheduler_svc.config.tokens import ROLES, hash_of, read_tokens
 from verification.fuzz.inputs import documents
 from verification.fuzz.known import Known
 from verification.fuzz.messages import message
@@ -45,7 +45,7 @@ def _token_line(source: random.Random) -> str:
     sane = {
         "name": source.choice("abc"),
         "sha256": hash_of(source.choice(("a token", "b", "c"))),
-        "role": source.choice(("client", "worker", "operator")),
+        "role": source.choice(ROLES),
         "accounts": source.choice(([1], [], [0], [2**63], [True], ["1"], list(range(200)))),
     }
     told |= {key: value for key, value in sane.items() if source.random() < 0.7}

@@ -1,0 +1,156 @@
+"""`contentgen pool list|update|retry|remove|attempts`: what an editor does with the pool. Layer: commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from contentgen.cli import cells, completion, tables, values
+from contentgen.cli.command import Session, command
+from contentgen.cli.commands.contents import ContentId, ContentIds
+from contentgen.cli.commands.each import each
+from contentgen.cli.documents import Document, document
+from contentgen.cli.lists import Listing
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken
+from contentgen.client.documents import PUBLISH_STATUS
+from contentgen.v1 import content_service_pb2 as pb
+
+Statuses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Only in this state; may be given several times, or several by comma: pending, publishing, published,"
+        " failed.",
+        show_default=False,
+        autocompletion=completion.publish_states,
+    ),
+]
+Priority = Annotated[
+    int | None, typer.Option("--priority", min=1, max=10, metavar="P", help="10 first.", show_default=False)
+]
+ScheduleTime = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Not before this time: ISO 8601, or +2h from now.", show_default=False),
+]
+Unschedule = Annotated[bool, typer.Option("--unschedule", help="Take its time away: it may be published at once.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """All of them."""
+    command(
+        app,
+        "list",
+        "contentgen pool list --account 1",
+        "contentgen pool list --status failed",
+        "contentgen -o jsonl pool list | jq .status | sort | uniq -c",
+    )(list_)
+    command(
+        app,
+        "update",
+        "contentgen pool update 17 --priority 9",
+        "contentgen pool update 17 --schedule-time 2030-01-31T08:00",
+        "contentgen pool update 17 --unschedule",
+    )(update)
+    command(
+        app,
+        "retry",
+        "contentgen pool retry 17",
+        "contentgen -o jsonl pool list --status failed | jq .content_id | xargs contentgen pool retry",
+    )(retry)
+    command(app, "remove", "contentgen pool remove 17")(remove)
+    command(app, "attempts", "contentgen pool attempts 17")(attempts)
+
+
+def list_(
+    session: Session,
+    account: OnlyAccount = None,
+    status: Statuses = None,
+    limit: Limit = None,
+    all_: All = False,
+    page_token: PageToken = "",
+) -> None:
+    """List the publish pool in the order in which contents are claimed: highest priority first, then the oldest."""
+    request = pb.ListPublishPoolRequest(
+        account_id=session.accounts(account),
+        statuses=values.states(PUBLISH_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
+    )
+    connection = session.connection
+
+    def fetch(size: int, token: str) -> tuple[Iterable[pb.PublishPoolEntry], str]:
+        request.page_size, request.page_token = size, token
+        page = connection.call(connection.stubs.contents.ListPublishPool, request)
+        return page.entries, page.next_page_token
+
+    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    listing.write(tables.POOL, "entries in the publish pool", tables.pool_error)
+
+
+def update(
+    session: Session,
+    content_id: ContentId,
+    priority: Priority = None,
+    schedule_time: ScheduleTime = None,
+    unschedule: Unschedule = False,
+) -> None:
+    """Change when a content is published: only what is given, and only while nobody has claimed it."""
+    if unschedule and schedule_time is not None:
+        raise typer.BadParameter("--unschedule and --schedule-time contradict each other")
+    timed = unschedule or schedule_time is not None
+    paths = ["priority"] * (priority is not None) + ["schedule_time"] * timed
+    if not paths:
+        raise typer.BadParameter("give what to change: --priority, --schedule-time or --unschedule")
+    entry = pb.PublishPoolEntry(
+        content_id=content_id, priority=priority or 0, schedule_time=values.moment(schedule_time)
+    )
+    request = pb.UpdatePublishPoolEntryRequest(entry=entry, update_mask=FieldMask(paths=paths))
+    connection = session.connection
+    changed = document(connection.call(connection.stubs.contents.UpdatePublishPoolEntry, request).entry)
+    due = cells.local_time(changed["schedule_time"])
+    not_before = f"not before {due}" if due else "at once"
+    session.output.text(f"content {content_id} has priority {changed['priority']}, {not_before}", changed)
+
+
+def retry(session: Session, content_ids: ContentIds) -> int:
+    """Let contents be published again that failed, with all their attempts before them.
+
+    A content that waits for its next attempt waits no longer.
+    """
+    connection = session.connection
+
+    def retried(content_id: int) -> Document:
+        request = pb.RetryPublishRequest(content_id=content_id)
+        return document(connection.call(connection.stubs.contents.RetryPublish, request).entry)
+
+    return each(session, content_ids, retried, lambda it: f"content {it['content_id']} is {it['status']}")
+
+
+def remove(session: Session, content_ids: ContentIds) -> int:
+    """Take contents out of the publish pool. They stay, approved, with what was tried before."""
+    connection = session.connection
+
+    def removed(content_id: int) -> Document:
+        request = pb.RemoveFromPublishPoolRequest(content_id=content_id)
+        connection.call(connection.stubs.contents.RemoveFromPublishPool, request)
+        return {"content_id": content_id, "removed": True}
+
+    return each(session, content_ids, removed, lambda it: f"content {it['content_id']} is out of the publish pool")
+
+
+def attempts(
+    session: Session, content_id: ContentId, limit: Limit = None, all_: All = False, page_token: PageToken = ""
+) -> None:
+    """List the attempts to publish a content, the oldest first. A claim that expired is no attempt."""
+    request = pb.ListPublishAttemptsRequest(content_id=content_id)
+    connection = session.connection
+
+    def fetch(size: int, token: str) -> tuple[Iterable[pb.PublishAttempt], str]:
+        request.page_size, request.page_token = size, token
+        page = connection.call(connection.stubs.contents.ListPublishAttempts, request)
+        return page.attempts, page.next_page_token
+
+    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    listing.write(tables.PUBLISH_ATTEMPTS, "attempts", tables.pool_error)

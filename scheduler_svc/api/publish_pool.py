@@ -1,0 +1,164 @@
+"""The publish pool's part of ContentService. Part of `api`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from operator import attrgetter
+
+from google.protobuf.duration_pb2 import Duration
+
+from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages import convert
+from scheduler_svc.api.messages.pages import PageRequest
+from scheduler_svc.api.messages.times import MAX_DURATION
+from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
+from scheduler_svc.application import publish_pool
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.tasks import query
+from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.content import PoolEntry, PublishStatus
+from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishPolicy, publish_report
+
+MAX_REMARK = 2_000
+"""Characters of a reviewer's comment, or of a publisher's error or URL."""
+DEFAULT_LEASE = timedelta(minutes=10)
+MIN_LEASE = timedelta(seconds=1)
+ANONYMOUS = "anonymous"
+"""The publisher if no tokens are required, and the request names none."""
+CHANGEABLE = ("priority", "schedule_time")
+
+
+class PublishPoolCalls(ContentServiceServicer):
+    def __init__(self, reads: Calls, writes: Calls, policy: PublishPolicy) -> None:
+        self.reads = reads
+        self.writes = writes
+        self._policy = policy
+
+    async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            statuses = _statuses(request, bad)
+            page = PageRequest.of_places(request, bad, "ListPublishPool", request.account_id, sorted(statuses))
+        scope = caller().about(request.account_id)
+        after = None if page.position is None else PoolPosition(*page.position)
+        found = await self.reads.run(query.list_pool, scope, statuses, after, page.limit)
+        entries, token = page.cut(found, self._entry, lambda it: [it.priority, it.content_id])
+        return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
+
+    async def ClaimPublishPool(
+        self, request: pb.ClaimPublishPoolRequest, context: object
+    ) -> pb.ClaimPublishPoolResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            bad.number("limit", request.limit, 0, MAX_ITEMS)
+            lease = _lease(request, bad)
+            bad.text("publisher", request.publisher, MAX_NAME)
+        scope = caller().about(request.account_id)
+        publisher = caller().name or request.publisher or ANONYMOUS
+        claimed = await self.writes.run(publish_pool.claim, scope, request.limit or 1, lease, publisher)
+        return pb.ClaimPublishPoolResponse(entries=map(self._entry, claimed))
+
+    async def RenewPublishClaim(
+        self, request: pb.RenewPublishClaimRequest, context: object
+    ) -> pb.RenewPublishClaimResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
+            lease = _lease(request, bad)
+        await self.check_ownership(request.content_id)
+        entry = await self.writes.run(publish_pool.renew, request.content_id, request.claim_id, lease)
+        return pb.RenewPublishClaimResponse(entry=self._entry(entry))
+
+    async def ReportPublished(self, request: pb.ReportPublishedRequest, context: object) -> pb.ReportPublishedResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
+            bad.text("error", request.error, MAX_REMARK)
+            bad.text("published_url", request.published_url, MAX_REMARK)
+        await self.check_ownership(request.content_id)
+        outcome = publish_report(request.published, request.error, request.published_url)
+        entry = await self.writes.run(publish_pool.report, request.content_id, request.claim_id, outcome, self._policy)
+        return pb.ReportPublishedResponse(entry=self._entry(entry))
+
+    async def UpdatePublishPoolEntry(
+        self, request: pb.UpdatePublishPoolEntryRequest, context: object
+    ) -> pb.UpdatePublishPoolEntryResponse:
+        content_id = request.entry.content_id
+        with Violations() as bad:
+            bad.id("entry.content_id", content_id)
+            change = _change(request, bad)
+        await self.check_ownership(content_id)
+        entry = await self.writes.run(publish_pool.update, content_id, change)
+        return pb.UpdatePublishPoolEntryResponse(entry=self._entry(entry))
+
+    async def RemoveFromPublishPool(
+        self, request: pb.RemoveFromPublishPoolRequest, context: object
+    ) -> pb.RemoveFromPublishPoolResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        await self.writes.run(publish_pool.remove, request.content_id)
+        return pb.RemoveFromPublishPoolResponse()
+
+    async def RetryPublish(self, request: pb.RetryPublishRequest, context: object) -> pb.RetryPublishResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        entry = await self.writes.run(publish_pool.retry, request.content_id)
+        return pb.RetryPublishResponse(entry=self._entry(entry))
+
+    async def ListPublishAttempts(
+        self, request: pb.ListPublishAttemptsRequest, context: object
+    ) -> pb.ListPublishAttemptsResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            page = PageRequest.of(request, bad, "ListPublishAttempts", request.content_id)
+        await self.check_ownership(request.content_id)
+        found = await self.reads.run(query.list_publish_attempts, request.content_id, page.position or 0, page.limit)
+        attempts, token = page.cut(found, convert.publish_attempt, attrgetter("number"))
+        return pb.ListPublishAttemptsResponse(attempts=attempts, next_page_token=token)
+
+    async def check_ownership(self, content_id: int) -> None:
+        """Raises NotFound if the caller may not access the content."""
+        scope = caller().scope
+        if scope != ALL:
+            await self.reads.run(query.require_own_content, scope, content_id)
+
+    def _entry(self, it: PoolEntry) -> pb.PublishPoolEntry:
+        return convert.pool_entry(it, self._policy.max_attempts)
+
+
+def _lease(request: pb.ClaimPublishPoolRequest | pb.RenewPublishClaimRequest, bad: Violations) -> timedelta:
+    if not request.HasField("lease"):
+        return DEFAULT_LEASE
+    lease: Duration = request.lease
+    return bad.duration("lease", lease, MIN_LEASE, MAX_DURATION)
+
+
+def _statuses(request: pb.ListPublishPoolRequest, bad: Violations) -> frozenset[PublishStatus]:
+    """The statuses to list. Returns none for all."""
+    found: set[PublishStatus] = set()
+    if not bad.count("statuses", len(request.statuses), 0, MAX_ITEMS):
+        return frozenset()
+    for i, value in enumerate(request.statuses):
+        try:
+            found.add(PublishStatus(value))
+        except ValueError:
+            bad.add(f"statuses[{i}]", f"must be a known PublishStatus other than unspecified, is {value}")
+    return frozenset(found)
+
+
+def _change(request: pb.UpdatePublishPoolEntryRequest, bad: Violations) -> EntryChange:
+    """The values of the fields that the mask names."""
+    paths = bad.mask("update_mask", request.update_mask, CHANGEABLE)
+    priority, schedule_time = None, None
+    if "priority" in paths:
+        priority = request.entry.priority
+        bad.number("entry.priority", priority, MIN_PRIORITY, MAX_PRIORITY)
+    timed = "schedule_time" in paths
+    if timed and request.entry.HasField("schedule_time"):
+        schedule_time = bad.time("entry.schedule_time", request.entry.schedule_time)
+    return EntryChange(priority, schedule_time, unschedule=timed and schedule_time is None)

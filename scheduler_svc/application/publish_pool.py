@@ -1,0 +1,79 @@
+"""The publish pool: claims and their reports, and what an editor changes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.content import PoolEntry, PublishStatus
+from scheduler_svc.domain.errors import InvalidState, NotFound
+from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
+
+CHANGEABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
+"""States in which an entry's priority and time may change."""
+REMOVABLE = (PublishStatus.PENDING, PublishStatus.PUBLISHED, PublishStatus.FAILED)
+"""States in which an entry may be removed."""
+
+
+def claim(tx: Tx, scope: Scope, limit: int, lease: timedelta, publisher: str) -> list[PoolEntry]:
+    """Claims due entries for this publisher, those that are to be tried again too."""
+    tx.publish_pool.resume(scope, limit)
+    return tx.publish_pool.claim(scope, limit, lease, publisher)
+
+
+def renew(tx: Tx, content_id: int, claim_id: str, lease: timedelta) -> PoolEntry:
+    """Extends a claim. Raises NotFound, and InvalidState if it has expired, is not the latest, or has ended."""
+    entry = tx.publish_pool.renew(content_id, claim_id, lease)
+    if entry is None:
+        raise _not_held(tx, content_id, claim_id)
+    return entry
+
+
+def report(tx: Tx, content_id: int, claim_id: str, outcome: PublishReport, policy: PublishPolicy) -> PoolEntry:
+    """Ends a claim, which counts as an attempt; after a failure the entry may be tried again later.
+
+    Raises NotFound, and InvalidState if the claim has expired, is not the latest, or has ended.
+    """
+    entry = tx.publish_pool.lock_claimed(content_id, claim_id)
+    if entry is None:
+        raise _not_held(tx, content_id, claim_id)
+    wait = None if outcome.published else policy.wait_after(entry.attempt_count + 1)
+    return tx.publish_pool.end_claim(content_id, outcome, wait)
+
+
+def _not_held(tx: Tx, content_id: int, claim_id: str) -> NotFound | InvalidState:
+    entry = tx.publish_pool.get(content_id)
+    if entry is None:
+        return NotFound("content", content_id)
+    by = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
+    message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{by}"
+    return InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])
+
+
+def retry(tx: Tx, content_id: int) -> PoolEntry:
+    """Makes a failed entry pending, with all its attempts; of one that waits for its next attempt it ends the wait.
+
+    Raises NotFound, and InvalidState if it has not failed.
+    """
+    return tx.publish_pool.retry(content_id) or _refuse(tx, content_id, "retried", (PublishStatus.FAILED,))
+
+
+def update(tx: Tx, content_id: int, change: EntryChange) -> PoolEntry:
+    """Changes an entry. Raises NotFound, and InvalidState if it is claimed or published."""
+    return tx.publish_pool.update(content_id, change) or _refuse(tx, content_id, "updated", CHANGEABLE)
+
+
+def remove(tx: Tx, content_id: int) -> None:
+    """Removes an entry; its content stays. Raises NotFound, and InvalidState if it is claimed."""
+    if not tx.publish_pool.remove(content_id):
+        _refuse(tx, content_id, "removed", REMOVABLE)
+
+
+def _refuse(tx: Tx, content_id: int, verb: str, required: tuple[PublishStatus, ...]) -> PoolEntry:
+    entry = tx.publish_pool.get(content_id)
+    if entry is None:
+        raise NotFound("content", content_id)
+    labels = [status.label for status in required]
+    message = f"in the publish pool content {content_id} is {entry.status.label}; to be {verb} it must be"
+    raise InvalidState(f"{message} {' or '.join(labels)}", entry.status.label, labels)

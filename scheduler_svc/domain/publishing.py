@@ -1,0 +1,65 @@
+"""Attempts to publish an entry of the publish pool: when the next one may begin, and what is kept of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+MAX_BACKOFF = timedelta(hours=1)
+_MAX_DOUBLINGS = 30
+"""More would pass MAX_BACKOFF from any backoff."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPolicy:
+    """How often an entry is tried, and the wait after the first failure, which doubles up to an hour."""
+
+    max_attempts: int = 3
+    backoff: timedelta = timedelta(minutes=1)
+
+    def wait_after(self, failures: int) -> timedelta | None:
+        """The wait before the next attempt, after so many in a row failed. Returns None if the entry stays failed."""
+        if failures >= self.max_attempts:
+            return None
+        return min(self.backoff * (1 << min(failures - 1, _MAX_DOUBLINGS)), MAX_BACKOFF)
+
+
+class PublishReport(NamedTuple):
+    """What a publisher reports of a claimed entry."""
+
+    published: bool
+    error: str = ""
+    url: str = ""
+
+
+def publish_report(published: bool, error: str, url: str) -> PublishReport:
+    """Returns the report of a success, with a URL that may be empty, or of a failure, with an error that may be."""
+    return PublishReport(True, url=url) if published else PublishReport(False, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishAttempt:
+    """A reported attempt, numbered from 1. `start_time` is None if a scheduler of the version before claimed it."""
+
+    number: int
+    publisher: str
+    start_time: datetime | None
+    end_time: datetime
+    published: bool
+    error: str
+
+
+class PoolPosition(NamedTuple):
+    """A place in the order in which entries are claimed: highest priority first, then oldest content."""
+
+    priority: int
+    content_id: int
+
+
+class EntryChange(NamedTuple):
+    """New values of an entry; None: unchanged. `unschedule` takes its time away."""
+
+    priority: int | None = None
+    schedule_time: datetime | None = None
+    unschedule: bool = False
