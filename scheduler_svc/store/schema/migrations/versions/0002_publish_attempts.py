@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0003"
+revision = "0002"
 down_revision = "0001"
 oldest_code = "0001"
 

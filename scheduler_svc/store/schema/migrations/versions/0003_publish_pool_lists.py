@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from scheduler_svc.store.schema.migrations.online import build_index
 
-revision = "0013"
-down_revision = "0003"
+revision = "0003"
+down_revision = "0002"
 oldest_code = "0001"
 
 _RETRIES = "priority DESC, content_id, next_attempt_time) WHERE next_attempt_time IS NOT NULL"
