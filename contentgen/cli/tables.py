@@ -102,6 +102,13 @@ CONTENTS = (
     Column("TASK", lambda it: cells.line(it["task_id"]), wide=True),
     Column("TITLE", lambda it: cells.line(it["title"])),
 )
+REVISIONS = (
+    Column("REVISION", lambda it: str(it["number"]), right=True),
+    Column("AUTHOR", lambda it: cells.line(it["author"] or "creator")),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
+    Column("LENGTH", lambda it: cells.number(len(it["body"])), right=True),
+    Column("TITLE", lambda it: cells.line(it["title"])),
+)
 POOL = (
     Column("CONTENT", lambda it: str(it["content_id"]), right=True),
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
@@ -231,8 +238,29 @@ def account(to: Console, it: Document) -> None:
 def content(to: Console, it: Document) -> None:
     """What is known of a content, and its text: rendered on a terminal, as it is elsewhere."""
     fields(to, _content_lines(it))
-    if it["body"]:
-        body = cells.lines(it["body"]).rstrip()
+    _article(to, it["body"])
+
+
+def revision(to: Console, it: Document) -> None:
+    """Who made a revision and when, and its text."""
+    fields(
+        to,
+        [
+            ("revision", str(it["number"])),
+            ("author", cells.line(it["author"] or "creator")),
+            ("create time", cells.local_time(it["create_time"])),
+            ("title", cells.line(it["title"])),
+            ("summary", cells.line(it["summary"])),
+            ("category", cells.line(it["category"])),
+            ("cover image", cells.line(it["cover_image"])),
+        ],
+    )
+    _article(to, it["body"])
+
+
+def _article(to: Console, text: str | None) -> None:
+    if text:
+        body = cells.lines(text).rstrip()
         to.print()
         if to.is_terminal:
             to.print(Markdown(body, hyperlinks=False))
@@ -251,4 +279,5 @@ def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "length", cells.number(it["word_count"])
     yield "score", cells.number(it["quality_score"])
     yield "images", cells.line(", ".join(it["images"]))
+    yield "revision", str(it["revision"])
     yield "create time", cells.local_time(it["create_time"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import Content, PublishPoolEntry, ReviewStatus
+from contentgen.client.results import Content, ContentRevision, PublishPoolEntry, ReviewStatus
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
@@ -57,6 +59,79 @@ class ContentMethods(Methods):
             self._stubs.contents.ListContents,
             request,
             lambda page: [documents.content(content) for content in page.contents],
+        )
+
+    @Unary
+    async def update_content(
+        self,
+        content_id: int,
+        *,
+        title: str | None = None,
+        body: str | None = None,
+        html_body: str | None = None,
+        summary: str | None = None,
+        category: str | None = None,
+        cover_image: str | None = None,
+        etag: str = "",
+        reviewer: str = "",
+    ) -> Content:
+        """Changes the texts that are given, as a new revision, and returns the content.
+
+        A new `body` empties `html_body` unless that is given too.
+
+        Args:
+            content_id: the content.
+            title: what is None stays as it is; so for the others.
+            body: the text.
+            html_body: the same as HTML.
+            summary: what lists show of it.
+            category: may be empty.
+            cover_image: may be empty.
+            etag: of the content when it was read; empty: whatever it is now is changed.
+            reviewer: who edits, if the scheduler requires no tokens; else the token's name counts.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            EtagMismatchException: it has changed since it was read.
+
+        Example:
+            >>> content = client.get_content(content_id)
+            >>> content = client.update_content(content_id, title="A better title", etag=content["etag"])
+        """
+        texts = {
+            "title": title,
+            "body": body,
+            "html_body": html_body,
+            "summary": summary,
+            "category": category,
+            "cover_image": cover_image,
+        }
+        changed = {name: text for name, text in texts.items() if text is not None}
+        request = pb.UpdateContentRequest(
+            content=pb.Content(content_id=content_id, **changed),  # type: ignore[arg-type] # all of these are texts
+            update_mask=FieldMask(paths=list(changed)),
+            etag=etag,
+            reviewer=reviewer,
+        )
+        return documents.content((await self._call(self._stubs.contents.UpdateContent, request)).content)
+
+    @Listing
+    def iter_content_revisions(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[ContentRevision]:
+        """Iterates over the revisions of a content with their texts, oldest first, which it reads page by page.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+
+        Example:
+            >>> for revision in client.iter_content_revisions(content_id):
+            ...     print(revision["number"], revision["author"], revision["title"])
+        """
+        request = pb.ListContentRevisionsRequest(content_id=content_id, page_size=page_size)
+        return Pages(
+            self._transport,
+            self._stubs.contents.ListContentRevisions,
+            request,
+            lambda page: [documents.content_revision(revision) for revision in page.revisions],
         )
 
     @Unary

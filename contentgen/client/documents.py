@@ -143,6 +143,22 @@ def content(message: content_service_pb2.Content) -> results.Content:
         "review_status": cast("results.ReviewStatus", label(REVIEW_STATUS, message.review_status)),
         "review_comment": message.review_comment or None,
         "created_at": _moment(message.create_time),
+        "etag": message.etag,
+        "revision": message.revision,
+    }
+
+
+def content_revision(message: content_service_pb2.ContentRevision) -> results.ContentRevision:
+    return {
+        "number": message.number,
+        "author": message.author or None,
+        "created_at": _moment(message.create_time),
+        "title": message.title,
+        "body": message.body,
+        "html_body": message.html_body,
+        "summary": message.summary,
+        "category": message.category,
+        "cover_image": message.cover_image or None,
     }
 
 

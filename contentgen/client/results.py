@@ -149,6 +149,25 @@ class Content(TypedDict):
     review_status: ReviewStatus
     review_comment: str | None
     created_at: str
+    etag: str
+    """Another one after each change; calls that take it refuse a stale one."""
+    revision: int
+    """1 is the creator's text, and each edit adds one."""
+
+
+class ContentRevision(TypedDict):
+    """The texts of a content after one edit."""
+
+    number: int
+    author: str | None
+    """None: the creator."""
+    created_at: str
+    title: str
+    body: str
+    html_body: str
+    summary: str
+    category: str
+    cover_image: str | None
 
 
 class PublishPoolEntry(TypedDict):

@@ -36,7 +36,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
         "PollRunningTasks",
         "PollTask",
     ),
-    _CONTENTS: ("GetContent", "ListContents", "ListPublishPool"),
+    _CONTENTS: ("GetContent", "ListContents", "ListContentRevisions", "ListPublishPool"),
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
     _SYSTEM: ("GetSystem",),

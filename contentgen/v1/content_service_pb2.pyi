@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -126,6 +127,8 @@ class Content(_message.Message):
     REVIEW_STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVIEW_COMMENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """From 1; 0 means none."""
     account_id: _builtins.int
@@ -133,17 +136,17 @@ class Content(_message.Message):
     task_id: _builtins.str
     """The task that made it; unique. The task itself may have been cleaned up."""
     title: _builtins.str
-    """The topic, its first 255 characters."""
+    """The topic, its first 255 characters, until an edit changes it."""
     body: _builtins.str
-    """The text as the CLI produced it; never empty. Lists leave it out (empty)."""
+    """The text as the CLI produced it, or as it was edited; never empty. Lists leave it out (empty)."""
     html_body: _builtins.str
     """The same as HTML; may be empty. Lists leave it out."""
     summary: _builtins.str
-    """The first 200 characters of the body."""
+    """The first 200 characters of the body, or what an edit has set."""
     category: _builtins.str
-    """The task's category; may be empty."""
+    """The task's category, or what an edit has set; may be empty."""
     cover_image: _builtins.str
-    """The first of `images`; empty if there is none."""
+    """The first of `images` unless an edit has set another; empty if there is none."""
     word_count: _builtins.int
     """Characters of the body."""
     quality_score: _builtins.float
@@ -152,6 +155,10 @@ class Content(_message.Message):
     """The state of its review."""
     review_comment: _builtins.str
     """The reviewer's comment; empty before a review or if there was none."""
+    etag: _builtins.str
+    """Opaque; another one after each change of the texts or of the review. Calls that take an `etag` refuse a stale one."""
+    revision: _builtins.int
+    """The number of the present text: 1 is the creator's, and each edit adds one."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names or addresses of images, at most 1,000."""
@@ -178,16 +185,74 @@ class Content(_message.Message):
         review_status: Global___ReviewStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         review_comment: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "html_body", b"html_body", "images", b"images", "quality_score", b"quality_score", "review_comment", b"review_comment", "review_status", b"review_status", "summary", b"summary", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "quality_score", b"quality_score", "review_comment", b"review_comment", "review_status", b"review_status", "revision", b"revision", "summary", b"summary", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_score: _TypeAlias = _typing.Literal["quality_score"]  # noqa: Y015
     _WhichOneofArgType__quality_score: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_score) -> _WhichOneofReturnType__quality_score | None: ...
 
 Global___Content: _TypeAlias = Content  # noqa: Y015
+
+@_typing.final
+class ContentRevision(_message.Message):
+    """The texts of a content after one edit; of the first revision, as the creator wrote them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HTML_BODY_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    COVER_IMAGE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1; the content's `revision` is the newest."""
+    author: _builtins.str
+    """Who edited: the name of the token, or the request's `reviewer`. Empty for the creator's text."""
+    title: _builtins.str
+    """As in `Content`, and so are the others."""
+    body: _builtins.str
+    """Never empty."""
+    html_body: _builtins.str
+    """May be empty."""
+    summary: _builtins.str
+    """May be empty."""
+    category: _builtins.str
+    """May be empty."""
+    cover_image: _builtins.str
+    """May be empty."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        author: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        title: _builtins.str = ...,
+        body: _builtins.str = ...,
+        html_body: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        category: _builtins.str = ...,
+        cover_image: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "body", b"body", "category", b"category", "cover_image", b"cover_image", "create_time", b"create_time", "html_body", b"html_body", "number", b"number", "summary", b"summary", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentRevision: _TypeAlias = ContentRevision  # noqa: Y015
 
 @_typing.final
 class PublishPoolEntry(_message.Message):
@@ -346,6 +411,129 @@ class ListContentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListContentsResponse: _TypeAlias = ListContentsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateContentRequest(_message.Message):
+    """Which content, and what to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """The content's `etag` when it was read. Empty: whatever it is now is changed."""
+    reviewer: _builtins.str
+    """Who edits, up to 200 characters, if no tokens are required; else the token's name counts. Empty: anonymous."""
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Required: its `content_id`, 1 or more, and the new values of the fields in the mask. `title`: 1 to 255 characters.
+        `body`: required, not only whitespace; with `html_body` at most 3 MiB of UTF-8. `summary`, `cover_image`: up to 2,000
+        characters. `category`: up to 200.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required: one or more of title, body, html_body, summary, category, cover_image."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etag: _builtins.str = ...,
+        reviewer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "etag", b"etag", "reviewer", b"reviewer", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateContentRequest: _TypeAlias = UpdateContentRequest  # noqa: Y015
+
+@_typing.final
+class UpdateContentResponse(_message.Message):
+    """The content after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateContentResponse: _TypeAlias = UpdateContentResponse  # noqa: Y015
+
+@_typing.final
+class ListContentRevisionsRequest(_message.Message):
+    """Whose revisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    page_size: _builtins.int
+    """Revisions a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, of the same content. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContentRevisionsRequest: _TypeAlias = ListContentRevisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListContentRevisionsResponse(_message.Message):
+    """One page, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentRevision]:
+        """Complete. A page ends before it exceeds 3 MiB, but has at least one."""
+
+    def __init__(
+        self,
+        *,
+        revisions: _abc.Iterable[Global___ContentRevision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revisions", b"revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContentRevisionsResponse: _TypeAlias = ListContentRevisionsResponse  # noqa: Y015
 
 @_typing.final
 class ReviewContentRequest(_message.Message):

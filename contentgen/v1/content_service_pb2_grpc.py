@@ -50,6 +50,16 @@ class ContentServiceStub:
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsResponse.FromString,
                 _registered_method=True)
+        self.UpdateContent = channel.unary_unary(
+                '/contentgen.v1.ContentService/UpdateContent',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentResponse.FromString,
+                _registered_method=True)
+        self.ListContentRevisions = channel.unary_unary(
+                '/contentgen.v1.ContentService/ListContentRevisions',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.FromString,
+                _registered_method=True)
         self.ReviewContent = channel.unary_unary(
                 '/contentgen.v1.ContentService/ReviewContent',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.SerializeToString,
@@ -107,6 +117,42 @@ class ContentServiceServicer:
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
         UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
         `INTERNAL`: see TaskService. An account that does not exist has no contents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateContent(self, request, context):
+        """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+        publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+        that changes nothing makes none. Blocks for one commit.
+
+        A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+        beginning of the body and the mask does not name it.
+
+        With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+        with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+        UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContentRevisions(self, request, context):
+        """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+        text, and the newest 99. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,6 +256,16 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsResponse.SerializeToString,
             ),
+            'UpdateContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateContent,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentResponse.SerializeToString,
+            ),
+            'ListContentRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContentRevisions,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.SerializeToString,
+            ),
             'ReviewContent': grpc.unary_unary_rpc_method_handler(
                     servicer.ReviewContent,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.FromString,
@@ -296,6 +352,60 @@ class ContentService:
             '/contentgen.v1.ContentService/ListContents',
             contentgen_dot_v1_dot_content__service__pb2.ListContentsRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ListContentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/UpdateContent',
+            contentgen_dot_v1_dot_content__service__pb2.UpdateContentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.UpdateContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContentRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ListContentRevisions',
+            contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

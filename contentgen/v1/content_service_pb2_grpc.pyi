@@ -57,6 +57,34 @@ class ContentServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService. An account that does not exist has no contents.
     """
+    UpdateContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.UpdateContentRequest, _content_service_pb2.UpdateContentResponse]
+    """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+    publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+    that changes nothing makes none. Blocks for one commit.
+
+    A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+    beginning of the body and the mask does not name it.
+
+    With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+    with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListContentRevisions: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListContentRevisionsRequest, _content_service_pb2.ListContentRevisionsResponse]
+    """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+    text, and the newest 99. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ReviewContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
     transaction. Blocks for one commit.
@@ -151,6 +179,34 @@ class ContentServiceAsyncStub(ContentServiceStub):
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService. An account that does not exist has no contents.
+    """
+    UpdateContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.UpdateContentRequest, _content_service_pb2.UpdateContentResponse]  # type: ignore[assignment]
+    """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+    publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+    that changes nothing makes none. Blocks for one commit.
+
+    A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+    beginning of the body and the mask does not name it.
+
+    With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+    with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListContentRevisions: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListContentRevisionsRequest, _content_service_pb2.ListContentRevisionsResponse]  # type: ignore[assignment]
+    """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+    text, and the newest 99. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
     """
     ReviewContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]  # type: ignore[assignment]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
@@ -255,6 +311,46 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
           `INTERNAL`: see TaskService. An account that does not exist has no contents.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateContent(
+        self,
+        request: _content_service_pb2.UpdateContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.UpdateContentResponse, _abc.Awaitable[_content_service_pb2.UpdateContentResponse]]:
+        """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+        publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+        that changes nothing makes none. Blocks for one commit.
+
+        A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+        beginning of the body and the mask does not name it.
+
+        With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+        with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+          UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ListContentRevisions(
+        self,
+        request: _content_service_pb2.ListContentRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ListContentRevisionsResponse, _abc.Awaitable[_content_service_pb2.ListContentRevisionsResponse]]:
+        """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+        text, and the newest 99. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
         """
 
     @_abc_1.abstractmethod

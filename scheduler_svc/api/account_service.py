@@ -20,7 +20,6 @@ from scheduler_svc.domain.bounds import MAX_PRIORITY
 DEFAULT_WEIGHT = 1.0
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
 """A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
-MAX_MASK_PATHS = 100
 _MAX_VALUES = {
     "max_concurrent_tasks": MAX_INT32,
     "max_pending_tasks": MAX_INT32,
@@ -84,14 +83,8 @@ _CHANGEABLE = tuple(field.name for field in fields(AccountChange))
 
 def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
     """The values of the fields that the mask names."""
-    paths = request.update_mask.paths
-    if not paths:
-        bad.add("update_mask", f"is required: one or more of {', '.join(_CHANGEABLE)}")
-    for i, path in enumerate(paths[:MAX_MASK_PATHS]):
-        if path not in _CHANGEABLE:
-            bad.add(f"update_mask.paths[{i}]", f"must be one of {', '.join(_CHANGEABLE)}, is {path[:MAX_NAME]!r}")
-    bad.count("update_mask.paths", len(paths), 0, MAX_MASK_PATHS)
-    change = AccountChange(**{path: getattr(request.account, path) for path in _CHANGEABLE if path in paths})
+    paths = bad.mask("update_mask", request.update_mask, _CHANGEABLE)
+    change = AccountChange(**{path: getattr(request.account, path) for path in paths})
     bad.path = "account."
     _check(change, bad)
     return change

@@ -12,14 +12,32 @@ from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
-from scheduler_svc.application import publishing
+from scheduler_svc.application import editing, publishing
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.domain.content import ReviewDecision, ReviewStatus, publication
+from scheduler_svc.domain.content import (
+    MAX_RESULT_BYTES,
+    TITLE_LENGTH,
+    ContentEdit,
+    ReviewDecision,
+    ReviewStatus,
+    publication,
+)
 
 MAX_REMARK = 2_000
 """Characters of a reviewer's comment, or of a publisher's error."""
+ANONYMOUS = "anonymous"
+"""Who reviews, if there is neither a token nor a name in the request."""
+_MAX_TEXT = {
+    "title": TITLE_LENGTH,
+    "body": MAX_RESULT_BYTES,
+    "html_body": MAX_RESULT_BYTES,
+    "summary": MAX_REMARK,
+    "category": MAX_NAME,
+    "cover_image": MAX_REMARK,
+}
+"""Characters of what an edit may change."""
 DEFAULT_LEASE = timedelta(minutes=10)
 MIN_LEASE = timedelta(seconds=1)
 
@@ -45,6 +63,30 @@ class ContentService(ContentServiceServicer):
         found = await self._reads.run(query.list_contents, scope, review_status, page.position, page.limit)
         contents, token = page.cut(found.contents, convert.listed_content, attrgetter("content_id"), found.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
+
+    async def UpdateContent(self, request: pb.UpdateContentRequest, context: object) -> pb.UpdateContentResponse:
+        with Violations() as bad:
+            bad.id("content.content_id", request.content.content_id)
+            edit = _edit(request, bad)
+            bad.text("etag", request.etag, MAX_NAME)
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+        content_id = request.content.content_id
+        await self._check_ownership(content_id)
+        content = await self._writes.run(
+            editing.update_content, content_id, edit, request.etag, _reviewer(request.reviewer)
+        )
+        return pb.UpdateContentResponse(content=convert.content(content))
+
+    async def ListContentRevisions(
+        self, request: pb.ListContentRevisionsRequest, context: object
+    ) -> pb.ListContentRevisionsResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            page = PageRequest.of(request, bad, "ListContentRevisions", request.content_id)
+        await self._check_ownership(request.content_id)
+        found = await self._reads.run(editing.list_revisions, request.content_id, page.position or 0, page.limit)
+        revisions, token = page.cut(found, convert.content_revision, attrgetter("number"))
+        return pb.ListContentRevisionsResponse(revisions=revisions, next_page_token=token)
 
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
         with Violations() as bad:
@@ -99,6 +141,22 @@ class ContentService(ContentServiceServicer):
         scope = caller().scope
         if scope != ALL:
             await self._reads.run(query.require_own_content, scope, content_id)
+
+
+def _reviewer(named: str) -> str:
+    """Who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
+    return caller().name or named or ANONYMOUS
+
+
+def _edit(request: pb.UpdateContentRequest, bad: Violations) -> ContentEdit:
+    """The values of the fields that the mask names."""
+    paths = bad.mask("update_mask", request.update_mask, ContentEdit._fields)
+    edit = ContentEdit(**{path: getattr(request.content, path) for path in paths})
+    for path in ContentEdit._fields:
+        value = getattr(edit, path)
+        if value is not None:
+            bad.text(f"content.{path}", value, _MAX_TEXT[path], required=path in {"title", "body"})
+    return edit
 
 
 def _decision(value: int, bad: Violations) -> ReviewDecision:

@@ -194,6 +194,13 @@ async def pool_of_workers(world: World, rpc: str) -> None:
     assert free["workers"][0]["last_error"] == "what a task of account 2 failed with"
 
 
+async def update_content(world: World, rpc: str) -> None:
+    for content_id in (world.foreign.published, world.foreign.to_review):
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await world.tied(rpc, content={"content_id": content_id, "title": "another"}, update_mask="title")
+        assert refusal.metadata["resource_id"] == content_id
+
+
 async def claim(world: World, rpc: str) -> None:
     await of_account(limit=10)(world, rpc)
     entries = (await world.tied(rpc, limit=10))["entries"]
@@ -262,6 +269,8 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),
+    "ContentService/UpdateContent": update_content,
+    "ContentService/ListContentRevisions": of_content(),
     "ContentService/DeleteContent": of_content(),
     "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
     "ContentService/ClaimPublishPool": claim,

@@ -53,6 +53,14 @@ SUBMIT: dict[str, Any] = {
     "backoff_multiplier": 1.5,
     "max_backoff": 9.0,
 }
+TEXTS = {
+    "title": "a title",
+    "body": "a text",
+    "html_body": "<p>a text",
+    "summary": "a summary",
+    "category": "news",
+    "cover_image": "one.png",
+}
 QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
 
 
@@ -125,6 +133,15 @@ RPCS: dict[str, Rpc] = {
     "ReviewContent": Rpc(
         lambda client: client.review_content(7, approve=True, comment="well done"),
         content_pb.ReviewContentResponse(content=CONTENT),
+    ),
+    "UpdateContent": Rpc(
+        lambda client: client.update_content(7, **TEXTS, etag="e", reviewer="anna"),
+        content_pb.UpdateContentResponse(content=CONTENT),
+    ),
+    "ListContentRevisions": Rpc(
+        lambda client: list(client.iter_content_revisions(7)),
+        content_pb.ListContentRevisionsResponse(revisions=[content_pb.ContentRevision(number=1)]),
+        unset=PAGE,
     ),
     "DeleteContent": Rpc(lambda client: client.delete_content(7, force=True), content_pb.DeleteContentResponse()),
     "ListPublishPool": Rpc(

@@ -64,7 +64,8 @@ class TestReview:
         assert decided.review_status == pb.REVIEW_STATUS_APPROVED
         assert decided.review_comment == "很好 👍"
         assert (await made.contents.GetContent(pb.GetContentRequest(content_id=content.content_id))).content == decided
-        decided.review_status, decided.review_comment = content.review_status, ""
+        assert decided.etag != content.etag
+        decided.review_status, decided.review_comment, decided.etag = content.review_status, "", content.etag
         assert decided == content
         expected = pb.PublishPoolEntry(
             content_id=content.content_id, account_id=made.account, priority=9, schedule_time=due, status=PENDING

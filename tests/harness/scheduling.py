@@ -458,4 +458,11 @@ INVARIANTS = WINDOW_INVARIANTS | {
         SELECT c.content_id FROM contents AS c FULL JOIN publish_pool AS p USING (content_id)
         WHERE (c.review_status = 2) IS DISTINCT FROM (p.content_id IS NOT NULL)
     """,
+    "an edited content has its first revision and its newest, which is its text, and no other content has any": """
+        SELECT content_id, c.revision, r.newest FROM contents AS c FULL JOIN (
+            SELECT content_id, min(number) AS first, max(number) AS newest FROM content_revisions GROUP BY content_id
+        ) AS r USING (content_id)
+        WHERE c.content_id IS NULL
+            OR (c.revision > 1) IS DISTINCT FROM coalesce(r.first = 1 AND r.newest = c.revision, false)
+    """,
 }

@@ -62,6 +62,7 @@ PAIRS = [
     Pair(task_service_pb2.GetTaskStatsResponse, results.TaskStats, documents.task_stats),
     Pair(task_service_pb2.PollRunningTasksResponse, results.PollStats, documents.poll_stats),
     Pair(content_service_pb2.Content, results.Content, documents.content),
+    Pair(content_service_pb2.ContentRevision, results.ContentRevision, documents.content_revision),
     Pair(
         content_service_pb2.PublishPoolEntry,
         results.PublishPoolEntry,

@@ -44,6 +44,15 @@ ContentIds = Annotated[
         autocompletion=completion.content_ids,
     ),
 ]
+Reviewer = Annotated[
+    str,
+    typer.Option(
+        "--reviewer",
+        metavar="NAME",
+        help="Who does it, if the scheduler requires no tokens; else the token's name counts.",
+        show_default=False,
+    ),
+]
 ReviewStatus = Annotated[
     Review | None, typer.Option("--review", help="Only where the review stands so.", show_default=False)
 ]

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scheduler_svc.api.messages.times import datetime_of, timedelta_of
@@ -20,6 +21,7 @@ from scheduler_svc.domain.lifecycle import Status
 MAX_INT32 = (1 << 31) - 1
 MAX_ITEMS = 1_000
 MAX_NAME = 200
+MAX_MASK_PATHS = 100
 MAX_LABELS = 32
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
@@ -103,6 +105,16 @@ class Violations:
             return True
         self.add(field, f"must have {minimum:,} to {maximum:,} items, has {items:,}")
         return False
+
+    def mask(self, field: str, mask: FieldMask, known: Sequence[str]) -> frozenset[str]:
+        """Those of the `known` fields that an update mask names; it must name one, and no others."""
+        if not mask.paths:
+            self.add(field, f"is required: one or more of {', '.join(known)}")
+        for i, path in enumerate(mask.paths[:MAX_MASK_PATHS]):
+            if path not in known:
+                self.add(f"{field}.paths[{i}]", f"must be one of {', '.join(known)}, is {path[:MAX_NAME]!r}")
+        self.count(f"{field}.paths", len(mask.paths), 0, MAX_MASK_PATHS)
+        return frozenset(mask.paths).intersection(known)
 
     def statuses(
         self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)

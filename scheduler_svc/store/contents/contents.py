@@ -21,12 +21,15 @@ from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.schema.tables import PUBLISH_TIME, PUBLISHABLE
 
 _META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
-    review_status, review_comment, create_time"""
+    review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag"""
 _WHOLE = _META.format(bodies="body, html_body")
 _LISTED = _META.format(bodies="'', ''")
 
 _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
 """Reads one content, with its bodies."""
+
+_GET_LOCKED = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id FOR UPDATE")
+"""Reads one content, and locks it."""
 
 _GET_ACCOUNT = sa.text("SELECT account_id FROM contents WHERE content_id = :content_id")
 """Reads the account of a content."""
@@ -35,7 +38,7 @@ _LATEST = 9_223_372_036_854_775_807
 
 # Only what waits for a review is decided, so that of two decisions at a time the second finds nothing.
 _DECIDE = sa.text(f"""
-    UPDATE contents SET review_status = :outcome, review_comment = :comment
+    UPDATE contents SET review_status = :outcome, review_comment = :comment, etag = gen_random_uuid()
     WHERE content_id = :content_id AND review_status = {ReviewStatus.PENDING_REVIEW} RETURNING {_WHOLE}
 """)
 """Reviews a content that waits for it."""
@@ -91,10 +94,11 @@ _LOCK_ENTRIES = sa.text(f"""
 """)
 """Locks their entries of the publish pool."""
 _DELETE = sa.text("""
-    WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])))
+    WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[]))),
+    revisions AS (DELETE FROM content_revisions WHERE content_id = ANY(CAST(:ids AS bigint[])))
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
-"""Deletes contents and their entries of the publish pool."""
+"""Deletes contents with their revisions and their entries of the publish pool."""
 
 # The fence: no claim but the latest, and that only while it holds.
 _END_CLAIM = sa.text(f"""
@@ -140,6 +144,10 @@ class Contents(Statements):
         row = self._row(_GET, content_id=content_id)
         return None if row is None else _content(row)
 
+    def get_locked(self, content_id: int) -> Content | None:
+        row = self._row(_GET_LOCKED, content_id=content_id)
+        return None if row is None else _content(row)
+
     def account_of(self, content_id: int) -> int | None:
         row = self._row(_GET_ACCOUNT, content_id=content_id)
         return None if row is None else int(row[0])
@@ -171,7 +179,7 @@ class Contents(Statements):
         return found | {entry.content_id: entry for entry in entries if entry.content_id in found}
 
     def delete(self, content_ids: Sequence[int]) -> None:
-        """Deletes locked contents with their entries in the pool. Their tasks stay as they are."""
+        """Deletes locked contents with their revisions and their entries in the pool. Their tasks stay as they are."""
         if content_ids:
             self._run(_DELETE, ids=array("bigint", content_ids))
 
@@ -218,7 +226,7 @@ def _below(scope: Scope, before: int | None) -> dict[str, Any]:
 
 def _content(row: Any) -> Content:
     (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
-    word_count, quality_score, review_status, comment, create_time = rest
+    word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag = rest
     return Content(
         content_id=content_id,
         account_id=account_id,
@@ -234,6 +242,9 @@ def _content(row: Any) -> Content:
         review_status=ReviewStatus(review_status),
         review_comment=comment,
         create_time=create_time,
+        cover_image=cover_image,
+        revision=revision,
+        etag=etag,
     )
 
 

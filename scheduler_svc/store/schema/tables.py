@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB
 from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.brief import TEXTS
-from scheduler_svc.domain.content import PublishStatus, ReviewStatus
+from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStatus
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.domain.old_rows import RowKind
@@ -347,11 +347,29 @@ contents = sa.Table(
     sa.Column("review_status", sa.SmallInteger, nullable=False),
     sa.Column("review_comment", sa.Text, nullable=False, server_default=""),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    # null: the first of the images
+    sa.Column("cover_image", sa.Text),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
+    # another one with each change of texts or review; '1': never changed
+    sa.Column("etag", sa.Text, nullable=False, server_default="1"),
     sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
+)
+
+# The texts of each content that was edited. The creator's is revision 1, which the first edit writes.
+content_revisions = sa.Table(
+    "content_revisions",
+    metadata,
+    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    # empty: the creator
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ContentTexts._fields),
+    sa.CheckConstraint("number > 0", "number"),
 )
 
 # The statement that claims and its indexes must spell these alike.

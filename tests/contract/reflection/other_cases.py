@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from grpc import StatusCode
+
 from tests.contract.reflection.cases import Bad, Good, The, not_found, wrong_state
 from tests.contract.reflection.task_cases import NO_ACCOUNT, an_opaque_token
 
@@ -31,6 +33,15 @@ QUOTAS = {"max_pending_tasks": 2_147_483_647, "max_priority": 10, "max_starts_pe
 ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True, **QUOTAS}
 ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute"
 ENTRY = {"account_id": OWN, "priority": 5, "error": ""}
+
+TEXTS = {
+    "title": "题" * 255,
+    "body": "新的正文",
+    "html_body": "<p>新的正文",
+    "summary": "要" * 2_000,
+    "category": "c" * 200,
+    "cover_image": "two.png",
+}
 
 GOOD = [
     Good(
@@ -61,6 +72,34 @@ GOOD = [
         content("ReviewContent"),
         {"content_id": The("unreviewed", "content_id"), "decision": "REVIEW_DECISION_APPROVE", "comment": "字" * 2_000},
         {"content": {"review_status": "REVIEW_STATUS_APPROVED", "review_comment": "字" * 2_000}},
+    ),
+    Good(
+        content("UpdateContent"),
+        {
+            "content": {"content_id": The("approved", "content_id"), **TEXTS},
+            "update_mask": "title,body,htmlBody,summary,category,coverImage",
+            "etag": The("approved", "etag"),
+            "reviewer": "编辑",
+        },
+        {"content": {**TEXTS, "word_count": 4, "revision": 2, "etag": an_opaque_token}},
+    ),
+    Good(
+        content("UpdateContent"),
+        {"content": {"content_id": The("approved", "content_id"), "body": "a new text"}, "update_mask": "body"},
+        {"content": {"title": "a topic", "body": "a new text", "summary": "a new text", "html_body": ""}},
+    ),
+    Good(
+        content("ListContentRevisions"),
+        {"content_id": The("approved", "content_id"), "page_size": 1},
+        {"revisions": [{"number": 1, "author": "", "body": "an article", "create_time": str}], "next_page_token": ""},
+    ),
+    Good(
+        content("ListContentRevisions"),
+        {"content_id": The("edited", "content_id")},
+        {
+            "revisions": [{"number": 1, "title": "a topic"}, {"number": 2, "author": "anonymous", "title": "edited"}],
+            "next_page_token": "",
+        },
     ),
     Good(content("DeleteContent"), {"content_id": The("approved", "content_id")}, {}),
     Good(content("DeleteContent"), {"content_id": The("published", "content_id"), "force": True}, {}),
@@ -172,6 +211,47 @@ BAD = [
         "rejected",
         "pending_review",
     ),
+    Bad(content("UpdateContent"), {}, fields=("content.content_id", "update_mask")),
+    Bad(
+        content("UpdateContent"),
+        {
+            "content": {"content_id": NOTHING, "title": " ", "summary": "字" * 2_001},
+            "update_mask": "title,body,summary,reviewStatus",
+            "etag": "e" * 201,
+            "reviewer": "n" * 201,
+        },
+        fields=(
+            "update_mask.paths[3]",
+            "content.title",
+            "content.body",
+            "content.summary",
+            "etag",
+            "reviewer",
+        ),
+    ),
+    not_found(
+        content("UpdateContent"),
+        {"content": {"content_id": NOTHING, "title": "a title"}, "update_mask": "title"},
+        "content",
+        NOTHING,
+    ),
+    Bad(
+        content("UpdateContent"),
+        {
+            "content": {"content_id": The("edited", "content_id"), "title": "another"},
+            "update_mask": "title",
+            "etag": The("edited", "stale_etag"),
+        },
+        StatusCode.ABORTED,
+        "ETAG_MISMATCH",
+        metadata={"etag": The("edited", "etag")},
+    ),
+    Bad(
+        content("ListContentRevisions"),
+        {"page_size": -1, "page_token": "?"},
+        fields=("content_id", "page_size", "page_token"),
+    ),
+    not_found(content("ListContentRevisions"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(content("DeleteContent"), {"force": True}, fields=("content_id",)),
     not_found(content("DeleteContent"), {"content_id": NOTHING}, "content", NOTHING),
     wrong_state(content("DeleteContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),

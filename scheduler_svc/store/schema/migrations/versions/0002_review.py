@@ -1,0 +1,35 @@
+"""Edits of contents: their revisions, and an etag."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+oldest_code = "0001"
+
+_DDL = """
+ALTER TABLE contents
+    ADD COLUMN cover_image TEXT,
+    ADD COLUMN revision INTEGER DEFAULT '1' NOT NULL,
+    ADD COLUMN etag TEXT DEFAULT '1' NOT NULL;
+
+CREATE TABLE content_revisions (
+    content_id BIGINT NOT NULL,
+    number INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    create_time TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    title TEXT NOT NULL,
+    body TEXT NOT NULL,
+    html_body TEXT NOT NULL,
+    summary TEXT NOT NULL,
+    category TEXT NOT NULL,
+    cover_image TEXT NOT NULL,
+    CONSTRAINT content_revisions_pkey PRIMARY KEY (content_id, number),
+    CONSTRAINT content_revisions_number CHECK (number > 0)
+);
+"""
+
+
+def upgrade() -> None:
+    op.execute(_DDL)
