@@ -97,6 +97,8 @@ CONTENTS = (
     Column("REVIEW", lambda it: cells.state(it["review_status"])),
     Column("LENGTH", lambda it: cells.number(it["word_count"]), right=True),
     Column("SCORE", lambda it: cells.number(it["quality_score"]), right=True),
+    Column("POOL", lambda it: cells.state(it["publish_status"]), wide=True),
+    Column("HELD BY", lambda it: cells.line(it["review_holder"]), wide=True),
     Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
     Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
     Column("TASK", lambda it: cells.line(it["task_id"]), wide=True),
@@ -274,7 +276,12 @@ def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "task", cells.line(it["task_id"])
     yield "title", cells.line(it["title"])
     yield "review", cells.state(it["review_status"])
+    yield "reviewer", cells.line(it["reviewer"])
+    yield "review time", cells.local_time(it["review_time"])
     yield "comment", cells.line(it["review_comment"])
+    yield "held by", cells.line(it["review_holder"])
+    yield "held until", cells.local_time(it["review_claim_expire_time"])
+    yield "pool", cells.state(it["publish_status"])
     yield "category", cells.line(it["category"])
     yield "length", cells.number(it["word_count"])
     yield "score", cells.number(it["quality_score"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client import documents
@@ -135,19 +138,95 @@ class ContentMethods(Methods):
         )
 
     @Unary
-    async def review_content(self, content_id: int, *, approve: bool, comment: str = "") -> Content:
+    async def review_content(
+        self, content_id: int, *, approve: bool, comment: str = "", etag: str = "", reviewer: str = ""
+    ) -> Content:
         """Approves or rejects a content, and returns it; an approved one enters the publish pool.
+
+        Args:
+            content_id: the content.
+            approve: False rejects it.
+            comment: why.
+            etag: of the content when it was read; empty: whatever it is now is decided on.
+            reviewer: who reviews, if the scheduler requires no tokens; else the token's name counts.
 
         Raises:
             ResourceNotFoundException: the content does not exist.
             InvalidStateException: it was decided before, by a review or by `auto_approve`.
+            EtagMismatchException: it has changed since it was read.
 
         Example:
             >>> content = client.review_content(content_id, approve=True, comment="well done")
         """
-        decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
-        request = pb.ReviewContentRequest(content_id=content_id, decision=decision, comment=comment)
+        request = _review(content_id, approve=approve, comment=comment, etag=etag, reviewer=reviewer)
         return documents.content((await self._call(self._stubs.contents.ReviewContent, request)).content)
+
+    @Unary
+    async def review_contents(self, reviews: Iterable[Mapping[str, Any]]) -> list[Content]:
+        """Decides 1 to 100 reviews in one transaction, all or none, and returns the contents without their texts.
+
+        Args:
+            reviews: the arguments of `review_content` of each, by name.
+
+        Raises:
+            TypeError: a name that is no argument of `review_content`.
+            RequestError: as `review_content`, for the first one that can't be decided; the message names it.
+
+        Example:
+            >>> contents = client.review_contents([{"content_id": content_id, "approve": False, "comment": "too long"}])
+        """
+        request = pb.BatchReviewContentsRequest(requests=[_review(**each) for each in reviews])
+        answer = await self._call(self._stubs.contents.BatchReviewContents, request)
+        return [documents.content(content) for content in answer.contents]
+
+    @Unary
+    async def reopen_content(self, content_id: int) -> Content:
+        """Takes a review's decision back, and returns the content: it waits again, and has left the publish pool.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            InvalidStateException: a publisher has claimed it, or it is published.
+
+        Example:
+            >>> print(client.reopen_content(content_id)["review_status"])
+        """
+        request = pb.ReopenContentRequest(content_id=content_id)
+        return documents.content((await self._call(self._stubs.contents.ReopenContent, request)).content)
+
+    @Unary
+    async def claim_review(
+        self, account_id: int | None = None, *, lease: float | None = None, reviewer: str = ""
+    ) -> Content | None:
+        """Returns the oldest content that waits for its review and nobody holds, and holds it; None if there is none.
+
+        Two reviewers get different contents. A claim bars nobody from deciding, and ends with the decision.
+
+        Args:
+            account_id: only of this account; None: of any.
+            lease: seconds until it may be given to others; default 10 minutes.
+            reviewer: who reviews, if the scheduler requires no tokens; else the token's name counts.
+
+        Example:
+            >>> while content := client.claim_review(lease=300):
+            ...     reviewed = client.review_content(content["content_id"], approve=True, etag=content["etag"])
+        """
+        request = pb.ClaimReviewRequest(account_id=account_id or 0, lease=duration(lease), reviewer=reviewer)
+        answer = await self._call(self._stubs.contents.ClaimReview, request)
+        return documents.content(answer.content) if answer.HasField("content") else None
+
+    @Unary
+    async def release_review(self, content_id: int) -> Content:
+        """Ends the claim of a review before its lease does, and returns the content.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            PermissionDenied: somebody else holds it, and the token is no operator's.
+
+        Example:
+            >>> print(client.release_review(content_id)["review_holder"])
+        """
+        request = pb.ReleaseReviewRequest(content_id=content_id)
+        return documents.content((await self._call(self._stubs.contents.ReleaseReview, request)).content)
 
     @Unary
     async def delete_content(self, content_id: int, *, force: bool = False) -> bool:
@@ -224,3 +303,12 @@ class ContentMethods(Methods):
             content_id=content_id, claim_id=claim_id or "", published=error is None, error=error or ""
         )
         return documents.publish_pool_entry((await self._call(self._stubs.contents.ReportPublished, request)).entry)
+
+
+def _review(
+    content_id: int, approve: bool, comment: str = "", etag: str = "", reviewer: str = ""
+) -> pb.ReviewContentRequest:
+    decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
+    return pb.ReviewContentRequest(
+        content_id=content_id, decision=decision, comment=comment, etag=etag, reviewer=reviewer
+    )

@@ -145,6 +145,11 @@ def content(message: content_service_pb2.Content) -> results.Content:
         "created_at": _moment(message.create_time),
         "etag": message.etag,
         "revision": message.revision,
+        "reviewer": message.reviewer or None,
+        "reviewed_at": _time(message, "review_time"),
+        "publish_status": _publish_status(message.publish_status) if message.publish_status else None,
+        "review_holder": message.review_holder or None,
+        "review_claim_expires_at": _time(message, "review_claim_expire_time"),
     }
 
 
@@ -168,7 +173,7 @@ def publish_pool_entry(message: content_service_pb2.PublishPoolEntry) -> results
         "account_id": message.account_id,
         "priority": message.priority,
         "scheduled_at": _time(message, "schedule_time"),
-        "status": cast("results.PublishStatus", label(PUBLISH_STATUS, message.status)),
+        "status": _publish_status(message.status),
         "error": message.error or None,
         "claim_id": message.claim_id or None,
     }
@@ -322,6 +327,10 @@ def _pending_reason(message: task_pb2.Task) -> results.PendingReason | None:
     if not message.pending_reason:
         return None
     return cast("results.PendingReason", label(PENDING_REASON, message.pending_reason))
+
+
+def _publish_status(number: int) -> results.PublishStatus:
+    return cast("results.PublishStatus", label(PUBLISH_STATUS, number))
 
 
 def _progress(message: task_pb2.Task) -> results.TaskProgress | None:

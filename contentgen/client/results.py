@@ -153,6 +153,14 @@ class Content(TypedDict):
     """Another one after each change; calls that take it refuse a stale one."""
     revision: int
     """1 is the creator's text, and each edit adds one."""
+    reviewer: str | None
+    """Who decided the review. None: nobody, or `auto_approve`."""
+    reviewed_at: str | None
+    publish_status: PublishStatus | None
+    """None: it is not in the publish pool."""
+    review_holder: str | None
+    """Who holds its review."""
+    review_claim_expires_at: str | None
 
 
 class ContentRevision(TypedDict):

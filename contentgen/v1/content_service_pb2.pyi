@@ -35,7 +35,7 @@ class _ReviewStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviewSt
     REVIEW_STATUS_APPROVED: _ReviewStatus.ValueType  # 2
     """Approved, by auto_approve or by review."""
     REVIEW_STATUS_REJECTED: _ReviewStatus.ValueType  # 3
-    """Rejected, permanently."""
+    """Rejected."""
 
 class ReviewStatus(_ReviewStatus, metaclass=_ReviewStatusEnumTypeWrapper):
     """The state of a content's review."""
@@ -47,7 +47,7 @@ REVIEW_STATUS_PENDING_REVIEW: ReviewStatus.ValueType  # 1
 REVIEW_STATUS_APPROVED: ReviewStatus.ValueType  # 2
 """Approved, by auto_approve or by review."""
 REVIEW_STATUS_REJECTED: ReviewStatus.ValueType  # 3
-"""Rejected, permanently."""
+"""Rejected."""
 Global___ReviewStatus: _TypeAlias = ReviewStatus  # noqa: Y015
 
 class _ReviewDecision:
@@ -81,7 +81,7 @@ class _PublishStatus:
 class _PublishStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PublishStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PUBLISH_STATUS_UNSPECIFIED: _PublishStatus.ValueType  # 0
-    """Never sent."""
+    """Of a content: it is not in the pool. Never sent for an entry."""
     PUBLISH_STATUS_PENDING: _PublishStatus.ValueType  # 1
     """Waits for a publisher, or for its schedule_time."""
     PUBLISH_STATUS_PUBLISHING: _PublishStatus.ValueType  # 2
@@ -95,7 +95,7 @@ class PublishStatus(_PublishStatus, metaclass=_PublishStatusEnumTypeWrapper):
     """The state of an entry of the publish pool."""
 
 PUBLISH_STATUS_UNSPECIFIED: PublishStatus.ValueType  # 0
-"""Never sent."""
+"""Of a content: it is not in the pool. Never sent for an entry."""
 PUBLISH_STATUS_PENDING: PublishStatus.ValueType  # 1
 """Waits for a publisher, or for its schedule_time."""
 PUBLISH_STATUS_PUBLISHING: PublishStatus.ValueType  # 2
@@ -129,6 +129,11 @@ class Content(_message.Message):
     REVIEW_COMMENT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    REVIEW_TIME_FIELD_NUMBER: _builtins.int
+    PUBLISH_STATUS_FIELD_NUMBER: _builtins.int
+    REVIEW_HOLDER_FIELD_NUMBER: _builtins.int
+    REVIEW_CLAIM_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """From 1; 0 means none."""
     account_id: _builtins.int
@@ -159,6 +164,12 @@ class Content(_message.Message):
     """Opaque; another one after each change of the texts or of the review. Calls that take an `etag` refuse a stale one."""
     revision: _builtins.int
     """The number of the present text: 1 is the creator's, and each edit adds one."""
+    reviewer: _builtins.str
+    """Who decided the review; empty before that, or if auto_approve did."""
+    publish_status: Global___PublishStatus.ValueType
+    """The state of its entry in the publish pool; unspecified: it is not there."""
+    review_holder: _builtins.str
+    """Who holds its review (ClaimReview); empty: nobody."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names or addresses of images, at most 1,000."""
@@ -166,6 +177,14 @@ class Content(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, in the transaction that completed the task."""
+
+    @_builtins.property
+    def review_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was; unset before that, or if auto_approve did."""
+
+    @_builtins.property
+    def review_claim_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When that claim expires; unset: nobody holds it."""
 
     def __init__(
         self,
@@ -187,10 +206,15 @@ class Content(_message.Message):
         review_comment: _builtins.str = ...,
         etag: _builtins.str = ...,
         revision: _builtins.int = ...,
+        reviewer: _builtins.str = ...,
+        review_time: _timestamp_pb2.Timestamp | None = ...,
+        publish_status: Global___PublishStatus.ValueType = ...,
+        review_holder: _builtins.str = ...,
+        review_claim_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_time", b"review_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "quality_score", b"quality_score", "review_comment", b"review_comment", "review_status", b"review_status", "revision", b"revision", "summary", b"summary", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_score: _TypeAlias = _typing.Literal["quality_score"]  # noqa: Y015
     _WhichOneofArgType__quality_score: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score"]  # noqa: Y015
@@ -425,7 +449,7 @@ class UpdateContentRequest(_message.Message):
     etag: _builtins.str
     """The content's `etag` when it was read. Empty: whatever it is now is changed."""
     reviewer: _builtins.str
-    """Who edits, up to 200 characters, if no tokens are required; else the token's name counts. Empty: anonymous."""
+    """Who edits, up to 200 characters: see REVIEWERS."""
     @_builtins.property
     def content(self) -> Global___Content:
         """Required: its `content_id`, 1 or more, and the new values of the fields in the mask. `title`: 1 to 255 characters.
@@ -544,22 +568,30 @@ class ReviewContentRequest(_message.Message):
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """Required: 1 or more."""
     decision: Global___ReviewDecision.ValueType
     """Required."""
     comment: _builtins.str
     """Human-readable, up to 2,000 characters. Empty: none."""
+    etag: _builtins.str
+    """The content's `etag` when it was read. Empty: whatever it is now is decided on."""
+    reviewer: _builtins.str
+    """Who reviews, up to 200 characters: see REVIEWERS."""
     def __init__(
         self,
         *,
         content_id: _builtins.int = ...,
         decision: Global___ReviewDecision.ValueType = ...,
         comment: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        reviewer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "content_id", b"content_id", "decision", b"decision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "content_id", b"content_id", "decision", b"decision", "etag", b"etag", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -588,6 +620,206 @@ class ReviewContentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReviewContentResponse: _TypeAlias = ReviewContentResponse  # noqa: Y015
+
+@_typing.final
+class BatchReviewContentsRequest(_message.Message):
+    """What was decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    reviewer: _builtins.str
+    """Who reviews, for the requests that name nobody."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReviewContentRequest]:
+        """1 to 100, each of another content."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___ReviewContentRequest] | None = ...,
+        reviewer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchReviewContentsRequest: _TypeAlias = BatchReviewContentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchReviewContentsResponse(_message.Message):
+    """The contents after the review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
+        """In the order of the requests, without `body` and `html_body`."""
+
+    def __init__(
+        self,
+        *,
+        contents: _abc.Iterable[Global___Content] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchReviewContentsResponse: _TypeAlias = BatchReviewContentsResponse  # noqa: Y015
+
+@_typing.final
+class ReopenContentRequest(_message.Message):
+    """Which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenContentRequest: _TypeAlias = ReopenContentRequest  # noqa: Y015
+
+@_typing.final
+class ReopenContentResponse(_message.Message):
+    """The content, which waits for its review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenContentResponse: _TypeAlias = ReopenContentResponse  # noqa: Y015
+
+@_typing.final
+class ClaimReviewRequest(_message.Message):
+    """Whose contents, for whom, and for how long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Only of this account; 0: of any."""
+    reviewer: _builtins.str
+    """Who reviews, up to 200 characters: see REVIEWERS."""
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """Length of the lease; 1 s at least. Unset: 10 min."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        lease: _duration_pb2.Duration | None = ...,
+        reviewer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "lease", b"lease", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimReviewRequest: _TypeAlias = ClaimReviewRequest  # noqa: Y015
+
+@_typing.final
+class ClaimReviewResponse(_message.Message):
+    """What to review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete. Unset: nothing waits that nobody holds."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimReviewResponse: _TypeAlias = ClaimReviewResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseReviewRequest(_message.Message):
+    """Which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseReviewRequest: _TypeAlias = ReleaseReviewRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseReviewResponse(_message.Message):
+    """The content, which nobody holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseReviewResponse: _TypeAlias = ReleaseReviewResponse  # noqa: Y015
 
 @_typing.final
 class DeleteContentRequest(_message.Message):

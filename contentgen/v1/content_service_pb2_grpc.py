@@ -32,6 +32,9 @@ class ContentServiceStub:
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     def __init__(self, channel):
@@ -65,6 +68,26 @@ class ContentServiceStub:
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.FromString,
                 _registered_method=True)
+        self.BatchReviewContents = channel.unary_unary(
+                '/contentgen.v1.ContentService/BatchReviewContents',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsResponse.FromString,
+                _registered_method=True)
+        self.ReopenContent = channel.unary_unary(
+                '/contentgen.v1.ContentService/ReopenContent',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentResponse.FromString,
+                _registered_method=True)
+        self.ClaimReview = channel.unary_unary(
+                '/contentgen.v1.ContentService/ClaimReview',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewResponse.FromString,
+                _registered_method=True)
+        self.ReleaseReview = channel.unary_unary(
+                '/contentgen.v1.ContentService/ReleaseReview',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.FromString,
+                _registered_method=True)
         self.DeleteContent = channel.unary_unary(
                 '/contentgen.v1.ContentService/DeleteContent',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.DeleteContentRequest.SerializeToString,
@@ -94,6 +117,9 @@ class ContentServiceServicer:
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     def GetContent(self, request, context):
@@ -160,16 +186,80 @@ class ContentServiceServicer:
 
     def ReviewContent(self, request, context):
         """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-        transaction. Blocks for one commit.
+        transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-        Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+        Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+        `etag`, only the text that was read is decided on.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
         FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
         was decided before, by a review or by auto_approve.
+        ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
         UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReviewContents(self, request, context):
+        """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+        Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenContent(self, request, context):
+        """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+        pool. So does what auto_approve approved. Blocks for one commit.
+
+        Idempotent: a content that waits for its review stays as it is.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+        publisher has claimed it, or it is published.
+        UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimReview(self, request, context):
+        """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+        to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+        it returns none at once.
+
+        Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+        UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseReview(self, request, context):
+        """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+        operator. Blocks for one commit.
+
+        Idempotent: a content that nobody holds stays as it is.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+        UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -271,6 +361,26 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.SerializeToString,
             ),
+            'BatchReviewContents': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReviewContents,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsResponse.SerializeToString,
+            ),
+            'ReopenContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenContent,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentResponse.SerializeToString,
+            ),
+            'ClaimReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimReview,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewResponse.SerializeToString,
+            ),
+            'ReleaseReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseReview,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.SerializeToString,
+            ),
             'DeleteContent': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteContent,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.DeleteContentRequest.FromString,
@@ -306,6 +416,9 @@ class ContentService:
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     @staticmethod
@@ -433,6 +546,114 @@ class ContentService:
             '/contentgen.v1.ContentService/ReviewContent',
             contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReviewContents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/BatchReviewContents',
+            contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ReopenContent',
+            contentgen_dot_v1_dot_content__service__pb2.ReopenContentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ReopenContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ClaimReview',
+            contentgen_dot_v1_dot_content__service__pb2.ClaimReviewRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ClaimReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ReleaseReview',
+            contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

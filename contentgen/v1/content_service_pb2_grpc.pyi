@@ -33,6 +33,9 @@ class ContentServiceStub:
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     @_typing.overload
@@ -87,16 +90,64 @@ class ContentServiceStub:
     """
     ReviewContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-    transaction. Blocks for one commit.
+    transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-    Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+    Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+    `etag`, only the text that was read is decided on.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
       was decided before, by a review or by auto_approve.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
       UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    BatchReviewContents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]
+    """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+    Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+    """
+    ReopenContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReopenContentRequest, _content_service_pb2.ReopenContentResponse]
+    """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+    pool. So does what auto_approve approved. Blocks for one commit.
+
+    Idempotent: a content that waits for its review stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published.
+      UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ClaimReview: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ClaimReviewRequest, _content_service_pb2.ClaimReviewResponse]
+    """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+    to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+    it returns none at once.
+
+    Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ReleaseReview: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReleaseReviewRequest, _content_service_pb2.ReleaseReviewResponse]
+    """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+    operator. Blocks for one commit.
+
+    Idempotent: a content that nobody holds stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeleteContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]
@@ -159,6 +210,9 @@ class ContentServiceAsyncStub(ContentServiceStub):
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -210,16 +264,64 @@ class ContentServiceAsyncStub(ContentServiceStub):
     """
     ReviewContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]  # type: ignore[assignment]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-    transaction. Blocks for one commit.
+    transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-    Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+    Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+    `etag`, only the text that was read is decided on.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
       was decided before, by a review or by auto_approve.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
       UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    BatchReviewContents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]  # type: ignore[assignment]
+    """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+    Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+    """
+    ReopenContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReopenContentRequest, _content_service_pb2.ReopenContentResponse]  # type: ignore[assignment]
+    """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+    pool. So does what auto_approve approved. Blocks for one commit.
+
+    Idempotent: a content that waits for its review stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published.
+      UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ClaimReview: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ClaimReviewRequest, _content_service_pb2.ClaimReviewResponse]  # type: ignore[assignment]
+    """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+    to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+    it returns none at once.
+
+    Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ReleaseReview: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReleaseReviewRequest, _content_service_pb2.ReleaseReviewResponse]  # type: ignore[assignment]
+    """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+    operator. Blocks for one commit.
+
+    Idempotent: a content that nobody holds stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeleteContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]  # type: ignore[assignment]
@@ -281,6 +383,9 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     @_abc_1.abstractmethod
@@ -360,16 +465,88 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ReviewContentResponse, _abc.Awaitable[_content_service_pb2.ReviewContentResponse]]:
         """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-        transaction. Blocks for one commit.
+        transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-        Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+        Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+        `etag`, only the text that was read is decided on.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
           FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
           was decided before, by a review or by auto_approve.
+          ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
           UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchReviewContents(
+        self,
+        request: _content_service_pb2.BatchReviewContentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.BatchReviewContentsResponse, _abc.Awaitable[_content_service_pb2.BatchReviewContentsResponse]]:
+        """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+        Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+        """
+
+    @_abc_1.abstractmethod
+    def ReopenContent(
+        self,
+        request: _content_service_pb2.ReopenContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ReopenContentResponse, _abc.Awaitable[_content_service_pb2.ReopenContentResponse]]:
+        """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+        pool. So does what auto_approve approved. Blocks for one commit.
+
+        Idempotent: a content that waits for its review stays as it is.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+          publisher has claimed it, or it is published.
+          UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ClaimReview(
+        self,
+        request: _content_service_pb2.ClaimReviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ClaimReviewResponse, _abc.Awaitable[_content_service_pb2.ClaimReviewResponse]]:
+        """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+        to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+        it returns none at once.
+
+        Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseReview(
+        self,
+        request: _content_service_pb2.ReleaseReviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ReleaseReviewResponse, _abc.Awaitable[_content_service_pb2.ReleaseReviewResponse]]:
+        """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+        operator. Blocks for one commit.
+
+        Idempotent: a content that nobody holds stays as it is.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+          UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

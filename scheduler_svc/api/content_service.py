@@ -12,7 +12,7 @@ from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
-from scheduler_svc.application import editing, publishing
+from scheduler_svc.application import editing, publishing, reviewing
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.access import ALL
@@ -20,6 +20,7 @@ from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
     TITLE_LENGTH,
     ContentEdit,
+    Review,
     ReviewDecision,
     ReviewStatus,
     publication,
@@ -38,6 +39,7 @@ _MAX_TEXT = {
     "cover_image": MAX_REMARK,
 }
 """Characters of what an edit may change."""
+MAX_BATCH_REVIEWS = 100
 DEFAULT_LEASE = timedelta(minutes=10)
 MIN_LEASE = timedelta(seconds=1)
 
@@ -99,12 +101,43 @@ class ContentService(ContentServiceServicer):
 
     async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
         with Violations() as bad:
-            bad.id("content_id", request.content_id)
-            decision = _decision(request.decision, bad)
-            bad.text("comment", request.comment, MAX_REMARK)
+            review = _review(request, bad)
         await self._check_ownership(request.content_id)
-        content = await self._writes.run(publishing.review_content, request.content_id, decision, request.comment)
+        content = await self._writes.run(reviewing.review_content, review)
         return pb.ReviewContentResponse(content=convert.content(content))
+
+    async def BatchReviewContents(
+        self, request: pb.BatchReviewContentsRequest, context: object
+    ) -> pb.BatchReviewContentsResponse:
+        with Violations() as bad:
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+            reviews = _reviews(request, bad)
+        await self._check_ownership(*(review.content_id for review in reviews))
+        contents = await self._writes.run(reviewing.review_contents, reviews)
+        return pb.BatchReviewContentsResponse(contents=map(convert.listed_content, contents))
+
+    async def ReopenContent(self, request: pb.ReopenContentRequest, context: object) -> pb.ReopenContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self._check_ownership(request.content_id)
+        content = await self._writes.run(reviewing.reopen_content, request.content_id)
+        return pb.ReopenContentResponse(content=convert.content(content))
+
+    async def ClaimReview(self, request: pb.ClaimReviewRequest, context: object) -> pb.ClaimReviewResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            lease = _lease(request, bad)
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+        scope = caller().about(request.account_id)
+        content = await self._writes.run(reviewing.claim_review, scope, _reviewer(request.reviewer), lease)
+        return pb.ClaimReviewResponse(content=None if content is None else convert.content(content))
+
+    async def ReleaseReview(self, request: pb.ReleaseReviewRequest, context: object) -> pb.ReleaseReviewResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self._check_ownership(request.content_id)
+        content = await self._writes.run(reviewing.release_review, request.content_id, caller())
+        return pb.ReleaseReviewResponse(content=convert.content(content))
 
     async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
         with Violations() as bad:
@@ -116,12 +149,10 @@ class ContentService(ContentServiceServicer):
     async def ClaimPublishPool(
         self, request: pb.ClaimPublishPoolRequest, context: object
     ) -> pb.ClaimPublishPoolResponse:
-        lease = DEFAULT_LEASE
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             bad.number("limit", request.limit, 0, MAX_ITEMS)
-            if request.HasField("lease"):
-                lease = bad.duration("lease", request.lease, MIN_LEASE, MAX_DURATION)
+            lease = _lease(request, bad)
         scope = caller().about(request.account_id)
         claimed = await self._writes.run(publishing.claim_pool, scope, request.limit or 1, lease)
         return pb.ClaimPublishPoolResponse(entries=map(convert.pool_entry, claimed))
@@ -136,16 +167,47 @@ class ContentService(ContentServiceServicer):
         entry = await self._writes.run(publishing.report_published, request.content_id, request.claim_id, outcome)
         return pb.ReportPublishedResponse(entry=convert.pool_entry(entry))
 
-    async def _check_ownership(self, content_id: int) -> None:
-        """Raises NotFound if the caller may not access the content."""
+    async def _check_ownership(self, *content_ids: int) -> None:
+        """Raises NotFound if the caller may not access one of the contents."""
         scope = caller().scope
         if scope != ALL:
-            await self._reads.run(query.require_own_content, scope, content_id)
+            await self._reads.run(query.require_own_contents, scope, content_ids)
 
 
 def _reviewer(named: str) -> str:
     """Who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
     return caller().name or named or ANONYMOUS
+
+
+def _review(request: pb.ReviewContentRequest, bad: Violations, reviewer: str = "") -> Review:
+    """The decision of `reviewer`, unless the request names another."""
+    bad.id("content_id", request.content_id)
+    decision = _decision(request.decision, bad)
+    bad.text("comment", request.comment, MAX_REMARK)
+    bad.text("etag", request.etag, MAX_NAME)
+    bad.text("reviewer", request.reviewer, MAX_NAME)
+    who = _reviewer(request.reviewer or reviewer)
+    return Review(request.content_id, decision, who, request.comment, request.etag)
+
+
+def _reviews(request: pb.BatchReviewContentsRequest, bad: Violations) -> list[Review]:
+    """The decisions, each of another content."""
+    if not bad.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
+        return []
+    reviews: dict[int, Review] = {}
+    for i, each in enumerate(request.requests):
+        bad.path = f"requests[{i}]."
+        review = _review(each, bad, request.reviewer)
+        if review.content_id in reviews:
+            bad.add("content_id", f"must be of another content than those before, is {review.content_id}")
+        reviews[review.content_id] = review
+    return list(reviews.values())
+
+
+def _lease(request: pb.ClaimReviewRequest | pb.ClaimPublishPoolRequest, bad: Violations) -> timedelta:
+    if not request.HasField("lease"):
+        return DEFAULT_LEASE
+    return bad.duration("lease", request.lease, MIN_LEASE, MAX_DURATION)
 
 
 def _edit(request: pb.UpdateContentRequest, bad: Violations) -> ContentEdit:

@@ -8,14 +8,10 @@ from scheduler_svc.domain.content import MAX_RESULT_BYTES, Content, ContentEdit,
 from scheduler_svc.domain.errors import EtagMismatch, FieldViolation, InvalidArgument, NotFound
 
 
-def lock_content(tx: Tx, content_id: int, etag: str = "") -> Content:
-    """Returns a content as it is, locked. Raises NotFound, and EtagMismatch if `etag` is stale; empty: any will do."""
-    content = tx.contents.get_locked(content_id)
-    if content is None:
-        raise NotFound("content", content_id)
+def check_etag(content: Content, etag: str) -> None:
+    """Raises EtagMismatch if `etag` is stale; an empty one checks nothing."""
     if etag and etag != content.etag:
-        raise EtagMismatch(content_id, content.etag)
-    return content
+        raise EtagMismatch(content.content_id, content.etag)
 
 
 def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author: str) -> Content:
@@ -23,7 +19,10 @@ def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author
 
     Raises NotFound, EtagMismatch, and InvalidArgument if body and HTML would be too large together.
     """
-    content = lock_content(tx, content_id, etag)
+    content = tx.contents.get_locked(content_id)
+    if content is None:
+        raise NotFound("content", content_id)
+    check_etag(content, etag)
     edited = edit.of(content.texts)
     if edited == content.texts:
         return content

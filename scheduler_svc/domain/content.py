@@ -100,6 +100,16 @@ def summary_of(body: str) -> str:
     return body[:SUMMARY_LENGTH]
 
 
+class Review(NamedTuple):
+    """A reviewer's decision on a content, as of `etag`; empty: as of now."""
+
+    content_id: int
+    decision: ReviewDecision
+    reviewer: str
+    comment: str = ""
+    etag: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ContentRevision:
     """The texts of a content after an edit; `author` is empty if they are the creator's."""
@@ -112,7 +122,10 @@ class ContentRevision:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A content as a reader sees it. `body` and `html_body` are empty if it comes from a list."""
+    """A content as a reader sees it. `body` and `html_body` are empty if it comes from a list.
+
+    A claim of its review that has expired is not there. `publish_status` is None if it is not in the pool.
+    """
 
     content_id: int
     account_id: int
@@ -131,6 +144,11 @@ class Content:
     cover_image: str
     revision: int
     etag: str
+    reviewer: str
+    review_time: datetime | None
+    review_holder: str
+    review_claim_expire_time: datetime | None
+    publish_status: PublishStatus | None
 
     @property
     def task_id(self) -> str:

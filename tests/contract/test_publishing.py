@@ -65,7 +65,11 @@ class TestReview:
         assert decided.review_comment == "很好 👍"
         assert (await made.contents.GetContent(pb.GetContentRequest(content_id=content.content_id))).content == decided
         assert decided.etag != content.etag
-        decided.review_status, decided.review_comment, decided.etag = content.review_status, "", content.etag
+        assert (decided.reviewer, decided.publish_status) == ("anonymous", PENDING)
+        assert decided.HasField("review_time")
+        for name in ("review_status", "review_comment", "etag", "reviewer", "review_time", "publish_status"):
+            decided.ClearField(name)
+            content.ClearField(name)
         assert decided == content
         expected = pb.PublishPoolEntry(
             content_id=content.content_id, account_id=made.account, priority=9, schedule_time=due, status=PENDING

@@ -458,6 +458,11 @@ INVARIANTS = WINDOW_INVARIANTS | {
         SELECT c.content_id FROM contents AS c FULL JOIN publish_pool AS p USING (content_id)
         WHERE (c.review_status = 2) IS DISTINCT FROM (p.content_id IS NOT NULL)
     """,
+    "only what waits for a review is held, and it has no reviewer": """
+        SELECT content_id FROM contents WHERE (review_holder IS NULL) <> (review_claim_expire_time IS NULL)
+            OR review_status = 1 AND (reviewer <> '' OR review_time IS NOT NULL)
+            OR review_status <> 1 AND review_holder IS NOT NULL OR (reviewer = '') <> (review_time IS NULL)
+    """,
     "an edited content has its first revision and its newest, which is its text, and no other content has any": """
         SELECT content_id, c.revision, r.newest FROM contents AS c FULL JOIN (
             SELECT content_id, min(number) AS first, max(number) AS newest FROM content_revisions GROUP BY content_id

@@ -312,6 +312,19 @@ def test_a_page_of_contents_by_review_examines_a_bounded_number(
         assert not plan.scanned, plan
 
 
+@pytest.mark.parametrize(
+    ("scope", "index"),
+    [(ALL, "contents_waiting"), (Scope.of(1), "contents_waiting_by_account"), (TWO, "contents_waiting_by_account")],
+    ids=["all", "an account", "two accounts"],
+)
+def test_a_claim_of_a_review_reads_nothing_that_does_not_wait(backlog: Backlog, scope: Scope, index: str) -> None:
+    plans = backlog.plans(backlog.cold, lambda tx: [tx.reviews.claim(scope, "anna", timedelta(minutes=10))])
+    for plan in plans:
+        assert {node for node, rows in plan.read("contents") if rows} <= {f"Index Scan {index}"}, plan
+        assert not plan.scanned, plan
+        assert plan.buffers <= 50, plan
+
+
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])
 def test_a_claim_of_the_pool_reads_no_row_that_is_not_due(backlog: Backlog, account_id: int, index: str) -> None:
     lease = timedelta(minutes=10)

@@ -30,6 +30,8 @@ TIMES = {
     "connect_time": "connected_at",
     "last_heartbeat_time": "last_heartbeat_at",
     "unhealthy_time": "unhealthy_since",
+    "review_time": "reviewed_at",
+    "review_claim_expire_time": "review_claim_expires_at",
 }
 
 

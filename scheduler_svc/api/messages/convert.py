@@ -182,6 +182,11 @@ def content(it: Content) -> content_pb.Content:
         review_comment=it.review_comment,
         etag=it.etag,
         revision=it.revision,
+        reviewer=it.reviewer,
+        review_time=timestamp(it.review_time),
+        publish_status=content_pb.PublishStatus.ValueType(it.publish_status or 0),
+        review_holder=it.review_holder,
+        review_claim_expire_time=timestamp(it.review_claim_expire_time),
     )
 
 

@@ -37,11 +37,12 @@ def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
             raise NotFound("task", format_task_id(key))
 
 
-def require_own_content(tx: Tx, scope: Scope, content_id: int) -> None:
-    """Raises NotFound if the content is another account's, or does not exist. Its account never changes, too."""
-    account_id = tx.contents.account_of(content_id)
-    if account_id is None or account_id not in scope:
-        raise NotFound("content", content_id)
+def require_own_contents(tx: Tx, scope: Scope, content_ids: Sequence[int]) -> None:
+    """The same for contents, whose accounts never change either."""
+    found = tx.contents.accounts_of(content_ids)
+    for content_id in content_ids:
+        if content_id not in found or found[content_id] not in scope:
+            raise NotFound("content", content_id)
 
 
 def get_task(tx: Tx, task_key: int) -> Task:

@@ -13,15 +13,23 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
-from scheduler_svc.domain.task import DEFAULT_PRIORITY
 from scheduler_svc.store.contents import content_lists
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.schema.tables import PUBLISH_TIME, PUBLISHABLE
 
-_META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
-    review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag"""
+# Nothing sweeps expired claims: readers see such an entry as pending, and the next claim takes it as such.
+_PUBLISH_STATUS = f"""CASE WHEN status = {PublishStatus.PUBLISHING} AND claim_expire_time <= now()
+        THEN {PublishStatus.PENDING} ELSE status END"""
+
+# So it is with a claim of a review, which readers then do not see.
+_HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
+
+_META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
+    review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
+    reviewer, review_time, {_HELD.format("review_holder")}, {_HELD.format("review_claim_expire_time")},
+    (SELECT {_PUBLISH_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"""
 _WHOLE = _META.format(bodies="body, html_body")
 _LISTED = _META.format(bodies="'', ''")
 
@@ -31,30 +39,20 @@ _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
 _GET_LOCKED = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id FOR UPDATE")
 """Reads one content, and locks it."""
 
-_GET_ACCOUNT = sa.text("SELECT account_id FROM contents WHERE content_id = :content_id")
-"""Reads the account of a content."""
+_GET_LISTED = sa.text(f"SELECT {_LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
+"""Reads contents without their bodies."""
+
+_LOCK_LISTED = sa.text(f"""
+    SELECT {_LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
+""")
+"""Reads contents without their bodies, and locks them."""
+
+_GET_ACCOUNTS = sa.text("SELECT content_id, account_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
+"""Reads the accounts of contents."""
 
 _LATEST = 9_223_372_036_854_775_807
 
-# Only what waits for a review is decided, so that of two decisions at a time the second finds nothing.
-_DECIDE = sa.text(f"""
-    UPDATE contents SET review_status = :outcome, review_comment = :comment, etag = gen_random_uuid()
-    WHERE content_id = :content_id AND review_status = {ReviewStatus.PENDING_REVIEW} RETURNING {_WHOLE}
-""")
-"""Reviews a content that waits for it."""
-
-# Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
-_OFFER = sa.text(f"""
-    INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
-    SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}), t.schedule_time
-    FROM contents AS c LEFT JOIN tasks AS t USING (task_key) WHERE c.content_id = :content_id
-""")
-"""Adds a content to the publish pool."""
-
-# Nothing sweeps expired claims: readers see such an entry as pending, and the next claim takes it as such.
-_POOL = f"""content_id, account_id, priority, schedule_time,
-    CASE WHEN status = {PublishStatus.PUBLISHING} AND claim_expire_time <= now() THEN {PublishStatus.PENDING}
-        ELSE status END AS status, error, claim_id"""
+_POOL = f"content_id, account_id, priority, schedule_time, {_PUBLISH_STATUS} AS status, error, claim_id"
 
 _GET_ENTRY = sa.text(f"SELECT {_POOL} FROM publish_pool WHERE content_id = :content_id")
 """Reads one entry of the publish pool."""
@@ -148,9 +146,16 @@ class Contents(Statements):
         row = self._row(_GET_LOCKED, content_id=content_id)
         return None if row is None else _content(row)
 
-    def account_of(self, content_id: int) -> int | None:
-        row = self._row(_GET_ACCOUNT, content_id=content_id)
-        return None if row is None else int(row[0])
+    def listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
+        """Those of these contents that there are, without their bodies."""
+        return self._by_id(_GET_LISTED, content_ids)
+
+    def lock_listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
+        """The same, locked in the order of their ids."""
+        return self._by_id(_LOCK_LISTED, content_ids)
+
+    def accounts_of(self, content_ids: Sequence[int]) -> dict[int, int]:
+        return dict(map(tuple, self._rows(_GET_ACCOUNTS, ids=array("bigint", content_ids))))
 
     def list(self, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int) -> ContentPage:
         """Contents without their bodies, newest first, with ids below `before`.
@@ -183,15 +188,6 @@ class Contents(Statements):
         if content_ids:
             self._run(_DELETE, ids=array("bigint", content_ids))
 
-    def decide(self, content_id: int, outcome: ReviewStatus, comment: str) -> Content | None:
-        """The content after its review; None if there is no such content, or it does not wait for one."""
-        row = self._row(_DECIDE, content_id=content_id, outcome=outcome.value, comment=comment)
-        return None if row is None else _content(row)
-
-    def offer(self, content_id: int) -> None:
-        """Puts a content into the publish pool, with its task's priority and time."""
-        self._run(_OFFER, content_id=content_id)
-
     def list_pool(self, scope: Scope, before: int | None, limit: int) -> builtins.list[PoolEntry]:
         """Entries of the publish pool, newest first, with content ids below `before`."""
         statement = content_lists.page("publish_pool", _POOL, of_accounts=scope.accounts is not None)
@@ -213,6 +209,10 @@ class Contents(Statements):
         row = self._row(_END_CLAIM, content_id=content_id, claim_id=claim_id, status=status.value, error=error)
         return None if row is None else _entry(row)
 
+    def _by_id(self, statement: sa.TextClause, content_ids: Sequence[int]) -> dict[int, Content]:
+        rows = self._rows(statement, ids=array("bigint", content_ids))
+        return {content.content_id: content for content in map(_content, rows)}
+
     def _page(
         self, statement: sa.TextClause, scope: Scope, before: int | None, limit: int, floor: int = 0
     ) -> Sequence[Any]:
@@ -226,7 +226,8 @@ def _below(scope: Scope, before: int | None) -> dict[str, Any]:
 
 def _content(row: Any) -> Content:
     (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
-    word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag = rest
+    word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
+    reviewer, review_time, review_holder, review_claim_expire_time, publish_status = review
     return Content(
         content_id=content_id,
         account_id=account_id,
@@ -245,6 +246,11 @@ def _content(row: Any) -> Content:
         cover_image=cover_image,
         revision=revision,
         etag=etag,
+        reviewer=reviewer,
+        review_time=review_time,
+        review_holder=review_holder or "",
+        review_claim_expire_time=review_claim_expire_time,
+        publish_status=None if publish_status is None else PublishStatus(publish_status),
     )
 
 

@@ -21,6 +21,7 @@ from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnav
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.contents.contents import Contents
+from scheduler_svc.store.contents.reviews import Reviews
 from scheduler_svc.store.contents.revisions import Revisions
 from scheduler_svc.store.dispatch.floors import Floors
 from scheduler_svc.store.dispatch.pauses import Pauses
@@ -215,6 +216,10 @@ class PgTx:
     @cached_property
     def revisions(self) -> Revisions:
         return Revisions(self._session)
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        return Reviews(self._session)
 
     @cached_property
     def task_reads(self) -> TaskReads:

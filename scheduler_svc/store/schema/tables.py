@@ -327,8 +327,10 @@ cleaned_events = sa.Table(
     sa.Index("cleaned_events_by_seq", "seq"),
 )
 
-# The statements that use the index of what is not approved must spell this alike.
+# The statements that use the indexes of what is not approved, or waits, must spell these alike.
 NOT_APPROVED = f"review_status <> {ReviewStatus.APPROVED}"
+WAITS_FOR_REVIEW = f"review_status = {ReviewStatus.PENDING_REVIEW}"
+_REVIEW_ORDER = ("create_time", "content_id")
 
 contents = sa.Table(
     "contents",
@@ -352,9 +354,18 @@ contents = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
     # another one with each change of texts or review; '1': never changed
     sa.Column("etag", sa.Text, nullable=False, server_default="1"),
+    # who decided the review, and when; empty and null: nobody, or auto_approve
+    sa.Column("reviewer", sa.Text, nullable=False, server_default=""),
+    sa.Column("review_time", TIME),
+    # who holds the review, and until when
+    sa.Column("review_holder", sa.Text),
+    sa.Column("review_claim_expire_time", TIME),
     sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),
+    # what a claim of a review may take, in its order: one that no other index has
+    sa.Index("contents_waiting", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
+    sa.Index("contents_waiting_by_account", "account_id", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )

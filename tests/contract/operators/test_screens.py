@@ -138,6 +138,23 @@ async def test_editing_commands_print_the_golden_screens(contentgen: Transcript,
     contentgen.check("editing")
 
 
+async def test_review_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
+    for topic in ("Good", "Bad", "Third"):
+        await made(topic, "A text.", auto_approve=False)
+    await contentgen("content", "claim", "--reviewer", "anna", "--account", "1")
+    await contentgen("-o", "json", "content", "claim", "--reviewer", "boris", "--lease", "5m")
+    await contentgen("-o", "wide", "content", "list")
+    await contentgen("content", "release", "2", "9")
+    await contentgen("content", "review", "1", "2", "9", "--approve", "--together")
+    await contentgen("content", "review", "1", "2", "--approve", "--together", "--reviewer", "anna")
+    await contentgen("content", "show", "1")
+    await contentgen("content", "claim")
+    await contentgen("content", "claim")
+    await contentgen("content", "reopen", "1", "9")
+    await contentgen("content", "show", "1")
+    contentgen.check("reviewing")
+
+
 async def test_publisher_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
     for topic in ("First", "Second"):
         await made(topic)

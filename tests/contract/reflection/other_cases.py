@@ -70,8 +70,76 @@ GOOD = [
     ),
     Good(
         content("ReviewContent"),
-        {"content_id": The("unreviewed", "content_id"), "decision": "REVIEW_DECISION_APPROVE", "comment": "字" * 2_000},
-        {"content": {"review_status": "REVIEW_STATUS_APPROVED", "review_comment": "字" * 2_000}},
+        {
+            "content_id": The("unreviewed", "content_id"),
+            "decision": "REVIEW_DECISION_APPROVE",
+            "comment": "字" * 2_000,
+            "etag": The("unreviewed", "etag"),
+            "reviewer": "审" * 200,
+        },
+        {
+            "content": {
+                "review_status": "REVIEW_STATUS_APPROVED",
+                "review_comment": "字" * 2_000,
+                "reviewer": "审" * 200,
+                "review_time": str,
+                "publish_status": "PUBLISH_STATUS_PENDING",
+            }
+        },
+    ),
+    Good(
+        content("BatchReviewContents"),
+        {
+            "requests": [
+                {
+                    "content_id": The("unreviewed", "content_id"),
+                    "decision": "REVIEW_DECISION_APPROVE",
+                    "comment": "good",
+                    "etag": The("unreviewed", "etag"),
+                    "reviewer": "anna",
+                },
+                {"content_id": The("held", "content_id"), "decision": "REVIEW_DECISION_REJECT"},
+            ],
+            "reviewer": "boris",
+        },
+        {
+            "contents": [
+                {"review_status": "REVIEW_STATUS_APPROVED", "reviewer": "anna", "body": ""},
+                {"review_status": "REVIEW_STATUS_REJECTED", "reviewer": "boris", "review_holder": ""},
+            ]
+        },
+    ),
+    *(
+        Good(
+            content("ReopenContent"),
+            {"content_id": The(what, "content_id")},
+            {
+                "content": {
+                    "review_status": "REVIEW_STATUS_PENDING_REVIEW",
+                    "publish_status": "PUBLISH_STATUS_UNSPECIFIED",
+                    "reviewer": "",
+                    "review_comment": "",
+                }
+            },
+        )
+        for what in ("approved", "approved_by_review", "rejected", "unreviewed", "unpublishable", "lapsed")
+    ),
+    Good(
+        content("ClaimReview"),
+        {"account_id": The("unreviewed", "account_id"), "lease": "1s", "reviewer": "审" * 200},
+        {
+            "content": {
+                "content_id": The("unreviewed", "content_id"),
+                "body": "an article",
+                "review_holder": "审" * 200,
+                "review_claim_expire_time": str,
+            }
+        },
+    ),
+    Good(
+        content("ReleaseReview"),
+        {"content_id": The("held", "content_id")},
+        {"content": {"content_id": The("held", "content_id"), "review_holder": ""}},
     ),
     Good(
         content("UpdateContent"),
@@ -211,6 +279,47 @@ BAD = [
         "rejected",
         "pending_review",
     ),
+    Bad(
+        content("ReviewContent"),
+        {"content_id": The("edited", "content_id"), "decision": "REVIEW_DECISION_REJECT", "etag": "e" * 201},
+        fields=("etag",),
+    ),
+    Bad(content("BatchReviewContents"), {}, fields=("requests",)),
+    Bad(
+        content("BatchReviewContents"),
+        {"requests": [{"content_id": 1, "decision": 1}, {"content_id": 1}], "reviewer": "n" * 201},
+        fields=("reviewer", "requests[1].decision", "requests[1].content_id"),
+    ),
+    not_found(
+        content("BatchReviewContents"),
+        {
+            "requests": [
+                {"content_id": The("unreviewed", "content_id"), "decision": "REVIEW_DECISION_REJECT"},
+                {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"},
+            ]
+        },
+        "content",
+        NOTHING,
+    ),
+    wrong_state(
+        content("BatchReviewContents"),
+        {"requests": [{"content_id": The("rejected", "content_id"), "decision": "REVIEW_DECISION_APPROVE"}]},
+        "rejected",
+        "pending_review",
+    ),
+    Bad(content("ReopenContent"), {}, fields=("content_id",)),
+    not_found(content("ReopenContent"), {"content_id": NOTHING}, "content", NOTHING),
+    wrong_state(content("ReopenContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),
+    wrong_state(
+        content("ReopenContent"), {"content_id": The("published", "content_id")}, "published", "pending,failed"
+    ),
+    Bad(
+        content("ClaimReview"),
+        {"account_id": -1, "lease": "0.999s", "reviewer": "n" * 201},
+        fields=("account_id", "lease", "reviewer"),
+    ),
+    Bad(content("ReleaseReview"), {}, fields=("content_id",)),
+    not_found(content("ReleaseReview"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(content("UpdateContent"), {}, fields=("content.content_id", "update_mask")),
     Bad(
         content("UpdateContent"),

@@ -51,6 +51,11 @@ IGNORED = {
             "review_comment",
             "etag",
             "revision",
+            "reviewer",
+            "review_time",
+            "publish_status",
+            "review_holder",
+            "review_claim_expire_time",
         )
     ),
 }

@@ -198,6 +198,12 @@ class World:
     async def rejected(self) -> Fields:
         return await self._review("REVIEW_DECISION_REJECT")
 
+    async def held(self) -> Fields:
+        """A content whose review somebody holds."""
+        content = await self.unreviewed()
+        await self.reflected.call(f"{CONTENTS}/ClaimReview", account_id=self.account_id, reviewer="anna")
+        return content
+
     async def approved_by_review(self) -> Fields:
         return await self._review("REVIEW_DECISION_APPROVE")
 

@@ -1,4 +1,4 @@
-"""Edits of contents: their revisions, and an etag."""
+"""Edits and reviews of contents: revisions, etags, reviewers and claims."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ _DDL = """
 ALTER TABLE contents
     ADD COLUMN cover_image TEXT,
     ADD COLUMN revision INTEGER DEFAULT '1' NOT NULL,
-    ADD COLUMN etag TEXT DEFAULT '1' NOT NULL;
+    ADD COLUMN etag TEXT DEFAULT '1' NOT NULL,
+    ADD COLUMN reviewer TEXT DEFAULT '' NOT NULL,
+    ADD COLUMN review_time TIMESTAMP WITH TIME ZONE,
+    ADD COLUMN review_holder TEXT,
+    ADD COLUMN review_claim_expire_time TIMESTAMP WITH TIME ZONE;
 
 CREATE TABLE content_revisions (
     content_id BIGINT NOT NULL,
