@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
-from contentgen.client.fields import duration
+from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import Content, ContentRevision, PublishPoolEntry, ReviewStatus
+from contentgen.client.results import Content, ContentRevision, PublishPoolEntry, PublishStatus, ReviewStatus
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
@@ -43,20 +44,53 @@ class ContentMethods(Methods):
         account_id: int | None = None,
         review_status: ReviewStatus | None = None,
         *,
+        publish_status: PublishStatus | None = None,
+        category: str = "",
+        labels: Mapping[str, str] | None = None,
+        min_quality_score: float | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        query: str = "",
+        oldest_first: bool = False,
         page_size: int = PAGE_SIZE,
     ) -> Pages[Content]:
         """Iterates over contents without their texts, newest first, which it reads page by page.
 
+        Args:
+            account_id: None: of any account.
+            review_status: None: any.
+            publish_status: of the entry in the publish pool; None: any, or no entry.
+            category: empty: any.
+            labels: of the task; all of them.
+            min_quality_score: None: any, or no score.
+            created_after: then or later; a time without a zone is UTC.
+            created_before: earlier than that.
+            query: words, each of which is in the title or in the task's topic, and may be part of a longer one.
+            oldest_first: the oldest first.
+            page_size: contents a call.
+
         Raises:
-            ValueError: a review status that does not exist.
+            ValueError: a status that does not exist.
 
         Example:
             >>> for content in client.iter_contents(review_status="pending_review"):
             ...     print(content["content_id"], content["title"])
         """
-        request = pb.ListContentsRequest(account_id=account_id or 0, page_size=page_size)
+        request = pb.ListContentsRequest(
+            account_id=account_id or 0,
+            category=category,
+            labels=labels,
+            min_quality_score=min_quality_score,
+            created_after=timestamp(created_after),
+            created_before=timestamp(created_before),
+            query=query,
+            oldest_first=oldest_first,
+            page_size=page_size,
+        )
         if review_status is not None:
             request.review_status = documents.value(documents.REVIEW_STATUS, review_status)
+        if publish_status is not None:
+            request.publish_status = documents.value(documents.PUBLISH_STATUS, publish_status)
         return Pages(
             self._transport,
             self._stubs.contents.ListContents,

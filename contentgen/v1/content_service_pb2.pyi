@@ -378,10 +378,38 @@ class ListContentsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     REVIEW_STATUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PUBLISH_STATUS_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    MIN_QUALITY_SCORE_FIELD_NUMBER: _builtins.int
+    CREATED_AFTER_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     review_status: Global___ReviewStatus.ValueType
@@ -390,6 +418,32 @@ class ListContentsRequest(_message.Message):
     """Contents a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filter. Empty: the first page."""
+    publish_status: Global___PublishStatus.ValueType
+    """Only with an entry in the publish pool that has this status; unspecified: any, and those without an entry."""
+    category: _builtins.str
+    """Only of this category, up to 200 characters. Empty: any."""
+    min_quality_score: _builtins.float
+    """Only with at least this score; those without one are left out. Unset: any."""
+    query: _builtins.str
+    """Only with each of these words in the title or in the task's topic, in any order; up to 10, of 200 characters
+    together. A word is what stands between spaces, and is found within longer ones, so Chinese needs no spaces. Case does not matter, of
+    letters beyond ASCII as far as the database's locale knows them. Of a task that was cleaned up only the title is
+    searched. Empty: any.
+    """
+    oldest_first: _builtins.bool
+    """Oldest first. Default: false, newest first."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only of tasks with all of these labels, at most 32. A task that was cleaned up has none."""
+
+    @_builtins.property
+    def created_after(self) -> _timestamp_pb2.Timestamp:
+        """Only made then or later. Unset: whenever."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Only made earlier than that. Unset: whenever."""
+
     def __init__(
         self,
         *,
@@ -397,18 +451,28 @@ class ListContentsRequest(_message.Message):
         review_status: Global___ReviewStatus.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        publish_status: Global___PublishStatus.ValueType = ...,
+        category: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        min_quality_score: _builtins.float | None = ...,
+        created_after: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
+        query: _builtins.str = ...,
+        oldest_first: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score", "created_after", b"created_after", "created_before", b"created_before", "min_quality_score", b"min_quality_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "review_status", b"review_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score", "account_id", b"account_id", "category", b"category", "created_after", b"created_after", "created_before", b"created_before", "labels", b"labels", "min_quality_score", b"min_quality_score", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "publish_status", b"publish_status", "query", b"query", "review_status", b"review_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__min_quality_score: _TypeAlias = _typing.Literal["min_quality_score"]  # noqa: Y015
+    _WhichOneofArgType__min_quality_score: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_quality_score) -> _WhichOneofReturnType__min_quality_score | None: ...
 
 Global___ListContentsRequest: _TypeAlias = ListContentsRequest  # noqa: Y015
 
 @_typing.final
 class ListContentsResponse(_message.Message):
-    """One page, newest first."""
+    """One page, newest first or, if so requested, oldest first."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -418,8 +482,8 @@ class ListContentsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
-        """Without `body` and `html_body`. A page may be short or empty although more follow: with a `review_status` it
-        examines at most 5,000 contents.
+        """Without `body` and `html_body`. A page may be short or empty although more follow: with any condition but
+        `account_id` it examines at most 5,000 contents.
         """
 
     def __init__(

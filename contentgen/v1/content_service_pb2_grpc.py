@@ -136,7 +136,7 @@ class ContentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListContents(self, request, context):
-        """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+        """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.

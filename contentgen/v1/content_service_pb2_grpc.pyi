@@ -52,7 +52,7 @@ class ContentServiceStub:
       `INTERNAL`: see TaskService.
     """
     ListContents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListContentsRequest, _content_service_pb2.ListContentsResponse]
-    """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+    """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -226,7 +226,7 @@ class ContentServiceAsyncStub(ContentServiceStub):
       `INTERNAL`: see TaskService.
     """
     ListContents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListContentsRequest, _content_service_pb2.ListContentsResponse]  # type: ignore[assignment]
-    """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+    """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -409,7 +409,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ListContentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ListContentsResponse, _abc.Awaitable[_content_service_pb2.ListContentsResponse]]:
-        """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+        """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.

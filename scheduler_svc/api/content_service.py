@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import math
+from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import Literal, TypeVar
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
@@ -20,11 +22,15 @@ from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
     TITLE_LENGTH,
     ContentEdit,
+    ContentFilter,
+    PublishStatus,
     Review,
     ReviewDecision,
     ReviewStatus,
     publication,
 )
+
+Status = TypeVar("Status", ReviewStatus, PublishStatus)
 
 MAX_REMARK = 2_000
 """Characters of a reviewer's comment, or of a publisher's error."""
@@ -40,6 +46,8 @@ _MAX_TEXT = {
 }
 """Characters of what an edit may change."""
 MAX_BATCH_REVIEWS = 100
+MAX_WORDS = 10
+"""Words of a search."""
 DEFAULT_LEASE = timedelta(minutes=10)
 MIN_LEASE = timedelta(seconds=1)
 
@@ -59,10 +67,12 @@ class ContentService(ContentServiceServicer):
     async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-            review_status = _review_status(request.review_status, bad)
-            page = PageRequest.of(request, bad, "ListContents", request.account_id, request.review_status)
+            wanted = _filter(request, bad)
+            page = PageRequest.of(request, bad, "ListContents", _selection(request))
         scope = caller().about(request.account_id)
-        found = await self._reads.run(query.list_contents, scope, review_status, page.position, page.limit)
+        found = await self._reads.run(
+            query.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first
+        )
         contents, token = page.cut(found.contents, convert.listed_content, attrgetter("content_id"), found.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
@@ -231,12 +241,49 @@ def _decision(value: int, bad: Violations) -> ReviewDecision:
         return ReviewDecision.REJECT
 
 
-def _review_status(value: int, bad: Violations) -> ReviewStatus | None:
+def _filter(request: pb.ListContentsRequest, bad: Violations) -> ContentFilter:
+    """The conditions of a list."""
+    bad.text("category", request.category, MAX_NAME)
+    bad.text("query", request.query, MAX_NAME)
+    score = request.min_quality_score if request.HasField("min_quality_score") else None
+    if score is not None and not math.isfinite(score):
+        bad.add("min_quality_score", f"must be a finite number, is {score}")
+    words = tuple(dict.fromkeys(request.query.split()))
+    if len(words) > MAX_WORDS:
+        bad.add("query", f"must have at most {MAX_WORDS} words, has {len(words)}")
+    return ContentFilter(
+        review_status=_status("review_status", request.review_status, ReviewStatus, bad),
+        publish_status=_status("publish_status", request.publish_status, PublishStatus, bad),
+        category=request.category,
+        labels=bad.labels("labels", request.labels),
+        min_quality_score=score,
+        created_after=bad.time("created_after", request.created_after) if request.HasField("created_after") else None,
+        created_before=bad.time("created_before", request.created_before)
+        if request.HasField("created_before")
+        else None,
+        words=tuple(dict.fromkeys(request.query.split())),
+    )
+
+
+def _time(
+    field: Literal["created_after", "created_before"], request: pb.ListContentsRequest, bad: Violations
+) -> datetime | None:
+    return bad.time(field, getattr(request, field)) if request.HasField(field) else None
+
+
+def _selection(request: pb.ListContentsRequest) -> str:
+    """What makes a list another one."""
+    selection = pb.ListContentsRequest()
+    selection.CopyFrom(request)
+    for field in ("page_size", "page_token"):
+        selection.ClearField(field)
+    return selection.SerializeToString(deterministic=True).hex()
+
+
+def _status(field: str, value: int, known: type[Status], bad: Violations) -> Status | None:
     """The status to list. Returns None for all."""
-    if value == pb.REVIEW_STATUS_UNSPECIFIED:
-        return None
     try:
-        return ReviewStatus(value)
+        return known(value) if value else None
     except ValueError:
-        bad.add("review_status", f"must be a known ReviewStatus, is {value}")
+        bad.add(field, f"must be a known {known.__name__}, is {value}")
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -98,6 +99,23 @@ class ContentEdit(NamedTuple):
 
 def summary_of(body: str) -> str:
     return body[:SUMMARY_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFilter:
+    """Contents for which all of these hold; None and empty: any."""
+
+    review_status: ReviewStatus | None = None
+    publish_status: PublishStatus | None = None
+    category: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    min_quality_score: float | None = None
+    created_after: datetime | None = None
+    """Then or later."""
+    created_before: datetime | None = None
+    """Earlier than that."""
+    words: tuple[str, ...] = ()
+    """Each of them is in the title or in the topic."""
 
 
 class Review(NamedTuple):

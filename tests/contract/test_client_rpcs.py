@@ -53,6 +53,16 @@ SUBMIT: dict[str, Any] = {
     "backoff_multiplier": 1.5,
     "max_backoff": 9.0,
 }
+FOUND: dict[str, Any] = {
+    "publish_status": "pending",
+    "category": "news",
+    "labels": {"order": "7"},
+    "min_quality_score": 7.5,
+    "created_after": "2026-01-31",
+    "created_before": datetime(2026, 2, 28, tzinfo=UTC),
+    "query": "coffee",
+    "oldest_first": True,
+}
 TEXTS = {
     "title": "a title",
     "body": "a text",
@@ -126,7 +136,7 @@ RPCS: dict[str, Rpc] = {
     ),
     "GetContent": Rpc(lambda client: client.get_content(7), content_pb.GetContentResponse(content=CONTENT)),
     "ListContents": Rpc(
-        lambda client: list(client.iter_contents(1, "approved")),
+        lambda client: list(client.iter_contents(1, "approved", **FOUND)),
         content_pb.ListContentsResponse(contents=[CONTENT]),
         unset=PAGE,
     ),

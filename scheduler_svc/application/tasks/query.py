@@ -10,7 +10,7 @@ from scheduler_svc.application.records import ContentPage, TaskPage, WaitsFor
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
-from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
+from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -124,13 +124,13 @@ def get_content(tx: Tx, content_id: int) -> Content:
 
 
 def list_contents(
-    tx: Tx, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
+    tx: Tx, scope: Scope, wanted: ContentFilter, after: int | None, limit: int, *, oldest_first: bool = False
 ) -> ContentPage:
-    """Returns contents with ids below `before`, newest first, without their bodies.
+    """Returns contents behind the id `after`, newest first or oldest first, without their bodies.
 
     Fewer than `limit` if too many had to be read.
     """
-    return tx.contents.list(scope, review_status, before, limit)
+    return tx.contents.list(scope, wanted, after, limit, oldest_first=oldest_first)
 
 
 def list_pool(tx: Tx, scope: Scope, before: int | None, limit: int) -> list[PoolEntry]:

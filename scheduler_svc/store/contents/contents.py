@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -12,24 +12,21 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
+from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, Publication, PublishStatus, ReviewStatus
 from scheduler_svc.store.contents import content_lists
+from scheduler_svc.store.contents.content_lists import ENTRY_STATUS, PUBLISH_STATUS, Selection
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.schema.tables import PUBLISH_TIME, PUBLISHABLE
 
-# Nothing sweeps expired claims: readers see such an entry as pending, and the next claim takes it as such.
-_PUBLISH_STATUS = f"""CASE WHEN status = {PublishStatus.PUBLISHING} AND claim_expire_time <= now()
-        THEN {PublishStatus.PENDING} ELSE status END"""
-
-# So it is with a claim of a review, which readers then do not see.
+# Nothing sweeps the expired claim of a review either: readers do not see it.
 _HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
 
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
     reviewer, review_time, {_HELD.format("review_holder")}, {_HELD.format("review_claim_expire_time")},
-    (SELECT {_PUBLISH_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"""
+    {ENTRY_STATUS}"""
 _WHOLE = _META.format(bodies="body, html_body")
 _LISTED = _META.format(bodies="'', ''")
 
@@ -52,7 +49,7 @@ _GET_ACCOUNTS = sa.text("SELECT content_id, account_id FROM contents WHERE conte
 
 _LATEST = 9_223_372_036_854_775_807
 
-_POOL = f"content_id, account_id, priority, schedule_time, {_PUBLISH_STATUS} AS status, error, claim_id"
+_POOL = f"content_id, account_id, priority, schedule_time, {PUBLISH_STATUS} AS status, error, claim_id"
 
 _GET_ENTRY = sa.text(f"SELECT {_POOL} FROM publish_pool WHERE content_id = :content_id")
 """Reads one entry of the publish pool."""
@@ -157,24 +154,28 @@ class Contents(Statements):
     def accounts_of(self, content_ids: Sequence[int]) -> dict[int, int]:
         return dict(map(tuple, self._rows(_GET_ACCOUNTS, ids=array("bigint", content_ids))))
 
-    def list(self, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int) -> ContentPage:
-        """Contents without their bodies, newest first, with ids below `before`.
+    def list(
+        self, scope: Scope, wanted: ContentFilter, after: int | None, limit: int, *, oldest_first: bool = False
+    ) -> ContentPage:
+        """Contents without their bodies, newest first or oldest first, behind the id `after`.
 
-        At most `limit`; or fewer, with more to come, where it would have to look at too many with another status.
+        At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
-        floor, few = (0, False) if review_status is None else self._floor(scope, review_status, before)
-        statement = content_lists.page(
-            "contents", _LISTED, review_status, of_accounts=scope.accounts is not None, few=few
-        )
-        rows = self._page(statement, scope, before, limit, floor)
-        return ContentPage([_content(row) for row in rows], floor if floor and len(rows) < limit else None)
+        of = Selection.of(wanted, of_accounts=scope.accounts is not None, oldest_first=oldest_first)
+        range_ = _range(scope, after, oldest_first=oldest_first)
+        bound, few = self._bound(of, scope, range_) if of.examines else (None, False)
+        end = "high" if oldest_first else "low"
+        reads = range_ if bound is None else range_ | {end: bound}
+        statement = content_lists.page("contents", _LISTED, of, few=few)
+        rows = self._rows(statement, **reads, **content_lists.values(wanted), limit=limit)
+        ended = reads[end] == range_[end] or len(rows) == limit
+        return ContentPage([_content(row) for row in rows], None if ended else reads[end] - oldest_first)
 
-    def _floor(self, scope: Scope, review_status: ReviewStatus, before: int | None) -> tuple[int, bool]:
-        """Down to which content a page looks, and whether few are not approved."""
+    def _bound(self, of: Selection, scope: Scope, range_: Mapping[str, Any]) -> tuple[int, bool]:
+        """How far a page looks, and whether few are not approved."""
         each = content_lists.MAX_EXAMINED // len(scope.accounts or (0,))
-        statement = content_lists.floor(review_status, of_accounts=scope.accounts is not None)
-        floor, few = self._row(statement, **_below(scope, before), floor=0, skipped=max(1, each) - 1)
-        return floor, few
+        bound, few = self._row(content_lists.bound(of), **range_, skipped=max(1, each) - 1)
+        return bound, few
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
@@ -190,8 +191,8 @@ class Contents(Statements):
 
     def list_pool(self, scope: Scope, before: int | None, limit: int) -> builtins.list[PoolEntry]:
         """Entries of the publish pool, newest first, with content ids below `before`."""
-        statement = content_lists.page("publish_pool", _POOL, of_accounts=scope.accounts is not None)
-        return [_entry(row) for row in self._page(statement, scope, before, limit)]
+        statement = content_lists.page("publish_pool", _POOL, Selection(scope.accounts is not None))
+        return [_entry(row) for row in self._rows(statement, **_range(scope, before), limit=limit)]
 
     def get_entry(self, content_id: int) -> PoolEntry | None:
         row = self._row(_GET_ENTRY, content_id=content_id)
@@ -213,15 +214,14 @@ class Contents(Statements):
         rows = self._rows(statement, ids=array("bigint", content_ids))
         return {content.content_id: content for content in map(_content, rows)}
 
-    def _page(
-        self, statement: sa.TextClause, scope: Scope, before: int | None, limit: int, floor: int = 0
-    ) -> Sequence[Any]:
-        return self._rows(statement, **_below(scope, before), limit=limit, floor=floor)
 
-
-def _below(scope: Scope, before: int | None) -> dict[str, Any]:
-    """Whose contents a list is about, and below which id."""
-    return accounts(scope) | {"before": _LATEST if before is None else before}
+def _range(scope: Scope, after: int | None, *, oldest_first: bool = False) -> dict[str, Any]:
+    """Whose contents a list is about, and the ids behind `after`."""
+    if oldest_first:
+        ids = {"low": (after or 0) + 1, "high": _LATEST}
+    else:
+        ids = {"low": 0, "high": _LATEST if after is None else after}
+    return accounts(scope) | ids
 
 
 def _content(row: Any) -> Content:

@@ -106,6 +106,9 @@ async def test_content_commands_print_the_golden_screens(contentgen: Transcript,
     for topic in ("Good", "Bad"):
         await made(topic, "正文", auto_approve=False, images=["one.png", "two.png"], category="科技")
     await contentgen("content", "list")
+    await contentgen("content", "list", "--query", "finished one", "--pool", "pending", "--min-score", "8")
+    await contentgen("content", "list", "--category", "科技", "--oldest-first", "--since", "2020-01-01")
+    await contentgen("content", "list", "--label", "run=7", "--until", "2020-01-01")
     await contentgen("content", "show", "1")
     await contentgen("content", "review", "2", "--approve", "--comment", "很好")
     await contentgen("content", "review", "3", "2", "99", "--reject")

@@ -69,6 +69,27 @@ GOOD = [
         {"contents": [{"content_id": The("unreviewed", "content_id"), "body": ""}], "next_page_token": ""},
     ),
     Good(
+        content("ListContents"),
+        {
+            "account_id": The("approved", "account_id"),
+            "review_status": "REVIEW_STATUS_APPROVED",
+            "publish_status": "PUBLISH_STATUS_PENDING",
+            "category": "新闻",
+            "labels": {"run": "7"},
+            "min_quality_score": 8.5,
+            "created_after": "2020-01-01T00:00:00Z",
+            "created_before": "2999-01-01T00:00:00Z",
+            "query": "topic a",
+            "oldest_first": True,
+        },
+        {"contents": [], "next_page_token": ""},
+    ),
+    Good(
+        content("ListContents"),
+        {"account_id": The("edited", "account_id"), "query": "EDIT topic", "publish_status": "PUBLISH_STATUS_PENDING"},
+        {"contents": [{"content_id": The("edited", "content_id")}], "next_page_token": ""},
+    ),
+    Good(
         content("ReviewContent"),
         {
             "content_id": The("unreviewed", "content_id"),
@@ -268,6 +289,17 @@ BAD = [
     not_found(content("GetContent"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(content("ListContents"), {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
     Bad(content("ListContents"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
+    Bad(
+        content("ListContents"),
+        {
+            "category": "c" * 201,
+            "query": "0 1 2 3 4 5 6 7 8 9 10",
+            "min_quality_score": "NaN",
+            "labels": {"": "v"},
+            "publish_status": 9,
+        },
+        fields=("category", "min_quality_score", "query", "publish_status", 'labels[""]'),
+    ),
     Bad(content("ListPublishPool"), {"account_id": -1, "page_token": "?"}, fields=("account_id", "page_token")),
     Bad(content("ReviewContent"), {"comment": "字" * 2_001}, fields=("content_id", "decision", "comment")),
     not_found(
