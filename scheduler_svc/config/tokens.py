@@ -20,7 +20,7 @@ from pathlib import Path
 
 from scheduler_svc.config.settings import SettingsError
 
-ROLES = ("client", "worker", "operator")
+ROLES = ("client", "reviewer", "worker", "operator")
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NAME = 200
 MAX_ACCOUNTS = 100

@@ -10,6 +10,7 @@ from scheduler_svc.domain.errors import AccountForbidden, RoleForbidden
 
 class Role(StrEnum):
     CLIENT = "client"
+    REVIEWER = "reviewer"
     WORKER = "worker"
     OPERATOR = "operator"
 

@@ -220,7 +220,7 @@ class TestClaims:
 class TestWithTokens:
     @pytest.fixture
     async def replica(self, db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-        lines = [line("op", "operator"), line("w", "worker"), line("anna", "client"), line("boris", "client", [1])]
+        lines = [line("op", "operator"), line("w", "worker"), line("anna", "client"), line("boris", "reviewer", [1])]
         async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines)) as replica:
             yield replica
 
@@ -238,7 +238,7 @@ class TestWithTokens:
         assert [one["review_holder"], two["review_holder"]] == ["anna", "boris"]
         with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN") as refusal:
             await boris("ContentService/ReleaseReview", content_id=one["content_id"])
-        assert refusal.metadata == {"role": "client", "required_role": "operator"}
+        assert refusal.metadata == {"role": "reviewer", "required_role": "operator"}
         await boris("ContentService/ReleaseReview", content_id=two["content_id"])
         await boris("ContentService/ReleaseReview", content_id=two["content_id"])
         await operator("ContentService/ReleaseReview", content_id=one["content_id"])

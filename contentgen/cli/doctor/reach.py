@@ -89,7 +89,7 @@ def _lesser_role(connection: Connection) -> Iterator[Finding]:
         if error.reason == "ROLE_FORBIDDEN":
             yield fail("token", "its role is worker, which may call nothing from here", "use one of role operator")
             return
-    yield ok("token", "accepted, with the role client: it may not change workers, dispatch and accounts")
+    yield ok("token", "accepted, with a lesser role than operator: it may not change workers, dispatch and accounts")
 
 
 def _refusal_of_probe(transport: BlockingTransport) -> str:

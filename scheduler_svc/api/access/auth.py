@@ -47,7 +47,34 @@ MODULES = (
 
 _OPERATORS = frozenset({Role.OPERATOR})
 _CLIENTS = frozenset({Role.CLIENT, Role.OPERATOR})
+_REVIEWERS = _CLIENTS | {Role.REVIEWER}
 _WORKERS = frozenset({Role.WORKER, Role.OPERATOR})
+_OF_REVIEWERS = {
+    "TaskService": (
+        "GetTask",
+        "BatchGetTasks",
+        "ListTasks",
+        "WaitTask",
+        "WatchTasks",
+        "ListTaskEvents",
+        "ListAttemptLogs",
+        "GetTaskStats",
+    ),
+    "ContentService": (
+        "GetContent",
+        "ListContents",
+        "UpdateContent",
+        "ListContentRevisions",
+        "ReviewContent",
+        "BatchReviewContents",
+        "ReopenContent",
+        "ClaimReview",
+        "ReleaseReview",
+        "ListPublishPool",
+    ),
+    "AccountService": ("GetAccount", "ListAccounts"),
+}
+"""What a reviewer may call: what only reads, and what is about reviews and texts. Clients may call all of it."""
 
 _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.TaskService": _CLIENTS,
@@ -55,8 +82,7 @@ _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.WorkerService": _WORKERS,
     "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
     "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,
-    "contentgen.v1.AccountService.GetAccount": _CLIENTS,
-    "contentgen.v1.AccountService.ListAccounts": _CLIENTS,
+    **{f"contentgen.v1.{service}.{name}": _REVIEWERS for service, names in _OF_REVIEWERS.items() for name in names},
 }
 """Services and methods that others than operators may call."""
 

@@ -305,7 +305,7 @@ def test_a_lost_database_is_found() -> None:
         ("operator", "known", "ok", "with the role operator"),
         ("operator", "", "fail", "a token is required, and none is given"),
         ("operator", "unknown", "fail", "the token is not known"),
-        ("client", "known", "ok", "with the role client"),
+        ("client", "known", "ok", "with a lesser role than operator"),
         ("worker", "known", "fail", "its role is worker"),
     ],
 )

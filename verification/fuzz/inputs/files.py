@@ -45,7 +45,7 @@ def _token_line(source: random.Random) -> str:
     sane = {
         "name": source.choice("abc"),
         "sha256": hash_of(source.choice(("a token", "b", "c"))),
-        "role": source.choice(("client", "worker", "operator")),
+        "role": source.choice(("client", "reviewer", "worker", "operator")),
         "accounts": source.choice(([1], [], [0], [2**63], [True], ["1"], list(range(200)))),
     }
     told |= {key: value for key, value in sane.items() if source.random() < 0.7}
