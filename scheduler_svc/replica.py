@@ -324,7 +324,7 @@ class Replica:
                 capacity_changed=self._dispatcher.capacity_added,
             ),
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
-            content=ContentService(pools.reads, pools.writes),
+            content=ContentService(pools.reads, pools.writes, self._submits),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
             system=SystemService(self._system_status, settings, self._limits),
         )

@@ -282,6 +282,7 @@ def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "held by", cells.line(it["review_holder"])
     yield "held until", cells.local_time(it["review_claim_expire_time"])
     yield "pool", cells.state(it["publish_status"])
+    yield "superseded by", cells.number(it["superseded_by_content_id"])
     yield "category", cells.line(it["category"])
     yield "length", cells.number(it["word_count"])
     yield "score", cells.number(it["quality_score"])

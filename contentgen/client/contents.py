@@ -12,7 +12,7 @@ from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import Content, ContentRevision, PublishPoolEntry, PublishStatus, ReviewStatus
+from contentgen.client.results import Content, ContentRevision, PublishPoolEntry, PublishStatus, ReviewStatus, Task
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
@@ -261,6 +261,24 @@ class ContentMethods(Methods):
         """
         request = pb.ReleaseReviewRequest(content_id=content_id)
         return documents.content((await self._call(self._stubs.contents.ReleaseReview, request)).content)
+
+    @Unary
+    async def regenerate_content(self, content_id: int, feedback: str) -> Task:
+        """Submits a task that writes a content anew, with the feedback behind its requirements, and returns its status.
+
+        The new content waits for a review; once it is approved it supersedes the old one.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist, or its task was cleaned up.
+            InvalidArgument: the requirements would be too long.
+            RequestError: as `submit_task`.
+
+        Example:
+            >>> task = client.regenerate_content(content_id, "Shorter, and with a table of prices")
+            >>> print(client.wait(task["task_id"], timeout=0)["regenerates_content_id"])
+        """
+        request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
+        return documents.task((await self._call(self._stubs.contents.RegenerateContent, request)).task)
 
     @Unary
     async def delete_content(self, content_id: int, *, force: bool = False) -> bool:

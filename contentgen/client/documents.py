@@ -65,6 +65,7 @@ def task(message: task_pb2.Task) -> results.Task:
         "error_message": error.message or None,
         "error_details": dict(error.details),
         "content_id": message.content_id or None,
+        "regenerates_content_id": message.regenerates_content_id or None,
         "pending_reason": _pending_reason(message),
     }
 
@@ -150,6 +151,7 @@ def content(message: content_service_pb2.Content) -> results.Content:
         "publish_status": _publish_status(message.publish_status) if message.publish_status else None,
         "review_holder": message.review_holder or None,
         "review_claim_expires_at": _time(message, "review_claim_expire_time"),
+        "superseded_by_content_id": message.superseded_by_content_id or None,
     }
 
 

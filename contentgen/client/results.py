@@ -67,6 +67,8 @@ class Task(TypedDict):
     error_message: str | None
     error_details: dict[str, str]
     content_id: int | None
+    regenerates_content_id: int | None
+    """The content that it writes anew."""
     pending_reason: PendingReason | None
     """Why it still waits. Only of `get_task_status`."""
 
@@ -161,6 +163,8 @@ class Content(TypedDict):
     review_holder: str | None
     """Who holds its review."""
     review_claim_expires_at: str | None
+    superseded_by_content_id: int | None
+    """The approved content that was written in its place."""
 
 
 class ContentRevision(TypedDict):

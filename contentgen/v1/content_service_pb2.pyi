@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contentgen.v1 import task_pb2 as _task_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -134,6 +135,7 @@ class Content(_message.Message):
     PUBLISH_STATUS_FIELD_NUMBER: _builtins.int
     REVIEW_HOLDER_FIELD_NUMBER: _builtins.int
     REVIEW_CLAIM_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_CONTENT_ID_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """From 1; 0 means none."""
     account_id: _builtins.int
@@ -170,6 +172,8 @@ class Content(_message.Message):
     """The state of its entry in the publish pool; unspecified: it is not there."""
     review_holder: _builtins.str
     """Who holds its review (ClaimReview); empty: nobody."""
+    superseded_by_content_id: _builtins.int
+    """The approved content that was written in its place (RegenerateContent); 0: none. It may have been deleted since."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names or addresses of images, at most 1,000."""
@@ -211,10 +215,11 @@ class Content(_message.Message):
         publish_status: Global___PublishStatus.ValueType = ...,
         review_holder: _builtins.str = ...,
         review_claim_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        superseded_by_content_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_time", b"review_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "superseded_by_content_id", b"superseded_by_content_id", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_score: _TypeAlias = _typing.Literal["quality_score"]  # noqa: Y015
     _WhichOneofArgType__quality_score: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score"]  # noqa: Y015
@@ -884,6 +889,58 @@ class ReleaseReviewResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseReviewResponse: _TypeAlias = ReleaseReviewResponse  # noqa: Y015
+
+@_typing.final
+class RegenerateContentRequest(_message.Message):
+    """Which content, and what to do better."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    feedback: _builtins.str
+    """Required: up to 2,000 characters, not only whitespace. With the task's requirements and an empty line between them at
+    most 20,000, and in bytes with the topic at most 64 KiB.
+    """
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        feedback: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "feedback", b"feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegenerateContentRequest: _TypeAlias = RegenerateContentRequest  # noqa: Y015
+
+@_typing.final
+class RegenerateContentResponse(_message.Message):
+    """The new task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> _task_pb2.Task:
+        """Pending, without `requirements`."""
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegenerateContentResponse: _TypeAlias = RegenerateContentResponse  # noqa: Y015
 
 @_typing.final
 class DeleteContentRequest(_message.Message):

@@ -88,6 +88,11 @@ class ContentServiceStub:
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.FromString,
                 _registered_method=True)
+        self.RegenerateContent = channel.unary_unary(
+                '/contentgen.v1.ContentService/RegenerateContent',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentResponse.FromString,
+                _registered_method=True)
         self.DeleteContent = channel.unary_unary(
                 '/contentgen.v1.ContentService/DeleteContent',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.DeleteContentRequest.SerializeToString,
@@ -266,6 +271,28 @@ class ContentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegenerateContent(self, request, context):
+        """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+        content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+        commit.
+
+        Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+        the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+        old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+        Not idempotent: each call submits another task.
+
+        Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+        account's; or its task, and so its brief, was cleaned up.
+        UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteContent(self, request, context):
         """Deletes a content permanently, with its entry in the publish pool. Its task is unchanged and still names it. Blocks
         for one commit.
@@ -380,6 +407,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.ReleaseReview,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.SerializeToString,
+            ),
+            'RegenerateContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegenerateContent,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentResponse.SerializeToString,
             ),
             'DeleteContent': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteContent,
@@ -654,6 +686,33 @@ class ContentService:
             '/contentgen.v1.ContentService/ReleaseReview',
             contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegenerateContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/RegenerateContent',
+            contentgen_dot_v1_dot_content__service__pb2.RegenerateContentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.RegenerateContentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -150,6 +150,24 @@ class ContentServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    RegenerateContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.RegenerateContentRequest, _content_service_pb2.RegenerateContentResponse]
+    """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+    content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+    commit.
+
+    Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+    the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+    old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+    Not idempotent: each call submits another task.
+
+    Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+      account's; or its task, and so its brief, was cleaned up.
+      UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
     DeleteContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]
     """Deletes a content permanently, with its entry in the publish pool. Its task is unchanged and still names it. Blocks
     for one commit.
@@ -322,6 +340,24 @@ class ContentServiceAsyncStub(ContentServiceStub):
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
       UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RegenerateContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.RegenerateContentRequest, _content_service_pb2.RegenerateContentResponse]  # type: ignore[assignment]
+    """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+    content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+    commit.
+
+    Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+    the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+    old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+    Not idempotent: each call submits another task.
+
+    Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+      account's; or its task, and so its brief, was cleaned up.
+      UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeleteContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]  # type: ignore[assignment]
@@ -547,6 +583,30 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
           PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
           UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def RegenerateContent(
+        self,
+        request: _content_service_pb2.RegenerateContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.RegenerateContentResponse, _abc.Awaitable[_content_service_pb2.RegenerateContentResponse]]:
+        """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+        content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+        commit.
+
+        Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+        the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+        old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+        Not idempotent: each call submits another task.
+
+        Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+          account's; or its task, and so its brief, was cleaned up.
+          UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

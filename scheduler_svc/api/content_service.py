@@ -14,9 +14,10 @@ from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
-from scheduler_svc.application import editing, publishing, reviewing
+from scheduler_svc.application import editing, publishing, regenerating, reviewing
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
+from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
@@ -53,9 +54,10 @@ MIN_LEASE = timedelta(seconds=1)
 
 
 class ContentService(ContentServiceServicer):
-    def __init__(self, reads: Calls, writes: Calls) -> None:
+    def __init__(self, reads: Calls, writes: Calls, submits: SubmitCommitter) -> None:
         self._reads = reads
         self._writes = writes
+        self._submits = submits
 
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
         with Violations() as bad:
@@ -148,6 +150,17 @@ class ContentService(ContentServiceServicer):
         await self._check_ownership(request.content_id)
         content = await self._writes.run(reviewing.release_review, request.content_id, caller())
         return pb.ReleaseReviewResponse(content=convert.content(content))
+
+    async def RegenerateContent(
+        self, request: pb.RegenerateContentRequest, context: object
+    ) -> pb.RegenerateContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("feedback", request.feedback, MAX_REMARK, required=True)
+        await self._check_ownership(request.content_id)
+        new = await self._reads.run(regenerating.new_task, request.content_id, request.feedback)
+        (task,) = await self._submits.commit(SubmitItem((new,), len(new.brief.requirements) + request.ByteSize()))
+        return pb.RegenerateContentResponse(task=convert.listed_task(task))
 
     async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
         with Violations() as bad:

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from scheduler_svc.application.editing import check_etag
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.publishing import require_removable
+from scheduler_svc.application.publishing import REMOVABLE, require_removable
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.access import CallerIdentity, Role, Scope
-from scheduler_svc.domain.content import Content, Review, ReviewStatus
+from scheduler_svc.domain.content import Content, Review, ReviewDecision, ReviewStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound, RoleForbidden
 
 
@@ -46,6 +46,19 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
         tx.reviews.decide(review)
         if review.decision.outcome is ReviewStatus.APPROVED:
             tx.reviews.offer(review.content_id)
+            _supersede(tx, review)
+
+
+def _supersede(tx: Tx, approved: Review) -> None:
+    """If the content was written in place of another, rejects that one, unless a publisher has it or has had it."""
+    old = tx.reviews.regenerated(approved.content_id)
+    entries = {} if old is None else tx.contents.lock([old])
+    for content_id, entry in entries.items():
+        if entry is None or entry.status in REMOVABLE:
+            said = f"superseded by content {approved.content_id}"
+            tx.reviews.decide(Review(content_id, ReviewDecision.REJECT, approved.reviewer, said))
+            tx.reviews.withdraw(content_id)
+        tx.reviews.supersede(content_id, approved.content_id)
 
 
 def _not_to_review(content: Content) -> InvalidState:
@@ -65,6 +78,10 @@ def reopen_content(tx: Tx, content_id: int) -> Content:
         return content
     require_removable(content_id, entries[content_id], "reopened")
     tx.reviews.reopen(content_id)
+    old = tx.reviews.regenerated(content_id)
+    for found in tx.contents.lock_listed([old]).values() if old else ():
+        if found.superseded_by_content_id == content_id:
+            tx.reviews.supersede(found.content_id, None)
     return query.get_content(tx, content_id)
 
 

@@ -167,6 +167,7 @@ class Content:
     review_holder: str
     review_claim_expire_time: datetime | None
     publish_status: PublishStatus | None
+    superseded_by_content_id: int
 
     @property
     def task_id(self) -> str:

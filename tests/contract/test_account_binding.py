@@ -290,6 +290,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/ReopenContent": of_content(),
     "ContentService/ClaimReview": claim_review,
     "ContentService/ReleaseReview": of_content(),
+    "ContentService/RegenerateContent": of_content(feedback="shorter"),
     "ContentService/UpdateContent": update_content,
     "ContentService/ListContentRevisions": of_content(),
     "ContentService/DeleteContent": of_content(),

@@ -32,7 +32,7 @@ REVIEWED = (
     *(f"TaskService/{name}" for name in ("ListTaskEvents", "ListAttemptLogs", "GetTaskStats")),
     *(f"ContentService/{name}" for name in ("GetContent", "ListContents", "UpdateContent", "ListContentRevisions")),
     *(f"ContentService/{name}" for name in ("ReviewContent", "BatchReviewContents", "ReopenContent", "ClaimReview")),
-    *(f"ContentService/{name}" for name in ("ReleaseReview", "ListPublishPool")),
+    *(f"ContentService/{name}" for name in ("ReleaseReview", "RegenerateContent", "ListPublishPool")),
     *(f"AccountService/{name}" for name in ("GetAccount", "ListAccounts")),
 )
 FOR: dict[str, set[Role]] = {

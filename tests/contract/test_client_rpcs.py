@@ -157,6 +157,9 @@ RPCS: dict[str, Rpc] = {
         content_pb.ClaimReviewResponse(content=CONTENT),
     ),
     "ReleaseReview": Rpc(lambda client: client.release_review(7), content_pb.ReleaseReviewResponse(content=CONTENT)),
+    "RegenerateContent": Rpc(
+        lambda client: client.regenerate_content(7, "shorter"), content_pb.RegenerateContentResponse(task=TASK)
+    ),
     "UpdateContent": Rpc(
         lambda client: client.update_content(7, **TEXTS, etag="e", reviewer="anna"),
         content_pb.UpdateContentResponse(content=CONTENT),

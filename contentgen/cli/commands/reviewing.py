@@ -1,7 +1,6 @@
-"""`contentgen content review|reopen|claim|release`: decisions that are given, or made one by one on a terminal, and
-what comes before and after them.
+"""`contentgen content review|reopen|claim|release|regenerate`: reviews, and what comes before and after them.
 
-Layer: commands.
+Decisions are given, or made one by one on a terminal. Layer: commands.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Session, command
-from contentgen.cli.commands.contents import ContentIds, Reviewer, get
+from contentgen.cli.commands.contents import ContentId, ContentIds, Reviewer, get
 from contentgen.cli.commands.each import each
 from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Failure, Status
@@ -43,6 +42,9 @@ Decision = Annotated[
 Comment = Annotated[str, typer.Option("--comment", "-m", help="What the reviewer says.", show_default=False)]
 
 Together = Annotated[bool, typer.Option("--together", help="All of them, up to 100, or none.", show_default=False)]
+Feedback = Annotated[
+    str, typer.Option("--feedback", "-m", metavar="TEXT", help="What to do better.", show_default=False)
+]
 Lease = Annotated[
     float | None,
     typer.Option(
@@ -76,6 +78,7 @@ def add_to(app: typer.Typer) -> None:
         "contentgen content claim",
         "contentgen -o json content claim --account 1 --lease 5m | jq -r .content_id",
     )(claim)
+    command(app, "regenerate", 'contentgen content regenerate 17 --feedback "Shorter, with prices"')(regenerate)
     command(app, "release", "contentgen content release 17")(release)
 
 
@@ -169,6 +172,17 @@ def release(session: Session, content_ids: ContentIds) -> int:
         return document(connection.call(connection.stubs.contents.ReleaseReview, request).content)
 
     return each(session, content_ids, released, lambda it: f"nobody holds content {it['content_id']}")
+
+
+def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> None:
+    """Submit a task that writes a content anew, with the feedback behind its requirements.
+
+    The new content waits for a review. Once it is approved, the old one is rejected, unless it is claimed or published.
+    """
+    connection = session.connection
+    request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
+    task = document(connection.call(connection.stubs.contents.RegenerateContent, request).task)
+    session.output.text(f"{task['task_id']} writes content {content_id} anew", task)
 
 
 def _waiting(session: Session, account: int | None) -> Iterator[int]:

@@ -70,6 +70,7 @@ _OF_REVIEWERS = {
         "ReopenContent",
         "ClaimReview",
         "ReleaseReview",
+        "RegenerateContent",
         "ListPublishPool",
     ),
     "AccountService": ("GetAccount", "ListAccounts"),

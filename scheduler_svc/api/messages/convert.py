@@ -68,6 +68,7 @@ def fill_task(message: pb.Task, it: Task) -> None:
     if it.labels:
         message.labels.update(it.labels)
     message.request_id = it.request_id
+    message.regenerates_content_id = it.regenerates_content_id
     if it.attempt:
         _fill_attempts(message, it)
     if it.error is not None:
@@ -187,6 +188,7 @@ def content(it: Content) -> content_pb.Content:
         publish_status=content_pb.PublishStatus.ValueType(it.publish_status or 0),
         review_holder=it.review_holder,
         review_claim_expire_time=timestamp(it.review_claim_expire_time),
+        superseded_by_content_id=it.superseded_by_content_id,
     )
 
 

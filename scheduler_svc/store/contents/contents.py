@@ -26,7 +26,7 @@ _HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
     reviewer, review_time, {_HELD.format("review_holder")}, {_HELD.format("review_claim_expire_time")},
-    {ENTRY_STATUS}"""
+    {ENTRY_STATUS}, superseded_by_content_id"""
 _WHOLE = _META.format(bodies="body, html_body")
 _LISTED = _META.format(bodies="'', ''")
 
@@ -227,7 +227,7 @@ def _range(scope: Scope, after: int | None, *, oldest_first: bool = False) -> di
 def _content(row: Any) -> Content:
     (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
     word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
-    reviewer, review_time, review_holder, review_claim_expire_time, publish_status = review
+    reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by = review
     return Content(
         content_id=content_id,
         account_id=account_id,
@@ -251,6 +251,7 @@ def _content(row: Any) -> Content:
         review_holder=review_holder or "",
         review_claim_expire_time=review_claim_expire_time,
         publish_status=None if publish_status is None else PublishStatus(publish_status),
+        superseded_by_content_id=superseded_by or 0,
     )
 
 

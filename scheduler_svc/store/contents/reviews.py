@@ -62,6 +62,20 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     """)
 
 
+_REGENERATED = sa.text("""
+    SELECT p.regenerates_content_id FROM contents AS c JOIN task_payloads AS p USING (task_key)
+    WHERE c.content_id = :content_id AND p.regenerates_content_id IS NOT NULL
+""")
+"""Reads which content a content was written in place of."""
+
+_SUPERSEDE = sa.text("""
+    UPDATE contents SET superseded_by_content_id = :by, etag = gen_random_uuid() WHERE content_id = :content_id
+""")
+"""Marks a locked content as superseded, or no longer so."""
+
+_WITHDRAW = sa.text("DELETE FROM publish_pool WHERE content_id = :content_id")
+"""Takes a locked content out of the publish pool."""
+
 _RELEASE = sa.text(f"UPDATE contents SET {_NOT_HELD} WHERE content_id = :content_id")
 """Ends the claim of the review of a locked content."""
 
@@ -84,6 +98,19 @@ class Reviews(Statements):
 
     def reopen(self, content_id: int) -> None:
         self._run(_REOPEN, content_id=content_id)
+
+    def regenerated(self, content_id: int) -> int | None:
+        """The content in whose place this one was written; None if it is not known."""
+        row = self._row(_REGENERATED, content_id=content_id)
+        return None if row is None else int(row[0])
+
+    def supersede(self, content_id: int, by: int | None) -> None:
+        """Marks a content as superseded by another; None: by none."""
+        self._run(_SUPERSEDE, content_id=content_id, by=by)
+
+    def withdraw(self, content_id: int) -> None:
+        """Takes a content out of the publish pool."""
+        self._run(_WITHDRAW, content_id=content_id)
 
     def claim(self, scope: Scope, reviewer: str, lease: timedelta) -> int | None:
         """Claims the review of the oldest content that nobody holds; returns its id, None if there is none."""

@@ -141,6 +141,8 @@ task_payloads = sa.Table(
     sa.Column("labels", JSONB),
     sa.Column("creator_options", JSONB),
     sa.Column("request_id", sa.Text),
+    # the content that it writes anew
+    sa.Column("regenerates_content_id", sa.BigInteger),
     postgresql_with={"toast_tuple_target": "8160"},
 )
 
@@ -360,6 +362,8 @@ contents = sa.Table(
     # who holds the review, and until when
     sa.Column("review_holder", sa.Text),
     sa.Column("review_claim_expire_time", TIME),
+    # the approved content that was written in its place
+    sa.Column("superseded_by_content_id", sa.BigInteger),
     sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),

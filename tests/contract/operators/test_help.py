@@ -21,7 +21,7 @@ COMMANDS = {
     "task": ("submit", "status", "list", "wait", "watch", "cancel", "retry", "stats", "cleanup", "events", "logs"),
     "worker": ("list", "drain", "undrain", "resize"),
     "dispatch": ("status", "pause", "resume"),
-    "content": ("list", "show", "edit", "revisions", "review", "reopen", "claim", "release", "delete"),
+    "content": ("list", "show", "edit", "revisions", "review", "reopen", "claim", "release", "regenerate", "delete"),
     "pool": ("list", "claim", "report"),
     "context": ("list", "use", "set", "show", "delete"),
     "account": ("create", "list", "show", "update"),

@@ -153,6 +153,8 @@ async def test_review_commands_print_the_golden_screens(contentgen: Transcript, 
     await contentgen("content", "show", "1")
     await contentgen("content", "claim")
     await contentgen("content", "claim")
+    await contentgen("content", "regenerate", "1", "--feedback", "Shorter")
+    await contentgen("content", "regenerate", "9", "-m", "Shorter")
     await contentgen("content", "reopen", "1", "9")
     await contentgen("content", "show", "1")
     contentgen.check("reviewing")

@@ -158,6 +158,20 @@ GOOD = [
         },
     ),
     Good(
+        content("RegenerateContent"),
+        {"content_id": The("approved", "content_id"), "feedback": "短" * 2_000},
+        {
+            "task": {
+                "account_id": OWN,
+                "topic": "a topic",
+                "requirements": "",
+                "auto_approve": False,
+                "status": "TASK_STATUS_PENDING",
+                "regenerates_content_id": The("approved", "content_id"),
+            }
+        },
+    ),
+    Good(
         content("ReleaseReview"),
         {"content_id": The("held", "content_id")},
         {"content": {"content_id": The("held", "content_id"), "review_holder": ""}},
@@ -350,6 +364,13 @@ BAD = [
         {"account_id": -1, "lease": "0.999s", "reviewer": "n" * 201},
         fields=("account_id", "lease", "reviewer"),
     ),
+    Bad(content("RegenerateContent"), {}, fields=("content_id", "feedback")),
+    Bad(
+        content("RegenerateContent"),
+        {"content_id": The("approved", "content_id"), "feedback": "字" * 2_001},
+        fields=("feedback",),
+    ),
+    not_found(content("RegenerateContent"), {"content_id": NOTHING, "feedback": "shorter"}, "content", NOTHING),
     Bad(content("ReleaseReview"), {}, fields=("content_id",)),
     not_found(content("ReleaseReview"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(content("UpdateContent"), {}, fields=("content.content_id", "update_mask")),

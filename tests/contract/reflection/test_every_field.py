@@ -56,6 +56,7 @@ IGNORED = {
             "publish_status",
             "review_holder",
             "review_claim_expire_time",
+            "superseded_by_content_id",
         )
     ),
 }

@@ -16,7 +16,10 @@ ALTER TABLE contents
     ADD COLUMN reviewer TEXT DEFAULT '' NOT NULL,
     ADD COLUMN review_time TIMESTAMP WITH TIME ZONE,
     ADD COLUMN review_holder TEXT,
-    ADD COLUMN review_claim_expire_time TIMESTAMP WITH TIME ZONE;
+    ADD COLUMN review_claim_expire_time TIMESTAMP WITH TIME ZONE,
+    ADD COLUMN superseded_by_content_id BIGINT;
+
+ALTER TABLE task_payloads ADD COLUMN regenerates_content_id BIGINT;
 
 CREATE TABLE content_revisions (
     content_id BIGINT NOT NULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scheduler_svc.store.schema.migrations.online import build_index
 
-revision = "0002b"
+revision = "0012"
 down_revision = "0002"
 oldest_code = "0001"
 
