@@ -329,6 +329,7 @@ class Replica:
                 pools.reads,
                 pools.writes,
                 PublishPolicy(settings.max_publish_attempts, timedelta(seconds=settings.publish_backoff)),
+                self._submits,
             ),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
             system=SystemService(self._system_status, settings, self._limits),

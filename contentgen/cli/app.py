@@ -13,6 +13,7 @@ from contentgen.cli.commands import (
     contents,
     contexts,
     dispatch,
+    editing,
     publish_pool,
     publishing,
     reviewing,
@@ -133,7 +134,7 @@ def make_app() -> typer.Typer:
     workers.add_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
     dispatch.add_to(_group(app, "dispatch", "Whether tasks are handed out to workers."))
     content = _group(app, "content", "What was generated, and its review.")
-    for part in (contents, reviewing):
+    for part in (contents, editing, reviewing):
         part.add_to(content)
     pool = _group(app, "pool", "The publish pool: approved contents on their way out.")
     publish_pool.add_to(pool)

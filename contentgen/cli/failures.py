@@ -38,6 +38,7 @@ _BY_CODE = {
     "NOT_FOUND": Status.NOT_FOUND,
     "FAILED_PRECONDITION": Status.WRONG_STATE,
     "ALREADY_EXISTS": Status.WRONG_STATE,
+    "ABORTED": Status.WRONG_STATE,
 }
 """All others are the scheduler's: UNAVAILABLE."""
 

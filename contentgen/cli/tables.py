@@ -97,9 +97,18 @@ CONTENTS = (
     Column("REVIEW", lambda it: cells.state(it["review_status"])),
     Column("LENGTH", lambda it: cells.number(it["word_count"]), right=True),
     Column("SCORE", lambda it: cells.number(it["quality_score"]), right=True),
+    Column("POOL", lambda it: cells.state(it["publish_status"]), wide=True),
+    Column("HELD BY", lambda it: cells.line(it["review_holder"]), wide=True),
     Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
     Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
     Column("TASK", lambda it: cells.line(it["task_id"]), wide=True),
+    Column("TITLE", lambda it: cells.line(it["title"])),
+)
+REVISIONS = (
+    Column("REVISION", lambda it: str(it["number"]), right=True),
+    Column("AUTHOR", lambda it: cells.line(it["author"] or "creator")),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
+    Column("LENGTH", lambda it: cells.number(len(it["body"])), right=True),
     Column("TITLE", lambda it: cells.line(it["title"])),
 )
 POOL = (
@@ -249,8 +258,29 @@ def account(to: Console, it: Document) -> None:
 def content(to: Console, it: Document) -> None:
     """What is known of a content, and its text: rendered on a terminal, as it is elsewhere."""
     fields(to, _content_lines(it))
-    if it["body"]:
-        body = cells.lines(it["body"]).rstrip()
+    _article(to, it["body"])
+
+
+def revision(to: Console, it: Document) -> None:
+    """Who made a revision and when, and its text."""
+    fields(
+        to,
+        [
+            ("revision", str(it["number"])),
+            ("author", cells.line(it["author"] or "creator")),
+            ("create time", cells.local_time(it["create_time"])),
+            ("title", cells.line(it["title"])),
+            ("summary", cells.line(it["summary"])),
+            ("category", cells.line(it["category"])),
+            ("cover image", cells.line(it["cover_image"])),
+        ],
+    )
+    _article(to, it["body"])
+
+
+def _article(to: Console, text: str | None) -> None:
+    if text:
+        body = cells.lines(text).rstrip()
         to.print()
         if to.is_terminal:
             to.print(Markdown(body, hyperlinks=False))
@@ -264,9 +294,16 @@ def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "task", cells.line(it["task_id"])
     yield "title", cells.line(it["title"])
     yield "review", cells.state(it["review_status"])
+    yield "reviewer", cells.line(it["reviewer"])
+    yield "review time", cells.local_time(it["review_time"])
     yield "comment", cells.line(it["review_comment"])
+    yield "held by", cells.line(it["review_holder"])
+    yield "held until", cells.local_time(it["review_claim_expire_time"])
+    yield "pool", cells.state(it["publish_status"])
+    yield "superseded by", cells.number(it["superseded_by_content_id"])
     yield "category", cells.line(it["category"])
     yield "length", cells.number(it["word_count"])
     yield "score", cells.number(it["quality_score"])
     yield "images", cells.line(", ".join(it["images"]))
+    yield "revision", str(it["revision"])
     yield "create time", cells.local_time(it["create_time"])

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
+from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import Content, ReviewStatus
+from contentgen.client.results import Content, ContentRevision, PublishStatus, ReviewStatus, Task
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
@@ -37,20 +44,53 @@ class ContentMethods(Methods):
         account_id: int | None = None,
         review_status: ReviewStatus | None = None,
         *,
+        publish_status: PublishStatus | None = None,
+        category: str = "",
+        labels: Mapping[str, str] | None = None,
+        min_quality_score: float | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        query: str = "",
+        oldest_first: bool = False,
         page_size: int = PAGE_SIZE,
     ) -> Pages[Content]:
         """Iterates over contents without their texts, newest first, which it reads page by page.
 
+        Args:
+            account_id: None: of any account.
+            review_status: None: any.
+            publish_status: of the entry in the publish pool; None: any, or no entry.
+            category: empty: any.
+            labels: of the task; all of them.
+            min_quality_score: None: any, or no score.
+            created_after: then or later; a time without a zone is UTC.
+            created_before: earlier than that.
+            query: words, each of which is in the title or in the task's topic, and may be part of a longer one.
+            oldest_first: the oldest first.
+            page_size: contents a call.
+
         Raises:
-            ValueError: a review status that does not exist.
+            ValueError: a status that does not exist.
 
         Example:
             >>> for content in client.iter_contents(review_status="pending_review"):
             ...     print(content["content_id"], content["title"])
         """
-        request = pb.ListContentsRequest(account_id=account_id or 0, page_size=page_size)
+        request = pb.ListContentsRequest(
+            account_id=account_id or 0,
+            category=category,
+            labels=labels,
+            min_quality_score=min_quality_score,
+            created_after=timestamp(created_after),
+            created_before=timestamp(created_before),
+            query=query,
+            oldest_first=oldest_first,
+            page_size=page_size,
+        )
         if review_status is not None:
             request.review_status = documents.value(documents.REVIEW_STATUS, review_status)
+        if publish_status is not None:
+            request.publish_status = documents.value(documents.PUBLISH_STATUS, publish_status)
         return Pages(
             self._transport,
             self._stubs.contents.ListContents,
@@ -59,19 +99,186 @@ class ContentMethods(Methods):
         )
 
     @Unary
-    async def review_content(self, content_id: int, *, approve: bool, comment: str = "") -> Content:
+    async def update_content(
+        self,
+        content_id: int,
+        *,
+        title: str | None = None,
+        body: str | None = None,
+        html_body: str | None = None,
+        summary: str | None = None,
+        category: str | None = None,
+        cover_image: str | None = None,
+        etag: str = "",
+        reviewer: str = "",
+    ) -> Content:
+        """Changes the texts that are given, as a new revision, and returns the content.
+
+        A new `body` empties `html_body` unless that is given too.
+
+        Args:
+            content_id: the content.
+            title: what is None stays as it is; so for the others.
+            body: the text.
+            html_body: the same as HTML.
+            summary: what lists show of it.
+            category: may be empty.
+            cover_image: may be empty.
+            etag: of the content when it was read; empty: whatever it is now is changed.
+            reviewer: who edits, if the scheduler requires no tokens; else the token's name counts.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            EtagMismatchException: it has changed since it was read.
+
+        Example:
+            >>> content = client.get_content(content_id)
+            >>> content = client.update_content(content_id, title="A better title", etag=content["etag"])
+        """
+        texts = {
+            "title": title,
+            "body": body,
+            "html_body": html_body,
+            "summary": summary,
+            "category": category,
+            "cover_image": cover_image,
+        }
+        changed = {name: text for name, text in texts.items() if text is not None}
+        request = pb.UpdateContentRequest(
+            content=pb.Content(content_id=content_id, **changed),  # type: ignore[arg-type] # all of these are texts
+            update_mask=FieldMask(paths=list(changed)),
+            etag=etag,
+            reviewer=reviewer,
+        )
+        return documents.content((await self._call(self._stubs.contents.UpdateContent, request)).content)
+
+    @Listing
+    def iter_content_revisions(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[ContentRevision]:
+        """Iterates over the revisions of a content with their texts, oldest first, which it reads page by page.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+
+        Example:
+            >>> for revision in client.iter_content_revisions(content_id):
+            ...     print(revision["number"], revision["author"], revision["title"])
+        """
+        request = pb.ListContentRevisionsRequest(content_id=content_id, page_size=page_size)
+        return Pages(
+            self._transport,
+            self._stubs.contents.ListContentRevisions,
+            request,
+            lambda page: [documents.content_revision(revision) for revision in page.revisions],
+        )
+
+    @Unary
+    async def review_content(
+        self, content_id: int, *, approve: bool, comment: str = "", etag: str = "", reviewer: str = ""
+    ) -> Content:
         """Approves or rejects a content, and returns it; an approved one enters the publish pool.
+
+        Args:
+            content_id: the content.
+            approve: False rejects it.
+            comment: why.
+            etag: of the content when it was read; empty: whatever it is now is decided on.
+            reviewer: who reviews, if the scheduler requires no tokens; else the token's name counts.
 
         Raises:
             ResourceNotFoundException: the content does not exist.
             InvalidStateException: it was decided before, by a review or by `auto_approve`.
+            EtagMismatchException: it has changed since it was read.
 
         Example:
             >>> content = client.review_content(content_id, approve=True, comment="well done")
         """
-        decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
-        request = pb.ReviewContentRequest(content_id=content_id, decision=decision, comment=comment)
+        request = _review(content_id, approve=approve, comment=comment, etag=etag, reviewer=reviewer)
         return documents.content((await self._call(self._stubs.contents.ReviewContent, request)).content)
+
+    @Unary
+    async def review_contents(self, reviews: Iterable[Mapping[str, Any]]) -> list[Content]:
+        """Decides 1 to 100 reviews in one transaction, all or none, and returns the contents without their texts.
+
+        Args:
+            reviews: the arguments of `review_content` of each, by name.
+
+        Raises:
+            TypeError: a name that is no argument of `review_content`.
+            RequestError: as `review_content`, for the first one that can't be decided; the message names it.
+
+        Example:
+            >>> contents = client.review_contents([{"content_id": content_id, "approve": False, "comment": "too long"}])
+        """
+        request = pb.BatchReviewContentsRequest(requests=[_review(**each) for each in reviews])
+        answer = await self._call(self._stubs.contents.BatchReviewContents, request)
+        return [documents.content(content) for content in answer.contents]
+
+    @Unary
+    async def reopen_content(self, content_id: int) -> Content:
+        """Takes a review's decision back, and returns the content: it waits again, and has left the publish pool.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            InvalidStateException: a publisher has claimed it, or it is published.
+
+        Example:
+            >>> print(client.reopen_content(content_id)["review_status"])
+        """
+        request = pb.ReopenContentRequest(content_id=content_id)
+        return documents.content((await self._call(self._stubs.contents.ReopenContent, request)).content)
+
+    @Unary
+    async def claim_review(
+        self, account_id: int | None = None, *, lease: float | None = None, reviewer: str = ""
+    ) -> Content | None:
+        """Returns the oldest content that waits for its review and nobody holds, and holds it; None if there is none.
+
+        Two reviewers get different contents. A claim bars nobody from deciding, and ends with the decision.
+
+        Args:
+            account_id: only of this account; None: of any.
+            lease: seconds until it may be given to others; default 10 minutes.
+            reviewer: who reviews, if the scheduler requires no tokens; else the token's name counts.
+
+        Example:
+            >>> while content := client.claim_review(lease=300):
+            ...     reviewed = client.review_content(content["content_id"], approve=True, etag=content["etag"])
+        """
+        request = pb.ClaimReviewRequest(account_id=account_id or 0, lease=duration(lease), reviewer=reviewer)
+        answer = await self._call(self._stubs.contents.ClaimReview, request)
+        return documents.content(answer.content) if answer.HasField("content") else None
+
+    @Unary
+    async def release_review(self, content_id: int) -> Content:
+        """Ends the claim of a review before its lease does, and returns the content.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist.
+            PermissionDenied: somebody else holds it, and the token is no operator's.
+
+        Example:
+            >>> print(client.release_review(content_id)["review_holder"])
+        """
+        request = pb.ReleaseReviewRequest(content_id=content_id)
+        return documents.content((await self._call(self._stubs.contents.ReleaseReview, request)).content)
+
+    @Unary
+    async def regenerate_content(self, content_id: int, feedback: str) -> Task:
+        """Submits a task that writes a content anew, with the feedback behind its requirements, and returns its status.
+
+        The new content waits for a review; once it is approved it supersedes the old one.
+
+        Raises:
+            ResourceNotFoundException: the content does not exist, or its task was cleaned up.
+            InvalidArgument: the requirements would be too long.
+            RequestError: as `submit_task`.
+
+        Example:
+            >>> task = client.regenerate_content(content_id, "Shorter, and with a table of prices")
+            >>> print(client.wait(task["task_id"], timeout=0)["regenerates_content_id"])
+        """
+        request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
+        return documents.task((await self._call(self._stubs.contents.RegenerateContent, request)).task)
 
     @Unary
     async def delete_content(self, content_id: int, *, force: bool = False) -> bool:
@@ -94,3 +301,12 @@ class ContentMethods(Methods):
         except ResourceNotFoundException:
             return False
         return True
+
+
+def _review(
+    content_id: int, approve: bool, comment: str = "", etag: str = "", reviewer: str = ""
+) -> pb.ReviewContentRequest:
+    decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
+    return pb.ReviewContentRequest(
+        content_id=content_id, decision=decision, comment=comment, etag=etag, reviewer=reviewer
+    )

@@ -65,6 +65,7 @@ def task(message: task_pb2.Task) -> results.Task:
         "error_message": error.message or None,
         "error_details": dict(error.details),
         "content_id": message.content_id or None,
+        "regenerates_content_id": message.regenerates_content_id or None,
         "pending_reason": _pending_reason(message),
     }
 
@@ -143,6 +144,28 @@ def content(message: content_service_pb2.Content) -> results.Content:
         "review_status": cast("results.ReviewStatus", label(REVIEW_STATUS, message.review_status)),
         "review_comment": message.review_comment or None,
         "created_at": _moment(message.create_time),
+        "etag": message.etag,
+        "revision": message.revision,
+        "reviewer": message.reviewer or None,
+        "reviewed_at": _time(message, "review_time"),
+        "publish_status": _publish_status(message.publish_status) if message.publish_status else None,
+        "review_holder": message.review_holder or None,
+        "review_claim_expires_at": _time(message, "review_claim_expire_time"),
+        "superseded_by_content_id": message.superseded_by_content_id or None,
+    }
+
+
+def content_revision(message: content_service_pb2.ContentRevision) -> results.ContentRevision:
+    return {
+        "number": message.number,
+        "author": message.author or None,
+        "created_at": _moment(message.create_time),
+        "title": message.title,
+        "body": message.body,
+        "html_body": message.html_body,
+        "summary": message.summary,
+        "category": message.category,
+        "cover_image": message.cover_image or None,
     }
 
 
@@ -152,7 +175,7 @@ def publish_pool_entry(message: content_service_pb2.PublishPoolEntry) -> results
         "account_id": message.account_id,
         "priority": message.priority,
         "scheduled_at": _time(message, "schedule_time"),
-        "status": cast("results.PublishStatus", label(PUBLISH_STATUS, message.status)),
+        "status": _publish_status(message.status),
         "error": message.error or None,
         "claim_id": message.claim_id or None,
         "claim_expires_at": _time(message, "claim_expire_time"),
@@ -324,6 +347,10 @@ def _pending_reason(message: task_pb2.Task) -> results.PendingReason | None:
     if not message.pending_reason:
         return None
     return cast("results.PendingReason", label(PENDING_REASON, message.pending_reason))
+
+
+def _publish_status(number: int) -> results.PublishStatus:
+    return cast("results.PublishStatus", label(PUBLISH_STATUS, number))
 
 
 def _progress(message: task_pb2.Task) -> results.TaskProgress | None:

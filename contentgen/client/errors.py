@@ -197,6 +197,17 @@ class InvalidStateException(FailedPrecondition):
         self.required_state = required_state
 
 
+class EtagMismatchException(RequestError):
+    """The content has changed since its `etag` was read: read it again.
+
+    Attributes:
+        message: for people.
+        metadata: `etag` is the present one.
+    """
+
+    default_code = "ABORTED"
+
+
 class ResourceNotFoundException(RequestError):
     """The account, task, content or worker does not exist.
 
@@ -227,6 +238,7 @@ _BY_CODE: Mapping[str, type[RequestError]] = {
     )
 }
 _BY_REASON: Mapping[str, type[RequestError]] = {
+    "ETAG_MISMATCH": EtagMismatchException,
     "RESOURCE_NOT_FOUND": ResourceNotFoundException,
     "RESUME_TOKEN_EXPIRED": ResumeTokenExpiredException,
 }

@@ -67,6 +67,8 @@ class Task(TypedDict):
     error_message: str | None
     error_details: dict[str, str]
     content_id: int | None
+    regenerates_content_id: int | None
+    """The content that it writes anew."""
     pending_reason: PendingReason | None
     """Why it still waits. Only of `get_task_status`."""
 
@@ -149,6 +151,35 @@ class Content(TypedDict):
     review_status: ReviewStatus
     review_comment: str | None
     created_at: str
+    etag: str
+    """Another one after each change; calls that take it refuse a stale one."""
+    revision: int
+    """1 is the creator's text, and each edit adds one."""
+    reviewer: str | None
+    """Who decided the review. None: nobody, or `auto_approve`."""
+    reviewed_at: str | None
+    publish_status: PublishStatus | None
+    """None: it is not in the publish pool."""
+    review_holder: str | None
+    """Who holds its review."""
+    review_claim_expires_at: str | None
+    superseded_by_content_id: int | None
+    """The approved content that was written in its place."""
+
+
+class ContentRevision(TypedDict):
+    """The texts of a content after one edit."""
+
+    number: int
+    author: str | None
+    """None: the creator."""
+    created_at: str
+    title: str
+    body: str
+    html_body: str
+    summary: str
+    category: str
+    cover_image: str | None
 
 
 class PublishPoolEntry(TypedDict):

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contentgen.v1 import task_pb2 as _task_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -35,7 +36,7 @@ class _ReviewStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviewSt
     REVIEW_STATUS_APPROVED: _ReviewStatus.ValueType  # 2
     """Approved, by auto_approve or by review."""
     REVIEW_STATUS_REJECTED: _ReviewStatus.ValueType  # 3
-    """Rejected, permanently."""
+    """Rejected."""
 
 class ReviewStatus(_ReviewStatus, metaclass=_ReviewStatusEnumTypeWrapper):
     """The state of a content's review."""
@@ -47,7 +48,7 @@ REVIEW_STATUS_PENDING_REVIEW: ReviewStatus.ValueType  # 1
 REVIEW_STATUS_APPROVED: ReviewStatus.ValueType  # 2
 """Approved, by auto_approve or by review."""
 REVIEW_STATUS_REJECTED: ReviewStatus.ValueType  # 3
-"""Rejected, permanently."""
+"""Rejected."""
 Global___ReviewStatus: _TypeAlias = ReviewStatus  # noqa: Y015
 
 class _ReviewDecision:
@@ -81,7 +82,7 @@ class _PublishStatus:
 class _PublishStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PublishStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PUBLISH_STATUS_UNSPECIFIED: _PublishStatus.ValueType  # 0
-    """Never sent."""
+    """Of a content: it is not in the pool. Never sent for an entry."""
     PUBLISH_STATUS_PENDING: _PublishStatus.ValueType  # 1
     """Waits for a publisher, for its schedule_time, or for its next_attempt_time."""
     PUBLISH_STATUS_PUBLISHING: _PublishStatus.ValueType  # 2
@@ -95,7 +96,7 @@ class PublishStatus(_PublishStatus, metaclass=_PublishStatusEnumTypeWrapper):
     """The state of an entry of the publish pool."""
 
 PUBLISH_STATUS_UNSPECIFIED: PublishStatus.ValueType  # 0
-"""Never sent."""
+"""Of a content: it is not in the pool. Never sent for an entry."""
 PUBLISH_STATUS_PENDING: PublishStatus.ValueType  # 1
 """Waits for a publisher, for its schedule_time, or for its next_attempt_time."""
 PUBLISH_STATUS_PUBLISHING: PublishStatus.ValueType  # 2
@@ -127,6 +128,14 @@ class Content(_message.Message):
     REVIEW_STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVIEW_COMMENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    REVIEW_TIME_FIELD_NUMBER: _builtins.int
+    PUBLISH_STATUS_FIELD_NUMBER: _builtins.int
+    REVIEW_HOLDER_FIELD_NUMBER: _builtins.int
+    REVIEW_CLAIM_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_CONTENT_ID_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """From 1; 0 means none."""
     account_id: _builtins.int
@@ -134,17 +143,17 @@ class Content(_message.Message):
     task_id: _builtins.str
     """The task that made it; unique. The task itself may have been cleaned up."""
     title: _builtins.str
-    """The topic, its first 255 characters."""
+    """The topic, its first 255 characters, until an edit changes it."""
     body: _builtins.str
-    """The text as the CLI produced it; never empty. Lists leave it out (empty)."""
+    """The text as the CLI produced it, or as it was edited; never empty. Lists leave it out (empty)."""
     html_body: _builtins.str
     """The same as HTML; may be empty. Lists leave it out."""
     summary: _builtins.str
-    """The first 200 characters of the body."""
+    """The first 200 characters of the body, or what an edit has set."""
     category: _builtins.str
-    """The task's category; may be empty."""
+    """The task's category, or what an edit has set; may be empty."""
     cover_image: _builtins.str
-    """The first of `images`; empty if there is none."""
+    """The first of `images` unless an edit has set another; empty if there is none."""
     word_count: _builtins.int
     """Characters of the body."""
     quality_score: _builtins.float
@@ -153,6 +162,18 @@ class Content(_message.Message):
     """The state of its review."""
     review_comment: _builtins.str
     """The reviewer's comment; empty before a review or if there was none."""
+    etag: _builtins.str
+    """Opaque; another one after each change of the texts or of the review. Calls that take an `etag` refuse a stale one."""
+    revision: _builtins.int
+    """The number of the present text: 1 is the creator's, and each edit adds one."""
+    reviewer: _builtins.str
+    """Who decided the review; empty before that, or if auto_approve did."""
+    publish_status: Global___PublishStatus.ValueType
+    """The state of its entry in the publish pool; unspecified: it is not there."""
+    review_holder: _builtins.str
+    """Who holds its review (ClaimReview); empty: nobody."""
+    superseded_by_content_id: _builtins.int
+    """The approved content that was written in its place (RegenerateContent); 0: none. It may have been deleted since."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names or addresses of images, at most 1,000."""
@@ -160,6 +181,14 @@ class Content(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, in the transaction that completed the task."""
+
+    @_builtins.property
+    def review_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was; unset before that, or if auto_approve did."""
+
+    @_builtins.property
+    def review_claim_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When that claim expires; unset: nobody holds it."""
 
     def __init__(
         self,
@@ -179,16 +208,80 @@ class Content(_message.Message):
         review_status: Global___ReviewStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         review_comment: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        reviewer: _builtins.str = ...,
+        review_time: _timestamp_pb2.Timestamp | None = ...,
+        publish_status: Global___PublishStatus.ValueType = ...,
+        review_holder: _builtins.str = ...,
+        review_claim_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        superseded_by_content_id: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_time", b"review_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "html_body", b"html_body", "images", b"images", "quality_score", b"quality_score", "review_comment", b"review_comment", "review_status", b"review_status", "summary", b"summary", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "superseded_by_content_id", b"superseded_by_content_id", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_score: _TypeAlias = _typing.Literal["quality_score"]  # noqa: Y015
     _WhichOneofArgType__quality_score: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_score) -> _WhichOneofReturnType__quality_score | None: ...
 
 Global___Content: _TypeAlias = Content  # noqa: Y015
+
+@_typing.final
+class ContentRevision(_message.Message):
+    """The texts of a content after one edit; of the first revision, as the creator wrote them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HTML_BODY_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    COVER_IMAGE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1; the content's `revision` is the newest."""
+    author: _builtins.str
+    """Who edited: the name of the token, or the request's `reviewer`. Empty for the creator's text."""
+    title: _builtins.str
+    """As in `Content`, and so are the others."""
+    body: _builtins.str
+    """Never empty."""
+    html_body: _builtins.str
+    """May be empty."""
+    summary: _builtins.str
+    """May be empty."""
+    category: _builtins.str
+    """May be empty."""
+    cover_image: _builtins.str
+    """May be empty."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        author: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        title: _builtins.str = ...,
+        body: _builtins.str = ...,
+        html_body: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        category: _builtins.str = ...,
+        cover_image: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "body", b"body", "category", b"category", "cover_image", b"cover_image", "create_time", b"create_time", "html_body", b"html_body", "number", b"number", "summary", b"summary", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentRevision: _TypeAlias = ContentRevision  # noqa: Y015
 
 @_typing.final
 class PublishPoolEntry(_message.Message):
@@ -368,10 +461,38 @@ class ListContentsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     REVIEW_STATUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PUBLISH_STATUS_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    MIN_QUALITY_SCORE_FIELD_NUMBER: _builtins.int
+    CREATED_AFTER_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     review_status: Global___ReviewStatus.ValueType
@@ -380,6 +501,32 @@ class ListContentsRequest(_message.Message):
     """Contents a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filter. Empty: the first page."""
+    publish_status: Global___PublishStatus.ValueType
+    """Only with an entry in the publish pool that has this status; unspecified: any, and those without an entry."""
+    category: _builtins.str
+    """Only of this category, up to 200 characters. Empty: any."""
+    min_quality_score: _builtins.float
+    """Only with at least this score; those without one are left out. Unset: any."""
+    query: _builtins.str
+    """Only with each of these words in the title or in the task's topic, in any order; up to 10, of 200 characters
+    together. A word is what stands between spaces, and is found within longer ones, so Chinese needs no spaces. Case does not matter, of
+    letters beyond ASCII as far as the database's locale knows them. Of a task that was cleaned up only the title is
+    searched. Empty: any.
+    """
+    oldest_first: _builtins.bool
+    """Oldest first. Default: false, newest first."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only of tasks with all of these labels, at most 32. A task that was cleaned up has none."""
+
+    @_builtins.property
+    def created_after(self) -> _timestamp_pb2.Timestamp:
+        """Only made then or later. Unset: whenever."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Only made earlier than that. Unset: whenever."""
+
     def __init__(
         self,
         *,
@@ -387,18 +534,28 @@ class ListContentsRequest(_message.Message):
         review_status: Global___ReviewStatus.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        publish_status: Global___PublishStatus.ValueType = ...,
+        category: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        min_quality_score: _builtins.float | None = ...,
+        created_after: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
+        query: _builtins.str = ...,
+        oldest_first: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score", "created_after", b"created_after", "created_before", b"created_before", "min_quality_score", b"min_quality_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "review_status", b"review_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score", "account_id", b"account_id", "category", b"category", "created_after", b"created_after", "created_before", b"created_before", "labels", b"labels", "min_quality_score", b"min_quality_score", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "publish_status", b"publish_status", "query", b"query", "review_status", b"review_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__min_quality_score: _TypeAlias = _typing.Literal["min_quality_score"]  # noqa: Y015
+    _WhichOneofArgType__min_quality_score: _TypeAlias = _typing.Literal["_min_quality_score", b"_min_quality_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_quality_score) -> _WhichOneofReturnType__min_quality_score | None: ...
 
 Global___ListContentsRequest: _TypeAlias = ListContentsRequest  # noqa: Y015
 
 @_typing.final
 class ListContentsResponse(_message.Message):
-    """One page, newest first."""
+    """One page, newest first or, if so requested, oldest first."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -408,8 +565,8 @@ class ListContentsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
-        """Without `body` and `html_body`. A page may be short or empty although more follow: with a `review_status` it
-        examines at most 5,000 contents.
+        """Without `body` and `html_body`. A page may be short or empty although more follow: with any condition but
+        `account_id` it examines at most 5,000 contents.
         """
 
     def __init__(
@@ -427,6 +584,129 @@ class ListContentsResponse(_message.Message):
 Global___ListContentsResponse: _TypeAlias = ListContentsResponse  # noqa: Y015
 
 @_typing.final
+class UpdateContentRequest(_message.Message):
+    """Which content, and what to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """The content's `etag` when it was read. Empty: whatever it is now is changed."""
+    reviewer: _builtins.str
+    """Who edits, up to 200 characters: see REVIEWERS."""
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Required: its `content_id`, 1 or more, and the new values of the fields in the mask. `title`: 1 to 255 characters.
+        `body`: required, not only whitespace; with `html_body` at most 3 MiB of UTF-8. `summary`, `cover_image`: up to 2,000
+        characters. `category`: up to 200.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required: one or more of title, body, html_body, summary, category, cover_image."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etag: _builtins.str = ...,
+        reviewer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "etag", b"etag", "reviewer", b"reviewer", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateContentRequest: _TypeAlias = UpdateContentRequest  # noqa: Y015
+
+@_typing.final
+class UpdateContentResponse(_message.Message):
+    """The content after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateContentResponse: _TypeAlias = UpdateContentResponse  # noqa: Y015
+
+@_typing.final
+class ListContentRevisionsRequest(_message.Message):
+    """Whose revisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    page_size: _builtins.int
+    """Revisions a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, of the same content. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContentRevisionsRequest: _TypeAlias = ListContentRevisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListContentRevisionsResponse(_message.Message):
+    """One page, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentRevision]:
+        """Complete. A page ends before it exceeds 3 MiB, but has at least one."""
+
+    def __init__(
+        self,
+        *,
+        revisions: _abc.Iterable[Global___ContentRevision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revisions", b"revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContentRevisionsResponse: _TypeAlias = ListContentRevisionsResponse  # noqa: Y015
+
+@_typing.final
 class ReviewContentRequest(_message.Message):
     """Which content, and what was decided."""
 
@@ -435,22 +715,30 @@ class ReviewContentRequest(_message.Message):
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """Required: 1 or more."""
     decision: Global___ReviewDecision.ValueType
     """Required."""
     comment: _builtins.str
     """Human-readable, up to 2,000 characters. Empty: none."""
+    etag: _builtins.str
+    """The content's `etag` when it was read. Empty: whatever it is now is decided on."""
+    reviewer: _builtins.str
+    """Who reviews, up to 200 characters: see REVIEWERS."""
     def __init__(
         self,
         *,
         content_id: _builtins.int = ...,
         decision: Global___ReviewDecision.ValueType = ...,
         comment: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        reviewer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "content_id", b"content_id", "decision", b"decision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "content_id", b"content_id", "decision", b"decision", "etag", b"etag", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -479,6 +767,258 @@ class ReviewContentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReviewContentResponse: _TypeAlias = ReviewContentResponse  # noqa: Y015
+
+@_typing.final
+class BatchReviewContentsRequest(_message.Message):
+    """What was decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    reviewer: _builtins.str
+    """Who reviews, for the requests that name nobody."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReviewContentRequest]:
+        """1 to 100, each of another content."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___ReviewContentRequest] | None = ...,
+        reviewer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchReviewContentsRequest: _TypeAlias = BatchReviewContentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchReviewContentsResponse(_message.Message):
+    """The contents after the review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
+        """In the order of the requests, without `body` and `html_body`."""
+
+    def __init__(
+        self,
+        *,
+        contents: _abc.Iterable[Global___Content] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchReviewContentsResponse: _TypeAlias = BatchReviewContentsResponse  # noqa: Y015
+
+@_typing.final
+class ReopenContentRequest(_message.Message):
+    """Which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenContentRequest: _TypeAlias = ReopenContentRequest  # noqa: Y015
+
+@_typing.final
+class ReopenContentResponse(_message.Message):
+    """The content, which waits for its review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenContentResponse: _TypeAlias = ReopenContentResponse  # noqa: Y015
+
+@_typing.final
+class ClaimReviewRequest(_message.Message):
+    """Whose contents, for whom, and for how long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Only of this account; 0: of any."""
+    reviewer: _builtins.str
+    """Who reviews, up to 200 characters: see REVIEWERS."""
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """Length of the lease; 1 s at least. Unset: 10 min."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        lease: _duration_pb2.Duration | None = ...,
+        reviewer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "lease", b"lease", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimReviewRequest: _TypeAlias = ClaimReviewRequest  # noqa: Y015
+
+@_typing.final
+class ClaimReviewResponse(_message.Message):
+    """What to review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete. Unset: nothing waits that nobody holds."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimReviewResponse: _TypeAlias = ClaimReviewResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseReviewRequest(_message.Message):
+    """Which content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseReviewRequest: _TypeAlias = ReleaseReviewRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseReviewResponse(_message.Message):
+    """The content, which nobody holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """Complete."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseReviewResponse: _TypeAlias = ReleaseReviewResponse  # noqa: Y015
+
+@_typing.final
+class RegenerateContentRequest(_message.Message):
+    """Which content, and what to do better."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.int
+    """Required: 1 or more."""
+    feedback: _builtins.str
+    """Required: up to 2,000 characters, not only whitespace. With the task's requirements and an empty line between them at
+    most 20,000, and in bytes with the topic at most 64 KiB.
+    """
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.int = ...,
+        feedback: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "feedback", b"feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegenerateContentRequest: _TypeAlias = RegenerateContentRequest  # noqa: Y015
+
+@_typing.final
+class RegenerateContentResponse(_message.Message):
+    """The new task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> _task_pb2.Task:
+        """Pending, without `requirements`."""
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegenerateContentResponse: _TypeAlias = RegenerateContentResponse  # noqa: Y015
 
 @_typing.final
 class DeleteContentRequest(_message.Message):

@@ -27,11 +27,15 @@ if _version_not_supported:
 
 class ContentServiceStub:
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
-    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
+    contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
+    Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     def __init__(self, channel):
@@ -50,10 +54,45 @@ class ContentServiceStub:
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsResponse.FromString,
                 _registered_method=True)
+        self.UpdateContent = channel.unary_unary(
+                '/contentgen.v1.ContentService/UpdateContent',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentResponse.FromString,
+                _registered_method=True)
+        self.ListContentRevisions = channel.unary_unary(
+                '/contentgen.v1.ContentService/ListContentRevisions',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.FromString,
+                _registered_method=True)
         self.ReviewContent = channel.unary_unary(
                 '/contentgen.v1.ContentService/ReviewContent',
                 request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.FromString,
+                _registered_method=True)
+        self.BatchReviewContents = channel.unary_unary(
+                '/contentgen.v1.ContentService/BatchReviewContents',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsResponse.FromString,
+                _registered_method=True)
+        self.ReopenContent = channel.unary_unary(
+                '/contentgen.v1.ContentService/ReopenContent',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentResponse.FromString,
+                _registered_method=True)
+        self.ClaimReview = channel.unary_unary(
+                '/contentgen.v1.ContentService/ClaimReview',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewResponse.FromString,
+                _registered_method=True)
+        self.ReleaseReview = channel.unary_unary(
+                '/contentgen.v1.ContentService/ReleaseReview',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.FromString,
+                _registered_method=True)
+        self.RegenerateContent = channel.unary_unary(
+                '/contentgen.v1.ContentService/RegenerateContent',
+                request_serializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentResponse.FromString,
                 _registered_method=True)
         self.DeleteContent = channel.unary_unary(
                 '/contentgen.v1.ContentService/DeleteContent',
@@ -104,11 +143,15 @@ class ContentServiceStub:
 
 class ContentServiceServicer:
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
-    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
+    contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
+    Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     def GetContent(self, request, context):
@@ -125,7 +168,7 @@ class ContentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListContents(self, request, context):
-        """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+        """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -137,18 +180,140 @@ class ContentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateContent(self, request, context):
+        """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+        publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+        that changes nothing makes none. Blocks for one commit.
+
+        A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+        beginning of the body and the mask does not name it.
+
+        With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+        with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+        UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContentRevisions(self, request, context):
+        """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+        text, and the newest 99. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReviewContent(self, request, context):
         """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-        transaction. Blocks for one commit.
+        transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-        Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+        Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+        `etag`, only the text that was read is decided on.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
         FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
         was decided before, by a review or by auto_approve.
+        ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
         UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReviewContents(self, request, context):
+        """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+        Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenContent(self, request, context):
+        """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+        pool. So does what auto_approve approved. Blocks for one commit.
+
+        Idempotent: a content that waits for its review stays as it is.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+        publisher has claimed it, or it is published.
+        UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimReview(self, request, context):
+        """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+        to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+        it returns none at once.
+
+        Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+        UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseReview(self, request, context):
+        """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+        operator. Blocks for one commit.
+
+        Idempotent: a content that nobody holds stays as it is.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+        PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+        UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegenerateContent(self, request, context):
+        """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+        content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+        commit.
+
+        Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+        the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+        old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+        Not idempotent: each call submits another task.
+
+        Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+        account's; or its task, and so its brief, was cleaned up.
+        UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -321,10 +486,45 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentsResponse.SerializeToString,
             ),
+            'UpdateContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateContent,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.UpdateContentResponse.SerializeToString,
+            ),
+            'ListContentRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContentRevisions,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.SerializeToString,
+            ),
             'ReviewContent': grpc.unary_unary_rpc_method_handler(
                     servicer.ReviewContent,
                     request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.SerializeToString,
+            ),
+            'BatchReviewContents': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReviewContents,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsResponse.SerializeToString,
+            ),
+            'ReopenContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenContent,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReopenContentResponse.SerializeToString,
+            ),
+            'ClaimReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimReview,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ClaimReviewResponse.SerializeToString,
+            ),
+            'ReleaseReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseReview,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.SerializeToString,
+            ),
+            'RegenerateContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegenerateContent,
+                    request_deserializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_content__service__pb2.RegenerateContentResponse.SerializeToString,
             ),
             'DeleteContent': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteContent,
@@ -381,11 +581,15 @@ def add_ContentServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ContentService:
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
-    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
+    contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
+    Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     @staticmethod
@@ -443,6 +647,60 @@ class ContentService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/UpdateContent',
+            contentgen_dot_v1_dot_content__service__pb2.UpdateContentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.UpdateContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContentRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ListContentRevisions',
+            contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ListContentRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ReviewContent(request,
             target,
             options=(),
@@ -459,6 +717,141 @@ class ContentService:
             '/contentgen.v1.ContentService/ReviewContent',
             contentgen_dot_v1_dot_content__service__pb2.ReviewContentRequest.SerializeToString,
             contentgen_dot_v1_dot_content__service__pb2.ReviewContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReviewContents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/BatchReviewContents',
+            contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.BatchReviewContentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ReopenContent',
+            contentgen_dot_v1_dot_content__service__pb2.ReopenContentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ReopenContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ClaimReview',
+            contentgen_dot_v1_dot_content__service__pb2.ClaimReviewRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ClaimReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/ReleaseReview',
+            contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.ReleaseReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegenerateContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ContentService/RegenerateContent',
+            contentgen_dot_v1_dot_content__service__pb2.RegenerateContentRequest.SerializeToString,
+            contentgen_dot_v1_dot_content__service__pb2.RegenerateContentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,11 +28,15 @@ GRPC_VERSION: str
 
 class ContentServiceStub:
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
-    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
+    contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
+    Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     @_typing.overload
@@ -49,7 +53,7 @@ class ContentServiceStub:
       `INTERNAL`: see TaskService.
     """
     ListContents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListContentsRequest, _content_service_pb2.ListContentsResponse]
-    """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+    """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -57,18 +61,112 @@ class ContentServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService. An account that does not exist has no contents.
     """
+    UpdateContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.UpdateContentRequest, _content_service_pb2.UpdateContentResponse]
+    """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+    publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+    that changes nothing makes none. Blocks for one commit.
+
+    A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+    beginning of the body and the mask does not name it.
+
+    With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+    with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListContentRevisions: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ListContentRevisionsRequest, _content_service_pb2.ListContentRevisionsResponse]
+    """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+    text, and the newest 99. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ReviewContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-    transaction. Blocks for one commit.
+    transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-    Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+    Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+    `etag`, only the text that was read is decided on.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
       was decided before, by a review or by auto_approve.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
       UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    BatchReviewContents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]
+    """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+    Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+    """
+    ReopenContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReopenContentRequest, _content_service_pb2.ReopenContentResponse]
+    """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+    pool. So does what auto_approve approved. Blocks for one commit.
+
+    Idempotent: a content that waits for its review stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published.
+      UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ClaimReview: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ClaimReviewRequest, _content_service_pb2.ClaimReviewResponse]
+    """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+    to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+    it returns none at once.
+
+    Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ReleaseReview: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ReleaseReviewRequest, _content_service_pb2.ReleaseReviewResponse]
+    """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+    operator. Blocks for one commit.
+
+    Idempotent: a content that nobody holds stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RegenerateContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.RegenerateContentRequest, _content_service_pb2.RegenerateContentResponse]
+    """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+    content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+    commit.
+
+    Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+    the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+    old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+    Not idempotent: each call submits another task.
+
+    Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+      account's; or its task, and so its brief, was cleaned up.
+      UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeleteContent: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]
@@ -192,11 +290,15 @@ class ContentServiceStub:
 @_typing.type_check_only
 class ContentServiceAsyncStub(ContentServiceStub):
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
-    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
+    contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
+    Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -210,7 +312,7 @@ class ContentServiceAsyncStub(ContentServiceStub):
       `INTERNAL`: see TaskService.
     """
     ListContents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListContentsRequest, _content_service_pb2.ListContentsResponse]  # type: ignore[assignment]
-    """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+    """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -218,18 +320,112 @@ class ContentServiceAsyncStub(ContentServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService. An account that does not exist has no contents.
     """
+    UpdateContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.UpdateContentRequest, _content_service_pb2.UpdateContentResponse]  # type: ignore[assignment]
+    """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+    publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+    that changes nothing makes none. Blocks for one commit.
+
+    A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+    beginning of the body and the mask does not name it.
+
+    With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+    with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+      UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ListContentRevisions: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ListContentRevisionsRequest, _content_service_pb2.ListContentRevisionsResponse]  # type: ignore[assignment]
+    """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+    text, and the newest 99. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     ReviewContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReviewContentRequest, _content_service_pb2.ReviewContentResponse]  # type: ignore[assignment]
     """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-    transaction. Blocks for one commit.
+    transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-    Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+    Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+    `etag`, only the text that was read is decided on.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
       FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
       was decided before, by a review or by auto_approve.
+      ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
       UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    BatchReviewContents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]  # type: ignore[assignment]
+    """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+    Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+    """
+    ReopenContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReopenContentRequest, _content_service_pb2.ReopenContentResponse]  # type: ignore[assignment]
+    """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+    pool. So does what auto_approve approved. Blocks for one commit.
+
+    Idempotent: a content that waits for its review stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+      publisher has claimed it, or it is published.
+      UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ClaimReview: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ClaimReviewRequest, _content_service_pb2.ClaimReviewResponse]  # type: ignore[assignment]
+    """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+    to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+    it returns none at once.
+
+    Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    ReleaseReview: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ReleaseReviewRequest, _content_service_pb2.ReleaseReviewResponse]  # type: ignore[assignment]
+    """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+    operator. Blocks for one commit.
+
+    Idempotent: a content that nobody holds stays as it is.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+      PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+      UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+    """
+    RegenerateContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.RegenerateContentRequest, _content_service_pb2.RegenerateContentResponse]  # type: ignore[assignment]
+    """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+    content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+    commit.
+
+    Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+    the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+    old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+    Not idempotent: each call submits another task.
+
+    Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+      account's; or its task, and so its brief, was cleaned up.
+      UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
     DeleteContent: _aio.UnaryUnaryMultiCallable[_content_service_pb2.DeleteContentRequest, _content_service_pb2.DeleteContentResponse]  # type: ignore[assignment]
@@ -352,11 +548,15 @@ class ContentServiceAsyncStub(ContentServiceStub):
 
 class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Generated contents, their review and the publish pool. For clients and operators; the role `publisher` may read
-    contents and the pool, claim, renew and report. Errors, lists, commits: see the comment of TaskService.
+    contents and the pool, claim, renew and report; `reviewer` may read both, edit and review contents, and edit the pool.
+    Errors, lists, commits: see the comment of TaskService.
 
     A completed task, its content and its entry in the publish pool are one transaction: a task has one content and a
     content at most one entry, whatever workers repeat. With `auto_approve` a content is approved and enters the pool at
     once; otherwise ReviewContent decides. Contents outlive their tasks (CleanupTasks).
+
+    REVIEWERS. Who reviews or edits is the name of the call's token. If no tokens are required it is the request's
+    `reviewer`, else `anonymous`.
     """
 
     @_abc_1.abstractmethod
@@ -380,7 +580,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.ListContentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ListContentsResponse, _abc.Awaitable[_content_service_pb2.ListContentsResponse]]:
-        """Lists contents, newest first, in pages, without their texts. Only reads; never blocks.
+        """Lists contents, newest or oldest first, in pages, without their texts. Only reads; never blocks.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
@@ -390,22 +590,158 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UpdateContent(
+        self,
+        request: _content_service_pb2.UpdateContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.UpdateContentResponse, _abc.Awaitable[_content_service_pb2.UpdateContentResponse]]:
+        """Changes the texts of a content: the fields of `content` that `update_mask` names. Its review and its entry in the
+        publish pool stay as they are, whatever their states. Each change is a new revision, with its author and time; a call
+        that changes nothing makes none. Blocks for one commit.
+
+        A new `body` empties `html_body` unless the mask names that too, sets `word_count`, and sets `summary` if this was the
+        beginning of the body and the mask does not name it.
+
+        With an `etag`, of two editors who have read the same text only the first one changes it. Safe to repeat without one;
+        with one, ETAG_MISMATCH may then mean that the first attempt changed it.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, an empty mask, an unknown path.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
+          UNAVAILABLE `STORE_UNAVAILABLE`: changed or not; check with GetContent.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ListContentRevisions(
+        self,
+        request: _content_service_pb2.ListContentRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ListContentRevisionsResponse, _abc.Awaitable[_content_service_pb2.ListContentRevisionsResponse]]:
+        """Lists the revisions of a content with their texts, oldest first, in pages. Kept are the first, which is the creator's
+        text, and the newest 99. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or content.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
     def ReviewContent(
         self,
         request: _content_service_pb2.ReviewContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.ReviewContentResponse, _abc.Awaitable[_content_service_pb2.ReviewContentResponse]]:
         """Approves or rejects a content that waits for its review. An approved one enters the publish pool in the same
-        transaction. Blocks for one commit.
+        transaction. A claim of the review (ClaimReview) bars nobody else from deciding, and ends. Blocks for one commit.
 
-        Not idempotent: a content is decided once. A second decision is refused; `current_state` is the decision.
+        Not idempotent: a second decision is refused; `current_state` is the first one. ReopenContent takes it back. With an
+        `etag`, only the text that was read is decided on.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or no decision.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
           FAILED_PRECONDITION `INVALID_STATE` (`current_state` approved or rejected, `required_state` pending_review): it
           was decided before, by a review or by auto_approve.
+          ABORTED `ETAG_MISMATCH` (`etag`, the present one): the content has changed since it was read. Read it again.
           UNAVAILABLE `STORE_UNAVAILABLE`: decided or not; check with GetContent.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchReviewContents(
+        self,
+        request: _content_service_pb2.BatchReviewContentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.BatchReviewContentsResponse, _abc.Awaitable[_content_service_pb2.BatchReviewContentsResponse]]:
+        """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+        Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
+        """
+
+    @_abc_1.abstractmethod
+    def ReopenContent(
+        self,
+        request: _content_service_pb2.ReopenContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ReopenContentResponse, _abc.Awaitable[_content_service_pb2.ReopenContentResponse]]:
+        """Takes a decision back: the content waits for its review again, without reviewer and comment, and leaves the publish
+        pool. So does what auto_approve approved. Blocks for one commit.
+
+        Idempotent: a content that waits for its review stays as it is.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state` publishing or published, `required_state` pending,failed): a
+          publisher has claimed it, or it is published.
+          UNAVAILABLE `STORE_UNAVAILABLE`: reopened or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ClaimReview(
+        self,
+        request: _content_service_pb2.ClaimReviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ClaimReviewResponse, _abc.Awaitable[_content_service_pb2.ClaimReviewResponse]]:
+        """Gives the reviewer the oldest content that waits for its review and that nobody holds, and keeps it from being given
+        to others for the length of the lease: two reviewers get different contents. Blocks for one commit; if nothing waits,
+        it returns none at once.
+
+        Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseReview(
+        self,
+        request: _content_service_pb2.ReleaseReviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.ReleaseReviewResponse, _abc.Awaitable[_content_service_pb2.ReleaseReviewResponse]]:
+        """Ends a claim of a review before its lease does: the content can be given to others at once. Its holder may, and an
+        operator. Blocks for one commit.
+
+        Idempotent: a content that nobody holds stays as it is.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
+          PERMISSION_DENIED `ROLE_FORBIDDEN` (`role`, `required_role` operator): somebody else holds it.
+          UNAVAILABLE `STORE_UNAVAILABLE`: released or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def RegenerateContent(
+        self,
+        request: _content_service_pb2.RegenerateContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_content_service_pb2.RegenerateContentResponse, _abc.Awaitable[_content_service_pb2.RegenerateContentResponse]]:
+        """Submits a task that writes a content anew: with the brief, options, labels, priority, timeout and retries of the
+        content's task, and the feedback behind its requirements. The new content always waits for a review. Blocks for one
+        commit.
+
+        Nothing else changes before the new content is approved. Then it supersedes the old one, which is rejected and leaves
+        the publish pool unless a publisher has claimed or published it. ReopenContent of the new one takes that back; the
+        old one then stays rejected. If the new content's task was cleaned up before, nothing is superseded.
+
+        Not idempotent: each call submits another task.
+
+        Statuses: those of SubmitTask (ACCOUNT_INACTIVE, QUEUE_FULL and so on). Also
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or `feedback` would make the requirements too long.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content or task, `resource_id`): no such content, or another
+          account's; or its task, and so its brief, was cleaned up.
+          UNAVAILABLE `STORE_UNAVAILABLE`: submitted or not; check with ListTasks.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

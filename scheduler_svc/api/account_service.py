@@ -84,7 +84,7 @@ _CHANGEABLE = tuple(field.name for field in fields(AccountChange))
 def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
     """The values of the fields that the mask names."""
     paths = bad.mask("update_mask", request.update_mask, _CHANGEABLE)
-    change = AccountChange(**{path: getattr(request.account, path) for path in _CHANGEABLE if path in paths})
+    change = AccountChange(**{path: getattr(request.account, path) for path in paths})
     bad.path = "account."
     _check(change, bad)
     return change

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import math
+from datetime import datetime
 from operator import attrgetter
+from typing import Literal, TypeVar
 
 from contentgen.v1 import content_service_pb2 as pb
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
-from scheduler_svc.api.messages.validation import Violations
-from scheduler_svc.api.publish_pool import MAX_REMARK, PublishPoolCalls
-from scheduler_svc.application import publishing
+from scheduler_svc.api.messages.validation import MAX_NAME, Violations
+from scheduler_svc.api.publish_pool import ANONYMOUS, MAX_REMARK, PublishPoolCalls, lease_of
+from scheduler_svc.application import editing, publishing, regenerating, reviewing
+from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
-from scheduler_svc.domain.content import ReviewDecision, ReviewStatus
+from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
+from scheduler_svc.domain.content import (
+    MAX_RESULT_BYTES,
+    TITLE_LENGTH,
+    ContentEdit,
+    ContentFilter,
+    PublishStatus,
+    Review,
+    ReviewDecision,
+    ReviewStatus,
+)
+from scheduler_svc.domain.publishing import PublishPolicy
+
+Status = TypeVar("Status", ReviewStatus, PublishStatus)
+
+_MAX_TEXT = {
+    "title": TITLE_LENGTH,
+    "body": MAX_RESULT_BYTES,
+    "html_body": MAX_RESULT_BYTES,
+    "summary": MAX_REMARK,
+    "category": MAX_NAME,
+    "cover_image": MAX_REMARK,
+}
+"""Characters of what an edit may change."""
+MAX_BATCH_REVIEWS = 100
+MAX_WORDS = 10
+"""Words of a search."""
 
 
 class ContentService(PublishPoolCalls):
+    def __init__(self, reads: Calls, writes: Calls, policy: PublishPolicy, submits: SubmitCommitter) -> None:
+        super().__init__(reads, writes, policy)
+        self._submits = submits
+
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
@@ -26,21 +60,89 @@ class ContentService(PublishPoolCalls):
     async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-            review_status = _review_status(request.review_status, bad)
-            page = PageRequest.of(request, bad, "ListContents", request.account_id, request.review_status)
+            wanted = _filter(request, bad)
+            page = PageRequest.of(request, bad, "ListContents", _selection(request))
         scope = caller().about(request.account_id)
-        found = await self.reads.run(query.list_contents, scope, review_status, page.position, page.limit)
+        found = await self.reads.run(
+            query.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first
+        )
         contents, token = page.cut(found.contents, convert.listed_content, attrgetter("content_id"), found.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
-    async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
+    async def UpdateContent(self, request: pb.UpdateContentRequest, context: object) -> pb.UpdateContentResponse:
+        with Violations() as bad:
+            bad.id("content.content_id", request.content.content_id)
+            edit = _edit(request, bad)
+            bad.text("etag", request.etag, MAX_NAME)
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+        content_id = request.content.content_id
+        await self.check_ownership(content_id)
+        content = await self.writes.run(
+            editing.update_content, content_id, edit, request.etag, _reviewer(request.reviewer)
+        )
+        return pb.UpdateContentResponse(content=convert.content(content))
+
+    async def ListContentRevisions(
+        self, request: pb.ListContentRevisionsRequest, context: object
+    ) -> pb.ListContentRevisionsResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
-            decision = _decision(request.decision, bad)
-            bad.text("comment", request.comment, MAX_REMARK)
+            page = PageRequest.of(request, bad, "ListContentRevisions", request.content_id)
         await self.check_ownership(request.content_id)
-        content = await self.writes.run(publishing.review_content, request.content_id, decision, request.comment)
+        found = await self.reads.run(editing.list_revisions, request.content_id, page.position or 0, page.limit)
+        revisions, token = page.cut(found, convert.content_revision, attrgetter("number"))
+        return pb.ListContentRevisionsResponse(revisions=revisions, next_page_token=token)
+
+    async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
+        with Violations() as bad:
+            review = _review(request, bad)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(reviewing.review_content, review)
         return pb.ReviewContentResponse(content=convert.content(content))
+
+    async def BatchReviewContents(
+        self, request: pb.BatchReviewContentsRequest, context: object
+    ) -> pb.BatchReviewContentsResponse:
+        with Violations() as bad:
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+            reviews = _reviews(request, bad)
+        await self.check_ownership(*(review.content_id for review in reviews))
+        contents = await self.writes.run(reviewing.review_contents, reviews)
+        return pb.BatchReviewContentsResponse(contents=map(convert.listed_content, contents))
+
+    async def ReopenContent(self, request: pb.ReopenContentRequest, context: object) -> pb.ReopenContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(reviewing.reopen_content, request.content_id)
+        return pb.ReopenContentResponse(content=convert.content(content))
+
+    async def ClaimReview(self, request: pb.ClaimReviewRequest, context: object) -> pb.ClaimReviewResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            lease = lease_of(request, bad)
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+        scope = caller().about(request.account_id)
+        content = await self.writes.run(reviewing.claim_review, scope, _reviewer(request.reviewer), lease)
+        return pb.ClaimReviewResponse(content=None if content is None else convert.content(content))
+
+    async def ReleaseReview(self, request: pb.ReleaseReviewRequest, context: object) -> pb.ReleaseReviewResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(reviewing.release_review, request.content_id, caller())
+        return pb.ReleaseReviewResponse(content=convert.content(content))
+
+    async def RegenerateContent(
+        self, request: pb.RegenerateContentRequest, context: object
+    ) -> pb.RegenerateContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("feedback", request.feedback, MAX_REMARK, required=True)
+        await self.check_ownership(request.content_id)
+        new = await self.reads.run(regenerating.new_task, request.content_id, request.feedback)
+        (task,) = await self._submits.commit(SubmitItem((new,), len(new.brief.requirements) + request.ByteSize()))
+        return pb.RegenerateContentResponse(task=convert.listed_task(task))
 
     async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
         with Violations() as bad:
@@ -48,6 +150,47 @@ class ContentService(PublishPoolCalls):
         await self.check_ownership(request.content_id)
         await self.writes.run(publishing.delete_content, request.content_id, force=request.force)
         return pb.DeleteContentResponse()
+
+
+def _reviewer(named: str) -> str:
+    """Who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
+    return caller().name or named or ANONYMOUS
+
+
+def _review(request: pb.ReviewContentRequest, bad: Violations, reviewer: str = "") -> Review:
+    """The decision of `reviewer`, unless the request names another."""
+    bad.id("content_id", request.content_id)
+    decision = _decision(request.decision, bad)
+    bad.text("comment", request.comment, MAX_REMARK)
+    bad.text("etag", request.etag, MAX_NAME)
+    bad.text("reviewer", request.reviewer, MAX_NAME)
+    who = _reviewer(request.reviewer or reviewer)
+    return Review(request.content_id, decision, who, request.comment, request.etag)
+
+
+def _reviews(request: pb.BatchReviewContentsRequest, bad: Violations) -> list[Review]:
+    """The decisions, each of another content."""
+    if not bad.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
+        return []
+    reviews: dict[int, Review] = {}
+    for i, each in enumerate(request.requests):
+        bad.path = f"requests[{i}]."
+        review = _review(each, bad, request.reviewer)
+        if review.content_id in reviews:
+            bad.add("content_id", f"must be of another content than those before, is {review.content_id}")
+        reviews[review.content_id] = review
+    return list(reviews.values())
+
+
+def _edit(request: pb.UpdateContentRequest, bad: Violations) -> ContentEdit:
+    """The values of the fields that the mask names."""
+    paths = bad.mask("update_mask", request.update_mask, ContentEdit._fields)
+    edit = ContentEdit(**{path: getattr(request.content, path) for path in paths})
+    for path in ContentEdit._fields:
+        value = getattr(edit, path)
+        if value is not None:
+            bad.text(f"content.{path}", value, _MAX_TEXT[path], required=path in {"title", "body"})
+    return edit
 
 
 def _decision(value: int, bad: Violations) -> ReviewDecision:
@@ -60,12 +203,47 @@ def _decision(value: int, bad: Violations) -> ReviewDecision:
         return ReviewDecision.REJECT
 
 
-def _review_status(value: int, bad: Violations) -> ReviewStatus | None:
+def _filter(request: pb.ListContentsRequest, bad: Violations) -> ContentFilter:
+    """The conditions of a list."""
+    bad.text("category", request.category, MAX_NAME)
+    bad.text("query", request.query, MAX_NAME)
+    score = request.min_quality_score if request.HasField("min_quality_score") else None
+    if score is not None and not math.isfinite(score):
+        bad.add("min_quality_score", f"must be a finite number, is {score}")
+    words = tuple(dict.fromkeys(request.query.split()))
+    if len(words) > MAX_WORDS:
+        bad.add("query", f"must have at most {MAX_WORDS} words, has {len(words)}")
+    return ContentFilter(
+        review_status=_status("review_status", request.review_status, ReviewStatus, bad),
+        publish_status=_status("publish_status", request.publish_status, PublishStatus, bad),
+        category=request.category,
+        labels=bad.labels("labels", request.labels),
+        min_quality_score=score,
+        created_after=_time("created_after", request, bad),
+        created_before=_time("created_before", request, bad),
+        words=words,
+    )
+
+
+def _time(
+    field: Literal["created_after", "created_before"], request: pb.ListContentsRequest, bad: Violations
+) -> datetime | None:
+    return bad.time(field, getattr(request, field)) if request.HasField(field) else None
+
+
+def _selection(request: pb.ListContentsRequest) -> str:
+    """What makes a list another one."""
+    selection = pb.ListContentsRequest()
+    selection.CopyFrom(request)
+    for field in ("page_size", "page_token"):
+        selection.ClearField(field)
+    return selection.SerializeToString(deterministic=True).hex()
+
+
+def _status(field: str, value: int, known: type[Status], bad: Violations) -> Status | None:
     """The status to list. Returns None for all."""
-    if value == pb.REVIEW_STATUS_UNSPECIFIED:
-        return None
     try:
-        return ReviewStatus(value)
+        return known(value) if value else None
     except ValueError:
-        bad.add("review_status", f"must be a known ReviewStatus, is {value}")
+        bad.add(field, f"must be a known {known.__name__}, is {value}")
         return None

@@ -27,7 +27,7 @@ MAX_REMARK = 2_000
 DEFAULT_LEASE = timedelta(minutes=10)
 MIN_LEASE = timedelta(seconds=1)
 ANONYMOUS = "anonymous"
-"""The publisher if no tokens are required, and the request names none."""
+"""Who publishes or reviews, if there is neither a token nor a name in the request."""
 CHANGEABLE = ("priority", "schedule_time")
 
 
@@ -54,7 +54,7 @@ class PublishPoolCalls(ContentServiceServicer):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             bad.number("limit", request.limit, 0, MAX_ITEMS)
-            lease = _lease(request, bad)
+            lease = lease_of(request, bad)
             bad.text("publisher", request.publisher, MAX_NAME)
         scope = caller().about(request.account_id)
         publisher = caller().name or request.publisher or ANONYMOUS
@@ -67,7 +67,7 @@ class PublishPoolCalls(ContentServiceServicer):
         with Violations() as bad:
             bad.id("content_id", request.content_id)
             bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
-            lease = _lease(request, bad)
+            lease = lease_of(request, bad)
         await self.check_ownership(request.content_id)
         entry = await self.writes.run(publish_pool.renew, request.content_id, request.claim_id, lease)
         return pb.RenewPublishClaimResponse(entry=self._entry(entry))
@@ -121,17 +121,20 @@ class PublishPoolCalls(ContentServiceServicer):
         attempts, token = page.cut(found, convert.publish_attempt, attrgetter("number"))
         return pb.ListPublishAttemptsResponse(attempts=attempts, next_page_token=token)
 
-    async def check_ownership(self, content_id: int) -> None:
-        """Raises NotFound if the caller may not access the content."""
+    async def check_ownership(self, *content_ids: int) -> None:
+        """Raises NotFound if the caller may not access one of the contents."""
         scope = caller().scope
         if scope != ALL:
-            await self.reads.run(query.require_own_content, scope, content_id)
+            await self.reads.run(query.require_own_contents, scope, content_ids)
 
     def _entry(self, it: PoolEntry) -> pb.PublishPoolEntry:
         return convert.pool_entry(it, self._policy.max_attempts)
 
 
-def _lease(request: pb.ClaimPublishPoolRequest | pb.RenewPublishClaimRequest, bad: Violations) -> timedelta:
+def lease_of(
+    request: pb.ClaimPublishPoolRequest | pb.RenewPublishClaimRequest | pb.ClaimReviewRequest, bad: Violations
+) -> timedelta:
+    """How long a claim holds."""
     if not request.HasField("lease"):
         return DEFAULT_LEASE
     lease: Duration = request.lease

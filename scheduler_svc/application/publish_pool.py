@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.publishing import CHANGEABLE
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
 
-CHANGEABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
-"""States in which an entry's priority and time may change."""
 REMOVABLE = (PublishStatus.PENDING, PublishStatus.PUBLISHED, PublishStatus.FAILED)
 """States in which an entry may be removed."""
 

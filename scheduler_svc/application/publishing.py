@@ -1,35 +1,13 @@
-"""A content after its task: its review, and its end."""
+"""A content's end: who may take it out of the publish pool, and the deletion."""
 
 from __future__ import annotations
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.domain.content import Content, PublishStatus, ReviewDecision, ReviewStatus
+from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
 
-DELETABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
-"""States of a pool entry in which its content may be deleted."""
-
-
-def review_content(tx: Tx, content_id: int, decision: ReviewDecision, comment: str) -> Content:
-    """Decides a review; an approved content enters the publish pool.
-
-    Raises NotFound, and InvalidState if it is decided already.
-    """
-    decided = tx.contents.decide(content_id, decision.outcome, comment)
-    if decided is None:
-        raise _not_to_review(tx, content_id)
-    if decided.review_status is ReviewStatus.APPROVED:
-        tx.contents.offer(content_id)
-    return decided
-
-
-def _not_to_review(tx: Tx, content_id: int) -> NotFound | InvalidState:
-    content = tx.contents.get(content_id)
-    if content is None:
-        return NotFound("content", content_id)
-    current, required = content.review_status.label, ReviewStatus.PENDING_REVIEW.label
-    message = f"content {content_id} is {current}; to be reviewed it must be {required}"
-    return InvalidState(message, current, [required])
+CHANGEABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
+"""States of an entry that no publisher has, or has published: it may change, and its content may leave the pool."""
 
 
 def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
@@ -40,9 +18,14 @@ def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
     entries = tx.contents.lock([content_id])
     if content_id not in entries:
         raise NotFound("content", content_id)
-    entry = entries[content_id]
-    if entry is not None and entry.status not in DELETABLE and not force:
-        current, required = entry.status.label, [status.label for status in DELETABLE]
-        message = f"content {content_id} is {current}; without force it is deleted only while {' or '.join(required)}"
-        raise InvalidState(message, current, required)
+    if not force:
+        require_changeable(content_id, entries[content_id], "deleted without force")
     tx.contents.delete([content_id])
+
+
+def require_changeable(content_id: int, entry: PoolEntry | None, to_be: str) -> None:
+    """Raises InvalidState if a publisher has claimed the content, or it is published."""
+    if entry is not None and entry.status not in CHANGEABLE:
+        current, required = entry.status.label, [status.label for status in CHANGEABLE]
+        message = f"content {content_id} is {current}; to be {to_be} it must be {' or '.join(required)}"
+        raise InvalidState(message, current, required)

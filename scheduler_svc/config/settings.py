@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     """PEM file with the authorities of client certificates, which are then required. Default: unset, not required."""
 
     tokens_file: PresentFile | None = None
-    """File of tokens: one JSON object a line with name, sha256, role (client, publisher, viewer, worker or operator)
-    and, if the token is tied to accounts, accounts. Reloaded when it changes, or on HUP. `contentgen-scheduler token
-    create` adds to it. Default: unset, tokens are not required."""
+    """File of tokens: one JSON object a line with name, sha256, role (client, reviewer, publisher, viewer, worker or
+    operator) and, if the token is tied to accounts, accounts. Reloaded when it changes, or on HUP.
+    `contentgen-scheduler token create` adds to it. Default: unset, tokens are not required."""
 
     insecure: bool = False
     """Allow an address wider than loopback without TLS, or without tokens and client certificates. Default: off."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from scheduler_svc.config.settings import SettingsError
 
-ROLES = ("client", "publisher", "viewer", "worker", "operator")
+ROLES = ("client", "reviewer", "publisher", "viewer", "worker", "operator")
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NAME = 200
 MAX_ACCOUNTS = 100

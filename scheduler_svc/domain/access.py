@@ -10,6 +10,7 @@ from scheduler_svc.domain.errors import AccountForbidden, RoleForbidden
 
 class Role(StrEnum):
     CLIENT = "client"
+    REVIEWER = "reviewer"
     PUBLISHER = "publisher"
     VIEWER = "viewer"
     WORKER = "worker"

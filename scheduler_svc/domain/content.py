@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -57,9 +58,92 @@ class TaskResult(NamedTuple):
     quality_score: float | None = None
 
 
+class ContentTexts(NamedTuple):
+    """What an edit may change."""
+
+    title: str
+    body: str
+    html_body: str
+    summary: str
+    category: str
+    cover_image: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of body and HTML together."""
+        return len(self.body.encode()) + len(self.html_body.encode())
+
+
+class ContentEdit(NamedTuple):
+    """New texts of a content; None keeps what is there."""
+
+    title: str | None = None
+    body: str | None = None
+    html_body: str | None = None
+    summary: str | None = None
+    category: str | None = None
+    cover_image: str | None = None
+
+    def of(self, texts: ContentTexts) -> ContentTexts:
+        """Returns the texts after the edit: what is derived from a body that changes follows it."""
+        new = {name: value for name, value in self._asdict().items() if value is not None}
+        edited = texts._replace(**new)
+        if edited.body == texts.body:
+            return edited
+        if self.html_body is None:
+            edited = edited._replace(html_body="")
+        if self.summary is None and texts.summary == summary_of(texts.body):
+            edited = edited._replace(summary=summary_of(edited.body))
+        return edited
+
+
+def summary_of(body: str) -> str:
+    return body[:SUMMARY_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFilter:
+    """Contents for which all of these hold; None and empty: any."""
+
+    review_status: ReviewStatus | None = None
+    publish_status: PublishStatus | None = None
+    category: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    min_quality_score: float | None = None
+    created_after: datetime | None = None
+    """Then or later."""
+    created_before: datetime | None = None
+    """Earlier than that."""
+    words: tuple[str, ...] = ()
+    """Each of them is in the title or in the topic."""
+
+
+class Review(NamedTuple):
+    """A reviewer's decision on a content, as of `etag`; empty: as of now."""
+
+    content_id: int
+    decision: ReviewDecision
+    reviewer: str
+    comment: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRevision:
+    """The texts of a content after an edit; `author` is empty if they are the creator's."""
+
+    number: int
+    author: str
+    create_time: datetime
+    texts: ContentTexts
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A content as a reader sees it. `body` and `html_body` are empty if it comes from a list."""
+    """A content as a reader sees it. `body` and `html_body` are empty if it comes from a list.
+
+    A claim of its review that has expired is not there. `publish_status` is None if it is not in the pool.
+    """
 
     content_id: int
     account_id: int
@@ -75,10 +159,23 @@ class Content:
     review_status: ReviewStatus
     review_comment: str
     create_time: datetime
+    cover_image: str
+    revision: int
+    etag: str
+    reviewer: str
+    review_time: datetime | None
+    review_holder: str
+    review_claim_expire_time: datetime | None
+    publish_status: PublishStatus | None
+    superseded_by_content_id: int
 
     @property
     def task_id(self) -> str:
         return format_task_id(self.task_key)
+
+    @property
+    def texts(self) -> ContentTexts:
+        return ContentTexts(self.title, self.body, self.html_body, self.summary, self.category, self.cover_image)
 
 
 @dataclass(frozen=True, slots=True)

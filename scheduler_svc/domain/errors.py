@@ -55,6 +55,13 @@ class InvalidState(DomainError):
         )
 
 
+class EtagMismatch(DomainError):
+    """The content has changed since its `etag` was read."""
+
+    def __init__(self, content_id: int, etag: str) -> None:
+        super().__init__(f"content {content_id} has changed since it was read; read it again for its etag", etag=etag)
+
+
 class AccountInactive(DomainError):
     def __init__(self, account_id: int) -> None:
         super().__init__(

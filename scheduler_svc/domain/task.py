@@ -40,6 +40,7 @@ class NewTask(NamedTuple):
     request_id: str = ""
     labels: Mapping[str, str] = _NONE
     backoff: RetryBackoff = DEFAULT_BACKOFF
+    regenerates_content_id: int = 0
 
     def fingerprint(self) -> bytes:
         """Returns 16 bytes that identify the payload, to compare submits with the same `request_id`."""
@@ -104,6 +105,7 @@ class Task(NamedTuple):
     error: TaskError | None = None
     content_id: int = 0
     end_time: datetime | None = None
+    regenerates_content_id: int = 0
 
     @property
     def task_id(self) -> str:

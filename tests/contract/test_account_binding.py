@@ -196,6 +196,30 @@ async def pool_of_workers(world: World, rpc: str) -> None:
     assert free["workers"][0]["last_error"] == "what a task of account 2 failed with"
 
 
+async def update_content(world: World, rpc: str) -> None:
+    for content_id in (world.foreign.published, world.foreign.to_review):
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await world.tied(rpc, content={"content_id": content_id, "title": "another"}, update_mask="title")
+        assert refusal.metadata["resource_id"] == content_id
+
+
+async def batch_of_reviews(world: World, rpc: str) -> None:
+    decision = {"decision": "REVIEW_DECISION_REJECT"}
+    named = [world.own.to_review, world.foreign.to_review]
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await world.tied(rpc, requests=[{"content_id": content_id, **decision} for content_id in named])
+    assert refusal.metadata["resource_id"] == world.foreign.to_review
+    await world.tied(rpc, requests=[{"content_id": world.own.to_review, **decision}])
+
+
+async def claim_review(world: World, rpc: str) -> None:
+    await of_account()(world, rpc)
+    claimed = await world.tied(rpc)
+    assert claimed["content"]["content_id"] == world.own.to_review
+    assert claimed["content"]["review_holder"] == "tied"
+    assert await world.tied(rpc) == {}
+
+
 async def claim(world: World, rpc: str) -> None:
     await of_account(limit=10)(world, rpc)
     entries = (await world.tied(rpc, limit=10))["entries"]
@@ -278,6 +302,13 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),
+    "ContentService/BatchReviewContents": batch_of_reviews,
+    "ContentService/ReopenContent": of_content(),
+    "ContentService/ClaimReview": claim_review,
+    "ContentService/ReleaseReview": of_content(),
+    "ContentService/RegenerateContent": of_content(feedback="shorter"),
+    "ContentService/UpdateContent": update_content,
+    "ContentService/ListContentRevisions": of_content(),
     "ContentService/DeleteContent": of_content(),
     "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
     "ContentService/ClaimPublishPool": claim,

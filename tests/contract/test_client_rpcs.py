@@ -53,6 +53,24 @@ SUBMIT: dict[str, Any] = {
     "backoff_multiplier": 1.5,
     "max_backoff": 9.0,
 }
+FOUND: dict[str, Any] = {
+    "publish_status": "pending",
+    "category": "news",
+    "labels": {"order": "7"},
+    "min_quality_score": 7.5,
+    "created_after": "2026-01-31",
+    "created_before": datetime(2026, 2, 28, tzinfo=UTC),
+    "query": "coffee",
+    "oldest_first": True,
+}
+TEXTS = {
+    "title": "a title",
+    "body": "a text",
+    "html_body": "<p>a text",
+    "summary": "a summary",
+    "category": "news",
+    "cover_image": "one.png",
+}
 QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
 
 
@@ -118,13 +136,38 @@ RPCS: dict[str, Rpc] = {
     ),
     "GetContent": Rpc(lambda client: client.get_content(7), content_pb.GetContentResponse(content=CONTENT)),
     "ListContents": Rpc(
-        lambda client: list(client.iter_contents(1, "approved")),
+        lambda client: list(client.iter_contents(1, "approved", **FOUND)),
         content_pb.ListContentsResponse(contents=[CONTENT]),
         unset=PAGE,
     ),
     "ReviewContent": Rpc(
-        lambda client: client.review_content(7, approve=True, comment="well done"),
+        lambda client: client.review_content(7, approve=True, comment="well done", etag="e", reviewer="anna"),
         content_pb.ReviewContentResponse(content=CONTENT),
+    ),
+    "BatchReviewContents": Rpc(
+        lambda client: client.review_contents(
+            [{"content_id": 7, "approve": True, "comment": "well done", "etag": "e", "reviewer": "anna"}]
+        ),
+        content_pb.BatchReviewContentsResponse(contents=[CONTENT]),
+        unset=frozenset({"reviewer"}),
+    ),
+    "ReopenContent": Rpc(lambda client: client.reopen_content(7), content_pb.ReopenContentResponse(content=CONTENT)),
+    "ClaimReview": Rpc(
+        lambda client: client.claim_review(1, lease=60, reviewer="anna"),
+        content_pb.ClaimReviewResponse(content=CONTENT),
+    ),
+    "ReleaseReview": Rpc(lambda client: client.release_review(7), content_pb.ReleaseReviewResponse(content=CONTENT)),
+    "RegenerateContent": Rpc(
+        lambda client: client.regenerate_content(7, "shorter"), content_pb.RegenerateContentResponse(task=TASK)
+    ),
+    "UpdateContent": Rpc(
+        lambda client: client.update_content(7, **TEXTS, etag="e", reviewer="anna"),
+        content_pb.UpdateContentResponse(content=CONTENT),
+    ),
+    "ListContentRevisions": Rpc(
+        lambda client: list(client.iter_content_revisions(7)),
+        content_pb.ListContentRevisionsResponse(revisions=[content_pb.ContentRevision(number=1)]),
+        unset=PAGE,
     ),
     "DeleteContent": Rpc(lambda client: client.delete_content(7, force=True), content_pb.DeleteContentResponse()),
     "ListPublishPool": Rpc(

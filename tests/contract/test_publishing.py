@@ -66,7 +66,12 @@ class TestReview:
         assert decided.review_status == pb.REVIEW_STATUS_APPROVED
         assert decided.review_comment == "很好 👍"
         assert (await made.contents.GetContent(pb.GetContentRequest(content_id=content.content_id))).content == decided
-        decided.review_status, decided.review_comment = content.review_status, ""
+        assert decided.etag != content.etag
+        assert (decided.reviewer, decided.publish_status) == ("anonymous", PENDING)
+        assert decided.HasField("review_time")
+        for name in ("review_status", "review_comment", "etag", "reviewer", "review_time", "publish_status"):
+            decided.ClearField(name)
+            content.ClearField(name)
         assert decided == content
         expected = pb.PublishPoolEntry(
             content_id=content.content_id,

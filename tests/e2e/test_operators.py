@@ -168,6 +168,24 @@ def test_contents_are_reviewed_one_by_one(scheduler: Scheduler) -> None:
         assert review.ended()[0] == 0
 
 
+def test_a_content_is_edited_in_an_editor(scheduler: Scheduler) -> None:
+    task_id = scheduler.client.submit(1, "A draft")
+    assert run(scheduler.target, "task", "wait", task_id)[0] == 0
+    (content,) = scheduler.client.contents(task_id)
+    edit = ("content", "edit", str(content.content_id))
+    for editor, said, status in (
+        ("true", "nothing is changed", 0),
+        ("sed -i 1s/^/Corrected:/", f"content {content.content_id} is at revision 2", 0),
+        ("false", "the text is in ", 1),
+    ):
+        with Operator(
+            scheduler.target, *edit, terminal=True, keyboard=True, variables={"VISUAL": "", "EDITOR": editor}
+        ) as edits:
+            assert edits.ended()[0] == status
+            assert said in edits.output
+    assert scheduler.client.content(content.content_id).body.startswith("Corrected:")
+
+
 def test_a_drained_worker_takes_tasks_again(scheduler: Scheduler) -> None:
     assert run(scheduler.target, "worker", "drain", "a")[0] == 0
     task_id = scheduler.client.submit(1)

@@ -396,7 +396,7 @@ WINDOW_INVARIANTS = {
             OR account_id IN (SELECT account_id FROM pauses))
     """,
 }
-INVARIANTS = WINDOW_INVARIANTS | {
+ALWAYS = WINDOW_INVARIANTS | {
     "an open task stands in exactly one place, an ended one in none": """
         SELECT t.task_key, t.status FROM tasks AS t LEFT JOIN (
             SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed
@@ -464,8 +464,28 @@ INVARIANTS = WINDOW_INVARIANTS | {
         WHERE last <> n OR coalesce(p.attempt_count, 0) > coalesce(n, 0)
             OR content_id NOT IN (SELECT content_id FROM contents)
     """,
-    "what is approved is in the publish pool": """
-        SELECT c.content_id FROM contents AS c FULL JOIN publish_pool AS p USING (content_id)
-        WHERE (c.review_status = 2) IS DISTINCT FROM (p.content_id IS NOT NULL)
+    "what is in the publish pool is approved": """
+        SELECT content_id FROM publish_pool LEFT JOIN contents AS c USING (content_id)
+        WHERE c.review_status IS DISTINCT FROM 2
+    """,
+    "only what waits for a review is held, and it has no reviewer": """
+        SELECT content_id FROM contents WHERE (review_holder IS NULL) <> (review_claim_expire_time IS NULL)
+            OR review_status = 1 AND (reviewer <> '' OR review_time IS NOT NULL)
+            OR review_status <> 1 AND review_holder IS NOT NULL OR (reviewer = '') <> (review_time IS NULL)
+    """,
+    "an edited content has its first revision and its newest, which is its text, and no other content has any": """
+        SELECT content_id, c.revision, r.newest FROM contents AS c FULL JOIN (
+            SELECT content_id, min(number) AS first, max(number) AS newest FROM content_revisions GROUP BY content_id
+        ) AS r USING (content_id)
+        WHERE c.content_id IS NULL
+            OR (c.revision > 1) IS DISTINCT FROM coalesce(r.first = 1 AND r.newest = c.revision, false)
     """,
 }
+"""What holds whatever calls are made."""
+INVARIANTS = ALWAYS | {
+    "what is approved is in the publish pool": """
+        SELECT content_id FROM contents AS c WHERE review_status = 2
+            AND NOT EXISTS (SELECT FROM publish_pool AS p WHERE p.content_id = c.content_id)
+    """,
+}
+"""What holds where nothing calls RemoveFromPublishPool, which takes approved contents out of the pool."""

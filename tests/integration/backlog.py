@@ -29,6 +29,7 @@ _EMPTY = """
     ALTER TABLE shares SET (autovacuum_enabled = false);
     ALTER TABLE leases SET (autovacuum_enabled = false);
     ALTER TABLE contents SET (autovacuum_enabled = false);
+    ALTER TABLE content_revisions SET (autovacuum_enabled = false);
     ALTER TABLE publish_pool SET (autovacuum_enabled = false);
     ALTER TABLE task_labels SET (autovacuum_enabled = false);
     ALTER TABLE task_events SET (autovacuum_enabled = false);
@@ -51,6 +52,8 @@ _FILLED = f"""
         FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
     INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
         WHERE status = 4;
+    INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''
+        FROM contents, generate_series(1, 2) AS number;
     INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
         SELECT content_id, account_id, 5, CASE WHEN content_id <= {SCHEDULED} THEN now() + interval '1 h' END
         FROM contents;

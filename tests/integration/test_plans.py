@@ -8,7 +8,7 @@ ones are current.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from scheduler_svc.application.records import EndedAttempt, FlowMark, LeaseChange, NamedLease
 from scheduler_svc.domain.access import ALL, Scope
-from scheduler_svc.domain.content import PublishStatus, ReviewStatus
+from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
@@ -234,8 +234,11 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
         lambda before: lambda tx: tx.task_reads.list(ALL, frozenset(), {"team": "a"}, before, PAGE),
         1_000,
     ),
-    "contents": (lambda before: lambda tx: tx.contents.list(ALL, None, before, PAGE), 1_000),
-    "an account's contents": (lambda before: lambda tx: tx.contents.list(Scope.of(1), None, before, PAGE), 1_000),
+    "contents": (lambda before: lambda tx: tx.contents.list(ALL, ContentFilter(), before, PAGE), 1_000),
+    "an account's contents": (
+        lambda before: lambda tx: tx.contents.list(Scope.of(1), ContentFilter(), before, PAGE),
+        1_000,
+    ),
     "the publish pool": (lambda after: listed_pool(ALL, after), 19_000),
     "an account's publish pool": (lambda after: listed_pool(Scope.of(1), after), 19_000),
 }
@@ -248,7 +251,7 @@ LISTS_OF_TWO: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int
         lambda before: lambda tx: tx.task_reads.list(TWO, frozenset({Status.COMPLETED}), {}, before, PAGE),
         1_000,
     ),
-    "contents": (lambda before: lambda tx: tx.contents.list(TWO, None, before, PAGE), 1_000),
+    "contents": (lambda before: lambda tx: tx.contents.list(TWO, ContentFilter(), before, PAGE), 1_000),
     "publish pool": (lambda after: listed_pool(TWO, after), 19_000),
 }
 
@@ -264,7 +267,7 @@ def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: 
 
 def test_a_page_of_several_accounts_reads_the_bodies_of_its_contents_only(backlog: Backlog) -> None:
     """Of a hundred accounts that would be a hundred pages of bodies; only ids are read of the others."""
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.list(TWO, None, None, PAGE))
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.contents.list(TWO, ContentFilter(), None, PAGE))
     reading = [node for node in plan.nodes if node.get("Relation Name") == "contents"]
     whole = [node["Actual Rows"] * node["Actual Loops"] for node in reading if node["Plan Width"] > NUMBERS_BYTES]
     assert whole == [PAGE]
@@ -312,11 +315,47 @@ def test_a_page_of_contents_by_review_examines_a_bounded_number(
     backlog: Backlog, status: ReviewStatus, scope: Scope
 ) -> None:
     """All of them are approved."""
-    plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, status, None, PAGE))
+    plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, ContentFilter(status), None, PAGE))
     assert len(plans) == 2
     for plan in plans:
         assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, plan
         assert not plan.scanned, plan
+
+
+MATCHES_NOTHING = [
+    ContentFilter(publish_status=PublishStatus.FAILED),
+    ContentFilter(labels={"team": "none", "all": "x"}),
+    ContentFilter(words=("nothing", "like this")),
+    ContentFilter(category="none", min_quality_score=9.0, created_before=datetime(2020, 1, 1, tzinfo=UTC)),
+]
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("wanted", MATCHES_NOTHING)
+def test_a_page_of_filtered_contents_examines_a_bounded_number(
+    backlog: Backlog, wanted: ContentFilter, oldest_first: bool, scope: Scope
+) -> None:
+    plans = backlog.plans(
+        backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE, oldest_first=oldest_first)
+    )
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= 2 * MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, plan
+        assert not plan.scanned, plan
+
+
+@pytest.mark.parametrize(
+    ("scope", "index"),
+    [(ALL, "contents_waiting"), (Scope.of(1), "contents_waiting_by_account"), (TWO, "contents_waiting_by_account")],
+    ids=["all", "an account", "two accounts"],
+)
+def test_a_claim_of_a_review_reads_nothing_that_does_not_wait(backlog: Backlog, scope: Scope, index: str) -> None:
+    plans = backlog.plans(backlog.cold, lambda tx: [tx.reviews.claim(scope, "anna", timedelta(minutes=10))])
+    for plan in plans:
+        assert {node for node, rows in plan.read("contents") if rows} <= {f"Index Scan {index}"}, plan
+        assert not plan.scanned, plan
+        assert plan.buffers <= 50, plan
 
 
 @pytest.mark.parametrize(("account_id", "index"), [(0, "publish_pool_claims"), (1, "publish_pool_claims_by_account")])

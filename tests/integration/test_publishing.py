@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from scheduler_svc.application import publish_pool, publishing
+from scheduler_svc.application import publish_pool, reviewing
 from scheduler_svc.domain.access import ALL, Scope
-from scheduler_svc.domain.content import PoolEntry, PublishStatus, ReviewDecision
+from scheduler_svc.domain.content import PoolEntry, PublishStatus, Review, ReviewDecision
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
 from scheduler_svc.store.engine.transactions import PgTx
@@ -52,7 +52,7 @@ def report_in(tx: PgTx, entry: PoolEntry) -> PoolEntry:
 
 
 def reviews(content_id: int, decision: ReviewDecision) -> Callable[[PgTx], Any]:
-    return lambda tx: publishing.review_content(tx, content_id, decision, "")
+    return lambda tx: reviewing.review_content(tx, Review(content_id, decision, "anna"))
 
 
 def at_a_time(scheduling: Scheduling, first: Callable[[PgTx], R], second: Callable[[], R]) -> tuple[R, R]:

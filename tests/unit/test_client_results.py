@@ -30,6 +30,8 @@ TIMES = {
     "connect_time": "connected_at",
     "last_heartbeat_time": "last_heartbeat_at",
     "unhealthy_time": "unhealthy_since",
+    "review_time": "reviewed_at",
+    "review_claim_expire_time": "review_claim_expires_at",
 }
 
 
@@ -62,6 +64,7 @@ PAIRS = [
     Pair(task_service_pb2.GetTaskStatsResponse, results.TaskStats, documents.task_stats),
     Pair(task_service_pb2.PollRunningTasksResponse, results.PollStats, documents.poll_stats),
     Pair(content_service_pb2.Content, results.Content, documents.content),
+    Pair(content_service_pb2.ContentRevision, results.ContentRevision, documents.content_revision),
     Pair(
         content_service_pb2.PublishPoolEntry,
         results.PublishPoolEntry,

@@ -37,6 +37,7 @@ CASES = [
         "INVALID_STATE",
         {"current_state": "pending", "required_state": "failed,timeout"},
     ),
+    (errors.EtagMismatch(7, "an etag"), Code.ABORTED, "ETAG_MISMATCH", {"etag": "an etag"}),
     (errors.AccountInactive(3), Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", {"account_id": "3"}),
     (errors.RetriesExhausted("task-1", 3), Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED", {}),
     (errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", {"task_id": "task-1"}),

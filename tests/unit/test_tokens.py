@@ -18,6 +18,7 @@ from scheduler_svc.token_command import token_command
 
 HASH = "ab" * 32
 GOOD = {"name": "blog", "sha256": HASH, "role": "client"}
+_ROLES = "client, reviewer, publisher, viewer, worker or operator"
 
 
 def written(path: Path, *lines: object) -> Path:
@@ -55,8 +56,8 @@ def test_an_empty_file_has_no_tokens(tmp_path: Path) -> None:
         ({**GOOD, "name": 1}, "name must be"),
         ({**GOOD, "sha256": HASH.upper()}, "sha256 must be"),
         ({**GOOD, "sha256": "the token itself"}, "sha256 must be"),
-        ({**GOOD, "role": "admin"}, "role must be client, publisher, viewer, worker or operator"),
-        ({**GOOD, "role": ["client"]}, "role must be client, publisher, viewer, worker or operator"),
+        ({**GOOD, "role": "admin"}, f"role must be {_ROLES}"),
+        ({**GOOD, "role": ["client"]}, f"role must be {_ROLES}"),
         ({**GOOD, "accounts": []}, "accounts must be"),
         ({**GOOD, "accounts": [True]}, "accounts must be"),
         ({**GOOD, "accounts": [0]}, "accounts must be"),

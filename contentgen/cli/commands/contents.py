@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from contentgen.cli import completion, tables
+from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.each import each
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes
-from contentgen.client.documents import REVIEW_STATUS, value
+from contentgen.client.documents import PUBLISH_STATUS, REVIEW_STATUS, value
 from contentgen.v1 import content_service_pb2 as pb
 
 
@@ -22,6 +22,13 @@ class Review(StrEnum):
     PENDING_REVIEW = "pending_review"
     APPROVED = "approved"
     REJECTED = "rejected"
+
+
+class Publish(StrEnum):
+    PENDING = "pending"
+    PUBLISHING = "publishing"
+    PUBLISHED = "published"
+    FAILED = "failed"
 
 
 ContentId = Annotated[
@@ -44,9 +51,47 @@ ContentIds = Annotated[
         autocompletion=completion.content_ids,
     ),
 ]
+Reviewer = Annotated[
+    str,
+    typer.Option(
+        "--reviewer",
+        metavar="NAME",
+        help="Who does it, if the scheduler requires no tokens; else the token's name counts.",
+        show_default=False,
+    ),
+]
 ReviewStatus = Annotated[
     Review | None, typer.Option("--review", help="Only where the review stands so.", show_default=False)
 ]
+PublishState = Annotated[
+    Publish | None,
+    typer.Option("--pool", help="Only where the entry in the publish pool stands so.", show_default=False),
+]
+Category = Annotated[str, typer.Option("--category", help="Only of this category.", show_default=False)]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", "-l", metavar="KEY=VALUE", help="Only of tasks with this label; several times.", show_default=False
+    ),
+]
+MinScore = Annotated[
+    float | None,
+    typer.Option("--min-score", metavar="SCORE", help="With this score at least.", show_default=False),
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only made then or later; local without a zone.", show_default=False),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Only made earlier than that.", show_default=False)
+]
+Query = Annotated[
+    str,
+    typer.Option(
+        "--query", "-q", metavar="WORDS", help="Only with all of these words in title or topic.", show_default=False
+    ),
+]
+OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="The oldest first.", show_default=False)]
 Force = Annotated[
     bool, typer.Option("--force", help="Also what a publisher has claimed, and what is published.", show_default=False)
 ]
@@ -60,6 +105,7 @@ def add_to(app: typer.Typer) -> None:
         "list",
         "contentgen content list --review pending_review",
         "contentgen content list --account 1 --limit 20",
+        'contentgen content list --query "咖啡 tea" --category news --since 2026-01-31',
     )(list_)
     command(app, "show", "contentgen content show 17", "contentgen -o json content show 17 | jq -r .html_body")(show)
     command(
@@ -75,14 +121,33 @@ def list_(
     session: Session,
     account: OnlyAccount = None,
     review: ReviewStatus = None,
+    pool: PublishState = None,
+    category: Category = "",
+    label: Labels = None,
+    min_score: MinScore = None,
+    since: Since = None,
+    until: Until = None,
+    query: Query = "",
+    oldest_first: OldestFirst = False,
     limit: Limit = None,
     all_: All = False,
     page_token: PageToken = "",
 ) -> None:
     """List contents without their texts, the newest first."""
-    request = pb.ListContentsRequest(account_id=session.accounts(account))
+    request = pb.ListContentsRequest(
+        account_id=session.accounts(account),
+        category=category,
+        labels=values.pairs(label),
+        min_quality_score=min_score,
+        created_after=values.moment(since),
+        created_before=values.moment(until),
+        query=query,
+        oldest_first=oldest_first,
+    )
     if review is not None:
         request.review_status = value(REVIEW_STATUS, review)
+    if pool is not None:
+        request.publish_status = value(PUBLISH_STATUS, pool)
     connection = session.connection
 
     def fetch(size: int, token: str) -> tuple[Iterable[pb.Content], str]:

@@ -1,4 +1,7 @@
-"""`contentgen content review`: decisions that are given, or made one by one on a terminal. Layer: commands."""
+"""`contentgen content review|reopen|claim|release|regenerate`: reviews, and what comes before and after them.
+
+Decisions are given, or made one by one on a terminal. Layer: commands.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from contentgen.cli import completion, tables
+from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Session, command
-from contentgen.cli.commands.contents import get
+from contentgen.cli.commands.contents import ContentId, ContentIds, Reviewer, get
 from contentgen.cli.commands.each import each
 from contentgen.cli.documents import Document, document
-from contentgen.cli.failures import Status
+from contentgen.cli.failures import Failure, Status
 from contentgen.cli.keys import keys
 from contentgen.cli.options import PAGE_SIZE, OnlyAccount
+from contentgen.client import fields
 from contentgen.client.errors import RequestError
 from contentgen.v1 import content_service_pb2 as pb
 
@@ -37,20 +41,45 @@ Decision = Annotated[
 ]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="What the reviewer says.", show_default=False)]
 
+Together = Annotated[bool, typer.Option("--together", help="All of them, up to 100, or none.", show_default=False)]
+Feedback = Annotated[
+    str, typer.Option("--feedback", "-m", metavar="TEXT", help="What to do better.", show_default=False)
+]
+Lease = Annotated[
+    float | None,
+    typer.Option(
+        "--lease",
+        parser=values.seconds,
+        metavar="DURATION",
+        help="How long it is kept from others, such as 5m. Default: 10m.",
+        show_default=False,
+    ),
+]
+
 _QUESTION = "(a)pprove  (r)eject  (s)kip  (v)iew again  (q)uit: "
 _WITHOUT_LESS_OPTIONS = "-FRX"
 """Of `less`: a short article is printed, and stays on the screen."""
 
 
 def add_to(app: typer.Typer) -> None:
-    """`review`."""
+    """All of them."""
     command(
         app,
         "review",
         "contentgen content review 17 18 --approve",
         'contentgen content review 17 --reject --comment "Two facts are wrong"',
+        "contentgen content review 17 18 19 --approve --together",
         "contentgen content review --account 1",
     )(review)
+    command(app, "reopen", "contentgen content reopen 17", "contentgen content reopen 17 18")(reopen)
+    command(
+        app,
+        "claim",
+        "contentgen content claim",
+        "contentgen -o json content claim --account 1 --lease 5m | jq -r .content_id",
+    )(claim)
+    command(app, "regenerate", 'contentgen content regenerate 17 --feedback "Shorter, with prices"')(regenerate)
+    command(app, "release", "contentgen content release 17")(release)
 
 
 def review(
@@ -58,32 +87,102 @@ def review(
     content_ids: SomeContents = None,
     approve: Decision = None,
     comment: Comment = "",
+    together: Together = False,
+    reviewer: Reviewer = "",
     account: OnlyAccount = None,
 ) -> int:
-    """Approve or reject contents that wait for their review. A content is decided once.
+    """Approve or reject contents that wait for their review.
 
     Without a decision it shows them one by one on a terminal, in the pager (PAGER, by default less, which q ends), and
-    takes a key for each.
+    takes a key for each. `contentgen content reopen` takes a decision back.
     """
     if approve is None:
         if not (sys.stdin.isatty() and session.output.out.is_terminal and session.output.tables):
             raise typer.BadParameter("give --approve or --reject; one by one is for a terminal")
-        return _one_by_one(session, content_ids or _waiting(session, account), comment)
+        return _one_by_one(session, content_ids or _waiting(session, account), comment, reviewer)
     if not content_ids:
         raise typer.BadParameter("give the contents to decide on")
-    return each(session, content_ids, lambda content_id: _decide(session, content_id, approve, comment), _line)
+    requests = {content_id: _request(content_id, approve, comment, reviewer) for content_id in content_ids}
+    if together:
+        return _decide_together(session, list(requests.values()))
+    return each(session, content_ids, lambda content_id: _decide(session, requests[content_id]), _line)
 
 
-def _decide(session: Session, content_id: int, approve: bool, comment: str) -> Document:
+def _request(content_id: int, approve: bool, comment: str, reviewer: str, etag: str = "") -> pb.ReviewContentRequest:
     decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
-    request = pb.ReviewContentRequest(content_id=content_id, decision=decision, comment=comment)
+    return pb.ReviewContentRequest(
+        content_id=content_id, decision=decision, comment=comment, etag=etag, reviewer=reviewer
+    )
+
+
+def _decide(session: Session, request: pb.ReviewContentRequest) -> Document:
     connection = session.connection
     return document(connection.call(connection.stubs.contents.ReviewContent, request).content)
+
+
+def _decide_together(session: Session, requests: Sequence[pb.ReviewContentRequest]) -> int:
+    connection = session.connection
+    answer = connection.call(
+        connection.stubs.contents.BatchReviewContents, pb.BatchReviewContentsRequest(requests=requests)
+    )
+    decided = {content.content_id: document(content) for content in answer.contents}
+    return each(session, list(decided), decided.__getitem__, _line)
 
 
 def _line(content: Document) -> str:
     in_pool = " and in the publish pool" if content["review_status"] == "approved" else ""
     return f"content {content['content_id']} is {content['review_status']}{in_pool}"
+
+
+def reopen(session: Session, content_ids: ContentIds) -> int:
+    """Take decisions back: the contents wait for their review again, and leave the publish pool.
+
+    Not what a publisher has claimed, nor what is published.
+    """
+    connection = session.connection
+
+    def reopened(content_id: int) -> Document:
+        request = pb.ReopenContentRequest(content_id=content_id)
+        return document(connection.call(connection.stubs.contents.ReopenContent, request).content)
+
+    return each(session, content_ids, reopened, lambda it: f"content {it['content_id']} waits for its review")
+
+
+def claim(session: Session, account: OnlyAccount = None, lease: Lease = None, reviewer: Reviewer = "") -> None:
+    """Take the oldest content that waits for its review, and that nobody else has taken.
+
+    Others get different ones until the lease expires, or `contentgen content release` ends it.
+    """
+    request = pb.ClaimReviewRequest(
+        account_id=session.accounts(account), lease=fields.duration(lease), reviewer=reviewer
+    )
+    connection = session.connection
+    answer = connection.call(connection.stubs.contents.ClaimReview, request)
+    if not answer.HasField("content"):
+        raise Failure(Status.NOT_FOUND, "no content waits for a review that nobody holds")
+    session.output.one(document(answer.content), tables.content)
+
+
+def release(session: Session, content_ids: ContentIds) -> int:
+    """End claims of reviews: the contents can be given to others. An operator ends anybody's."""
+    connection = session.connection
+
+    def released(content_id: int) -> Document:
+        request = pb.ReleaseReviewRequest(content_id=content_id)
+        return document(connection.call(connection.stubs.contents.ReleaseReview, request).content)
+
+    return each(session, content_ids, released, lambda it: f"nobody holds content {it['content_id']}")
+
+
+def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> None:
+    """Submit a task that writes a content anew, with the feedback behind its requirements.
+
+    The new content waits for a review. Once it is approved, the old one is rejected, unless it is claimed or published.
+    """
+    connection = session.connection
+    request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
+    task = document(connection.call(connection.stubs.contents.RegenerateContent, request).task)
+    session.output.text(f"{task['task_id']} writes content {content_id} anew", task)
 
 
 def _waiting(session: Session, account: int | None) -> Iterator[int]:
@@ -97,14 +196,14 @@ def _waiting(session: Session, account: int | None) -> Iterator[int]:
     )
 
 
-def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str) -> int:
+def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str, reviewer: str) -> int:
     """The exit status: the first refusal's."""
     os.environ.setdefault("LESS", _WITHOUT_LESS_OPTIONS)
     status, seen = Status.DONE, 0
     for content_id in content_ids:
         seen += 1
         try:
-            if not _ask(session, get(session, content_id), comment):
+            if not _ask(session, get(session, content_id), comment, reviewer):
                 break
         except RequestError as error:
             status = status or session.failed(error)
@@ -113,7 +212,7 @@ def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], co
     return status
 
 
-def _ask(session: Session, content: Document, comment: str) -> bool:
+def _ask(session: Session, content: Document, comment: str, reviewer: str) -> bool:
     """Shows a content and does what the key says; False: no more of them."""
     to = session.output.out
     _view(to, content)
@@ -124,7 +223,8 @@ def _ask(session: Session, content: Document, comment: str) -> bool:
             return True
         elif key in {"a", "r"}:
             said = comment or _comment(to)
-            to.print(_line(_decide(session, content["content_id"], key == "a", said)))
+            request = _request(content["content_id"], key == "a", said, reviewer, content["etag"])
+            to.print(_line(_decide(session, request)))
             return True
     return False
 

@@ -48,33 +48,60 @@ MODULES = (
 
 _OPERATORS = frozenset({Role.OPERATOR})
 _CLIENTS = frozenset({Role.CLIENT, Role.OPERATOR})
-_PUBLISHERS = _CLIENTS | {Role.PUBLISHER}
 _WORKERS = frozenset({Role.WORKER, Role.OPERATOR})
 
 _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.TaskService": _CLIENTS,
     "contentgen.v1.ContentService": _CLIENTS,
-    "contentgen.v1.ContentService.GetContent": _PUBLISHERS,
-    "contentgen.v1.ContentService.ListContents": _PUBLISHERS,
-    "contentgen.v1.ContentService.ListPublishPool": _PUBLISHERS,
-    "contentgen.v1.ContentService.ListPublishAttempts": _PUBLISHERS,
-    "contentgen.v1.ContentService.ClaimPublishPool": _PUBLISHERS,
-    "contentgen.v1.ContentService.RenewPublishClaim": _PUBLISHERS,
-    "contentgen.v1.ContentService.ReportPublished": _PUBLISHERS,
     "contentgen.v1.WorkerService": _WORKERS,
     "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
     "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,
     "contentgen.v1.AccountService.GetAccount": _CLIENTS,
     "contentgen.v1.AccountService.ListAccounts": _CLIENTS,
 }
-"""Services and methods that others than operators may call; viewers may call what only reads."""
+"""Services and methods that others than operators may call; see also `_MAY_CALL`."""
+
+_CONTENTS = ("GetContent", "ListContents", "ListContentRevisions", "ListPublishPool", "ListPublishAttempts")
+_MAY_CALL: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
+    Role.REVIEWER: {
+        "TaskService": (
+            "GetTask",
+            "BatchGetTasks",
+            "ListTasks",
+            "WaitTask",
+            "WatchTasks",
+            "ListTaskEvents",
+            "ListAttemptLogs",
+            "GetTaskStats",
+        ),
+        "ContentService": (
+            *_CONTENTS,
+            "UpdateContent",
+            "ReviewContent",
+            "BatchReviewContents",
+            "ReopenContent",
+            "ClaimReview",
+            "ReleaseReview",
+            "RegenerateContent",
+            "UpdatePublishPoolEntry",
+            "RemoveFromPublishPool",
+            "RetryPublish",
+        ),
+        "AccountService": ("GetAccount", "ListAccounts"),
+    },
+    Role.PUBLISHER: {
+        "ContentService": (*_CONTENTS, "ClaimPublishPool", "RenewPublishClaim", "ReportPublished"),
+    },
+}
+"""What roles may call that are for one part of a content's way. Clients may call all of it."""
 
 _READS = ("BatchGet", "Get", "List", "Wait", "Watch")
-"""How the methods that only read are named."""
+"""How the methods that only read are named: a viewer may call these."""
 
 
 def _roles(service: ServiceDescriptor, method: MethodDescriptor) -> frozenset[Role]:
     roles = _BY_NAME.get(method.full_name, _BY_NAME.get(service.full_name, _OPERATORS))
+    roles |= {role for role, named in _MAY_CALL.items() if method.name in named.get(service.name, ())}
     return roles | {Role.VIEWER} if method.name.startswith(_READS) else roles
 
 

@@ -14,7 +14,7 @@ from scheduler_svc.api.messages.briefs import LISTED_TEXTS, fill_brief
 from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.change import TaskChange
-from scheduler_svc.domain.content import Content, PoolEntry
+from scheduler_svc.domain.content import Content, ContentRevision, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
 from scheduler_svc.domain.publishing import PublishAttempt
@@ -69,6 +69,7 @@ def fill_task(message: pb.Task, it: Task) -> None:
     if it.labels:
         message.labels.update(it.labels)
     message.request_id = it.request_id
+    message.regenerates_content_id = it.regenerates_content_id
     if it.attempt:
         _fill_attempts(message, it)
     if it.error is not None:
@@ -175,12 +176,26 @@ def content(it: Content) -> content_pb.Content:
         summary=it.summary,
         category=it.category,
         images=it.images,
-        cover_image=it.images[0] if it.images else "",
+        cover_image=it.cover_image,
         word_count=it.word_count,
         quality_score=it.quality_score,
         review_status=content_pb.ReviewStatus.ValueType(it.review_status),
         create_time=timestamp(it.create_time),
         review_comment=it.review_comment,
+        etag=it.etag,
+        revision=it.revision,
+        reviewer=it.reviewer,
+        review_time=timestamp(it.review_time),
+        publish_status=content_pb.PublishStatus.ValueType(it.publish_status or 0),
+        review_holder=it.review_holder,
+        review_claim_expire_time=timestamp(it.review_claim_expire_time),
+        superseded_by_content_id=it.superseded_by_content_id,
+    )
+
+
+def content_revision(it: ContentRevision) -> content_pb.ContentRevision:
+    return content_pb.ContentRevision(
+        number=it.number, author=it.author, create_time=timestamp(it.create_time), **it.texts._asdict()
     )
 
 

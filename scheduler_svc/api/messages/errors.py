@@ -36,6 +36,7 @@ ERROR_STATUSES: Mapping[type[domain.DomainError], ErrorStatus] = {
     domain.InvalidArgument: ErrorStatus(Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     domain.NotFound: ErrorStatus(Code.NOT_FOUND, "RESOURCE_NOT_FOUND"),
     domain.InvalidState: ErrorStatus(Code.FAILED_PRECONDITION, "INVALID_STATE"),
+    domain.EtagMismatch: ErrorStatus(Code.ABORTED, "ETAG_MISMATCH"),
     domain.AccountInactive: ErrorStatus(Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE"),
     domain.RetriesExhausted: ErrorStatus(Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
     domain.RequestIdConflict: ErrorStatus(Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT"),

@@ -90,17 +90,6 @@ class Violations:
             self.add(field, "must be a time in the years 1 to 9999, with nanos from 0 to 999,999,999")
         return time
 
-    def mask(self, field: str, mask: FieldMask, changeable: Sequence[str]) -> frozenset[str]:
-        """The paths of an update's mask, those of `changeable` among them; there must be one or more, and no others."""
-        paths = mask.paths
-        if not paths:
-            self.add(field, f"is required: one or more of {', '.join(changeable)}")
-        for i, path in enumerate(paths[:MAX_MASK_PATHS]):
-            if path not in changeable:
-                self.add(f"{field}.paths[{i}]", f"must be one of {', '.join(changeable)}, is {path[:MAX_NAME]!r}")
-        self.count(f"{field}.paths", len(paths), 0, MAX_MASK_PATHS)
-        return frozenset(paths).intersection(changeable)
-
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
         if not labels or not self.count(field, len(labels), 0, MAX_LABELS):
             return {}
@@ -116,6 +105,16 @@ class Violations:
             return True
         self.add(field, f"must have {minimum:,} to {maximum:,} items, has {items:,}")
         return False
+
+    def mask(self, field: str, mask: FieldMask, known: Sequence[str]) -> frozenset[str]:
+        """Those of the `known` fields that an update mask names; it must name one, and no others."""
+        if not mask.paths:
+            self.add(field, f"is required: one or more of {', '.join(known)}")
+        for i, path in enumerate(mask.paths[:MAX_MASK_PATHS]):
+            if path not in known:
+                self.add(f"{field}.paths[{i}]", f"must be one of {', '.join(known)}, is {path[:MAX_NAME]!r}")
+        self.count(f"{field}.paths", len(mask.paths), 0, MAX_MASK_PATHS)
+        return frozenset(mask.paths).intersection(known)
 
     def statuses(
         self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)

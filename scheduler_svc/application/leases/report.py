@@ -32,7 +32,7 @@ from scheduler_svc.application.records import (
     TaskRow,
 )
 from scheduler_svc.application.tasks.ledger import Ledger
-from scheduler_svc.domain.content import SUMMARY_LENGTH, ReviewStatus, TaskResult
+from scheduler_svc.domain.content import ReviewStatus, TaskResult, summary_of
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -425,7 +425,7 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         task.title,
         result.body,
         result.html_body,
-        result.body[:SUMMARY_LENGTH],
+        summary_of(result.body),
         task.category,
         _json_list(result.images),
         len(result.body),

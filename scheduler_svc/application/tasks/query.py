@@ -10,7 +10,7 @@ from scheduler_svc.application.records import ContentPage, TaskPage, WaitsFor
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
-from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
+from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -38,11 +38,12 @@ def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
             raise NotFound("task", format_task_id(key))
 
 
-def require_own_content(tx: Tx, scope: Scope, content_id: int) -> None:
-    """Raises NotFound if the content is another account's, or does not exist. Its account never changes, too."""
-    account_id = tx.contents.account_of(content_id)
-    if account_id is None or account_id not in scope:
-        raise NotFound("content", content_id)
+def require_own_contents(tx: Tx, scope: Scope, content_ids: Sequence[int]) -> None:
+    """The same for contents, whose accounts never change either."""
+    found = tx.contents.accounts_of(content_ids)
+    for content_id in content_ids:
+        if content_id not in found or found[content_id] not in scope:
+            raise NotFound("content", content_id)
 
 
 def get_task(tx: Tx, task_key: int) -> Task:
@@ -123,13 +124,13 @@ def get_content(tx: Tx, content_id: int) -> Content:
 
 
 def list_contents(
-    tx: Tx, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int
+    tx: Tx, scope: Scope, wanted: ContentFilter, after: int | None, limit: int, *, oldest_first: bool = False
 ) -> ContentPage:
-    """Returns contents with ids below `before`, newest first, without their bodies.
+    """Returns contents behind the id `after`, newest first or oldest first, without their bodies.
 
     Fewer than `limit` if too many had to be read.
     """
-    return tx.contents.list(scope, review_status, before, limit)
+    return tx.contents.list(scope, wanted, after, limit, oldest_first=oldest_first)
 
 
 def list_pool(
@@ -142,7 +143,7 @@ def list_pool(
 def list_publish_attempts(tx: Tx, content_id: int, after: int, limit: int) -> list[PublishAttempt]:
     """Returns a content's attempts with numbers above `after`, oldest first. Raises NotFound."""
     attempts = tx.publish_pool.attempts(content_id, after, limit)
-    if not attempts and tx.contents.account_of(content_id) is None:
+    if not attempts and content_id not in tx.contents.accounts_of([content_id]):
         raise NotFound("content", content_id)
     return attempts
 

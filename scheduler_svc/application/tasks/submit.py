@@ -175,6 +175,9 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         [PayloadRow(key, task.brief, task.labels, task.request_id) for key, task in created],
         [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
     )
+    for key, task in created:
+        if task.regenerates_content_id:
+            tx.tasks.regenerate(key, task.regenerates_content_id)
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
@@ -246,4 +249,5 @@ def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
         labels=task.labels,
         request_id=task.request_id,
         backoff=task.backoff,
+        regenerates_content_id=task.regenerates_content_id,
     )

@@ -1,80 +1,155 @@
-"""Lists of contents in SQL: ranges of an index, and how far down a page reads. Part of `store`.
+"""Lists of contents in SQL: ranges of an index, and how far a page reads. Part of `store`.
 
-Without a review status every row that is read belongs on the page. With one that is not so: of a million rejected
-contents none may wait for a review. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that
-are not approved, it examines only those, which have an index of their own.
+Without conditions every row that is read belongs on the page. With them that is not so: of a million rejected contents
+none may wait for a review. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that are not
+approved, it examines only those, which have an index of their own.
+
+A range is from `low` to below `high`. A list that is newest first reads it from its upper end, others from the lower.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.content import ReviewStatus
+from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
+from scheduler_svc.store.contents.publish_pool import SEEN_STATUS
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
+from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.schema.tables import NOT_APPROVED
 
 MAX_EXAMINED = 5_000
-"""Contents of which a page finds out whether they match: a few ms."""
+"""Contents of which a page finds out whether they match: a few ms, with a search some 50."""
 
-_NEWEST = "ORDER BY content_id DESC"
-_OWN_NEWEST = "ORDER BY account_id DESC, content_id DESC"
-_OWN = "(account_id, content_id) >= (a.own, :floor) AND (account_id, content_id) < (a.own, :before)"
+ENTRY_STATUS = f"(SELECT {SEEN_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"
+"""The state of a content's entry in the pool; null: it has none."""
+
+_OWN = "(account_id, content_id) >= (a.own, :low) AND (account_id, content_id) < (a.own, :high)"
 # By the columns of its index, so that the planner does not read the whole table, whatever its statistics say.
 _ALL_WAITING = f"{NOT_APPROVED} AND (account_id, content_id) > (0, 0)"
+# A title may have been edited, and has the beginning of a long topic only.
+_SEARCHED = (
+    "lower(title || ' ' || coalesce((SELECT topic FROM task_payloads AS x WHERE x.task_key = contents.task_key), ''))"
+)
 
 
-@lru_cache(maxsize=20)
-def floor(review_status: ReviewStatus, *, of_accounts: bool) -> sa.TextClause:
-    """Finds the content down to which a page reads, and whether few contents are not approved.
+class Selection(NamedTuple):
+    """The conditions of a list, without their values."""
 
-    `skipped` is one less than the number of contents that a page reads, of each account.
+    of_accounts: bool = False
+    oldest_first: bool = False
+    review_status: ReviewStatus | None = None
+    publish_status: PublishStatus | None = None
+    labels: int = 0
+    given: tuple[str, ...] = ()
+    """Further fields of the filter that have a value."""
+
+    @classmethod
+    def of(cls, wanted: ContentFilter, *, of_accounts: bool, oldest_first: bool) -> Selection:
+        given = tuple(name for name in _BY_FIELD if getattr(wanted, name) not in {None, "", ()})
+        return cls(of_accounts, oldest_first, wanted.review_status, wanted.publish_status, len(wanted.labels), given)
+
+    @property
+    def examines(self) -> bool:
+        """Whether rows that are read may not belong on the page."""
+        return any((self.review_status, self.publish_status, self.labels, self.given))
+
+    @property
+    def waits(self) -> bool:
+        return self.review_status not in {None, ReviewStatus.APPROVED}
+
+    @property
+    def order(self) -> str:
+        return f"ORDER BY content_id{self._direction}"
+
+    @property
+    def own_order(self) -> str:
+        return f"ORDER BY account_id{self._direction}, content_id{self._direction}"
+
+    @property
+    def _direction(self) -> str:
+        return "" if self.oldest_first else " DESC"
+
+    def review_condition(self) -> str:
+        """By a literal, so that the partial index of what is not approved can serve."""
+        if self.review_status is None:
+            return ""
+        return f" AND review_status = {self.review_status}" + (f" AND {NOT_APPROVED}" if self.waits else "")
+
+    def conditions(self) -> str:
+        """All others."""
+        found = [_BY_FIELD[name] for name in self.given]
+        if self.publish_status is not None:
+            found.append(f"{ENTRY_STATUS} = {self.publish_status}")
+        found += [
+            "EXISTS (SELECT FROM task_labels AS y WHERE (y.name, y.value, y.task_key)"
+            f" = (:name{i}, :value{i}, contents.task_key) OFFSET 0)"
+            for i in range(self.labels)
+        ]
+        return "".join(f" AND {condition}" for condition in found)
+
+
+_BY_FIELD: Mapping[str, str] = {
+    "category": "category = :category",
+    "min_quality_score": "quality_score >= :min_quality_score",
+    "created_after": "create_time >= :created_after",
+    "created_before": "create_time < :created_before",
+    "words": (
+        f"(SELECT bool_and(strpos(s.text, lower(w.word)) > 0) FROM (SELECT {_SEARCHED} AS text OFFSET 0) AS s,"
+        " unnest(CAST(:words AS text[])) AS w(word))"
+    ),
+}
+"""Conditions on a content, by the field of the filter; their parameter has its name."""
+
+
+def values(wanted: ContentFilter) -> dict[str, Any]:
+    """The parameters of the conditions."""
+    found: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
+    found["words"] = array("text", wanted.words)
+    for i, (name, value) in enumerate(wanted.labels.items()):
+        found |= {f"name{i}": name, f"value{i}": value}
+    return found
+
+
+@lru_cache(maxsize=100)
+def bound(of: Selection) -> sa.TextClause:
+    """Finds how far a page reads, and whether few contents are not approved.
+
+    That is the page's `low` or, if the oldest come first, its `high`. `skipped` is one less than the number of contents
+    that a page reads, of each account.
     """
-    waits = f" AND {NOT_APPROVED}" if _waits(review_status) else ""
+    waits = f" AND {NOT_APPROVED}" if of.waits else ""
     last = "OFFSET :skipped LIMIT 1"
-    if of_accounts:
-        each = f"SELECT content_id FROM contents WHERE {_OWN}{waits} {_OWN_NEWEST} {last}"
-        return sa.text(f"SELECT coalesce(max(k.content_id), :floor), false FROM {EACH_ACCOUNT}, LATERAL ({each}) AS k")
-    end = f"SELECT content_id FROM contents WHERE content_id >= :floor AND content_id < :before {_NEWEST} {last}"
-    few = f"NOT EXISTS (SELECT FROM contents WHERE {_ALL_WAITING} {_OWN_NEWEST} {last})" if waits else "false"
+    first, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
+    if of.of_accounts:
+        each = f"SELECT content_id FROM contents WHERE {_OWN}{waits} {of.own_order} {last}"
+        return sa.text(f"SELECT coalesce({first}, {everything}), false FROM {EACH_ACCOUNT}, LATERAL ({each}) AS k")
+    end = f"SELECT content_id FROM contents WHERE content_id >= :low AND content_id < :high {of.order} {last}"
+    few = f"NOT EXISTS (SELECT FROM contents WHERE {_ALL_WAITING} {of.own_order} {last})" if waits else "false"
     return sa.text(
-        f"SELECT CASE WHEN few THEN :floor ELSE coalesce(({end}), :floor) END, few FROM (SELECT {few}) AS f(few)"
+        f"SELECT CASE WHEN few THEN {everything} ELSE coalesce((SELECT {first} FROM ({end}) AS k), {everything}) END,"
+        f" few FROM (SELECT {few}) AS f(few)"
     )
 
 
-@lru_cache(maxsize=20)
-def page(
-    columns: str,
-    review_status: ReviewStatus | None = None,
-    *,
-    of_accounts: bool,
-    few: bool = False,
-) -> sa.TextClause:
-    """Reads a page of contents: the newest `limit` from `floor` on, below `before`.
+@lru_cache(maxsize=100)
+def page(columns: str, of: Selection, *, few: bool = False) -> sa.TextClause:
+    """Reads a page of contents: the first `limit` in the range.
 
-    `few`: few contents are not approved, so all of those are read. Of several accounts the newest ids of each are
-    merged first: of a hundred accounts most rows are not on the page.
+    `few`: few contents are not approved, so all of those are read. Of several accounts the first ids of each are merged
+    first: of a hundred accounts most rows are not on the page.
     """
-    condition = _condition(review_status)
+    condition, more = of.review_condition(), of.conditions()
+    range_ = "content_id >= :low AND content_id < :high"
     if few:
-        waiting = f"SELECT content_id, review_status FROM contents WHERE {_ALL_WAITING} {_OWN_NEWEST} OFFSET 0"
-        found = f"SELECT content_id FROM ({waiting}) AS w WHERE content_id < :before{condition} {_NEWEST} LIMIT :limit"
-    elif of_accounts:
-        own = f"SELECT content_id FROM contents WHERE {_OWN}{condition} {_OWN_NEWEST} LIMIT :limit"
-        found = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {_NEWEST} LIMIT :limit"
+        waiting = f"SELECT content_id, review_status FROM contents WHERE {_ALL_WAITING}{more} {of.own_order} OFFSET 0"
+        found = f"SELECT content_id FROM ({waiting}) AS w WHERE {range_}{condition} {of.order} LIMIT :limit"
+    elif of.of_accounts:
+        own = f"SELECT content_id FROM contents WHERE {_OWN}{condition}{more} {of.own_order} LIMIT :limit"
+        found = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {of.order} LIMIT :limit"
     else:
-        range_ = f"content_id >= :floor AND content_id < :before{condition}"
-        return sa.text(f"SELECT {columns} FROM contents WHERE {range_} {_NEWEST} LIMIT :limit")
-    return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found})) {_NEWEST}")
-
-
-def _waits(review_status: ReviewStatus) -> bool:
-    return review_status is not ReviewStatus.APPROVED
-
-
-def _condition(review_status: ReviewStatus | None) -> str:
-    """By a literal, so that the partial index of what is not approved can serve."""
-    if review_status is None:
-        return ""
-    return f" AND review_status = {review_status}" + (f" AND {NOT_APPROVED}" if _waits(review_status) else "")
+        return sa.text(f"SELECT {columns} FROM contents WHERE {range_}{condition}{more} {of.order} LIMIT :limit")
+    return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found})) {of.order}")

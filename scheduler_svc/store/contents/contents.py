@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.content import Content, PoolEntry, ReviewStatus
-from scheduler_svc.domain.task import DEFAULT_PRIORITY
+from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.store.contents import content_lists
+from scheduler_svc.store.contents.content_lists import ENTRY_STATUS, Selection
 from scheduler_svc.store.contents.publish_pool import ENTRY, entry
 from scheduler_svc.store.engine.access_paths import accounts
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 
-_META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
-    review_status, review_comment, create_time"""
+# Nothing sweeps the expired claim of a review either: readers do not see it.
+_HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
+
+_META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
+    review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
+    reviewer, review_time, {_HELD.format("review_holder")}, {_HELD.format("review_claim_expire_time")},
+    {ENTRY_STATUS}, superseded_by_content_id"""
 _WHOLE = _META.format(bodies="body, html_body")
 _LISTED = _META.format(bodies="'', ''")
 
 _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
 """Reads one content, with its bodies."""
 
-_GET_ACCOUNT = sa.text("SELECT account_id FROM contents WHERE content_id = :content_id")
-"""Reads the account of a content."""
+_GET_LOCKED = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id FOR UPDATE")
+"""Reads one content, and locks it."""
+
+_GET_LISTED = sa.text(f"SELECT {_LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
+"""Reads contents without their bodies."""
+
+_LOCK_LISTED = sa.text(f"""
+    SELECT {_LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
+""")
+"""Reads contents without their bodies, and locks them."""
+
+_GET_ACCOUNTS = sa.text("SELECT content_id, account_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
+"""Reads the accounts of contents."""
 
 _LATEST = 9_223_372_036_854_775_807
-
-# Only what waits for a review is decided, so that of two decisions at a time the second finds nothing.
-_DECIDE = sa.text(f"""
-    UPDATE contents SET review_status = :outcome, review_comment = :comment
-    WHERE content_id = :content_id AND review_status = {ReviewStatus.PENDING_REVIEW} RETURNING {_WHOLE}
-""")
-"""Reviews a content that waits for it."""
-
-# Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
-_OFFER = sa.text(f"""
-    INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
-    SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}), t.schedule_time
-    FROM contents AS c LEFT JOIN tasks AS t USING (task_key) WHERE c.content_id = :content_id
-""")
-"""Adds a content to the publish pool."""
 
 _LOCK = sa.text("""
     SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
@@ -55,10 +56,11 @@ _LOCK_ENTRIES = sa.text(f"""
 """Locks their entries of the publish pool."""
 _DELETE = sa.text("""
     WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[]))),
-        attempts AS (DELETE FROM publish_attempts WHERE content_id = ANY(CAST(:ids AS bigint[])))
+        attempts AS (DELETE FROM publish_attempts WHERE content_id = ANY(CAST(:ids AS bigint[]))),
+        revisions AS (DELETE FROM content_revisions WHERE content_id = ANY(CAST(:ids AS bigint[])))
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
-"""Deletes contents, their entries of the publish pool and the attempts to publish them."""
+"""Deletes contents with their revisions, their entries of the publish pool and the attempts to publish them."""
 
 
 CONTENT_COLUMNS = {
@@ -95,26 +97,43 @@ class Contents(Statements):
         row = self._row(_GET, content_id=content_id)
         return None if row is None else _content(row)
 
-    def account_of(self, content_id: int) -> int | None:
-        row = self._row(_GET_ACCOUNT, content_id=content_id)
-        return None if row is None else int(row[0])
+    def get_locked(self, content_id: int) -> Content | None:
+        row = self._row(_GET_LOCKED, content_id=content_id)
+        return None if row is None else _content(row)
 
-    def list(self, scope: Scope, review_status: ReviewStatus | None, before: int | None, limit: int) -> ContentPage:
-        """Contents without their bodies, newest first, with ids below `before`.
+    def listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
+        """Those of these contents that there are, without their bodies."""
+        return self._by_id(_GET_LISTED, content_ids)
 
-        At most `limit`; or fewer, with more to come, where it would have to look at too many with another status.
+    def lock_listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
+        """The same, locked in the order of their ids."""
+        return self._by_id(_LOCK_LISTED, content_ids)
+
+    def accounts_of(self, content_ids: Sequence[int]) -> dict[int, int]:
+        return dict(map(tuple, self._rows(_GET_ACCOUNTS, ids=array("bigint", content_ids))))
+
+    def list(
+        self, scope: Scope, wanted: ContentFilter, after: int | None, limit: int, *, oldest_first: bool = False
+    ) -> ContentPage:
+        """Contents without their bodies, newest first or oldest first, behind the id `after`.
+
+        At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
-        floor, few = (0, False) if review_status is None else self._floor(scope, review_status, before)
-        statement = content_lists.page(_LISTED, review_status, of_accounts=scope.accounts is not None, few=few)
-        rows = self._page(statement, scope, before, limit, floor)
-        return ContentPage([_content(row) for row in rows], floor if floor and len(rows) < limit else None)
+        of = Selection.of(wanted, of_accounts=scope.accounts is not None, oldest_first=oldest_first)
+        range_ = _range(scope, after, oldest_first=oldest_first)
+        bound, few = self._bound(of, scope, range_) if of.examines else (None, False)
+        end = "high" if oldest_first else "low"
+        reads = range_ if bound is None else range_ | {end: bound}
+        statement = content_lists.page(_LISTED, of, few=few)
+        rows = self._rows(statement, **reads, **content_lists.values(wanted), limit=limit)
+        ended = reads[end] == range_[end] or len(rows) == limit
+        return ContentPage([_content(row) for row in rows], None if ended else reads[end] - oldest_first)
 
-    def _floor(self, scope: Scope, review_status: ReviewStatus, before: int | None) -> tuple[int, bool]:
-        """Down to which content a page looks, and whether few are not approved."""
+    def _bound(self, of: Selection, scope: Scope, range_: Mapping[str, Any]) -> tuple[int, bool]:
+        """How far a page looks, and whether few are not approved."""
         each = content_lists.MAX_EXAMINED // len(scope.accounts or (0,))
-        statement = content_lists.floor(review_status, of_accounts=scope.accounts is not None)
-        floor, few = self._row(statement, **_below(scope, before), floor=0, skipped=max(1, each) - 1)
-        return floor, few
+        bound, few = self._row(content_lists.bound(of), **range_, skipped=max(1, each) - 1)
+        return bound, few
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
@@ -124,33 +143,28 @@ class Contents(Statements):
         return found | {each.content_id: each for each in entries if each.content_id in found}
 
     def delete(self, content_ids: Sequence[int]) -> None:
-        """Deletes locked contents with their entries in the pool. Their tasks stay as they are."""
+        """Deletes locked contents with their revisions and their entries in the pool. Their tasks stay as they are."""
         if content_ids:
             self._run(_DELETE, ids=array("bigint", content_ids))
 
-    def decide(self, content_id: int, outcome: ReviewStatus, comment: str) -> Content | None:
-        """The content after its review; None if there is no such content, or it does not wait for one."""
-        row = self._row(_DECIDE, content_id=content_id, outcome=outcome.value, comment=comment)
-        return None if row is None else _content(row)
-
-    def offer(self, content_id: int) -> None:
-        """Puts a content into the publish pool, with its task's priority and time."""
-        self._run(_OFFER, content_id=content_id)
-
-    def _page(
-        self, statement: sa.TextClause, scope: Scope, before: int | None, limit: int, floor: int = 0
-    ) -> Sequence[Any]:
-        return self._rows(statement, **_below(scope, before), limit=limit, floor=floor)
+    def _by_id(self, statement: sa.TextClause, content_ids: Sequence[int]) -> dict[int, Content]:
+        rows = self._rows(statement, ids=array("bigint", content_ids))
+        return {content.content_id: content for content in map(_content, rows)}
 
 
-def _below(scope: Scope, before: int | None) -> dict[str, Any]:
-    """Whose contents a list is about, and below which id."""
-    return accounts(scope) | {"before": _LATEST if before is None else before}
+def _range(scope: Scope, after: int | None, *, oldest_first: bool = False) -> dict[str, Any]:
+    """Whose contents a list is about, and the ids behind `after`."""
+    if oldest_first:
+        ids = {"low": (after or 0) + 1, "high": _LATEST}
+    else:
+        ids = {"low": 0, "high": _LATEST if after is None else after}
+    return accounts(scope) | ids
 
 
 def _content(row: Any) -> Content:
     (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
-    word_count, quality_score, review_status, comment, create_time = rest
+    word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
+    reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by = review
     return Content(
         content_id=content_id,
         account_id=account_id,
@@ -166,4 +180,13 @@ def _content(row: Any) -> Content:
         review_status=ReviewStatus(review_status),
         review_comment=comment,
         create_time=create_time,
+        cover_image=cover_image,
+        revision=revision,
+        etag=etag,
+        reviewer=reviewer,
+        review_time=review_time,
+        review_holder=review_holder or "",
+        review_claim_expire_time=review_claim_expire_time,
+        publish_status=None if publish_status is None else PublishStatus(publish_status),
+        superseded_by_content_id=superseded_by or 0,
     )

@@ -29,8 +29,10 @@ _EXPIRED = f"status = {_PUBLISHING} AND claim_expire_time <= now()"
 # The longest claim ends in a year that the driver does not know.
 _CLAIM_END = "least(claim_expire_time, '9999-12-31 00:00Z')"
 
-ENTRY = f"""content_id, account_id, priority, schedule_time,
-    CASE WHEN {_EXPIRED} OR {AWAITS_RETRY} THEN {_PENDING} ELSE status END AS status, error, claim_id,
+SEEN_STATUS = f"CASE WHEN {_EXPIRED} OR {AWAITS_RETRY} THEN {_PENDING} ELSE status END"
+"""The state of an entry, as readers see it."""
+
+ENTRY = f"""content_id, account_id, priority, schedule_time, {SEEN_STATUS} AS status, error, claim_id,
     CASE WHEN {_HELD} THEN {_CLAIM_END} END AS claim_expire_time, attempt_count, next_attempt_time, published_url,
     CASE WHEN {_HELD} THEN publisher ELSE '' END AS publisher,
     (SELECT c.title FROM contents AS c WHERE c.content_id = publish_pool.content_id) AS title"""

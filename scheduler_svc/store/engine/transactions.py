@@ -22,6 +22,8 @@ from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.contents.contents import Contents
 from scheduler_svc.store.contents.publish_pool import PublishPool
+from scheduler_svc.store.contents.reviews import Reviews
+from scheduler_svc.store.contents.revisions import Revisions
 from scheduler_svc.store.dispatch.floors import Floors
 from scheduler_svc.store.dispatch.pauses import Pauses
 from scheduler_svc.store.dispatch.start_quotas import StartQuotas
@@ -215,6 +217,14 @@ class PgTx:
     @cached_property
     def publish_pool(self) -> PublishPool:
         return PublishPool(self._session)
+
+    @cached_property
+    def revisions(self) -> Revisions:
+        return Revisions(self._session)
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        return Reviews(self._session)
 
     @cached_property
     def task_reads(self) -> TaskReads:

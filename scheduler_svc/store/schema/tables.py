@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB
 from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.brief import TEXTS
-from scheduler_svc.domain.content import PublishStatus, ReviewStatus
+from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStatus
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.domain.old_rows import RowKind
@@ -141,6 +141,8 @@ task_payloads = sa.Table(
     sa.Column("labels", JSONB),
     sa.Column("creator_options", JSONB),
     sa.Column("request_id", sa.Text),
+    # the content that it writes anew
+    sa.Column("regenerates_content_id", sa.BigInteger),
     postgresql_with={"toast_tuple_target": "8160"},
 )
 
@@ -327,8 +329,10 @@ cleaned_events = sa.Table(
     sa.Index("cleaned_events_by_seq", "seq"),
 )
 
-# The statements that use the index of what is not approved must spell this alike.
+# The statements that use the indexes of what is not approved, or waits, must spell these alike.
 NOT_APPROVED = f"review_status <> {ReviewStatus.APPROVED}"
+WAITS_FOR_REVIEW = f"review_status = {ReviewStatus.PENDING_REVIEW}"
+_REVIEW_ORDER = ("create_time", "content_id")
 
 contents = sa.Table(
     "contents",
@@ -347,11 +351,40 @@ contents = sa.Table(
     sa.Column("review_status", sa.SmallInteger, nullable=False),
     sa.Column("review_comment", sa.Text, nullable=False, server_default=""),
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    # null: the first of the images
+    sa.Column("cover_image", sa.Text),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
+    # another one with each change of texts or review; '1': never changed
+    sa.Column("etag", sa.Text, nullable=False, server_default="1"),
+    # who decided the review, and when; empty and null: nobody, or auto_approve
+    sa.Column("reviewer", sa.Text, nullable=False, server_default=""),
+    sa.Column("review_time", TIME),
+    # who holds the review, and until when
+    sa.Column("review_holder", sa.Text),
+    sa.Column("review_claim_expire_time", TIME),
+    # the approved content that was written in its place
+    sa.Column("superseded_by_content_id", sa.BigInteger),
     sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),
+    # what a claim of a review may take, in its order: one that no other index has
+    sa.Index("contents_waiting", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
+    sa.Index("contents_waiting_by_account", "account_id", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
+)
+
+# The texts of each content that was edited. The creator's is revision 1, which the first edit writes.
+content_revisions = sa.Table(
+    "content_revisions",
+    metadata,
+    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    # empty: the creator
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ContentTexts._fields),
+    sa.CheckConstraint("number > 0", "number"),
 )
 
 # The statements on the pool and its indexes must spell these alike.

@@ -33,7 +33,7 @@ _COLUMNS = """
     t.timeout_ms, coalesce(l.attempt, t.attempt) AS attempt, t.retry_count, t.max_retries, t.auto_retry,
     coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
     p.labels, coalesce(p.request_id, '') AS request_id, l.fence,
-    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms
+    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms, p.regenerates_content_id
 """
 # A revoked lease only bars its task; it is not the task's any more.
 _SOURCE = f"""
@@ -225,6 +225,7 @@ def _task(row: Any) -> Task:
         progress=None if row.percent is None else AttemptProgress(row.percent, row.step or "", row.message or ""),
         error=None if error is None else TaskError(error["reason"], error["message"], error["details"]),
         content_id=row.content_id or 0,
+        regenerates_content_id=row.regenerates_content_id or 0,
         labels=row.labels or {},
         request_id=row.request_id,
         fence=row.fence,

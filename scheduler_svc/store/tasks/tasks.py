@@ -96,12 +96,22 @@ _RETRY = sa.text(f"""
 """Retries a task."""
 
 
+_REGENERATE = sa.text("""
+    UPDATE task_payloads SET regenerates_content_id = :content_id WHERE task_key = :task_key
+""")
+"""Says which content a new task writes anew."""
+
+
 class Tasks(Statements):
     def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
         """Inserts pending tasks with their payloads and labels."""
         self._session.insert(_TASKS, tasks)
         self._session.insert(PAYLOADS, [stored(payload) for payload in payloads])
         self._session.insert(_LABELS, labels)
+
+    def regenerate(self, task_key: int, content_id: int) -> None:
+        """Says of a new task that it writes a content anew."""
+        self._run(_REGENERATE, task_key=task_key, content_id=content_id)
 
     def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
         """The columns of these tasks that decisions need, without a lock."""

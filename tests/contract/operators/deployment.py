@@ -83,7 +83,7 @@ class Deployment:
         return account_pb.UpdateAccountResponse()
 
     def _stats(self, request: object, context: grpc.ServicerContext) -> pb.GetTaskStatsResponse:
-        if self.role in {"worker", "publisher"}:
+        if self.role in {"worker", "publisher", "reviewer"}:
             refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role")
         age = Duration(seconds=3_720) if self.pending else None
         counts = {"pending": self.pending}

@@ -323,6 +323,7 @@ def test_a_lost_database_is_found() -> None:
         ("viewer", "known", "ok", "with the role viewer: it may not change anything"),
         ("worker", "known", "fail", "its role is worker"),
         ("publisher", "known", "fail", "its role is publisher"),
+        ("reviewer", "known", "fail", "its role is reviewer"),
     ],
 )
 def test_problems_of_the_token_are_found(

@@ -15,13 +15,13 @@ from tests.harness.scripted_server import scripted
 OPERATORS = Path(__file__).parents[3] / "docs" / "operators.md"
 CALL = re.compile(r"^(?:    |\$ )(?:id=\$\()?contentgen ((?:'[^']*'|\"[^\"]*\"|[^|&)\n'\"])+)", re.MULTILINE)
 
-APART = re.compile(r"--scheduler|^context|content review --account")
+APART = re.compile(r"--scheduler|^context|content review --account|content edit 17$")
 
 COMMANDS = {
     "task": ("submit", "status", "list", "wait", "watch", "cancel", "retry", "stats", "cleanup", "events", "logs"),
     "worker": ("list", "drain", "undrain", "resize"),
     "dispatch": ("status", "pause", "resume"),
-    "content": ("list", "show", "review", "delete"),
+    "content": ("list", "show", "edit", "revisions", "review", "reopen", "claim", "release", "regenerate", "delete"),
     "pool": ("list", "update", "retry", "remove", "attempts", "claim", "renew", "report"),
     "context": ("list", "use", "set", "show", "delete"),
     "account": ("create", "list", "show", "update"),
@@ -63,10 +63,11 @@ def examples() -> Iterator[str]:
 def test_every_example_in_the_help_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a server that knows no call, so that nothing comes of them but that they were understood.
 
-    Contexts need no server, and a review one by one needs a terminal: they have tests of their own.
+    Contexts need no server, and an editor and a review one by one need a terminal: they have tests of their own.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "topics.csv").write_text("topic\nSpring\n")
+    (tmp_path / "article.md").write_text("A better text.")
     (tmp_path / "topics.jsonl").write_text('{"topic": "Spring"}\n')
     found = dict.fromkeys(examples())
     assert len(found) > 50

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.contract.maker import Maker
-from tests.contract.operators.transcript import Ran, Transcript
+from tests.contract.operators.transcript import Ran, Transcript, run
 from tests.harness.lease_stream import hello
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
@@ -104,6 +106,9 @@ async def test_content_commands_print_the_golden_screens(contentgen: Transcript,
     for topic in ("Good", "Bad"):
         await made(topic, "正文", auto_approve=False, images=["one.png", "two.png"], category="科技")
     await contentgen("content", "list")
+    await contentgen("content", "list", "--query", "finished one", "--pool", "pending", "--min-score", "8")
+    await contentgen("content", "list", "--category", "科技", "--oldest-first", "--since", "2020-01-01")
+    await contentgen("content", "list", "--label", "run=7", "--until", "2020-01-01")
     await contentgen("content", "show", "1")
     await contentgen("content", "review", "2", "--approve", "--comment", "很好")
     await contentgen("content", "review", "3", "2", "99", "--reject")
@@ -116,6 +121,43 @@ async def test_content_commands_print_the_golden_screens(contentgen: Transcript,
     await contentgen("content", "delete", "3", "3")
     await contentgen("-o", "json", "content", "delete", "--force", "2")
     contentgen.check("contents")
+
+
+async def test_editing_commands_print_the_golden_screens(contentgen: Transcript, made: Maker, tmp_path: Path) -> None:
+    await made("A finished one", "A text.")
+    text = tmp_path / "article.md"
+    text.write_text("A better text.", encoding="utf-8")
+    await contentgen("content", "revisions", "1")
+    await contentgen("content", "edit", "1", "--title", "A better title", "--category", "news", "--reviewer", "anna")
+    ran = await to_thread(run, "--scheduler", contentgen.target, "content", "edit", "1", "--body", str(text))
+    assert ran.out == "content 1 is at revision 3\n"
+    await contentgen("content", "edit", "1")
+    await contentgen("content", "edit", "1", "--title", "Too late", "--etag", "1")
+    await contentgen("content", "edit", "9", "--title", "None")
+    await contentgen("content", "revisions", "1")
+    await contentgen("content", "revisions", "1", "--number", "2")
+    await contentgen("content", "revisions", "1", "--number", "9")
+    await contentgen("content", "revisions", "1", "-o", "jsonl")
+    contentgen.check("editing")
+
+
+async def test_review_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
+    for topic in ("Good", "Bad", "Third"):
+        await made(topic, "A text.", auto_approve=False)
+    await contentgen("content", "claim", "--reviewer", "anna", "--account", "1")
+    await contentgen("-o", "json", "content", "claim", "--reviewer", "boris", "--lease", "5m")
+    await contentgen("-o", "wide", "content", "list")
+    await contentgen("content", "release", "2", "9")
+    await contentgen("content", "review", "1", "2", "9", "--approve", "--together")
+    await contentgen("content", "review", "1", "2", "--approve", "--together", "--reviewer", "anna")
+    await contentgen("content", "show", "1")
+    await contentgen("content", "claim")
+    await contentgen("content", "claim")
+    await contentgen("content", "regenerate", "1", "--feedback", "Shorter")
+    await contentgen("content", "regenerate", "9", "-m", "Shorter")
+    await contentgen("content", "reopen", "1", "9")
+    await contentgen("content", "show", "1")
+    contentgen.check("reviewing")
 
 
 async def test_publisher_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:

@@ -29,6 +29,7 @@ WRONG = {
     "pause of nothing": (["dispatch", "pause"], "either --account ID or --all"),
     "pause of both": (["dispatch", "pause", "--all", "-a", "1"], "either --account ID or --all"),
     "no decision": (["content", "review", "1"], "give --approve or --reject"),
+    "no edit": (["content", "edit", "1"], "give what to change"),
     "a decision on nothing": (["content", "review", "--approve"], "give the contents to decide on"),
     "no outcome": (["pool", "report", "1", "claim"], "give --published or --failed"),
     "an error of what is published": (["pool", "report", "1", "claim", "--published", "-m", "x"], "goes with --failed"),

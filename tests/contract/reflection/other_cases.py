@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from grpc import StatusCode
+
 from tests.contract.reflection.cases import Bad, Good, The, not_found, wrong_state
 from tests.contract.reflection.task_cases import NO_ACCOUNT, an_opaque_token
 
@@ -33,6 +35,15 @@ ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_
 ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute"
 ENTRY = {"account_id": OWN, "priority": 5, "error": ""}
 
+TEXTS = {
+    "title": "题" * 255,
+    "body": "新的正文",
+    "html_body": "<p>新的正文",
+    "summary": "要" * 2_000,
+    "category": "c" * 200,
+    "cover_image": "two.png",
+}
+
 GOOD = [
     Good(
         content("GetContent"),
@@ -59,9 +70,140 @@ GOOD = [
         {"contents": [{"content_id": The("unreviewed", "content_id"), "body": ""}], "next_page_token": ""},
     ),
     Good(
+        content("ListContents"),
+        {
+            "account_id": The("approved", "account_id"),
+            "review_status": "REVIEW_STATUS_APPROVED",
+            "publish_status": "PUBLISH_STATUS_PENDING",
+            "category": "新闻",
+            "labels": {"run": "7"},
+            "min_quality_score": 8.5,
+            "created_after": "2020-01-01T00:00:00Z",
+            "created_before": "2999-01-01T00:00:00Z",
+            "query": "topic a",
+            "oldest_first": True,
+        },
+        {"contents": [], "next_page_token": ""},
+    ),
+    Good(
+        content("ListContents"),
+        {"account_id": The("edited", "account_id"), "query": "EDIT topic", "publish_status": "PUBLISH_STATUS_PENDING"},
+        {"contents": [{"content_id": The("edited", "content_id")}], "next_page_token": ""},
+    ),
+    Good(
         content("ReviewContent"),
-        {"content_id": The("unreviewed", "content_id"), "decision": "REVIEW_DECISION_APPROVE", "comment": "字" * 2_000},
-        {"content": {"review_status": "REVIEW_STATUS_APPROVED", "review_comment": "字" * 2_000}},
+        {
+            "content_id": The("unreviewed", "content_id"),
+            "decision": "REVIEW_DECISION_APPROVE",
+            "comment": "字" * 2_000,
+            "etag": The("unreviewed", "etag"),
+            "reviewer": "审" * 200,
+        },
+        {
+            "content": {
+                "review_status": "REVIEW_STATUS_APPROVED",
+                "review_comment": "字" * 2_000,
+                "reviewer": "审" * 200,
+                "review_time": str,
+                "publish_status": "PUBLISH_STATUS_PENDING",
+            }
+        },
+    ),
+    Good(
+        content("BatchReviewContents"),
+        {
+            "requests": [
+                {
+                    "content_id": The("unreviewed", "content_id"),
+                    "decision": "REVIEW_DECISION_APPROVE",
+                    "comment": "good",
+                    "etag": The("unreviewed", "etag"),
+                    "reviewer": "anna",
+                },
+                {"content_id": The("held", "content_id"), "decision": "REVIEW_DECISION_REJECT"},
+            ],
+            "reviewer": "boris",
+        },
+        {
+            "contents": [
+                {"review_status": "REVIEW_STATUS_APPROVED", "reviewer": "anna", "body": ""},
+                {"review_status": "REVIEW_STATUS_REJECTED", "reviewer": "boris", "review_holder": ""},
+            ]
+        },
+    ),
+    *(
+        Good(
+            content("ReopenContent"),
+            {"content_id": The(what, "content_id")},
+            {
+                "content": {
+                    "review_status": "REVIEW_STATUS_PENDING_REVIEW",
+                    "publish_status": "PUBLISH_STATUS_UNSPECIFIED",
+                    "reviewer": "",
+                    "review_comment": "",
+                }
+            },
+        )
+        for what in ("approved", "approved_by_review", "rejected", "unreviewed", "unpublishable", "lapsed")
+    ),
+    Good(
+        content("ClaimReview"),
+        {"account_id": The("unreviewed", "account_id"), "lease": "1s", "reviewer": "审" * 200},
+        {
+            "content": {
+                "content_id": The("unreviewed", "content_id"),
+                "body": "an article",
+                "review_holder": "审" * 200,
+                "review_claim_expire_time": str,
+            }
+        },
+    ),
+    Good(
+        content("RegenerateContent"),
+        {"content_id": The("approved", "content_id"), "feedback": "短" * 2_000},
+        {
+            "task": {
+                "account_id": OWN,
+                "topic": "a topic",
+                "requirements": "",
+                "auto_approve": False,
+                "status": "TASK_STATUS_PENDING",
+                "regenerates_content_id": The("approved", "content_id"),
+            }
+        },
+    ),
+    Good(
+        content("ReleaseReview"),
+        {"content_id": The("held", "content_id")},
+        {"content": {"content_id": The("held", "content_id"), "review_holder": ""}},
+    ),
+    Good(
+        content("UpdateContent"),
+        {
+            "content": {"content_id": The("approved", "content_id"), **TEXTS},
+            "update_mask": "title,body,htmlBody,summary,category,coverImage",
+            "etag": The("approved", "etag"),
+            "reviewer": "编辑",
+        },
+        {"content": {**TEXTS, "word_count": 4, "revision": 2, "etag": an_opaque_token}},
+    ),
+    Good(
+        content("UpdateContent"),
+        {"content": {"content_id": The("approved", "content_id"), "body": "a new text"}, "update_mask": "body"},
+        {"content": {"title": "a topic", "body": "a new text", "summary": "a new text", "html_body": ""}},
+    ),
+    Good(
+        content("ListContentRevisions"),
+        {"content_id": The("approved", "content_id"), "page_size": 1},
+        {"revisions": [{"number": 1, "author": "", "body": "an article", "create_time": str}], "next_page_token": ""},
+    ),
+    Good(
+        content("ListContentRevisions"),
+        {"content_id": The("edited", "content_id")},
+        {
+            "revisions": [{"number": 1, "title": "a topic"}, {"number": 2, "author": "anonymous", "title": "edited"}],
+            "next_page_token": "",
+        },
     ),
     Good(content("DeleteContent"), {"content_id": The("approved", "content_id")}, {}),
     Good(content("DeleteContent"), {"content_id": The("published", "content_id"), "force": True}, {}),
@@ -227,6 +369,17 @@ BAD = [
     Bad(content("ListContents"), {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
     Bad(content("ListContents"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
     Bad(
+        content("ListContents"),
+        {
+            "category": "c" * 201,
+            "query": "0 1 2 3 4 5 6 7 8 9 10",
+            "min_quality_score": "NaN",
+            "labels": {"": "v"},
+            "publish_status": 9,
+        },
+        fields=("category", "min_quality_score", "query", "publish_status", 'labels[""]'),
+    ),
+    Bad(
         content("ListPublishPool"),
         {"account_id": -1, "page_token": "?", "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_UNSPECIFIED"]},
         fields=("account_id", "statuses[1]", "page_token"),
@@ -242,6 +395,95 @@ BAD = [
         "rejected",
         "pending_review",
     ),
+    Bad(
+        content("ReviewContent"),
+        {"content_id": The("edited", "content_id"), "decision": "REVIEW_DECISION_REJECT", "etag": "e" * 201},
+        fields=("etag",),
+    ),
+    Bad(content("BatchReviewContents"), {}, fields=("requests",)),
+    Bad(
+        content("BatchReviewContents"),
+        {"requests": [{"content_id": 1, "decision": 1}, {"content_id": 1}], "reviewer": "n" * 201},
+        fields=("reviewer", "requests[1].decision", "requests[1].content_id"),
+    ),
+    not_found(
+        content("BatchReviewContents"),
+        {
+            "requests": [
+                {"content_id": The("unreviewed", "content_id"), "decision": "REVIEW_DECISION_REJECT"},
+                {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"},
+            ]
+        },
+        "content",
+        NOTHING,
+    ),
+    wrong_state(
+        content("BatchReviewContents"),
+        {"requests": [{"content_id": The("rejected", "content_id"), "decision": "REVIEW_DECISION_APPROVE"}]},
+        "rejected",
+        "pending_review",
+    ),
+    Bad(content("ReopenContent"), {}, fields=("content_id",)),
+    not_found(content("ReopenContent"), {"content_id": NOTHING}, "content", NOTHING),
+    wrong_state(content("ReopenContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),
+    wrong_state(
+        content("ReopenContent"), {"content_id": The("published", "content_id")}, "published", "pending,failed"
+    ),
+    Bad(
+        content("ClaimReview"),
+        {"account_id": -1, "lease": "0.999s", "reviewer": "n" * 201},
+        fields=("account_id", "lease", "reviewer"),
+    ),
+    Bad(content("RegenerateContent"), {}, fields=("content_id", "feedback")),
+    Bad(
+        content("RegenerateContent"),
+        {"content_id": The("approved", "content_id"), "feedback": "字" * 2_001},
+        fields=("feedback",),
+    ),
+    not_found(content("RegenerateContent"), {"content_id": NOTHING, "feedback": "shorter"}, "content", NOTHING),
+    Bad(content("ReleaseReview"), {}, fields=("content_id",)),
+    not_found(content("ReleaseReview"), {"content_id": NOTHING}, "content", NOTHING),
+    Bad(content("UpdateContent"), {}, fields=("content.content_id", "update_mask")),
+    Bad(
+        content("UpdateContent"),
+        {
+            "content": {"content_id": NOTHING, "title": " ", "summary": "字" * 2_001},
+            "update_mask": "title,body,summary,reviewStatus",
+            "etag": "e" * 201,
+            "reviewer": "n" * 201,
+        },
+        fields=(
+            "update_mask.paths[3]",
+            "content.title",
+            "content.body",
+            "content.summary",
+            "etag",
+            "reviewer",
+        ),
+    ),
+    not_found(
+        content("UpdateContent"),
+        {"content": {"content_id": NOTHING, "title": "a title"}, "update_mask": "title"},
+        "content",
+        NOTHING,
+    ),
+    Bad(
+        content("UpdateContent"),
+        {
+            "content": {"content_id": The("edited", "content_id"), "title": "another"},
+            "update_mask": "title",
+            "etag": The("edited", "stale_etag"),
+        },
+        StatusCode.ABORTED,
+        "ETAG_MISMATCH",
+        metadata={"etag": The("edited", "etag")},
+    ),
+    Bad(
+        content("ListContentRevisions"),
+        {"page_size": -1, "page_token": "?"},
+        fields=("content_id", "page_size", "page_token"),
+    ),
+    not_found(content("ListContentRevisions"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(content("DeleteContent"), {"force": True}, fields=("content_id",)),
     not_found(content("DeleteContent"), {"content_id": NOTHING}, "content", NOTHING),
     wrong_state(content("DeleteContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),

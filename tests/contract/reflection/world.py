@@ -177,13 +177,32 @@ class World:
         """A content that auto_approve let through, and its pending entry."""
         task = await self.completed(**fields)
         done: Fields = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
-        return {"content_id": done["content_id"], "account_id": self.account_id, "task_id": task["task_id"]}
+        got = await self.reflected.call(f"{CONTENTS}/GetContent", content_id=done["content_id"])
+        return {
+            "content_id": done["content_id"],
+            "account_id": self.account_id,
+            "task_id": task["task_id"],
+            "etag": got["content"]["etag"],
+        }
+
+    async def edited(self) -> Fields:
+        """A content with a second revision, and the etag of its first."""
+        made = await self.approved()
+        content = {"content_id": made["content_id"], "title": "edited"}
+        answer = await self.reflected.call(f"{CONTENTS}/UpdateContent", content=content, update_mask="title")
+        return {**made, "stale_etag": made["etag"], "etag": answer["content"]["etag"]}
 
     async def unreviewed(self) -> Fields:
         return await self.approved(auto_approve=False)
 
     async def rejected(self) -> Fields:
         return await self._review("REVIEW_DECISION_REJECT")
+
+    async def held(self) -> Fields:
+        """A content whose review somebody holds."""
+        content = await self.unreviewed()
+        await self.reflected.call(f"{CONTENTS}/ClaimReview", account_id=self.account_id, reviewer="anna")
+        return content
 
     async def approved_by_review(self) -> Fields:
         return await self._review("REVIEW_DECISION_APPROVE")

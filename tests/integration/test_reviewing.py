@@ -1,0 +1,96 @@
+"""Claims and decisions of reviews in concurrent transactions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from scheduler_svc.application import editing, publish_pool, reviewing
+from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.content import Content, ContentEdit, PublishStatus, Review, ReviewDecision, ReviewStatus
+from scheduler_svc.domain.errors import EtagMismatch, InvalidState
+from scheduler_svc.store.engine.transactions import PgTx
+from tests.harness.scheduling import RESULT, Scheduling
+from tests.integration.racing import overtaken
+
+LEASE = timedelta(minutes=10)
+
+
+def content(scheduling: Scheduling, *, auto_approve: bool = False) -> int:
+    """The id of a completed task's content."""
+    ref = scheduling.start(auto_approve=auto_approve)
+    scheduling.end(ref, RESULT)
+    return scheduling.task(ref.task_key).content_id
+
+
+def claimed(scheduling: Scheduling) -> int | None:
+    found: Content | None = scheduling.run(reviewing.claim_review, ALL, "anna", LEASE)
+    return None if found is None else found.content_id
+
+
+def approve(content_id: int) -> Review:
+    return Review(content_id, ReviewDecision.APPROVE, "anna")
+
+
+def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:
+    made = [content(scheduling) for _ in range(30)]
+
+    def reviews(_: int) -> list[int]:
+        taken = []
+        while (content_id := claimed(scheduling)) is not None:
+            taken.append(content_id)
+        return taken
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [each for own in pool.map(reviews, range(6)) for each in own]
+    assert Counter(taken) <= Counter(made), "none is given to two"
+    scheduling.sql("UPDATE contents SET review_claim_expire_time = now()")
+    assert claimed(scheduling) == made[0], "and the oldest comes again when its claim has expired"
+
+
+def test_a_claim_skips_what_is_being_decided(scheduling: Scheduling) -> None:
+    first, second = content(scheduling), content(scheduling)
+    with scheduling.transaction() as tx:
+        reviewing.review_content(tx, approve(first))
+        assert claimed(scheduling) == second
+    assert claimed(scheduling) is None
+
+
+def test_a_publisher_s_claim_overtakes_what_takes_the_decision_back(scheduling: Scheduling) -> None:
+    made = content(scheduling, auto_approve=True)
+
+    def publishes(tx: PgTx) -> None:
+        assert publish_pool.claim(tx, ALL, 1, LEASE, "paula")
+
+    with pytest.raises(InvalidState) as refused:
+        overtaken(scheduling, publishes, lambda: scheduling.run(reviewing.reopen_content, made))
+    assert refused.value.metadata["current_state"] == PublishStatus.PUBLISHING.label
+
+
+def test_an_edit_overtakes_a_decision_on_the_text_before(scheduling: Scheduling) -> None:
+    made = content(scheduling)
+    review = approve(made)._replace(etag="1")
+
+    def edits(tx: PgTx) -> None:
+        editing.update_content(tx, made, ContentEdit(title="another"), "1", "boris")
+
+    with pytest.raises(EtagMismatch):
+        overtaken(scheduling, edits, lambda: scheduling.run(reviewing.review_content, review))
+    assert scheduling.sql("SELECT review_status FROM contents") == [(ReviewStatus.PENDING_REVIEW,)]
+
+
+def test_two_batches_in_opposite_orders_do_not_block_each_other(scheduling: Scheduling) -> None:
+    made = [content(scheduling) for _ in range(20)]
+    batches = [[approve(content_id) for content_id in order] for order in (made, made[::-1])]
+
+    def reviews(batch: list[Review]) -> int:
+        try:
+            return len(scheduling.run(reviewing.review_contents, batch))
+        except InvalidState:
+            return 0
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(reviews, batches)) == [0, 20]
