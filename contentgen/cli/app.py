@@ -15,6 +15,8 @@ from contentgen.cli.commands import (
     dispatch,
     publishing,
     reviewing,
+    schedule_settings,
+    schedules,
     submit,
     task_moves,
     task_reads,
@@ -135,6 +137,9 @@ def make_app() -> typer.Typer:
     for part in (contents, reviewing):
         part.add_to(content)
     publishing.add_to(_group(app, "pool", "The publish pool: approved contents on their way out."))
+    schedule = _group(app, "schedule", "Tasks that are submitted again and again, by a cron line.")
+    for part in (schedule_settings, schedules):
+        part.add_to(schedule)
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     top.add_to(app)

@@ -20,7 +20,7 @@ from contentgen.client.documents import label
 
 Document = dict[str, Any]
 
-_NONE: dict[str, object] = {"content_id": 0}
+_NONE: dict[str, object] = {"content_id": 0, "schedule_id": 0}
 """Fields whose zero means that there is none."""
 
 

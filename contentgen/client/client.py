@@ -15,6 +15,7 @@ from contentgen.client.aio import AioTransport
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking
+from contentgen.client.schedules import ScheduleMethods
 from contentgen.client.system import SystemMethods
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
@@ -31,6 +32,7 @@ class _AllMethods(
     TaskControlMethods,
     ContentMethods,
     AccountMethods,
+    ScheduleMethods,
     WorkerPoolMethods,
     SystemMethods,
 ):

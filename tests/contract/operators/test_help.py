@@ -24,6 +24,7 @@ COMMANDS = {
     "content": ("list", "show", "review", "delete"),
     "pool": ("list", "claim", "report"),
     "context": ("list", "use", "set", "show", "delete"),
+    "schedule": ("create", "list", "show", "update", "pause", "resume", "run", "delete"),
     "account": ("create", "list", "show", "update"),
     "top": (),
     "doctor": (),
