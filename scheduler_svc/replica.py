@@ -17,6 +17,8 @@ from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.leases.worker_service import WorkerService
+from scheduler_svc.api.schedule_service import ScheduleService
+from scheduler_svc.api.schedule_settings import read_template
 from scheduler_svc.api.server import server as grpc_server
 from scheduler_svc.api.server.certificates import Certificates
 from scheduler_svc.api.server.in_flight import InFlight
@@ -29,6 +31,8 @@ from scheduler_svc.application.leases.recover import ReaperSettings
 from scheduler_svc.application.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
 from scheduler_svc.application.leases.sessions import SessionSettings
 from scheduler_svc.application.leases.streams import Streams
+from scheduler_svc.application.schedule_ticks import Ticks
+from scheduler_svc.application.schedules import Schedules
 from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.system import SystemStatus
 from scheduler_svc.application.tasks.bulk import Bulk
@@ -45,6 +49,7 @@ from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.domain.system import ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import recovery
+from scheduler_svc.loops import schedules as schedule_loop
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.file_reload import FileReload
@@ -245,6 +250,8 @@ class Replica:
         """Also builds the router, which wakes several of them."""
         settings, pools, needed = self._settings, self._pools, self._needed
         due = Periodic("due", recovery.due(pools.loops), needed)
+        ticks = Ticks(settings.max_queue_size, read_template)
+        schedules = Periodic("schedules", schedule_loop.ticking(pools.loops, ticks), needed)
         housekeeping = recovery.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
         floors = recovery.FloorRaiser(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)
@@ -256,6 +263,7 @@ class Replica:
             self._dispatcher,
             self._admission,
             due,
+            schedules,
             (housekeeping, floors),
             self._feed,
             self._waiters,
@@ -272,6 +280,7 @@ class Replica:
         return [
             self._reaper,
             due,
+            schedules,
             Periodic("housekeeping", housekeeping.run_once),
             watch,
             Periodic("floors", floors.run_once),
@@ -332,6 +341,7 @@ class Replica:
                 self._submits,
             ),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
+            schedule=ScheduleService(pools.reads, pools.writes, Schedules(settings.max_queue_size, read_template)),
             system=SystemService(self._system_status, settings, self._limits),
         )
 

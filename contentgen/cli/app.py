@@ -17,6 +17,8 @@ from contentgen.cli.commands import (
     publish_pool,
     publishing,
     reviewing,
+    schedule_settings,
+    schedules,
     submit,
     task_moves,
     task_reads,
@@ -139,6 +141,9 @@ def make_app() -> typer.Typer:
     pool = _group(app, "pool", "The publish pool: approved contents on their way out.")
     publish_pool.add_to(pool)
     publishing.add_to(pool)
+    schedule = _group(app, "schedule", "Tasks that are submitted again and again, by a cron line.")
+    for part in (schedule_settings, schedules):
+        part.add_to(schedule)
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     top.add_to(app)

@@ -19,6 +19,7 @@ from contentgen.client.documents import PUBLISH_STATUS, TASK_STATUS, label
 from contentgen.client.errors import RequestError
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
@@ -48,6 +49,11 @@ def worker_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]
 def account_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The first accounts."""
     return _fetched(context, incomplete, _accounts)
+
+
+def schedule_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The first schedules."""
+    return _fetched(context, incomplete, _schedules)
 
 
 def context_names(incomplete: str) -> list[str]:
@@ -114,3 +120,10 @@ def _accounts(connection: Connection) -> Found:
         connection.stubs.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MAX_ITEMS)
     ).accounts:
         yield str(account.account_id), line(account.name)
+
+
+def _schedules(connection: Connection) -> Found:
+    for schedule in connection.call(
+        connection.stubs.schedules.ListSchedules, schedule_pb.ListSchedulesRequest(page_size=_MAX_ITEMS)
+    ).schedules:
+        yield str(schedule.schedule_id), line(schedule.name or schedule.template.topic)

@@ -20,7 +20,9 @@ from contentgen.client.documents import label
 
 Document = dict[str, Any]
 
-_NONE: dict[str, object] = {"content_id": 0, "regenerates_content_id": 0, "superseded_by_content_id": 0}
+_NONE: dict[str, object] = dict.fromkeys(
+    ("content_id", "regenerates_content_id", "superseded_by_content_id", "schedule_id"), 0
+)
 """Fields whose zero means that there is none."""
 
 

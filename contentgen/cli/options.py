@@ -20,6 +20,28 @@ TaskIds = Annotated[
 ]
 
 
+ScheduleId = Annotated[
+    int,
+    typer.Argument(
+        metavar="SCHEDULE_ID",
+        min=1,
+        help="The schedule.",
+        show_default=False,
+        autocompletion=completion.schedule_ids,
+    ),
+]
+ScheduleIds = Annotated[
+    list[int],
+    typer.Argument(
+        metavar="SCHEDULE_ID",
+        min=1,
+        help="One or more schedules.",
+        show_default=False,
+        autocompletion=completion.schedule_ids,
+    ),
+]
+
+
 def account_option(text: str, *, minimum: int = 1) -> Any:
     """`--account`, an account's id of at least `minimum`, with `text` as its help."""
     return typer.Option(

@@ -195,6 +195,7 @@ def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
         yield f"{name} time", cells.local_time(it[f"{name}_time"])
     yield "labels", ", ".join(cells.line(f"{key}={value}") for key, value in sorted(it["labels"].items()))
     yield "request id", cells.line(it["request_id"])
+    yield "schedule", str(it["schedule_id"] or "")
 
 
 def _retries(it: Document) -> str:
@@ -224,6 +225,71 @@ def _attempt_log_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     for name in ("stdout", "stderr"):
         title = f"{name} (its end)" if it[f"{name}_truncated"] else name
         yield title, cells.lines(it[name] or "")
+
+
+def schedule_state(schedule: Document) -> Text:
+    """The one word that matters most about it."""
+    if schedule["paused"]:
+        return Text("paused", "yellow")
+    if schedule["last_error"]:
+        return Text("refused", "red")
+    return Text("active", "green") if schedule["next_run_times"] else Text("ended", "dim")
+
+
+def schedule_error(schedule: Document) -> str:
+    """Why its last tick made no task."""
+    return cells.line(schedule["last_error"])
+
+
+SCHEDULES = (
+    Column("SCHEDULE", lambda it: str(it["schedule_id"]), right=True),
+    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
+    Column("STATE", schedule_state),
+    Column("CRON", lambda it: cells.line(it["cron"])),
+    Column("ZONE", lambda it: cells.line(it["time_zone"]), wide=True),
+    Column("NEXT", lambda it: cells.local_time(next(iter(it["next_run_times"]), None))),
+    Column("LAST", lambda it: cells.local_time(it["last_run_time"]), wide=True),
+    Column("LAST TASK", lambda it: cells.line(it["last_task_id"]), wide=True),
+    Column("NAME", lambda it: cells.line(it["name"] or it["template"]["topic"])),
+)
+
+
+def schedule(to: Console, it: Document) -> None:
+    """All that is known of a schedule, but what is as it always is."""
+    fields(to, _schedule_lines(it))
+
+
+def _schedule_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "schedule", str(it["schedule_id"])
+    yield "account", str(it["account_id"])
+    yield "name", cells.line(it["name"])
+    yield "state", schedule_state(it)
+    yield "error", schedule_error(it)
+    yield "cron", cells.line(it["cron"])
+    yield "time zone", cells.line(it["time_zone"])
+    yield "next runs", "\n".join(map(cells.local_time, it["next_run_times"]))
+    yield "catch up", cells.line(it["catch_up"])
+    yield "overlap", cells.line(it["overlap"])
+    yield "jitter", cells.duration(it["jitter"])
+    yield "last run", cells.local_time(it["last_run_time"])
+    yield "last task", cells.line(it["last_task_id"])
+    yield "create time", cells.local_time(it["create_time"])
+    yield from _template_lines(it["template"])
+
+
+def _template_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
+    """What each tick submits, as far as it is given."""
+    for name in ("topic", "keywords", "category", "tone"):
+        yield name, cells.line(it[name])
+    yield "requirements", cells.lines(it["requirements"] or "")
+    yield "priority", cells.number(it["priority"])
+    yield "review", "needed" if it["auto_approve"] is False else ""
+    yield "max retries", cells.number(it["max_retries"])
+    yield "auto retry", "no" if it["auto_retry"] is False else ""
+    yield "backoff", ", ".join(_backoff(it))
+    yield "timeout", cells.duration(it["timeout"])
+    for name in ("labels", "creator_options"):
+        yield name.replace("_", " "), ", ".join(cells.line(f"{key}={value}") for key, value in it[name].items())
 
 
 def worker(to: Console, it: Document) -> None:

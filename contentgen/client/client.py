@@ -16,6 +16,7 @@ from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking
 from contentgen.client.publish_pool import PublishPoolMethods
+from contentgen.client.schedules import ScheduleMethods
 from contentgen.client.system import SystemMethods
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
@@ -33,6 +34,7 @@ class _AllMethods(
     ContentMethods,
     PublishPoolMethods,
     AccountMethods,
+    ScheduleMethods,
     WorkerPoolMethods,
     SystemMethods,
 ):

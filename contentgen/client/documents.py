@@ -15,6 +15,7 @@ from contentgen.client import results
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
+    schedule_service_pb2,
     system_service_pb2,
     task_pb2,
     task_service_pb2,
@@ -24,6 +25,8 @@ from contentgen.v1 import (
 TASK_STATUS: EnumDescriptor = task_pb2.TaskStatus.DESCRIPTOR
 PENDING_REASON: EnumDescriptor = task_pb2.PendingReason.DESCRIPTOR
 REVIEW_STATUS: EnumDescriptor = content_service_pb2.ReviewStatus.DESCRIPTOR
+CATCH_UP: EnumDescriptor = schedule_service_pb2.CatchUp.DESCRIPTOR
+OVERLAP: EnumDescriptor = schedule_service_pb2.Overlap.DESCRIPTOR
 PUBLISH_STATUS: EnumDescriptor = content_service_pb2.PublishStatus.DESCRIPTOR
 
 
@@ -67,6 +70,7 @@ def task(message: task_pb2.Task) -> results.Task:
         "content_id": message.content_id or None,
         "regenerates_content_id": message.regenerates_content_id or None,
         "pending_reason": _pending_reason(message),
+        "schedule_id": message.schedule_id or None,
     }
 
 
@@ -210,6 +214,48 @@ def account(message: account_service_pb2.Account) -> results.Account:
         "max_starts_per_minute": message.max_starts_per_minute,
         "active": message.active,
         "created_at": _moment(message.create_time),
+    }
+
+
+def schedule(message: schedule_service_pb2.Schedule) -> results.Schedule:
+    return {
+        "schedule_id": message.schedule_id,
+        "account_id": message.account_id,
+        "name": message.name,
+        "cron": message.cron,
+        "time_zone": message.time_zone,
+        "template": template(message.template),
+        "catch_up": cast("results.CatchUp", label(CATCH_UP, message.catch_up)),
+        "overlap": cast("results.Overlap", label(OVERLAP, message.overlap)),
+        "jitter": seconds(message.jitter),
+        "paused": message.paused,
+        "next_runs_at": [_moment(tick) for tick in message.next_run_times],
+        "last_run_at": _time(message, "last_run_time"),
+        "last_task_id": message.last_task_id or None,
+        "last_error": message.last_error or None,
+        "created_at": _moment(message.create_time),
+    }
+
+
+def template(message: task_service_pb2.SubmitTaskRequest) -> results.SubmitTemplate:
+    """What a schedule submits, by the arguments of `submit_task`."""
+    given = message.HasField
+    return {
+        "topic": message.topic,
+        "keywords": message.keywords or None,
+        "category": message.category or None,
+        "requirements": message.requirements or None,
+        "tone": message.tone or None,
+        "priority": message.priority if given("priority") else None,
+        "auto_approve": message.auto_approve if given("auto_approve") else None,
+        "max_retries": message.max_retries if given("max_retries") else None,
+        "auto_retry": message.auto_retry if given("auto_retry") else None,
+        "timeout": _duration(message, "timeout"),
+        "labels": dict(message.labels),
+        "creator_options": dict(message.creator_options),
+        "initial_backoff": _duration(message, "initial_backoff"),
+        "backoff_multiplier": message.backoff_multiplier if given("backoff_multiplier") else None,
+        "max_backoff": _duration(message, "max_backoff"),
     }
 
 

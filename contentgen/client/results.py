@@ -11,6 +11,8 @@ from typing import Literal, TypedDict
 TaskStatus = Literal["pending", "submitted", "processing", "completed", "failed", "timeout", "cancelled"]
 PendingReason = Literal["backoff", "scheduled", "account_limit", "rate_limit", "paused", "no_workers", "all_slots_busy"]
 ReviewStatus = Literal["pending_review", "approved", "rejected"]
+CatchUp = Literal["skip", "one", "all"]
+Overlap = Literal["allow", "skip"]
 PublishStatus = Literal["pending", "publishing", "published", "failed"]
 
 
@@ -71,6 +73,8 @@ class Task(TypedDict):
     """The content that it writes anew."""
     pending_reason: PendingReason | None
     """Why it still waits. Only of `get_task_status`."""
+    schedule_id: int | None
+    """The schedule that submitted it."""
 
 
 class TaskChange(TypedDict):
@@ -228,6 +232,49 @@ class Account(TypedDict):
     max_priority: int
     max_starts_per_minute: int
     active: bool
+    created_at: str
+
+
+class SubmitTemplate(TypedDict):
+    """The task that a schedule submits. None: the scheduler's default."""
+
+    topic: str
+    keywords: str | None
+    category: str | None
+    requirements: str | None
+    """None in lists: they leave it out."""
+    tone: str | None
+    priority: int | None
+    auto_approve: bool | None
+    max_retries: int | None
+    auto_retry: bool | None
+    timeout: float | None
+    labels: dict[str, str]
+    creator_options: dict[str, str]
+    initial_backoff: float | None
+    backoff_multiplier: float | None
+    max_backoff: float | None
+
+
+class Schedule(TypedDict):
+    """A schedule, and its next ticks."""
+
+    schedule_id: int
+    account_id: int
+    name: str
+    cron: str
+    time_zone: str
+    template: SubmitTemplate
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    paused: bool
+    next_runs_at: list[str]
+    """Five at most; none while it is paused."""
+    last_run_at: str | None
+    last_task_id: str | None
+    last_error: str | None
+    """Why its last tick made no task."""
     created_at: str
 
 

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
@@ -20,6 +21,7 @@ _TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
 _CONTENTS = content_pb.DESCRIPTOR.services_by_name["ContentService"]
 _ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
 _POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
+_SCHEDULES = schedule_pb.DESCRIPTOR.services_by_name["ScheduleService"]
 _SYSTEM = system_pb.DESCRIPTOR.services_by_name["SystemService"]
 
 RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
@@ -46,6 +48,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     ),
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
+    _SCHEDULES: ("GetSchedule", "ListSchedules"),
     _SYSTEM: ("GetSystem",),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor

@@ -151,13 +151,14 @@ class TaskMethods(Methods):
         limit: int = 50,
         *,
         labels: Mapping[str, str] | None = None,
+        schedule_id: int | None = None,
     ) -> list[Task]:
         """Returns the newest tasks, `limit` at most. See `iter_tasks`.
 
         Example:
             >>> pending = client.list_tasks(account_id=1, status="pending")
         """
-        return await self._tasks(account_id, status, labels, limit).first(limit)
+        return await self._tasks(account_id, status, labels, schedule_id, limit).first(limit)
 
     @Listing
     def iter_tasks(
@@ -166,6 +167,7 @@ class TaskMethods(Methods):
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        schedule_id: int | None = None,
         page_size: int = PAGE_SIZE,
     ) -> Pages[Task]:
         """Iterates over the status dicts of tasks, newest first, which it reads page by page.
@@ -174,6 +176,7 @@ class TaskMethods(Methods):
             account_id: only of this account.
             status: only in this state, or in one of these.
             labels: only with all of these labels.
+            schedule_id: only those that this schedule submitted.
             page_size: tasks a page, 1,000 at most.
 
         Raises:
@@ -183,17 +186,22 @@ class TaskMethods(Methods):
             >>> for task in client.iter_tasks(status=["failed", "timeout"]):
             ...     print(task["task_id"], task["error"])
         """
-        return self._tasks(account_id, status, labels, page_size)
+        return self._tasks(account_id, status, labels, schedule_id, page_size)
 
     def _tasks(
         self,
         account_id: int | None,
         status: TaskStatus | Sequence[TaskStatus] | None,
         labels: Mapping[str, str] | None,
+        schedule_id: int | None,
         page_size: int,
     ) -> Pages[Task]:
         request = pb.ListTasksRequest(
-            account_id=account_id or 0, statuses=task_statuses(status), labels=labels, page_size=page_size
+            account_id=account_id or 0,
+            statuses=task_statuses(status),
+            labels=labels,
+            schedule_id=schedule_id or 0,
+            page_size=page_size,
         )
         return Pages(
             self._transport,
@@ -272,10 +280,23 @@ def _submit(
     **fields: Any,
 ) -> pb.SubmitTaskRequest:
     """The message of one submit. What is None is unset; a name that is no field raises ValueError."""
+    request = template(timeout=timeout, initial_backoff=initial_backoff, max_backoff=max_backoff, **fields)
+    request.request_id = request_id or uuid.uuid4().hex
+    if (moment := timestamp(schedule_time)) is not None:
+        request.schedule_time.CopyFrom(moment)
+    return request
+
+
+def template(
+    *,
+    timeout: float | None = None,
+    initial_backoff: float | None = None,
+    max_backoff: float | None = None,
+    **fields: Any,
+) -> pb.SubmitTaskRequest:
+    """The message of a submit without a time and an id of its own."""
     return pb.SubmitTaskRequest(
         timeout=duration(timeout),
-        schedule_time=timestamp(schedule_time),
-        request_id=request_id or uuid.uuid4().hex,
         initial_backoff=duration(initial_backoff),
         max_backoff=duration(max_backoff),
         **fields,

@@ -17,6 +17,7 @@ import grpc
 
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
@@ -39,6 +40,7 @@ class Stubs:
         self.contents = ContentServiceStub(channel)
         self.accounts = AccountServiceStub(channel)
         self.pool = WorkerPoolServiceStub(channel)
+        self.schedules = ScheduleServiceStub(channel)
         self.system = SystemServiceStub(channel)
 
 

@@ -301,6 +301,7 @@ class Task(_message.Message):
     INITIAL_BACKOFF_FIELD_NUMBER: _builtins.int
     BACKOFF_MULTIPLIER_FIELD_NUMBER: _builtins.int
     MAX_BACKOFF_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     REGENERATES_CONTENT_ID_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """`task-` and 16 hex digits, increasing with time; assigned by the scheduler, never reused."""
@@ -344,6 +345,8 @@ class Task(_message.Message):
     """Why it still waits. Computed by GetTask only, for a pending task; elsewhere unspecified."""
     backoff_multiplier: _builtins.float
     """The factor from one wait to the next, as submitted: 1 to 100; unset: 2."""
+    schedule_id: _builtins.int
+    """The schedule that submitted it; 0: none did."""
     regenerates_content_id: _builtins.int
     """The content that it writes anew (RegenerateContent); 0: none, as of each other task."""
     @_builtins.property
@@ -431,11 +434,12 @@ class Task(_message.Message):
         initial_backoff: _duration_pb2.Duration | None = ...,
         backoff_multiplier: _builtins.float | None = ...,
         max_backoff: _duration_pb2.Duration | None = ...,
+        schedule_id: _builtins.int = ...,
         regenerates_content_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "backoff_multiplier", b"backoff_multiplier", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_id", b"schedule_id", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff_multiplier: _TypeAlias = _typing.Literal["backoff_multiplier"]  # noqa: Y015
     _WhichOneofArgType__backoff_multiplier: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier"]  # noqa: Y015

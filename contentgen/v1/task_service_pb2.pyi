@@ -401,12 +401,15 @@ class ListTasksRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     page_size: _builtins.int
     """Tasks a page: 0 means 50, above 1,000 means 1,000; negative is refused."""
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filter. Empty: the first page."""
+    schedule_id: _builtins.int
+    """Only those that this schedule submitted, deleted or not; 0: any."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
         """Only in one of these states; none: in any. Duplicates count once; TASK_STATUS_UNSPECIFIED is refused."""
@@ -423,10 +426,11 @@ class ListTasksRequest(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        schedule_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "schedule_id", b"schedule_id", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -370,6 +370,25 @@ class SubmitContext(NamedTuple):
     accounts: dict[int, SubmitAccount]
 
 
+class ScheduleTask(NamedTuple):
+    """An insert into `schedule_tasks`; no tick: by RunSchedule."""
+
+    task_key: int
+    schedule_id: int
+    tick: datetime | None
+
+
+class FiredSchedule(NamedTuple):
+    """What a schedule did: its next tick, its last task (None: as before), and why its last tick made none."""
+
+    schedule_id: int
+    next_tick: datetime | None
+    due_time: datetime | None
+    last_run_time: datetime | None
+    last_task_key: int | None
+    last_error: str
+
+
 class RequestId(NamedTuple):
     account_id: int
     request_id: str

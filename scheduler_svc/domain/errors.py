@@ -98,6 +98,15 @@ class AccountQueueFull(DomainError):
         )
 
 
+class TooManySchedules(DomainError):
+    def __init__(self, account_id: int, limit: int) -> None:
+        super().__init__(
+            f"account {account_id} has {limit:,} schedules, and may have no more; delete some",
+            account_id=str(account_id),
+            limit=str(limit),
+        )
+
+
 class ResumeTokenExpired(DomainError):
     """Moves after the token are deleted, or it belongs to another history of the database."""
 

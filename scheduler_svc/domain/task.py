@@ -105,6 +105,7 @@ class Task(NamedTuple):
     error: TaskError | None = None
     content_id: int = 0
     end_time: datetime | None = None
+    schedule_id: int = 0
     regenerates_content_id: int = 0
 
     @property

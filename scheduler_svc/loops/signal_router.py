@@ -34,6 +34,7 @@ class SignalRouter:
     dispatcher: Dispatcher
     admission: Admission
     due: Periodic
+    schedules: Periodic
     move_counters: Sequence[Housekeeping | FloorRaiser]
     feed: ChangeFeed
     waiters: Waiters
@@ -62,6 +63,7 @@ class SignalRouter:
         """Wakes everything that waits for signals: some may have been missed, and what they were about is in rows."""
         self.dispatcher.hint()
         self.due.wake()
+        self.schedules.wake()
         self.admission.rescan()
         self.waiters.wake_all()
         self.feed.hint()
@@ -82,6 +84,8 @@ class SignalRouter:
             self.feed.hint()
         if signals.due:
             self.due.wake()
+        if signals.schedules:
+            self.schedules.wake()
         self.admission.on_commit(signals)
         self.waiters.wake(signals.ended)
         for worker_id, lease_id, reason in signals.cancelled:

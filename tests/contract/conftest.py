@@ -13,6 +13,7 @@ from grpc import aio
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.replica import Replica
@@ -24,6 +25,7 @@ from tests.harness.scripted_worker import ScriptedWorker
 if TYPE_CHECKING:  # for type checkers only
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
+    from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
@@ -63,6 +65,11 @@ def contents(channel: aio.Channel) -> ContentServiceAsyncStub:
 @pytest.fixture
 def accounts(channel: aio.Channel) -> AccountServiceAsyncStub:
     return AccountServiceStub(channel)
+
+
+@pytest.fixture
+def schedules(channel: aio.Channel) -> ScheduleServiceAsyncStub:
+    return ScheduleServiceStub(channel)
 
 
 @pytest.fixture

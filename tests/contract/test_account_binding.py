@@ -28,6 +28,7 @@ class Holdings:
     published: str
     """The content that is in the publish pool."""
     to_review: str
+    schedule: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class World:
     free: Caller
     own: Holdings
     foreign: Holdings
+
+
+SCHEDULE: dict[str, Any] = {"cron": "0 0 1 1 *", "template": {"topic": "a topic"}, "paused": True}
 
 
 @pytest.fixture
@@ -83,7 +87,9 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     await worker.fail(lease)
     await worker.heartbeat(0)
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
-    return Holdings(account_id, waiting, failed, done, *contents)
+    schedule = (await free("ScheduleService/CreateSchedule", account_id=account_id, **SCHEDULE))["schedule"]
+    published, to_review = contents
+    return Holdings(account_id, waiting, failed, done, published, to_review, schedule["schedule_id"])
 
 
 async def not_found(world: World, rpc: str, **fields: Any) -> None:
@@ -112,6 +118,20 @@ def of_content(**more: Any) -> Callable[[World, str], Awaitable[None]]:
     async def check(world: World, rpc: str) -> None:
         for content_id in (world.foreign.published, world.foreign.to_review):
             await not_found(world, rpc, content_id=content_id, **more)
+
+    return check
+
+
+def of_schedule(*names: str, **more: Any) -> Callable[[World, str], Awaitable[None]]:
+    """An RPC about a schedule, whose id is a field within the field `names`."""
+
+    async def check(world: World, rpc: str) -> None:
+        named: Any = {"schedule_id": world.foreign.schedule}
+        for name in names:
+            named = {name: named}
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await world.tied(rpc, **named, **more)
+        assert refusal.metadata == {"resource_type": "schedule", "resource_id": world.foreign.schedule}
 
     return check
 
@@ -318,6 +338,14 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/UpdatePublishPoolEntry": update_entry,
     "ContentService/RemoveFromPublishPool": of_content(),
     "ContentService/ListPublishAttempts": of_content(),
+    "ScheduleService/CreateSchedule": of_account(**SCHEDULE),
+    "ScheduleService/GetSchedule": of_schedule(),
+    "ScheduleService/ListSchedules": unnamed(lambda _: OWN, accounts_of("schedules")),
+    "ScheduleService/UpdateSchedule": of_schedule("schedule", update_mask="paused"),
+    "ScheduleService/DeleteSchedule": of_schedule(),
+    "ScheduleService/PauseSchedule": of_schedule(),
+    "ScheduleService/ResumeSchedule": of_schedule(),
+    "ScheduleService/RunSchedule": of_schedule(),
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": list_accounts,

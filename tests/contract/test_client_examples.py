@@ -37,6 +37,9 @@ async def test_an_example_can_be_run(name: str, replica: Replica, made: Maker, w
             names["claim_id"] = entry["claim_id"]
         if "task_id" in source:
             names["task_id"] = await to_thread(client.submit_task, made.account, "a topic", auto_retry=False)
+        if "schedule_id" in source:
+            made_schedule = await to_thread(client.create_schedule, made.account, "0 0 1 1 *", {"topic": "a topic"})
+            names["schedule_id"] = made_schedule["schedule_id"]
         if name == "retry_task":
             [lease] = await worker.take()
             await worker.start(lease)

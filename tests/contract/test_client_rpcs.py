@@ -16,6 +16,7 @@ from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.retry_policy import RETRIED
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -71,6 +72,15 @@ TEXTS = {
     "category": "news",
     "cover_image": "one.png",
 }
+SCHEDULE = schedule_pb.Schedule(schedule_id=3)
+SETTINGS: dict[str, Any] = {
+    "name": "news",
+    "time_zone": "Asia/Shanghai",
+    "catch_up": "all",
+    "overlap": "skip",
+    "jitter": 60.0,
+    "paused": True,
+}
 QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
 
 
@@ -95,7 +105,7 @@ RPCS: dict[str, Rpc] = {
     "GetTask": Rpc(lambda client: client.get_task_status(TASK_ID), pb.GetTaskResponse(task=TASK)),
     "BatchGetTasks": Rpc(lambda client: client.get_task_statuses([TASK_ID]), pb.BatchGetTasksResponse(tasks=[TASK])),
     "ListTasks": Rpc(
-        lambda client: client.list_tasks(1, ["pending", "failed"], 3, labels={"order": "7"}),
+        lambda client: client.list_tasks(1, ["pending", "failed"], 3, labels={"order": "7"}, schedule_id=3),
         pb.ListTasksResponse(tasks=[TASK]),
         unset=PAGE,
     ),
@@ -216,6 +226,26 @@ RPCS: dict[str, Rpc] = {
     "DeactivateAccount": Rpc(
         lambda client: client.deactivate_account(1), account_pb.DeactivateAccountResponse(account=ACCOUNT)
     ),
+    "CreateSchedule": Rpc(
+        lambda client: client.create_schedule(1, "0 9 * * *", {"topic": "news"}, **SETTINGS),
+        schedule_pb.CreateScheduleResponse(schedule=SCHEDULE),
+    ),
+    "GetSchedule": Rpc(lambda client: client.get_schedule(3), schedule_pb.GetScheduleResponse(schedule=SCHEDULE)),
+    "ListSchedules": Rpc(
+        lambda client: list(client.iter_schedules(1)),
+        schedule_pb.ListSchedulesResponse(schedules=[SCHEDULE]),
+        unset=PAGE,
+    ),
+    "UpdateSchedule": Rpc(
+        lambda client: client.update_schedule(3, cron="0 9 * * *", task={"topic": "news"}, **SETTINGS),
+        schedule_pb.UpdateScheduleResponse(schedule=SCHEDULE),
+    ),
+    "DeleteSchedule": Rpc(lambda client: client.delete_schedule(3), schedule_pb.DeleteScheduleResponse()),
+    "PauseSchedule": Rpc(lambda client: client.pause_schedule(3), schedule_pb.PauseScheduleResponse(schedule=SCHEDULE)),
+    "ResumeSchedule": Rpc(
+        lambda client: client.resume_schedule(3), schedule_pb.ResumeScheduleResponse(schedule=SCHEDULE)
+    ),
+    "RunSchedule": Rpc(lambda client: client.run_schedule(3), schedule_pb.RunScheduleResponse(task=TASK)),
     "GetWorkerPool": Rpc(
         lambda client: client.get_worker_pool_status(),
         pool_pb.GetWorkerPoolResponse(workers=[WORKER]),
@@ -279,6 +309,22 @@ def test_an_update_changes_only_the_given_fields(scheduler: ScriptedServices, cl
     client.update_account(1, max_priority=0, active=False)
     [request] = scheduler.requests("UpdateAccount")
     assert list(request.update_mask.paths) == ["max_priority", "active"]
+    scheduler.will("UpdateSchedule", RPCS["UpdateSchedule"].answer)
+    client.update_schedule(3, jitter=0.0, paused=False, name="")
+    [request] = scheduler.requests("UpdateSchedule")
+    assert set(request.update_mask.paths) == {"jitter", "paused", "name"}
+
+
+def test_a_schedule_s_task_has_the_arguments_of_a_submit(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("CreateSchedule", RPCS["CreateSchedule"].answer)
+    task = {name: value for name, value in SUBMIT.items() if name not in {"account_id", "schedule_time", "request_id"}}
+    client.create_schedule(1, "0 9 * * *", task)
+    [request] = scheduler.requests("CreateSchedule")
+    assert fields_set(request.template) == task.keys()
+    with pytest.raises(ValueError, match="subject"):
+        client.create_schedule(1, "0 9 * * *", {"subject": "news"})
 
 
 def test_an_update_of_an_entry_changes_only_the_given_fields(

@@ -22,6 +22,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
+from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
@@ -51,6 +52,7 @@ def services() -> Services:
         worker_pool=WorkerPoolServiceServicer(),  # type: ignore[abstract]
         content=ContentServiceServicer(),  # type: ignore[abstract]
         account=AccountServiceServicer(),  # type: ignore[abstract]
+        schedule=ScheduleServiceServicer(),  # type: ignore[abstract]
         system=SystemServiceServicer(),  # type: ignore[abstract]
     )
 
@@ -144,6 +146,7 @@ async def test_reflection_lists_every_service() -> None:
         "contentgen.v1.WorkerPoolService",
         "contentgen.v1.ContentService",
         "contentgen.v1.AccountService",
+        "contentgen.v1.ScheduleService",
         "contentgen.v1.SystemService",
         "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",

@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
+    schedule_service_pb2,
     task_service_pb2,
     worker_pool_service_pb2,
 )
@@ -26,7 +27,13 @@ from tests.harness.stack import Scheduler, Stack
 
 README = DOCS.parent / "README.md"
 TARGET = "127.0.0.1:50051"
-MODULES = (account_service_pb2, content_service_pb2, task_service_pb2, worker_pool_service_pb2)
+MODULES = (
+    account_service_pb2,
+    content_service_pb2,
+    schedule_service_pb2,
+    task_service_pb2,
+    worker_pool_service_pb2,
+)
 WITHIN = 60.0
 
 

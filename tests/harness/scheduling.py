@@ -449,6 +449,11 @@ ALWAYS = WINDOW_INVARIANTS | {
             UNION ALL SELECT task_key FROM task_events UNION ALL SELECT task_key FROM attempt_logs
         ) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)
     """,
+    "the runs of schedules are of tasks that name the schedule, and the other way round": """
+        SELECT task_key, t.schedule_id, r.schedule_id FROM (SELECT * FROM tasks WHERE schedule_id IS NOT NULL) AS t
+        FULL JOIN schedule_tasks AS r USING (task_key) WHERE t.schedule_id IS DISTINCT FROM r.schedule_id
+    """,
+    "what is paused is not due": "SELECT schedule_id FROM schedules WHERE paused AND due_time IS NOT NULL",
     "every task has a history": "SELECT task_key FROM tasks WHERE task_key NOT IN (SELECT task_key FROM task_events)",
     "a completed task has its content, and no other task has one": """
         SELECT task_key, t.status, c.content_id FROM tasks AS t LEFT JOIN contents AS c USING (task_key)

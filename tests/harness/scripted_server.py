@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
+    schedule_service_pb2,
     system_service_pb2,
     task_service_pb2,
     worker_pool_service_pb2,
@@ -34,6 +35,7 @@ SERVICES: list[ServiceDescriptor] = [
         worker_pool_service_pb2,
         content_service_pb2,
         account_service_pb2,
+        schedule_service_pb2,
         system_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()

@@ -89,6 +89,11 @@ _FILLED = f"""
     INSERT INTO task_labels SELECT 'team', 'a', task_key FROM tasks WHERE task_key % 10 = 0;
     INSERT INTO task_labels SELECT 'all', 'x', task_key FROM tasks;
     INSERT INTO task_labels SELECT CASE WHEN task_key > 20000 THEN 'new' ELSE 'old' END, 'x', task_key FROM tasks;
+    INSERT INTO schedule_tasks SELECT task_key, 1, to_timestamp(task_key) FROM tasks;
+    INSERT INTO schedules (account_id, name, cron, time_zone, template, catch_up, overlap, jitter, paused, next_tick,
+            due_time)
+        SELECT 1 + k % 5, '', '0 9 * * *', 'UTC', '', 2, 1, interval '0', false, t, t
+        FROM (SELECT k, now() + interval '1 h' * (k - {ROWS} - 0.5) AS t FROM generate_series(1, 20000) AS k) AS s;
     INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
         SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
     INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;

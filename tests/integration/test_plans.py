@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.records import EndedAttempt, FlowMark, LeaseChange, NamedLease
+from scheduler_svc.application.records import (
+    EndedAttempt,
+    FiredSchedule,
+    FlowMark,
+    LeaseChange,
+    NamedLease,
+    ScheduleTask,
+)
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
@@ -86,6 +93,12 @@ def count_starts(tx: PgTx) -> bool:
     return True
 
 
+def record_ticks(tx: PgTx) -> bool:
+    tx.schedules.record([FiredSchedule(i, None, None, None, None, "") for i in range(1, 1 + ROWS)])
+    tx.schedules.add_tasks([ScheduleTask(10_000_000 + key, 2, tx.now + timedelta(seconds=key)) for key in KEYS])
+    return True
+
+
 HOT: dict[str, Callable[[PgTx], Any]] = {
     "claim": lambda tx: tx.leases.claim(SLOTS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
@@ -115,6 +128,11 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "fold": lambda tx: tx.counts.fold(ROWS),
     "starts": count_starts,
     "reopened accounts": lambda tx: tx.start_quotas.reopened(),
+    "schedules that are due": lambda tx: tx.schedules.lock_due(tx.now, ROWS, [9]),
+    "accounts of schedules that are due": lambda tx: tx.schedules.due_accounts(tx.now, ROWS, [9]),
+    "the next schedule": lambda tx: tx.schedules.next_due() or True,
+    "ticks that ran": lambda tx: tx.schedules.ran([(1, datetime.fromtimestamp(key, UTC)) for key in KEYS]),
+    "record ticks": record_ticks,
     "what is scheduled for later days": lambda tx: tx.submits.scheduled_from(20_000 + 10 * ROWS),
 }
 LONGER: dict[str, Callable[[PgTx], Any]] = {
@@ -234,6 +252,12 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
         lambda before: lambda tx: tx.task_reads.list(ALL, frozenset(), {"team": "a"}, before, PAGE),
         1_000,
     ),
+    "tasks of a schedule": (
+        lambda before: lambda tx: tx.task_reads.list(ALL, frozenset(), {}, before, PAGE, schedule_id=1),
+        1_000,
+    ),
+    "schedules": (lambda after: lambda tx: tx.schedules.list(ALL, after or 0, PAGE), 19_000),
+    "an account's schedules": (lambda after: lambda tx: tx.schedules.list(Scope.of(1), after or 0, PAGE), 19_000),
     "contents": (lambda before: lambda tx: tx.contents.list(ALL, ContentFilter(), before, PAGE), 1_000),
     "an account's contents": (
         lambda before: lambda tx: tx.contents.list(Scope.of(1), ContentFilter(), before, PAGE),
@@ -281,7 +305,7 @@ def test_a_late_page_costs_as_much_as_the_first_one(backlog: Backlog, what: str)
     assert later.buffers <= MAX_BUFFERS_A_PAGE, later
 
 
-FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]]] = {
+FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]] | tuple[Scope, set[Status], dict[str, str], int]] = {
     "a label of an account that has none": (Scope.of(99), set(), {"all": "x"}),
     "a label and a state that no task has": (ALL, {Status.FAILED}, {"all": "x"}),
     "a label and a state that few tasks have": (ALL, {Status.SUBMITTED}, {"all": "x"}),
@@ -290,12 +314,16 @@ FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]]] = {
     "two labels of many, but never both": (ALL, set(), {"new": "x", "old": "x"}),
     "many with the label, and many in the state, but never both": (ALL, {Status.COMPLETED}, {"new": "x"}),
     "the same of two accounts": (Scope((1, 2)), {Status.COMPLETED}, {"new": "x"}),
+    "a schedule and a state that no task has": (ALL, {Status.FAILED}, {}, 1),
+    "a schedule and an account that has none": (Scope.of(99), set(), {}, 1),
+    "a schedule of many, and a label and a state that old tasks have": (ALL, {Status.COMPLETED}, {"all": "x"}, 1),
 }
 
 
 def filtered(what: str) -> Callable[[PgTx], Any]:
-    scope, statuses, labels = FILTERED[what]
-    return lambda tx: tx.task_reads.list(scope, frozenset(statuses), labels, None, PAGE)
+    scope, statuses, labels, *schedule = FILTERED[what]
+    schedule_id = schedule[0] if schedule else None
+    return lambda tx: tx.task_reads.list(scope, frozenset(statuses), labels, None, PAGE, schedule_id=schedule_id)
 
 
 @pytest.mark.parametrize("engine", ["hot", "cold"])

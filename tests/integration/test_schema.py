@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -100,6 +101,18 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "publish_pool": {"content_id": 1, "account_id": 1, "priority": 5},
     "publish_attempts": {"content_id": 1, "number": 1, "publisher": "p", "published": False, "error": "refused"},
+    "schedules": {
+        "account_id": 1,
+        "name": "",
+        "cron": "0 9 * * *",
+        "time_zone": "UTC",
+        "template": b"",
+        "catch_up": 2,
+        "overlap": 1,
+        "jitter": timedelta(0),
+        "paused": False,
+    },
+    "schedule_tasks": {"task_key": 1, "schedule_id": 1, "tick": NOW},
     "import_sources": {"source_id": 1, "name": "source"},
     "imported": {"source_id": 1, "kind": 1, "old_id": 1, "new_id": 1},
     "task_counts": {"account_id": 1, "kind": 1, "n": 0},
@@ -140,9 +153,18 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("leases", STARTED),
     ("publish_pool", {"status": 2, "claim_id": "c", "claim_expire_time": NOW}),
     ("publish_pool", {"status": 3, "claim_id": "c"}),
+    ("schedules", {"next_tick": NOW, "due_time": NOW, "last_run_time": NOW, "last_task_key": 1}),
+    ("schedules", {"paused": True}),
+    ("schedule_tasks", {"tick": None}),  # by RunSchedule
 ]
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("schedules", {"catch_up": 0}, "schedules_catch_up"),
+    ("schedules", {"overlap": 3}, "schedules_overlap"),
+    ("schedules", {"next_tick": NOW}, "schedules_due"),
+    ("schedules", {"next_tick": NOW, "due_time": NOW, "paused": True}, "schedules_due"),
+    ("schedules", {"next_tick": NOW, "due_time": sa.text("now() - interval '1 second'")}, "schedules_due"),
+    ("schedules", {"last_task_key": 1}, "schedules_last_run"),
     ("accounts", {"max_concurrent_tasks": -1}, "accounts_limit"),
     ("accounts", {"weight": 0.0}, "accounts_weight"),
     ("accounts", {"weight": -1.0}, "accounts_weight"),
@@ -216,6 +238,8 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("publish_pool", {"account_id": 2}, "publish_pool_pkey"),
     ("publish_attempts", {"error": "another"}, "publish_attempts_pkey"),
     ("import_sources", {"name": "another"}, "import_sources_pkey"),
+    ("schedule_tasks", {"tick": None}, "schedule_tasks_pkey"),
+    ("schedule_tasks", {"task_key": 2}, "schedule_tasks_by_tick"),  # a tick has one task
     ("import_sources", {"source_id": 2}, "import_sources_name_key"),
     ("imported", {"new_id": 2}, "imported_pkey"),
     ("task_counts", {"n": 1}, "task_counts_pkey"),
@@ -315,13 +339,19 @@ def test_every_check_and_unique_key_has_a_test(connection: sa.Connection) -> Non
     names = "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace"
     tried = {constraint for _, _, constraint in REFUSED + TWICE} | {"task_events_legal_move"}
     tried |= {f"{table}_{kind}" for table in ONE_ROW for kind in ("pkey", "only")}
-    unproblematic = {"accounts_pkey", "count_deltas_pkey", "alembic_version_pkc"}  # numbered by the database itself
+    unproblematic = {
+        "accounts_pkey",
+        "count_deltas_pkey",
+        "schedules_pkey",
+        "alembic_version_pkc",
+    }  # numbered by the database itself
     existing = set(connection.execute(sa.text(names)).scalars())
     assert existing - unproblematic - tried == set()
 
 
 def test_an_identity_can_t_be_given_twice(connection: sa.Connection) -> None:
-    for table, row in (("accounts", ROWS["accounts"]), ("count_deltas", ROWS["task_counts"])):
+    rows = {"accounts": ROWS["accounts"], "count_deltas": ROWS["task_counts"], "schedules": ROWS["schedules"]}
+    for table, row in rows.items():
         key = metadata.tables[table].primary_key.columns[0].name
         values = row | {key: 12_345}
         connection.execute(sa.insert(metadata.tables[table]).values(values))

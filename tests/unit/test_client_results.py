@@ -15,6 +15,7 @@ from contentgen.client import documents, results
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
+    schedule_service_pb2,
     system_service_pb2,
     task_pb2,
     task_service_pb2,
@@ -32,6 +33,8 @@ TIMES = {
     "unhealthy_time": "unhealthy_since",
     "review_time": "reviewed_at",
     "review_claim_expire_time": "review_claim_expires_at",
+    "next_run_times": "next_runs_at",
+    "last_run_time": "last_run_at",
 }
 
 
@@ -82,6 +85,7 @@ PAIRS = [
         renamed={"end_time": "ended_at"},
     ),
     Pair(account_service_pb2.Account, results.Account, documents.account),
+    Pair(schedule_service_pb2.Schedule, results.Schedule, documents.schedule),
     Pair(worker_pool_service_pb2.Worker, results.Worker, documents.worker, added=frozenset({"running"})),
     Pair(
         worker_pool_service_pb2.GetWorkerPoolResponse,
@@ -95,6 +99,16 @@ PAIRS = [
     Pair(system_service_pb2.GetSystemResponse, results.System, documents.system),
 ]
 WITHIN = [
+    Pair(
+        task_service_pb2.SubmitTaskRequest,
+        results.SubmitTemplate,
+        documents.template,
+        left_out={
+            "account_id": "it is the schedule's",
+            "schedule_time": "no template has it",
+            "request_id": "no template has it",
+        },
+    ),
     Pair(
         task_pb2.TaskProgress, results.TaskProgress, lambda it: documents.task(task_pb2.Task(progress=it))["progress"]
     ),
@@ -133,6 +147,8 @@ LITERALS: list[tuple[EnumDescriptor, Any]] = [
     (documents.PENDING_REASON, results.PendingReason),
     (documents.REVIEW_STATUS, results.ReviewStatus),
     (documents.PUBLISH_STATUS, results.PublishStatus),
+    (documents.CATCH_UP, results.CatchUp),
+    (documents.OVERLAP, results.Overlap),
 ]
 
 
@@ -156,7 +172,14 @@ def test_each_key_has_a_value_of_its_field(pair: Pair) -> None:
 
 def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
     known = {pair.message.DESCRIPTOR.full_name for pair in ALL}
-    files = (task_service_pb2, content_service_pb2, account_service_pb2, worker_pool_service_pb2, system_service_pb2)
+    files = (
+        task_service_pb2,
+        content_service_pb2,
+        account_service_pb2,
+        schedule_service_pb2,
+        worker_pool_service_pb2,
+        system_service_pb2,
+    )
     answered = {
         each.message_type.full_name
         for file in files

@@ -42,6 +42,12 @@ CASES = [
     (errors.RetriesExhausted("task-1", 3), Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED", {}),
     (errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", {"task_id": "task-1"}),
     (errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", {}),
+    (
+        errors.TooManySchedules(3, 9),
+        Code.RESOURCE_EXHAUSTED,
+        "TOO_MANY_SCHEDULES",
+        {"account_id": "3", "limit": "9"},
+    ),
     (errors.AccountQueueFull(3, 9, 10, 2), Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", {"account_id": "3"}),
     (errors.ResumeTokenExpired(), Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", {}),
     (errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", {"resume_token": "a token"}),
@@ -114,8 +120,8 @@ def test_details_say_more_where_there_is_more(case: tuple[DomainError, int, str,
     assert (failure is not None) == (code == Code.FAILED_PRECONDITION)
     assert failure is None or [violation.type for violation in failure.violations] == [reason]
     retry = detail(status, RetryInfo)
-    at_once = isinstance(error, errors.WatcherTooSlow | errors.RequestTooSlow)
-    assert (retry is not None) == (code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} and not at_once)
+    no_wait_helps = isinstance(error, errors.WatcherTooSlow | errors.RequestTooSlow | errors.TooManySchedules)
+    assert (retry is not None) == (code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} and not no_wait_helps)
     assert retry is None or retry.retry_delay.seconds >= 1
 
 

@@ -32,7 +32,7 @@ def test_a_statement_is_read_with_its_purpose_tables_and_callers() -> None:
 
 def test_a_builder_is_read_with_the_tables_of_what_it_uses_elsewhere() -> None:
     found = {statement.name: statement for statement in read(modules()["scheduler_svc.store.tasks.task_reads"])}
-    assert found["_page()"].tables == ("leases", "task_labels", "task_payloads", "tasks")
+    assert found["_page()"].tables == ("leases", "schedule_tasks", "task_labels", "task_payloads", "tasks")
 
 
 def test_a_statement_without_a_purpose_is_found() -> None:

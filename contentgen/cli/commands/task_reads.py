@@ -11,6 +11,7 @@ from rich.console import Console
 from contentgen.cli import cells, tables, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.each import each_of
+from contentgen.cli.completion import schedule_ids
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import PAGE_SIZE, All, Limit, OnlyAccount, PageToken, Statuses, TaskId, TaskIds
@@ -24,6 +25,17 @@ Labels = Annotated[
     typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only with this label; several times.", show_default=False),
 ]
 
+OfSchedule = Annotated[
+    int | None,
+    typer.Option(
+        "--schedule",
+        metavar="ID",
+        min=1,
+        help="Only those that this schedule submitted.",
+        show_default=False,
+        autocompletion=schedule_ids,
+    ),
+]
 Attempt = Annotated[
     int | None,
     typer.Option("--attempt", metavar="N", min=1, help="Only of this attempt.", show_default=False),
@@ -43,6 +55,7 @@ def add_to(app: typer.Typer) -> None:
         "list",
         "contentgen task list --account 1 --status processing",
         "contentgen task list --status failed,timeout --limit 20 -o wide",
+        "contentgen task list --schedule 3 --status failed",
         "contentgen task list --all",
         "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
     )(list_)
@@ -81,6 +94,7 @@ def list_(
     account: OnlyAccount = None,
     status: Statuses = None,
     label: Labels = None,
+    schedule: OfSchedule = None,
     limit: Limit = None,
     all_: All = False,
     page_token: PageToken = "",
@@ -90,6 +104,7 @@ def list_(
         account_id=session.accounts(account),
         statuses=values.states(TASK_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
         labels=values.pairs(label),
+        schedule_id=schedule or 0,
     )
     connection = session.connection
 

@@ -18,7 +18,15 @@ from contentgen.client.errors import RequestError
 from contentgen.client.transport import run
 from contentgen.v1 import account_service_pb2, task_service_pb2
 
-SERVICES = ("TaskService", "WorkerService", "WorkerPoolService", "ContentService", "AccountService", "SystemService")
+SERVICES = (
+    "TaskService",
+    "WorkerService",
+    "WorkerPoolService",
+    "ContentService",
+    "AccountService",
+    "ScheduleService",
+    "SystemService",
+)
 
 
 def target(connection: Connection) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 from contentgen.v1 import (
     account_service_pb2,
     content_service_pb2,
+    schedule_service_pb2,
     system_service_pb2,
     task_service_pb2,
     worker_pool_service_pb2,
@@ -42,6 +43,7 @@ MODULES = (
     worker_pool_service_pb2,
     content_service_pb2,
     account_service_pb2,
+    schedule_service_pb2,
     system_service_pb2,
 )
 """The modules that describe the services of the contract."""
@@ -53,6 +55,7 @@ _WORKERS = frozenset({Role.WORKER, Role.OPERATOR})
 _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.TaskService": _CLIENTS,
     "contentgen.v1.ContentService": _CLIENTS,
+    "contentgen.v1.ScheduleService": _CLIENTS,
     "contentgen.v1.WorkerService": _WORKERS,
     "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
     "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,

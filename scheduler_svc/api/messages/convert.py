@@ -5,8 +5,12 @@ Tasks are filled in place, since lists have a thousand of them; the other messag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_service_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
@@ -19,6 +23,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
 from scheduler_svc.domain.publishing import PublishAttempt
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.schedule import Schedule
 from scheduler_svc.domain.task import (
     AttemptLog,
     AttemptProgress,
@@ -76,6 +81,8 @@ def fill_task(message: pb.Task, it: Task) -> None:
         message.error.CopyFrom(task_error(it.error))
     if it.end_time:
         set_timestamp(message.end_time, it.end_time)
+    if it.schedule_id:
+        message.schedule_id = it.schedule_id
 
 
 def _fill_backoff(message: pb.Task, it: RetryBackoff) -> None:
@@ -249,6 +256,37 @@ def account(it: Account) -> account_pb.Account:
         max_priority=it.max_priority,
         max_starts_per_minute=it.max_starts_per_minute,
     )
+
+
+def schedule(it: Schedule, next_ticks: Sequence[datetime]) -> schedule_pb.Schedule:
+    settings = it.settings
+    message = schedule_pb.Schedule(
+        schedule_id=it.schedule_id,
+        account_id=it.account_id,
+        name=settings.name,
+        cron=settings.cron,
+        time_zone=settings.time_zone,
+        catch_up=schedule_pb.CatchUp.ValueType(settings.catch_up),
+        overlap=schedule_pb.Overlap.ValueType(settings.overlap),
+        jitter=duration(settings.jitter) if settings.jitter else None,
+        paused=settings.paused,
+        last_run_time=timestamp(it.last_run_time),
+        last_task_id=it.last_task_id,
+        create_time=timestamp(it.create_time),
+        last_error=it.last_error,
+    )
+    for tick in next_ticks:
+        set_timestamp(message.next_run_times.add(), tick)
+    message.template.ParseFromString(settings.template)
+    message.template.account_id = it.account_id
+    return message
+
+
+def listed_schedule(it: Schedule, next_ticks: Sequence[datetime]) -> schedule_pb.Schedule:
+    """A schedule whose template has no `requirements`."""
+    message = schedule(it, next_ticks)
+    message.template.ClearField("requirements")
+    return message
 
 
 def worker(it: PoolWorker) -> pool_pb.Worker:

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from contentgen.v1 import (
     account_service_pb2_grpc,
     content_service_pb2_grpc,
+    schedule_service_pb2_grpc,
     system_service_pb2_grpc,
     task_service_pb2_grpc,
     worker_pool_service_pb2_grpc,
@@ -61,6 +62,7 @@ class Services:
     worker_pool: worker_pool_service_pb2_grpc.WorkerPoolServiceServicer
     content: content_service_pb2_grpc.ContentServiceServicer
     account: account_service_pb2_grpc.AccountServiceServicer
+    schedule: schedule_service_pb2_grpc.ScheduleServiceServicer
     system: system_service_pb2_grpc.SystemServiceServicer
 
 
@@ -87,6 +89,7 @@ def build(
     worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)
     content_service_pb2_grpc.add_ContentServiceServicer_to_server(services.content, server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, server)
+    schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(services.schedule, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(services.system, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
     channelz.add_channelz_servicer(server)

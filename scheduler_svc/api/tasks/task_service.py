@@ -116,9 +116,14 @@ class TaskService(TaskServiceServicer):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             statuses, labels = bad.statuses("statuses", request.statuses), bad.labels("labels", request.labels)
-            selection = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
+            if request.schedule_id < 0:
+                bad.add("schedule_id", f"must be a schedule's id, or 0 for any, is {request.schedule_id}")
+            selection: tuple[object, ...] = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
+            if request.schedule_id:
+                selection = (*selection, request.schedule_id)  # tokens of the version before stay valid
             page = PageRequest.of(request, bad, *selection)
-        task_filter = query.TaskFilter(caller().about(request.account_id), statuses, labels)
+        schedule_id = request.schedule_id or None
+        task_filter = query.TaskFilter(caller().about(request.account_id), statuses, labels, schedule_id)
         found = await self._reads.run(query.list_tasks, task_filter, page.position, page.limit)
         tasks, token = page.cut(found.tasks, convert.listed_task, attrgetter("task_key"), found.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)

@@ -20,11 +20,12 @@ from scheduler_svc.domain.task import AttemptLog, PendingReason, Task, TaskEvent
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Tasks of these accounts, in one of these states (empty: any), with all of these labels."""
+    """Tasks of these accounts, in one of these states (empty: any), with all of these labels, of this schedule."""
 
     scope: Scope = ALL
     statuses: frozenset[Status] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
+    schedule_id: int | None = None
 
 
 def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
@@ -88,7 +89,8 @@ def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
 
 def list_tasks(tx: Tx, task_filter: TaskFilter, before: int | None, limit: int) -> TaskPage:
     """Returns tasks with keys below `before`, newest first; fewer than `limit` if too many had to be read."""
-    return tx.task_reads.list(task_filter.scope, task_filter.statuses, task_filter.labels, before, limit)
+    it = task_filter
+    return tx.task_reads.list(it.scope, it.statuses, it.labels, before, limit, schedule_id=it.schedule_id)
 
 
 def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:

@@ -37,6 +37,7 @@ from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases.leases import Leases, Reaper
 from scheduler_svc.store.leases.workers import Workers
+from scheduler_svc.store.schedules import Schedules
 from scheduler_svc.store.sweeps import Sweeps
 from scheduler_svc.store.system import SystemStatements
 from scheduler_svc.store.tasks.attempt_logs import AttemptLogs
@@ -209,6 +210,10 @@ class PgTx:
     @cached_property
     def accounts(self) -> Accounts:
         return Accounts(self._session)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        return Schedules(self._session)
 
     @cached_property
     def contents(self) -> Contents:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, INTERVAL, JSONB, TIMESTAMP
 
 from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
@@ -20,6 +20,7 @@ from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStat
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.domain.old_rows import RowKind
+from scheduler_svc.domain.schedule import CatchUp, Overlap
 
 metadata = sa.MetaData(
     naming_convention={
@@ -114,6 +115,8 @@ tasks = sa.Table(
     sa.Column("initial_backoff_ms", sa.BigInteger),
     sa.Column("backoff_multiplier", DOUBLE_PRECISION),
     sa.Column("max_backoff_ms", sa.BigInteger),
+    # of what a schedule submitted; set with its row of `schedule_tasks`
+    sa.Column("schedule_id", sa.BigInteger),
     sa.CheckConstraint(
         _among("status", Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED), "status"
     ),
@@ -543,6 +546,50 @@ count_floor = sa.Table(
     sa.Column("xact", sa.BigInteger, nullable=False),
     sa.CheckConstraint('"only"', "only"),
     postgresql_with={"fillfactor": "50"},
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("schedule_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("time_zone", sa.Text, nullable=False),
+    # the submit of each tick, a message of the API
+    sa.Column("template", BYTEA, nullable=False),
+    sa.Column("catch_up", sa.SmallInteger, nullable=False),
+    sa.Column("overlap", sa.SmallInteger, nullable=False),
+    sa.Column("jitter", INTERVAL, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    # the first tick that is still to be decided, and when it is due; null while it is paused, and where none follows
+    sa.Column("next_tick", TIME),
+    sa.Column("due_time", TIME),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("last_run_time", TIME),
+    sa.Column("last_task_key", sa.BigInteger),
+    sa.Column("last_error", sa.Text, nullable=False, server_default=""),
+    sa.CheckConstraint(_any_of("catch_up", CatchUp), "catch_up"),
+    sa.CheckConstraint(_any_of("overlap", Overlap), "overlap"),
+    sa.CheckConstraint(
+        "(next_tick IS NULL) = (due_time IS NULL) AND (next_tick IS NULL OR NOT paused AND due_time >= next_tick)",
+        "due",
+    ),
+    sa.CheckConstraint("(last_run_time IS NULL) = (last_task_key IS NULL)", "last_run"),
+    sa.Index("schedules_by_account", "account_id", "schedule_id"),
+    sa.Index("schedules_by_due_time", "due_time", "schedule_id", postgresql_where=sa.text("due_time IS NOT NULL")),
+    postgresql_with={"fillfactor": "80"},
+)
+
+# The tasks that schedules submitted, as long as the tasks are there. A tick has one at most; RunSchedule has no tick.
+schedule_tasks = sa.Table(
+    "schedule_tasks",
+    metadata,
+    sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("schedule_id", sa.BigInteger, nullable=False),
+    sa.Column("tick", TIME),
+    sa.Index("schedule_tasks_by_tick", "schedule_id", "tick", unique=True),
+    sa.Index("schedule_tasks_by_schedule", "schedule_id", "task_key"),
 )
 
 import_sources = sa.Table(

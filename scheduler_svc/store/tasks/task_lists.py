@@ -1,10 +1,10 @@
 """ListTasks in SQL: which ranges of indexes hold a page's tasks, and how far down a page reads. Part of `store`.
 
-Each account and state of the filter is a range of one index, and these are merged; so is a single label. Every row that
-is read belongs on the page, and a late page costs as much as the first one. A filter of labels and other conditions
-differs: 200,000 tasks may have the label, and none of them the state. Then a page walks by one of the conditions and
-examines at most `MAX_EXAMINED` tasks. It chooses the condition that brings it furthest down: one that few tasks meet,
-if there is one.
+Each account and state of the filter is a range of one index, and these are merged; so is a single label or schedule.
+Every row that is read belongs on the page, and a late page costs as much as the first one. A filter of labels and other
+conditions differs: 200,000 tasks may have the label, and none of them the state. Then a page walks by one of the
+conditions and examines at most `MAX_EXAMINED` tasks. It chooses the condition that brings it furthest down: one that
+few tasks meet, if there is one.
 """
 
 from __future__ import annotations
@@ -29,12 +29,41 @@ _ALL = (
 )
 
 
+class Mark(NamedTuple):
+    """Tasks with the same values in the first columns of a table that is ordered by them and by `task_key`."""
+
+    source: str
+    """`FROM` and that table."""
+    columns: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def newest(self, conditions: str, part: str) -> str:
+        """Those tasks, newest first."""
+        columns = ", ".join(f"x.{column}" for column in (*self.columns, "task_key"))
+        values = ", ".join(self.values)
+        return (
+            f"SELECT x.task_key {self.source} AS x WHERE {conditions}"
+            f"({columns}) >= ({values}, :floor) AND ({columns}) < ({values}, :before)"
+            f" ORDER BY {columns.replace(',', ' DESC,')} DESC {part}"
+        )
+
+    def has(self, of: str) -> str:
+        """Whether a task is one of them."""
+        columns = ", ".join(f"y.{column}" for column in (*self.columns, "task_key"))
+        same = f"({columns}) = ({', '.join(self.values)}, {of}.task_key)"
+        return f"EXISTS (SELECT {self.source} AS y WHERE {same} OFFSET 0)"
+
+
 class ListQuery(NamedTuple):
-    """The filters of a list. Their values are parameters: `accounts`, and `name0`, `value0` … for the labels."""
+    """The filters of a list.
+
+    Their values are parameters: `accounts`, `schedule_id`, and `name0`, `value0` … for the labels.
+    """
 
     of_accounts: bool
     statuses: tuple[Status, ...]
     labels: int
+    of_schedule: bool = False
 
     @property
     def ranges(self) -> int:
@@ -43,18 +72,31 @@ class ListQuery(NamedTuple):
 
     @property
     def walks(self) -> int:
-        """The number of conditions by which a page can walk: each label, then accounts and states together."""
-        return self.labels + (self.ranges > 0)
+        """The number of conditions by which a page can walk: labels, schedule, then accounts and states together."""
+        return self.labels + self.of_schedule + (self.ranges > 0)
+
+
+def _label(i: int) -> Mark:
+    return Mark("FROM task_labels", ("name", "value"), (f":name{i}", f":value{i}"))
+
+
+_SCHEDULE = Mark("FROM schedule_tasks", ("schedule_id",), (":schedule_id",))
+
+
+def _marks(query: ListQuery) -> tuple[Mark, ...]:
+    """The conditions that have an index of their own: each label, then the schedule."""
+    labels = tuple(_label(i) for i in range(query.labels))
+    return (*labels, _SCHEDULE) if query.of_schedule else labels
 
 
 @lru_cache(maxsize=200)
 def floors(query: ListQuery) -> sa.TextClause:
     """Finds, for each condition, the key down to which a page reads if it walks by that condition.
 
-    `skipped` is one less than the number of a label's tasks that a page examines; `skipped_each` is the same of each
+    `skipped` is one less than the number of a mark's tasks that a page examines; `skipped_each` is the same of each
     range.
     """
-    ends = [_label(i, "", "OFFSET :skipped LIMIT 1") for i in range(query.labels)]
+    ends = [mark.newest("", "OFFSET :skipped LIMIT 1") for mark in _marks(query)]
     if query.ranges:
         each = _ranges(query, [], "OFFSET :skipped_each LIMIT 1", leased=True)
         ends.append(f"SELECT max(task_key) FROM ({each}) AS k")
@@ -63,12 +105,13 @@ def floors(query: ListQuery) -> sa.TextClause:
 
 def keys(query: ListQuery, walk: int) -> str:
     """A query of the newest `limit` matching keys, from `floor` up to below `before`, found by this walk."""
-    labels = [i for i in range(query.labels) if i != walk]
-    if walk < query.labels:
-        conditions = [*_row_conditions("x", query), *(_has_label("x", i) for i in labels)]
-        found = _label(walk, _and(conditions), "LIMIT :limit")
+    marks = _marks(query)
+    others = [mark for i, mark in enumerate(marks) if i != walk]
+    if walk < len(marks):
+        conditions = [*_row_conditions("x", query), *(mark.has("x") for mark in others)]
+        found = marks[walk].newest(_and(conditions), "LIMIT :limit")
     elif query.ranges:
-        found = _ranges(query, [_has_label("t", i) for i in labels], "LIMIT :limit")
+        found = _ranges(query, [mark.has("t") for mark in others], "LIMIT :limit")
     else:
         found = _ALL
     return f"SELECT task_key FROM ({found}) AS k ORDER BY task_key DESC LIMIT :limit"
@@ -77,21 +120,6 @@ def keys(query: ListQuery, walk: int) -> str:
 def _and(conditions: Iterable[str]) -> str:
     """These conditions with an AND after each, to be put before another one."""
     return "".join(f"{condition} AND " for condition in conditions)
-
-
-def _label(i: int, conditions: str, part: str) -> str:
-    """Tasks with a label, newest first."""
-    return (
-        f"SELECT x.task_key FROM task_labels AS x WHERE {conditions}"
-        f"(x.name, x.value, x.task_key) >= (:name{i}, :value{i}, :floor)"
-        f" AND (x.name, x.value, x.task_key) < (:name{i}, :value{i}, :before)"
-        f" ORDER BY x.name DESC, x.value DESC, x.task_key DESC {part}"
-    )
-
-
-def _has_label(of: str, i: int) -> str:
-    same = f"(y.name, y.value, y.task_key) = (:name{i}, :value{i}, {of}.task_key)"
-    return f"EXISTS (SELECT FROM task_labels AS y WHERE {same} OFFSET 0)"
 
 
 def _row_conditions(of: str, query: ListQuery) -> list[str]:

@@ -33,7 +33,7 @@ _COLUMNS = """
     t.timeout_ms, coalesce(l.attempt, t.attempt) AS attempt, t.retry_count, t.max_retries, t.auto_retry,
     coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
     p.labels, coalesce(p.request_id, '') AS request_id, l.fence,
-    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms, p.regenerates_content_id
+    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms, t.schedule_id, p.regenerates_content_id
 """
 # A revoked lease only bars its task; it is not the task's any more.
 _SOURCE = f"""
@@ -126,15 +126,19 @@ class TaskReads(Statements):
         labels: Mapping[str, str],
         before: int | None,
         limit: int,
+        *,
+        schedule_id: int | None = None,
     ) -> TaskPage:
         """Tasks without requirements, newest first, with keys below `before`.
 
         Returns at most `limit`: fewer, with more to come, if it would have to examine too many that do not match.
         """
-        query = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels))
+        query = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels), schedule_id is not None)
         values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
         for i, (name, value) in enumerate(sorted(labels.items())):
             values |= {f"name{i}": name, f"value{i}": value}
+        if schedule_id is not None:
+            values["schedule_id"] = schedule_id
         walk, floor = self._walk(query, scope, values)
         rows = self._rows(_page(query, walk), **values, floor=floor, limit=limit)
         return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
@@ -230,4 +234,5 @@ def _task(row: Any) -> Task:
         request_id=row.request_id,
         fence=row.fence,
         backoff=RetryBackoff(row.initial_backoff_ms, row.backoff_multiplier, row.max_backoff_ms),
+        schedule_id=row.schedule_id or 0,
     )

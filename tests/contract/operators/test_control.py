@@ -124,3 +124,19 @@ async def test_an_account_is_changed_by_a_real_scheduler(contentgen: Transcript,
     assert (await contentgen("task", "submit", "-a", "1", "a topic")).status == 0
     assert (await contentgen("account", "update", "1", "--weight", "0")).status == 2
     assert (await contentgen("account", "update", "99", "--active")).status == 3
+
+
+async def test_schedules_are_resumed_by_a_real_scheduler(contentgen: Transcript, account: int) -> None:
+    created = await contentgen("-o", "json", "schedule", "create", "-a", "1", "--cron", "0 0 1 1 *", "--paused", "News")
+    assert json.loads(created.out)["next_run_times"] == []
+    assert (await contentgen("schedule", "resume", "1")).out == "1  active\n"
+    shown = json.loads((await contentgen("-o", "json", "schedule", "show", "1")).out)
+    assert (shown["paused"], len(shown["next_run_times"])) == (False, 5)
+    updated = await contentgen(
+        "-o", "json", "schedule", "update", "1", "--topic", "Other news", "--label", "a=b", "--cron", "0 0 2 1 *"
+    )
+    changed = json.loads(updated.out)
+    assert (changed["template"]["topic"], changed["template"]["labels"]) == ("Other news", {"a": "b"})
+    assert changed["next_run_times"] > shown["next_run_times"]
+    assert (await contentgen("schedule", "show", "99")).status == 3
+    assert (await contentgen("schedule", "update", "1", "--cron", "x")).status == 2

@@ -24,6 +24,7 @@ COMMANDS = {
     "content": ("list", "show", "edit", "revisions", "review", "reopen", "claim", "release", "regenerate", "delete"),
     "pool": ("list", "update", "retry", "remove", "attempts", "claim", "renew", "report"),
     "context": ("list", "use", "set", "show", "delete"),
+    "schedule": ("create", "list", "show", "update", "pause", "resume", "run", "delete"),
     "account": ("create", "list", "show", "update"),
     "top": (),
     "doctor": (),

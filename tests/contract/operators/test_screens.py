@@ -101,6 +101,29 @@ async def test_task_commands_print_documents_for_programs(contentgen: Transcript
     contentgen.check("tasks-json")
 
 
+async def test_schedule_commands_print_the_golden_screens(contentgen: Transcript, account: int) -> None:
+    news = ("每日新闻", "--tone", "专业", "-p", "8", "--label", "team=a", "--no-auto-approve", "--timeout", "10m")
+    daily = ("--cron", "0 9 * * MON-FRI", "--time-zone", "Asia/Shanghai", "--paused")
+    await contentgen("schedule", "create", "-a", "1", *daily, "--name", "news", "--jitter", "5m", *news)
+    await contentgen("schedule", "create", "-a", "1", "--cron", "0 0 29 2 *", "--paused", "Leap day")
+    await contentgen("schedule", "create", "-a", "1", "--cron", "0 0 30 2 *", "Never")
+    await contentgen("schedule", "create", "-a", "1", "--cron", "* * * * *", "--catch-up", "two", "News")
+    await contentgen("schedule", "update", "1", "--tone", "dry", "--overlap", "skip", "--catch-up", "all")
+    await contentgen("schedule", "update", "1")
+    await contentgen("schedule", "list")
+    await contentgen("schedule", "list", "-o", "wide")
+    await contentgen("schedule", "run", "1", "9")
+    await contentgen("task", "list", "--schedule", "1")
+    await contentgen("-o", "json", "task", "list", "--schedule", "2")
+    await contentgen("schedule", "show", "1")
+    await contentgen("-o", "json", "schedule", "show", "2")
+    await contentgen("schedule", "pause", "1", "2")
+    await contentgen("schedule", "delete", "1", "9")
+    await contentgen("-o", "json", "schedule", "delete", "2")
+    await contentgen("schedule", "list")
+    contentgen.check("schedules")
+
+
 async def test_content_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
     await made("A finished one", "# A finished one\n\nIts text.\n", quality_score=8.5)
     for topic in ("Good", "Bad"):

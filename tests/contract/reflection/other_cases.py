@@ -7,7 +7,7 @@ from typing import Any
 from grpc import StatusCode
 
 from tests.contract.reflection.cases import Bad, Good, The, not_found, wrong_state
-from tests.contract.reflection.task_cases import NO_ACCOUNT, an_opaque_token
+from tests.contract.reflection.task_cases import EVERYTHING, NO_ACCOUNT, an_opaque_token
 
 LATER = "2999-01-01T00:00:00Z"
 NOTHING = "9007199254740993"
@@ -26,6 +26,10 @@ def pool(name: str) -> str:
     return f"contentgen.v1.WorkerPoolService/{name}"
 
 
+def schedule(name: str) -> str:
+    return f"contentgen.v1.ScheduleService/{name}"
+
+
 def claim(what: str, **more: Any) -> dict[str, Any]:
     return {"content_id": The(what, "content_id"), "claim_id": The(what, "claim_id"), **more}
 
@@ -33,6 +37,30 @@ def claim(what: str, **more: Any) -> dict[str, Any]:
 QUOTAS = {"max_pending_tasks": 2_147_483_647, "max_priority": 10, "max_starts_per_minute": 2_147_483_647}
 ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True, **QUOTAS}
 ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute"
+SETTINGS = {
+    "name": "n" * 200,
+    "cron": "0,30 9-17/2 1-7,L JAN,jul MON#1",
+    "time_zone": "Asia/Shanghai",
+    "catch_up": "CATCH_UP_ALL",
+    "overlap": "OVERLAP_SKIP",
+    "jitter": "86400s",
+    "paused": True,
+}
+TEMPLATE = {key: value for key, value in EVERYTHING.items() if key not in {"account_id", "request_id", "schedule_time"}}
+ALL_SETTINGS = "name,cron,timeZone,template,catchUp,overlap,jitter,paused"
+NEW_SCHEDULE = {
+    "schedule_id": lambda it: int(it) > 0,
+    "account_id": OWN,
+    "name": "",
+    "time_zone": "UTC",
+    "catch_up": "CATCH_UP_ONE",
+    "overlap": "OVERLAP_ALLOW",
+    "paused": False,
+    "next_run_times": lambda it: len(it) == 5,
+    "last_task_id": "",
+    "create_time": str,
+    "last_error": "",
+}
 ENTRY = {"account_id": OWN, "priority": 5, "error": ""}
 
 TEXTS = {
@@ -310,6 +338,51 @@ GOOD = [
     ),
     Good(account("DeactivateAccount"), {"account_id": The("account", "account_id")}, {"account": {"active": False}}),
     Good(
+        schedule("CreateSchedule"),
+        {"account_id": OWN, "cron": "*/5 * * * *", "template": {"topic": "a topic", "account_id": NO_ACCOUNT}},
+        {"schedule": {**NEW_SCHEDULE, "template": {"topic": "a topic", "account_id": OWN}}},
+    ),
+    Good(
+        schedule("CreateSchedule"),
+        {"account_id": OWN, **SETTINGS, "template": TEMPLATE},
+        {"schedule": {**SETTINGS, "template": {**TEMPLATE, "account_id": OWN}, "next_run_times": []}},
+    ),
+    Good(
+        schedule("GetSchedule"),
+        {"schedule_id": The("schedule", "schedule_id")},
+        {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}},
+    ),
+    Good(
+        schedule("ListSchedules"),
+        {"account_id": The("schedule", "account_id"), "page_size": 1_000},
+        {"schedules": [NEW_SCHEDULE], "next_page_token": ""},
+    ),
+    Good(
+        schedule("UpdateSchedule"),
+        {
+            "schedule": {"schedule_id": The("schedule", "schedule_id"), **SETTINGS, "template": TEMPLATE},
+            "update_mask": ALL_SETTINGS,
+        },
+        {"schedule": {**SETTINGS, "template": {**TEMPLATE, "account_id": OWN}}},
+    ),
+    Good(
+        schedule("UpdateSchedule"),
+        {"schedule": {"schedule_id": The("paused", "schedule_id")}, "update_mask": "paused"},
+        {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}},
+    ),
+    Good(schedule("DeleteSchedule"), {"schedule_id": The("schedule", "schedule_id")}, {}),
+    Good(
+        schedule("PauseSchedule"),
+        {"schedule_id": The("schedule", "schedule_id")},
+        {"schedule": {"paused": True, "next_run_times": []}},
+    ),
+    Good(schedule("ResumeSchedule"), {"schedule_id": The("paused", "schedule_id")}, {"schedule": NEW_SCHEDULE}),
+    Good(
+        schedule("RunSchedule"),
+        {"schedule_id": The("paused", "schedule_id")},
+        {"task": {"account_id": OWN, "topic": "a topic", "schedule_id": The("paused", "schedule_id")}},
+    ),
+    Good(
         pool("GetWorkerPool"),
         {},
         {
@@ -553,6 +626,69 @@ BAD = [
     ),
     Bad(account("DeactivateAccount"), {}, fields=("account_id",)),
     not_found(account("DeactivateAccount"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad(schedule("CreateSchedule"), {}, fields=("account_id", "cron", "template", "template.topic")),
+    Bad(
+        schedule("CreateSchedule"),
+        {
+            "account_id": OWN,
+            "name": "n" * 201,
+            "cron": "0 0 30 2 *",
+            "time_zone": "Mars/Phobos",
+            "jitter": "86400.001s",
+            "template": {
+                "topic": "a topic",
+                "priority": 11,
+                "request_id": "r",
+                "schedule_time": "2999-01-01T00:00:00Z",
+            },
+        },
+        fields=(
+            "name",
+            "cron",
+            "time_zone",
+            "template.priority",
+            "template.request_id",
+            "template.schedule_time",
+            "jitter",
+        ),
+    ),
+    not_found(
+        schedule("CreateSchedule"),
+        {"account_id": NO_ACCOUNT, "cron": "* * * * *", "template": {"topic": "a topic"}},
+        "account",
+        NO_ACCOUNT,
+    ),
+    Bad(
+        schedule("ListSchedules"),
+        {"account_id": -1, "page_size": -1, "page_token": "?"},
+        fields=("account_id", "page_size", "page_token"),
+    ),
+    Bad(schedule("UpdateSchedule"), {}, fields=("schedule.schedule_id", "update_mask")),
+    Bad(
+        schedule("UpdateSchedule"),
+        {"schedule": {"schedule_id": 1, "cron": "x"}, "update_mask": "cron,accountId,lastError,template"},
+        fields=(
+            "update_mask.paths[1]",
+            "update_mask.paths[2]",
+            "schedule.cron",
+            "schedule.template",
+            "schedule.template.topic",
+        ),
+    ),
+    not_found(
+        schedule("UpdateSchedule"),
+        {"schedule": {"schedule_id": NOTHING}, "update_mask": "paused"},
+        "schedule",
+        NOTHING,
+    ),
+    *(
+        case
+        for name in ("GetSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule")
+        for case in (
+            Bad(schedule(name), {}, fields=("schedule_id",)),
+            not_found(schedule(name), {"schedule_id": NOTHING}, "schedule", NOTHING),
+        )
+    ),
     Bad(pool("GetWorkerPool"), {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
     Bad(pool("GetWorkerPool"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
     Bad(pool("DrainWorker"), {}, fields=("worker_id",)),

@@ -47,6 +47,8 @@ IGNORED = {
     "content.images[0]",
     *(f"entry.{field.name}" for field in PublishPoolEntry.DESCRIPTOR.fields),
     *(f"content.{field.name}" for field in Content.DESCRIPTOR.fields),
+    *(f"schedule.{name}" for name in ("account_id", "next_run_times[0]", "last_run_time", "last_task_id")),
+    *(f"schedule.{name}" for name in ("create_time", "last_error")),
 } - CHANGEABLE
 """Fields of a resource that no mask can name."""
 

@@ -13,6 +13,7 @@ from tests.harness.waiting import wait_until_async
 TASKS = "contentgen.v1.TaskService"
 CONTENTS = "contentgen.v1.ContentService"
 ACCOUNTS = "contentgen.v1.AccountService"
+SCHEDULES = "contentgen.v1.ScheduleService"
 POOL = "contentgen.v1.WorkerPoolService"
 LEASE = "contentgen.v1.WorkerService/Lease"
 
@@ -255,6 +256,24 @@ class World:
         named = {key: entry[key] for key in ("content_id", "claim_id")}
         await self.reflected.call(f"{CONTENTS}/ReportPublished", published=published, **named)
         return entry
+
+    # schedules
+
+    async def schedule(self, **fields: Any) -> Fields:
+        """One that is not paused, and has run nothing."""
+        request = {"account_id": self.account_id, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}, **fields}
+        made: Fields = (await self.reflected.call(f"{SCHEDULES}/CreateSchedule", **request))["schedule"]
+        return made
+
+    async def paused(self) -> Fields:
+        """A paused schedule."""
+        return await self.schedule(paused=True)
+
+    async def ran(self) -> Fields:
+        """A schedule that has submitted a task, and that task's id."""
+        schedule_id = (await self.schedule())["schedule_id"]
+        task = (await self.reflected.call(f"{SCHEDULES}/RunSchedule", schedule_id=schedule_id))["task"]
+        return {"schedule_id": schedule_id, "task_id": task["task_id"]}
 
     # pages
 

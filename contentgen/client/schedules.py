@@ -1,0 +1,206 @@
+"""Schedules: tasks that are submitted again and again, by a cron line. Layer: client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from contentgen.client import documents
+from contentgen.client.errors import ResourceNotFoundException
+from contentgen.client.fields import duration
+from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.results import CatchUp, Overlap, Schedule
+from contentgen.client.tasks import PAGE_SIZE, template
+from contentgen.client.transport import Pages
+from contentgen.v1 import schedule_service_pb2 as pb
+
+
+class ScheduleMethods(Methods):
+    @Unary
+    async def create_schedule(
+        self,
+        account_id: int,
+        cron: str,
+        task: Mapping[str, Any],
+        *,
+        name: str = "",
+        time_zone: str = "UTC",
+        catch_up: CatchUp = "one",
+        overlap: Overlap = "allow",
+        jitter: float = 0.0,
+        paused: bool = False,
+    ) -> Schedule:
+        """Creates a schedule, and returns it. Its first tick is the first one after now.
+
+        Args:
+            account_id: an existing account.
+            cron: minute, hour, day of month, month, day of week, such as `0 9 * * MON-FRI`.
+            task: what each tick submits: the arguments of `submit_task` by name, without `account_id`, `request_id` and
+                `schedule_time`.
+            name: for people.
+            time_zone: an IANA name, such as `Asia/Shanghai`.
+            catch_up: what becomes of ticks that were missed: `skip`, `one` (the latest runs) or `all` (up to 100).
+            overlap: what a tick does while the last task is open: `allow` another one, or `skip`.
+            jitter: seconds by which a task may come after its tick, up to a day.
+            paused: whether it begins paused.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+            InvalidArgument: a bad field.
+            ResourceExhausted: the account has 1,000 schedules.
+            ValueError: a name that is no argument of `submit_task`.
+
+        Example:
+            >>> news = {"topic": "每日新闻", "priority": 8}
+            >>> schedule = client.create_schedule(1, "0 9 * * MON-FRI", news, time_zone="Asia/Shanghai")
+            >>> print(schedule["schedule_id"], schedule["next_runs_at"])
+        """
+        request = pb.CreateScheduleRequest(
+            account_id=account_id,
+            name=name,
+            cron=cron,
+            time_zone=time_zone,
+            template=template(**task),
+            catch_up=documents.value(documents.CATCH_UP, catch_up),
+            overlap=documents.value(documents.OVERLAP, overlap),
+            jitter=duration(jitter),
+            paused=paused,
+        )
+        return documents.schedule((await self._call(self._stubs.schedules.CreateSchedule, request)).schedule)
+
+    @Unary
+    async def get_schedule(self, schedule_id: int) -> Schedule | None:
+        """Returns a schedule, or None if it does not exist.
+
+        Example:
+            >>> if schedule := client.get_schedule(schedule_id):
+            ...     print(schedule["last_task_id"], schedule["last_error"])
+        """
+        request = pb.GetScheduleRequest(schedule_id=schedule_id)
+        try:
+            return documents.schedule((await self._call(self._stubs.schedules.GetSchedule, request)).schedule)
+        except ResourceNotFoundException:
+            return None
+
+    @Listing
+    def iter_schedules(self, account_id: int | None = None, *, page_size: int = PAGE_SIZE) -> Pages[Schedule]:
+        """Iterates over schedules by id, of an account or of all, which it reads page by page.
+
+        Example:
+            >>> paused = [it["schedule_id"] for it in client.iter_schedules(account_id=1) if it["paused"]]
+        """
+        request = pb.ListSchedulesRequest(account_id=account_id or 0, page_size=page_size)
+        return Pages(
+            self._transport,
+            self._stubs.schedules.ListSchedules,
+            request,
+            lambda page: [documents.schedule(schedule) for schedule in page.schedules],
+        )
+
+    @Unary
+    async def update_schedule(
+        self,
+        schedule_id: int,
+        *,
+        cron: str | None = None,
+        task: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        time_zone: str | None = None,
+        catch_up: CatchUp | None = None,
+        overlap: Overlap | None = None,
+        jitter: float | None = None,
+        paused: bool | None = None,
+    ) -> Schedule:
+        """Changes a schedule, and returns it. What is None stays as it is. See `create_schedule`.
+
+        Another `cron`, `time_zone` or `jitter` begins anew: the next tick is the first one after now.
+
+        Args:
+            schedule_id: the schedule.
+            cron: five fields.
+            task: what each tick submits, whole.
+            name: for people.
+            time_zone: an IANA name.
+            catch_up: `skip`, `one` or `all`.
+            overlap: `allow` or `skip`.
+            jitter: seconds.
+            paused: whether it has no ticks for now.
+
+        Raises:
+            ResourceNotFoundException: the schedule does not exist.
+            InvalidArgument: nothing to change, or a bad value.
+
+        Example:
+            >>> schedule = client.update_schedule(schedule_id, cron="30 8 * * *", overlap="skip")
+        """
+        given: dict[str, Any] = {
+            "name": name,
+            "cron": cron,
+            "time_zone": time_zone,
+            "template": None if task is None else template(**task),
+            "catch_up": None if catch_up is None else documents.value(documents.CATCH_UP, catch_up),
+            "overlap": None if overlap is None else documents.value(documents.OVERLAP, overlap),
+            "jitter": duration(jitter),
+            "paused": paused,
+        }
+        changed = {field: value for field, value in given.items() if value is not None}
+        request = pb.UpdateScheduleRequest(
+            schedule=pb.Schedule(schedule_id=schedule_id, **changed), update_mask=FieldMask(paths=changed)
+        )
+        return documents.schedule((await self._call(self._stubs.schedules.UpdateSchedule, request)).schedule)
+
+    @Unary
+    async def delete_schedule(self, schedule_id: int) -> None:
+        """Deletes a schedule. Its tasks stay.
+
+        Raises:
+            ResourceNotFoundException: the schedule does not exist.
+
+        Example:
+            >>> client.delete_schedule(schedule_id)
+        """
+        request = pb.DeleteScheduleRequest(schedule_id=schedule_id)
+        await self._call(self._stubs.schedules.DeleteSchedule, request)
+
+    @Unary
+    async def pause_schedule(self, schedule_id: int) -> Schedule:
+        """Stops a schedule's ticks, and returns it. Its tasks go on.
+
+        Raises:
+            ResourceNotFoundException: the schedule does not exist.
+
+        Example:
+            >>> schedule = client.pause_schedule(schedule_id)
+        """
+        request = pb.PauseScheduleRequest(schedule_id=schedule_id)
+        return documents.schedule((await self._call(self._stubs.schedules.PauseSchedule, request)).schedule)
+
+    @Unary
+    async def resume_schedule(self, schedule_id: int) -> Schedule:
+        """Undoes `pause_schedule`, and returns the schedule. Its next tick is the first one after now.
+
+        Raises:
+            ResourceNotFoundException: the schedule does not exist.
+
+        Example:
+            >>> schedule = client.resume_schedule(schedule_id)
+        """
+        request = pb.ResumeScheduleRequest(schedule_id=schedule_id)
+        return documents.schedule((await self._call(self._stubs.schedules.ResumeSchedule, request)).schedule)
+
+    @Unary
+    async def run_schedule(self, schedule_id: int) -> str:
+        """Submits a schedule's task now, paused or not, and returns the task's id. Each call makes a task.
+
+        Raises:
+            ResourceNotFoundException: the schedule does not exist.
+            FailedPrecondition: the account is deactivated.
+            ResourceExhausted: the queue, or the account's part of it, is full.
+
+        Example:
+            >>> task_id = client.run_schedule(schedule_id)
+        """
+        request = pb.RunScheduleRequest(schedule_id=schedule_id)
+        return (await self._call(self._stubs.schedules.RunSchedule, request)).task.task_id
