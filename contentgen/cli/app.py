@@ -20,6 +20,7 @@ from contentgen.cli.commands import (
     task_reads,
     waiting,
     watching,
+    webhooks,
     workers,
 )
 from contentgen.cli.completion import context_names
@@ -136,6 +137,7 @@ def make_app() -> typer.Typer:
         part.add_to(content)
     publishing.add_to(_group(app, "pool", "The publish pool: approved contents on their way out."))
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
+    webhooks.add_to(_group(app, "webhook", "Addresses that are told what happens to tasks and contents."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     top.add_to(app)
     doctor.add_to(app)

@@ -20,6 +20,7 @@ from contentgen.client.errors import RequestError
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import webhook_service_pb2 as webhook_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 Found = Iterator[tuple[str, str]]
@@ -48,6 +49,11 @@ def worker_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]
 def account_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The first accounts."""
     return _fetched(context, incomplete, _accounts)
+
+
+def webhook_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The first webhooks."""
+    return _fetched(context, incomplete, _webhooks)
 
 
 def context_names(incomplete: str) -> list[str]:
@@ -105,3 +111,10 @@ def _accounts(connection: Connection) -> Found:
         connection.stubs.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MAX_ITEMS)
     ).accounts:
         yield str(account.account_id), line(account.name)
+
+
+def _webhooks(connection: Connection) -> Found:
+    for webhook in connection.call(
+        connection.stubs.webhooks.ListWebhooks, webhook_pb.ListWebhooksRequest(page_size=_MAX_ITEMS)
+    ).webhooks:
+        yield str(webhook.webhook_id), line(webhook.url)

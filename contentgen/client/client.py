@@ -19,6 +19,7 @@ from contentgen.client.system import SystemMethods
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
+from contentgen.client.webhooks import WebhookMethods
 from contentgen.client.worker_pool import WorkerPoolMethods
 
 TIMEOUT = 10.0
@@ -33,6 +34,7 @@ class _AllMethods(
     AccountMethods,
     WorkerPoolMethods,
     SystemMethods,
+    WebhookMethods,
 ):
     pass
 

@@ -14,6 +14,7 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import webhook_service_pb2 as webhook_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 _TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
@@ -21,6 +22,7 @@ _CONTENTS = content_pb.DESCRIPTOR.services_by_name["ContentService"]
 _ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
 _POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
 _SYSTEM = system_pb.DESCRIPTOR.services_by_name["SystemService"]
+_WEBHOOKS = webhook_pb.DESCRIPTOR.services_by_name["WebhookService"]
 
 RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _TASKS: (
@@ -40,6 +42,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
     _SYSTEM: ("GetSystem",),
+    _WEBHOOKS: ("GetWebhook", "ListWebhooks", "ListDeliveries"),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
 those that are idempotent but answer how many they moved: a second attempt would answer too few. A watch reconnects by

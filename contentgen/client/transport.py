@@ -19,6 +19,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 
 Request = TypeVar("Request")
@@ -40,6 +41,7 @@ class Stubs:
         self.accounts = AccountServiceStub(channel)
         self.pool = WorkerPoolServiceStub(channel)
         self.system = SystemServiceStub(channel)
+        self.webhooks = WebhookServiceStub(channel)
 
 
 class Stream(Protocol[Response_co]):

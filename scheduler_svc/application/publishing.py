@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.webhooks.events import store_publication, store_review
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import (
     Content,
@@ -30,6 +31,7 @@ def review_content(tx: Tx, content_id: int, decision: ReviewDecision, comment: s
         raise _not_to_review(tx, content_id)
     if decided.review_status is ReviewStatus.APPROVED:
         tx.contents.offer(content_id)
+    store_review(tx, decided)
     return decided
 
 
@@ -67,6 +69,7 @@ def report_published(tx: Tx, content_id: int, claim_id: str, publication: Public
     entry = tx.contents.end_claim(content_id, claim_id, publication)
     if entry is None:
         raise _not_held(tx, content_id, claim_id)
+    store_publication(tx, entry)
     return entry
 
 

@@ -43,6 +43,20 @@ FOR: dict[str, set[Role]] = {
     "AccountService/ListAccounts": CLIENTS,
     "AccountService/UpdateAccount": {Role.OPERATOR},
     "AccountService/DeactivateAccount": {Role.OPERATOR},
+    **{
+        f"WebhookService/{method}": {Role.OPERATOR}
+        for method in (
+            "CreateWebhook",
+            "GetWebhook",
+            "ListWebhooks",
+            "UpdateWebhook",
+            "DeleteWebhook",
+            "RotateWebhookSecret",
+            "PingWebhook",
+            "ListDeliveries",
+            "RedeliverWebhook",
+        )
+    },
 }
 """The roles of each RPC by the contract. A new RPC fails the test until it is added."""
 

@@ -35,6 +35,11 @@ async def test_an_example_can_be_run(name: str, replica: Replica, made: Maker, w
             names["claim_id"] = entry["claim_id"]
         if "task_id" in source:
             names["task_id"] = await to_thread(client.submit_task, made.account, "a topic", auto_retry=False)
+        if "webhook_id" in source or "delivery_id" in source:
+            hook = await to_thread(client.create_webhook, "https://news.example/hook", ["task.ended"])
+            names["webhook_id"] = hook["webhook_id"]
+        if "delivery_id" in source:
+            names["delivery_id"] = (await to_thread(client.ping_webhook, names["webhook_id"]))["delivery_id"]
         if name == "retry_task":
             [lease] = await worker.take()
             await worker.start(lease)

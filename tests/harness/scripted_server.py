@@ -21,6 +21,7 @@ from contentgen.v1 import (
     content_service_pb2,
     system_service_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
 )
 
@@ -35,6 +36,7 @@ SERVICES: list[ServiceDescriptor] = [
         content_service_pb2,
         account_service_pb2,
         system_service_pb2,
+        webhook_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
 ]

@@ -18,6 +18,7 @@ from contentgen.v1 import (
     system_service_pb2,
     task_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
 )
 
@@ -30,6 +31,8 @@ TIMES = {
     "connect_time": "connected_at",
     "last_heartbeat_time": "last_heartbeat_at",
     "unhealthy_time": "unhealthy_since",
+    "next_attempt_time": "next_attempt_at",
+    "previous_secret_expire_time": "previous_secret_expires_at",
 }
 
 
@@ -80,6 +83,8 @@ PAIRS = [
     ),
     Pair(worker_pool_service_pb2.GetDispatchStatusResponse, results.DispatchStatus, documents.dispatch_status),
     Pair(system_service_pb2.GetSystemResponse, results.System, documents.system),
+    Pair(webhook_service_pb2.Webhook, results.Webhook, documents.webhook),
+    Pair(webhook_service_pb2.Delivery, results.Delivery, documents.delivery, renamed={"end_time": "ended_at"}),
 ]
 WITHIN = [
     Pair(
@@ -120,6 +125,7 @@ LITERALS: list[tuple[EnumDescriptor, Any]] = [
     (documents.PENDING_REASON, results.PendingReason),
     (documents.REVIEW_STATUS, results.ReviewStatus),
     (documents.PUBLISH_STATUS, results.PublishStatus),
+    (documents.DELIVERY_STATUS, results.DeliveryStatus),
 ]
 
 
@@ -143,7 +149,14 @@ def test_each_key_has_a_value_of_its_field(pair: Pair) -> None:
 
 def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
     known = {pair.message.DESCRIPTOR.full_name for pair in ALL}
-    files = (task_service_pb2, content_service_pb2, account_service_pb2, worker_pool_service_pb2, system_service_pb2)
+    files = (
+        task_service_pb2,
+        content_service_pb2,
+        account_service_pb2,
+        worker_pool_service_pb2,
+        system_service_pb2,
+        webhook_service_pb2,
+    )
     answered = {
         each.message_type.full_name
         for file in files

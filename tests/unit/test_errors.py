@@ -42,6 +42,7 @@ CASES = [
     (errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", {"task_id": "task-1"}),
     (errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", {}),
     (errors.AccountQueueFull(3, 9, 10, 2), Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", {"account_id": "3"}),
+    (errors.TooManyWebhooks(3, 20), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS", {"account_id": "3"}),
     (errors.ResumeTokenExpired(), Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", {}),
     (errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", {"resume_token": "a token"}),
     (errors.TooManyWatchers(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", {}),
@@ -113,7 +114,7 @@ def test_details_say_more_where_there_is_more(case: tuple[DomainError, int, str,
     assert (failure is not None) == (code == Code.FAILED_PRECONDITION)
     assert failure is None or [violation.type for violation in failure.violations] == [reason]
     retry = detail(status, RetryInfo)
-    at_once = isinstance(error, errors.WatcherTooSlow | errors.RequestTooSlow)
+    at_once = isinstance(error, errors.WatcherTooSlow | errors.RequestTooSlow | errors.TooManyWebhooks)
     assert (retry is not None) == (code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} and not at_once)
     assert retry is None or retry.retry_delay.seconds >= 1
 

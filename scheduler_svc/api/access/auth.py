@@ -23,6 +23,7 @@ from contentgen.v1 import (
     content_service_pb2,
     system_service_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
     worker_service_pb2,
 )
@@ -42,6 +43,7 @@ MODULES = (
     content_service_pb2,
     account_service_pb2,
     system_service_pb2,
+    webhook_service_pb2,
 )
 """The modules that describe the services of the contract."""
 

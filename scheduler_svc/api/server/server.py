@@ -15,6 +15,7 @@ from contentgen.v1 import (
     content_service_pb2_grpc,
     system_service_pb2_grpc,
     task_service_pb2_grpc,
+    webhook_service_pb2_grpc,
     worker_pool_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
@@ -62,6 +63,7 @@ class Services:
     content: content_service_pb2_grpc.ContentServiceServicer
     account: account_service_pb2_grpc.AccountServiceServicer
     system: system_service_pb2_grpc.SystemServiceServicer
+    webhook: webhook_service_pb2_grpc.WebhookServiceServicer
 
 
 def build(
@@ -88,6 +90,7 @@ def build(
     content_service_pb2_grpc.add_ContentServiceServicer_to_server(services.content, server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(services.system, server)
+    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(services.webhook, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
     channelz.add_channelz_servicer(server)
     names = [

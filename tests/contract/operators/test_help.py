@@ -25,6 +25,17 @@ COMMANDS = {
     "pool": ("list", "claim", "report"),
     "context": ("list", "use", "set", "show", "delete"),
     "account": ("create", "list", "show", "update"),
+    "webhook": (
+        "create",
+        "list",
+        "show",
+        "update",
+        "delete",
+        "rotate",
+        "ping",
+        "deliveries",
+        "redeliver",
+    ),
     "top": (),
     "doctor": (),
 }
