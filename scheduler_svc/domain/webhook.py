@@ -11,7 +11,7 @@ from typing import NamedTuple
 MAX_WEBHOOKS = 20
 """Webhooks of one account, and of all accounts together (account 0)."""
 MAX_URL = 2_000
-MAX_TRIES_AT_ONCE = 4
+MAX_CONCURRENT_TRIES = 4
 """Tries of one webhook that one replica has under way; while it fails: one."""
 RETRY_FOR = timedelta(days=3)
 """How long after its move a delivery is retried."""

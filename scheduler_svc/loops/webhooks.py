@@ -21,7 +21,7 @@ from scheduler_svc.application.webhooks.deliveries import Tried
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.application.webhooks.webhooks import read_interest
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.domain.webhook import MAX_TRIES_AT_ONCE, DeliveryAttempt, Response
+from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
 
 MAX_TRIES = 256
 """Tries of one replica under way."""
@@ -93,9 +93,11 @@ class DeliveryLoop:
         return READ_INTERVAL if found.next_due is None else min(max(found.next_due, MIN_WAIT), READ_INTERVAL)
 
     def _free(self) -> dict[int, int]:
-        """How many tries each webhook may begin, where that is not `MAX_TRIES_AT_ONCE`."""
+        """How many tries each webhook may begin, where that is not `MAX_CONCURRENT_TRIES`."""
         return {
-            webhook_id: max(0, (1 if webhook_id in self._failing else MAX_TRIES_AT_ONCE) - self._under_way[webhook_id])
+            webhook_id: max(
+                0, (1 if webhook_id in self._failing else MAX_CONCURRENT_TRIES) - self._under_way[webhook_id]
+            )
             for webhook_id in self._failing | set(self._under_way)
         }
 

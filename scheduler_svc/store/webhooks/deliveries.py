@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import DeliveryOutcome, WebhookEvent
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.webhook import (
-    MAX_TRIES_AT_ONCE,
+    MAX_CONCURRENT_TRIES,
     RETRY_FOR,
     Delivery,
     DeliveryAttempt,
@@ -56,7 +56,7 @@ _OF_TASK = "SELECT * FROM webhook_deliveries AS x WHERE x.task_key = {}.task_key
 _CLAIM = sa.text(f"""
     WITH head AS MATERIALIZED (
         SELECT k.* FROM (
-            SELECT x.webhook_id, coalesce(r.free, {MAX_TRIES_AT_ONCE}) AS free
+            SELECT x.webhook_id, coalesce(r.free, {MAX_CONCURRENT_TRIES}) AS free
             FROM webhooks AS x LEFT JOIN {_FREE.source} USING (webhook_id)
             WHERE x.webhook_id > 0 AND x.active ORDER BY random()
         ) AS w, LATERAL (
@@ -184,7 +184,7 @@ class Deliveries(Statements):
     ) -> tuple[builtins.list[DeliveryAttempt], int]:
         """Claims up to `limit` due deliveries, the first ones of their tasks; returns how many others it put off, too.
 
-        `free`: how many of each webhook; of one that is not in it `MAX_TRIES_AT_ONCE`.
+        `free`: how many of each webhook; of one that is not in it `MAX_CONCURRENT_TRIES`.
         """
         rows = self._rows(_CLAIM, **_FREE.bind(sorted(free.items())), limit=limit, lease=lease.total_seconds())
         claimed = sorted((_attempt(row[1:]) for row in rows if row[0]), key=lambda it: it.delivery_id)
