@@ -52,6 +52,8 @@ class Pools:
         """Watchers, of which many may come back at once."""
         self.loops = self._pool(2, HOT_TIMEOUT, hot=True)
         """Timed loops: a reaper that waited for clients would take that for an outage."""
+        self.webhooks = self._pool(1, HOT_TIMEOUT, hot=True)
+        """Deliveries of webhooks."""
         self.dispatch = self._pool(1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT)
         """Admission, for which the dispatcher may wait."""
         self.diagnosis = self._pool(1, statement_timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,7 @@ from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.api.system_service import SystemService
 from scheduler_svc.api.tasks.task_service import TaskService
+from scheduler_svc.api.webhook_service import WebhookService
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.leases.recover import ReaperSettings
@@ -42,12 +44,15 @@ from scheduler_svc.application.tasks.waiting import Waiters
 from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import Watches
+from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
+from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.domain.system import ReplicaState
 from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.webhook_address import AddressPolicy
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops import schedules as schedule_loop
 from scheduler_svc.loops.admission import Admission
@@ -63,11 +68,13 @@ from scheduler_svc.loops.signal_router import SignalRouter
 from scheduler_svc.loops.stalls import StallCheck
 from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
+from scheduler_svc.loops.webhooks import DeliveryLoop
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase
 from scheduler_svc.store.sweeps import PgMaintenance
+from scheduler_svc.webhooks import WebhookAddresses, WebhookSender
 
 MAX_GROUP_WEIGHT = 2_000
 """Tasks or updates of one group, or a little more."""
@@ -105,6 +112,8 @@ class Replica:
         self._in_flight = InFlight()
         self._streams = Streams()
         self._interest = WatchInterest()
+        self._webhook_interest = WebhookInterest()
+        self._addresses = AddressPolicy(settings.webhook_allow)
         self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._file_reloads: list[FileReload] = []
@@ -129,6 +138,8 @@ class Replica:
             service.start()
         for service in self._services:
             await service.started.wait()
+        with suppress(StoreUnavailable):
+            await self._deliveries.read()  # before the first report, whose events would not be stored
         await self._server.start()
         self.health.set_store_available(True)  # its migrations have just run
         return self.port
@@ -195,7 +206,9 @@ class Replica:
 
     def _database(self, engine: sa.Engine) -> PgDatabase:
         aging = self._settings.priority_aging
-        return PgDatabase(engine, self._committed, self._store_away_by_thread, self._interest, aging=aging)
+        return PgDatabase(
+            engine, self._committed, self._store_away_by_thread, self._interest, self._webhook_interest, aging=aging
+        )
 
     def _build_committers(self) -> None:
         settings, pools = self._settings, self._pools
@@ -244,6 +257,8 @@ class Replica:
         self._waiters = Waiters(self._pools.reads)
         self._polls = PollWaiters(self._pools.operators)
         self._feed = ChangeFeed(self._pools.watches, self._interest)
+        self._sender = WebhookSender(self._addresses)
+        self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender)
         self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings.heartbeat_interval)
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
@@ -256,6 +271,8 @@ class Replica:
         floors = recovery.FloorRaiser(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)
         self._feed.driven_by(watch.wake)
+        webhooks = Periodic("webhooks", self._deliveries.run_once)
+        self._deliveries.driven_by(webhooks.wake)
         self._router = SignalRouter(
             self._loop,
             self._interest,
@@ -269,6 +286,7 @@ class Replica:
             self._waiters,
             self._polls,
             self._streams,
+            self._deliveries,
         )
         self._store_watch = StoreWatch(self.health, on_back=self._router.reread_all, on_away=self._wake_reaper)
         reap = recovery.reaper(pools.loops, self._reaper_settings(), self._store_watch.note)
@@ -283,6 +301,7 @@ class Replica:
             schedules,
             Periodic("housekeeping", housekeeping.run_once),
             watch,
+            webhooks,
             Periodic("floors", floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
@@ -343,6 +362,13 @@ class Replica:
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
             schedule=ScheduleService(pools.reads, pools.writes, Schedules(settings.max_queue_size, read_template)),
             system=SystemService(self._system_status, settings, self._limits),
+            webhook=WebhookService(
+                pools.reads,
+                pools.operators,
+                url_problem=WebhookAddresses(self._addresses).problem,
+                send=self._sender.send,
+                changed=self._deliveries.read,
+            ),
         )
 
     def _committed(self, signals: CommitSignals) -> None:
@@ -385,6 +411,7 @@ class Replica:
         await self._in_flight.end(max(0.0, deadline - self._loop.time()))
         for service in reversed(self._services):
             await service.stop()
+        await self._deliveries.close()
         if self.health.store_available:
             await self._system_status.withdraw()
         await self._pools.close()

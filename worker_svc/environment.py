@@ -36,6 +36,7 @@ _SCHEDULER_SETTINGS = frozenset(
         "TLS_CLIENT_CA",
         "TLS_KEY",
         "TOKENS_FILE",
+        "WEBHOOK_ALLOW",
     )
 )
 """Settings of the scheduler, which may share the environment."""

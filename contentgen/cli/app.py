@@ -24,6 +24,7 @@ from contentgen.cli.commands import (
     task_reads,
     waiting,
     watching,
+    webhooks,
     workers,
 )
 from contentgen.cli.completion import context_names
@@ -145,6 +146,7 @@ def make_app() -> typer.Typer:
     for part in (schedule_settings, schedules):
         part.add_to(schedule)
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
+    webhooks.add_to(_group(app, "webhook", "Addresses that are told what happens to tasks and contents."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     top.add_to(app)
     doctor.add_to(app)

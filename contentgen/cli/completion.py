@@ -21,6 +21,7 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import webhook_service_pb2 as webhook_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 Found = Iterator[tuple[str, str]]
@@ -49,6 +50,11 @@ def worker_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]
 def account_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The first accounts."""
     return _fetched(context, incomplete, _accounts)
+
+
+def webhook_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The first webhooks."""
+    return _fetched(context, incomplete, _webhooks)
 
 
 def schedule_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -127,3 +133,10 @@ def _schedules(connection: Connection) -> Found:
         connection.stubs.schedules.ListSchedules, schedule_pb.ListSchedulesRequest(page_size=_MAX_ITEMS)
     ).schedules:
         yield str(schedule.schedule_id), line(schedule.name or schedule.template.topic)
+
+
+def _webhooks(connection: Connection) -> Found:
+    for webhook in connection.call(
+        connection.stubs.webhooks.ListWebhooks, webhook_pb.ListWebhooksRequest(page_size=_MAX_ITEMS)
+    ).webhooks:
+        yield str(webhook.webhook_id), line(webhook.url)

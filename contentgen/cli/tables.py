@@ -164,6 +164,74 @@ ACCOUNTS = (
 )
 
 
+def last_error(of: Document) -> str:
+    """Why the latest try of a webhook, or of a delivery, failed."""
+    return cells.line(of["last_error"])
+
+
+def _webhook_state(webhook: Document) -> Text:
+    if not webhook["active"]:
+        return Text("inactive", "red")
+    return Text("failing", "yellow") if webhook["last_error"] else Text("active", "green")
+
+
+def _whose(webhook: Document) -> str:
+    return str(webhook["account_id"] or "all")
+
+
+WEBHOOKS = (
+    Column("WEBHOOK", lambda it: str(it["webhook_id"]), right=True),
+    Column("ACCOUNT", _whose, right=True),
+    Column("STATE", _webhook_state),
+    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
+    Column("EVENTS", lambda it: ", ".join(it["event_types"]), wide=True),
+    Column("URL", lambda it: cells.line(it["url"])),
+)
+DELIVERIES = (
+    Column("DELIVERY", lambda it: str(it["delivery_id"]), right=True),
+    Column("STATUS", lambda it: cells.state(it["status"])),
+    Column("TRIES", lambda it: str(it["attempt_count"]), right=True),
+    Column("ANSWER", lambda it: str(it["last_status_code"] or ""), right=True),
+    Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
+    Column("NEXT TRY", lambda it: cells.local_time(it["next_attempt_time"]), wide=True),
+    Column("MESSAGE", lambda it: cells.line(it["message_id"]), wide=True),
+    Column("EVENT", lambda it: cells.line(it["event_type"])),
+    Column("DATA", lambda it: cells.line(it["data"]), wide=True),
+)
+
+
+def webhook(to: Console, it: Document) -> None:
+    """A webhook, and its secret if that is new."""
+    fields(
+        to,
+        [
+            ("webhook", str(it["webhook_id"])),
+            ("account", _whose(it)),
+            ("url", cells.line(it["url"])),
+            ("state", _webhook_state(it)),
+            ("last error", cells.line(it["last_error"])),
+            ("events", ", ".join(it["event_types"])),
+            ("create time", cells.local_time(it["create_time"])),
+            ("secret", it.get("secret", "")),
+            ("former secret until", cells.local_time(it["previous_secret_expire_time"])),
+        ],
+    )
+
+
+def delivery(to: Console, it: Document) -> None:
+    fields(
+        to,
+        [
+            ("delivery", str(it["delivery_id"])),
+            ("event", cells.line(it["event_type"])),
+            ("status", cells.state(it["status"])),
+            ("answer", str(it["last_status_code"] or "")),
+            ("last error", cells.line(it["last_error"])),
+            ("message", cells.line(it["message_id"])),
+        ],
+    )
+
+
 def task(to: Console, it: Document) -> None:
     """All that is known of a task, but what is as it always is."""
     fields(to, _task_lines(it))

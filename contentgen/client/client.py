@@ -21,6 +21,7 @@ from contentgen.client.system import SystemMethods
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
+from contentgen.client.webhooks import WebhookMethods
 from contentgen.client.worker_pool import WorkerPoolMethods
 
 TIMEOUT = 10.0
@@ -37,6 +38,7 @@ class _AllMethods(
     ScheduleMethods,
     WorkerPoolMethods,
     SystemMethods,
+    WebhookMethods,
 ):
     pass
 

@@ -19,6 +19,7 @@ from contentgen.v1 import (
     system_service_pb2,
     task_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
 )
 
@@ -28,6 +29,7 @@ REVIEW_STATUS: EnumDescriptor = content_service_pb2.ReviewStatus.DESCRIPTOR
 CATCH_UP: EnumDescriptor = schedule_service_pb2.CatchUp.DESCRIPTOR
 OVERLAP: EnumDescriptor = schedule_service_pb2.Overlap.DESCRIPTOR
 PUBLISH_STATUS: EnumDescriptor = content_service_pb2.PublishStatus.DESCRIPTOR
+DELIVERY_STATUS: EnumDescriptor = webhook_service_pb2.DeliveryStatus.DESCRIPTOR
 
 
 def task(message: task_pb2.Task) -> results.Task:
@@ -293,6 +295,40 @@ def worker(message: worker_pool_service_pb2.Worker) -> results.Worker:
 
 def dispatch_status(message: worker_pool_service_pb2.GetDispatchStatusResponse) -> results.DispatchStatus:
     return {"all_paused": message.all_paused, "paused_account_ids": list(message.paused_account_ids)}
+
+
+def webhook(message: webhook_service_pb2.Webhook) -> results.Webhook:
+    return {
+        "webhook_id": message.webhook_id,
+        "account_id": message.account_id,
+        "url": message.url,
+        "event_types": cast("list[results.EventType]", list(message.event_types)),
+        "active": message.active,
+        "last_error": message.last_error or None,
+        "created_at": _moment(message.create_time),
+        "previous_secret_expires_at": _time(message, "previous_secret_expire_time"),
+    }
+
+
+def webhook_with_secret(message: webhook_service_pb2.Webhook, secret: str) -> results.WebhookWithSecret:
+    return {**webhook(message), "secret": secret}
+
+
+def delivery(message: webhook_service_pb2.Delivery) -> results.Delivery:
+    return {
+        "delivery_id": message.delivery_id,
+        "webhook_id": message.webhook_id,
+        "event_type": cast("results.EventType", message.event_type),
+        "status": cast("results.DeliveryStatus", label(DELIVERY_STATUS, message.status)),
+        "attempt_count": message.attempt_count,
+        "next_attempt_at": _time(message, "next_attempt_time"),
+        "last_status_code": message.last_status_code or None,
+        "last_error": message.last_error or None,
+        "created_at": _moment(message.create_time),
+        "ended_at": _time(message, "end_time"),
+        "message_id": message.message_id,
+        "data": message.data,
+    }
 
 
 def system(message: system_service_pb2.GetSystemResponse) -> results.System:

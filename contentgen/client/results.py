@@ -14,6 +14,16 @@ ReviewStatus = Literal["pending_review", "approved", "rejected"]
 CatchUp = Literal["skip", "one", "all"]
 Overlap = Literal["allow", "skip"]
 PublishStatus = Literal["pending", "publishing", "published", "failed"]
+DeliveryStatus = Literal["pending", "delivered", "exhausted"]
+EventType = Literal[
+    "task.ended",
+    "content.pending_review",
+    "content.approved",
+    "content.rejected",
+    "publish.published",
+    "publish.failed",
+    "webhook.ping",
+]
 
 
 class TaskProgress(TypedDict):
@@ -391,3 +401,45 @@ class System(TypedDict):
     lock_holders: list[LockHolder]
     database: Database
     limits: Limits
+
+
+class Webhook(TypedDict):
+    """A webhook, without its secret."""
+
+    webhook_id: int
+    account_id: int
+    """0: it gets the events of all accounts."""
+    url: str
+    event_types: list[EventType]
+    active: bool
+    last_error: str | None
+    """Why the latest try failed. None: it succeeded, or there was none."""
+    created_at: str
+    previous_secret_expires_at: str | None
+    """Until when the secret before is valid too."""
+
+
+class WebhookWithSecret(Webhook):
+    """A webhook with its new secret."""
+
+    secret: str
+
+
+class Delivery(TypedDict):
+    """One event for one webhook."""
+
+    delivery_id: int
+    webhook_id: int
+    event_type: EventType
+    status: DeliveryStatus
+    attempt_count: int
+    next_attempt_at: str | None
+    last_status_code: int | None
+    """HTTP status of the latest answer. None: no answer."""
+    last_error: str | None
+    created_at: str
+    ended_at: str | None
+    message_id: str
+    """The header `webhook-id`."""
+    data: str
+    """The body's `data`, as JSON."""

@@ -15,6 +15,7 @@ from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import webhook_service_pb2 as webhook_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 _TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
@@ -23,6 +24,7 @@ _ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
 _POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
 _SCHEDULES = schedule_pb.DESCRIPTOR.services_by_name["ScheduleService"]
 _SYSTEM = system_pb.DESCRIPTOR.services_by_name["SystemService"]
+_WEBHOOKS = webhook_pb.DESCRIPTOR.services_by_name["WebhookService"]
 
 RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _TASKS: (
@@ -50,6 +52,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
     _SCHEDULES: ("GetSchedule", "ListSchedules"),
     _SYSTEM: ("GetSystem",),
+    _WEBHOOKS: ("GetWebhook", "ListWebhooks", "ListDeliveries"),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
 those that are idempotent but answer how many they moved: a second attempt would answer too few. A watch reconnects by

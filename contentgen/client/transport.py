@@ -20,6 +20,7 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 
 Request = TypeVar("Request")
@@ -42,6 +43,7 @@ class Stubs:
         self.pool = WorkerPoolServiceStub(channel)
         self.schedules = ScheduleServiceStub(channel)
         self.system = SystemServiceStub(channel)
+        self.webhooks = WebhookServiceStub(channel)
 
 
 class Stream(Protocol[Response_co]):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.publishing import CHANGEABLE
+from scheduler_svc.application.webhooks.events import store_publication
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
@@ -38,7 +39,9 @@ def report(tx: Tx, content_id: int, claim_id: str, outcome: PublishReport, polic
     if entry is None:
         raise _not_held(tx, content_id, claim_id)
     wait = None if outcome.published else policy.wait_after(entry.attempt_count + 1)
-    return tx.publish_pool.end_claim(content_id, outcome, wait)
+    ended = tx.publish_pool.end_claim(content_id, outcome, wait)
+    store_publication(tx, ended)
+    return ended
 
 
 def _not_held(tx: Tx, content_id: int, claim_id: str) -> NotFound | InvalidState:

@@ -15,6 +15,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.webhook import EventType
 from scheduler_svc.domain.worker import DesiredState
 
 
@@ -394,3 +395,30 @@ class RequestId(NamedTuple):
     request_id: str
     task_key: int
     fingerprint: bytes
+
+
+class WebhookEvent(NamedTuple):
+    """What happened to a task or its content; `data` is JSON. The deliveries of one task are kept in order."""
+
+    event_type: EventType
+    account_id: int
+    task_key: int
+    data: str
+
+
+class DeliveryOutcome(NamedTuple):
+    """How a try went that was claimed until `claim_expire_time`.
+
+    `final`: without success it is not tried again. `gone`: the webhook is deactivated. `delay`: seconds until the next
+    try.
+    """
+
+    delivery_id: int
+    webhook_id: int
+    claim_expire_time: datetime
+    delivered: bool
+    final: bool
+    gone: bool
+    status_code: int
+    error: str
+    delay: float

@@ -13,10 +13,14 @@ from typing import NamedTuple
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
+from scheduler_svc.domain.webhook import DeliveryStatus
 
 MAX_BATCH = 500
 """Rows that one transaction reads."""
 WORKER_RETENTION = timedelta(days=7)
+DELIVERED_RETENTION = timedelta(days=3)
+EXHAUSTED_RETENTION = timedelta(days=30)
+"""Meanwhile they can be sent again."""
 
 Position = datetime | int | None
 """Where a batch begins; None: at the oldest."""
@@ -95,3 +99,25 @@ def old_imports(age: timedelta) -> Sweep:
         return Swept(deleted, deleted == MAX_BATCH)
 
     return sweep
+
+
+def delivered(tx: Tx, _: Position) -> Swept:
+    """Deliveries of webhooks, some days after their success."""
+    deleted = tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, DELIVERED_RETENTION, MAX_BATCH)
+    return Swept(deleted, deleted == MAX_BATCH)
+
+
+def exhausted(tx: Tx, _: Position) -> Swept:
+    """Deliveries that were given up, after the time in which they can be sent again.
+
+    First gives up those that have waited for an inactive webhook for too long.
+    """
+    given_up = tx.sweeps.exhaust_deliveries(MAX_BATCH)
+    deleted = tx.sweeps.delete_deliveries(DeliveryStatus.EXHAUSTED, EXHAUSTED_RETENTION, MAX_BATCH)
+    return Swept(deleted, MAX_BATCH in {given_up, deleted})
+
+
+def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:
+    """Deliveries of deleted webhooks."""
+    deleted = tx.sweeps.delete_deliveries_of_deleted(MAX_BATCH)
+    return Swept(deleted, deleted == MAX_BATCH)

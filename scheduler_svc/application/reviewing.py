@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from scheduler_svc.application.editing import check_etag
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.publishing import CHANGEABLE, require_changeable
 from scheduler_svc.application.tasks import query
+from scheduler_svc.application.webhooks.events import store_review
 from scheduler_svc.domain.access import CallerIdentity, Role, Scope
 from scheduler_svc.domain.content import Content, Review, ReviewDecision, ReviewStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound, RoleForbidden
@@ -44,6 +46,7 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
         check_etag(content, review.etag)
     for review in reviews:
         tx.reviews.decide(review)
+        store_review(tx, replace(found[review.content_id], review_status=review.decision.outcome))
         if review.decision.outcome is ReviewStatus.APPROVED:
             tx.reviews.offer(review.content_id)
             _supersede(tx, review)
@@ -56,8 +59,11 @@ def _supersede(tx: Tx, approved: Review) -> None:
     for content_id, entry in entries.items():
         if entry is None or entry.status in CHANGEABLE:
             said = f"superseded by content {approved.content_id}"
+            before = tx.contents.listed([content_id])[content_id]
             tx.reviews.decide(Review(content_id, ReviewDecision.REJECT, approved.reviewer, said))
             tx.reviews.withdraw(content_id)
+            if before.review_status is not ReviewStatus.REJECTED:
+                store_review(tx, replace(before, review_status=ReviewStatus.REJECTED))
         tx.reviews.supersede(content_id, approved.content_id)
 
 
@@ -82,7 +88,9 @@ def reopen_content(tx: Tx, content_id: int) -> Content:
     for found in tx.contents.lock_listed([old]).values() if old else ():
         if found.superseded_by_content_id == content_id:
             tx.reviews.supersede(found.content_id, None)
-    return query.get_content(tx, content_id)
+    reopened = query.get_content(tx, content_id)
+    store_review(tx, reopened)
+    return reopened
 
 
 def claim_review(tx: Tx, scope: Scope, reviewer: str, lease: timedelta) -> Content | None:

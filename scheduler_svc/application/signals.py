@@ -52,20 +52,26 @@ class CommitSignals:
     """A schedule has another next tick."""
     missed: bool = False
     """Signals were dropped before they were sent: read all rows anew."""
+    webhooks: bool = False
+    """Webhooks were created, changed or deleted."""
+    deliveries: bool = False
+    """There are deliveries to send. Not sent: this replica sends them."""
 
     @classmethod
     def reread_all(cls) -> CommitSignals:
         """Returns a substitute for dropped signals. A replica of the version before follows the other flags."""
-        return cls(ready=True, due=True, moved=True, limits=True, schedules=True, missed=True)
+        return cls(ready=True, due=True, moved=True, limits=True, schedules=True, webhooks=True, missed=True)
 
     def __bool__(self) -> bool:
-        return self.for_others or bool(self.admit or self.admit_later or self.released or self.stopped)
+        own = self.admit or self.admit_later or self.released or self.stopped or self.deliveries
+        return self.for_others or bool(own)
 
     @property
     def for_others(self) -> bool:
         """Whether other replicas need these signals, even without watchers."""
         lists = any(getattr(self, kind) for kind in _LISTS)
-        return bool(self.ready or self.due or lists or self.watching or self.limits or self.schedules)
+        flags = self.ready or self.due or self.watching or self.limits or self.schedules or self.webhooks
+        return bool(flags or lists)
 
     @property
     def items(self) -> int:
@@ -86,7 +92,7 @@ class CommitSignals:
         return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in _packed(items) or [{}]]
 
 
-_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "missed")
+_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "missed")
 _LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
 _MAX_ITEM_BYTES = 7_000
 """For the items of a text. An item has less than 1,400 bytes: a worker id of 200 control characters takes 1,200."""

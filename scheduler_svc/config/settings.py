@@ -17,6 +17,7 @@ from scheduler_svc.config.values import (
     DatabaseUrl,
     Folder,
     ListenAddress,
+    Networks,
     PresentFile,
     PresentFolder,
     choice,
@@ -130,6 +131,10 @@ class Settings(BaseSettings):
     """How long contents and their pool entries are kept, such as 365d, in any state of review. A claimed entry stays
     meanwhile; a scheduled one is kept for as long after its time. Import marks of an old database are kept for as long
     after its last import. Default: unset, forever."""
+
+    webhook_allow: Networks = ()
+    """Networks beyond public ones that webhooks may have addresses in, by comma, such as 10.1.0.0/16,127.0.0.1; http is
+    allowed to these only. Default: unset, public addresses by https; loopback and private networks are refused."""
 
     pg_bindir: PresentFolder | None = None
     """Folder with PostgreSQL's programs, for the embedded database and backups. Default: unset, those of the installed

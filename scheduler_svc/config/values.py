@@ -143,6 +143,18 @@ def _nameable(value: object) -> object:
     return value
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _networks(value: object) -> tuple[Network, ...]:
+    """Networks by comma; an address alone is a network of one."""
+    try:
+        return tuple(ipaddress.ip_network(text.strip()) for text in str(value).split(",") if text.strip())
+    except ValueError as error:
+        raise ValueError(f"must be networks by comma, such as 10.1.0.0/16,127.0.0.1,::1 ({error})") from None
+
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
 Folder = Annotated[Path, BeforeValidator(_folder)]

@@ -107,6 +107,12 @@ class TooManySchedules(DomainError):
         )
 
 
+class TooManyWebhooks(DomainError):
+    def __init__(self, account_id: int, limit: int) -> None:
+        whose = f"account {account_id} has" if account_id else "there are"
+        super().__init__(f"{whose} {limit} webhooks, and no more are allowed; delete one", account_id=str(account_id))
+
+
 class ResumeTokenExpired(DomainError):
     """Moves after the token are deleted, or it belongs to another history of the database."""
 

@@ -25,6 +25,9 @@ class Retention:
         self._sweeps: list[tuple[str, Sweep]] = [
             ("silent workers", retention.silent_workers),
             ("request ids", retention.old_requests),
+            ("deliveries", retention.delivered),
+            ("exhausted deliveries", retention.exhausted),
+            ("deliveries of deleted webhooks", retention.of_deleted_webhooks),
         ]
         if tasks is not None:
             self._sweeps.append(("ended tasks", retention.ended_tasks(tasks)))

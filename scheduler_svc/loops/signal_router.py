@@ -20,6 +20,7 @@ from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.recovery import FloorRaiser, Housekeeping
+from scheduler_svc.loops.webhooks import DeliveryLoop
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class SignalRouter:
     waiters: Waiters
     polls: PollWaiters
     streams: Streams
+    deliveries: DeliveryLoop
 
     def committed(self, signals: CommitSignals) -> None:
         """Takes the signals of a transaction of this replica. Any thread may call it."""
@@ -67,6 +69,7 @@ class SignalRouter:
         self.admission.rescan()
         self.waiters.wake_all()
         self.feed.hint()
+        self.deliveries.hint(changed=True)
 
     def _route_own(self, signals: CommitSignals) -> None:
         if signals.watching:
@@ -97,6 +100,8 @@ class SignalRouter:
         for worker_id, poll in signals.polled:
             self.streams.send_order(worker_id, PollOrder(poll))
         self.polls.answered(signals.answered)
+        if signals.webhooks or signals.deliveries:
+            self.deliveries.hint(changed=signals.webhooks)
 
 
 def _log_stopped(attempt: StoppedAttempt) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.rows import Statements
 
@@ -55,6 +56,43 @@ _DELETE_FORGOTTEN = sa.text("""
 """)
 """Deletes what is remembered of deleted import sources."""
 
+_DELETE_DELIVERIES = sa.text("""
+    DELETE FROM webhook_deliveries WHERE delivery_id = ANY(ARRAY(
+        SELECT delivery_id FROM webhook_deliveries
+        WHERE status = :status AND end_time < now() - make_interval(secs => :age)
+        ORDER BY end_time LIMIT :limit FOR UPDATE SKIP LOCKED))
+""")
+"""Deletes deliveries that ended long ago."""
+# Those of active webhooks are tried, and given up after that. Oldest first: the first that has not expired ends it.
+_EXHAUST_DELIVERIES = sa.text(f"""
+    UPDATE webhook_deliveries SET status = {DeliveryStatus.EXHAUSTED}, next_attempt_time = NULL, end_time = now()
+    WHERE delivery_id = ANY(ARRAY(
+        SELECT k.delivery_id FROM webhooks AS w, LATERAL (
+            SELECT d.delivery_id, d.expire_time FROM webhook_deliveries AS d
+            WHERE (d.status, d.webhook_id, d.delivery_id) > ({DeliveryStatus.PENDING}, w.webhook_id, 0)
+                AND (d.status, d.webhook_id, d.delivery_id) < ({DeliveryStatus.PENDING}, w.webhook_id + 1, 0)
+            ORDER BY d.status, d.webhook_id, d.delivery_id LIMIT :limit FOR UPDATE SKIP LOCKED
+        ) AS k WHERE NOT w.active AND w.delete_time IS NULL AND k.expire_time <= now() LIMIT :limit))
+""")
+"""Gives up deliveries that have waited for their inactive webhooks for too long."""
+# A transaction that had read the webhook before it was deleted may store some more.
+_DELETE_OF_DELETED = sa.text(f"""
+    DELETE FROM webhook_deliveries WHERE delivery_id = ANY(ARRAY(
+        SELECT k.delivery_id FROM webhooks AS w,
+            generate_series({min(DeliveryStatus)}, {max(DeliveryStatus)}) AS s(own), LATERAL (
+                SELECT d.delivery_id FROM webhook_deliveries AS d
+                WHERE (d.status, d.webhook_id, d.delivery_id) > (s.own, w.webhook_id, 0)
+                    AND (d.status, d.webhook_id, d.delivery_id) < (s.own, w.webhook_id + 1, 0)
+                ORDER BY d.status, d.webhook_id, d.delivery_id LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) AS k WHERE w.delete_time IS NOT NULL LIMIT :limit))
+""")
+"""Deletes the deliveries of deleted webhooks."""
+_DELETE_WEBHOOKS = sa.text("""
+    DELETE FROM webhooks AS w WHERE w.delete_time < now() - interval '1 hour'
+        AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.webhook_id = w.webhook_id OFFSET 0)
+""")
+"""Deletes the rows of deleted webhooks that have no deliveries any more."""
+
 
 class Sweeps(Statements):
     """Statements of the retention. Each is bounded by its limit."""
@@ -83,6 +121,20 @@ class Sweeps(Statements):
         """Deletes what is remembered of sources that nothing was imported from for so long; returns how many rows."""
         self._run(_FORGET_SOURCES, age=age.total_seconds())
         return self._run(_DELETE_FORGOTTEN, limit=limit)
+
+    def delete_deliveries(self, status: DeliveryStatus, age: timedelta, limit: int) -> int:
+        """Deletes deliveries that ended so long ago in this status; returns how many."""
+        return self._run(_DELETE_DELIVERIES, status=status.value, age=age.total_seconds(), limit=limit)
+
+    def exhaust_deliveries(self, limit: int) -> int:
+        """Gives up what has waited for an inactive webhook for too long; returns how many."""
+        return self._run(_EXHAUST_DELIVERIES, limit=limit)
+
+    def delete_deliveries_of_deleted(self, limit: int) -> int:
+        """Deletes deliveries of deleted webhooks, and the webhooks after the last one; returns how many deliveries."""
+        deleted = self._run(_DELETE_OF_DELETED, limit=limit)
+        self._run(_DELETE_WEBHOOKS)
+        return deleted
 
 
 class PgMaintenance:

@@ -29,6 +29,8 @@ class Holdings:
     """The content that is in the publish pool."""
     to_review: str
     schedule: str
+    webhook_id: str
+    delivery_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
         line("site", "publisher", [1]),
         line("screen", "viewer", [1]),
     ]
-    async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines)) as replica:
+    async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines), webhook_allow="127.0.0.1") as replica:
         yield replica
 
 
@@ -88,8 +90,16 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     await worker.heartbeat(0)
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
     schedule = (await free("ScheduleService/CreateSchedule", account_id=account_id, **SCHEDULE))["schedule"]
+    hook = await free(
+        "WebhookService/CreateWebhook", account_id=account_id, url="https://127.0.0.1:1/", event_types=["task.ended"]
+    )
+    webhook_id = hook["webhook"]["webhook_id"]
+    ping = await free("WebhookService/PingWebhook", webhook_id=webhook_id)
+    delivery_id = ping["delivery"]["delivery_id"]
     published, to_review = contents
-    return Holdings(account_id, waiting, failed, done, published, to_review, schedule["schedule_id"])
+    return Holdings(
+        account_id, waiting, failed, done, published, to_review, schedule["schedule_id"], webhook_id, delivery_id
+    )
 
 
 async def not_found(world: World, rpc: str, **fields: Any) -> None:
@@ -134,6 +144,29 @@ def of_schedule(*names: str, **more: Any) -> Callable[[World, str], Awaitable[No
         assert refusal.metadata == {"resource_type": "schedule", "resource_id": world.foreign.schedule}
 
     return check
+
+
+def of_webhook(field: str = "webhook_id", **more: Any) -> Callable[[World, str], Awaitable[None]]:
+    async def check(world: World, rpc: str) -> None:
+        named: Any = world.foreign.webhook_id
+        for part in reversed(field.split(".")):
+            named = {part: named}
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+            await world.tied(rpc, **named, **more)
+        assert refusal.metadata == {"resource_type": "webhook", "resource_id": world.foreign.webhook_id}
+
+    return check
+
+
+async def create_webhook(world: World, rpc: str) -> None:
+    fields: dict[str, Any] = {"url": "https://127.0.0.1:1/", "event_types": ["task.ended"]}
+    await of_account(**fields)(world, rpc)
+    await forbidden(world, rpc, **fields)
+    assert (await world.tied(rpc, account_id=1, **fields))["webhook"]["account_id"] == "1"
+
+
+async def redeliver(world: World, rpc: str) -> None:
+    await not_found(world, rpc, delivery_id=world.foreign.delivery_id)
 
 
 def of_account(field: str = "account_id", **more: Any) -> Callable[[World, str], Awaitable[None]]:
@@ -346,6 +379,15 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ScheduleService/PauseSchedule": of_schedule(),
     "ScheduleService/ResumeSchedule": of_schedule(),
     "ScheduleService/RunSchedule": of_schedule(),
+    "WebhookService/CreateWebhook": create_webhook,
+    "WebhookService/GetWebhook": of_webhook(),
+    "WebhookService/ListWebhooks": unnamed(lambda _: OWN, accounts_of("webhooks")),
+    "WebhookService/UpdateWebhook": of_webhook("webhook.webhook_id", update_mask="active"),
+    "WebhookService/DeleteWebhook": of_webhook(),
+    "WebhookService/RotateWebhookSecret": of_webhook(),
+    "WebhookService/PingWebhook": of_webhook(),
+    "WebhookService/ListDeliveries": of_webhook(),
+    "WebhookService/RedeliverWebhook": redeliver,
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": list_accounts,

@@ -99,6 +99,15 @@ FOR: dict[str, set[Role]] = {
     "AccountService/ListAccounts": READERS | REVIEWERS,
     "AccountService/UpdateAccount": OPERATORS,
     "AccountService/DeactivateAccount": OPERATORS,
+    "WebhookService/CreateWebhook": OPERATORS,
+    "WebhookService/GetWebhook": {Role.VIEWER, Role.OPERATOR},
+    "WebhookService/ListWebhooks": {Role.VIEWER, Role.OPERATOR},
+    "WebhookService/UpdateWebhook": OPERATORS,
+    "WebhookService/DeleteWebhook": OPERATORS,
+    "WebhookService/RotateWebhookSecret": OPERATORS,
+    "WebhookService/PingWebhook": OPERATORS,
+    "WebhookService/ListDeliveries": {Role.VIEWER, Role.OPERATOR},
+    "WebhookService/RedeliverWebhook": OPERATORS,
 }
 """The roles of each RPC by the contract. A new RPC fails the test until it is added."""
 

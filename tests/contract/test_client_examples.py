@@ -40,6 +40,11 @@ async def test_an_example_can_be_run(name: str, replica: Replica, made: Maker, w
         if "schedule_id" in source:
             made_schedule = await to_thread(client.create_schedule, made.account, "0 0 1 1 *", {"topic": "a topic"})
             names["schedule_id"] = made_schedule["schedule_id"]
+        if "webhook_id" in source or "delivery_id" in source:
+            hook = await to_thread(client.create_webhook, "https://news.example/hook", ["task.ended"])
+            names["webhook_id"] = hook["webhook_id"]
+        if "delivery_id" in source:
+            names["delivery_id"] = (await to_thread(client.ping_webhook, names["webhook_id"]))["delivery_id"]
         if name == "retry_task":
             [lease] = await worker.take()
             await worker.start(lease)

@@ -14,12 +14,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contentgen import ContentGenerationClient, PermissionDenied, Unavailable
 from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.retry_policy import RETRIED
+from contentgen.client.webhooks import SENDS
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import webhook_service_pb2 as webhook_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.clients import KINDS, opened
 from tests.contract.scripted_services import AWAY, SILENCE, Refused, ScriptedServices, scripted_services
@@ -34,6 +36,9 @@ CONTENT = content_pb.Content(content_id=7)
 ENTRY = content_pb.PublishPoolEntry(content_id=7)
 ACCOUNT = account_pb.Account(account_id=1)
 WORKER = pool_pb.Worker(worker_id="w1")
+WEBHOOK = webhook_pb.Webhook(webhook_id=3)
+DELIVERY = webhook_pb.Delivery(delivery_id=4, status=webhook_pb.DELIVERY_STATUS_PENDING)
+URL = "https://news.example/hook"
 SUBMIT: dict[str, Any] = {
     "account_id": 1,
     "topic": "a topic",
@@ -258,6 +263,32 @@ RPCS: dict[str, Rpc] = {
     "ResumeDispatch": Rpc(lambda client: client.resume_dispatch(1), pool_pb.ResumeDispatchResponse()),
     "GetDispatchStatus": Rpc(
         lambda client: client.get_dispatch_status(), pool_pb.GetDispatchStatusResponse(all_paused=True)
+    ),
+    "CreateWebhook": Rpc(
+        lambda client: client.create_webhook(URL, ["task.ended"], account_id=1),
+        webhook_pb.CreateWebhookResponse(webhook=WEBHOOK, secret="whsec_"),
+    ),
+    "GetWebhook": Rpc(lambda client: client.get_webhook(3), webhook_pb.GetWebhookResponse(webhook=WEBHOOK)),
+    "ListWebhooks": Rpc(
+        lambda client: list(client.iter_webhooks(1)), webhook_pb.ListWebhooksResponse(webhooks=[WEBHOOK]), unset=PAGE
+    ),
+    "UpdateWebhook": Rpc(
+        lambda client: client.update_webhook(3, url=URL, event_types=["task.ended"], active=True),
+        webhook_pb.UpdateWebhookResponse(webhook=WEBHOOK),
+    ),
+    "DeleteWebhook": Rpc(lambda client: client.delete_webhook(3), webhook_pb.DeleteWebhookResponse()),
+    "RotateWebhookSecret": Rpc(
+        lambda client: client.rotate_webhook_secret(3, overlap=60),
+        webhook_pb.RotateWebhookSecretResponse(webhook=WEBHOOK, secret="whsec_"),
+    ),
+    "PingWebhook": Rpc(lambda client: client.ping_webhook(3), webhook_pb.PingWebhookResponse(delivery=DELIVERY), SENDS),
+    "ListDeliveries": Rpc(
+        lambda client: list(client.iter_deliveries(3, "exhausted")),
+        webhook_pb.ListDeliveriesResponse(deliveries=[DELIVERY]),
+        unset=PAGE,
+    ),
+    "RedeliverWebhook": Rpc(
+        lambda client: client.redeliver_webhook(4), webhook_pb.RedeliverWebhookResponse(delivery=DELIVERY)
     ),
     "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
 }

@@ -14,7 +14,9 @@ from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
 from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.tasks import waiting
 from scheduler_svc.application.tasks.cancel import cancel_task
+from scheduler_svc.application.webhooks.webhooks import create_webhook
 from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.domain.webhook import EventType
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.notifications import PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
@@ -60,3 +62,16 @@ async def test_a_replica_that_rereads_finds_changes_without_a_hint(
     silent.notifier.send(CommitSignals.reread_all().payloads("a replica"))
     async with asyncio.timeout(PATIENCE_S):
         assert (await wait).task.status == TASK_STATUS_CANCELLED
+
+
+@pytest.mark.parametrize("hint", [CommitSignals(webhooks=True), CommitSignals.reread_all()])
+async def test_a_replica_learns_of_a_webhook_that_another_one_created(
+    replica: Replica, silent: Silent, hint: CommitSignals
+) -> None:
+    silent.database.run(lambda tx: create_webhook(tx, 0, "https://news.example/", (EventType.TASK_ENDED,)))
+    assert not replica._webhook_interest
+    silent.notifier.send(hint.payloads("a replica"))
+    await wait_until_async(
+        lambda: replica._webhook_interest.wants(EventType.TASK_ENDED, 7), within=PATIENCE_S, what="it is known"
+    )
+    assert not replica._webhook_interest.wants(EventType.PUBLISH_FAILED, 7)

@@ -25,6 +25,7 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub
+from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceServicer
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from scheduler_svc.api.server import server as server_module
@@ -54,6 +55,7 @@ def services() -> Services:
         account=AccountServiceServicer(),  # type: ignore[abstract]
         schedule=ScheduleServiceServicer(),  # type: ignore[abstract]
         system=SystemServiceServicer(),  # type: ignore[abstract]
+        webhook=WebhookServiceServicer(),  # type: ignore[abstract]
     )
 
 
@@ -148,6 +150,7 @@ async def test_reflection_lists_every_service() -> None:
         "contentgen.v1.AccountService",
         "contentgen.v1.ScheduleService",
         "contentgen.v1.SystemService",
+        "contentgen.v1.WebhookService",
         "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",

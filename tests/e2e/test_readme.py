@@ -19,6 +19,7 @@ from contentgen.v1 import (
     content_service_pb2,
     schedule_service_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
 )
 from tests.harness.guides import DOCS, snippets
@@ -32,6 +33,7 @@ MODULES = (
     content_service_pb2,
     schedule_service_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
 )
 WITHIN = 60.0

@@ -21,6 +21,8 @@ from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.tasks import cancel, query, retry
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.watch import changes
+from scheduler_svc.application.webhooks import webhooks
+from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.change import TaskChange
@@ -40,6 +42,7 @@ from scheduler_svc.domain.lease import (
     Release,
 )
 from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
+from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, make_engine
 
@@ -82,7 +85,10 @@ class Scheduling:
         self._heard = 0
         self._engine = make_engine(url, 8, hot=True)
         self._aging = aging
-        self.database = PgDatabase(self._engine, self.told.append, lambda _: None, aging=aging)
+        self._interest = WebhookInterest()
+        self.database = PgDatabase(
+            self._engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
+        )
         self._submits = SubmitWork(max_queue)
         self._reports = ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)
@@ -107,7 +113,7 @@ class Scheduling:
         """One that is committed at the end of the block, for what two of them do at the same time."""
         with self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # around what would commit by itself
-            tx = PgTx(connection, aging=self._aging)
+            tx = PgTx(connection, aging=self._aging, webhook_interest=self._interest)
             yield tx
             tx.commit()
             connection.exec_driver_sql("COMMIT")
@@ -287,6 +293,13 @@ class Scheduling:
         return {one for signals in told for one in signals.admit | (signals.released & limited)}
 
     # what time does
+
+    def hook(self, account_id: int = 0) -> int:
+        """The id of a new webhook, which is told everything from now on."""
+        made = self.run(webhooks.create_webhook, account_id, "https://news.example/", SUBSCRIBABLE)
+        self._interest.replace(self.run(webhooks.read_interest))
+        webhook_id: int = made.webhook.webhook_id
+        return webhook_id
 
     def no_gap(self) -> None:
         """As if a reaper had ticked a moment ago, and for long before."""
@@ -488,9 +501,36 @@ ALWAYS = WINDOW_INVARIANTS | {
 }
 """What holds whatever calls are made."""
 INVARIANTS = ALWAYS | {
+    "each end of a task is told once to a webhook that was there before": """
+        WITH ends AS (
+            SELECT task_key, count(*) AS n FROM (
+                SELECT task_key, status, event_time, lead(event_time) OVER (PARTITION BY task_key ORDER BY seq) AS next
+                FROM task_events) AS e
+            WHERE status BETWEEN 4 AND 7 AND next IS DISTINCT FROM event_time GROUP BY task_key
+        ), told AS (
+            SELECT webhook_id, task_key, count(*) AS n FROM webhook_deliveries WHERE event_type = 'task.ended'
+            GROUP BY webhook_id, task_key
+        )
+        SELECT w.webhook_id, t.task_key, ends.n, told.n
+        FROM tasks AS t
+        JOIN webhooks AS w ON w.active AND w.account_id IN (0, t.account_id) AND w.create_time <= t.create_time
+        LEFT JOIN ends USING (task_key) LEFT JOIN told USING (webhook_id, task_key)
+        WHERE ends.n IS DISTINCT FROM told.n
+    """,
+    "each content is told to a webhook that was there before": """
+        SELECT w.webhook_id, c.content_id, c.review_status FROM contents AS c
+        JOIN webhooks AS w ON w.active AND w.account_id IN (0, c.account_id) AND w.create_time <= c.create_time
+        WHERE NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.webhook_id = w.webhook_id
+            AND d.task_key = c.task_key AND d.data ->> 'content_id' = CAST(c.content_id AS text)
+            AND d.event_type = 'content.' || (ARRAY['pending_review', 'approved', 'rejected'])[c.review_status])
+    """,
+    "no delivery of a task overtakes an earlier one": """
+        SELECT d.delivery_id FROM webhook_deliveries AS d JOIN webhook_deliveries AS p USING (webhook_id, task_key)
+        WHERE d.attempt_count > 0 AND p.delivery_id < d.delivery_id AND p.status = 1
+    """,
     "what is approved is in the publish pool": """
         SELECT content_id FROM contents AS c WHERE review_status = 2
             AND NOT EXISTS (SELECT FROM publish_pool AS p WHERE p.content_id = c.content_id)
     """,
 }
-"""What holds where nothing calls RemoveFromPublishPool, which takes approved contents out of the pool."""
+"""What holds where webhooks want all events and stay as they are, and nothing calls RemoveFromPublishPool."""

@@ -22,6 +22,7 @@ from contentgen.v1 import (
     schedule_service_pb2,
     system_service_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
 )
 
@@ -37,6 +38,7 @@ SERVICES: list[ServiceDescriptor] = [
         account_service_pb2,
         schedule_service_pb2,
         system_service_pb2,
+        webhook_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
 ]

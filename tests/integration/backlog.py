@@ -36,6 +36,7 @@ _EMPTY = """
     ALTER TABLE request_ids SET (autovacuum_enabled = false);
     ALTER TABLE count_deltas SET (autovacuum_enabled = false);
     ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
+    ALTER TABLE webhook_deliveries SET (autovacuum_enabled = false);
     ANALYZE;
 """
 _FILLED = f"""
@@ -97,6 +98,15 @@ _FILLED = f"""
     INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
         SELECT task_key, 0, 1, 0, '' FROM tasks ORDER BY task_key;
     INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;
+    INSERT INTO webhooks (account_id, url, event_types, secret)
+        SELECT a, 'u', ARRAY['task.ended'], 's' FROM generate_series(0, 2) AS a;
+    INSERT INTO webhook_deliveries (webhook_id, event_type, task_key, message_id, data, status, attempt_count,
+            next_attempt_time, expire_time, end_time)
+        SELECT 1 + k % 3, 'task.ended', k / 2, 'm' || k, '{{}}', CASE WHEN waits THEN 1 ELSE 2 END, 1,
+            CASE WHEN waits THEN to_timestamp(0) + interval '1 s' * CASE WHEN k > 60000 - 3 * {ROWS} THEN 0
+                ELSE 4000000000 END END, now() + interval '1 day',
+            CASE WHEN NOT waits THEN now() - interval '1 s' * (400000 - 10 * k) END
+        FROM (SELECT k, k > 30000 AS waits FROM generate_series(1, 60000) AS k) AS g;
     INSERT INTO count_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
     INSERT INTO count_deltas (account_id, kind, n) SELECT -20000 - k, 1, 1 FROM generate_series(1, 20 * {ROWS}) AS k;
 """

@@ -31,6 +31,8 @@ class Walk:
         self._scheduling = scheduling
         self._random = random.Random(seed)
         self._accounts = [1, scheduling.make_account(), scheduling.make_account(limit=2)]
+        for account_id in (0, 1):
+            scheduling.hook(account_id)
         self._tasks: list[int] = []
         self._refs: dict[str, list[LeaseRef]] = {"v": [], "w": []}
         self._accepted: dict[int, str] = {}

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from scheduler_svc.application.records import (
+    DeliveryOutcome,
     EndedAttempt,
     FiredSchedule,
     FlowMark,
@@ -30,6 +31,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolPosition
 from scheduler_svc.domain.start_quota import Starts
+from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
@@ -87,6 +89,15 @@ def close_lock_mark(tx: PgTx) -> bool:
     return True
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def record_deliveries(tx: PgTx) -> bool:
+    ids = range(60_001 - ROWS, 60_001)
+    tx.deliveries.record([DeliveryOutcome(key, 1 + key % 3, EPOCH, True, False, False, 200, "", 5.0) for key in ids])
+    return True
+
+
 def count_starts(tx: PgTx) -> bool:
     tx.start_quotas.count(3, 1, [Starts(tx.now, 1)])
     tx.start_quotas.subtract_tags({1: 1, 3: 1})
@@ -133,6 +144,9 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "the next schedule": lambda tx: tx.schedules.next_due() or True,
     "ticks that ran": lambda tx: tx.schedules.ran([(1, datetime.fromtimestamp(key, UTC)) for key in KEYS]),
     "record ticks": record_ticks,
+    "claim deliveries": lambda tx: tx.deliveries.claim({1: 1, 2: 0}, ROWS, timedelta(seconds=30))[0],
+    "when a delivery is due": lambda tx: tx.deliveries.next_due([1]) is not None,
+    "record deliveries": record_deliveries,
     "what is scheduled for later days": lambda tx: tx.submits.scheduled_from(20_000 + 10 * ROWS),
 }
 LONGER: dict[str, Callable[[PgTx], Any]] = {
@@ -263,6 +277,7 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
         lambda before: lambda tx: tx.contents.list(Scope.of(1), ContentFilter(), before, PAGE),
         1_000,
     ),
+    "a webhook's deliveries": (lambda before: lambda tx: tx.deliveries.list(1, None, before, PAGE), 1_000),
     "the publish pool": (lambda after: listed_pool(ALL, after), 19_000),
     "an account's publish pool": (lambda after: listed_pool(Scope.of(1), after), 19_000),
 }
@@ -465,6 +480,13 @@ def test_the_retention_finds_rows_by_their_index(backlog: Backlog) -> None:
     assert plan.buffers <= ROWS, "nothing is due"
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.contents(10_000, ROWS))
     assert plan.read("contents") == [("Index Scan contents_pkey", ROWS)]
+
+
+def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
+    old = timedelta(seconds=1)
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, old, ROWS))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+    assert not plan.scanned, plan
 
 
 def test_contents_are_locked_and_deleted_by_their_keys(backlog: Backlog) -> None:

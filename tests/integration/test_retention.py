@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from scheduler_svc.application import retention as sweeps
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.publish_pool import claim
+from scheduler_svc.application.webhooks.webhooks import delete_webhook
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops.retention import MAX_INTERVAL, Retention
 from scheduler_svc.store.imports import one_at_a_time
@@ -113,12 +114,12 @@ class TestTasks:
     @pytest.mark.parametrize(("age", "rest"), [(1, 1.0), (60, 6.0), (365 * 86_400, MAX_INTERVAL)])
     async def test_the_retention_runs_often_enough(self, calls: Calls, age: int, rest: float) -> None:
         retention = Retention(calls, tasks=timedelta(seconds=age), contents=timedelta(days=1_000))
-        rests = [await retention.run_once() for _ in range(5)]
-        assert rests == [0.0, 0.0, 0.0, 0.0, rest]
+        rests = [await retention.run_once() for _ in range(8)]
+        assert rests == [*[0.0] * 7, rest]
 
     async def test_the_retention_runs_hourly_by_default(self, calls: Calls) -> None:
         retention = Retention(calls, tasks=None, contents=None)
-        assert [await retention.run_once() for _ in range(2)] == [0.0, MAX_INTERVAL]
+        assert [await retention.run_once() for _ in range(5)] == [*[0.0] * 4, MAX_INTERVAL]
 
 
 class TestWorkers:
@@ -256,3 +257,59 @@ class TestImports:
         assert remembered(scheduling) == {"old": 5, "new": 5}
         await round_of(of_contents(calls))
         assert remembered(scheduling) == {"new": 5}
+
+
+class TestDeliveries:
+    def deliveries(self, scheduling: Scheduling) -> list[tuple[int, int]]:
+        """Webhook and status of each."""
+        found = scheduling.sql("SELECT webhook_id, status FROM webhook_deliveries ORDER BY delivery_id")
+        return [tuple(row) for row in found]
+
+    def age(self, scheduling: Scheduling, days: float, status: int) -> None:
+        """Ends every pending delivery, so many days ago."""
+        scheduling.sql(
+            "UPDATE webhook_deliveries SET status = :status, next_attempt_time = NULL,"
+            " end_time = now() - make_interval(days => :days) WHERE status = 1",
+            status=status,
+            days=days,
+        )
+
+    @pytest.mark.parametrize(("status", "kept"), [(2, 2), (3, 29)])
+    async def test_ended_ones_are_deleted_after_their_time(
+        self, scheduling: Scheduling, calls: Calls, status: int, kept: int
+    ) -> None:
+        hook = scheduling.hook()
+        for days in (kept, kept + 2):
+            scheduling.cancel(scheduling.submit_one())
+            self.age(scheduling, days, status)
+        scheduling.cancel(scheduling.submit_one())
+        await round_of(of_tasks(calls))
+        assert self.deliveries(scheduling) == [(hook, status), (hook, 1)]
+        scheduling.sql("UPDATE webhooks SET active = false")  # what is checked of active ones does not hold now
+
+    async def test_those_of_inactive_webhooks_are_given_up_after_three_days(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
+        active, inactive = scheduling.hook(), scheduling.hook()
+        scheduling.cancel(scheduling.submit_one())
+        scheduling.sql("UPDATE webhooks SET active = false WHERE webhook_id = :hook", hook=inactive)
+        await round_of(of_tasks(calls))
+        assert self.deliveries(scheduling) == [(active, 1), (inactive, 1)]
+        scheduling.sql("UPDATE webhook_deliveries SET expire_time = now()")
+        await round_of(of_tasks(calls))
+        assert self.deliveries(scheduling) == [(active, 1), (inactive, 3)]
+
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_those_of_deleted_webhooks_are_deleted_and_then_the_webhooks(
+        self, scheduling: Scheduling, calls: Calls
+    ) -> None:
+        deleted, kept = scheduling.hook(), scheduling.hook()
+        for _ in range(5):
+            scheduling.cancel(scheduling.submit_one())
+        scheduling.run(delete_webhook, ALL, deleted)
+        await round_of(of_tasks(calls))
+        assert self.deliveries(scheduling) == [(kept, 1)] * 5
+        assert scheduling.sql("SELECT url, secret FROM webhooks WHERE webhook_id = :hook", hook=deleted) == [("", "")]
+        scheduling.sql("UPDATE webhooks SET delete_time = now() - interval '2 h' WHERE NOT active")
+        await round_of(of_tasks(calls))
+        assert scheduling.sql("SELECT webhook_id FROM webhooks") == [(kept,)]

@@ -136,6 +136,16 @@ ROWS: dict[str, dict[str, Any]] = {
         "heartbeat_time": NOW,
         "desired_drain": False,
     },
+    "webhooks": {"webhook_id": 1, "account_id": 0, "url": "u", "event_types": ["task.ended"], "secret": "s"},
+    "webhook_deliveries": {
+        "delivery_id": 1,
+        "webhook_id": 1,
+        "event_type": "task.ended",
+        "message_id": "m",
+        "data": {},
+        "next_attempt_time": NOW,
+        "expire_time": NOW,
+    },
 }
 
 COMPLETED = {"status": 4, "end_time": NOW, "content_id": 1, "attempt": 1, "fence": 7, "lease_end": 1}
@@ -156,6 +166,9 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("schedules", {"next_tick": NOW, "due_time": NOW, "last_run_time": NOW, "last_task_key": 1}),
     ("schedules", {"paused": True}),
     ("schedule_tasks", {"tick": None}),  # by RunSchedule
+    ("webhooks", {"previous_secret": "p", "previous_secret_expire_time": NOW}),
+    ("webhooks", {"active": False, "delete_time": NOW}),
+    ("webhook_deliveries", {"status": 2, "next_attempt_time": None, "end_time": NOW}),
 ]
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -215,6 +228,13 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish_pool", {"status": 2, "claim_id": "c"}, "publish_pool_claim"),
     ("publish_pool", {"status": 2, "claim_expire_time": NOW}, "publish_pool_claim"),
     ("publish_pool", {"status": 1, "claim_id": "c", "claim_expire_time": NOW}, "publish_pool_claim"),
+    ("webhooks", {"previous_secret": "p"}, "webhooks_previous_secret"),
+    ("webhooks", {"delete_time": NOW}, "webhooks_deleted"),
+    ("webhook_deliveries", {"status": 0, "next_attempt_time": None, "end_time": NOW}, "webhook_deliveries_status"),
+    ("webhook_deliveries", {"status": 4, "next_attempt_time": None, "end_time": NOW}, "webhook_deliveries_status"),
+    ("webhook_deliveries", {"next_attempt_time": None}, "webhook_deliveries_next_attempt"),
+    ("webhook_deliveries", {"status": 2, "end_time": NOW}, "webhook_deliveries_next_attempt"),
+    ("webhook_deliveries", {"end_time": NOW}, "webhook_deliveries_end_time"),
 ]
 
 # Two rows each: the second has these changes, and is refused nevertheless.
@@ -246,6 +266,8 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("cleaned_events", {"seq": 2}, "cleaned_events_pkey"),
     ("workers", {"session_key": 2, "folder_id": "another"}, "workers_pkey"),
     ("replicas", {"version": "2"}, "replicas_pkey"),
+    ("webhooks", {"url": "another"}, "webhooks_pkey"),
+    ("webhook_deliveries", {"message_id": "n"}, "webhook_deliveries_pkey"),
 ]
 
 

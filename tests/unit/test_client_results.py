@@ -19,6 +19,7 @@ from contentgen.v1 import (
     system_service_pb2,
     task_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
 )
 
@@ -35,6 +36,7 @@ TIMES = {
     "review_claim_expire_time": "review_claim_expires_at",
     "next_run_times": "next_runs_at",
     "last_run_time": "last_run_at",
+    "previous_secret_expire_time": "previous_secret_expires_at",
 }
 
 
@@ -97,6 +99,8 @@ PAIRS = [
     ),
     Pair(worker_pool_service_pb2.GetDispatchStatusResponse, results.DispatchStatus, documents.dispatch_status),
     Pair(system_service_pb2.GetSystemResponse, results.System, documents.system),
+    Pair(webhook_service_pb2.Webhook, results.Webhook, documents.webhook),
+    Pair(webhook_service_pb2.Delivery, results.Delivery, documents.delivery, renamed={"end_time": "ended_at"}),
 ]
 WITHIN = [
     Pair(
@@ -149,6 +153,7 @@ LITERALS: list[tuple[EnumDescriptor, Any]] = [
     (documents.PUBLISH_STATUS, results.PublishStatus),
     (documents.CATCH_UP, results.CatchUp),
     (documents.OVERLAP, results.Overlap),
+    (documents.DELIVERY_STATUS, results.DeliveryStatus),
 ]
 
 
@@ -179,6 +184,7 @@ def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
         schedule_service_pb2,
         worker_pool_service_pb2,
         system_service_pb2,
+        webhook_service_pb2,
     )
     answered = {
         each.message_type.full_name

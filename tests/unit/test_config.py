@@ -47,6 +47,18 @@ def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert (settings.lease_ttl, settings.max_queue_size) == (300, 7)
 
 
+def test_networks_of_webhooks_are_addresses_or_prefixes() -> None:
+    settings = read_settings(["--webhook-allow", "10.1.0.0/16, 127.0.0.1,::1"])
+    assert [str(network) for network in settings.webhook_allow] == ["10.1.0.0/16", "127.0.0.1/32", "::1/128"]
+    assert read_settings([]).webhook_allow == ()
+
+
+@pytest.mark.parametrize("value", ["localhost", "10.1.0.1/16", "10.0.0.0/33", "10.0.0.0;::1"])
+def test_networks_of_webhooks_that_are_none_are_refused(value: str) -> None:
+    (problem,) = problems("--webhook-allow", value)
+    assert "must be networks by comma, such as 10.1.0.0/16,127.0.0.1,::1" in problem
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "CONTENTGEN_TLS_CERT", "CONTENTGEN_TOKENS_FILE", "CONTENTGEN_LOG_FORMAT"):
         monkeypatch.setenv(name, "")

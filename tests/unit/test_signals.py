@@ -13,7 +13,7 @@ from scheduler_svc.domain.ids import KEY_MAX
 NOTIFY_BYTES = 8_000
 ORIGIN = "a-host-name-of-sixty-three-characters-which-is-the-most-there-is-12345678"
 
-FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "missed")
+FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "missed")
 LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -35,6 +35,7 @@ signals = st.builds(
     st.sets(st.integers(1, 9)),
     schedules=st.booleans(),
     missed=st.booleans(),
+    webhooks=st.booleans(),
 )
 
 

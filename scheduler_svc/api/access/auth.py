@@ -25,6 +25,7 @@ from contentgen.v1 import (
     schedule_service_pb2,
     system_service_pb2,
     task_service_pb2,
+    webhook_service_pb2,
     worker_pool_service_pb2,
     worker_service_pb2,
 )
@@ -45,6 +46,7 @@ MODULES = (
     account_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
+    webhook_service_pb2,
 )
 """The modules that describe the services of the contract."""
 

@@ -13,6 +13,7 @@ from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_service_pb
+from contentgen.v1 import webhook_service_pb2 as webhook_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from scheduler_svc.api.messages.briefs import LISTED_TEXTS, fill_brief
 from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
@@ -33,6 +34,7 @@ from scheduler_svc.domain.task import (
     TaskEvent,
     TaskStats,
 )
+from scheduler_svc.domain.webhook import Delivery, Webhook
 from scheduler_svc.domain.worker import PoolWorker
 
 _status = pb.TaskStatus.ValueType
@@ -308,4 +310,34 @@ def worker(it: PoolWorker) -> pool_pb.Worker:
         last_error=it.last_error,
         unhealthy_time=timestamp(it.unhealthy_time),
         connected=it.connected,
+    )
+
+
+def webhook(it: Webhook) -> webhook_pb.Webhook:
+    return webhook_pb.Webhook(
+        webhook_id=it.webhook_id,
+        account_id=it.account_id,
+        url=it.url,
+        event_types=it.event_types,
+        active=it.active,
+        last_error=it.last_error,
+        create_time=timestamp(it.create_time),
+        previous_secret_expire_time=timestamp(it.previous_secret_expire_time),
+    )
+
+
+def delivery(it: Delivery) -> webhook_pb.Delivery:
+    return webhook_pb.Delivery(
+        delivery_id=it.delivery_id,
+        webhook_id=it.webhook_id,
+        event_type=it.event_type,
+        status=webhook_pb.DeliveryStatus.ValueType(it.status),
+        attempt_count=it.attempt_count,
+        next_attempt_time=timestamp(it.next_attempt_time),
+        last_status_code=it.last_status_code,
+        last_error=it.last_error,
+        create_time=timestamp(it.create_time),
+        end_time=timestamp(it.end_time),
+        message_id=it.message_id,
+        data=it.data,
     )

@@ -16,6 +16,7 @@ from contentgen.v1 import (
     schedule_service_pb2_grpc,
     system_service_pb2_grpc,
     task_service_pb2_grpc,
+    webhook_service_pb2_grpc,
     worker_pool_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
@@ -64,6 +65,7 @@ class Services:
     account: account_service_pb2_grpc.AccountServiceServicer
     schedule: schedule_service_pb2_grpc.ScheduleServiceServicer
     system: system_service_pb2_grpc.SystemServiceServicer
+    webhook: webhook_service_pb2_grpc.WebhookServiceServicer
 
 
 def build(
@@ -91,6 +93,7 @@ def build(
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, server)
     schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(services.schedule, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(services.system, server)
+    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(services.webhook, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
     channelz.add_channelz_servicer(server)
     names = [

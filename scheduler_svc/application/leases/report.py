@@ -32,6 +32,7 @@ from scheduler_svc.application.records import (
     TaskRow,
 )
 from scheduler_svc.application.tasks.ledger import Ledger
+from scheduler_svc.application.webhooks.events import store_new_contents
 from scheduler_svc.domain.content import ReviewStatus, TaskResult, summary_of
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
@@ -408,6 +409,8 @@ class _Write:
             [_content(task, by_task[task.task_key]) for task in done],
             [PoolRow(t.content_id, t.account_id, t.priority, t.schedule_time) for t in done if t.auto_approve],
         )
+        if self._tx.webhook_interest:
+            store_new_contents(self._tx, [(t.content_id, t.account_id, t.task_key, _review(t)) for t in done])
         self._tx.signals.ended += by_task
 
 
@@ -416,8 +419,11 @@ def _result(folded: FoldedUpdates) -> TaskResult:
     return folded.ending.result
 
 
+def _review(task: CompletedTask) -> ReviewStatus:
+    return ReviewStatus.APPROVED if task.auto_approve else ReviewStatus.PENDING_REVIEW
+
+
 def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
-    review = ReviewStatus.APPROVED if task.auto_approve else ReviewStatus.PENDING_REVIEW
     return ContentRow(
         task.content_id,
         task.account_id,
@@ -430,7 +436,7 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         _json_list(result.images),
         len(result.body),
         result.quality_score,
-        review.value,
+        _review(task).value,
     )
 
 

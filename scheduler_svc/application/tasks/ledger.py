@@ -11,6 +11,7 @@ from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, EventRow, ReadyRow, TagReservation
+from scheduler_svc.application.webhooks.events import LastMove, store_ended_tasks
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain.bounds import day_of
 from scheduler_svc.domain.ids import LeaseRef
@@ -36,6 +37,7 @@ class Ledger:
         self._untagged: Counter[int] = Counter()
         self._ready: list[ReadyRow] = []
         self._delayed: list[DelayedRow] = []
+        self._last_moves: dict[int, LastMove] | None = {} if tx.webhook_interest else None
 
     def move(
         self,
@@ -61,6 +63,8 @@ class Ledger:
             EventRow(task_key, source, target, attempt, fence, worker_id or None, reason, message or None, retry_count)
         )
         self._moves[account_id, source, target] += 1
+        if self._last_moves is not None:
+            self._last_moves[task_key] = LastMove(account_id, target, reason)
 
     def enqueue(
         self, task_key: int, account_id: int, priority: int, attempt: int, timeout_ms: int, *, tag: float | None = None
@@ -99,6 +103,8 @@ class Ledger:
         if self._events:
             self._tx.history.insert(self._events)
             self._tx.signals.moved = True
+        if self._last_moves:
+            store_ended_tasks(self._tx, self._last_moves)
         if self._ready:
             self._ready_deltas.update(row.account_id for row in self._ready)
             self._tx.waiting.insert_ready(_with_tags(self._tx, self._ready))

@@ -21,7 +21,9 @@ _SKIP_NUMBERS = sa.text("""
     FROM reaper AS r, (VALUES
         (CAST('content_seq' AS regclass), 10000),
         (CAST('session_seq' AS regclass), 1000),
-        (CAST(pg_get_serial_sequence('accounts', 'account_id') AS regclass), 100)
+        (CAST(pg_get_serial_sequence('accounts', 'account_id') AS regclass), 100),
+        (CAST(pg_get_serial_sequence('webhooks', 'webhook_id') AS regclass), 100),
+        (CAST(pg_get_serial_sequence('webhook_deliveries', 'delivery_id') AS regclass), 10000)
     ) AS s(name, most_a_second)
 """)
 """Advances the sequences past the ids that were drawn after the backup."""

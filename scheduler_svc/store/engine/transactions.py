@@ -17,6 +17,7 @@ from psycopg2 import extensions
 
 from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.watch.interest import WatchInterest
+from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.changes import Changes
@@ -47,10 +48,13 @@ from scheduler_svc.store.tasks.polls import Polls
 from scheduler_svc.store.tasks.submits import Submits
 from scheduler_svc.store.tasks.task_reads import TaskReads
 from scheduler_svc.store.tasks.tasks import Tasks
+from scheduler_svc.store.webhooks.deliveries import Deliveries
+from scheduler_svc.store.webhooks.webhooks import Webhooks
 
 _NOW = sa.text("SELECT now()")
 """Reads the transaction's time."""
 _ATTEMPTS = 5
+_NO_WEBHOOKS = WebhookInterest()
 
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
 # joined through the keys' indexes. One plan then serves every batch; to plan each anew costs as much as to run it.
@@ -129,10 +133,17 @@ def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, 
 class PgTx:
     """One transaction's statements, in groups by table."""
 
-    def __init__(self, connection: sa.Connection, lock_timeout: float | None = None, aging: float = 0.0) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        lock_timeout: float | None = None,
+        aging: float = 0.0,
+        webhook_interest: WebhookInterest | None = None,
+    ) -> None:
         """`aging`: seconds of wait after which a task competes one priority higher; 0: never."""
         self._session = Pipeline(connection, lock_timeout)
         self._aging = aging
+        self.webhook_interest = webhook_interest or _NO_WEBHOOKS
         self.signals = CommitSignals()
 
     @property
@@ -247,6 +258,14 @@ class PgTx:
     def system(self) -> SystemStatements:
         return SystemStatements(self._session)
 
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self._session)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self._session)
+
     def commit(self) -> None:
         """Commits. The transaction sends no NOTIFY, whose lock is one for the whole cluster."""
         self._session.commit()
@@ -275,19 +294,22 @@ class PgDatabase:
         on_commit: Callable[[CommitSignals], None],
         on_unavailable: Callable[[str], None],
         watch_interest: WatchInterest | None = None,
+        webhook_interest: WebhookInterest | None = None,
         *,
         aging: float = 0.0,
     ) -> None:
         """Calls `on_commit` with the signals after each commit, and `on_unavailable` with the reason of each failure to
         reach the database, both on the thread that runs the work.
 
-        `watch_interest`: whether anybody watches moves (None: nobody). `aging`: seconds of wait after which a task
+        `watch_interest`: whether anybody watches moves (None: nobody). `webhook_interest`: which events webhooks want
+        (None: none). `aging`: seconds of wait after which a task
         competes one priority higher; 0: never.
         """
         self._engine = engine
         self._on_commit = on_commit
         self._on_unavailable = on_unavailable
         self._watch_interest = watch_interest or WatchInterest()
+        self._webhook_interest = webhook_interest
         self._aging = aging
 
     def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
@@ -296,7 +318,7 @@ class PgDatabase:
             tx = None
             try:
                 with self._engine.connect() as connection:
-                    tx = PgTx(connection, lock_timeout, self._aging)
+                    tx = PgTx(connection, lock_timeout, self._aging, self._webhook_interest)
                     result = work(tx)
                     tx.commit()
             except (sa.exc.DBAPIError, psycopg2.Error) as error:

@@ -21,6 +21,7 @@ from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.domain.old_rows import RowKind
 from scheduler_svc.domain.schedule import CatchUp, Overlap
+from scheduler_svc.domain.webhook import DeliveryStatus
 
 metadata = sa.MetaData(
     naming_convention={
@@ -511,6 +512,61 @@ replicas = sa.Table(
     sa.Column("serving", sa.Boolean, nullable=False),
     sa.Column("lanes", JSONB, nullable=False),
     postgresql_with={"fillfactor": "50"},
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("webhook_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    # whose events it gets; 0: those of all accounts
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("event_types", ARRAY(sa.Text), nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("secret", sa.Text, nullable=False),
+    # the one before, while it is valid too
+    sa.Column("previous_secret", sa.Text),
+    sa.Column("previous_secret_expire_time", TIME),
+    sa.Column("last_error", sa.Text, nullable=False, server_default=""),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    # deleted for callers; the row goes after its deliveries
+    sa.Column("delete_time", TIME),
+    sa.CheckConstraint("(previous_secret IS NULL) = (previous_secret_expire_time IS NULL)", "previous_secret"),
+    sa.CheckConstraint("delete_time IS NULL OR NOT active", "deleted"),
+)
+
+_PENDING = sa.text("next_attempt_time IS NOT NULL")
+
+# One event for one webhook, stored in the transaction of the move. It outlives its task and its content: it holds all
+# that is sent, and has a retention of its own.
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("delivery_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("webhook_id", sa.BigInteger, nullable=False),
+    sa.Column("event_type", sa.Text, nullable=False),
+    # the deliveries of a webhook about one task go out in order; null: a ping
+    sa.Column("task_key", sa.BigInteger),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("data", JSONB, nullable=False),
+    sa.Column("status", sa.SmallInteger, nullable=False, server_default=str(DeliveryStatus.PENDING)),
+    sa.Column("attempt_count", sa.Integer, nullable=False, server_default="0"),
+    # when it is due; while a replica tries it, when that replica's claim expires
+    sa.Column("next_attempt_time", TIME),
+    # no try begins after a failure that late
+    sa.Column("expire_time", TIME, nullable=False),
+    sa.Column("last_status_code", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("last_error", sa.Text, nullable=False, server_default=""),
+    sa.Column("create_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("end_time", TIME),
+    sa.CheckConstraint(_any_of("status", DeliveryStatus), "status"),
+    sa.CheckConstraint(f"(status = {DeliveryStatus.PENDING}) = (next_attempt_time IS NOT NULL)", "next_attempt"),
+    sa.CheckConstraint(f"(status = {DeliveryStatus.PENDING}) = (end_time IS NULL)", "end_time"),
+    # the statements that use these mention no column of another one's: see `store/webhooks/deliveries.py`
+    sa.Index("webhook_deliveries_due", "webhook_id", "next_attempt_time", "delivery_id", postgresql_where=_PENDING),
+    sa.Index("webhook_deliveries_of_task", "task_key", postgresql_where=_PENDING),
+    sa.Index("webhook_deliveries_listed", "status", "webhook_id", "delivery_id"),
+    sa.Index("webhook_deliveries_ended", "status", "end_time", postgresql_where=sa.text("end_time IS NOT NULL")),
 )
 
 # By account and status (kind 1 to 7), and of what is ready (8). Account 0 has the sums over all accounts; a negative

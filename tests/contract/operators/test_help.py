@@ -26,6 +26,17 @@ COMMANDS = {
     "context": ("list", "use", "set", "show", "delete"),
     "schedule": ("create", "list", "show", "update", "pause", "resume", "run", "delete"),
     "account": ("create", "list", "show", "update"),
+    "webhook": (
+        "create",
+        "list",
+        "show",
+        "update",
+        "delete",
+        "rotate",
+        "ping",
+        "deliveries",
+        "redeliver",
+    ),
     "top": (),
     "doctor": (),
 }

@@ -24,6 +24,8 @@ _SAME: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"lease-[0-9a-f]{16}-[0-9a-f]{8}"), "lease-0000000000000001-01234567"),
     (re.compile(r"claim-[0-9a-f-]{36}"), "claim-01234567-89ab-cdef-0123-456789abcdef"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "01234567-89ab-cdef-0123-456789abcdef"),
+    (re.compile(r"msg_[0-9a-f]{32}"), "msg_0123456789abcdef0123456789abcdef"),
+    (re.compile(r"whsec_[\w+/=]+"), "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00"), "2026-01-02T03:04:05.678901+00:00"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-01-02 03:04:05"),
     (re.compile(r"\b\d\d:\d\d:\d\d\b(?!\.)"), "03:04:05"),

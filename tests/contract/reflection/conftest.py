@@ -33,7 +33,10 @@ def nothing_left_behind(databases: Databases) -> Iterator[None]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def reflected(databases: Databases, template: str) -> AsyncIterator[Reflected]:
     with databases.lent(template) as url:
-        async with serving(url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        async with (
+            serving(url, webhook_allow="127.0.0.1") as replica,
+            aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        ):
             yield Reflected(channel)
 
 

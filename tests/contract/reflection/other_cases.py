@@ -30,6 +30,10 @@ def schedule(name: str) -> str:
     return f"contentgen.v1.ScheduleService/{name}"
 
 
+def webhook(name: str) -> str:
+    return f"contentgen.v1.WebhookService/{name}"
+
+
 def claim(what: str, **more: Any) -> dict[str, Any]:
     return {"content_id": The(what, "content_id"), "claim_id": The(what, "claim_id"), **more}
 
@@ -61,6 +65,9 @@ NEW_SCHEDULE = {
     "create_time": str,
     "last_error": "",
 }
+URL = "https://news.example/hook"
+EVENTS = ["task.ended", "publish.failed"]
+HOOK = {"webhook_id": The("hook", "webhook_id")}
 ENTRY = {"account_id": OWN, "priority": 5, "error": ""}
 
 TEXTS = {
@@ -424,6 +431,50 @@ GOOD = [
         {"worker": {"worker_id": The("connected", "worker_id"), "draining": False, "running": True, "connected": True}},
     ),
     Good(
+        webhook("CreateWebhook"),
+        {"account_id": OWN, "url": URL, "event_types": EVENTS},
+        {
+            "webhook": {"account_id": OWN, "url": URL, "event_types": EVENTS, "active": True, "last_error": ""},
+            "secret": lambda it: it.startswith("whsec_"),
+        },
+    ),
+    Good(webhook("GetWebhook"), HOOK, {"webhook": {**HOOK, "account_id": OWN, "create_time": str}}),
+    Good(
+        webhook("ListWebhooks"), {"account_id": The("hook", "account_id")}, {"webhooks": [HOOK], "next_page_token": ""}
+    ),
+    Good(
+        webhook("UpdateWebhook"),
+        {
+            "webhook": {**HOOK, "url": URL, "event_types": EVENTS, "active": False},
+            "update_mask": "url,eventTypes,active",
+        },
+        {"webhook": {**HOOK, "active": False}},
+    ),
+    Good(webhook("DeleteWebhook"), HOOK, {}),
+    Good(
+        webhook("RotateWebhookSecret"),
+        {**HOOK, "overlap": "604800s"},
+        {"webhook": {**HOOK, "previous_secret_expire_time": str}, "secret": lambda it: it.startswith("whsec_")},
+    ),
+    Good(
+        webhook("PingWebhook"),
+        HOOK,
+        {"delivery": {**HOOK, "event_type": "webhook.ping", "status": "DELIVERY_STATUS_EXHAUSTED", "attempt_count": 1}},
+    ),
+    Good(
+        webhook("ListDeliveries"),
+        {"webhook_id": The("pinged", "webhook_id"), "status": "DELIVERY_STATUS_EXHAUSTED"},
+        {
+            "deliveries": [{"delivery_id": The("pinged", "delivery_id"), "message_id": str, "data": str}],
+            "next_page_token": "",
+        },
+    ),
+    Good(
+        webhook("RedeliverWebhook"),
+        {"delivery_id": The("pinged", "delivery_id")},
+        {"delivery": {"status": "DELIVERY_STATUS_PENDING", "next_attempt_time": str}},
+    ),
+    Good(
         "contentgen.v1.SystemService/GetSystem",
         {},
         {
@@ -702,4 +753,47 @@ BAD = [
     not_found(pool("PauseDispatch"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
     Bad(pool("ResumeDispatch"), {"account_id": -1}, fields=("account_id",)),
     not_found(pool("ResumeDispatch"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad(webhook("CreateWebhook"), {"account_id": -1}, fields=("account_id", "url", "event_types")),
+    Bad(
+        webhook("CreateWebhook"),
+        {"url": "https://10.0.0.1/", "event_types": ["task.ended", "webhook.ping"]},
+        fields=("url", "event_types[1]"),
+    ),
+    not_found(
+        webhook("CreateWebhook"),
+        {"account_id": NO_ACCOUNT, "url": URL, "event_types": EVENTS},
+        "account",
+        NO_ACCOUNT,
+    ),
+    *(
+        Bad(webhook(name), {}, fields=("webhook_id",))
+        for name in ("GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook")
+    ),
+    *(
+        not_found(webhook(name), {"webhook_id": NOTHING}, "webhook", NOTHING)
+        for name in ("GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook", "ListDeliveries")
+    ),
+    Bad(webhook("RotateWebhookSecret"), {**HOOK, "overlap": "604801s"}, fields=("overlap",)),
+    Bad(webhook("ListWebhooks"), {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
+    Bad(webhook("ListWebhooks"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
+    Bad(webhook("UpdateWebhook"), {}, fields=("webhook.webhook_id", "update_mask")),
+    Bad(
+        webhook("UpdateWebhook"),
+        {"webhook": HOOK, "update_mask": "url,eventTypes,accountId"},
+        fields=("update_mask.paths[2]", "webhook.url", "webhook.event_types"),
+    ),
+    not_found(
+        webhook("UpdateWebhook"), {"webhook": {"webhook_id": NOTHING}, "update_mask": "active"}, "webhook", NOTHING
+    ),
+    Bad(webhook("ListDeliveries"), {"status": 9, "page_size": -1}, fields=("webhook_id", "status", "page_size")),
+    Bad(
+        webhook("ListDeliveries"),
+        {**HOOK, "page_token": The("page_of_tasks", "next_page_token")},
+        fields=("page_token",),
+    ),
+    Bad(webhook("RedeliverWebhook"), {}, fields=("delivery_id",)),
+    not_found(webhook("RedeliverWebhook"), {"delivery_id": NOTHING}, "delivery", NOTHING),
+    wrong_state(
+        webhook("RedeliverWebhook"), {"delivery_id": The("undeliverable", "delivery_id")}, "inactive", "active"
+    ),
 ]

@@ -49,6 +49,7 @@ IGNORED = {
     *(f"content.{field.name}" for field in Content.DESCRIPTOR.fields),
     *(f"schedule.{name}" for name in ("account_id", "next_run_times[0]", "last_run_time", "last_task_id")),
     *(f"schedule.{name}" for name in ("create_time", "last_error")),
+    *(f"webhook.{name}" for name in ("account_id", "last_error", "create_time", "previous_secret_expire_time")),
 } - CHANGEABLE
 """Fields of a resource that no mask can name."""
 

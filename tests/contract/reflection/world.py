@@ -15,6 +15,7 @@ CONTENTS = "contentgen.v1.ContentService"
 ACCOUNTS = "contentgen.v1.AccountService"
 SCHEDULES = "contentgen.v1.ScheduleService"
 POOL = "contentgen.v1.WorkerPoolService"
+WEBHOOKS = "contentgen.v1.WebhookService"
 LEASE = "contentgen.v1.WorkerService/Lease"
 
 LATER = "2999-01-01T00:00:00Z"
@@ -274,6 +275,28 @@ class World:
         schedule_id = (await self.schedule())["schedule_id"]
         task = (await self.reflected.call(f"{SCHEDULES}/RunSchedule", schedule_id=schedule_id))["task"]
         return {"schedule_id": schedule_id, "task_id": task["task_id"]}
+
+    # webhooks
+
+    async def hook(self) -> Fields:
+        """A webhook at an address where nothing listens."""
+        request = {"account_id": self.account_id, "url": "https://127.0.0.1:1/hook", "event_types": ["task.ended"]}
+        webhook: Fields = (await self.reflected.call(f"{WEBHOOKS}/CreateWebhook", **request))["webhook"]
+        return webhook
+
+    async def pinged(self) -> Fields:
+        """An exhausted delivery."""
+        hook = await self.hook()
+        answer = await self.reflected.call(f"{WEBHOOKS}/PingWebhook", webhook_id=hook["webhook_id"])
+        delivery: Fields = answer["delivery"]
+        return delivery
+
+    async def undeliverable(self) -> Fields:
+        """An exhausted delivery of an inactive webhook."""
+        delivery = await self.pinged()
+        inactive = {"webhook_id": delivery["webhook_id"]}
+        await self.reflected.call(f"{WEBHOOKS}/UpdateWebhook", webhook=inactive, update_mask="active")
+        return delivery
 
     # pages
 

@@ -1,0 +1,262 @@
+"""`contentgen webhook create|list|show|update|delete|rotate|ping|deliveries|redeliver`. Layer: commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from contentgen.cli import completion, tables, values
+from contentgen.cli.command import Session, command
+from contentgen.cli.commands.each import each
+from contentgen.cli.documents import Document, document
+from contentgen.cli.failures import Status
+from contentgen.cli.lists import Listing
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, account_option
+from contentgen.client import fields
+from contentgen.client.documents import DELIVERY_STATUS, value
+from contentgen.client.webhooks import SENDS
+from contentgen.v1 import webhook_service_pb2 as pb
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    EXHAUSTED = "exhausted"
+
+
+class Event(StrEnum):
+    TASK_ENDED = "task.ended"
+    CONTENT_PENDING_REVIEW = "content.pending_review"
+    CONTENT_APPROVED = "content.approved"
+    CONTENT_REJECTED = "content.rejected"
+    PUBLISH_PUBLISHED = "publish.published"
+    PUBLISH_FAILED = "publish.failed"
+
+
+WebhookId = Annotated[
+    int,
+    typer.Argument(
+        metavar="WEBHOOK_ID", min=1, help="The webhook.", show_default=False, autocompletion=completion.webhook_ids
+    ),
+]
+WebhookIds = Annotated[
+    list[int],
+    typer.Argument(
+        metavar="WEBHOOK_ID",
+        min=1,
+        help="One or more webhooks.",
+        show_default=False,
+        autocompletion=completion.webhook_ids,
+    ),
+]
+DeliveryIds = Annotated[
+    list[int],
+    typer.Argument(
+        metavar="DELIVERY_ID", min=1, help="As `webhook deliveries` lists them; one or more.", show_default=False
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Argument(metavar="URL", help="https, or http to a network that the schedulers allow.", show_default=False),
+]
+NewUrl = Annotated[str | None, typer.Option("--url", metavar="URL", help="Where it is told.", show_default=False)]
+Events = Annotated[
+    list[Event] | None,
+    typer.Option("--event", "-e", help="What it is told; may be given several times.", show_default=False),
+]
+WhoseEvents = Annotated[
+    int | None,
+    account_option("Whose events; 0: those of all accounts. Default: CONTENTGEN_ACCOUNT, or of all.", minimum=0),
+]
+Active = Annotated[
+    bool | None, typer.Option("--active/--inactive", help="Whether events are stored and sent.", show_default=False)
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option(
+        "--overlap",
+        parser=values.seconds,
+        metavar="DURATION",
+        help="How long the present secret stays valid, up to 7d. Default: 1d.",
+        show_default=False,
+    ),
+]
+OnlyState = Annotated[DeliveryState | None, typer.Option("--status", help="Only in this state.", show_default=False)]
+_KEEP_IT = "keep the secret: it is not shown again"
+
+
+def add_to(app: typer.Typer) -> None:
+    """All of them."""
+    command(
+        app,
+        "create",
+        "contentgen webhook create https://news.example/hook",
+        "contentgen webhook create https://news.example/hook -e task.ended -e publish.failed --account 1",
+    )(create)
+    command(
+        app,
+        "list",
+        "contentgen webhook list",
+        "contentgen -o jsonl webhook list | jq 'select(.last_error != null)'",
+    )(list_)
+    command(app, "show", "contentgen webhook show 3")(show)
+    command(
+        app,
+        "update",
+        "contentgen webhook update 3 --active",
+        "contentgen webhook update 3 --url https://news.example/new -e content.approved",
+    )(update)
+    command(app, "delete", "contentgen webhook delete 3")(delete)
+    command(app, "rotate", "contentgen webhook rotate 3", "contentgen webhook rotate 3 --overlap 1h")(rotate)
+    command(app, "ping", "contentgen webhook ping 3")(ping)
+    command(
+        app,
+        "deliveries",
+        "contentgen webhook deliveries 3",
+        "contentgen webhook deliveries 3 --status exhausted --all",
+    )(deliveries)
+    command(
+        app,
+        "redeliver",
+        "contentgen webhook redeliver 17 18",
+        "contentgen -o jsonl webhook deliveries 3 --status exhausted --all"
+        " | jq .delivery_id | xargs contentgen webhook redeliver",
+    )(redeliver)
+
+
+def create(session: Session, url: Url, event: Events = None, account: WhoseEvents = None) -> None:
+    """Have an address told what happens to tasks and contents; without --event everything.
+
+    Prints the secret that its deliveries are signed with, once.
+    """
+    request = pb.CreateWebhookRequest(
+        account_id=session.accounts(account), url=url, event_types=[str(each) for each in event or Event]
+    )
+    connection = session.connection
+    made = connection.call(connection.stubs.webhooks.CreateWebhook, request)
+    _show_secret(session, made.webhook, made.secret)
+
+
+def list_(
+    session: Session,
+    account: OnlyAccount = None,
+    limit: Limit = None,
+    all_: All = False,
+    page_token: PageToken = "",
+) -> None:
+    """List webhooks by their id, inactive ones too."""
+    request = pb.ListWebhooksRequest(account_id=session.accounts(account))
+    connection = session.connection
+
+    def fetch(size: int, token: str) -> tuple[Iterable[pb.Webhook], str]:
+        request.page_size, request.page_token = size, token
+        page = connection.call(connection.stubs.webhooks.ListWebhooks, request)
+        return page.webhooks, page.next_page_token
+
+    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    listing.write(tables.WEBHOOKS, "webhooks", tables.last_error)
+
+
+def show(session: Session, webhook_id: WebhookId) -> None:
+    """Show a webhook, without its secret."""
+    connection = session.connection
+    request = pb.GetWebhookRequest(webhook_id=webhook_id)
+    found = connection.call(connection.stubs.webhooks.GetWebhook, request).webhook
+    session.output.one(document(found), tables.webhook)
+
+
+def update(
+    session: Session, webhook_id: WebhookId, url: NewUrl = None, event: Events = None, active: Active = None
+) -> None:
+    """Change a webhook: only what is given. The events that are given replace the present ones.
+
+    A webhook becomes inactive by itself if its receiver answers 410.
+    """
+    given = {"url": url, "event_types": [str(each) for each in event] if event else None, "active": active}
+    changed = {field: value for field, value in given.items() if value is not None}
+    if not changed:
+        raise typer.BadParameter("give what to change: --url, --event, --active or --inactive")
+    webhook = pb.Webhook(webhook_id=webhook_id, **changed)  # type: ignore[arg-type] # each has its field's type
+    request = pb.UpdateWebhookRequest(webhook=webhook, update_mask=FieldMask(paths=list(changed)))
+    connection = session.connection
+    found = connection.call(connection.stubs.webhooks.UpdateWebhook, request).webhook
+    session.output.one(document(found), tables.webhook)
+
+
+def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
+    """Delete webhooks with their deliveries, also what was not delivered yet.
+
+    On a terminal it prompts before that.
+    """
+    which = f"{len(webhook_ids)} webhooks" if len(webhook_ids) > 1 else f"webhook {webhook_ids[0]}"
+    session.confirm(f"Delete {which} and what was not delivered?", yes=yes)
+    connection = session.connection
+
+    def deleted(webhook_id: int) -> Document:
+        connection.call(connection.stubs.webhooks.DeleteWebhook, pb.DeleteWebhookRequest(webhook_id=webhook_id))
+        return {"webhook_id": webhook_id, "deleted": True}
+
+    return each(session, webhook_ids, deleted, lambda it: f"webhook {it['webhook_id']} is deleted")
+
+
+def rotate(session: Session, webhook_id: WebhookId, overlap: Overlap = None) -> None:
+    """Make a new secret and print it, once. The one before stays valid for a while.
+
+    Meanwhile deliveries are signed with both, so that the receiver can change over.
+    """
+    request = pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=fields.duration(overlap))
+    connection = session.connection
+    rotated = connection.call(connection.stubs.webhooks.RotateWebhookSecret, request)
+    _show_secret(session, rotated.webhook, rotated.secret)
+
+
+def _show_secret(session: Session, webhook: pb.Webhook, secret: str) -> None:
+    session.output.one({**document(webhook), "secret": secret}, tables.webhook)
+    session.output.note(_KEEP_IT)
+
+
+def ping(session: Session, webhook_id: WebhookId) -> int:
+    """Send a webhook.ping now, and show how that went; exit status 1 if the receiver failed."""
+    connection = session.connection
+    request = pb.PingWebhookRequest(webhook_id=webhook_id)
+    found = connection.call(connection.stubs.webhooks.PingWebhook, request, waits=SENDS).delivery
+    session.output.one(document(found), tables.delivery)
+    return Status.DONE if found.status == pb.DELIVERY_STATUS_DELIVERED else Status.FAILED
+
+
+def deliveries(
+    session: Session,
+    webhook_id: WebhookId,
+    status: OnlyState = None,
+    limit: Limit = None,
+    all_: All = False,
+    page_token: PageToken = "",
+) -> None:
+    """List what a webhook was told or is still to be told, the newest first."""
+    request = pb.ListDeliveriesRequest(webhook_id=webhook_id)
+    if status is not None:
+        request.status = value(DELIVERY_STATUS, status)
+    connection = session.connection
+
+    def fetch(size: int, token: str) -> tuple[Iterable[pb.Delivery], str]:
+        request.page_size, request.page_token = size, token
+        page = connection.call(connection.stubs.webhooks.ListDeliveries, request)
+        return page.deliveries, page.next_page_token
+
+    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    listing.write(tables.DELIVERIES, "deliveries", tables.last_error)
+
+
+def redeliver(session: Session, delivery_ids: DeliveryIds) -> int:
+    """Send deliveries again, with the same webhook-id; of those that wait it takes the wait away."""
+    connection = session.connection
+
+    def sent(delivery_id: int) -> Document:
+        request = pb.RedeliverWebhookRequest(delivery_id=delivery_id)
+        return document(connection.call(connection.stubs.webhooks.RedeliverWebhook, request).delivery)
+
+    return each(session, delivery_ids, sent, lambda it: f"delivery {it['delivery_id']} is {it['status']}")

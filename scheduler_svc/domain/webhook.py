@@ -1,0 +1,125 @@
+"""Webhooks, the events that they want, and the deliveries of these events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+MAX_WEBHOOKS = 20
+"""Webhooks of one account, and of all accounts together (account 0)."""
+MAX_URL = 2_000
+MAX_CONCURRENT_TRIES = 4
+"""Tries of one webhook that one replica has under way; while it fails: one."""
+RETRY_FOR = timedelta(days=3)
+"""How long after its move a delivery is retried."""
+FIRST_RETRY = 5.0
+MAX_RETRY_DELAY = 6 * 3_600.0
+_RETRY_FACTOR = 3
+_RETRY_JITTER = 0.2
+
+
+class EventType(StrEnum):
+    """The values are the contract's."""
+
+    TASK_ENDED = "task.ended"
+    CONTENT_PENDING_REVIEW = "content.pending_review"
+    CONTENT_APPROVED = "content.approved"
+    CONTENT_REJECTED = "content.rejected"
+    PUBLISH_PUBLISHED = "publish.published"
+    PUBLISH_FAILED = "publish.failed"
+    PING = "webhook.ping"
+
+
+SUBSCRIBABLE = tuple(event_type for event_type in EventType if event_type is not EventType.PING)
+
+
+class DeliveryStatus(IntEnum):
+    """The numbers are the contract's."""
+
+    PENDING = 1
+    DELIVERED = 2
+    EXHAUSTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A webhook without its secrets. `account_id` 0: it gets the events of all accounts."""
+
+    webhook_id: int
+    account_id: int
+    url: str
+    event_types: tuple[str, ...]
+    active: bool
+    last_error: str
+    create_time: datetime
+    previous_secret_expire_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookChange:
+    """New values of a webhook's fields; None leaves a field unchanged."""
+
+    url: str | None = None
+    event_types: tuple[str, ...] | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for one webhook, as a reader sees it; `data` is JSON."""
+
+    delivery_id: int
+    webhook_id: int
+    event_type: str
+    status: DeliveryStatus
+    attempt_count: int
+    next_attempt_time: datetime | None
+    last_status_code: int
+    last_error: str
+    create_time: datetime
+    end_time: datetime | None
+    message_id: str
+    data: str
+
+
+class DeliveryAttempt(NamedTuple):
+    """A try that this replica owns until `claim_expire_time`. `secrets` holds what it is signed with, newest first."""
+
+    delivery_id: int
+    webhook_id: int
+    event_type: str
+    attempt_count: int
+    claim_expire_time: datetime
+    create_time: datetime
+    message_id: str
+    data: str
+    url: str
+    secrets: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"DeliveryAttempt({self.delivery_id}, webhook {self.webhook_id})"  # the secrets belong in no log
+
+
+class Response(NamedTuple):
+    """How a try went. `status_code` 0: no answer. `error` is empty if it succeeded."""
+
+    status_code: int
+    error: str
+
+    @property
+    def delivered(self) -> bool:
+        return not self.error
+
+    @property
+    def gone(self) -> bool:
+        """Whether the receiver wants nothing any more."""
+        return self.status_code == 410
+
+
+def retry_delay(attempt_count: int, jitter: float) -> float:
+    """Returns the seconds until the next try after so many; `jitter` in [0, 1)."""
+    delay = min(FIRST_RETRY * math.pow(_RETRY_FACTOR, min(attempt_count - 1, 20)), MAX_RETRY_DELAY)
+    return delay * (1 + _RETRY_JITTER * (2 * jitter - 1))
