@@ -77,8 +77,9 @@ class Webhook(_message.Message):
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The event types that it gets: `task.ended` (completed, cancelled, or failed or timed out without a retry to come),
-        `content.pending_review`, `content.approved` (by a review or by `auto_approve`), `content.rejected`,
-        `publish.published`, `publish.failed`.
+        `content.pending_review` (also by ReopenContent), `content.approved` (by a review or by `auto_approve`),
+        `content.rejected` (by a review, or because another one superseded it), `publish.published`, `publish.failed` (it is
+        not tried again by itself).
         """
 
     @_builtins.property

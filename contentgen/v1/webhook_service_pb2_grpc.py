@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class WebhookServiceStub:
-    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators. Errors, lists,
-    commits: see the comment of TaskService.
+    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
+    `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
     Each event is stored in the transaction of the move that it tells of, as one delivery for each webhook that wants it,
     and is then sent by any scheduler: a POST by the Standard Webhooks convention.
@@ -110,8 +110,8 @@ class WebhookServiceStub:
 
 
 class WebhookServiceServicer:
-    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators. Errors, lists,
-    commits: see the comment of TaskService.
+    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
+    `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
     Each event is stored in the transaction of the move that it tells of, as one delivery for each webhook that wants it,
     and is then sent by any scheduler: a POST by the Standard Webhooks convention.
@@ -331,8 +331,8 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WebhookService:
-    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators. Errors, lists,
-    commits: see the comment of TaskService.
+    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
+    `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
     Each event is stored in the transaction of the move that it tells of, as one delivery for each webhook that wants it,
     and is then sent by any scheduler: a POST by the Standard Webhooks convention.

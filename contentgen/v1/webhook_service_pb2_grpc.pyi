@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WebhookServiceStub:
-    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators. Errors, lists,
-    commits: see the comment of TaskService.
+    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
+    `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
     Each event is stored in the transaction of the move that it tells of, as one delivery for each webhook that wants it,
     and is then sent by any scheduler: a POST by the Standard Webhooks convention.
@@ -162,8 +162,8 @@ class WebhookServiceStub:
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
-    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators. Errors, lists,
-    commits: see the comment of TaskService.
+    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
+    `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
     Each event is stored in the transaction of the move that it tells of, as one delivery for each webhook that wants it,
     and is then sent by any scheduler: a POST by the Standard Webhooks convention.
@@ -293,8 +293,8 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators. Errors, lists,
-    commits: see the comment of TaskService.
+    """Webhooks: addresses that the schedulers tell what happens to tasks and contents. For operators; the role
+    `viewer` may read. Errors, lists, commits: see the comment of TaskService.
 
     Each event is stored in the transaction of the move that it tells of, as one delivery for each webhook that wants it,
     and is then sent by any scheduler: a POST by the Standard Webhooks convention.

@@ -26,6 +26,7 @@ SERVICES = (
     "AccountService",
     "ScheduleService",
     "SystemService",
+    "WebhookService",
 )
 
 
