@@ -34,6 +34,7 @@ TIMES = {
     "unhealthy_time": "unhealthy_since",
     "review_time": "reviewed_at",
     "review_claim_expire_time": "review_claim_expires_at",
+    "next_attempt_time": "next_attempt_at",
     "next_run_times": "next_runs_at",
     "last_run_time": "last_run_at",
     "previous_secret_expire_time": "previous_secret_expires_at",
@@ -77,7 +78,6 @@ PAIRS = [
         renamed={
             "schedule_time": "scheduled_at",
             "claim_expire_time": "claim_expires_at",
-            "next_attempt_time": "next_attempt_at",
         },
     ),
     Pair(
