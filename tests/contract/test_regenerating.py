@@ -99,7 +99,7 @@ async def test_what_a_publisher_has_stays_approved(made: Maker) -> None:
     await approve(made.contents, new.content_id)
     superseded = await read(made.contents, old.content_id)
     assert (superseded.review_status, superseded.superseded_by_content_id) == (APPROVED, new.content_id)
-    assert await pool(made.contents) == [new.content_id, old.content_id]
+    assert await pool(made.contents) == [old.content_id, new.content_id]
 
 
 async def test_the_approval_can_be_taken_back(made: Maker) -> None:
