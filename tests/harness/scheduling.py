@@ -396,7 +396,7 @@ WINDOW_INVARIANTS = {
             OR account_id IN (SELECT account_id FROM pauses))
     """,
 }
-INVARIANTS = WINDOW_INVARIANTS | {
+ALWAYS = WINDOW_INVARIANTS | {
     "an open task stands in exactly one place, an ended one in none": """
         SELECT t.task_key, t.status FROM tasks AS t LEFT JOIN (
             SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed
@@ -464,8 +464,16 @@ INVARIANTS = WINDOW_INVARIANTS | {
         WHERE last <> n OR coalesce(p.attempt_count, 0) > coalesce(n, 0)
             OR content_id NOT IN (SELECT content_id FROM contents)
     """,
-    "what is approved is in the publish pool": """
-        SELECT c.content_id FROM contents AS c FULL JOIN publish_pool AS p USING (content_id)
-        WHERE (c.review_status = 2) IS DISTINCT FROM (p.content_id IS NOT NULL)
+    "what is in the publish pool is approved": """
+        SELECT content_id FROM publish_pool LEFT JOIN contents AS c USING (content_id)
+        WHERE c.review_status IS DISTINCT FROM 2
     """,
 }
+"""What holds whatever calls are made."""
+INVARIANTS = ALWAYS | {
+    "what is approved is in the publish pool": """
+        SELECT content_id FROM contents AS c WHERE review_status = 2
+            AND NOT EXISTS (SELECT FROM publish_pool AS p WHERE p.content_id = c.content_id)
+    """,
+}
+"""What holds where nothing calls RemoveFromPublishPool."""
