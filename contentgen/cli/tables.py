@@ -116,7 +116,7 @@ POOL = (
     Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
     Column("STATUS", lambda it: cells.state(it["status"])),
     Column("PRIO", lambda it: str(it["priority"]), right=True),
-    Column("TRIES", lambda it: f"{it['attempt_count']}/{it['max_attempts']}", right=True),
+    Column("ATTEMPTS", lambda it: f"{it['attempt_count']}/{it['max_attempts']}", right=True),
     Column("NOT BEFORE", lambda it: cells.local_time(_not_before(it))),
     Column("PUBLISHER", lambda it: cells.line(it["publisher"]), wide=True),
     Column("CLAIM", lambda it: cells.line(it["claim_id"]), wide=True),

@@ -112,7 +112,7 @@ class Campaign:
 
 
 def broken(database_url: str) -> list[str]:
-    """Returns the invariants that do not hold. A completed task may lack its content, since DeleteContent is called."""
+    """Returns the invariants that do not hold, whatever is called: a completed task may lack its content."""
     engine = sa.create_engine(database_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         found = {what: connection.execute(sa.text(query)).fetchmany(5) for what, query in _INVARIANTS.items()}
