@@ -81,6 +81,8 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "initial_backoff": None,
         "backoff_multiplier": None,
         "max_backoff": None,
+        "schedule_id": None,
+        "regenerates_content_id": None,
         "attempt": 0,
         "progress": None,
         "worker_id": None,
