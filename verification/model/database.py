@@ -28,6 +28,7 @@ from scheduler_svc.application.records import (
     TaskRow,
 )
 from scheduler_svc.application.signals import CommitSignals
+from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.ids import LeaseRef
@@ -45,6 +46,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
     """A transaction on the tables. `timed_out` is a task whose run has just taken too long."""
     parts = {
         "signals": CommitSignals(),
+        "webhook_interest": WebhookInterest(),
         "now": NOW,
         "tasks": _Tasks(tables),
         "waiting": WaitingRows(tables, first),
