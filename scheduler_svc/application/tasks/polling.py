@@ -14,9 +14,8 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import query
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.errors import NotFound, ShuttingDown
-from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import POLL_TIMEOUT, AttemptCount, PollResult, RunningAttempt, summarize
 
@@ -41,8 +40,7 @@ def ask_running(tx: Tx, scope: Scope, *, skip_locked: bool = False) -> OpenPoll:
 
 def ask_task(tx: Tx, task_key: int, *, skip_locked: bool = False) -> OpenPoll:
     """Polls the worker that holds the task, if any. Raises NotFound."""
-    if not tx.task_reads.exists(task_key):
-        raise NotFound("task", format_task_id(task_key))
+    query.require_own_tasks(tx, ALL, [task_key])
     return _ask(tx, tx.polls.running_of_task(task_key), skip_locked=skip_locked)
 
 

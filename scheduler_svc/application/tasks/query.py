@@ -96,16 +96,16 @@ def list_tasks(tx: Tx, task_filter: TaskFilter, before: int | None, limit: int) 
 def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:
     """Returns a task's moves with numbers above `after`, oldest first. Raises NotFound."""
     events = tx.task_reads.events(task_key, after, limit)
-    if not events and not tx.task_reads.exists(task_key):
-        raise NotFound("task", format_task_id(task_key))
+    if not events:
+        require_own_tasks(tx, ALL, [task_key])
     return events
 
 
 def list_attempt_logs(tx: Tx, task_key: int, after: int, limit: int) -> list[AttemptLog]:
     """Returns the output of a task's attempts above `after`, oldest first. Raises NotFound."""
     logs = tx.attempt_logs.list(task_key, after, limit)
-    if not logs and not tx.task_reads.exists(task_key):
-        raise NotFound("task", format_task_id(task_key))
+    if not logs:
+        require_own_tasks(tx, ALL, [task_key])
     return logs
 
 
@@ -145,8 +145,8 @@ def list_pool(
 def list_publish_attempts(tx: Tx, content_id: int, after: int, limit: int) -> list[PublishAttempt]:
     """Returns a content's attempts with numbers above `after`, oldest first. Raises NotFound."""
     attempts = tx.publish_pool.attempts(content_id, after, limit)
-    if not attempts and content_id not in tx.contents.accounts_of([content_id]):
-        raise NotFound("content", content_id)
+    if not attempts:
+        require_own_contents(tx, ALL, [content_id])
     return attempts
 
 

@@ -77,8 +77,6 @@ _WAITS_FOR = sa.text("""
 """)
 """Reads what a task may be waiting for."""
 
-_EXISTS = sa.text("SELECT 1 FROM tasks WHERE task_key = :task_key")
-"""Checks whether a task exists."""
 _ACCOUNTS_OF = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 """Reads the accounts of some tasks."""
 _EVENT_COLUMNS = """
@@ -156,9 +154,6 @@ class TaskReads(Statements):
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
         """What a task, which must exist, may be waiting for."""
         return WaitsFor(*self._row(_WAITS_FOR, task_key=task_key, ttl=ttl))
-
-    def exists(self, task_key: int) -> bool:
-        return self._row(_EXISTS, task_key=task_key) is not None
 
     def accounts_of(self, keys: Sequence[int]) -> dict[int, int]:
         """The accounts of these tasks by key; those that do not exist are missing."""
