@@ -16,9 +16,13 @@ from contentgen import ContentGenerationClient
 from scheduler_svc.application import retention
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
+from scheduler_svc.application.tasks.bulk import MAX_BATCH
+from scheduler_svc.application.tasks.query import find_tasks
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.changes import Selection
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.lifecycle import ENDED
+from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,8 +74,8 @@ def _filled(url: str, statement: str, count: int) -> Iterator[PgDatabase]:
 def of_retention(url: str, count: int) -> list[Figure]:
     """A look for what is older than a year, where all is of today."""
     with _filled(url, _CANCELLED, count) as database:
-        until = database.run(lambda tx: cleanup.ago(tx, YEAR))
-        all_ms, all_pages = _timed(lambda: _look_at_all(database, until))
+        due = TaskFilter(statuses=ENDED, deletable_since=database.run(lambda tx: cleanup.ago(tx, YEAR)))
+        all_ms, all_pages = _timed(lambda: _look_at_all(database, due))
         due_ms, due_pages = _timed(lambda: _look_at_due(database))
     name = f"retention, {count:,} ended, none due"
     return [
@@ -80,8 +84,8 @@ def of_retention(url: str, count: int) -> list[Figure]:
     ]
 
 
-def _look_at_all(database: PgDatabase, until: object) -> int:
-    return _walk(database, lambda tx, after: cleanup.count_batch(tx, ALL, until, after).last, 0)  # type: ignore[arg-type]
+def _look_at_all(database: PgDatabase, due: TaskFilter) -> int:
+    return _walk(database, lambda tx, after: find_tasks(tx, due, after, MAX_BATCH).last, 0)
 
 
 def _look_at_due(database: PgDatabase) -> int:

@@ -5,12 +5,15 @@ Layer: inside operators. It writes to standard error: standard output is for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +23,15 @@ from contentgen.cli.documents import Document
 
 _BAR = 24
 _REFRESH_PER_SECOND = 8
+
+
+@contextmanager
+def counting(to: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar that is moved by the number that is done; gone at the end, and never there without a terminal."""
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn()
+    with Bars(*columns, console=to, transient=True, disable=not to.is_terminal) as bars:
+        bar = bars.add_task("", total=total)
+        yield lambda done: bars.update(bar, completed=done)
 
 
 class Progress(Protocol):

@@ -61,6 +61,7 @@ from contentgen.client.results import (
     Worker,
     WorkerPool,
 )
+from contentgen.client.task_filter import TaskFilter
 from contentgen.client.watch import AsyncWatch, Watch
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "TaskCancelledException",
     "TaskChange",
     "TaskEvent",
+    "TaskFilter",
     "TaskProgress",
     "TaskStats",
     "TaskStatus",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Unpack
 
 from contentgen.client.errors import FailedPrecondition, ResourceNotFoundException
 from contentgen.client.methods import Methods, Unary
-from contentgen.client.tasks import task_statuses
+from contentgen.client.results import TaskStatus
+from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.v1 import task_service_pb2 as pb
 
 BULK_TIMEOUT = 600.0
@@ -62,12 +64,47 @@ class TaskControlMethods(Methods):
         return True
 
     @Unary
+    async def bulk_cancel_tasks(
+        self,
+        account_id: int | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        *,
+        force: bool = False,
+        limit: int = 1_000,
+        dry_run: bool = False,
+        **more: Unpack[TaskFilter],
+    ) -> int:
+        """Cancels pending tasks, oldest first, and returns how many.
+
+        Args:
+            account_id: only of this account; None: of all.
+            status: only in this state, or in one of these, of those that can be cancelled.
+            force: also those that a worker holds; what it runs is then killed.
+            limit: how many at most.
+            dry_run: only count all that match.
+            more: the conditions of `TaskFilter`, as in `iter_tasks`.
+
+        Raises:
+            InvalidArgument: a state that can't be cancelled.
+
+        Example:
+            >>> cancelled_count = client.bulk_cancel_tasks(account_id=1, labels={"order": "7"})
+        """
+        wanted = task_filter(more, status)
+        wanted.account_id = account_id or 0
+        request = pb.BulkCancelTasksRequest(filter=wanted, force=force, limit=limit, dry_run=dry_run)
+        answer = await self._call(self._stubs.tasks.BulkCancelTasks, request, waits=BULK_TIMEOUT)
+        return answer.matched_count if dry_run else answer.changed_count
+
+    @Unary
     async def bulk_retry_tasks(
         self,
         account_id: int | None = None,
         status: Literal["failed", "timeout"] | None = None,
         *,
         limit: int = 1_000,
+        dry_run: bool = False,
+        **more: Unpack[TaskFilter],
     ) -> int:
         """Retries failed and timed out tasks, oldest first, and returns how many. Those without a retry left stay.
 
@@ -75,12 +112,21 @@ class TaskControlMethods(Methods):
             account_id: only of this account.
             status: only in this state.
             limit: how many at most.
+            dry_run: only count all that match.
+            more: the conditions of `TaskFilter`, as in `iter_tasks`.
 
         Example:
-            >>> retried_count = client.bulk_retry_tasks(account_id=1)
+            >>> retried_count = client.bulk_retry_tasks(account_id=1, error_reasons=["CREATOR_TIMEOUT"])
         """
-        request = pb.BulkRetryTasksRequest(account_id=account_id or 0, statuses=task_statuses(status), limit=limit)
-        return (await self._call(self._stubs.tasks.BulkRetryTasks, request, waits=BULK_TIMEOUT)).retried_count
+        request = pb.BulkRetryTasksRequest(
+            account_id=account_id or 0,
+            statuses=task_statuses(status),
+            filter=task_filter(more),
+            limit=limit,
+            dry_run=dry_run,
+        )
+        answer = await self._call(self._stubs.tasks.BulkRetryTasks, request, waits=BULK_TIMEOUT)
+        return answer.matched_count if dry_run else answer.retried_count
 
     @Unary
     async def handle_timeout_tasks(self, account_id: int | None = None) -> int:
@@ -93,10 +139,39 @@ class TaskControlMethods(Methods):
         return (await self._call(self._stubs.tasks.HandleTimeouts, request, waits=BULK_TIMEOUT)).timeout_count
 
     @Unary
-    async def cleanup_old_tasks(self, days: int = 7, *, account_id: int | None = None, dry_run: bool = False) -> int:
-        """Deletes ended tasks with their history, and returns how many. Contents stay.
+    async def cleanup_tasks(
+        self,
+        account_id: int | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        *,
+        days: int = 7,
+        limit: int = 0,
+        dry_run: bool = False,
+        **more: Unpack[TaskFilter],
+    ) -> int:
+        """Deletes ended tasks with their history, oldest first, and returns how many. Contents stay.
 
         Takes 10 minutes at most; what a call that was cut short has deleted stays deleted.
+
+        Args:
+            account_id: only of this account.
+            status: only in this state, or in one of these, of those that are an end.
+            days: tasks that ended more than so many days of 24 hours ago; 0: all that have ended.
+            limit: how many at most; 0: all.
+            dry_run: only count all that match.
+            more: the conditions of `TaskFilter`, as in `iter_tasks`.
+
+        Raises:
+            InvalidArgument: `days` is negative, or a task in that state has not ended.
+
+        Example:
+            >>> deleted_count = client.cleanup_tasks(status="cancelled", days=0, labels={"order": "7"})
+        """
+        return await self._clean_up(account_id, task_filter(more, status), days, limit=limit, dry_run=dry_run)
+
+    @Unary
+    async def cleanup_old_tasks(self, days: int = 7, *, account_id: int | None = None, dry_run: bool = False) -> int:
+        """Deletes ended tasks: `cleanup_tasks` by the old application's name.
 
         Args:
             days: tasks that ended more than so many days of 24 hours ago; 0: all that have ended.
@@ -109,5 +184,12 @@ class TaskControlMethods(Methods):
         Example:
             >>> deleted_count = client.cleanup_old_tasks(days=30)
         """
-        request = pb.CleanupTasksRequest(days=days, dry_run=dry_run, account_id=account_id or 0)
+        return await self._clean_up(account_id, None, days, limit=0, dry_run=dry_run)
+
+    async def _clean_up(
+        self, account_id: int | None, wanted: pb.TaskFilter | None, days: int, *, limit: int, dry_run: bool
+    ) -> int:
+        request = pb.CleanupTasksRequest(
+            days=days, dry_run=dry_run, account_id=account_id or 0, filter=wanted, limit=limit
+        )
         return (await self._call(self._stubs.tasks.CleanupTasks, request, waits=BULK_TIMEOUT)).deleted_count

@@ -5,15 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
 from contentgen.client.results import AttemptLog, Task, TaskEvent, TaskStats, TaskStatus
+from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.client.transport import Pages
-from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 PAGE_SIZE = 200
@@ -149,16 +149,14 @@ class TaskMethods(Methods):
         account_id: int | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         limit: int = 50,
-        *,
-        labels: Mapping[str, str] | None = None,
-        schedule_id: int | None = None,
+        **more: Unpack[TaskFilter],
     ) -> list[Task]:
         """Returns the newest tasks, `limit` at most. See `iter_tasks`.
 
         Example:
             >>> pending = client.list_tasks(account_id=1, status="pending")
         """
-        return await self._tasks(account_id, status, labels, schedule_id, limit).first(limit)
+        return await self._tasks(account_id, status, more, limit).first(limit)
 
     @Listing
     def iter_tasks(
@@ -166,42 +164,36 @@ class TaskMethods(Methods):
         account_id: int | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         *,
-        labels: Mapping[str, str] | None = None,
-        schedule_id: int | None = None,
         page_size: int = PAGE_SIZE,
+        **more: Unpack[TaskFilter],
     ) -> Pages[Task]:
         """Iterates over the status dicts of tasks, newest first, which it reads page by page.
 
         Args:
             account_id: only of this account.
             status: only in this state, or in one of these.
-            labels: only with all of these labels.
-            schedule_id: only those that this schedule submitted.
             page_size: tasks a page, 1,000 at most.
+            more: `labels`, `schedule_id`, `error_reasons`, `created_after`, `created_before`, `worker_id`, `topic`: the
+                conditions of `TaskFilter`.
 
         Raises:
             ValueError: a state that does not exist.
 
         Example:
-            >>> for task in client.iter_tasks(status=["failed", "timeout"]):
+            >>> for task in client.iter_tasks(status=["failed", "timeout"], created_after="2026-01-31", topic="咖啡"):
             ...     print(task["task_id"], task["error"])
         """
-        return self._tasks(account_id, status, labels, schedule_id, page_size)
+        return self._tasks(account_id, status, more, page_size)
 
     def _tasks(
         self,
         account_id: int | None,
         status: TaskStatus | Sequence[TaskStatus] | None,
-        labels: Mapping[str, str] | None,
-        schedule_id: int | None,
+        more: TaskFilter,
         page_size: int,
     ) -> Pages[Task]:
         request = pb.ListTasksRequest(
-            account_id=account_id or 0,
-            statuses=task_statuses(status),
-            labels=labels,
-            schedule_id=schedule_id or 0,
-            page_size=page_size,
+            account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size
         )
         return Pages(
             self._transport,
@@ -262,12 +254,6 @@ class TaskMethods(Methods):
         """
         request = pb.GetTaskStatsRequest(account_id=account_id or 0)
         return documents.task_stats(await self._call(self._stubs.tasks.GetTaskStats, request))
-
-
-def task_statuses(status: TaskStatus | Sequence[TaskStatus] | None) -> list[task_pb2.TaskStatus.ValueType]:
-    """Raises ValueError for a state that does not exist."""
-    names = [status] if isinstance(status, str) else status or ()
-    return [documents.value(documents.TASK_STATUS, name) for name in names]
 
 
 def _submit(

@@ -371,8 +371,98 @@ class BatchGetTasksResponse(_message.Message):
 Global___BatchGetTasksResponse: _TypeAlias = BatchGetTasksResponse  # noqa: Y015
 
 @_typing.final
+class TaskFilter(_message.Message):
+    """Which tasks; the conditions hold together. The filter of ListTasks and of all bulk calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ERROR_REASONS_FIELD_NUMBER: _builtins.int
+    CREATED_AFTER_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Only of this account; 0: of all."""
+    worker_id: _builtins.str
+    """Only those with this `worker_id`: of the present attempt or, if none runs, of the last one that ended. Empty: any."""
+    topic: _builtins.str
+    """Only with this text in the topic, regardless of case; up to 4,000 characters, of any script. The case of letters
+    beyond ASCII counts if the database's locale is C. Empty: any.
+    """
+    schedule_id: _builtins.int
+    """Only those that this schedule submitted, deleted or not; 0: any."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
+        """Only in one of these states; none: in any that the call is about. Duplicates count once; TASK_STATUS_UNSPECIFIED is
+        refused.
+        """
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only with all of these labels, key and value; none: any."""
+
+    @_builtins.property
+    def error_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only with an `error` of one of these reasons (`CREATOR_ERROR`), up to 100; none: any. A task keeps the error of an
+        attempt until a later one completes, so a pending one may have it too.
+        """
+
+    @_builtins.property
+    def created_after(self) -> _timestamp_pb2.Timestamp:
+        """Only those created then or later. Unset: at any time."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Only those created earlier than that. Unset: at any time."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        statuses: _abc.Iterable[_task_pb2.TaskStatus.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        error_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        created_after: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
+        worker_id: _builtins.str = ...,
+        topic: _builtins.str = ...,
+        schedule_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_after", b"created_after", "created_before", b"created_before", "error_reasons", b"error_reasons", "labels", b"labels", "schedule_id", b"schedule_id", "statuses", b"statuses", "topic", b"topic", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskFilter: _TypeAlias = TaskFilter  # noqa: Y015
+
+@_typing.final
 class ListTasksRequest(_message.Message):
-    """Which tasks to list; the conditions hold together."""
+    """Which tasks to list; the conditions hold together. What is set both here and in `filter` must be equal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -402,6 +492,7 @@ class ListTasksRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     page_size: _builtins.int
@@ -418,6 +509,10 @@ class ListTasksRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only with all of these labels, key and value; none: any."""
 
+    @_builtins.property
+    def filter(self) -> Global___TaskFilter:
+        """These conditions and further ones. Unset: only those above."""
+
     def __init__(
         self,
         *,
@@ -427,10 +522,11 @@ class ListTasksRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         schedule_id: _builtins.int = ...,
+        filter: Global___TaskFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "schedule_id", b"schedule_id", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "schedule_id", b"schedule_id", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -569,21 +665,91 @@ class RetryTaskResponse(_message.Message):
 Global___RetryTaskResponse: _TypeAlias = RetryTaskResponse  # noqa: Y015
 
 @_typing.final
+class BulkCancelTasksRequest(_message.Message):
+    """Which tasks to cancel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    force: _builtins.bool
+    """Whether to cancel tasks that a worker holds too; the worker then kills its CLI. Default: false."""
+    dry_run: _builtins.bool
+    """Whether only to count all that match, whatever `limit` is. Default: false."""
+    limit: _builtins.int
+    """How many to cancel at most; 0 means 1,000; negative is refused."""
+    @_builtins.property
+    def filter(self) -> Global___TaskFilter:
+        """Unset or empty: all pending tasks of the caller's accounts; with `force` all open ones."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___TaskFilter | None = ...,
+        force: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "filter", b"filter", "force", b"force", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkCancelTasksRequest: _TypeAlias = BulkCancelTasksRequest  # noqa: Y015
+
+@_typing.final
+class BulkCancelTasksResponse(_message.Message):
+    """What was cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHED_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    matched_count: _builtins.int
+    """Tasks that matched, up to `limit`; with `dry_run` all that match."""
+    changed_count: _builtins.int
+    """Tasks that are cancelled now; 0 with `dry_run`. Less than `matched_count` if some were being moved: repeat the call."""
+    def __init__(
+        self,
+        *,
+        matched_count: _builtins.int = ...,
+        changed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "matched_count", b"matched_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkCancelTasksResponse: _TypeAlias = BulkCancelTasksResponse  # noqa: Y015
+
+@_typing.final
 class BulkRetryTasksRequest(_message.Message):
-    """Which tasks to retry."""
+    """Which tasks to retry. What is set both here and in `filter` must be equal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     limit: _builtins.int
     """How many at most; 0 means 1,000; negative is refused."""
+    dry_run: _builtins.bool
+    """Whether only to count all that match and have retries left, whatever `limit` is. Default: false."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
         """Failed, timeout or both; none: both. Any other is refused."""
+
+    @_builtins.property
+    def filter(self) -> Global___TaskFilter:
+        """These conditions and further ones. Unset: only those above."""
 
     def __init__(
         self,
@@ -591,10 +757,12 @@ class BulkRetryTasksRequest(_message.Message):
         account_id: _builtins.int = ...,
         statuses: _abc.Iterable[_task_pb2.TaskStatus.ValueType] | None = ...,
         limit: _builtins.int = ...,
+        filter: Global___TaskFilter | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "limit", b"limit", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "dry_run", b"dry_run", "filter", b"filter", "limit", b"limit", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -607,16 +775,24 @@ class BulkRetryTasksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RETRIED_COUNT_FIELD_NUMBER: _builtins.int
+    MATCHED_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
     retried_count: _builtins.int
-    """Tasks that are pending again."""
+    """Tasks that are pending again: `changed_count`."""
+    matched_count: _builtins.int
+    """Tasks that matched and have retries left, up to `limit`; with `dry_run` all of them."""
+    changed_count: _builtins.int
+    """Tasks that are pending again; 0 with `dry_run`. Less than `matched_count` if some were being moved: repeat the call."""
     def __init__(
         self,
         *,
         retried_count: _builtins.int = ...,
+        matched_count: _builtins.int = ...,
+        changed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["retried_count", b"retried_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "matched_count", b"matched_count", "retried_count", b"retried_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -624,29 +800,41 @@ Global___BulkRetryTasksResponse: _TypeAlias = BulkRetryTasksResponse  # noqa: Y0
 
 @_typing.final
 class CleanupTasksRequest(_message.Message):
-    """What to delete."""
+    """What to delete. What is set both here and in `filter` must be equal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DAYS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     days: _builtins.int
     """Tasks that ended more than this many days (of 24 hours) ago; 0: all that ended. Unset: 7."""
     dry_run: _builtins.bool
     """Whether only to count. Default: false."""
     account_id: _builtins.int
     """Only of this account; 0: of all."""
+    limit: _builtins.int
+    """How many at most, oldest first; 0: no limit; negative is refused. With `dry_run` all are counted."""
+    @_builtins.property
+    def filter(self) -> Global___TaskFilter:
+        """These conditions and further ones; its `statuses` may be completed, failed, timeout and cancelled, none means all of
+        them. Unset: only those above.
+        """
+
     def __init__(
         self,
         *,
         days: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
         account_id: _builtins.int = ...,
+        filter: Global___TaskFilter | None = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "days", b"days"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "days", b"days", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "account_id", b"account_id", "days", b"days", "dry_run", b"dry_run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "account_id", b"account_id", "days", b"days", "dry_run", b"dry_run", "filter", b"filter", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__days: _TypeAlias = _typing.Literal["days"]  # noqa: Y015
     _WhichOneofArgType__days: _TypeAlias = _typing.Literal["_days", b"_days"]  # noqa: Y015
@@ -661,16 +849,24 @@ class CleanupTasksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    MATCHED_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
     deleted_count: _builtins.int
     """Tasks deleted; with `dry_run` those that would be."""
+    matched_count: _builtins.int
+    """Tasks that matched and ended long enough ago, up to `limit`; with `dry_run` all of them."""
+    changed_count: _builtins.int
+    """Tasks deleted; 0 with `dry_run`. Less than `matched_count` if some were being moved: repeat the call."""
     def __init__(
         self,
         *,
         deleted_count: _builtins.int = ...,
+        matched_count: _builtins.int = ...,
+        changed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "deleted_count", b"deleted_count", "matched_count", b"matched_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

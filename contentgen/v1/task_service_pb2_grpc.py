@@ -114,6 +114,11 @@ class TaskServiceStub:
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_task__service__pb2.RetryTaskResponse.FromString,
                 _registered_method=True)
+        self.BulkCancelTasks = channel.unary_unary(
+                '/contentgen.v1.TaskService/BulkCancelTasks',
+                request_serializer=contentgen_dot_v1_dot_task__service__pb2.BulkCancelTasksRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_task__service__pb2.BulkCancelTasksResponse.FromString,
+                _registered_method=True)
         self.BulkRetryTasks = channel.unary_unary(
                 '/contentgen.v1.TaskService/BulkRetryTasks',
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.BulkRetryTasksRequest.SerializeToString,
@@ -294,12 +299,14 @@ class TaskServiceServicer:
     def ListTasks(self, request, context):
         """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
 
-        A page takes milliseconds whatever the filter. With a label and a second condition (another label, an account,
-        states) it examines up to 5,000 tasks that meet the rarest condition, and returns those that meet the others. So it
-        may be short or empty with a `next_page_token`: go on until that is empty.
+        A page takes milliseconds whatever the filter. With a label or a schedule and a second condition (another label, an
+        account, states), or with an error's reason, a time, a worker or a topic, it examines up to 5,000 tasks that meet
+        the rarest condition, and returns those that meet the others. So it may be short or empty with a `next_page_token`:
+        go on until that is empty.
 
         Statuses:
-        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a `page_token` of
+        another list or filter.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
         UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
         `INTERNAL`: see the service. An account that does not exist has no tasks.
@@ -356,14 +363,35 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BulkCancelTasks(self, request, context):
+        """Cancels many tasks, oldest first, each as CancelTask does: pending ones, and with `force` also those that a worker
+        holds, whose CLI it then stops.
+
+        Blocks until all are cancelled, in bounded transactions: what an interrupted call has cancelled stays cancelled. A
+        task that another call or worker is moving at that moment may be left out: `changed_count` is then less than
+        `matched_count`. Safe to repeat: cancelled tasks no longer match. To show progress with many tasks, count them with
+        `dry_run`, then call with a `limit` until `changed_count` is less than that.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be cancelled: `filter.statuses` may name
+        pending, and with `force` submitted and processing.
+        PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `filter.account_id` is another account.
+        UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`: some may be cancelled; repeat it for the others.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BulkRetryTasks(self, request, context):
         """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
         whose retries are used up are skipped and not counted.
 
-        Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
+        Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
         Statuses:
-        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that
+        can't be retried.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
         UNAVAILABLE `STORE_UNAVAILABLE`: some may be retried; repeat it for the others.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -381,7 +409,8 @@ class TaskServiceServicer:
         call has deleted stays deleted. Idempotent. Request ids are still remembered, for at least 7 days after the submit.
 
         Statuses:
-        INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that is
+        no end.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
         UNAVAILABLE `STORE_UNAVAILABLE`: some may be deleted; repeat it for the others.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -575,6 +604,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.RetryTask,
                     request_deserializer=contentgen_dot_v1_dot_task__service__pb2.RetryTaskRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_task__service__pb2.RetryTaskResponse.SerializeToString,
+            ),
+            'BulkCancelTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BulkCancelTasks,
+                    request_deserializer=contentgen_dot_v1_dot_task__service__pb2.BulkCancelTasksRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_task__service__pb2.BulkCancelTasksResponse.SerializeToString,
             ),
             'BulkRetryTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.BulkRetryTasks,
@@ -861,6 +895,33 @@ class TaskService:
             '/contentgen.v1.TaskService/RetryTask',
             contentgen_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
             contentgen_dot_v1_dot_task__service__pb2.RetryTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BulkCancelTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.TaskService/BulkCancelTasks',
+            contentgen_dot_v1_dot_task__service__pb2.BulkCancelTasksRequest.SerializeToString,
+            contentgen_dot_v1_dot_task__service__pb2.BulkCancelTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -142,12 +142,14 @@ class TaskServiceStub:
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
     """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
 
-    A page takes milliseconds whatever the filter. With a label and a second condition (another label, an account,
-    states) it examines up to 5,000 tasks that meet the rarest condition, and returns those that meet the others. So it
-    may be short or empty with a `next_page_token`: go on until that is empty.
+    A page takes milliseconds whatever the filter. With a label or a schedule and a second condition (another label, an
+    account, states), or with an error's reason, a time, a worker or a topic, it examines up to 5,000 tasks that meet
+    the rarest condition, and returns those that meet the others. So it may be short or empty with a `next_page_token`:
+    go on until that is empty.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a `page_token` of
+      another list or filter.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service. An account that does not exist has no tasks.
@@ -192,14 +194,31 @@ class TaskServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
+    BulkCancelTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BulkCancelTasksRequest, _task_service_pb2.BulkCancelTasksResponse]
+    """Cancels many tasks, oldest first, each as CancelTask does: pending ones, and with `force` also those that a worker
+    holds, whose CLI it then stops.
+
+    Blocks until all are cancelled, in bounded transactions: what an interrupted call has cancelled stays cancelled. A
+    task that another call or worker is moving at that moment may be left out: `changed_count` is then less than
+    `matched_count`. Safe to repeat: cancelled tasks no longer match. To show progress with many tasks, count them with
+    `dry_run`, then call with a `limit` until `changed_count` is less than that.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be cancelled: `filter.statuses` may name
+      pending, and with `force` submitted and processing.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `filter.account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`: some may be cancelled; repeat it for the others.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     BulkRetryTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]
     """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
     whose retries are used up are skipped and not counted.
 
-    Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
+    Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that
+      can't be retried.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`: some may be retried; repeat it for the others.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -213,7 +232,8 @@ class TaskServiceStub:
     call has deleted stays deleted. Idempotent. Request ids are still remembered, for at least 7 days after the submit.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that is
+      no end.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`: some may be deleted; repeat it for the others.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -449,12 +469,14 @@ class TaskServiceAsyncStub(TaskServiceStub):
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
 
-    A page takes milliseconds whatever the filter. With a label and a second condition (another label, an account,
-    states) it examines up to 5,000 tasks that meet the rarest condition, and returns those that meet the others. So it
-    may be short or empty with a `next_page_token`: go on until that is empty.
+    A page takes milliseconds whatever the filter. With a label or a schedule and a second condition (another label, an
+    account, states), or with an error's reason, a time, a worker or a topic, it examines up to 5,000 tasks that meet
+    the rarest condition, and returns those that meet the others. So it may be short or empty with a `next_page_token`:
+    go on until that is empty.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a `page_token` of
+      another list or filter.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service. An account that does not exist has no tasks.
@@ -499,14 +521,31 @@ class TaskServiceAsyncStub(TaskServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
+    BulkCancelTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BulkCancelTasksRequest, _task_service_pb2.BulkCancelTasksResponse]  # type: ignore[assignment]
+    """Cancels many tasks, oldest first, each as CancelTask does: pending ones, and with `force` also those that a worker
+    holds, whose CLI it then stops.
+
+    Blocks until all are cancelled, in bounded transactions: what an interrupted call has cancelled stays cancelled. A
+    task that another call or worker is moving at that moment may be left out: `changed_count` is then less than
+    `matched_count`. Safe to repeat: cancelled tasks no longer match. To show progress with many tasks, count them with
+    `dry_run`, then call with a `limit` until `changed_count` is less than that.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be cancelled: `filter.statuses` may name
+      pending, and with `force` submitted and processing.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `filter.account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`: some may be cancelled; repeat it for the others.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     BulkRetryTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]  # type: ignore[assignment]
     """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
     whose retries are used up are skipped and not counted.
 
-    Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
+    Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that
+      can't be retried.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`: some may be retried; repeat it for the others.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -520,7 +559,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     call has deleted stays deleted. Idempotent. Request ids are still remembered, for at least 7 days after the submit.
 
     Statuses:
-      INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that is
+      no end.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`: some may be deleted; repeat it for the others.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -783,12 +823,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
         """Lists tasks, newest first, in pages. Only reads; never blocks. Each page shows the states at its own moment.
 
-        A page takes milliseconds whatever the filter. With a label and a second condition (another label, an account,
-        states) it examines up to 5,000 tasks that meet the rarest condition, and returns those that meet the others. So it
-        may be short or empty with a `next_page_token`: go on until that is empty.
+        A page takes milliseconds whatever the filter. With a label or a schedule and a second condition (another label, an
+        account, states), or with an error's reason, a time, a worker or a topic, it examines up to 5,000 tasks that meet
+        the rarest condition, and returns those that meet the others. So it may be short or empty with a `next_page_token`:
+        go on until that is empty.
 
         Statuses:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a `page_token` of another list or filter.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a `page_token` of
+          another list or filter.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
           `INTERNAL`: see the service. An account that does not exist has no tasks.
@@ -847,6 +889,28 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def BulkCancelTasks(
+        self,
+        request: _task_service_pb2.BulkCancelTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.BulkCancelTasksResponse, _abc.Awaitable[_task_service_pb2.BulkCancelTasksResponse]]:
+        """Cancels many tasks, oldest first, each as CancelTask does: pending ones, and with `force` also those that a worker
+        holds, whose CLI it then stops.
+
+        Blocks until all are cancelled, in bounded transactions: what an interrupted call has cancelled stays cancelled. A
+        task that another call or worker is moving at that moment may be left out: `changed_count` is then less than
+        `matched_count`. Safe to repeat: cancelled tasks no longer match. To show progress with many tasks, count them with
+        `dry_run`, then call with a `limit` until `changed_count` is less than that.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be cancelled: `filter.statuses` may name
+          pending, and with `force` submitted and processing.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `filter.account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`: some may be cancelled; repeat it for the others.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
+
+    @_abc_1.abstractmethod
     def BulkRetryTasks(
         self,
         request: _task_service_pb2.BulkRetryTasksRequest,
@@ -855,10 +919,11 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
         whose retries are used up are skipped and not counted.
 
-        Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
+        Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
         Statuses:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or a status that can't be retried.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that
+          can't be retried.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`: some may be retried; repeat it for the others.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
@@ -878,7 +943,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         call has deleted stays deleted. Idempotent. Request ids are still remembered, for at least 7 days after the submit.
 
         Statuses:
-          INVALID_ARGUMENT `INVALID_ARGUMENT`: negative `days`, or a bad `account_id`.
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, a field that differs from that of `filter`, or a status that is
+          no end.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`: some may be deleted; repeat it for the others.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.

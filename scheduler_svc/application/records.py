@@ -76,10 +76,18 @@ class TaskRow(NamedTuple):
         return RetryBackoff(self.initial_backoff_ms, self.backoff_multiplier, self.max_backoff_ms)
 
 
-class BatchResult(NamedTuple):
-    """Of a batch of a bulk call: the tasks moved, deleted or counted, and the last key read (None: no more)."""
+class FoundTasks(NamedTuple):
+    """A page of a bulk call: the keys that match, and the last key that was examined (None: no more)."""
 
-    moved: int
+    keys: list[int]
+    last: int | None
+
+
+class BatchResult(NamedTuple):
+    """Of a batch of a bulk call: the tasks that matched, those that it changed, and the last key (None: no more)."""
+
+    matched: int
+    changed: int
     last: int | None
 
 

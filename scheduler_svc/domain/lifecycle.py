@@ -30,6 +30,7 @@ class Status(IntEnum):
 OPEN = frozenset({Status.PENDING, Status.SUBMITTED, Status.PROCESSING})
 RUNNING = frozenset({Status.SUBMITTED, Status.PROCESSING})
 RETRYABLE = frozenset({Status.FAILED, Status.TIMEOUT})
+ENDED = frozenset(Status) - OPEN - {Status.NONE}
 
 
 class Move(IntEnum):
@@ -62,7 +63,7 @@ S = Status
 EDGES: tuple[Edge, ...] = (
     Edge("a", Move.SUBMIT, S.NONE, S.PENDING, "SubmitTask, on commit"),
     Edge("b", Move.LEASE, S.PENDING, S.SUBMITTED, "the dispatcher leases it to a worker"),
-    Edge("c", Move.CANCEL, S.PENDING, S.CANCELLED, "CancelTask"),
+    Edge("c", Move.CANCEL, S.PENDING, S.CANCELLED, "CancelTask, BulkCancelTasks"),
     Edge("d", Move.START, S.SUBMITTED, S.PROCESSING, "the worker reports that its CLI has started"),
     Edge("e", Move.FAIL, S.SUBMITTED, S.FAILED, "the worker reports a failure"),
     Edge("e", Move.FAIL, S.PROCESSING, S.FAILED, "the worker reports a failure"),
@@ -74,8 +75,8 @@ EDGES: tuple[Edge, ...] = (
     Edge("i", Move.RETRY, S.FAILED, S.PENDING, "an automatic retry, RetryTask, or at once after a lost worker"),
     Edge("i", Move.RETRY, S.TIMEOUT, S.PENDING, "an automatic retry, or RetryTask"),
     Edge("j", Move.RELEASE, S.SUBMITTED, S.PENDING, "the worker releases an unstarted lease, or never got it"),
-    Edge("k", Move.CANCEL_BY_FORCE, S.SUBMITTED, S.CANCELLED, "CancelTask with force"),
-    Edge("k", Move.CANCEL_BY_FORCE, S.PROCESSING, S.CANCELLED, "CancelTask with force"),
+    Edge("k", Move.CANCEL_BY_FORCE, S.SUBMITTED, S.CANCELLED, "CancelTask, BulkCancelTasks with force"),
+    Edge("k", Move.CANCEL_BY_FORCE, S.PROCESSING, S.CANCELLED, "CancelTask, BulkCancelTasks with force"),
     Edge("l", Move.COMPLETE_LATE, S.PENDING, S.COMPLETED, "the latest lease's result, which came after it expired"),
     Edge("m", Move.DEFER, S.SUBMITTED, S.PENDING, "the worker reports that the CLI asked to come back later"),
     Edge("m", Move.DEFER, S.PROCESSING, S.PENDING, "the worker reports that the CLI asked to come back later"),

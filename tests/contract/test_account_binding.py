@@ -217,8 +217,22 @@ async def batch_of_gets(world: World, rpc: str) -> None:
     assert answer["missing_task_ids"] == [world.foreign.waiting, world.foreign.failed]
 
 
+async def list_tasks(world: World, rpc: str) -> None:
+    await of_account("filter.account_id")(world, rpc)
+    await unnamed(lambda _: OWN, accounts_of("tasks"))(world, rpc)
+    assert accounts_of("tasks")(await world.tied(rpc, filter={"topic": "of"})) == OWN
+
+
+async def bulk_cancel(world: World, rpc: str) -> None:
+    await of_account("filter.account_id")(world, rpc)
+    assert (await world.tied(rpc, force=True))["changed_count"] == 1
+    assert await _status(world, world.own.waiting) == "TASK_STATUS_CANCELLED"
+    assert await _status(world, world.foreign.waiting) == "TASK_STATUS_PENDING"
+
+
 async def bulk_retry(world: World, rpc: str) -> None:
     await of_account()(world, rpc)
+    await of_account("filter.account_id")(world, rpc)
     assert (await world.tied(rpc))["retried_count"] == 1
     assert await _status(world, world.own.failed) == "TASK_STATUS_PENDING"
     assert await _status(world, world.foreign.failed) == "TASK_STATUS_FAILED"
@@ -226,6 +240,7 @@ async def bulk_retry(world: World, rpc: str) -> None:
 
 async def cleanup(world: World, rpc: str) -> None:
     await of_account(days=0)(world, rpc)
+    await of_account("filter.account_id", days=0)(world, rpc)
     assert (await world.tied(rpc, days=0, dry_run=True))["deleted_count"] == 3
     assert (await world.tied(rpc, days=0))["deleted_count"] == 3
     assert await _status(world, world.foreign.failed) == "TASK_STATUS_FAILED"
@@ -331,9 +346,10 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/BatchSubmitTasks": batch_of_submits,
     "TaskService/GetTask": of_task(),
     "TaskService/BatchGetTasks": batch_of_gets,
-    "TaskService/ListTasks": unnamed(lambda _: OWN, accounts_of("tasks")),
+    "TaskService/ListTasks": list_tasks,
     "TaskService/CancelTask": of_task(force=True),
     "TaskService/RetryTask": of_task(),
+    "TaskService/BulkCancelTasks": bulk_cancel,
     "TaskService/BulkRetryTasks": bulk_retry,
     "TaskService/CleanupTasks": cleanup,
     "TaskService/WaitTask": of_task(timeout="0s"),

@@ -48,6 +48,7 @@ FOR: dict[str, set[Role]] = {
     "TaskService/ListTasks": READERS | REVIEWERS,
     "TaskService/CancelTask": CLIENTS,
     "TaskService/RetryTask": CLIENTS,
+    "TaskService/BulkCancelTasks": CLIENTS,
     "TaskService/BulkRetryTasks": CLIENTS,
     "TaskService/CleanupTasks": CLIENTS,
     "TaskService/WaitTask": READERS | REVIEWERS,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode, aio
 
 from contentgen.v1 import account_service_pb2 as account_pb
@@ -33,7 +34,7 @@ PATIENCE_S = 10
 
 
 async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: object) -> str:
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)  # type: ignore[arg-type]
+    request = pb.SubmitTaskRequest(**{"account_id": account, "topic": "a topic", **fields})  # type: ignore[arg-type]
     return (await tasks.SubmitTask(request)).task.task_id
 
 
@@ -218,6 +219,49 @@ async def test_handle_timeouts_ends_overdue_tasks_at_once(
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=-1))
     assert refusal.fields == ["account_id"]
+
+
+async def test_bulk_cancel_cancels_what_matches(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    tea = {"about": "tea"}
+    runs = await submitted(tasks, account, topic="绿茶 Tea", labels=tea, priority=10)
+    lease = await running(worker)
+    task_ids = [await submitted(tasks, account, topic="绿茶 Tea", labels=tea, priority=1) for _ in range(3)]
+    other = await submitted(tasks, account, topic="coffee", labels=tea, priority=1)
+    wanted = pb.TaskFilter(account_id=account, labels=tea, topic="TEA")
+    counted = await tasks.BulkCancelTasks(pb.BulkCancelTasksRequest(filter=wanted, dry_run=True, limit=1))
+    assert counted == pb.BulkCancelTasksResponse(matched_count=3)
+    first = await tasks.BulkCancelTasks(pb.BulkCancelTasksRequest(filter=wanted, limit=1))
+    assert first == pb.BulkCancelTasksResponse(matched_count=1, changed_count=1)
+    assert [(await get(tasks, task_id)).status for task_id in task_ids] == [CANCELLED, PENDING, PENDING]
+    wanted.topic = "绿茶"
+    rest = await tasks.BulkCancelTasks(pb.BulkCancelTasksRequest(filter=wanted, force=True))
+    assert rest == pb.BulkCancelTasksResponse(matched_count=3, changed_count=3)
+    told = (await worker.read("cancel")).cancel
+    assert (told.lease_id, told.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
+    assert (await get(tasks, runs)).error.reason == "CANCELLED_BY_CLIENT"
+    assert (await get(tasks, other)).status == PENDING
+
+
+async def test_a_list_takes_its_filter_both_ways(tasks: TaskServiceAsyncStub, account: int) -> None:
+    """The old fields and those of `filter`, which must be equal if both are set; page tokens fit either."""
+    task_ids = [await submitted(tasks, account, labels={"a": "b"}) for _ in range(3)][::-1]
+    flat: dict[str, Any] = {"account_id": account, "statuses": [PENDING], "labels": {"a": "b"}}
+    wanted = pb.TaskFilter(**flat)
+    first = await tasks.ListTasks(pb.ListTasksRequest(**flat, page_size=1))
+    for request in (
+        pb.ListTasksRequest(filter=wanted, page_token=first.next_page_token),
+        pb.ListTasksRequest(**flat, filter=wanted, page_token=first.next_page_token),
+    ):
+        assert [task.task_id for task in (await tasks.ListTasks(request)).tasks] == task_ids[1:]
+    for further in (pb.TaskFilter(topic="a topic"), pb.TaskFilter(created_after=Timestamp(seconds=1))):
+        again = pb.ListTasksRequest(**flat, filter=further)
+        assert [task.task_id for task in (await tasks.ListTasks(again)).tasks] == task_ids
+        again.page_token = first.next_page_token
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await tasks.ListTasks(again)
+        assert refusal.fields == ["page_token"]
 
 
 async def test_bulk_retry_retries_all_failed_tasks(

@@ -281,6 +281,15 @@ def test_bulk_calls_return_counts(scheduler: ScriptedServices, client: ContentGe
         (0, True, False),
         (7, True, True),
     ]
+    scheduler.will("BulkCancelTasks", *[pb.BulkCancelTasksResponse(matched_count=9, changed_count=n) for n in (8, 0)])
+    assert (client.bulk_cancel_tasks(), client.bulk_cancel_tasks(dry_run=True)) == (8, 9)
+    scheduler.will("BulkRetryTasks", *[pb.BulkRetryTasksResponse(matched_count=9, retried_count=n) for n in (8, 0)])
+    assert (client.bulk_retry_tasks(), client.bulk_retry_tasks(dry_run=True)) == (8, 9)
+    scheduler.will("CleanupTasks", pb.CleanupTasksResponse(deleted_count=4))
+    assert client.cleanup_tasks(status="failed", topic="绿茶") == 4
+    assert scheduler.requests("CleanupTasks")[-1].filter == pb.TaskFilter(
+        statuses=[task_pb2.TASK_STATUS_FAILED], topic="绿茶"
+    )
     scheduler.will("HandleTimeouts", pb.HandleTimeoutsResponse(timeout_count=2))
     assert client.handle_timeout_tasks() == 2
 

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen import ContentGenerationClient, PermissionDenied, Unavailable
+from contentgen import ContentGenerationClient, PermissionDenied, TaskFilter, Unavailable
 from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.retry_policy import RETRIED
 from contentgen.client.webhooks import SENDS
@@ -58,6 +58,15 @@ SUBMIT: dict[str, Any] = {
     "initial_backoff": 1.0,
     "backoff_multiplier": 1.5,
     "max_backoff": 9.0,
+}
+MATCHING: TaskFilter = {
+    "labels": {"order": "7"},
+    "schedule_id": 3,
+    "error_reasons": ["CREATOR_ERROR"],
+    "created_after": "2026-01-31",
+    "created_before": datetime(2026, 2, 28, tzinfo=UTC),
+    "worker_id": "w1",
+    "topic": "coffee",
 }
 FOUND: dict[str, Any] = {
     "publish_status": "pending",
@@ -110,19 +119,26 @@ RPCS: dict[str, Rpc] = {
     "GetTask": Rpc(lambda client: client.get_task_status(TASK_ID), pb.GetTaskResponse(task=TASK)),
     "BatchGetTasks": Rpc(lambda client: client.get_task_statuses([TASK_ID]), pb.BatchGetTasksResponse(tasks=[TASK])),
     "ListTasks": Rpc(
-        lambda client: client.list_tasks(1, ["pending", "failed"], 3, labels={"order": "7"}, schedule_id=3),
+        lambda client: client.list_tasks(1, ["pending", "failed"], 3, **MATCHING),
         pb.ListTasksResponse(tasks=[TASK]),
-        unset=PAGE,
+        unset=PAGE | {"labels", "schedule_id"},
     ),
     "CancelTask": Rpc(lambda client: client.cancel_task(TASK_ID, force=True), pb.CancelTaskResponse(task=TASK)),
     "RetryTask": Rpc(
         lambda client: client.retry_task(TASK_ID, reset_retry_count=True), pb.RetryTaskResponse(task=TASK)
     ),
+    "BulkCancelTasks": Rpc(
+        lambda client: client.bulk_cancel_tasks(1, "pending", force=True, limit=9, dry_run=True, **MATCHING),
+        pb.BulkCancelTasksResponse(matched_count=3),
+        600,
+    ),
     "BulkRetryTasks": Rpc(
-        lambda client: client.bulk_retry_tasks(1, "failed", limit=9), pb.BulkRetryTasksResponse(retried_count=3), 600
+        lambda client: client.bulk_retry_tasks(1, "failed", limit=9, dry_run=True, **MATCHING),
+        pb.BulkRetryTasksResponse(matched_count=3),
+        600,
     ),
     "CleanupTasks": Rpc(
-        lambda client: client.cleanup_old_tasks(3, account_id=1, dry_run=True),
+        lambda client: client.cleanup_tasks(1, "failed", days=3, limit=9, dry_run=True, **MATCHING),
         pb.CleanupTasksResponse(deleted_count=3),
         600,
     ),

@@ -42,6 +42,7 @@ from scheduler_svc.domain.lease import (
     Release,
 )
 from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
+from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, make_engine
@@ -161,7 +162,7 @@ class Scheduling:
 
     def tasks(self) -> dict[int, Task]:
         """All tasks by key, as lists show them."""
-        listed: TaskPage = self.run(query.list_tasks, query.TaskFilter(), None, 100_000)
+        listed: TaskPage = self.run(query.list_tasks, TaskFilter(), None, 100_000)
         return {task.task_key: task for task in listed.tasks}
 
     def path(self, key: int) -> list[str]:

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from scheduler_svc.application.tasks.cleanup import ago, delete_batch
-from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.task_filter import TaskFilter
 from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 
 
@@ -52,6 +53,7 @@ def test_every_read_of_a_task_shows_its_backoff(scheduling: Scheduling) -> None:
     assert scheduling.changes()[-1].task.backoff == backoff
     (ref,) = scheduling.claim()
     scheduling.end(ref, RESULT)
-    assert scheduling.run(lambda tx: delete_batch(tx, ALL, ago(tx, timedelta(0)), 0)).moved == 1
+    ended = TaskFilter(statuses=ENDED)
+    assert scheduling.run(lambda tx: delete_batch(tx, ended, ago(tx, timedelta(0)), 0, 1)).changed == 1
     (repeated,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
     assert (repeated.task_key, repeated.backoff) == (submitted.task_key, backoff)

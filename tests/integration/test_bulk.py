@@ -1,4 +1,4 @@
-"""HandleTimeouts, BulkRetryTasks, CleanupTasks: many tasks at once, batch by batch."""
+"""HandleTimeouts, BulkCancelTasks, BulkRetryTasks, CleanupTasks: many tasks at once, batch by batch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases import recover
 from scheduler_svc.application.leases.recover import ReaperSettings
 from scheduler_svc.application.records import BatchResult
+from scheduler_svc.application.tasks import bulk as bulk_calls
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.application.tasks import retry as retrying
-from scheduler_svc.application.tasks.bulk import Bulk
+from scheduler_svc.application.tasks.bulk import Bulk, BulkResult
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
+from scheduler_svc.domain.task_filter import TaskFilter
 from tests.harness.scheduling import (
     FAILURE,
     HEARTBEAT,
@@ -44,12 +46,12 @@ Run = Callable[[Callable[[Bulk], Awaitable[R]]], R]
 
 
 @pytest.fixture
-def bulk(scheduling: Scheduling) -> Iterator[Callable[[Callable[[Bulk], Awaitable[int]]], int]]:
+def bulk(scheduling: Scheduling) -> Iterator[Callable[[Callable[[Bulk], Awaitable[R]]], R]]:
     """Runs a method of `Bulk` to its end."""
     with closing(Calls(scheduling.database, 1)) as calls:
         made = Bulk(calls, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES))
 
-        async def run(call: Callable[[Bulk], Awaitable[int]]) -> int:
+        async def run(call: Callable[[Bulk], Awaitable[R]]) -> R:
             return await call(made)
 
         yield lambda call: asyncio.run(run(call))
@@ -63,8 +65,9 @@ def other(scheduling: Scheduling) -> int:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (recover, retrying, cleanup):
+    for module in (recover, bulk_calls, cleanup):
         monkeypatch.setattr(module, "MAX_BATCH", 2)
+    monkeypatch.setattr(bulk_calls, "MAX_COUNTED", 2)
 
 
 def ended(scheduling: Scheduling, change: Change, **fields: object) -> int:
@@ -137,15 +140,101 @@ class TestHandleTimeouts:
         assert scheduling.path(key)[-2:] == ["failed", "pending"]
 
 
+class TestBulkCancel:
+    @pytest.mark.parametrize("count", [1, 4, 5])
+    def test_waiting_tasks_are_cancelled_batch_by_batch(
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None, count: int
+    ) -> None:
+        others = [scheduling.start(auto_retry=False).task_key, ended(scheduling, RESULT)]
+        later = datetime.now(UTC) + timedelta(hours=1)
+        keys = [scheduling.submit_one(schedule_time=later if i % 2 else None) for i in range(count)]
+        before = [scheduling.task(key) for key in others]
+        assert bulk(lambda it: it.cancel(TaskFilter(), dry_run=True)) == (count, 0)
+        assert bulk(lambda it: it.cancel(TaskFilter())) == (count, count)
+        for key in keys:
+            task = scheduling.task(key)
+            assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
+            assert task.error is not None
+            assert task.error.reason == scheduling.events(key)[-1].reason == "CANCELLED_BY_CLIENT"
+        assert max(len(signals.ended) for signals in scheduling.told) <= 2
+        assert sorted(itertools.chain(*(signals.ended for signals in scheduling.told)))[-count:] == sorted(keys)
+        assert [scheduling.task(key) for key in others] == before
+        assert bulk(lambda it: it.cancel(TaskFilter())) == (0, 0)
+        scheduling.check()
+
+    def test_running_tasks_are_cancelled_by_force_only(
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
+    ) -> None:
+        running = [scheduling.start() for _ in range(3)]
+        waiting = scheduling.submit_one()
+        assert bulk(lambda it: it.cancel(TaskFilter(), force=True, dry_run=True)) == (4, 0)
+        assert bulk(lambda it: it.cancel(TaskFilter())) == (1, 1)
+        assert bulk(lambda it: it.cancel(TaskFilter(), force=True)) == (3, 3)
+        assert {scheduling.task(ref.task_key).status for ref in running} == {Status.CANCELLED}
+        assert all(scheduling.barred(ref.task_key) for ref in running)
+        told = [lease_id for signals in scheduling.told for _, lease_id, _ in signals.cancelled]
+        assert sorted(told) == sorted(ref.lease_id for ref in running)
+        assert scheduling.task(waiting).status is Status.CANCELLED
+        scheduling.check()
+
+    def test_a_retry_that_waits_behind_its_revoked_lease_is_cancelled(
+        self, scheduling: Scheduling, bulk: Run[BulkResult]
+    ) -> None:
+        ref = scheduling.start()
+        scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
+        scheduling.reap()
+        assert (scheduling.task(ref.task_key).status, scheduling.place(ref.task_key)) == (Status.PENDING, "delayed")
+        assert bulk(lambda it: it.cancel(TaskFilter(), force=True)) == (1, 1)
+        assert scheduling.task(ref.task_key).status is Status.CANCELLED
+        scheduling.check()
+
+    def test_the_oldest_that_match_are_cancelled_up_to_the_limit(
+        self, scheduling: Scheduling, bulk: Run[BulkResult], other: int, small_batches: None
+    ) -> None:
+        tea = [scheduling.submit_one(labels={"about": "tea"}) for _ in range(5)]
+        kept = [scheduling.submit_one(), scheduling.submit_one(account_id=other, labels={"about": "tea"})]
+        wanted = TaskFilter(Scope.of(1), labels={"about": "tea"})
+        assert bulk(lambda it: it.cancel(wanted, limit=3)) == (3, 3)
+        assert [scheduling.task(key).ended for key in tea] == [True, True, True, False, False]
+        assert bulk(lambda it: it.cancel(wanted, limit=3)) == (2, 2)
+        assert [scheduling.task(key).ended for key in kept] == [False, False]
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_tasks_that_another_session_holds_are_left_out(
+        self, scheduling: Scheduling, bulk: Run[BulkResult], monkeypatch: pytest.MonkeyPatch, force: bool
+    ) -> None:
+        """Once the lock has been waited for."""
+        running = scheduling.start()
+        held, free = scheduling.submit_one(), scheduling.submit_one()
+        database, run = scheduling.database, scheduling.database.run
+        monkeypatch.setattr(database, "run", lambda work: run(work, lock_timeout=0.05))
+        with scheduling.transaction() as tx:
+            tx.tasks.lock([held])
+            tx.leases.lock([running.task_key])
+            assert bulk(lambda it: it.cancel(TaskFilter(), force=force)) == (2 + force, 1)
+        assert [scheduling.task(key).ended for key in (held, free, running.task_key)] == [False, True, False]
+
+    def test_a_claim_and_a_bulk_cancel_never_take_the_same_task(
+        self, scheduling: Scheduling, bulk: Run[BulkResult]
+    ) -> None:
+        keys = scheduling.fill(1, 60)
+        with ThreadPoolExecutor(2) as pool:
+            claims = pool.submit(lambda: [scheduling.claim(1) for _ in range(20)])
+            cancelled = sum(bulk(lambda it: it.cancel(TaskFilter(), limit=3)).changed for _ in range(10))
+            claimed = sum(map(len, claims.result()))
+        assert cancelled + claimed + len([key for key in keys if scheduling.place(key) == "ready"]) == 60
+        scheduling.check()
+
+
 class TestBulkRetry:
     @pytest.mark.parametrize("count", [1, 4, 5])
     def test_failed_and_timed_out_tasks_are_pending_again(
-        self, scheduling: Scheduling, bulk: Run[int], small_batches: None, count: int
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None, count: int
     ) -> None:
         keys = [ended(scheduling, (FAILURE, TIMEOUT)[i % 2]) for i in range(count)]
         others = [ended(scheduling, RESULT), scheduling.cancel(scheduling.submit_one()).task_key]
         before = [scheduling.task(key) for key in others]
-        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == count
+        assert bulk(lambda it: it.retry(TaskFilter())) == (count, count)
         for key in keys:
             task = scheduling.task(key)
             assert (task.status, task.retry_count, task.ended, scheduling.place(key)) == (
@@ -160,46 +249,46 @@ class TestBulkRetry:
             )
         assert scheduling.told[-1].ready
         assert [scheduling.task(key) for key in others] == before
-        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == 0
+        assert bulk(lambda it: it.retry(TaskFilter())) == (0, 0)
 
     def test_the_oldest_tasks_are_retried_up_to_the_limit(
-        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
     ) -> None:
         keys = [ended(scheduling, change) for change in (TIMEOUT, FAILURE, FAILURE, TIMEOUT)]
-        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 3)) == 3
+        assert bulk(lambda it: it.retry(TaskFilter(), limit=3)) == (3, 3)
         assert [scheduling.task(key).ended for key in keys] == [False, False, False, True]
 
     def test_only_tasks_of_the_account_and_the_states_are_retried(
-        self, scheduling: Scheduling, bulk: Run[int], other: int
+        self, scheduling: Scheduling, bulk: Run[BulkResult], other: int
     ) -> None:
         mine, late = ended(scheduling, FAILURE), ended(scheduling, TIMEOUT)
         theirs = ended(scheduling, FAILURE, account_id=other)
-        assert bulk(lambda it: it.retry(Scope.of(1), {Status.FAILED}, 1_000)) == 1
+        assert bulk(lambda it: it.retry(TaskFilter(Scope.of(1), frozenset({Status.FAILED})))) == (1, 1)
         assert [scheduling.task(key).ended for key in (mine, late, theirs)] == [False, True, True]
-        assert bulk(lambda it: it.retry(Scope.of(other), {Status.TIMEOUT}, 1_000)) == 0
-        assert bulk(lambda it: it.retry(Scope.of(other), {Status.FAILED}, 1_000)) == 1
+        assert bulk(lambda it: it.retry(TaskFilter(Scope.of(other), frozenset({Status.TIMEOUT})))) == (0, 0)
+        assert bulk(lambda it: it.retry(TaskFilter(Scope.of(other), frozenset({Status.FAILED})))) == (1, 1)
 
     def test_bulk_retry_skips_tasks_without_retries_left(
-        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
     ) -> None:
         used = [ended(scheduling, FAILURE, max_retries=0) for _ in range(3)]
         key = ended(scheduling, FAILURE)
-        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1)) == 1
+        assert bulk(lambda it: it.retry(TaskFilter(), limit=1)) == (1, 1)
         assert not scheduling.task(key).ended
         assert all(scheduling.task(each).ended for each in used)
 
-    def test_retry_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_retry_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[BulkResult]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             tx.tasks.lock([moving])
-            assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == 1
+            assert bulk(lambda it: it.retry(TaskFilter())) == (2, 1)
         assert [scheduling.task(key).ended for key in (moving, free)] == [True, False]
 
-    def test_a_revoked_lease_bars_its_task(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_a_revoked_lease_bars_its_task(self, scheduling: Scheduling, bulk: Run[BulkResult]) -> None:
         ref = scheduling.start(auto_retry=False)
         scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
         scheduling.reap()
-        assert bulk(lambda it: it.retry(ALL, RETRYABLE, 1_000)) == 1
+        assert bulk(lambda it: it.retry(TaskFilter())) == (1, 1)
         assert (scheduling.place(ref.task_key), scheduling.due().count) == ("delayed", 0)
         scheduling.end(ref, FAILURE)
         assert scheduling.due().count == 1
@@ -208,16 +297,18 @@ class TestBulkRetry:
         keys = [ended(scheduling, FAILURE) for _ in range(20)]
 
         def retry(_: int) -> int:
-            batch: BatchResult = scheduling.run(retrying.retry_batch, ALL, RETRYABLE, 0, 7)
-            return batch.moved
+            wanted = TaskFilter(statuses=RETRYABLE)
+            batch: BatchResult = scheduling.run(retrying.retry_batch, wanted, 0, 7)
+            return batch.changed
 
         with ThreadPoolExecutor(4) as pool:
             assert sum(pool.map(retry, range(20))) == 20
         assert {scheduling.task(key).retry_count for key in keys} == {1}
 
 
-def clean_up(bulk: Run[int], days: int = 0, *, account_id: int = 0, dry_run: bool = False) -> int:
-    return bulk(lambda it: it.clean_up(Scope.of(account_id), timedelta(days=days), dry_run=dry_run))
+def clean_up(bulk: Run[BulkResult], days: int = 0, *, account_id: int = 0, dry_run: bool = False) -> int:
+    result = bulk(lambda it: it.clean_up(TaskFilter(Scope.of(account_id)), timedelta(days=days), dry_run=dry_run))
+    return result.matched if dry_run else result.changed
 
 
 class TestCleanup:
@@ -240,7 +331,7 @@ class TestCleanup:
         return [row[0] for row in scheduling.sql("SELECT task_key FROM tasks ORDER BY task_key")]
 
     def test_ended_tasks_are_deleted_with_all_their_rows(
-        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
     ) -> None:
         labels = {"team": "a", 'quote "': "\\ 中"}
         kept = [
@@ -258,7 +349,7 @@ class TestCleanup:
         assert clean_up(bulk) == 0
 
     def test_only_tasks_that_ended_long_enough_ago_are_deleted(
-        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
     ) -> None:
         week, day, now = (self.one_of_each(scheduling) for _ in range(3))
         self.age(scheduling, 7, *week)
@@ -269,20 +360,24 @@ class TestCleanup:
             assert clean_up(bulk, days) == expected
             assert self.there(scheduling) == sorted(left)
 
-    def test_only_tasks_of_the_account_are_deleted(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
+    def test_only_tasks_of_the_account_are_deleted(
+        self, scheduling: Scheduling, bulk: Run[BulkResult], other: int
+    ) -> None:
         mine, theirs = self.one_of_each(scheduling), self.one_of_each(scheduling, account_id=other)
         assert clean_up(bulk, account_id=other, dry_run=True) == len(theirs)
         assert clean_up(bulk, account_id=other) == len(theirs)
         assert self.there(scheduling) == mine
 
-    def test_cleanup_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_cleanup_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[BulkResult]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             retrying.retry_task(tx, moving, reset_retry_count=False)
             assert clean_up(bulk) == 1
         assert self.there(scheduling) == [moving] != [free]
 
-    def test_cleanup_keeps_tasks_that_are_still_being_stopped(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_cleanup_keeps_tasks_that_are_still_being_stopped(
+        self, scheduling: Scheduling, bulk: Run[BulkResult]
+    ) -> None:
         ref = scheduling.start()
         scheduling.cancel(ref.task_key, force=True)
         for dry_run in (True, False):
@@ -290,7 +385,7 @@ class TestCleanup:
         scheduling.end(ref, FAILURE)
         assert clean_up(bulk) == 1
 
-    def test_a_late_report_on_a_cleaned_up_task_is_lost(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_a_late_report_on_a_cleaned_up_task_is_lost(self, scheduling: Scheduling, bulk: Run[BulkResult]) -> None:
         ref = scheduling.start()
         scheduling.end(ref, RESULT)
         clean_up(bulk)
@@ -298,7 +393,7 @@ class TestCleanup:
 
     @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT])
     def test_a_repeated_request_id_is_answered_with_the_last_state_of_its_task(
-        self, scheduling: Scheduling, bulk: Run[int], change: Change
+        self, scheduling: Scheduling, bulk: Run[BulkResult], change: Change
     ) -> None:
         later = datetime.now(UTC) - timedelta(minutes=1)
         fields = {"request_id": "r", "labels": {"a": "b"}, "creator_options": {"c": "d"}, "schedule_time": later}
@@ -315,7 +410,7 @@ class TestCleanup:
             scheduling.task(before.task_key)
 
     def test_request_ids_are_forgotten_a_week_after_their_submit_and_only_with_their_task(
-        self, scheduling: Scheduling, bulk: Run[int], small_batches: None
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
     ) -> None:
         for i in range(5):
             scheduling.cancel(scheduling.submit_one(request_id=f"gone {i}"))
@@ -330,7 +425,7 @@ class TestCleanup:
         assert scheduling.submit(new_task(request_id="gone 1"))[0].status is Status.PENDING
 
     def test_a_request_id_that_answers_a_submit_is_not_deleted_meanwhile(
-        self, scheduling: Scheduling, bulk: Run[int]
+        self, scheduling: Scheduling, bulk: Run[BulkResult]
     ) -> None:
         key = scheduling.cancel(scheduling.submit_one(request_id="r")).task_key
         clean_up(bulk)
@@ -342,7 +437,9 @@ class TestCleanup:
         assert [task.task_key for task in answer] == [key]
         assert scheduling.sql("SELECT request_id FROM request_ids") == [("r",)]
 
-    def test_a_request_id_that_is_being_deleted_makes_a_new_task(self, scheduling: Scheduling, bulk: Run[int]) -> None:
+    def test_a_request_id_that_is_being_deleted_makes_a_new_task(
+        self, scheduling: Scheduling, bulk: Run[BulkResult]
+    ) -> None:
         """The submit finds the id in use, and then deleted."""
         scheduling.cancel(scheduling.submit_one(request_id="r"))
         clean_up(bulk)

@@ -27,10 +27,11 @@ from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolPosition
 from scheduler_svc.domain.start_quota import Starts
+from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
@@ -243,8 +244,8 @@ def test_due_tasks_are_read_without_the_others(backlog: Backlog) -> None:
 
 
 def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[PgTx], Any]:
-    labels: dict[str, str] = {}
-    return lambda tx: tx.task_reads.list(Scope.of(account_id), frozenset(statuses), labels, before, PAGE)
+    wanted = TaskFilter(Scope.of(account_id), frozenset(statuses))
+    return lambda tx: tx.task_reads.list(wanted, before, PAGE)
 
 
 def listed_pool(scope: Scope, after: int | None) -> Callable[[PgTx], Any]:
@@ -263,11 +264,11 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     "an account's pending tasks": (lambda before: listing(1, {Status.PENDING}, before), 31_000),
     "running tasks": (lambda before: listing(0, {Status.PROCESSING}, before), 21_000),
     "tasks with a label": (
-        lambda before: lambda tx: tx.task_reads.list(ALL, frozenset(), {"team": "a"}, before, PAGE),
+        lambda before: lambda tx: tx.task_reads.list(TaskFilter(labels={"team": "a"}), before, PAGE),
         1_000,
     ),
     "tasks of a schedule": (
-        lambda before: lambda tx: tx.task_reads.list(ALL, frozenset(), {}, before, PAGE, schedule_id=1),
+        lambda before: lambda tx: tx.task_reads.list(TaskFilter(schedule_id=1), before, PAGE),
         1_000,
     ),
     "schedules": (lambda after: lambda tx: tx.schedules.list(ALL, after or 0, PAGE), 19_000),
@@ -285,9 +286,9 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
 
 TWO = Scope((1, 2))
 LISTS_OF_TWO: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
-    "tasks": (lambda before: lambda tx: tx.task_reads.list(TWO, frozenset(), {}, before, PAGE), 1_000),
+    "tasks": (lambda before: lambda tx: tx.task_reads.list(TaskFilter(TWO), before, PAGE), 1_000),
     "completed tasks": (
-        lambda before: lambda tx: tx.task_reads.list(TWO, frozenset({Status.COMPLETED}), {}, before, PAGE),
+        lambda before: lambda tx: tx.task_reads.list(TaskFilter(TWO, frozenset({Status.COMPLETED})), before, PAGE),
         1_000,
     ),
     "contents": (lambda before: lambda tx: tx.contents.list(TWO, ContentFilter(), before, PAGE), 1_000),
@@ -320,32 +321,66 @@ def test_a_late_page_costs_as_much_as_the_first_one(backlog: Backlog, what: str)
     assert later.buffers <= MAX_BUFFERS_A_PAGE, later
 
 
-FILTERED: dict[str, tuple[Scope, set[Status], dict[str, str]] | tuple[Scope, set[Status], dict[str, str], int]] = {
-    "a label of an account that has none": (Scope.of(99), set(), {"all": "x"}),
-    "a label and a state that no task has": (ALL, {Status.FAILED}, {"all": "x"}),
-    "a label and a state that few tasks have": (ALL, {Status.SUBMITTED}, {"all": "x"}),
-    "a label and a state that old tasks have": (ALL, {Status.COMPLETED}, {"all": "x"}),
-    "two labels, one of them of nobody": (ALL, set(), {"all": "x", "team": "nobody"}),
-    "two labels of many, but never both": (ALL, set(), {"new": "x", "old": "x"}),
-    "many with the label, and many in the state, but never both": (ALL, {Status.COMPLETED}, {"new": "x"}),
-    "the same of two accounts": (Scope((1, 2)), {Status.COMPLETED}, {"new": "x"}),
-    "a schedule and a state that no task has": (ALL, {Status.FAILED}, {}, 1),
-    "a schedule and an account that has none": (Scope.of(99), set(), {}, 1),
-    "a schedule of many, and a label and a state that old tasks have": (ALL, {Status.COMPLETED}, {"all": "x"}, 1),
+COMPLETED, FAILED = frozenset({Status.COMPLETED}), frozenset({Status.FAILED})
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+FILTERED: dict[str, TaskFilter] = {
+    "a label of an account that has none": TaskFilter(Scope.of(99), labels={"all": "x"}),
+    "a label and a state that no task has": TaskFilter(statuses=FAILED, labels={"all": "x"}),
+    "a label and a state that few tasks have": TaskFilter(statuses=frozenset({Status.SUBMITTED}), labels={"all": "x"}),
+    "a label and a state that old tasks have": TaskFilter(statuses=COMPLETED, labels={"all": "x"}),
+    "two labels, one of them of nobody": TaskFilter(labels={"all": "x", "team": "nobody"}),
+    "two labels of many, but never both": TaskFilter(labels={"new": "x", "old": "x"}),
+    "many with the label, and many in the state, but never both": TaskFilter(statuses=COMPLETED, labels={"new": "x"}),
+    "the same of two accounts": TaskFilter(Scope((1, 2)), COMPLETED, {"new": "x"}),
+    "a schedule and a state that no task has": TaskFilter(statuses=FAILED, schedule_id=1),
+    "a schedule and an account that has none": TaskFilter(Scope.of(99), schedule_id=1),
+    "a schedule of many, and a label and a state that old tasks have": TaskFilter(
+        statuses=COMPLETED, labels={"all": "x"}, schedule_id=1
+    ),
+    "a reason that no task has": TaskFilter(error_reasons=("CREATOR_ERROR",)),
+    "a time before which no task was created": TaskFilter(created_before=LONG_AGO),
+    "a worker that has run nothing": TaskFilter(worker_id="nobody"),
+    "a worker of running tasks": TaskFilter(statuses=frozenset({Status.PROCESSING}), worker_id="nobody"),
+    "a topic that no task has": TaskFilter(topic="春天"),
+    "a topic and a label": TaskFilter(labels={"all": "x"}, topic="春天"),
+    "all of these of two accounts": TaskFilter(
+        TWO,
+        error_reasons=("CREATOR_ERROR",),
+        created_after=LONG_AGO,
+        created_before=datetime(2100, 1, 1, tzinfo=UTC),
+        worker_id="nobody",
+        topic="春天",
+    ),
+}
+BULK: dict[str, TaskFilter] = {
+    "open tasks": TaskFilter(statuses=OPEN, labels={"all": "x"}, topic="春天"),
+    "failed tasks": TaskFilter(statuses=RETRYABLE, has_retries_left=True),
+    "ended tasks of two accounts": TaskFilter(TWO, ENDED, deletable_since=LONG_AGO),
 }
 
 
 def filtered(what: str) -> Callable[[PgTx], Any]:
-    scope, statuses, labels, *schedule = FILTERED[what]
-    schedule_id = schedule[0] if schedule else None
-    return lambda tx: tx.task_reads.list(scope, frozenset(statuses), labels, None, PAGE, schedule_id=schedule_id)
+    return lambda tx: tx.task_reads.list(FILTERED[what], None, PAGE)
+
+
+def found(what: str) -> Callable[[PgTx], Any]:
+    return lambda tx: tx.task_reads.find(BULK[what], 0, PAGE)
 
 
 @pytest.mark.parametrize("engine", ["hot", "cold"])
 @pytest.mark.parametrize("what", FILTERED)
-def test_a_page_of_labels_and_states_examines_a_bounded_number(backlog: Backlog, what: str, engine: str) -> None:
+def test_a_page_of_a_filter_examines_a_bounded_number(backlog: Backlog, what: str, engine: str) -> None:
     """Even if 200,000 tasks have the label. The hot connection planned while none had it."""
     plans = backlog.plans(getattr(backlog, engine), filtered(what))
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, plan
+        assert not set(plan.scanned) - {"leases"}, plan
+
+
+@pytest.mark.parametrize("what", BULK)
+def test_a_batch_of_a_bulk_call_examines_a_bounded_number(backlog: Backlog, what: str) -> None:
+    plans = backlog.plans(backlog.cold, found(what))
     assert len(plans) == 2
     for plan in plans:
         assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, plan
@@ -466,6 +501,21 @@ def test_a_clean_up_reads_a_few_pages_a_row(backlog: Backlog) -> None:
         assert not set(plan.scanned) & {"tasks", "task_payloads", "task_labels", "task_events", "request_ids"}, plan
 
 
+def test_a_bulk_cancel_reads_a_few_pages_a_row(backlog: Backlog) -> None:
+    keys = range(30_001, 30_001 + ROWS)
+    for skip_locked in (False, True):
+        plans = backlog.plans(backlog.cold, partial(cancel_waiting, keys, skip_locked))
+        for plan in plans:
+            assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+            assert not plan.scanned, plan
+
+
+def cancel_waiting(keys: Sequence[int], skip_locked: bool, tx: PgTx) -> bool:
+    tx.tasks.lock(keys, skip_locked=skip_locked)
+    tx.leases.lock(range(20_001, 20_001 + ROWS), skip_locked=skip_locked)
+    return len(tx.waiting.remove(keys, skip_locked=skip_locked)) == tx.tasks.cancel_waiting(keys, "{}") == len(keys)
+
+
 def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.ended.forget_requests(ROWS))
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
@@ -539,7 +589,7 @@ def test_moves_are_read_as_a_range_of_one_index(backlog: Backlog) -> None:
 
 
 def ended_page(account_id: int, after: int, tx: PgTx) -> Any:
-    return tx.ended.page(Scope.of(account_id), {Status.COMPLETED, Status.FAILED}, after, PAGE)
+    return tx.task_reads.find(TaskFilter(Scope.of(account_id), COMPLETED | FAILED), after, PAGE)
 
 
 def oldest_pending_age(account_id: int, tx: PgTx) -> Any:

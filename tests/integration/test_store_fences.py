@@ -132,7 +132,7 @@ def test_a_late_result_needs_an_expired_lease(scheduling: Scheduling) -> None:
 
 def test_cancel_waiting_does_not_cancel_a_task_that_is_not_pending(scheduling: Scheduling) -> None:
     ref = ended(scheduling)
-    assert scheduling.run(lambda tx: tx.tasks.cancel_waiting(ref.task_key, "{}")) == 0
+    assert scheduling.run(lambda tx: tx.tasks.cancel_waiting([ref.task_key], "{}")) == 0
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT])

@@ -1,21 +1,26 @@
-"""ListTasks with all filters: its pages together equal a plain query, newest first."""
+"""Tasks by all filters: all pages together equal a plain query, newest first in lists, oldest first in bulk calls."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.tasks.query import TaskFilter, list_tasks, task_stats
+from scheduler_svc.application.tasks.query import find_tasks, list_tasks, task_stats
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lease import AttemptStarted
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
+from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.store.tasks import task_lists
 from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 from tests.integration.random_walk import Walk
 
 PAGE = 7
 STEPS = 80
+NO_WALKER = "a worker that does not walk"
 STATES = [
     frozenset[Status](),
     *(frozenset({status}) for status in Status if status is not Status.NONE),
@@ -33,7 +38,7 @@ def walked(scheduling: Scheduling) -> Scheduling:
     scheduling.end(scheduling.start(), RESULT)
     scheduling.cancel(scheduling.submit_one())
     scheduling.submit(new_task(), new_task())
-    started, _ = scheduling.claim(2, "a worker that does not walk")
+    started, _ = scheduling.claim(2, NO_WALKER)
     scheduling.report(started, AttemptStarted())
     walk = Walk(scheduling, seed=4)
     for _ in range(STEPS):
@@ -48,6 +53,16 @@ def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
         assert page.rest is None or len(page.tasks) < PAGE
         keys += [task.task_key for task in page.tasks]
         before = page.rest or keys[-1]
+    return keys
+
+
+def batches(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
+    keys: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        found = scheduling.run(find_tasks, wanted, after, PAGE)
+        assert found.last is None or found.last > after
+        keys, after = keys + found.keys, found.last
     return keys
 
 
@@ -66,7 +81,97 @@ def test_all_pages_together_equal_a_plain_query(
             and (not statuses or task.status in statuses)
             and labels.items() <= task.labels.items()
         ]
-        assert pages(walked, TaskFilter(Scope.of(account_id), statuses, labels)) == expected
+        wanted = TaskFilter(Scope.of(account_id), statuses, labels)
+        assert pages(walked, wanted) == expected
+        assert batches(walked, wanted) == expected[::-1]
+
+
+CREATED = timedelta(minutes=1)
+"""Between the tasks of `spread`."""
+
+
+@pytest.fixture
+def spread(walked: Scheduling) -> list[Task]:
+    """All tasks of the walk, created a minute apart, some of them about tea, oldest first."""
+    walked.sql(
+        "UPDATE tasks AS t SET create_time = create_time + interval '1 min' * (o.n - 10) FROM"
+        " (SELECT task_key, row_number() OVER (ORDER BY task_key) AS n FROM tasks) AS o WHERE o.task_key = t.task_key"
+    )
+    keys = [key for (key,) in walked.sql("SELECT task_key FROM tasks ORDER BY task_key")]
+    walked.sql("UPDATE task_payloads SET topic = 'Grüner 绿茶 TEA, 100%' WHERE task_key = ANY(:keys)", keys=keys[::2])
+    return list(map(walked.task, keys))
+
+
+OTHERS: dict[str, Callable[[list[Task]], tuple[TaskFilter, Callable[[Task], bool]]]] = {
+    "reasons": lambda _: (
+        TaskFilter(error_reasons=("TASK_TIMEOUT", "CANCELLED_BY_CLIENT")),
+        lambda it: it.error is not None and it.error.reason in {"TASK_TIMEOUT", "CANCELLED_BY_CLIENT"},
+    ),
+    "a worker": lambda _: (TaskFilter(worker_id="w"), lambda it: it.worker_id == "w"),
+    "what a worker runs": lambda _: (
+        TaskFilter(Scope.of(1), RUNNING, worker_id=NO_WALKER),
+        lambda it: it.account_id == 1 and it.worker_id == NO_WALKER and it.status in RUNNING,
+    ),
+    "times": lambda all_: (
+        TaskFilter(created_after=all_[2].create_time, created_before=all_[-2].create_time),
+        lambda it: all_[2].create_time <= it.create_time < all_[-2].create_time,
+    ),
+    "a topic in Chinese": lambda _: (TaskFilter(topic="绿茶"), lambda it: "绿茶" in it.brief.topic),
+    "a topic in another case": lambda _: (
+        TaskFilter(labels={"team": "a"}, topic="tea, 100%"),
+        lambda it: it.labels.get("team") == "a" and "TEA" in it.brief.topic,
+    ),
+    "part of a topic that is no pattern": lambda _: (TaskFilter(topic="1%0"), lambda _: False),
+    "retries left": lambda _: (
+        TaskFilter(statuses=RETRYABLE, has_retries_left=True),
+        lambda it: it.status in RETRYABLE and it.retry_count < it.max_retries,
+    ),
+    "all of them": lambda all_: (
+        TaskFilter(
+            Scope((1, 2)),
+            OPEN | RETRYABLE,
+            error_reasons=("CREATOR_ERROR", "WORKER_LOST", "TASK_TIMEOUT"),
+            created_after=all_[0].create_time,
+            created_before=all_[-1].create_time,
+            topic="te",
+        ),
+        lambda it: (
+            it.account_id in {1, 2}
+            and it.status in OPEN | RETRYABLE
+            and it.error is not None
+            and it.error.reason in {"CREATOR_ERROR", "WORKER_LOST", "TASK_TIMEOUT"}
+            and all_[0].create_time <= it.create_time < all_[-1].create_time
+            and "TEA" in it.brief.topic
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("examined", [1, 5, task_lists.MAX_EXAMINED])
+@pytest.mark.parametrize("what", OTHERS)
+def test_conditions_without_an_index_find_the_same(
+    walked: Scheduling, spread: list[Task], monkeypatch: pytest.MonkeyPatch, what: str, examined: int
+) -> None:
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", examined)
+    monkeypatch.setattr(task_lists, "CLOCK_MARGIN", CREATED * 2 * len(spread))
+    wanted, matches = OTHERS[what](spread)
+    expected = [task.task_key for task in spread if matches(task)]
+    assert expected or what.startswith("part"), "some match"
+    assert batches(walked, wanted) == expected
+    assert pages(walked, wanted) == expected[::-1]
+
+
+def test_tasks_of_a_time_are_found_without_later_and_earlier_ones(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time in their keys, up to the margin: of 5 that would have to be examined the page reads none."""
+    scheduling.submit(*[new_task()] * 5)
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", 1)
+    hour = timedelta(hours=1)
+    later, earlier = (datetime.now(UTC) + by for by in (2 * hour, -2 * hour))
+    for wanted in (TaskFilter(created_after=later), TaskFilter(created_before=earlier)):
+        assert scheduling.run(list_tasks, wanted, None, PAGE) == ([], None)
+        assert scheduling.run(find_tasks, wanted, 0, PAGE) == ([], None)
 
 
 def test_a_page_examines_a_bounded_number_of_tasks_and_tells_where_it_stopped(

@@ -95,7 +95,8 @@ class _Tasks:
             moved += 1
         return moved
 
-    def cancel_waiting(self, task_key: int, error: str) -> int:
+    def cancel_waiting(self, keys: Sequence[int], error: str) -> int:
+        (task_key,) = keys
         task = self._tables.tasks[task_key]
         if task.status is not Status.PENDING:
             return 0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 from contentgen.cli import cells
 from contentgen.cli.command import Session
 from contentgen.cli.documents import Document
 from contentgen.cli.failures import Status, error_line, status_of
 from contentgen.cli.output import Column
+from contentgen.cli.progress import counting
 from contentgen.cli.rows import BadRow, Row, rows
 from contentgen.client.errors import RequestError, ResourceNotFoundException
 from contentgen.v1 import task_service_pb2 as pb
@@ -65,11 +64,9 @@ class _Submits:
         if not (output.tables and output.out.is_terminal):
             output.many(self._submitted(good), _COLUMNS, "rows to submit")
             return
-        columns = TextColumn("submitted"), BarColumn(), MofNCompleteColumn()
-        with Progress(*columns, console=output.err, transient=True) as progress:
-            bar = progress.add_task("", total=len(good))
-            for _ in self._submitted(good):
-                progress.advance(bar)
+        with counting(output.err, "submitted", len(good)) as show:
+            for done, _ in enumerate(self._submitted(good), 1):
+                show(done)
 
     def _submitted(self, good: Sequence[Row]) -> Iterator[Document]:
         for batch in _batches(good):

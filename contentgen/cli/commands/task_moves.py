@@ -8,28 +8,21 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from contentgen.cli import cells, completion, values
+from contentgen.cli import cells, completion
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.each import each
+from contentgen.cli.commands.task_bulk import BulkMove
+from contentgen.cli.commands.task_filter import Selection, selects
 from contentgen.cli.documents import Document, document
-from contentgen.cli.failures import Status
-from contentgen.cli.options import Limit, OnlyAccount, Statuses, TaskIds, Yes
-from contentgen.client.documents import TASK_STATUS, label
+from contentgen.cli.options import Limit, Yes
 from contentgen.v1 import task_service_pb2 as pb
-
-LONG_CALL = 600.0
-"""Seconds for a call that works through many tasks."""
-_DEFAULT_RETRY_LIMIT = 1_000
-"""By one call that names no limit."""
 
 Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
 Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all of its retries anew.")]
-AllFailed = Annotated[bool, typer.Option("--all", help="All that have failed or timed out, instead of named ones.")]
+AllMatching = Annotated[bool, typer.Option("--all", help="All that match the options, instead of named ones.")]
 SomeTasks = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="TASK_ID", help="The tasks to retry.", show_default=False, autocompletion=completion.task_ids
-    ),
+    typer.Argument(metavar="TASK_ID", help="The tasks.", show_default=False, autocompletion=completion.task_ids),
 ]
 Days = Annotated[int, typer.Option(min=0, help="Tasks that ended more than this many days ago; 0: all that ended.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
@@ -42,6 +35,8 @@ def add_to(app: typer.Typer) -> None:
         "cancel",
         "contentgen task cancel task-0000000000000001",
         "contentgen task cancel --force task-0000000000000001 task-0000000000000002",
+        "contentgen task cancel --all --label campaign=spring --dry-run",
+        "contentgen task cancel --all --account 1 --topic 咖啡 --since 2026-01-31",
     )(cancel)
     command(
         app,
@@ -49,20 +44,42 @@ def add_to(app: typer.Typer) -> None:
         "contentgen task retry task-0000000000000001",
         "contentgen task retry --reset-retry-count task-0000000000000001",
         "contentgen task retry --all --account 1 --status timeout",
-        "contentgen task retry --all --dry-run",
+        "contentgen task retry --all --reason CREATOR_TIMEOUT --dry-run",
     )(retry)
     command(
         app,
         "cleanup",
         "contentgen task cleanup --dry-run",
         "contentgen task cleanup --days 30",
-        "contentgen task cleanup --days 0 --account 1",
+        "contentgen task cleanup --days 0 --account 1 --status cancelled",
     )(cleanup)
 
 
-def cancel(session: Session, task_ids: TaskIds, force: Force = False) -> int:
-    """Cancel tasks. One that a worker holds is cancelled by --force only."""
+@selects
+def cancel(
+    session: Session,
+    selection: Selection,
+    task_ids: SomeTasks = None,
+    force: Force = False,
+    all_: AllMatching = False,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> int:
+    """Cancel tasks. One that a worker holds is cancelled by --force only.
 
+    With --all: all that match, the oldest first, after a prompt on a terminal.
+    """
+    _check_all(task_ids, all_=all_, given=selection.given or bool(limit) or dry_run)
+    tasks = session.connection.stubs.tasks
+    if task_ids:
+        return _cancel_each(session, task_ids, force=force)
+    request = pb.BulkCancelTasksRequest(filter=selection.filter, force=force)
+    move = BulkMove(tasks.BulkCancelTasks, request, "cancelled", "cancelled_count")
+    return move.run(session, "Cancel {} tasks?", limit=limit, dry_run=dry_run, yes=yes)
+
+
+def _cancel_each(session: Session, task_ids: Sequence[str], *, force: bool) -> int:
     def cancelled(task_id: str) -> Document:
         call, tasks = session.connection.call, session.connection.stubs.tasks
         return document(call(tasks.CancelTask, pb.CancelTaskRequest(task_id=task_id, force=force)).task)
@@ -70,36 +87,38 @@ def cancel(session: Session, task_ids: TaskIds, force: Force = False) -> int:
     return _move_each(session, task_ids, cancelled)
 
 
+@selects
 def retry(
     session: Session,
+    selection: Selection,
     task_ids: SomeTasks = None,
     reset_retry_count: Reset = False,
-    all_: AllFailed = False,
-    account: OnlyAccount = None,
-    status: Statuses = None,
+    all_: AllMatching = False,
     limit: Limit = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int:
     """Put failed and timed out tasks back to pending.
 
-    This ends the wait of a task that waits for its next attempt. With --all: those of --account, in --status, up to
-    --limit (1,000), the oldest first, after a prompt on a terminal. Retries may cost money.
+    This ends the wait of a task that waits for its next attempt. With --all: all that match and have retries left, the
+    oldest first, after a prompt on a terminal. Retries may cost money.
     """
-    if bool(task_ids) == all_:
-        raise typer.BadParameter("give either tasks or --all")
-    if not all_ and (account or status or limit or dry_run):
-        raise typer.BadParameter("--account, --status, --limit and --dry-run go with --all")
+    _check_all(task_ids, all_=all_, given=selection.given or bool(limit) or dry_run)
     if all_ and reset_retry_count:
         raise typer.BadParameter("--reset-retry-count goes with named tasks: --all leaves what has used its retries up")
     if task_ids:
         return _retry_each(session, task_ids, reset_retry_count)
-    request = pb.BulkRetryTasksRequest(
-        account_id=session.accounts(account),
-        statuses=values.states(TASK_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
-        limit=limit or 0,
-    )
-    return _retry_all(session, request, dry_run=dry_run, yes=yes)
+    request = pb.BulkRetryTasksRequest(filter=selection.filter)
+    rpc = session.connection.stubs.tasks.BulkRetryTasks
+    move = BulkMove(rpc, request, "put back to pending", "retried_count")
+    return move.run(session, "Run {} tasks again?", limit=limit, dry_run=dry_run, yes=yes)
+
+
+def _check_all(task_ids: Sequence[str] | None, *, all_: bool, given: bool) -> None:
+    if bool(task_ids) == all_:
+        raise typer.BadParameter("give either tasks or --all")
+    if given and not all_:
+        raise typer.BadParameter("what selects tasks, --limit and --dry-run go with --all")
 
 
 def _retry_each(session: Session, task_ids: Sequence[str], reset: bool) -> int:
@@ -110,47 +129,23 @@ def _retry_each(session: Session, task_ids: Sequence[str], reset: bool) -> int:
     return _move_each(session, task_ids, retried)
 
 
-def _retry_all(session: Session, request: pb.BulkRetryTasksRequest, *, dry_run: bool, yes: bool) -> int:
-    most = _retryable(session, request)
-    if dry_run:
-        session.output.text(f"would be put back to pending: {most:,} at most", {"retried_count": most, "dry_run": True})
-        return Status.DONE
-    session.confirm(f"Run up to {most:,} tasks again?", yes=yes)
-    connection = session.connection
-    count = connection.call(connection.stubs.tasks.BulkRetryTasks, request, waits=LONG_CALL).retried_count
-    session.output.text(f"put back to pending: {count:,}", {"retried_count": count})
-    return Status.DONE
-
-
-def _retryable(session: Session, request: pb.BulkRetryTasksRequest) -> int:
-    """How many tasks stand where it would retry them: some of them may have used their retries up."""
-    connection = session.connection
-    stats = connection.call(connection.stubs.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=request.account_id))
-    states = [label(TASK_STATUS, status) for status in request.statuses] or ["failed", "timeout"]
-    return min(sum(stats.counts[state] for state in set(states)), request.limit or _DEFAULT_RETRY_LIMIT)
-
-
+@selects
 def cleanup(
-    session: Session, days: Days = 7, dry_run: DryRun = False, account: OnlyAccount = None, yes: Yes = False
-) -> None:
+    session: Session,
+    selection: Selection,
+    days: Days = 7,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> int:
     """Delete ended tasks with their history. Contents and the publish pool stay.
 
-    On a terminal it prompts first.
+    All that match, the oldest first; on a terminal it prompts first.
     """
-    request = pb.CleanupTasksRequest(days=days, dry_run=dry_run, account_id=session.accounts(account))
-    connection = session.connection
-    if not dry_run:
-        _confirm_cleanup(session, request, yes=yes)
-    count = connection.call(connection.stubs.tasks.CleanupTasks, request, waits=LONG_CALL).deleted_count
-    said = "would be deleted" if dry_run else "deleted"
-    session.output.text(f"{said}: {count:,}", {"deleted_count": count, "dry_run": dry_run})
-
-
-def _confirm_cleanup(session: Session, request: pb.CleanupTasksRequest, *, yes: bool) -> None:
-    whose = f"account {request.account_id}" if request.account_id else "all accounts"
-    session.confirm(
-        f"Delete the tasks of {whose} that ended more than {request.days} days ago, with their history?", yes=yes
-    )
+    request = pb.CleanupTasksRequest(days=days, filter=selection.filter)
+    move = BulkMove(session.connection.stubs.tasks.CleanupTasks, request, "deleted", "deleted_count")
+    question = f"Delete {{}} tasks that ended more than {days} days ago, with their history?"
+    return move.run(session, question, limit=limit, dry_run=dry_run, yes=yes)
 
 
 def _move_each(session: Session, task_ids: Sequence[str], call: Callable[[str], Document]) -> int:

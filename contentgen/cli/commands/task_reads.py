@@ -8,34 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from contentgen.cli import cells, tables, values
+from contentgen.cli import cells, tables
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.each import each_of
-from contentgen.cli.completion import schedule_ids
+from contentgen.cli.commands.task_filter import Selection, selects
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
-from contentgen.cli.options import PAGE_SIZE, All, Limit, OnlyAccount, PageToken, Statuses, TaskId, TaskIds
+from contentgen.cli.options import PAGE_SIZE, All, Limit, OnlyAccount, PageToken, TaskId, TaskIds
 from contentgen.cli.output import fields, table
 from contentgen.client.documents import TASK_STATUS
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only with this label; several times.", show_default=False),
-]
-
-OfSchedule = Annotated[
-    int | None,
-    typer.Option(
-        "--schedule",
-        metavar="ID",
-        min=1,
-        help="Only those that this schedule submitted.",
-        show_default=False,
-        autocompletion=schedule_ids,
-    ),
-]
 Attempt = Annotated[
     int | None,
     typer.Option("--attempt", metavar="N", min=1, help="Only of this attempt.", show_default=False),
@@ -56,6 +40,8 @@ def add_to(app: typer.Typer) -> None:
         "contentgen task list --account 1 --status processing",
         "contentgen task list --status failed,timeout --limit 20 -o wide",
         "contentgen task list --schedule 3 --status failed",
+        "contentgen task list --since 2026-01-31 --reason CREATOR_TIMEOUT --worker w1",
+        "contentgen task list --topic 咖啡",
         "contentgen task list --all",
         "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
     )(list_)
@@ -89,23 +75,16 @@ def status(session: Session, task_ids: TaskIds) -> int:
     return each_of(session, task_ids, get, show)
 
 
+@selects
 def list_(
     session: Session,
-    account: OnlyAccount = None,
-    status: Statuses = None,
-    label: Labels = None,
-    schedule: OfSchedule = None,
+    selection: Selection,
     limit: Limit = None,
     all_: All = False,
     page_token: PageToken = "",
 ) -> None:
     """List tasks, the newest first."""
-    request = pb.ListTasksRequest(
-        account_id=session.accounts(account),
-        statuses=values.states(TASK_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
-        labels=values.pairs(label),
-        schedule_id=schedule or 0,
-    )
+    request = pb.ListTasksRequest(filter=selection.filter)
     connection = session.connection
 
     def fetch(size: int, token: str) -> tuple[Iterable[task_pb2.Task], str]:

@@ -20,6 +20,7 @@ from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
+from scheduler_svc.api.tasks.filters import read_filter
 from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import cancel, query, retry
@@ -32,7 +33,7 @@ from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
-from scheduler_svc.domain.lifecycle import RETRYABLE
+from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task import NewTask
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -114,17 +115,9 @@ class TaskService(TaskServiceServicer):
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            statuses, labels = bad.statuses("statuses", request.statuses), bad.labels("labels", request.labels)
-            if request.schedule_id < 0:
-                bad.add("schedule_id", f"must be a schedule's id, or 0 for any, is {request.schedule_id}")
-            selection: tuple[object, ...] = ("ListTasks", request.account_id, sorted(statuses), sorted(labels.items()))
-            if request.schedule_id:
-                selection = (*selection, request.schedule_id)  # tokens of the version before stay valid
-            page = PageRequest.of(request, bad, *selection)
-        schedule_id = request.schedule_id or None
-        task_filter = query.TaskFilter(caller().about(request.account_id), statuses, labels, schedule_id)
-        found = await self._reads.run(query.list_tasks, task_filter, page.position, page.limit)
+            wanted = read_filter(request, bad)
+            page = PageRequest.of(request, bad, "ListTasks", *wanted.selection())
+        found = await self._reads.run(query.list_tasks, wanted.for_caller(), page.position, page.limit)
         tasks, token = page.cut(found.tasks, convert.listed_task, attrgetter("task_key"), found.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
@@ -176,23 +169,39 @@ class TaskService(TaskServiceServicer):
         count = await self._bulk.handle_timeouts(caller().about(request.account_id))
         return pb.HandleTimeoutsResponse(timeout_count=count)
 
+    async def BulkCancelTasks(self, request: pb.BulkCancelTasksRequest, context: object) -> pb.BulkCancelTasksResponse:
+        with Violations() as bad:
+            wanted = read_filter(request, bad, among=OPEN if request.force else frozenset({Status.PENDING}))
+            bad.number("limit", request.limit, 0, MAX_INT32)
+        matched, changed = await self._bulk.cancel(
+            wanted.for_caller(),
+            force=request.force,
+            limit=request.limit or DEFAULT_BULK_LIMIT,
+            dry_run=request.dry_run,
+        )
+        return pb.BulkCancelTasksResponse(matched_count=matched, changed_count=changed)
+
     async def BulkRetryTasks(self, request: pb.BulkRetryTasksRequest, context: object) -> pb.BulkRetryTasksResponse:
         with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            statuses = bad.statuses("statuses", request.statuses, among=RETRYABLE)
+            wanted = read_filter(request, bad, among=RETRYABLE)
             bad.number("limit", request.limit, 0, MAX_INT32)
-        limit = request.limit or DEFAULT_BULK_LIMIT
-        count = await self._bulk.retry(caller().about(request.account_id), statuses or RETRYABLE, limit)
-        return pb.BulkRetryTasksResponse(retried_count=count)
+        matched, changed = await self._bulk.retry(
+            wanted.for_caller(), limit=request.limit or DEFAULT_BULK_LIMIT, dry_run=request.dry_run
+        )
+        return pb.BulkRetryTasksResponse(retried_count=changed, matched_count=matched, changed_count=changed)
 
     async def CleanupTasks(self, request: pb.CleanupTasksRequest, context: object) -> pb.CleanupTasksResponse:
         days = request.days if request.HasField("days") else DEFAULT_CLEANUP_DAYS
         with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
+            wanted = read_filter(request, bad, among=ENDED)
             bad.number("days", days, 0, MAX_INT32)
+            bad.number("limit", request.limit, 0, MAX_INT32)
         age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
-        count = await self._bulk.clean_up(caller().about(request.account_id), age, dry_run=request.dry_run)
-        return pb.CleanupTasksResponse(deleted_count=count)
+        matched, changed = await self._bulk.clean_up(
+            wanted.for_caller(), age, limit=request.limit or None, dry_run=request.dry_run
+        )
+        deleted = matched if request.dry_run else changed
+        return pb.CleanupTasksResponse(deleted_count=deleted, matched_count=matched, changed_count=changed)
 
     async def PollRunningTasks(
         self, request: pb.PollRunningTasksRequest, context: object

@@ -1,60 +1,111 @@
-"""HandleTimeouts, BulkRetryTasks, CleanupTasks: many tasks, in one bounded transaction after the other.
+"""HandleTimeouts, BulkCancelTasks, BulkRetryTasks, CleanupTasks: many tasks, a bounded number in each transaction.
 
 A call that is cut short keeps what it has done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import ReaperSettings, time_out
+from scheduler_svc.application.records import BatchResult
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import cleanup
+from scheduler_svc.application.tasks.cancel import cancel_batch
+from scheduler_svc.application.tasks.query import find_tasks
 from scheduler_svc.application.tasks.retry import retry_batch
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
+from scheduler_svc.domain.task_filter import TaskFilter
+
+MAX_BATCH = 500
+"""Tasks that one transaction changes."""
+MAX_COUNTED = 5_000
+"""Tasks that one transaction counts."""
+
+
+class BulkResult(NamedTuple):
+    """How many tasks matched, and how many of them were changed: others are left out while another session moves them.
+
+    A call with a limit counts those that it has come to.
+    """
+
+    matched: int
+    changed: int
 
 
 class Bulk:
     def __init__(self, calls: Calls, reaper: ReaperSettings) -> None:
         self._calls = calls
-        self._skipping = SkipLocked(calls)
+        self._timing_out, self._cancelling = SkipLocked(calls), SkipLocked(calls)
         self._reaper = reaper
 
     async def handle_timeouts(self, scope: Scope) -> int:
         """Times out attempts that ran too long; returns how many."""
         count, full = 0, True
         while full:
-            batch = await self._skipping.run(time_out, self._reaper, scope)
+            batch = await self._timing_out.run(time_out, self._reaper, scope)
             count, full = count + batch.count, batch.full
         return count
 
-    async def retry(self, scope: Scope, statuses: Collection[Status], limit: int) -> int:
-        """Retries up to `limit` tasks in these states, oldest first; returns how many.
+    async def cancel(
+        self, wanted: TaskFilter, *, force: bool = False, limit: int | None = None, dry_run: bool = False
+    ) -> BulkResult:
+        """Cancels pending tasks, with `force` running ones too, oldest first."""
+        wanted = _among(wanted, OPEN if force else frozenset({Status.PENDING}))
+        if dry_run:
+            return await self._count(wanted)
+        return await self._each(
+            lambda after, size: self._cancelling.run(cancel_batch, wanted, force, after, size), limit
+        )
 
-        Each task is read once, and skipped if its retries are used up.
-        """
-        count = 0
-        after: int | None = 0
-        while after is not None and count < limit:
-            batch = await self._calls.run(retry_batch, scope, statuses, after, limit - count)
-            count, after = count + batch.moved, batch.last
-        return count
+    async def retry(self, wanted: TaskFilter, *, limit: int | None = None, dry_run: bool = False) -> BulkResult:
+        """Retries failed and timed out tasks that have retries left, oldest first. Each is read once."""
+        wanted = replace(_among(wanted, RETRYABLE), has_retries_left=True)
+        if dry_run:
+            return await self._count(wanted)
+        return await self._each(lambda after, size: self._calls.run(retry_batch, wanted, after, size), limit)
 
-    async def clean_up(self, scope: Scope, age: timedelta, *, dry_run: bool) -> int:
-        """Deletes tasks that ended that long ago, or counts them; returns how many.
+    async def clean_up(
+        self, wanted: TaskFilter, age: timedelta, *, limit: int | None = None, dry_run: bool = False
+    ) -> BulkResult:
+        """Deletes tasks that ended that long ago, oldest first.
 
         Also deletes request ids of all accounts that need not be remembered.
         """
         until = await self._calls.run(cleanup.ago, age)
-        work = cleanup.count_batch if dry_run else cleanup.delete_batch
-        count = 0
+        wanted = replace(_among(wanted, ENDED), deletable_since=until)
+        if dry_run:
+            return await self._count(wanted)
+        deleted = await self._each(
+            lambda after, size: self._calls.run(cleanup.delete_batch, wanted, until, after, size), limit
+        )
+        while await self._calls.run(cleanup.forget_requests):
+            pass
+        return deleted
+
+    async def _count(self, wanted: TaskFilter) -> BulkResult:
+        matched = 0
         after: int | None = 0
         while after is not None:
-            batch = await self._calls.run(work, scope, until, after)
-            count, after = count + batch.moved, batch.last
-        while not dry_run and await self._calls.run(cleanup.forget_requests):
-            pass
-        return count
+            keys, after = await self._calls.run(find_tasks, wanted, after, MAX_COUNTED)
+            matched += len(keys)
+        return BulkResult(matched, 0)
+
+    async def _each(self, run: Callable[[int, int], Awaitable[BatchResult]], limit: int | None) -> BulkResult:
+        """Runs batches, of keys above the first argument and of as many as the second, to the end or to the limit."""
+        matched = changed = 0
+        after: int | None = 0
+        while after is not None and (limit is None or changed < limit):
+            batch = await run(after, MAX_BATCH if limit is None else min(MAX_BATCH, limit - changed))
+            matched, changed, after = matched + batch.matched, changed + batch.changed, batch.last
+        return BulkResult(matched, changed)
+
+
+def _among(wanted: TaskFilter, statuses: frozenset[Status]) -> TaskFilter:
+    """The filter with all of these states if it names none."""
+    return wanted if wanted.statuses else replace(wanted, statuses=statuses)

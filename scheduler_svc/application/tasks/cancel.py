@@ -1,10 +1,12 @@
-"""CancelTask."""
+"""CancelTask, and a batch of BulkCancelTasks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scheduler_svc.application.leases.resolve_attempts import EndedLease, Inconsistent, end_attempts, error_json
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import DequeuedTask, LiveLease
+from scheduler_svc.application.records import BatchResult, DequeuedTask, LiveLease
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.application.tasks.query import get_task
 from scheduler_svc.domain.errors import InvalidState
@@ -14,6 +16,7 @@ from scheduler_svc.domain.lifecycle import RUNNING, Move, Status
 from scheduler_svc.domain.resolution import Cause
 from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT
 from scheduler_svc.domain.task import Task, TaskError
+from scheduler_svc.domain.task_filter import TaskFilter
 
 _CANCELLED = TaskError(CANCELLED_BY_CLIENT, "cancelled by a client")
 
@@ -28,7 +31,7 @@ def cancel_task(tx: Tx, task_key: int, force: bool) -> Task:
     if lease is None or lease.revoked:
         waiting = tx.waiting.remove([task_key]).get(task_key)
         if waiting is not None:
-            _cancel_waiting(tx, waiting)
+            _cancel(tx, [waiting], [])
             return tx.task_reads.get([task_key])[task_key]
         lease = tx.leases.lock([task_key]).get(task_key)  # it may have been claimed meanwhile
     if lease is None or lease.revoked:
@@ -37,23 +40,38 @@ def cancel_task(tx: Tx, task_key: int, force: bool) -> Task:
         )
     if not force:
         raise InvalidState.of_task(task_id, "cancelled without force", lease.status, [Status.PENDING])
-    _cancel_running(tx, lease)
+    _cancel(tx, [], [lease])
     return tx.task_reads.get([task_key])[task_key]
 
 
-def _cancel_waiting(tx: Tx, waiting: DequeuedTask) -> None:
-    ledger = Ledger(tx)
-    ledger.dequeued(waiting)
-    ledger.move(waiting.task_key, waiting.account_id, Status.PENDING, Status.CANCELLED, CANCELLED_BY_CLIENT)
-    if not tx.tasks.cancel_waiting(waiting.task_key, error_json(_CANCELLED) or ""):
-        raise Inconsistent(f"{format_task_id(waiting.task_key)} was in a queue, but is not pending")
-    ledger.write()
-    tx.signals.ended.append(waiting.task_key)
+def cancel_batch(
+    tx: Tx, wanted: TaskFilter, force: bool, after: int, limit: int, *, skip_locked: bool = False
+) -> BatchResult:
+    """Cancels up to `limit` open tasks with keys above `after`, oldest first; running ones only with `force`.
+
+    A task that is claimed meanwhile is left out, and with `skip_locked` one that another session has locked.
+    """
+    found = tx.task_reads.find(wanted, after, limit)
+    keys = sorted(tx.tasks.lock(found.keys, skip_locked=True)) if skip_locked else found.keys
+    locked = tx.leases.lock(keys, skip_locked=skip_locked) if keys and force else {}
+    leases = {key: lease for key, lease in locked.items() if not lease.revoked}
+    rest = [key for key in keys if key not in leases]
+    waiting = tx.waiting.remove(rest, skip_locked=skip_locked) if rest else {}
+    _cancel(tx, list(waiting.values()), list(leases.values()))
+    return BatchResult(len(found.keys), len(waiting) + len(leases), found.last)
 
 
-def _cancel_running(tx: Tx, lease: LiveLease) -> None:
+def _cancel(tx: Tx, waiting: Sequence[DequeuedTask], leases: Sequence[LiveLease]) -> None:
+    """Cancels tasks that the transaction has taken out of their queues, and those of leases that it has locked."""
     ledger = Ledger(tx)
+    for task in waiting:
+        ledger.dequeued(task)
+        ledger.move(task.task_key, task.account_id, Status.PENDING, Status.CANCELLED, CANCELLED_BY_CLIENT)
+    keys = sorted(task.task_key for task in waiting)
+    if keys and tx.tasks.cancel_waiting(keys, error_json(_CANCELLED) or "") != len(keys):
+        raise Inconsistent(f"of {len(keys)} tasks that were in a queue, some are not pending")
+    tx.signals.ended += keys
     cause = Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, CANCELLED_BY_CLIENT, _CANCELLED)
-    end_attempts(tx, ledger, [EndedLease(lease, cause, revoke=True)], max_losses=1)
+    end_attempts(tx, ledger, [EndedLease(lease, cause, revoke=True) for lease in leases], max_losses=1)
     ledger.write()
-    tx.signals.cancelled.append((lease.worker_id, lease.ref.lease_id, CANCELLED_BY_CLIENT))
+    tx.signals.cancelled += [(lease.worker_id, lease.ref.lease_id, CANCELLED_BY_CLIENT) for lease in leases]

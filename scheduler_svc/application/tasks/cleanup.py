@@ -9,12 +9,10 @@ from datetime import datetime, timedelta
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import BatchResult
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.lifecycle import OPEN, Status
+from scheduler_svc.domain.task_filter import TaskFilter
 
 MAX_BATCH = 500
-"""Tasks that one transaction reads."""
-_ENDED = frozenset(Status) - OPEN - {Status.NONE}
+"""Request ids that one transaction deletes."""
 
 
 def ago(tx: Tx, age: timedelta) -> datetime:
@@ -22,20 +20,15 @@ def ago(tx: Tx, age: timedelta) -> datetime:
     return tx.now - age
 
 
-def count_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> BatchResult:
-    keys = tx.ended.page(scope, _ENDED, after, MAX_BATCH)
-    return _batch(keys, tx.ended.count(keys, until) if keys else 0)
-
-
-def delete_batch(tx: Tx, scope: Scope, until: datetime, after: int) -> BatchResult:
-    """Deletes ended tasks that ended at `until` or before, of a bounded number with keys above `after`.
+def delete_batch(tx: Tx, wanted: TaskFilter, until: datetime, after: int, limit: int) -> BatchResult:
+    """Deletes up to `limit` tasks that ended at `until` or before, with keys above `after`, oldest first.
 
     Tasks that another transaction has locked are skipped.
     """
-    keys = tx.ended.page(scope, _ENDED, after, MAX_BATCH)
-    locked = tx.ended.lock(keys, until) if keys else []
+    found = tx.task_reads.find(wanted, after, limit)
+    locked = tx.ended.lock(found.keys, until) if found.keys else []
     delete(tx, locked)
-    return _batch(keys, len(locked))
+    return BatchResult(len(found.keys), len(locked), found.last)
 
 
 def delete(tx: Tx, locked: Sequence[int]) -> None:
@@ -47,10 +40,6 @@ def delete(tx: Tx, locked: Sequence[int]) -> None:
         deltas[account, status] -= n
         deltas[ALL_ACCOUNTS, status] -= n
     tx.counts.add(deltas)
-
-
-def _batch(keys: list[int], moved: int) -> BatchResult:
-    return BatchResult(moved, keys[-1] if len(keys) == MAX_BATCH else None)
 
 
 def forget_requests(tx: Tx) -> bool:

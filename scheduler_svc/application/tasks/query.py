@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import ContentPage, TaskPage, WaitsFor
+from scheduler_svc.application.records import ContentPage, FoundTasks, TaskPage, WaitsFor
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
@@ -16,16 +15,7 @@ from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.publishing import PoolPosition, PublishAttempt
 from scheduler_svc.domain.task import AttemptLog, PendingReason, Task, TaskEvent, TaskStats
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """Tasks of these accounts, in one of these states (empty: any), with all of these labels, of this schedule."""
-
-    scope: Scope = ALL
-    statuses: frozenset[Status] = frozenset()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    schedule_id: int | None = None
+from scheduler_svc.domain.task_filter import TaskFilter
 
 
 def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
@@ -87,10 +77,14 @@ def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
     return [found[key] for key in keys if key in found]
 
 
-def list_tasks(tx: Tx, task_filter: TaskFilter, before: int | None, limit: int) -> TaskPage:
+def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
     """Returns tasks with keys below `before`, newest first; fewer than `limit` if too many had to be read."""
-    it = task_filter
-    return tx.task_reads.list(it.scope, it.statuses, it.labels, before, limit, schedule_id=it.schedule_id)
+    return tx.task_reads.list(wanted, before, limit)
+
+
+def find_tasks(tx: Tx, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
+    """Returns the keys of tasks above `after`, oldest first; fewer than `limit` if too many had to be read."""
+    return tx.task_reads.find(wanted, after, limit)
 
 
 def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from scheduler_svc.application.leases.resolve_attempts import Inconsistent
@@ -10,15 +10,12 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import BatchResult, DequeuedTask, TaskRow
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.tasks.query import get_task
-from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import InvalidState, NotFound, RetriesExhausted
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
 from scheduler_svc.domain.retry import RETRY_TASK
 from scheduler_svc.domain.task import Task
-
-MAX_BATCH = 500
-"""Tasks that one transaction of a bulk call reads."""
+from scheduler_svc.domain.task_filter import TaskFilter
 
 
 def retry_task(tx: Tx, task_key: int, reset_retry_count: bool) -> Task:
@@ -61,13 +58,13 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     ledger.write()
 
 
-def retry_batch(tx: Tx, scope: Scope, statuses: Collection[Status], after: int, limit: int) -> BatchResult:
-    """Retries up to `limit` ended tasks in these states that have retries left, oldest first.
+def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int) -> BatchResult:
+    """Retries up to `limit` failed and timed out tasks with keys above `after`, oldest first.
 
-    Reads a bounded number of tasks with keys above `after`, and skips those that another transaction has locked.
+    Tasks that another transaction has locked are skipped.
     """
-    keys = tx.ended.page(scope, statuses, after, MAX_BATCH)
-    tasks = tx.ended.lock_retryable(keys, min(limit, MAX_BATCH)) if keys else []
+    found = tx.task_reads.find(wanted, after, limit)
+    tasks = tx.ended.lock_retryable(found.keys) if found.keys else []
     if tasks:
         retried = [task.task_key for task in tasks]
         if tx.ended.retry(retried) != len(tasks):
@@ -77,7 +74,7 @@ def retry_batch(tx: Tx, scope: Scope, statuses: Collection[Status], after: int, 
         for task in tasks:
             _requeue(ledger, task, task.retry_count + 1, barred)
         ledger.write()
-    return BatchResult(len(tasks), keys[-1] if len(keys) == MAX_BATCH else None)
+    return BatchResult(len(found.keys), len(tasks), found.last)
 
 
 def _requeue(ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, datetime]) -> None:

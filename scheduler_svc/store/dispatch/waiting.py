@@ -79,18 +79,20 @@ _DELAYED = Insert(
 # The transaction that removes a task from `ready` or `delayed` owns it. A claim in progress is waited for, and then
 # owns the task. `delayed` comes first, so that a task that becomes due between the two statements is found by the
 # second.
-_REMOVE_READY = sa.text("""
-    DELETE FROM ready WHERE task_key = ANY(ARRAY(
-        SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0
-""")
+_REMOVE = """
+    DELETE FROM {table} WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key
+        FOR UPDATE{locked}))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
+"""
+_REMOVE_READY = sa.text(_REMOVE.format(table="ready", cause="0", locked=""))
 """Removes tasks from `ready`."""
-_REMOVE_DELAYED = sa.text("""
-    DELETE FROM delayed WHERE task_key = ANY(ARRAY(
-        SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
-""")
+_REMOVE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause="cause, due_time", locked=""))
 """Removes tasks from `delayed`."""
+_REMOVE_FREE_READY = sa.text(_REMOVE.format(table="ready", cause="0", locked=" SKIP LOCKED"))
+"""Removes those of the tasks from `ready` that nobody else has locked."""
+_REMOVE_FREE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause="cause, due_time", locked=" SKIP LOCKED"))
+"""Removes those of the tasks from `delayed` that nobody else has locked."""
 
 _NEXT = UnnestedRows(task_key="bigint", attempt="integer")
 # The keys are repeated as a condition, so that the join does not read all waiting tasks.
@@ -148,12 +150,18 @@ class WaitingTasks(Statements):
         """Inserts tasks that wait for a time."""
         self._session.insert(_DELAYED, rows)
 
-    def remove(self, keys: Sequence[int]) -> dict[int, DequeuedTask]:
-        """Removes tasks from `delayed` and `ready`; those missing from the result were in neither."""
+    def remove(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, DequeuedTask]:
+        """Removes tasks from `delayed` and `ready`; those missing from the result were in neither.
+
+        `skip_locked`: nor are those removed that another session has locked.
+        """
+        from_delayed, from_ready = (
+            (_REMOVE_FREE_DELAYED, _REMOVE_FREE_READY) if skip_locked else (_REMOVE_DELAYED, _REMOVE_READY)
+        )
         literal = array("bigint", keys)
-        removed = [DequeuedTask(*row) for row in self._rows(_REMOVE_DELAYED, keys=literal)]
+        removed = [DequeuedTask(*row) for row in self._rows(from_delayed, keys=literal)]
         if len(removed) < len(keys):
-            removed += [DequeuedTask(*row) for row in self._rows(_REMOVE_READY, keys=literal)]
+            removed += [DequeuedTask(*row) for row in self._rows(from_ready, keys=literal)]
         return {row.task_key: row for row in removed}
 
     def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, DequeuedTask]:

@@ -33,6 +33,8 @@ _LOCK = sa.text(
     f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
 )
 """Locks the leases of some tasks."""
+_LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
+"""Locks those of them that nobody else has locked."""
 # A range that one index alone can serve, in its order.
 _OF_WORKER = sa.text(f"""
     SELECT {_LIVE} FROM leases
@@ -220,9 +222,13 @@ class Leases(Statements):
             result = self._session.execute_alone(CLAIM, parameters)
         return claimed_rows(result.fetchall())
 
-    def lock(self, keys: Sequence[int]) -> dict[int, LiveLease]:
-        """The leases that these tasks have now, by task, locked in the order of the keys."""
-        return {lease.ref.task_key: lease for lease in map(_live, self._rows(_LOCK, keys=array("bigint", keys)))}
+    def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, LiveLease]:
+        """The leases that these tasks have now, by task, locked in the order of the keys.
+
+        `skip_locked`: without those that another session has locked.
+        """
+        found = self._rows(_LOCK_FREE if skip_locked else _LOCK, keys=array("bigint", keys))
+        return {lease.ref.task_key: lease for lease in map(_live, found)}
 
     def of_worker(self, worker_id: str) -> list[LiveLease]:
         return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]

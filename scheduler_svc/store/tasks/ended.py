@@ -1,17 +1,14 @@
-"""Tasks that have ended: bulk calls find, move and delete many at a time."""
+"""Tasks that have ended: bulk calls move and delete many at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import TaskRow
-from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks.tasks import DECISION_COLUMNS, task_row
@@ -23,7 +20,7 @@ _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
 _RETRYABLE = f"t.status + 0 IN ({Status.FAILED}, {Status.TIMEOUT}) AND t.retry_count < t.max_retries"
 _LOCK_RETRYABLE = sa.text(f"""
     SELECT {DECISION_COLUMNS} FROM tasks AS t WHERE {_THESE} AND {_RETRYABLE}
-    ORDER BY t.task_key LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY t.task_key FOR NO KEY UPDATE SKIP LOCKED
 """)
 """Locks tasks that BulkRetryTasks may retry."""
 _RETRY = sa.text(f"""
@@ -36,8 +33,6 @@ _RETRY = sa.text(f"""
 
 # A task that ended while its worker is still being stopped stays until its revoked lease is gone.
 _ENDED = "t.end_time <= :until AND NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key)"
-_COUNT_ENDED = sa.text(f"SELECT count(*) FROM tasks AS t WHERE {_THESE} AND {_ENDED}")
-"""Counts tasks that CleanupTasks may delete."""
 _LOCK_ENDED = sa.text(
     f"SELECT t.task_key FROM tasks AS t WHERE {_THESE} AND {_ENDED} ORDER BY t.task_key FOR UPDATE SKIP LOCKED"
 )
@@ -95,26 +90,16 @@ _FORGET_REQUESTS = sa.text(f"""
 class EndedTasks(Statements):
     """Statements on tasks that have ended. Each is bounded by its keys or its limit."""
 
-    def page(self, scope: Scope, statuses: Iterable[Status], after: int, limit: int) -> list[int]:
-        """Keys above `after` of ended tasks in these states, oldest first."""
-        named = accounts(scope)
-        statement = _page(tuple(sorted(statuses)), of_accounts=bool(named))
-        return [row[0] for row in self._rows(statement, **named, after=after, limit=limit)]
-
-    def lock_retryable(self, keys: Sequence[int], limit: int) -> list[TaskRow]:
-        """The oldest of these tasks that are failed or timed out and have retries left, locked."""
-        return [task_row(row) for row in self._rows(_LOCK_RETRYABLE, keys=array("bigint", keys), limit=limit)]
+    def lock_retryable(self, keys: Sequence[int]) -> list[TaskRow]:
+        """Those of these tasks that are failed or timed out and have retries left, locked, oldest first."""
+        return [task_row(row) for row in self._rows(_LOCK_RETRYABLE, keys=array("bigint", keys))]
 
     def retry(self, keys: Sequence[int]) -> int:
         """Puts locked tasks back to pending, with one retry more; returns how many moved, which must be all."""
         return self._run(_RETRY, keys=array("bigint", keys))
 
-    def count(self, keys: Sequence[int], until: datetime) -> int:
-        """How many of these tasks ended at `until` or earlier, and have no lease."""
-        return int(self._row(_COUNT_ENDED, keys=array("bigint", keys), until=until)[0])
-
     def lock(self, keys: Sequence[int], until: datetime) -> list[int]:
-        """The same tasks, locked."""
+        """Those of these tasks that ended at `until` or earlier and have no lease, locked."""
         return [row[0] for row in self._rows(_LOCK_ENDED, keys=array("bigint", keys), until=until)]
 
     def delete(self, keys: Sequence[int]) -> dict[tuple[int, Status], int]:
@@ -131,20 +116,3 @@ class EndedTasks(Statements):
     def forget_requests(self, limit: int) -> int:
         """Deletes request ids of more than a week ago whose tasks were cleaned up; returns how many."""
         return self._run(_FORGET_REQUESTS, limit=limit)
-
-
-@cache
-def _page(statuses: tuple[Status, ...], *, of_accounts: bool) -> sa.TextClause:
-    """Reads a page of ended tasks, by key: a range of an index for each account and state, merged."""
-    keys = " UNION ALL ".join(f"({_range(status, of_accounts=of_accounts)})" for status in statuses)
-    keys = f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({keys}) AS s" if of_accounts else keys
-    return sa.text(f"SELECT task_key FROM ({keys}) AS k ORDER BY task_key LIMIT :limit")
-
-
-def _range(status: Status, *, of_accounts: bool) -> str:
-    """Compares rows of all of the index's columns, so that the planner prefers no other index."""
-    columns, own = ("account_id, status, task_key", "a.own, ") if of_accounts else ("status, task_key", "")
-    return (
-        f"SELECT task_key FROM tasks WHERE ({columns}) > ({own}{status}, :after)"
-        f" AND ({columns}) < ({own}{status + 1}, 0) ORDER BY {columns} LIMIT :limit"
-    )

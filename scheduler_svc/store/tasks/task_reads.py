@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -11,17 +11,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import TaskPage, WaitsFor
+from scheduler_svc.application.records import FoundTasks, TaskPage, WaitsFor
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
+from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, payload
 from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks import task_lists
 from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
-from scheduler_svc.store.tasks.task_lists import ListQuery
+from scheduler_svc.store.tasks.task_lists import ListQuery, Span
 
 _LATEST = 9_223_372_036_854_775_807
 
@@ -117,39 +118,41 @@ class TaskReads(Statements):
         """These tasks by key; those that do not exist are missing."""
         return {row.task_key: _task(row) for row in self._rows(_GET, keys=array("bigint", keys))}
 
-    def list(
-        self,
-        scope: Scope,
-        statuses: frozenset[Status],
-        labels: Mapping[str, str],
-        before: int | None,
-        limit: int,
-        *,
-        schedule_id: int | None = None,
-    ) -> TaskPage:
+    def list(self, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
         """Tasks without requirements, newest first, with keys below `before`.
 
         Returns at most `limit`: fewer, with more to come, if it would have to examine too many that do not match.
         """
-        query = ListQuery(scope.accounts is not None, tuple(sorted(statuses)), len(labels), schedule_id is not None)
-        values: dict[str, Any] = accounts(scope) | {"before": _LATEST if before is None else before}
-        for i, (name, value) in enumerate(sorted(labels.items())):
-            values |= {f"name{i}": name, f"value{i}": value}
-        if schedule_id is not None:
-            values["schedule_id"] = schedule_id
-        walk, floor = self._walk(query, scope, values)
-        rows = self._rows(_page(query, walk), **values, floor=floor, limit=limit)
-        return TaskPage([_task(row) for row in rows], floor if floor and len(rows) < limit else None)
+        span = Span.of(wanted)
+        if before is not None:
+            span = span._replace(high=min(span.high, before))
+        query = ListQuery.of(wanted)
+        walk, read = self._walk(query, wanted, span)
+        rows = self._rows(_page(query, walk), **task_lists.values(wanted), **read._asdict(), limit=limit)
+        return TaskPage([_task(row) for row in rows], read.low if read.low > span.low and len(rows) < limit else None)
 
-    def _walk(self, query: ListQuery, scope: Scope, values: Mapping[str, Any]) -> tuple[int, int]:
-        """Returns the condition by which a page walks, and the key down to which it reads."""
-        if query.walks < 2:  # each task that it reads belongs on the page
-            return 0, 0
-        ranges = max(1, query.ranges * len(scope.accounts or (0,)))
+    def find(self, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
+        """The keys of up to `limit` tasks, oldest first, with keys above `after`; fewer as in `list`."""
+        span = Span.of(wanted)
+        span = span._replace(low=max(span.low, after + 1))
+        query = ListQuery.of(wanted, oldest_first=True)
+        walk, read = self._walk(query, wanted, span)
+        rows = self._rows(_found(query, walk), **task_lists.values(wanted), **read._asdict(), limit=limit)
+        keys = [row[0] for row in rows]
+        if len(keys) == limit:
+            return FoundTasks(keys, keys[-1])
+        return FoundTasks(keys, read.high - 1 if read.high < span.high else None)
+
+    def _walk(self, query: ListQuery, wanted: TaskFilter, span: Span) -> tuple[int, Span]:
+        """Returns the condition by which a page walks, and which part of the span it reads."""
+        if not query.examines:  # each task that it reads belongs on the page
+            return 0, span
+        ranges = max(1, query.ranges * len(wanted.scope.accounts or (0,)))
         examined = task_lists.MAX_EXAMINED
         skipped = {"skipped": examined - 1, "skipped_each": max(1, examined // ranges) - 1}
-        floors = self._row(task_lists.floors(query), **values, **skipped, floor=0)
-        return min(enumerate(floors), key=itemgetter(1))
+        found = self._row(task_lists.ends(query), **task_lists.values(wanted), **skipped, **span._asdict())
+        walk, end = (max if query.oldest_first else min)(enumerate(found), key=itemgetter(1))
+        return walk, span._replace(high=end) if query.oldest_first else span._replace(low=end)
 
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
         """What a task, which must exist, may be waiting for."""
@@ -190,7 +193,13 @@ class TaskReads(Statements):
 def _page(query: ListQuery, walk: int) -> sa.TextClause:
     """Reads a page of tasks, without their requirements."""
     keys = task_lists.keys(query, walk)
-    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key IN ({keys}) ORDER BY t.task_key DESC")
+    return sa.text(f"SELECT {_LISTED} {_SOURCE} WHERE t.task_key = ANY(ARRAY({keys})) ORDER BY t.task_key DESC")
+
+
+@lru_cache(maxsize=200)
+def _found(query: ListQuery, walk: int) -> sa.TextClause:
+    """Reads the keys of a page of tasks, for bulk calls."""
+    return sa.text(task_lists.keys(query, walk))
 
 
 def _event(row: Any) -> TaskEvent:

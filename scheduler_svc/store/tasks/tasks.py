@@ -80,12 +80,12 @@ _END_ATTEMPTS = sa.text(f"""
 """)
 """Ends attempts that did not complete, and moves their tasks."""
 
-# The caller has removed the task from `ready` or `delayed`.
+# The caller has removed the tasks from `ready` or `delayed`. `+ 0`: they are found by their keys.
 _CANCEL_WAITING = sa.text(f"""
     UPDATE tasks SET status = {Status.CANCELLED}, end_time = now(), error = CAST(:error AS jsonb)
-    WHERE task_key = :task_key AND status = {Status.PENDING}
+    WHERE task_key = ANY(CAST(:keys AS bigint[])) AND status + 0 = {Status.PENDING}
 """)
-"""Cancels a waiting task."""
+"""Cancels waiting tasks."""
 
 # Only if the status is still the one that the caller read under the row's lock.
 _RETRY = sa.text(f"""
@@ -129,9 +129,9 @@ class Tasks(Statements):
         """Ends attempts that did not complete; returns how many rows changed, which must be all."""
         return self._run(_END_ATTEMPTS, **_ENDED.bind(rows))
 
-    def cancel_waiting(self, task_key: int, error: str) -> int:
-        """Cancels a task that no lease holds; `error` is a JSON document."""
-        return self._run(_CANCEL_WAITING, task_key=task_key, error=error)
+    def cancel_waiting(self, keys: Sequence[int], error: str) -> int:
+        """Cancels tasks that no lease holds; returns how many. `error` is a JSON document."""
+        return self._run(_CANCEL_WAITING, keys=array("bigint", keys), error=error)
 
     def retry(self, task_key: int, status: Status, retry_count: int) -> int:
         """Puts a failed or timed out task back to pending; losses, refusals and deferrals start anew."""

@@ -81,7 +81,13 @@ async def test_task_commands_print_the_golden_screens(
     await contentgen("task", "cancel", waits, failed)
     await contentgen("task", "retry", "--all", "--account", "1", "--dry-run")
     await contentgen("task", "retry", "--all", "--account", "1")
+    await contentgen("task", "list", "--topic", "HOME", "--since", "2020-01-01", "--status", "completed")
+    await contentgen("task", "list", "--reason", "CREATOR_ERROR", "--worker", "nobody")
+    await submitted(contentgen, "咖啡 again", "--label", "campaign=spring")
+    await contentgen("task", "cancel", "--all", "--label", "campaign=spring", "--topic", "咖啡", "--dry-run")
+    await contentgen("task", "cancel", "--all", "--label", "campaign=spring", "--topic", "咖啡")
     await contentgen("task", "cleanup", "--days", "0", "--dry-run")
+    await contentgen("task", "cleanup", "--days", "0", "--status", "cancelled", "--limit", "1")
     await contentgen("task", "cleanup", "--days", "0")
     contentgen.check("tasks")
 
@@ -97,6 +103,8 @@ async def test_task_commands_print_documents_for_programs(contentgen: Transcript
     await contentgen("-o", "jsonl", "task", "events", task_id)
     await contentgen("-o", "json", "task", "stats", "--account", "1")
     await contentgen("-o", "jsonl", "task", "cancel", task_id)
+    await contentgen("-o", "json", "task", "cancel", "--all", "--account", "1", "--dry-run")
+    await contentgen("-o", "json", "task", "cancel", "--all", "--account", "1")
     await contentgen("-o", "json", "task", "cleanup", "--dry-run")
     contentgen.check("tasks-json")
 
@@ -303,6 +311,19 @@ async def test_top_prints_the_golden_screens(contentgen: Transcript, made: Maker
     ran = await contentgen("-o", "json", "top", "--interval", "200ms")
     assert json.loads(ran.out)["running"][0]["progress"]["percent"] == 40
     contentgen.check("top")
+
+
+async def test_a_bulk_command_goes_on_in_steps_and_says_how_far_it_is(
+    contentgen: Transcript, account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contentgen.cli.commands.task_bulk.STEP", 2)
+    for _ in range(6):
+        await submitted(contentgen, "a topic")
+    ran = await contentgen("task", "cancel", "--all", "--limit", "5")
+    assert (ran.out, ran.err) == ("cancelled: 5\n", "cancelled: 2 of 5\ncancelled: 4 of 5\n")
+    ran = await contentgen("-o", "json", "task", "cancel", "--all")
+    assert json.loads(ran.out) == {"cancelled_count": 1, "dry_run": False}
+    assert (await contentgen("task", "cancel", "--all")).out == "cancelled: 0\n"
 
 
 @pytest.mark.parametrize("limit", [1, 3, 250])

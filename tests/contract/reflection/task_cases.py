@@ -14,6 +14,7 @@ NO_ACCOUNT = "9007199254740993"
 OWN = The("own", "account_id")
 SUBMIT = {"account_id": OWN, "topic": "a topic"}
 PENDING = "TASK_STATUS_PENDING"
+FILTER_CLASHES = ("filter.statuses[0]", "filter.account_id")
 ZEROS = dict.fromkeys(["submitted", "processing", "completed", "failed", "timeout", "cancelled"], "0")
 
 
@@ -114,6 +115,40 @@ GOOD = [
         rpc("ListTasks"), {"account_id": NO_ACCOUNT, "page_size": 2_147_483_647}, {"tasks": [], "next_page_token": ""}
     ),
     Good(
+        rpc("ListTasks"),
+        {
+            "account_id": The("failed", "account_id"),
+            "filter": {
+                "account_id": The("failed", "account_id"),
+                "statuses": ["TASK_STATUS_FAILED"],
+                "error_reasons": ["CREATOR_ERROR"],
+                "created_after": "2020-01-01T00:00:00Z",
+                "created_before": "2100-01-01T00:00:00Z",
+            },
+        },
+        {"tasks": [{"task_id": The("failed", "task_id")}], "next_page_token": ""},
+    ),
+    Good(
+        rpc("ListTasks"),
+        {"filter": {"topic": "no topic has this", "worker_id": "none"}},
+        {"tasks": [], "next_page_token": ""},
+    ),
+    Good(
+        rpc("BulkCancelTasks"),
+        {"filter": {"account_id": The("pending", "account_id"), "statuses": [PENDING]}, "dry_run": True},
+        {"matched_count": 1, "changed_count": 0},
+    ),
+    Good(
+        rpc("BulkCancelTasks"),
+        {"filter": {"account_id": The("processing", "account_id")}, "force": True, "limit": 2_147_483_647},
+        {"matched_count": 1, "changed_count": 1},
+    ),
+    Good(
+        rpc("BulkCancelTasks"),
+        {"filter": {"account_id": The("processing", "account_id")}},
+        {"matched_count": 0, "changed_count": 0},
+    ),
+    Good(
         rpc("CancelTask"),
         {"task_id": The("pending", "task_id")},
         {"task": {"status": "TASK_STATUS_CANCELLED", "end_time": str, "error": {"reason": "CANCELLED_BY_CLIENT"}}},
@@ -122,15 +157,33 @@ GOOD = [
     Good(
         rpc("BulkRetryTasks"),
         {"account_id": The("failed", "account_id"), "statuses": ["TASK_STATUS_FAILED"], "limit": 2_147_483_647},
-        {"retried_count": 1},
+        {"retried_count": 1, "matched_count": 1, "changed_count": 1},
     ),
-    Good(rpc("BulkRetryTasks"), {"account_id": NO_ACCOUNT}, {"retried_count": 0}),
+    Good(
+        rpc("BulkRetryTasks"),
+        {"filter": {"account_id": The("failed", "account_id")}, "dry_run": True},
+        {"retried_count": 0, "matched_count": 1, "changed_count": 0},
+    ),
+    Good(
+        rpc("BulkRetryTasks"),
+        {"account_id": NO_ACCOUNT},
+        {"retried_count": 0, "matched_count": 0, "changed_count": 0},
+    ),
     Good(
         rpc("CleanupTasks"),
         {"account_id": The("cancelled", "account_id"), "days": 0, "dry_run": True},
-        {"deleted_count": 1},
+        {"deleted_count": 1, "matched_count": 1, "changed_count": 0},
     ),
-    Good(rpc("CleanupTasks"), {"account_id": The("cancelled", "account_id")}, {"deleted_count": 0}),
+    Good(
+        rpc("CleanupTasks"),
+        {"filter": {"account_id": The("cancelled", "account_id"), "topic": "a"}, "days": 0, "limit": 5},
+        {"deleted_count": 1, "matched_count": 1, "changed_count": 1},
+    ),
+    Good(
+        rpc("CleanupTasks"),
+        {"account_id": The("cancelled", "account_id")},
+        {"deleted_count": 0, "matched_count": 0, "changed_count": 0},
+    ),
     Good(
         rpc("WaitTask"),
         {"task_id": The("cancelled", "task_id"), "timeout": "315576000000s"},
@@ -300,7 +353,59 @@ BAD = [
     ),
     Bad(rpc("BulkRetryTasks"), {"statuses": [PENDING, "TASK_STATUS_CANCELLED"]}, fields=("statuses[0]", "statuses[1]")),
     Bad(rpc("BulkRetryTasks"), {"account_id": -1, "limit": -1}, fields=("account_id", "limit")),
-    Bad(rpc("CleanupTasks"), {"account_id": -1, "days": -1}, fields=("account_id", "days")),
+    Bad(rpc("CleanupTasks"), {"account_id": -1, "days": -1, "limit": -1}, fields=("account_id", "days", "limit")),
+    Bad(
+        rpc("CleanupTasks"),
+        {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}},
+        fields=FILTER_CLASHES,
+    ),
+    Bad(
+        rpc("BulkRetryTasks"),
+        {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}},
+        fields=FILTER_CLASHES,
+    ),
+    Bad(
+        rpc("ListTasks"),
+        {
+            "account_id": 1,
+            "statuses": [PENDING],
+            "labels": {"a": "b"},
+            "schedule_id": 1,
+            "filter": {
+                "account_id": 2,
+                "statuses": ["TASK_STATUS_FAILED"],
+                "labels": {"a": "c"},
+                "schedule_id": 2,
+                "error_reasons": [""],
+                "worker_id": "w" * 201,
+                "topic": "t" * 4_001,
+            },
+        },
+        fields=(
+            "filter.worker_id",
+            "filter.topic",
+            "filter.statuses",
+            "filter.labels",
+            "filter.schedule_id",
+            "filter.error_reasons[0]",
+            "filter.account_id",
+        ),
+    ),
+    Bad(rpc("ListTasks"), {"filter": {"error_reasons": ["x"] * 101}}, fields=("filter.error_reasons",)),
+    Bad(
+        rpc("BulkCancelTasks"),
+        {
+            "filter": {"account_id": -1, "schedule_id": -1, "statuses": ["TASK_STATUS_PROCESSING"], "labels": {"": ""}},
+            "limit": -1,
+        },
+        fields=(
+            "filter.statuses[0]",
+            'filter.labels[""]',
+            "filter.schedule_id",
+            "filter.account_id",
+            "limit",
+        ),
+    ),
     Bad(rpc("WatchTasks"), {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
     Bad(rpc("WatchTasks"), {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
     Bad(rpc("WatchTasks"), {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),

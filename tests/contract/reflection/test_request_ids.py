@@ -65,7 +65,9 @@ async def stored(world: World) -> dict[str, Wanted]:
 async def test_an_id_outlives_its_task(world: World, ended: str) -> None:
     made = await getattr(world, ended)(request_id="once")
     assert await world.reflected.call(f"{TASKS}/CleanupTasks", account_id=world.account_id, days=0) == {
-        "deleted_count": 1
+        "deleted_count": 1,
+        "matched_count": 1,
+        "changed_count": 1,
     }
     request: dict[str, Any] = {"account_id": world.account_id, "topic": "a topic", "request_id": "once"}
     if ended == "failed":

@@ -86,12 +86,26 @@ MOVES: dict[tuple[str, str], dict[str, Expected]] = {
 
 CLEANED = ENDED - {"cancelled_by_force"}
 """What a worker has not let go of yet is deleted later."""
-BULK: dict[str, tuple[str, Mapping[str, Any], set[str], dict[str, Expected]]] = {
-    "BulkRetryTasks": ("retried_count", {}, {"failed", "timeout"}, same(failed="pending", timeout="pending")),
-    "HandleTimeouts": ("timeout_count", {}, set(), same()),
-    "CleanupTasks": ("deleted_count", {"days": 0}, CLEANED, same(**dict.fromkeys(CLEANED, "gone"))),
+BULK: dict[tuple[str, str], tuple[str, Mapping[str, Any], set[str], dict[str, Expected]]] = {
+    ("BulkCancelTasks", ""): ("changed_count", {}, WAITING, same(**dict.fromkeys(WAITING, "cancelled"))),
+    ("BulkCancelTasks", "force"): (
+        "changed_count",
+        {"force": True},
+        WAITING | RUNNING,
+        same(**dict.fromkeys(WAITING | RUNNING, "cancelled")),
+    ),
+    ("BulkRetryTasks", ""): (
+        "retried_count",
+        {},
+        {"failed", "timeout"},
+        same(failed="pending", timeout="pending"),
+    ),
+    ("HandleTimeouts", ""): ("timeout_count", {}, set(), same()),
+    ("CleanupTasks", ""): ("deleted_count", {"days": 0}, CLEANED, same(**dict.fromkeys(CLEANED, "gone"))),
 }
-"""Of the RPCs that move many: the count, the request, the states that are counted, and the status after the call."""
+"""Of the RPCs that move many, with and without their option: the count, the request, the states that are counted, and
+the status after the call.
+"""
 
 LOOKS = {"GetTask", "BatchGetTasks", "ListTasks", "ListTaskEvents", "PollTask", "PollRunningTasks", "GetTaskStats"} | {
     "ListAttemptLogs",
@@ -122,7 +136,7 @@ def status_of(task: Mapping[str, Any]) -> str:
 
 async def test_every_rpc_of_the_service_is_in_a_table(reflected: Reflected) -> None:
     served = {rpc.rpartition("/")[2] for rpc in await reflected.rpcs("contentgen.v1") if rpc.startswith(f"{TASKS}/")}
-    assert served == {rpc for rpc, _ in MOVES} | BULK.keys() | LOOKS
+    assert served == {rpc for rpc, _ in MOVES.keys() | BULK.keys()} | LOOKS
     assert all(expected.keys() == STATES.keys() for expected in MOVES.values())
 
 
@@ -150,18 +164,20 @@ def _reason(expected: Wants | type[Exhausted]) -> str:
 
 
 @EVERY_STATE
-@pytest.mark.parametrize("rpc", BULK)
-async def test_bulk_calls_move_the_tasks_that_can_be_moved(world: World, rpc: str, state: str) -> None:
-    count, request, counted, after = BULK[rpc]
+@pytest.mark.parametrize(("rpc", "option"), BULK)
+async def test_bulk_calls_move_the_tasks_that_can_be_moved(world: World, rpc: str, option: str, state: str) -> None:
+    count, more, counted, after = BULK[rpc, option]
     task_id = (await world.make(state))["task_id"]
     expected = 1 if state in counted else 0
-    assert await call(world, rpc, account_id=world.account_id, **request) == {count: expected}
+    account = {"account_id": world.account_id}
+    request = {**more, **({"filter": account} if rpc == "BulkCancelTasks" else account)}
+    assert (await call(world, rpc, **request))[count] == expected
     if after[state] == "gone":
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
             await read(world, task_id)
     else:
         assert status_of(await read(world, task_id)) == after[state]
-    assert await call(world, rpc, account_id=world.account_id, **request) == {count: 0}
+    assert (await call(world, rpc, **request))[count] == 0
 
 
 @EVERY_STATE

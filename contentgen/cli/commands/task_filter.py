@@ -1,0 +1,115 @@
+"""The conditions on tasks, as options of each command that lists or moves many of them. Layer: commands."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import typer
+
+from contentgen.cli import completion, values
+from contentgen.cli.command import Session
+from contentgen.cli.options import OnlyAccount, Statuses
+from contentgen.client.documents import TASK_STATUS
+from contentgen.v1 import task_service_pb2 as pb
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only with this label; several times.", show_default=False),
+]
+OfSchedule = Annotated[
+    int | None,
+    typer.Option(
+        "--schedule",
+        metavar="ID",
+        min=1,
+        help="Only those that this schedule submitted.",
+        show_default=False,
+        autocompletion=completion.schedule_ids,
+    ),
+]
+Reasons = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reason",
+        metavar="REASON",
+        help="Only with an error of this reason, such as CREATOR_ERROR; several times.",
+        show_default=False,
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="TIME", help="Only created then or later; local without a zone.", show_default=False
+    ),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Only created earlier than that.", show_default=False)
+]
+OfWorker = Annotated[
+    str,
+    typer.Option(
+        "--worker",
+        metavar="WORKER_ID",
+        help="Only those that this worker runs, or ran last.",
+        show_default=False,
+        autocompletion=completion.worker_ids,
+    ),
+]
+Topic = Annotated[
+    str,
+    typer.Option("--topic", metavar="TEXT", help="Only with this text in the topic, in any case.", show_default=False),
+]
+
+
+class Selection(NamedTuple):
+    """Which tasks a command is about."""
+
+    filter: pb.TaskFilter
+    given: bool
+    """Whether any option of the filter was given."""
+
+
+def _read(
+    session: Session,
+    account: OnlyAccount = None,
+    status: Statuses = None,
+    label: Labels = None,
+    schedule: OfSchedule = None,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+    worker: OfWorker = "",
+    topic: Topic = "",
+) -> pb.TaskFilter:
+    return pb.TaskFilter(
+        account_id=session.accounts(account),
+        statuses=values.states(TASK_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
+        labels=values.pairs(label),
+        schedule_id=schedule or 0,
+        error_reasons=reason,
+        created_after=values.moment(since),
+        created_before=values.moment(until),
+        worker_id=worker,
+        topic=topic,
+    )
+
+
+def selects(body: Callable[Concatenate[Session, Selection, P], R]) -> Callable[Concatenate[Session, P], R]:
+    """A command's function with the options of the filter, which it gets as its second argument."""
+    options = list(inspect.signature(_read, eval_str=True).parameters.values())[1:]
+    session, _, *own = inspect.signature(body, eval_str=True).parameters.values()
+
+    @wraps(body)
+    def command(session: Session, **given: Any) -> R:
+        conditions = {option.name: given.pop(option.name) for option in options}
+        any_given = any(value not in (None, "", []) for value in conditions.values())
+        return body(session, Selection(_read(session, **conditions), any_given), **given)  # type: ignore[call-arg]
+
+    command.__signature__ = inspect.Signature([session, *own, *options])  # type: ignore[attr-defined] # what typer reads
+    return command  # type: ignore[return-value]
