@@ -709,7 +709,7 @@ class BulkCancelTasksResponse(_message.Message):
     MATCHED_COUNT_FIELD_NUMBER: _builtins.int
     CHANGED_COUNT_FIELD_NUMBER: _builtins.int
     matched_count: _builtins.int
-    """Tasks that matched, up to `limit`; with `dry_run` all that match."""
+    """Tasks that matched until `limit` were cancelled; with `dry_run` all that match."""
     changed_count: _builtins.int
     """Tasks that are cancelled now; 0 with `dry_run`. Less than `matched_count` if some were being moved: repeat the call."""
     def __init__(
@@ -780,7 +780,7 @@ class BulkRetryTasksResponse(_message.Message):
     retried_count: _builtins.int
     """Tasks that are pending again: `changed_count`."""
     matched_count: _builtins.int
-    """Tasks that matched and have retries left, up to `limit`; with `dry_run` all of them."""
+    """Tasks that matched and had retries left until `limit` were retried; with `dry_run` all of them."""
     changed_count: _builtins.int
     """Tasks that are pending again; 0 with `dry_run`. Less than `matched_count` if some were being moved: repeat the call."""
     def __init__(
@@ -854,7 +854,7 @@ class CleanupTasksResponse(_message.Message):
     deleted_count: _builtins.int
     """Tasks deleted; with `dry_run` those that would be."""
     matched_count: _builtins.int
-    """Tasks that matched and ended long enough ago, up to `limit`; with `dry_run` all of them."""
+    """Tasks that matched and ended long enough ago until `limit` were deleted; with `dry_run` all of them."""
     changed_count: _builtins.int
     """Tasks deleted; 0 with `dry_run`. Less than `matched_count` if some were being moved: repeat the call."""
     def __init__(

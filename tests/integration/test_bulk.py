@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from scheduler_svc.application.tasks import retry as retrying
 from scheduler_svc.application.tasks.bulk import Bulk, BulkResult
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.domain.access import ALL, Scope
-from scheduler_svc.domain.errors import NotFound, RequestIdConflict
+from scheduler_svc.domain.errors import DomainError, NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
@@ -223,6 +223,36 @@ class TestBulkCancel:
             cancelled = sum(bulk(lambda it: it.cancel(TaskFilter(), limit=3)).changed for _ in range(10))
             claimed = sum(map(len, claims.result()))
         assert cancelled + claimed + len([key for key in keys if scheduling.place(key) == "ready"]) == 60
+        scheduling.check()
+
+    def test_a_bulk_cancel_beside_reports_retries_and_cancels_loses_nothing(
+        self, scheduling: Scheduling, bulk: Run[BulkResult]
+    ) -> None:
+        scheduling.fill(1, 60)
+        refs = scheduling.claim(40)
+        keys = [ref.task_key for ref in refs]
+        for ref in refs:
+            scheduling.report(ref, AttemptAccepted(), AttemptStarted())
+
+        def move(n: int) -> None:
+            with suppress(DomainError):
+                if n % 3 == 0:
+                    scheduling.end(refs[n], FAILURE)
+                elif n % 3 == 1:
+                    scheduling.cancel(keys[n], force=True)
+                else:
+                    scheduling.retry(keys[n - 2])
+
+        with ThreadPoolExecutor(3) as pool:
+            moves = [pool.submit(move, n) for n in range(len(refs))]
+            for _ in range(10):
+                bulk(lambda it: it.cancel(TaskFilter(), force=True, limit=5))
+            for each in moves:
+                each.result()
+        scheduling.check()
+        left = bulk(lambda it: it.cancel(TaskFilter(), force=True))
+        assert left.matched == left.changed
+        assert {task.status for task in scheduling.tasks().values()} == {Status.CANCELLED}
         scheduling.check()
 
 

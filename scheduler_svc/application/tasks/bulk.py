@@ -29,9 +29,9 @@ MAX_COUNTED = 5_000
 
 
 class BulkResult(NamedTuple):
-    """How many tasks matched, and how many of them were changed: others are left out while another session moves them.
+    """How many tasks matched, as far as the call has come, and how many of them it has changed.
 
-    A call with a limit counts those that it has come to.
+    The others were being moved by other sessions.
     """
 
     matched: int
@@ -59,9 +59,7 @@ class Bulk:
         wanted = _among(wanted, OPEN if force else frozenset({Status.PENDING}))
         if dry_run:
             return await self._count(wanted)
-        return await self._each(
-            lambda after, size: self._cancelling.run(cancel_batch, wanted, force, after, size), limit
-        )
+        return await self._each(lambda after, size: self._cancelling.run(cancel_batch, wanted, after, size), limit)
 
     async def retry(self, wanted: TaskFilter, *, limit: int | None = None, dry_run: bool = False) -> BulkResult:
         """Retries failed and timed out tasks that have retries left, oldest first. Each is read once."""

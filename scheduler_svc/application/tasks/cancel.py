@@ -44,18 +44,17 @@ def cancel_task(tx: Tx, task_key: int, force: bool) -> Task:
     return tx.task_reads.get([task_key])[task_key]
 
 
-def cancel_batch(
-    tx: Tx, wanted: TaskFilter, force: bool, after: int, limit: int, *, skip_locked: bool = False
-) -> BatchResult:
-    """Cancels up to `limit` open tasks with keys above `after`, oldest first; running ones only with `force`.
+def cancel_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, *, skip_locked: bool = False) -> BatchResult:
+    """Cancels up to `limit` tasks with keys above `after`, oldest first; all states of the filter are open.
 
-    A task that is claimed meanwhile is left out, and with `skip_locked` one that another session has locked.
+    A task that leaves those states meanwhile is left out, and with `skip_locked` one that another session has locked.
     """
     found = tx.task_reads.find(wanted, after, limit)
     keys = sorted(tx.tasks.lock(found.keys, skip_locked=True)) if skip_locked else found.keys
-    locked = tx.leases.lock(keys, skip_locked=skip_locked) if keys and force else {}
-    leases = {key: lease for key, lease in locked.items() if not lease.revoked}
-    rest = [key for key in keys if key not in leases]
+    locked = tx.leases.lock(keys, skip_locked=skip_locked) if keys and wanted.statuses & RUNNING else {}
+    live = {key: lease for key, lease in locked.items() if not lease.revoked}
+    leases = {key: lease for key, lease in live.items() if lease.status in wanted.statuses}
+    rest = [key for key in keys if key not in live] if Status.PENDING in wanted.statuses else []
     waiting = tx.waiting.remove(rest, skip_locked=skip_locked) if rest else {}
     _cancel(tx, list(waiting.values()), list(leases.values()))
     return BatchResult(len(found.keys), len(waiting) + len(leases), found.last)
