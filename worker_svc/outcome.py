@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 MAX_IMAGES = 1_000
 MAX_IMAGE_BYTES = 512 * 1024
@@ -45,6 +45,34 @@ class Reason(StrEnum):
     TASK_TIMEOUT = "TASK_TIMEOUT"
 
 
+class LeftOutReason(StrEnum):
+    """Why what a result names does not become an asset; the values of `LeftOutAsset.reason`."""
+
+    OUTSIDE_FOLDER = "OUTSIDE_FOLDER"
+    SYMLINK = "SYMLINK"
+    NOT_FOUND = "NOT_FOUND"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_MANY = "TOO_MANY"
+    HOST_NOT_ALLOWED = "HOST_NOT_ALLOWED"
+    FETCH_FAILED = "FETCH_FAILED"
+
+
+class TakenAsset(NamedTuple):
+    """A file that a result names, kept in the worker's folder. `source` is how the CLI named it."""
+
+    name: str
+    sha256: str
+    size: int
+    source: str
+
+
+class LeftOut(NamedTuple):
+    """What a result names and is not taken."""
+
+    source: str
+    reason: LeftOutReason
+
+
 @dataclass(frozen=True, slots=True)
 class Article:
     """A finished article. Its strings have no NUL and no lone surrogate, so that UTF-8 and PostgreSQL accept them."""
@@ -56,6 +84,13 @@ class Article:
     """Names or URLs, cover first."""
     quality_score: float | None = None
     """As the CLI gave it, on a scale of its own; finite."""
+    assets: tuple[TakenAsset, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of body and HTML together."""
+        return _bytes(self.content) + _bytes(self.html)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +331,8 @@ def is_finite(number: float) -> bool:
 
 
 def _bounded(result: Article, max_result: int) -> Completed | Failed:
-    size = _bytes(result.content) + _bytes(result.html)
-    if size > max_result:
-        return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {size} bytes; {max_result} are allowed")
+    if result.size > max_result:
+        return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {result.size} bytes; {max_result} are allowed")
     if len(result.images) > MAX_IMAGES:
         return failed(Reason.RESULT_TOO_LARGE, f"{len(result.images)} images; {MAX_IMAGES} are allowed")
     if sum(map(_bytes, result.images)) > MAX_IMAGE_BYTES:

@@ -10,6 +10,7 @@ import typer
 from contentgen.cli.command import Given, OutputOption, SchedulerOption, taught
 from contentgen.cli.commands import (
     accounts,
+    assets,
     contents,
     contexts,
     dispatch,
@@ -134,6 +135,8 @@ def make_app() -> typer.Typer:
     content = _group(app, "content", "What was generated, and its review.")
     for part in (contents, reviewing):
         part.add_to(content)
+    assets.add_save_to(content)
+    assets.add_to(_group(app, "asset", "The files of contents, such as their pictures."))
     publishing.add_to(_group(app, "pool", "The publish pool: approved contents on their way out."))
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))

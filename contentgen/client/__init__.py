@@ -31,9 +31,11 @@ from contentgen.client.errors import (
 )
 from contentgen.client.results import (
     Account,
+    Asset,
     AttemptLog,
     Content,
     DispatchStatus,
+    LeftOutAsset,
     PendingReason,
     PollStats,
     PublishPoolEntry,
@@ -54,6 +56,7 @@ from contentgen.client.watch import AsyncWatch, Watch
 __all__ = [
     "Account",
     "AlreadyExists",
+    "Asset",
     "AsyncContentGenerationClient",
     "AsyncWatch",
     "AttemptLog",
@@ -68,6 +71,7 @@ __all__ = [
     "FieldViolation",
     "InvalidArgument",
     "InvalidStateException",
+    "LeftOutAsset",
     "PendingReason",
     "PermissionDenied",
     "PollStats",

@@ -12,6 +12,7 @@ import grpc.aio
 
 from contentgen.client.accounts import AccountMethods
 from contentgen.client.aio import AioTransport
+from contentgen.client.assets import AssetMethods
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking
@@ -30,6 +31,7 @@ class _AllMethods(
     TaskProgressMethods,
     TaskControlMethods,
     ContentMethods,
+    AssetMethods,
     AccountMethods,
     WorkerPoolMethods,
     SystemMethods,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from google.protobuf.descriptor import ServiceDescriptor
 
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_service_pb2 as task_pb
@@ -18,6 +19,7 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 _TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
 _CONTENTS = content_pb.DESCRIPTOR.services_by_name["ContentService"]
+_ASSETS = asset_pb.DESCRIPTOR.services_by_name["AssetService"]
 _ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
 _POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
 _SYSTEM = system_pb.DESCRIPTOR.services_by_name["SystemService"]
@@ -37,13 +39,14 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
         "PollTask",
     ),
     _CONTENTS: ("GetContent", "ListContents", "ListPublishPool"),
+    _ASSETS: ("GetAssetInfo",),
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
     _SYSTEM: ("GetSystem",),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
 those that are idempotent but answer how many they moved: a second attempt would answer too few. A watch reconnects by
-itself.
+itself, and so does the reading of an asset.
 """
 
 _POLICY = {

@@ -22,55 +22,60 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from contentgen.v1 import asset_pb2 as contentgen_dot_v1_dot_asset__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contentgen/v1/content_service.proto\x12\rcontentgen.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x02\n\x07\x43ontent\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\x12\n\naccount_id\x18\x02 \x01(\x03\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12\x11\n\thtml_body\x18\x06 \x01(\t\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x08 \x01(\t\x12\x0e\n\x06images\x18\t \x03(\t\x12\x13\n\x0b\x63over_image\x18\n \x01(\t\x12\x12\n\nword_count\x18\x0b \x01(\x05\x12\x1a\n\rquality_score\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x32\n\rreview_status\x18\r \x01(\x0e\x32\x1b.contentgen.v1.ReviewStatus\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ereview_comment\x18\x0f \x01(\tB\x10\n\x0e_quality_score\"\xce\x01\n\x10PublishPoolEntry\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\x12\n\naccount_id\x18\x02 \x01(\x03\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x31\n\rschedule_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x06status\x18\x05 \x01(\x0e\x32\x1c.contentgen.v1.PublishStatus\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x10\n\x08\x63laim_id\x18\x07 \x01(\t\"\'\n\x11GetContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\"=\n\x12GetContentResponse\x12\'\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Content\"\x84\x01\n\x13ListContentsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x32\n\rreview_status\x18\x02 \x01(\x0e\x32\x1b.contentgen.v1.ReviewStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x14ListContentsResponse\x12(\n\x08\x63ontents\x18\x01 \x03(\x0b\x32\x16.contentgen.v1.Content\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x14ReviewContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12/\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1d.contentgen.v1.ReviewDecision\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"@\n\x15ReviewContentResponse\x12\'\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Content\"9\n\x14\x44\x65leteContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65leteContentResponse\"S\n\x16ListPublishPoolRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x17ListPublishPoolResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.contentgen.v1.PublishPoolEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x17\x43laimPublishPoolRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\r\n\x05limit\x18\x02 \x01(\x05\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"L\n\x18\x43laimPublishPoolResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.contentgen.v1.PublishPoolEntry\"`\n\x16ReportPublishedRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\x10\n\x08\x63laim_id\x18\x02 \x01(\t\x12\x11\n\tpublished\x18\x03 \x01(\x08\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"I\n\x17ReportPublishedResponse\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1f.contentgen.v1.PublishPoolEntry*\x87\x01\n\x0cReviewStatus\x12\x1d\n\x19REVIEW_STATUS_UNSPECIFIED\x10\x00\x12 \n\x1cREVIEW_STATUS_PENDING_REVIEW\x10\x01\x12\x1a\n\x16REVIEW_STATUS_APPROVED\x10\x02\x12\x1a\n\x16REVIEW_STATUS_REJECTED\x10\x03*j\n\x0eReviewDecision\x12\x1f\n\x1bREVIEW_DECISION_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVIEW_DECISION_APPROVE\x10\x01\x12\x1a\n\x16REVIEW_DECISION_REJECT\x10\x02*\xa3\x01\n\rPublishStatus\x12\x1e\n\x1aPUBLISH_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PUBLISH_STATUS_PENDING\x10\x01\x12\x1d\n\x19PUBLISH_STATUS_PUBLISHING\x10\x02\x12\x1c\n\x18PUBLISH_STATUS_PUBLISHED\x10\x03\x12\x19\n\x15PUBLISH_STATUS_FAILED\x10\x04\x32\x9d\x05\n\x0e\x43ontentService\x12Q\n\nGetContent\x12 .contentgen.v1.GetContentRequest\x1a!.contentgen.v1.GetContentResponse\x12W\n\x0cListContents\x12\".contentgen.v1.ListContentsRequest\x1a#.contentgen.v1.ListContentsResponse\x12Z\n\rReviewContent\x12#.contentgen.v1.ReviewContentRequest\x1a$.contentgen.v1.ReviewContentResponse\x12Z\n\rDeleteContent\x12#.contentgen.v1.DeleteContentRequest\x1a$.contentgen.v1.DeleteContentResponse\x12`\n\x0fListPublishPool\x12%.contentgen.v1.ListPublishPoolRequest\x1a&.contentgen.v1.ListPublishPoolResponse\x12\x63\n\x10\x43laimPublishPool\x12&.contentgen.v1.ClaimPublishPoolRequest\x1a\'.contentgen.v1.ClaimPublishPoolResponse\x12`\n\x0fReportPublished\x12%.contentgen.v1.ReportPublishedRequest\x1a&.contentgen.v1.ReportPublishedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contentgen/v1/content_service.proto\x12\rcontentgen.v1\x1a\x19\x63ontentgen/v1/asset.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x04\n\x07\x43ontent\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\x12\n\naccount_id\x18\x02 \x01(\x03\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12\x11\n\thtml_body\x18\x06 \x01(\t\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x08 \x01(\t\x12\x0e\n\x06images\x18\t \x03(\t\x12\x13\n\x0b\x63over_image\x18\n \x01(\t\x12\x12\n\nword_count\x18\x0b \x01(\x05\x12\x1a\n\rquality_score\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x32\n\rreview_status\x18\r \x01(\x0e\x32\x1b.contentgen.v1.ReviewStatus\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ereview_comment\x18\x0f \x01(\t\x12$\n\x06\x61ssets\x18\x1e \x03(\x0b\x32\x14.contentgen.v1.Asset\x12\x34\n\x0fleft_out_assets\x18\x1f \x03(\x0b\x32\x1b.contentgen.v1.LeftOutAsset\x12\x30\n\x05usage\x18  \x03(\x0b\x32!.contentgen.v1.Content.UsageEntry\x12\r\n\x05model\x18! \x01(\t\x1a,\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x10\n\x0e_quality_score\"\xce\x01\n\x10PublishPoolEntry\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\x12\n\naccount_id\x18\x02 \x01(\x03\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x31\n\rschedule_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x06status\x18\x05 \x01(\x0e\x32\x1c.contentgen.v1.PublishStatus\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x10\n\x08\x63laim_id\x18\x07 \x01(\t\"\'\n\x11GetContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\"=\n\x12GetContentResponse\x12\'\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Content\"\x84\x01\n\x13ListContentsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x32\n\rreview_status\x18\x02 \x01(\x0e\x32\x1b.contentgen.v1.ReviewStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x14ListContentsResponse\x12(\n\x08\x63ontents\x18\x01 \x03(\x0b\x32\x16.contentgen.v1.Content\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x14ReviewContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12/\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1d.contentgen.v1.ReviewDecision\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"@\n\x15ReviewContentResponse\x12\'\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x16.contentgen.v1.Content\"9\n\x14\x44\x65leteContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65leteContentResponse\"S\n\x16ListPublishPoolRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x17ListPublishPoolResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.contentgen.v1.PublishPoolEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x17\x43laimPublishPoolRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\r\n\x05limit\x18\x02 \x01(\x05\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"L\n\x18\x43laimPublishPoolResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.contentgen.v1.PublishPoolEntry\"`\n\x16ReportPublishedRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\x03\x12\x10\n\x08\x63laim_id\x18\x02 \x01(\t\x12\x11\n\tpublished\x18\x03 \x01(\x08\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"I\n\x17ReportPublishedResponse\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1f.contentgen.v1.PublishPoolEntry*\x87\x01\n\x0cReviewStatus\x12\x1d\n\x19REVIEW_STATUS_UNSPECIFIED\x10\x00\x12 \n\x1cREVIEW_STATUS_PENDING_REVIEW\x10\x01\x12\x1a\n\x16REVIEW_STATUS_APPROVED\x10\x02\x12\x1a\n\x16REVIEW_STATUS_REJECTED\x10\x03*j\n\x0eReviewDecision\x12\x1f\n\x1bREVIEW_DECISION_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVIEW_DECISION_APPROVE\x10\x01\x12\x1a\n\x16REVIEW_DECISION_REJECT\x10\x02*\xa3\x01\n\rPublishStatus\x12\x1e\n\x1aPUBLISH_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PUBLISH_STATUS_PENDING\x10\x01\x12\x1d\n\x19PUBLISH_STATUS_PUBLISHING\x10\x02\x12\x1c\n\x18PUBLISH_STATUS_PUBLISHED\x10\x03\x12\x19\n\x15PUBLISH_STATUS_FAILED\x10\x04\x32\x9d\x05\n\x0e\x43ontentService\x12Q\n\nGetContent\x12 .contentgen.v1.GetContentRequest\x1a!.contentgen.v1.GetContentResponse\x12W\n\x0cListContents\x12\".contentgen.v1.ListContentsRequest\x1a#.contentgen.v1.ListContentsResponse\x12Z\n\rReviewContent\x12#.contentgen.v1.ReviewContentRequest\x1a$.contentgen.v1.ReviewContentResponse\x12Z\n\rDeleteContent\x12#.contentgen.v1.DeleteContentRequest\x1a$.contentgen.v1.DeleteContentResponse\x12`\n\x0fListPublishPool\x12%.contentgen.v1.ListPublishPoolRequest\x1a&.contentgen.v1.ListPublishPoolResponse\x12\x63\n\x10\x43laimPublishPool\x12&.contentgen.v1.ClaimPublishPoolRequest\x1a\'.contentgen.v1.ClaimPublishPoolResponse\x12`\n\x0fReportPublished\x12%.contentgen.v1.ReportPublishedRequest\x1a&.contentgen.v1.ReportPublishedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contentgen.v1.content_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REVIEWSTATUS']._serialized_start=1841
-  _globals['_REVIEWSTATUS']._serialized_end=1976
-  _globals['_REVIEWDECISION']._serialized_start=1978
-  _globals['_REVIEWDECISION']._serialized_end=2084
-  _globals['_PUBLISHSTATUS']._serialized_start=2087
-  _globals['_PUBLISHSTATUS']._serialized_end=2250
-  _globals['_CONTENT']._serialized_start=120
-  _globals['_CONTENT']._serialized_end=497
-  _globals['_PUBLISHPOOLENTRY']._serialized_start=500
-  _globals['_PUBLISHPOOLENTRY']._serialized_end=706
-  _globals['_GETCONTENTREQUEST']._serialized_start=708
-  _globals['_GETCONTENTREQUEST']._serialized_end=747
-  _globals['_GETCONTENTRESPONSE']._serialized_start=749
-  _globals['_GETCONTENTRESPONSE']._serialized_end=810
-  _globals['_LISTCONTENTSREQUEST']._serialized_start=813
-  _globals['_LISTCONTENTSREQUEST']._serialized_end=945
-  _globals['_LISTCONTENTSRESPONSE']._serialized_start=947
-  _globals['_LISTCONTENTSRESPONSE']._serialized_end=1036
-  _globals['_REVIEWCONTENTREQUEST']._serialized_start=1038
-  _globals['_REVIEWCONTENTREQUEST']._serialized_end=1146
-  _globals['_REVIEWCONTENTRESPONSE']._serialized_start=1148
-  _globals['_REVIEWCONTENTRESPONSE']._serialized_end=1212
-  _globals['_DELETECONTENTREQUEST']._serialized_start=1214
-  _globals['_DELETECONTENTREQUEST']._serialized_end=1271
-  _globals['_DELETECONTENTRESPONSE']._serialized_start=1273
-  _globals['_DELETECONTENTRESPONSE']._serialized_end=1296
-  _globals['_LISTPUBLISHPOOLREQUEST']._serialized_start=1298
-  _globals['_LISTPUBLISHPOOLREQUEST']._serialized_end=1381
-  _globals['_LISTPUBLISHPOOLRESPONSE']._serialized_start=1383
-  _globals['_LISTPUBLISHPOOLRESPONSE']._serialized_end=1483
-  _globals['_CLAIMPUBLISHPOOLREQUEST']._serialized_start=1485
-  _globals['_CLAIMPUBLISHPOOLREQUEST']._serialized_end=1587
-  _globals['_CLAIMPUBLISHPOOLRESPONSE']._serialized_start=1589
-  _globals['_CLAIMPUBLISHPOOLRESPONSE']._serialized_end=1665
-  _globals['_REPORTPUBLISHEDREQUEST']._serialized_start=1667
-  _globals['_REPORTPUBLISHEDREQUEST']._serialized_end=1763
-  _globals['_REPORTPUBLISHEDRESPONSE']._serialized_start=1765
-  _globals['_REPORTPUBLISHEDRESPONSE']._serialized_end=1838
-  _globals['_CONTENTSERVICE']._serialized_start=2253
-  _globals['_CONTENTSERVICE']._serialized_end=2922
+  _globals['_CONTENT_USAGEENTRY']._loaded_options = None
+  _globals['_CONTENT_USAGEENTRY']._serialized_options = b'8\001'
+  _globals['_REVIEWSTATUS']._serialized_start=2071
+  _globals['_REVIEWSTATUS']._serialized_end=2206
+  _globals['_REVIEWDECISION']._serialized_start=2208
+  _globals['_REVIEWDECISION']._serialized_end=2314
+  _globals['_PUBLISHSTATUS']._serialized_start=2317
+  _globals['_PUBLISHSTATUS']._serialized_end=2480
+  _globals['_CONTENT']._serialized_start=147
+  _globals['_CONTENT']._serialized_end=727
+  _globals['_CONTENT_USAGEENTRY']._serialized_start=665
+  _globals['_CONTENT_USAGEENTRY']._serialized_end=709
+  _globals['_PUBLISHPOOLENTRY']._serialized_start=730
+  _globals['_PUBLISHPOOLENTRY']._serialized_end=936
+  _globals['_GETCONTENTREQUEST']._serialized_start=938
+  _globals['_GETCONTENTREQUEST']._serialized_end=977
+  _globals['_GETCONTENTRESPONSE']._serialized_start=979
+  _globals['_GETCONTENTRESPONSE']._serialized_end=1040
+  _globals['_LISTCONTENTSREQUEST']._serialized_start=1043
+  _globals['_LISTCONTENTSREQUEST']._serialized_end=1175
+  _globals['_LISTCONTENTSRESPONSE']._serialized_start=1177
+  _globals['_LISTCONTENTSRESPONSE']._serialized_end=1266
+  _globals['_REVIEWCONTENTREQUEST']._serialized_start=1268
+  _globals['_REVIEWCONTENTREQUEST']._serialized_end=1376
+  _globals['_REVIEWCONTENTRESPONSE']._serialized_start=1378
+  _globals['_REVIEWCONTENTRESPONSE']._serialized_end=1442
+  _globals['_DELETECONTENTREQUEST']._serialized_start=1444
+  _globals['_DELETECONTENTREQUEST']._serialized_end=1501
+  _globals['_DELETECONTENTRESPONSE']._serialized_start=1503
+  _globals['_DELETECONTENTRESPONSE']._serialized_end=1526
+  _globals['_LISTPUBLISHPOOLREQUEST']._serialized_start=1528
+  _globals['_LISTPUBLISHPOOLREQUEST']._serialized_end=1611
+  _globals['_LISTPUBLISHPOOLRESPONSE']._serialized_start=1613
+  _globals['_LISTPUBLISHPOOLRESPONSE']._serialized_end=1713
+  _globals['_CLAIMPUBLISHPOOLREQUEST']._serialized_start=1715
+  _globals['_CLAIMPUBLISHPOOLREQUEST']._serialized_end=1817
+  _globals['_CLAIMPUBLISHPOOLRESPONSE']._serialized_start=1819
+  _globals['_CLAIMPUBLISHPOOLRESPONSE']._serialized_end=1895
+  _globals['_REPORTPUBLISHEDREQUEST']._serialized_start=1897
+  _globals['_REPORTPUBLISHEDREQUEST']._serialized_end=1993
+  _globals['_REPORTPUBLISHEDRESPONSE']._serialized_start=1995
+  _globals['_REPORTPUBLISHEDRESPONSE']._serialized_end=2068
+  _globals['_CONTENTSERVICE']._serialized_start=2483
+  _globals['_CONTENTSERVICE']._serialized_end=3152
 # @@protoc_insertion_point(module_scope)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
 
+from scheduler_svc.domain.asset import Asset, LeftOut, NamedAsset
 from scheduler_svc.domain.ids import format_task_id
 
 TITLE_LENGTH = 255
@@ -55,6 +57,12 @@ class TaskResult(NamedTuple):
     html_body: str = ""
     images: tuple[str, ...] = ()
     quality_score: float | None = None
+    title: str = ""
+    """As the creator gave it; empty: the topic is the title."""
+    usage: Mapping[str, float] | None = None
+    model: str = ""
+    assets: tuple[NamedAsset, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,10 @@ class Content:
     review_status: ReviewStatus
     review_comment: str
     create_time: datetime
+    usage: Mapping[str, float]
+    model: str
+    assets: tuple[Asset, ...]
+    left_out: tuple[LeftOut, ...]
 
     @property
     def task_id(self) -> str:

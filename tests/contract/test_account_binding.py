@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from grpc import StatusCode, aio
 
+from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica import Replica
+from tests.harness.pictures import sha256
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
@@ -28,6 +30,8 @@ class Holdings:
     published: str
     """The content that is in the publish pool."""
     to_review: str
+    asset: str
+    """The SHA-256 of a file that only the content `published` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,16 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
         return str(answer["task"]["task_id"])
 
     done = [await submit(), await submit(auto_approve=False)]
-    contents = []
+    contents: list[str] = []
+    files: list[str] = []
     for task_id in done:
         (lease,) = await worker.take()
         await worker.start(lease)
-        await worker.complete(lease)
+        data = f"a file of {account_id} {len(contents)}".encode()
+        await worker.upload(lease, data)
+        named = worker_pb.ResultAsset(name="a file", sha256=sha256(data), size=len(data))
+        await worker.complete(lease, assets=[named])
+        files.append(named.sha256)
         contents.append((await free("TaskService/GetTask", task_id=task_id))["task"]["content_id"])
     failed = await submit(auto_retry=False)
     (lease,) = await worker.take()
@@ -81,7 +90,7 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     await worker.fail(lease)
     await worker.heartbeat(0)
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
-    return Holdings(account_id, waiting, failed, done, *contents)
+    return Holdings(account_id, waiting, failed, done, contents[0], contents[1], files[0])
 
 
 async def not_found(world: World, rpc: str, **fields: Any) -> None:
@@ -112,6 +121,11 @@ def of_content(**more: Any) -> Callable[[World, str], Awaitable[None]]:
             await not_found(world, rpc, content_id=content_id, **more)
 
     return check
+
+
+async def of_asset(world: World, rpc: str) -> None:
+    await not_found(world, rpc, sha256=world.foreign.asset)
+    assert await world.tied(rpc, sha256=world.own.asset)
 
 
 def of_account(field: str = "account_id", **more: Any) -> Callable[[World, str], Awaitable[None]]:
@@ -266,13 +280,15 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
     "ContentService/ClaimPublishPool": claim,
     "ContentService/ReportPublished": report_published,
+    "AssetService/GetAsset": of_asset,
+    "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": list_accounts,
     "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
     "AccountService/DeactivateAccount": of_account(),
 }
-WORKERS_ONLY = {"WorkerService/Lease"}
+WORKERS_ONLY = {"WorkerService/Lease", "WorkerService/PutAsset"}
 """RPCs of workers, whose tokens can't be tied to accounts."""
 
 

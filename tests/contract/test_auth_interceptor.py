@@ -29,7 +29,10 @@ from tests.harness.waiting import wait_until_async
 CLIENTS = {Role.CLIENT, Role.OPERATOR}
 FOR: dict[str, set[Role]] = {
     **dict.fromkeys((rpc for rpc in METHODS if rpc.startswith(("TaskService/", "ContentService/"))), CLIENTS),
+    "AssetService/GetAsset": CLIENTS,
+    "AssetService/GetAssetInfo": CLIENTS,
     "WorkerService/Lease": {Role.WORKER, Role.OPERATOR},
+    "WorkerService/PutAsset": {Role.WORKER, Role.OPERATOR},
     "WorkerPoolService/GetWorkerPool": CLIENTS,
     "WorkerPoolService/GetDispatchStatus": CLIENTS,
     "WorkerPoolService/DrainWorker": {Role.OPERATOR},

@@ -1,4 +1,4 @@
-"""Executes one lease in its slot: mark, run, result on disk.
+"""Executes one lease in its slot: mark, run, result with its files on disk.
 
 Layer: inside session, over runner.
 """
@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import GuardLostError, now
-from worker_svc.outcome import Outcome, Reason, failed
+from worker_svc.outcome import Completed, Outcome, Reason, failed
 from worker_svc.runner import CannotRunError, CliRun, RunExpiredError
 from worker_svc.session import wire
 from worker_svc.session.durable_journal import DurableJournal
@@ -71,6 +71,9 @@ class LeaseExecutor:
                 if outcome is not None and lease.stop is None:
                     self._book.settle(lease)
                     self._ran(lease, outcome, now() - began)
+                    if isinstance(outcome, Completed):
+                        article = await self._journal.assets.taken(lease.lease_id, run.folder, outcome.article)
+                        outcome = Completed(article)
                     ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
                     await self._journal.keep(lease, ending)
         except asyncio.CancelledError:  # before its run was open

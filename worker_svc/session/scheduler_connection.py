@@ -6,8 +6,9 @@ Layer: the top of session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import grpc
@@ -19,6 +20,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.guard import now
 from worker_svc.session import wire
+from worker_svc.session.asset_uploads import Put
 from worker_svc.session.backoff import ReconnectBackoff
 from worker_svc.session.channel import Dialer
 from worker_svc.session.lease_stream import (
@@ -60,7 +62,8 @@ class SessionHost(WorkerView, MessageHandler, Protocol):
     def slot_count(self) -> int: ...
     def lost_leases(self) -> Sequence[str]: ...
     def lost_acknowledged(self, lease_ids: Iterable[str]) -> None: ...
-    def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None: ...
+    def welcomed(self, drop: Collection[str], lease_ttl: float, put: Put | None) -> None: ...
+    def session_ended(self) -> None: ...
     def stream_ended(self) -> None: ...
 
 
@@ -112,12 +115,17 @@ class SchedulerConnection:
         loop = asyncio.get_running_loop()
         number = await loop.run_in_executor(None, self._next_session)
         target, channel = self._dialer.dial(self._backoff.max_pause)
-        async with channel:
+        # Uploads have a connection of their own: no heartbeat waits behind their bytes.
+        async with channel, self._dialer.channel(target, self._backoff.max_pause) as for_uploads:
             call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
+            put = partial(
+                worker_service_pb2_grpc.WorkerServiceStub(for_uploads).PutAsset, metadata=self._dialer.metadata
+            )
             try:
                 welcome = await self._open_session(call, number)
-                await self._serve_session(call, welcome, target)
+                await self._serve_session(call, welcome, target, put if welcome.accepts_assets else None)
             finally:
+                self._worker.session_ended()
                 call.cancel()
 
     async def _open_session(self, call: Call, number: int) -> pb.Welcome:
@@ -149,7 +157,7 @@ class SchedulerConnection:
             lost=lost,
         )
 
-    async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str) -> None:
+    async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str, put: Put | None) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
         offered = wire.seconds(welcome.heartbeat_interval)
         heartbeat_interval = min(max(MIN_HEARTBEAT_INTERVAL, offered), MAX_HEARTBEAT_INTERVAL)
@@ -163,7 +171,7 @@ class SchedulerConnection:
             kept=len(welcome.keep_leases),
             dropped=len(welcome.drop_leases),
         )
-        self._worker.welcomed(welcome.drop_leases, lease_ttl)
+        self._worker.welcomed(welcome.drop_leases, lease_ttl, put)
         self._worker.apply_desired_state(welcome.desired_state)
         policy = OutboundPolicy(
             self._worker,

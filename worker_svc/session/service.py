@@ -19,6 +19,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc import creators
+from worker_svc.asset_folder import AssetFolder
 from worker_svc.config import EXIT_CONFIG, WorkerSettings
 from worker_svc.creators.base import CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
@@ -142,7 +143,8 @@ def make_worker(
     """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
     slots = Slots(settings.slots, settings.queue_size)
-    return Worker(slots, runner, DurableJournal(spool, marks, wake.set), wake.set)
+    assets = AssetFolder(folder.assets, disk, settings.creator_max_result)
+    return Worker(slots, runner, DurableJournal(spool, marks, assets, wake.set), wake.set)
 
 
 class _Service:

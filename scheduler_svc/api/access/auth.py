@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 
 from contentgen.v1 import (
     account_service_pb2,
+    asset_service_pb2,
     content_service_pb2,
     system_service_pb2,
     task_service_pb2,
@@ -40,6 +41,7 @@ MODULES = (
     worker_service_pb2,
     worker_pool_service_pb2,
     content_service_pb2,
+    asset_service_pb2,
     account_service_pb2,
     system_service_pb2,
 )
@@ -52,6 +54,7 @@ _WORKERS = frozenset({Role.WORKER, Role.OPERATOR})
 _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.TaskService": _CLIENTS,
     "contentgen.v1.ContentService": _CLIENTS,
+    "contentgen.v1.AssetService": _CLIENTS,
     "contentgen.v1.WorkerService": _WORKERS,
     "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
     "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
+from scheduler_svc.application.assets.naming import name_assets
 from scheduler_svc.application.leases.reporters import UNKNOWN, ReportedLease, ReportSource, find_foreign
 from scheduler_svc.application.leases.resolve_attempts import (
     EndedLease,
@@ -408,6 +410,7 @@ class _Write:
             [_content(task, by_task[task.task_key]) for task in done],
             [PoolRow(t.content_id, t.account_id, t.priority, t.schedule_time) for t in done if t.auto_approve],
         )
+        name_assets(self._tx, [(task, by_task[task.task_key]) for task in done])
         self._tx.signals.ended += by_task
 
 
@@ -422,7 +425,7 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         task.content_id,
         task.account_id,
         task.task_key,
-        task.title,
+        result.title or task.title,
         result.body,
         result.html_body,
         result.body[:SUMMARY_LENGTH],
@@ -431,6 +434,8 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         len(result.body),
         result.quality_score,
         review.value,
+        json.dumps(result.usage) if result.usage else None,
+        result.model or None,
     )
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.asset import Asset, LeftOut
 from scheduler_svc.domain.content import Content, PoolEntry, Publication, PublishStatus, ReviewStatus
 from scheduler_svc.domain.task import DEFAULT_PRIORITY
 from scheduler_svc.store.contents import content_lists
@@ -21,9 +22,15 @@ from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.schema.tables import PUBLISH_TIME, PUBLISHABLE
 
 _META = """content_id, account_id, task_key, title, {bodies}, summary, category, images, word_count, quality_score,
-    review_status, review_comment, create_time"""
-_WHOLE = _META.format(bodies="body, html_body")
-_LISTED = _META.format(bodies="'', ''")
+    review_status, review_comment, create_time, usage, model, {named}"""
+# What its result names, in order.
+_NAMED = """(
+        SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
+            ORDER BY n.position)
+        FROM content_assets AS n LEFT JOIN assets AS a ON a.sha256 = n.sha256
+        WHERE n.content_id = contents.content_id) AS named"""
+_WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
+_LISTED = _META.format(bodies="'', ''", named=_NAMED)
 
 _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
 """Reads one content, with its bodies."""
@@ -90,11 +97,17 @@ _LOCK_ENTRIES = sa.text(f"""
     SELECT {_POOL} FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
 """Locks their entries of the publish pool."""
+# Their assets stay for a while: a backup under way may know the contents.
 _DELETE = sa.text("""
-    WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])))
+    WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[]))),
+    named AS (DELETE FROM content_assets WHERE content_id = ANY(CAST(:ids AS bigint[])) RETURNING sha256),
+    touched AS (
+        UPDATE assets SET touch_time = now() WHERE sha256 = ANY(ARRAY(
+            SELECT sha256 FROM assets WHERE sha256 = ANY(ARRAY(SELECT sha256 FROM named))
+            ORDER BY sha256 FOR NO KEY UPDATE)))
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
-"""Deletes contents and their entries of the publish pool."""
+"""Deletes contents, what they name, and their entries of the publish pool."""
 
 # The fence: no claim but the latest, and that only while it holds.
 _END_CLAIM = sa.text(f"""
@@ -122,7 +135,7 @@ CONTENT_COLUMNS = {
 }
 """What every content is inserted with."""
 
-_CONTENTS = Insert("contents", **CONTENT_COLUMNS)
+_CONTENTS = Insert("contents", **CONTENT_COLUMNS, usage="jsonb", model="text")
 """Inserts the contents of completed tasks."""
 _ENTRIES = Insert(
     "publish_pool", content_id="bigint", account_id="bigint", priority="smallint", schedule_time="timestamptz"
@@ -218,7 +231,7 @@ def _below(scope: Scope, before: int | None) -> dict[str, Any]:
 
 def _content(row: Any) -> Content:
     (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
-    word_count, quality_score, review_status, comment, create_time = rest
+    word_count, quality_score, review_status, comment, create_time, usage, model, named = rest
     return Content(
         content_id=content_id,
         account_id=account_id,
@@ -234,6 +247,10 @@ def _content(row: Any) -> Content:
         review_status=ReviewStatus(review_status),
         review_comment=comment,
         create_time=create_time,
+        usage=usage or {},
+        model=model or "",
+        assets=tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
+        left_out=tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
     )
 
 

@@ -20,6 +20,7 @@ from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.changes import Changes
+from scheduler_svc.store.contents.assets import Assets
 from scheduler_svc.store.contents.contents import Contents
 from scheduler_svc.store.dispatch.floors import Floors
 from scheduler_svc.store.dispatch.pauses import Pauses
@@ -210,6 +211,10 @@ class PgTx:
     @cached_property
     def contents(self) -> Contents:
         return Contents(self._session)
+
+    @cached_property
+    def assets(self) -> Assets:
+        return Assets(self._session)
 
     @cached_property
     def task_reads(self) -> TaskReads:
