@@ -12,7 +12,6 @@ from scheduler_svc.domain.asset import Asset, LeftOut, NamedAsset
 from scheduler_svc.domain.ids import format_task_id
 
 TITLE_LENGTH = 255
-SUMMARY_LENGTH = 200
 MAX_RESULT_BYTES = 3 * 1024 * 1024
 
 

@@ -242,6 +242,9 @@ def _result(outcome: Completed) -> pb.Result:
         html_body=result.html,
         images=result.images,
         quality_score=result.quality_score,
+        title=result.title,
+        usage=result.usage,
+        model=result.model,
         assets=[pb.ResultAsset(**asset._asdict()) for asset in result.assets],
         left_out_assets=[asset_pb2.LeftOutAsset(name=name, reason=reason) for name, reason in result.left_out],
     )

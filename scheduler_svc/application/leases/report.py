@@ -34,7 +34,7 @@ from scheduler_svc.application.records import (
     TaskRow,
 )
 from scheduler_svc.application.tasks.ledger import Ledger
-from scheduler_svc.domain.content import SUMMARY_LENGTH, ReviewStatus, TaskResult
+from scheduler_svc.domain.content import ReviewStatus, TaskResult
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -54,6 +54,7 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.resolution import Cause, reported_cause
+from scheduler_svc.domain.summary import summary_of
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 
@@ -428,7 +429,7 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         result.title or task.title,
         result.body,
         result.html_body,
-        result.body[:SUMMARY_LENGTH],
+        summary_of(result.body),
         task.category,
         _json_list(result.images),
         len(result.body),
