@@ -39,6 +39,10 @@ class FolderStore:
         with self.incoming() as probe:
             probe.file.write(b"a file")
 
+    def names(self) -> set[str]:
+        """The objects that are there. Raises OSError."""
+        return {path.name for path in self._objects.glob("??/*")}
+
     def incoming(self) -> Incoming:
         with _as_unavailable():
             self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -46,7 +50,7 @@ class FolderStore:
 
     def keep(self, incoming: Incoming, sha256: str) -> None:
         assert isinstance(incoming, _IncomingFile)
-        path = self._path(sha256)
+        path = self.path(sha256)
         with _as_unavailable():
             incoming.file.flush()
             os.fsync(incoming.file.fileno())
@@ -58,13 +62,13 @@ class FolderStore:
     def size(self, sha256: str) -> int | None:
         with _as_unavailable():
             try:
-                return self._path(sha256).stat().st_size
+                return self.path(sha256).stat().st_size
             except FileNotFoundError:
                 return None
 
     def read(self, sha256: str, offset: int, length: int) -> bytes:
         try:
-            with self._path(sha256).open("rb") as file:
+            with self.path(sha256).open("rb") as file:
                 data = os.pread(file.fileno(), length, offset)
         except OSError as error:
             problem = f"asset {sha256} can't be read ({error.strerror}); do all replicas share its folder?"
@@ -75,9 +79,9 @@ class FolderStore:
 
     def delete(self, sha256: str) -> None:
         with _as_unavailable():
-            self._path(sha256).unlink(missing_ok=True)
+            self.path(sha256).unlink(missing_ok=True)
 
-    def _path(self, sha256: str) -> Path:
+    def path(self, sha256: str) -> Path:
         return self._objects / sha256[:2] / sha256
 
 
