@@ -12,16 +12,18 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.durable import sync_folder
+from worker_svc.fetching import Fetcher
 from worker_svc.outcome import Article, LeftOut, LeftOutReason, TakenAsset
 from worker_svc.references import SCHEME, Reference, references, renamed
 from worker_svc.run_files import LeftOutError, open_file, within
@@ -42,24 +44,35 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class AssetFolder:
     """The assets of one worker folder."""
 
-    def __init__(self, folder: Path, executor: Executor, max_result: int) -> None:
-        """`executor` removes files. `max_result` bounds body and HTML together, in bytes."""
+    def __init__(self, folder: Path, executor: Executor, max_result: int, fetcher: Fetcher | None = None) -> None:
+        """`executor` removes files. `max_result` bounds body and HTML together, in bytes.
+
+        `fetcher` reads what is named by an address; None: nothing is.
+        """
         self._folder = folder
+        self._fetcher = fetcher
         self._executor = executor
         self._max_result = max_result
 
-    async def taken(self, lease_id: str, run_folder: Path, article: Article) -> Article:
+    def may_fetch(self, article: Article) -> bool:
+        """Whether the article names an address that may be read."""
+        if self._fetcher is None:
+            return False
+        addresses = (reference.address for reference in references(article))
+        return any(address is not None and self._fetcher.allows(address) for address in addresses)
+
+    async def taken(self, lease_id: str, run_folder: Path, article: Article, *, fetches: bool = False) -> Article:
         """Copies the files that the article names, durably, and returns the article that names them as assets.
 
         What can't be taken is left out, for a reason, and stays named as it is. So does all of it if the article would
-        grow beyond its bound.
+        grow beyond its bound. `fetches`: reads addresses too, which may take minutes.
         """
         if not references(article):
             return article
-        return await asyncio.to_thread(self._take, lease_id, run_folder, article)
+        return await asyncio.to_thread(self._take, lease_id, run_folder, article, fetches)
 
-    def _take(self, lease_id: str, run_folder: Path, article: Article) -> Article:
-        taking = _Taking(self._path(lease_id), run_folder)
+    def _take(self, lease_id: str, run_folder: Path, article: Article, fetches: bool) -> Article:
+        taking = _Taking(self._path(lease_id), run_folder, self._fetcher, fetches=fetches)
         for reference in references(article):
             taking.take(reference)
         taking.sync(self._folder)
@@ -92,10 +105,13 @@ class AssetFolder:
 class _Taking:
     """The files of one article, as they are taken."""
 
-    def __init__(self, to: Path, run_folder: Path) -> None:
+    def __init__(self, to: Path, run_folder: Path, fetcher: Fetcher | None, *, fetches: bool) -> None:
+        """`fetches`: whether addresses that `fetcher` allows are read now; else they count as failed."""
         self._to = to
         self._run_folder = run_folder
-        self._by_path: dict[str, TakenAsset | LeftOutReason] = {}
+        self._fetcher = fetcher
+        self._fetches = fetches
+        self._by_place: dict[str, TakenAsset | LeftOutReason] = {}
         self.assets: dict[str, TakenAsset] = {}
         """By their names."""
         self.names: dict[str, str] = {}
@@ -119,58 +135,75 @@ class _Taking:
 
     def _taken(self, reference: Reference) -> TakenAsset | LeftOutReason:
         if reference.address is not None:
-            return LeftOutReason.HOST_NOT_ALLOWED
+            return self._once(reference.address, lambda: self._fetch(str(reference.address), reference.text))
         reason = LeftOutReason.NOT_FOUND
         for path in reference.paths:
             try:
-                return self._take_file(within(self._run_folder, path), reference.text)
+                relative = within(self._run_folder, path)
             except LeftOutError as error:
-                if reason is LeftOutReason.NOT_FOUND:
-                    reason = error.reason
+                taken: TakenAsset | LeftOutReason = error.reason
+            else:
+                taken = self._once(relative, partial(self._copy, relative, reference.text))
+            if isinstance(taken, TakenAsset):
+                return taken
+            if reason is LeftOutReason.NOT_FOUND:
+                reason = taken
         return reason
 
-    def _take_file(self, relative: str, source: str) -> TakenAsset:
-        """Raises LeftOutError."""
-        if relative not in self._by_path:
+    def _once(self, place: str, take: Callable[[], TakenAsset]) -> TakenAsset | LeftOutReason:
+        """What `take` returns, or why it does not; for a place that is named again, the same."""
+        if place not in self._by_place:
             try:
-                self._by_path[relative] = self._copy(relative, source)
+                if len(self.assets) == MAX_ASSETS:
+                    raise LeftOutError(LeftOutReason.TOO_MANY)
+                self._by_place[place] = take()
             except LeftOutError as error:
-                self._by_path[relative] = error.reason
-        taken = self._by_path[relative]
-        if isinstance(taken, LeftOutReason):
-            raise LeftOutError(taken)
-        return taken
+                self._by_place[place] = error.reason
+        return self._by_place[place]
 
     def _copy(self, relative: str, source: str) -> TakenAsset:
+        """Raises LeftOutError."""
         descriptor = open_file(self._run_folder, relative)
         try:
             size = os.fstat(descriptor).st_size
-            if len(self.assets) == MAX_ASSETS:
-                raise LeftOutError(LeftOutReason.TOO_MANY)
-            if not 0 < size <= min(MAX_BYTES, MAX_ALL_BYTES - sum(it.size for it in self.assets.values())):
+            if not 0 < size <= self._space:
                 raise LeftOutError(LeftOutReason.TOO_LARGE if size else LeftOutReason.NOT_FOUND)
-            sha256 = self._write(_blocks(descriptor, size))
+            return self._keep(relative, _blocks(descriptor, size), source)
+        finally:
+            os.close(descriptor)
+
+    def _fetch(self, address: str, source: str) -> TakenAsset:
+        """Raises LeftOutError."""
+        if self._fetcher is None or not self._fetcher.allows(address):
+            raise LeftOutError(LeftOutReason.HOST_NOT_ALLOWED)
+        if not self._fetches:
+            raise LeftOutError(LeftOutReason.FETCH_FAILED)
+        name = unquote(PurePosixPath(urlsplit(address).path).name) or "picture"
+        return self._keep(name, self._fetcher.fetch(address, self._space), source)
+
+    @property
+    def _space(self) -> int:
+        """Bytes that the next asset may have."""
+        return min(MAX_BYTES, MAX_ALL_BYTES - sum(it.size for it in self.assets.values()))
+
+    def _keep(self, path: str, blocks: Iterator[bytes], source: str) -> TakenAsset:
+        """Writes a file, synced, under its SHA-256. Raises LeftOutError."""
+        try:
+            self._to.mkdir(mode=0o700, exist_ok=True)
+            temporary, digest, size = self._to / "new", hashlib.sha256(), 0
+            with temporary.open("wb") as file:
+                for block in blocks:
+                    digest.update(block)
+                    size += file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._to / digest.hexdigest())
         except OSError as error:
             self._disk_failed(error)
             raise LeftOutError(LeftOutReason.FETCH_FAILED) from None
-        finally:
-            os.close(descriptor)
-        asset = TakenAsset(self._free_name(relative), sha256, size, source[:MAX_SOURCE])
+        asset = TakenAsset(self._free_name(path), digest.hexdigest(), size, source[:MAX_SOURCE])
         self.assets[asset.name] = asset
         return asset
-
-    def _write(self, blocks: Iterator[bytes]) -> str:
-        """Writes a file, synced, under its SHA-256, and returns that. Raises OSError."""
-        self._to.mkdir(mode=0o700, exist_ok=True)
-        temporary, digest = self._to / "new", hashlib.sha256()
-        with temporary.open("wb") as file:
-            for block in blocks:
-                digest.update(block)
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._to / digest.hexdigest())
-        return digest.hexdigest()
 
     def _free_name(self, path: str) -> str:
         """A name that no text has to escape, and that no other asset has."""

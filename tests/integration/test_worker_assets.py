@@ -209,3 +209,19 @@ async def test_a_result_goes_on_to_another_scheduler_with_its_assets(tmp_path: P
             stream, _ = await scheduler.session(accepts_assets=True, keep=["a"])
             await stream.update("completed", "a")
             assert scheduler.assets == [PICTURE, PICTURE]
+
+
+async def test_an_allowed_host_in_a_private_network_is_refused_and_the_files_are_taken(tmp_path: Path) -> None:
+    address = "https://localhost:1/a.png"
+    setup = writing(cover_png=PICTURE)
+    cli = str(
+        picture_creator(tmp_path, setup, content=f"![](cover.png) ![]({address})", images=["http://localhost:1/"])
+    )
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli, CREATOR_ASSET_HOSTS="localhost:1"):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            result = (await stream.update("completed", "a")).completed.result
+            assert left_out(result) == {address: "HOST_NOT_ALLOWED", "http://localhost:1/": "HOST_NOT_ALLOWED"}
+            assert result.body == f"![](asset:cover.png) ![]({address})"
+            assert scheduler.assets == [PICTURE]

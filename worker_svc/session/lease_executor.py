@@ -71,11 +71,7 @@ class LeaseExecutor:
                 if outcome is not None and lease.stop is None:
                     self._book.settle(lease)
                     self._ran(lease, outcome, now() - began)
-                    if isinstance(outcome, Completed):
-                        article = await self._journal.assets.taken(lease.lease_id, run.folder, outcome.article)
-                        outcome = Completed(article)
-                    ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
-                    await self._journal.keep(lease, ending)
+                    ending = await self._kept(lease, outcome, run)
         except asyncio.CancelledError:  # before its run was open
             if lease.stop is None:
                 raise
@@ -101,6 +97,20 @@ class LeaseExecutor:
             _log.exception("a creator failed", action="creator.fault", **lease.log_keys)
             return failed(Reason.CREATOR_ERROR, f"the worker could not drive the CLI: {type(error).__name__}: {error}")
         return None
+
+    async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
+        """The update that ends the lease, on disk with the files that it names."""
+        assets = self._journal.assets
+        named = outcome
+        if isinstance(outcome, Completed):
+            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article))
+        ending = wire.with_output(wire.ending_of(lease, named), run.output)
+        await self._journal.keep(lease, ending)
+        if isinstance(outcome, Completed) and assets.may_fetch(outcome.article):  # what is paid for is on disk by now
+            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article, fetches=True))
+            ending = wire.with_output(wire.ending_of(lease, named), run.output)
+            await self._journal.keep(lease, ending)
+        return ending
 
     def _refuse(self, lease: Lease, error: Exception) -> None:
         _log.error(

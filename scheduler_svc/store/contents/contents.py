@@ -27,7 +27,8 @@ _META = """content_id, account_id, task_key, title, {bodies}, summary, category,
 _NAMED = """(
         SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
             ORDER BY n.position)
-        FROM content_assets AS n LEFT JOIN assets AS a ON a.sha256 = n.sha256
+        FROM content_assets AS n
+        LEFT JOIN LATERAL (SELECT * FROM assets AS x WHERE x.sha256 = n.sha256 OFFSET 0) AS a ON true
         WHERE n.content_id = contents.content_id) AS named"""
 _WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
 _LISTED = _META.format(bodies="'', ''", named=_NAMED)
