@@ -82,8 +82,8 @@ class LeftOutAsset(_message.Message):
     reason: _builtins.str
     """Why:
       - OUTSIDE_FOLDER: the path leads out of the run's scratch folder.
-      - SYMLINK: the path leads through a symbolic link, or to something that is no regular file.
-      - NOT_FOUND: there is no such file; or it was not uploaded.
+      - SYMLINK: the path leads through a symbolic link.
+      - NOT_FOUND: there is no such regular file, or it is empty, or it was not uploaded.
       - TOO_LARGE: it, or all assets of the content together, would be larger than allowed.
       - TOO_MANY: the content has as many assets as allowed.
       - HOST_NOT_ALLOWED: an address whose host, scheme or network the worker may not read (CREATOR_ASSET_HOSTS).

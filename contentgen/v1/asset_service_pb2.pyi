@@ -100,7 +100,7 @@ class GetAssetInfoResponse(_message.Message):
     ASSET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def asset(self) -> _asset_pb2.Asset:
-        """Its `name` is that in the oldest content that names it and that the caller may read."""
+        """Its `name` is that in one of the contents that name it and that the caller may read."""
 
     def __init__(
         self,

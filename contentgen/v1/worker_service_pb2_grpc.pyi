@@ -319,8 +319,9 @@ class WorkerServiceStub:
     meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
     same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
     MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
-    100 assets of a result, 32 MiB each, 128 MiB in all. To a scheduler whose Welcome does not set `accepts_assets` it
-    MUST report the result without assets, with the names that the CLI gave.
+    100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
+    beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
+    `accepts_assets` it MUST report the result without assets, with the names that the CLI gave.
 
     CALL AND STATUSES
 
@@ -647,8 +648,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
     same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
     MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
-    100 assets of a result, 32 MiB each, 128 MiB in all. To a scheduler whose Welcome does not set `accepts_assets` it
-    MUST report the result without assets, with the names that the CLI gave.
+    100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
+    beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
+    `accepts_assets` it MUST report the result without assets, with the names that the CLI gave.
 
     CALL AND STATUSES
 
@@ -978,8 +980,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
         same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
         MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
-        100 assets of a result, 32 MiB each, 128 MiB in all. To a scheduler whose Welcome does not set `accepts_assets` it
-        MUST report the result without assets, with the names that the CLI gave.
+        100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
+        beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
+        `accepts_assets` it MUST report the result without assets, with the names that the CLI gave.
 
         CALL AND STATUSES
 
