@@ -26,8 +26,9 @@ COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
 class Stream:
     """One stream of a worker, as the scheduler sees it."""
 
-    def __init__(self, metadata: Iterable[tuple[str, Any]]) -> None:
+    def __init__(self, metadata: Iterable[tuple[str, Any]], peer: str = "") -> None:
         self.metadata = dict(metadata)
+        self.peer = peer
         self.received: list[pb.LeaseRequest] = []
         self.over = asyncio.Event()
         self.desired_state = pb.DesiredState()
@@ -146,6 +147,8 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         self.streams: asyncio.Queue[Stream] = asyncio.Queue()
         self.assets: list[bytes] = []
         """What was uploaded, in order."""
+        self.asset_peers: list[str] = []
+        """The address from which each upload came, refused ones included."""
         self.refuse_assets: list[grpc.StatusCode] = []
         """How the next uploads fail."""
         self.takes_assets = asyncio.Event()
@@ -177,6 +180,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
     async def put_asset(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """Takes an upload."""
         await self.takes_assets.wait()
+        self.asset_peers.append(context.peer())
         if self.refuse_assets:
             await context.abort(self.refuse_assets.pop(0), "a test refuses it")
         await context.send_initial_metadata((("asset-wanted", "true"),))
@@ -190,7 +194,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         """Serves one stream."""
         if self.refuse is not None:
             await self.refuse(context)
-        stream = Stream(context.invocation_metadata() or ())
+        stream = Stream(context.invocation_metadata() or (), context.peer())
         self.streams.put_nowait(stream)
         reading = asyncio.create_task(_read(requests, stream))
         try:

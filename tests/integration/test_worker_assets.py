@@ -225,3 +225,15 @@ async def test_an_allowed_host_in_a_private_network_is_refused_and_the_files_are
             assert left_out(result) == {address: "HOST_NOT_ALLOWED", "http://localhost:1/": "HOST_NOT_ALLOWED"}
             assert result.body == f"![](asset:cover.png) ![]({address})"
             assert scheduler.assets == [PICTURE]
+
+
+async def test_uploads_that_reach_an_older_scheduler_go_where_the_stream_goes(tmp_path: Path) -> None:
+    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse_assets = [StatusCode.UNIMPLEMENTED]
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            await stream.update("completed", "a")
+            assert scheduler.assets == [PICTURE]
+            assert [peer == stream.peer for peer in scheduler.asset_peers] == [False, True]

@@ -45,6 +45,8 @@ class Put(Protocol):
     """Begins a PutAsset call, which may take `timeout` seconds."""
 
     def __call__(self, *, timeout: float) -> PutCall: ...
+    def unknown(self) -> None:
+        """The call is unknown to the scheduler that it reached."""
 
 
 class AssetUploads:
@@ -126,6 +128,8 @@ async def _stored(put: Put, update: PendingUpdate, asset: pb.ResultAsset, path: 
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 _log.error("an asset is refused", action="asset.refused", error=error.details(), **keys)
                 return True
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                put.unknown()
             _log.warning("an asset is not stored yet", action="asset.retried", error=error.details(), **keys)
         except OSError as error:
             _log.error("an asset is lost", action="asset.lost", error=str(error), **keys)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import grpc
@@ -20,7 +19,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.guard import now
 from worker_svc.session import wire
-from worker_svc.session.asset_uploads import Put
+from worker_svc.session.asset_uploads import Put, PutCall
 from worker_svc.session.backoff import ReconnectBackoff
 from worker_svc.session.channel import Dialer
 from worker_svc.session.lease_stream import (
@@ -115,12 +114,9 @@ class SchedulerConnection:
         loop = asyncio.get_running_loop()
         number = await loop.run_in_executor(None, self._next_session)
         target, channel = self._dialer.dial(self._backoff.max_pause)
-        # Uploads have a connection of their own: no heartbeat waits behind their bytes.
         async with channel, self._dialer.channel(target, self._backoff.max_pause) as for_uploads:
             call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
-            put = partial(
-                worker_service_pb2_grpc.WorkerServiceStub(for_uploads).PutAsset, metadata=self._dialer.metadata
-            )
+            put = _Put(for_uploads, channel, self._dialer.metadata)
             try:
                 welcome = await self._open_session(call, number)
                 await self._serve_session(call, welcome, target, put if welcome.accepts_assets else None)
@@ -193,6 +189,25 @@ class SchedulerConnection:
         finally:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)
+
+
+class _Put:
+    """Uploads on a connection of their own, so that no heartbeat waits behind their bytes.
+
+    Behind a load balancer that may lead to a scheduler of an older version; then they go where the stream goes.
+    """
+
+    def __init__(self, own: grpc.aio.Channel, of_stream: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]) -> None:
+        self._channel = own
+        self._of_stream = of_stream
+        self._metadata = metadata
+
+    def __call__(self, *, timeout: float) -> PutCall:
+        stub = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
+        return stub.PutAsset(timeout=timeout, metadata=self._metadata)
+
+    def unknown(self) -> None:
+        self._channel = self._of_stream
 
 
 def _has_reason(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:
