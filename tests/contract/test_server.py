@@ -145,6 +145,7 @@ async def test_reflection_lists_every_service() -> None:
         "contentgen.v1.WorkerService",
         "contentgen.v1.WorkerPoolService",
         "contentgen.v1.ContentService",
+        "contentgen.v1.AssetService",
         "contentgen.v1.AccountService",
         "contentgen.v1.SystemService",
         "grpc.channelz.v1.Channelz",
