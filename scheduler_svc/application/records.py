@@ -141,7 +141,7 @@ class CompletedTask(NamedTuple):
 
 
 class ContentRow(NamedTuple):
-    """An insert into `contents`; images as JSON."""
+    """An insert into `contents`; images and usage as JSON."""
 
     content_id: int
     account_id: int
@@ -155,6 +155,19 @@ class ContentRow(NamedTuple):
     word_count: int
     quality_score: float | None
     review_status: int
+    usage: str | None
+    model: str | None
+
+
+class ContentAssetRow(NamedTuple):
+    """An insert into `content_assets`: either stored, with its `sha256`, or left out for a `reason`."""
+
+    content_id: int
+    position: int
+    account_id: int
+    name: str
+    sha256: str | None
+    reason: str | None
 
 
 class PoolRow(NamedTuple):

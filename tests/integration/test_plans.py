@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from scheduler_svc.application.records import (
+    ContentAssetRow,
     DeliveryOutcome,
     EndedAttempt,
     FiredSchedule,
@@ -487,6 +488,31 @@ def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, old, ROWS))
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert not plan.scanned, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+def test_an_asset_is_found_by_one_of_its_names(backlog: Backlog, scope: Scope) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.assets.get(scope, f"{1:064x}"))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW, plan
+    assert not plan.scanned, plan
+
+
+def test_assets_are_locked_named_and_collected_by_their_keys(backlog: Backlog) -> None:
+    these = [f"{n:064x}" for n in range(ROWS)]
+    naming = [ContentAssetRow(30_001, n, 1, "a.png", sha256, None) for n, sha256 in enumerate(these)]
+
+    def name(tx: PgTx) -> bool:
+        stored = tx.assets.lock_complete(these)
+        tx.assets.name(naming)
+        return len(stored) == ROWS
+
+    def collect(tx: PgTx) -> bool:
+        return tx.assets.lock_unnamed(these, timedelta(0)) == [] and tx.assets.lock_retired(timedelta(0), ROWS) == []
+
+    for engine, work in ((backlog.hot, name), (backlog.cold, collect)):
+        for plan in backlog.plans(engine, work):
+            assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+            assert not plan.scanned, plan
 
 
 def test_contents_are_locked_and_deleted_by_their_keys(backlog: Backlog) -> None:

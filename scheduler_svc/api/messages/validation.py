@@ -5,6 +5,7 @@ Lengths are in code points. Protobuf refuses invalid UTF-8 and lone surrogates b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -26,6 +27,7 @@ MAX_LABELS = 32
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
 _MAX_SHOWN_KEY = 40
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Violations:
@@ -135,6 +137,11 @@ class Violations:
                     wanted = " or ".join(status.label for status in sorted(among))
                     self.add(f"{field}[{i}]", f"must be {wanted}, is {Status(value).label}")
         return frozenset(found)
+
+
+def is_sha256(text: str) -> bool:
+    """Whether it is a SHA-256 in lower-case hex."""
+    return _SHA256.fullmatch(text) is not None
 
 
 def _seconds(length: timedelta) -> str:
