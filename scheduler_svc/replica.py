@@ -394,7 +394,7 @@ class Replica:
     def _gave_up(self, part: str) -> None:
         """The caller of `start` ends the replica: nothing else brings that part back."""
         assert self.failed is not None
-        self.health.set_stalled(True)
+        self.health.fail()
         if not self.failed.done():
             self.failed.set_result(part)
 
