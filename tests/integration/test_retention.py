@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -261,7 +261,8 @@ class TestImports:
             await round_of(of_contents(calls))
             return remembered(scheduling) == {"new": 5}
 
-        await wait_until_async(deleted, within=10, what="the old records are deleted")
+        predicate: Callable[[], bool | Awaitable[bool]] = deleted
+        await wait_until_async(predicate, within=10, what="the old records are deleted")
 
 
 class TestDeliveries:
