@@ -1118,6 +1118,8 @@ class ListPublishPoolRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AFTER_FIELD_NUMBER: _builtins.int
+    SCHEDULED_BEFORE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     page_size: _builtins.int
@@ -1128,6 +1130,14 @@ class ListPublishPoolRequest(_message.Message):
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___PublishStatus.ValueType]:
         """Only with one of these statuses; empty: any."""
 
+    @_builtins.property
+    def scheduled_after(self) -> _timestamp_pb2.Timestamp:
+        """Only with a `schedule_time`, which is then or later; unset: any, or none."""
+
+    @_builtins.property
+    def scheduled_before(self) -> _timestamp_pb2.Timestamp:
+        """Only with a `schedule_time`, which is earlier than that; unset: any, or none."""
+
     def __init__(
         self,
         *,
@@ -1135,10 +1145,12 @@ class ListPublishPoolRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         statuses: _abc.Iterable[Global___PublishStatus.ValueType] | None = ...,
+        scheduled_after: _timestamp_pb2.Timestamp | None = ...,
+        scheduled_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheduled_after", b"scheduled_after", "scheduled_before", b"scheduled_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "scheduled_after", b"scheduled_after", "scheduled_before", b"scheduled_before", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1156,7 +1168,9 @@ class ListPublishPoolResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishPoolEntry]:
-        """Highest priority first, then oldest content."""
+        """Highest priority first, then oldest content. With a time in the filter a page may be short or empty although more
+        follow.
+        """
 
     def __init__(
         self,

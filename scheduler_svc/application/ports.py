@@ -33,6 +33,7 @@ from scheduler_svc.application.records import (
     NewTaskRow,
     PayloadRow,
     PollAnswer,
+    PoolPage,
     PoolRow,
     ReadyRow,
     RenewalResult,
@@ -56,14 +57,13 @@ from scheduler_svc.domain.content import (
     ContentRevision,
     ContentTexts,
     PoolEntry,
-    PublishStatus,
     Review,
 )
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
-from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishAttempt, PublishReport
+from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishAttempt, PublishReport
 from scheduler_svc.domain.schedule import Due, Schedule, ScheduleSettings
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.system import DatabaseState, LockHolder, ReplicaState
@@ -276,9 +276,7 @@ class ReviewsPort(Protocol):
 
 class PublishPoolPort(Protocol):
     def get(self, content_id: int) -> PoolEntry | None: ...
-    def list(
-        self, scope: Scope, statuses: Collection[PublishStatus], after: PoolPosition | None, limit: int
-    ) -> builtins.list[PoolEntry]: ...
+    def list(self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage: ...
     def resume(self, scope: Scope, limit: int) -> int: ...
     def claim(self, scope: Scope, limit: int, lease: timedelta, publisher: str) -> builtins.list[PoolEntry]: ...
     def lock_claimed(self, content_id: int, claim_id: str) -> PoolEntry | None: ...

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from scheduler_svc.domain.brief import Brief
-from scheduler_svc.domain.content import Content
+from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.fairness import Flow
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.publishing import PoolPosition
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.task import Task
@@ -283,6 +284,13 @@ class ContentPage(NamedTuple):
 
     contents: list[Content]
     rest: int | None
+
+
+class PoolPage(NamedTuple):
+    """Like `TaskPage`, of entries of the publish pool by their positions."""
+
+    entries: list[PoolEntry]
+    rest: PoolPosition | None
 
 
 class WaitsFor(NamedTuple):

@@ -190,7 +190,11 @@ RPCS: dict[str, Rpc] = {
     ),
     "DeleteContent": Rpc(lambda client: client.delete_content(7, force=True), content_pb.DeleteContentResponse()),
     "ListPublishPool": Rpc(
-        lambda client: list(client.iter_publish_pool(1, ["pending", "failed"])),
+        lambda client: list(
+            client.iter_publish_pool(
+                1, ["pending", "failed"], scheduled_after="2030-01-31", scheduled_before="2030-02-01"
+            )
+        ),
         content_pb.ListPublishPoolResponse(entries=[ENTRY]),
         unset=PAGE,
     ),

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scheduler_svc.api.messages.times import datetime_of, timedelta_of
@@ -91,6 +92,10 @@ class Violations:
         if time is None:
             self.add(field, "must be a time in the years 1 to 9999, with nanos from 0 to 999,999,999")
         return time
+
+    def optional_time(self, field: str, request: Message) -> datetime | None:
+        """The time of that field of the request. Returns None also if it is unset."""
+        return self.time(field, getattr(request, field)) if request.HasField(field) else None
 
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
         if not labels or not self.count(field, len(labels), 0, MAX_LABELS):

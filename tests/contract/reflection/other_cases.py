@@ -251,6 +251,16 @@ GOOD = [
     Good(content("DeleteContent"), {"content_id": The("published", "content_id"), "force": True}, {}),
     Good(
         content("ListPublishPool"),
+        {
+            "account_id": The("approved", "account_id"),
+            "statuses": ["PUBLISH_STATUS_PENDING"],
+            "scheduled_after": "2030-01-31T00:00:00Z",
+            "scheduled_before": "2030-02-01T00:00:00Z",
+        },
+        {"entries": [], "next_page_token": ""},
+    ),
+    Good(
+        content("ListPublishPool"),
         {"account_id": The("approved", "account_id")},
         {
             "entries": [{**ENTRY, "content_id": The("approved", "content_id"), "status": "PUBLISH_STATUS_PENDING"}],
