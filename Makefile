@@ -53,7 +53,7 @@ fuzz: $(STAMP) ## send hostile input to every RPC, beside honest work (minutes; 
 	@$(PY) -m verification.fuzz $(ARGS)
 
 mutants: ARGS ?= -n 3
-mutants: $(STAMP) ## run twelve broken products, which the checker of make chaos has to catch
+mutants: $(STAMP) ## run the broken products, which the checker of make chaos has to catch
 	@$(PY) -m pytest -q $(ARGS) tests/verification/chaos/caught.py
 
 chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge the outcome (ARGS='--seed 7 --seconds 60')

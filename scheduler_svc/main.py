@@ -30,12 +30,15 @@ from scheduler_svc.application.health import Health
 from scheduler_svc.config import (
     EXIT_STATUS,
     Address,
+    Bucket,
     Settings,
     SettingsError,
     configure_logging,
     notices,
     read_settings,
 )
+from scheduler_svc.domain.errors import AssetStoreUnavailable
+from scheduler_svc.objects.folder import FolderStore
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.lineage import Lineage
@@ -92,6 +95,7 @@ def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
+        _prepare_assets(settings)
         lineage = Lineage(None if postgres else LineageFile(settings.data_dir, url))
         lineage.probe(url)
         if not postgres:
@@ -101,6 +105,19 @@ def _serve(settings: Settings) -> None:
             check_rights(url, lineage)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, url, postgres, lineage))
+
+
+def _prepare_assets(settings: Settings) -> None:
+    """Creates the folder of the assets. Raises SettingsError if it can't be written."""
+    location = settings.asset_location
+    if isinstance(location, Bucket):
+        return
+    if settings.database_url:
+        _log.info("all schedulers of this database must share this folder", action="assets", folder=str(location))
+    try:
+        FolderStore(location).prepare()
+    except (OSError, AssetStoreUnavailable) as error:
+        raise SettingsError([f"CONTENTGEN_ASSETS={location}: must be a folder that can be written ({error})"]) from None
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:

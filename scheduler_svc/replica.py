@@ -15,7 +15,9 @@ import structlog
 
 from scheduler_svc.api.access.auth import AuthInterceptor, KnownTokens
 from scheduler_svc.api.account_service import AccountService
+from scheduler_svc.api.asset_service import AssetService
 from scheduler_svc.api.content_service import ContentService
+from scheduler_svc.api.leases.asset_upload import AssetUploads
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.leases.worker_service import WorkerService
 from scheduler_svc.api.schedule_service import ScheduleService
@@ -27,6 +29,7 @@ from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.api.system_service import SystemService
 from scheduler_svc.api.tasks.task_service import TaskService
 from scheduler_svc.api.webhook_service import WebhookService
+from scheduler_svc.application.assets.objects import Objects
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.leases.recover import ReaperSettings
@@ -56,6 +59,7 @@ from scheduler_svc.domain.webhook_address import AddressPolicy
 from scheduler_svc.loops import recovery
 from scheduler_svc.loops import schedules as schedule_loop
 from scheduler_svc.loops.admission import Admission
+from scheduler_svc.loops.asset_collection import AssetCollection
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.file_reload import FileReload
 from scheduler_svc.loops.group_committer import GroupCommitter
@@ -69,6 +73,8 @@ from scheduler_svc.loops.stalls import StallCheck
 from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
 from scheduler_svc.loops.webhooks import DeliveryLoop
+from scheduler_svc.objects.choice import open_store
+from scheduler_svc.objects.media_types import media_of
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
@@ -180,6 +186,7 @@ class Replica:
             statement_timeout=settings.statement_timeout,
             lineage=self._lineage,
         )
+        self._objects = Objects(open_store(settings.asset_location), media_of)
         self._needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_TIMEOUT)
         self._build_committers()
         self._build_waiters()
@@ -307,6 +314,7 @@ class Replica:
             Periodic("presence", self._system_status.run_once),
             Periodic("servers", self._check_servers),
             Periodic("retention", retention.run_once),
+            Periodic("assets", AssetCollection(pools.operators, self._objects).run_once),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),
         ]
@@ -348,6 +356,7 @@ class Replica:
                 pools.sessions,
                 self._reports,
                 self._streams,
+                AssetUploads(pools.writes, self._objects),
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
                 capacity_changed=self._dispatcher.capacity_added,
@@ -359,6 +368,7 @@ class Replica:
                 PublishPolicy(settings.max_publish_attempts, timedelta(seconds=settings.publish_backoff)),
                 self._submits,
             ),
+            asset=AssetService(pools.reads, self._objects),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
             schedule=ScheduleService(pools.reads, pools.writes, Schedules(settings.max_queue_size, read_template)),
             system=SystemService(self._system_status, settings, self._limits),
@@ -384,7 +394,7 @@ class Replica:
     def _gave_up(self, part: str) -> None:
         """The caller of `start` ends the replica: nothing else brings that part back."""
         assert self.failed is not None
-        self.health.set_stalled(True)
+        self.health.fail()
         if not self.failed.done():
             self.failed.set_result(part)
 
@@ -415,6 +425,7 @@ class Replica:
         if self.health.store_available:
             await self._system_status.withdraw()
         await self._pools.close()
+        await asyncio.to_thread(self._objects.close)
         self._notifications.dispose()
 
 

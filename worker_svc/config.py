@@ -36,6 +36,7 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _OPTION = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9][0-9]{0,4})?")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
@@ -89,8 +90,22 @@ def option_names(value: object) -> object:
     return found
 
 
+def host_names(value: object) -> object:
+    """Parses names of hosts, separated by commas."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    if wrong := [name for name in found if not _HOST.fullmatch(name)]:
+        raise ValueError(
+            "should be names of hosts, separated by commas, such as cdn.example.com, *.example.com or"
+            f" cdn.example.com:8443; {wrong[0]!r} is not"
+        )
+    return found
+
+
 Duration = Annotated[float, BeforeValidator(duration)]
 Size = Annotated[int, BeforeValidator(size)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(host_names)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
 OptionNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(option_names)]
 
@@ -136,6 +151,10 @@ class WorkerSettings(BaseSettings):
     creator_env: Names = Field((), alias="CREATOR_ENV")
     """Names of variables, separated by commas, that the CLI gets beside PATH, HOME, LANG, LC_ALL, TMPDIR and those of
     its profile."""
+    creator_asset_hosts: Hosts = Field((), alias="CREATOR_ASSET_HOSTS")
+    """Hosts, separated by commas, whose pictures are taken when a result names their https addresses, such as
+    cdn.example.com, *.example.com (all below that name) or cdn.example.com:8443; unset: only files of the run are
+    taken."""
     creator_options_allowed: OptionNames | None = Field(None, alias="CREATOR_OPTIONS_ALLOWED")
     """Names of creator options, separated by commas, that tasks may pass to the CLI; *: all. A task with others fails,
     and is not retried. Unset: those that the profile knows (reference and json: none; llm-content-creator: audience,

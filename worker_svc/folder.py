@@ -8,6 +8,7 @@ Layer: beside spool, above durable.
     workers/<name>/session     the last session number that was used, decimal
     workers/<name>/started/    one empty file for each lease whose CLI may have been started
     workers/<name>/spool/      results that are not acknowledged (spool.py)
+    workers/<name>/assets/      files that these results name (asset_folder.py)
     workers/<name>/scratch/    working folders of running CLIs
 """
 
@@ -73,6 +74,10 @@ class WorkerFolder:
         return self.path / "spool"
 
     @property
+    def assets(self) -> Path:
+        return self.path / "assets"
+
+    @property
     def started(self) -> Path:
         return self.path / "started"
 
@@ -121,7 +126,7 @@ def take_folder(
         raise
     try:
         _empty(path / "scratch")
-        for name in ("scratch", "spool", "started"):
+        for name in ("assets", "scratch", "spool", "started"):
             _make_private(path / name)
         return WorkerFolder(path, _identity(path, worker_id, hostname, notify), (alive, lock))
     except BaseException:

@@ -15,9 +15,13 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 MAX_IMAGES = 1_000
+MAX_TITLE = 255
+MAX_MODEL = 200
+MAX_USAGE = 32
+MAX_USAGE_NAME = 50
 MAX_IMAGE_BYTES = 512 * 1024
 MAX_MESSAGE = 2_000
 MAX_STDERR = 4_000
@@ -26,6 +30,7 @@ MAX_OUTPUT = 8_192
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OBJECT = re.compile(r'\{\s*(?:["}]|\Z)')
 _CANNOT_RUN = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP, errno.EISDIR})
 
@@ -45,6 +50,34 @@ class Reason(StrEnum):
     TASK_TIMEOUT = "TASK_TIMEOUT"
 
 
+class LeftOutReason(StrEnum):
+    """Why what a result names does not become an asset; the values of `LeftOutAsset.reason`."""
+
+    OUTSIDE_FOLDER = "OUTSIDE_FOLDER"
+    SYMLINK = "SYMLINK"
+    NOT_FOUND = "NOT_FOUND"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_MANY = "TOO_MANY"
+    HOST_NOT_ALLOWED = "HOST_NOT_ALLOWED"
+    FETCH_FAILED = "FETCH_FAILED"
+
+
+class TakenAsset(NamedTuple):
+    """A file that a result names, kept in the worker's folder. `source` is how the CLI named it."""
+
+    name: str
+    sha256: str
+    size: int
+    source: str
+
+
+class LeftOut(NamedTuple):
+    """What a result names and is not taken."""
+
+    source: str
+    reason: LeftOutReason
+
+
 @dataclass(frozen=True, slots=True)
 class Article:
     """A finished article. Its strings have no NUL and no lone surrogate, so that UTF-8 and PostgreSQL accept them."""
@@ -56,6 +89,18 @@ class Article:
     """Names or URLs, cover first."""
     quality_score: float | None = None
     """As the CLI gave it, on a scale of its own; finite."""
+    title: str = ""
+    """Empty if the CLI gave none."""
+    usage: Mapping[str, float] = field(default_factory=dict)
+    """What the run used, as the CLI says, such as `input_tokens`; finite."""
+    model: str = ""
+    assets: tuple[TakenAsset, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of body and HTML together."""
+        return _bytes(self.content) + _bytes(self.html)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +216,9 @@ def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = 
 
 
 def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") -> Completed | Failed:
-    """Returns the article in a document with the keys `content`, `htmlContent`, `images` and `qualityScore`."""
+    """Returns the article in a document with the key `content`, and perhaps `htmlContent`, `images`, `qualityScore`,
+    `title`, `usage` and `model`.
+    """
     try:
         return _bounded(_result(document), max_result)
     except ValueError as error:
@@ -250,7 +297,31 @@ def _result(document: Mapping[str, Any]) -> Article:
     content = _text(document, "content")
     if not content.strip():
         raise ValueError("content must be a string that is not blank")
-    return Article(content, _text(document, "htmlContent"), _images(document), _score(document))
+    usage = document.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Article(
+        content,
+        _text(document, "htmlContent"),
+        _images(document),
+        _score(document),
+        title=_line(document.get("title"), MAX_TITLE),
+        usage=dict(_usage(usage)),
+        model=_line(document.get("model") or usage.get("model"), MAX_MODEL),
+    )
+
+
+def _line(value: object, limit: int) -> str:
+    """A text on one line; empty if it is none. A result is not refused for the sake of these."""
+    return " ".join(clean(value, 10 * limit).split())[:limit] if isinstance(value, str) else ""
+
+
+def _usage(usage: Mapping[object, object]) -> Iterator[tuple[str, float]]:
+    """The numbers by their names, `inputTokens` as `input_tokens`; leaves out what is neither."""
+    for name, value in list(usage.items())[:MAX_USAGE]:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
+            continue
+        if isinstance(name, str) and 0 < len(name) <= MAX_USAGE_NAME and name.isprintable():
+            yield _CAMEL.sub(r"_", storable(name)).lower(), float(value)
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:
@@ -296,9 +367,8 @@ def is_finite(number: float) -> bool:
 
 
 def _bounded(result: Article, max_result: int) -> Completed | Failed:
-    size = _bytes(result.content) + _bytes(result.html)
-    if size > max_result:
-        return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {size} bytes; {max_result} are allowed")
+    if result.size > max_result:
+        return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {result.size} bytes; {max_result} are allowed")
     if len(result.images) > MAX_IMAGES:
         return failed(Reason.RESULT_TOO_LARGE, f"{len(result.images)} images; {MAX_IMAGES} are allowed")
     if sum(map(_bytes, result.images)) > MAX_IMAGE_BYTES:

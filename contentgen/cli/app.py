@@ -10,6 +10,7 @@ import typer
 from contentgen.cli.command import Given, OutputOption, SchedulerOption, taught
 from contentgen.cli.commands import (
     accounts,
+    assets,
     contents,
     contexts,
     dispatch,
@@ -139,6 +140,8 @@ def make_app() -> typer.Typer:
     content = _group(app, "content", "What was generated, and its review.")
     for part in (contents, editing, reviewing):
         part.add_to(content)
+    assets.add_save_to(content)
+    assets.add_to(_group(app, "asset", "The files of contents, such as their pictures."))
     pool = _group(app, "pool", "The publish pool: approved contents on their way out.")
     publish_pool.add_to(pool)
     publishing.add_to(pool)

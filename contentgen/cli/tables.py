@@ -422,6 +422,19 @@ def _article(to: Console, text: str | None) -> None:
             to.print(body, soft_wrap=True)
 
 
+def asset(to: Console, it: Document) -> None:
+    """What is known of an asset."""
+    fields(to, _asset_lines(it))
+
+
+def _asset_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "asset", cells.line(it["sha256"])
+    yield "name", cells.line(it["name"])
+    yield "type", cells.line(it["media_type"])
+    yield "size", cells.number(it["size"])
+    yield "pixels", f"{it['width']} x {it['height']}" if it["width"] is not None else ""
+
+
 def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "content", str(it["content_id"])
     yield "account", str(it["account_id"])
@@ -440,4 +453,11 @@ def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "score", cells.number(it["quality_score"])
     yield "images", cells.line(", ".join(it["images"]))
     yield "revision", str(it["revision"])
+    for asset in it["assets"]:
+        yield "asset", cells.line(asset["sha256"])
+        yield "", cells.line(f"{asset['name']}, {asset['media_type']}, {asset['size']:,} bytes")
+    for left in it["left_out_assets"]:
+        yield "left out", f"{cells.line(left['name'])}: {cells.line(left['reason'])}"
+    yield "model", cells.line(it["model"])
+    yield "usage", cells.line(", ".join(f"{name} {amount:g}" for name, amount in it["usage"].items()))
     yield "create time", cells.local_time(it["create_time"])

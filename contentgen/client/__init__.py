@@ -32,6 +32,7 @@ from contentgen.client.errors import (
 )
 from contentgen.client.results import (
     Account,
+    Asset,
     AttemptLog,
     CatchUp,
     Content,
@@ -40,6 +41,7 @@ from contentgen.client.results import (
     DeliveryStatus,
     DispatchStatus,
     EventType,
+    LeftOutAsset,
     Overlap,
     PendingReason,
     PollStats,
@@ -67,6 +69,7 @@ from contentgen.client.watch import AsyncWatch, Watch
 __all__ = [
     "Account",
     "AlreadyExists",
+    "Asset",
     "AsyncContentGenerationClient",
     "AsyncWatch",
     "AttemptLog",
@@ -87,6 +90,7 @@ __all__ = [
     "FieldViolation",
     "InvalidArgument",
     "InvalidStateException",
+    "LeftOutAsset",
     "Overlap",
     "PendingReason",
     "PermissionDenied",

@@ -12,6 +12,7 @@ import grpc.aio
 
 from contentgen.client.accounts import AccountMethods
 from contentgen.client.aio import AioTransport
+from contentgen.client.assets import AssetMethods
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking
@@ -34,6 +35,7 @@ class _AllMethods(
     TaskControlMethods,
     ContentMethods,
     PublishPoolMethods,
+    AssetMethods,
     AccountMethods,
     ScheduleMethods,
     WorkerPoolMethods,

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contentgen.client import results
 from contentgen.v1 import (
     account_service_pb2,
+    asset_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -150,6 +151,10 @@ def content(message: content_service_pb2.Content) -> results.Content:
         "review_status": cast("results.ReviewStatus", label(REVIEW_STATUS, message.review_status)),
         "review_comment": message.review_comment or None,
         "created_at": _moment(message.create_time),
+        "assets": [asset(each) for each in message.assets],
+        "left_out_assets": [{"name": each.name, "reason": each.reason} for each in message.left_out_assets],
+        "usage": dict(message.usage),
+        "model": message.model or None,
         "etag": message.etag,
         "revision": message.revision,
         "reviewer": message.reviewer or None,
@@ -158,6 +163,17 @@ def content(message: content_service_pb2.Content) -> results.Content:
         "review_holder": message.review_holder or None,
         "review_claim_expires_at": _time(message, "review_claim_expire_time"),
         "superseded_by_content_id": message.superseded_by_content_id or None,
+    }
+
+
+def asset(message: asset_pb2.Asset) -> results.Asset:
+    return {
+        "name": message.name,
+        "sha256": message.sha256,
+        "media_type": message.media_type,
+        "size": message.size,
+        "width": message.width if message.HasField("width") else None,
+        "height": message.height if message.HasField("height") else None,
     }
 
 

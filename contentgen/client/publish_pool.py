@@ -24,6 +24,8 @@ class PublishPoolMethods(Methods):
         account_id: int | None = None,
         statuses: PublishStatus | Iterable[PublishStatus] | None = None,
         *,
+        scheduled_after: datetime | str | None = None,
+        scheduled_before: datetime | str | None = None,
         page_size: int = PAGE_SIZE,
     ) -> Pages[PublishPoolEntry]:
         """Iterates over the entries of the publish pool in the order of claims, which it reads page by page.
@@ -31,6 +33,8 @@ class PublishPoolMethods(Methods):
         Args:
             account_id: only of this account; None: of any.
             statuses: only in one of these states; None: in any.
+            scheduled_after: only with a time, which is then or later; a time without a zone is UTC.
+            scheduled_before: only with a time, which is earlier than that.
             page_size: how many to read at once.
 
         Raises:
@@ -45,6 +49,8 @@ class PublishPoolMethods(Methods):
             account_id=account_id or 0,
             page_size=page_size,
             statuses=[documents.value(documents.PUBLISH_STATUS, name) for name in names],
+            scheduled_after=timestamp(scheduled_after),
+            scheduled_before=timestamp(scheduled_before),
         )
         return Pages(
             self._transport,

@@ -165,6 +165,12 @@ class Content(TypedDict):
     review_status: ReviewStatus
     review_comment: str | None
     created_at: str
+    assets: list[Asset]
+    """The stored files; `images` and texts refer to them as `asset:` and the name."""
+    left_out_assets: list[LeftOutAsset]
+    usage: dict[str, float]
+    """What the creator says that the run used, such as `input_tokens`, `output_tokens` and `cost`."""
+    model: str | None
     etag: str
     """Another one after each change; calls that take it refuse a stale one."""
     revision: int
@@ -179,6 +185,26 @@ class Content(TypedDict):
     review_claim_expires_at: str | None
     superseded_by_content_id: int | None
     """The approved content that was written in its place."""
+
+
+class Asset(TypedDict):
+    """A file of a content, such as a picture."""
+
+    name: str
+    sha256: str
+    media_type: str
+    size: int
+    width: int | None
+    """Pixels; None if it is no picture."""
+    height: int | None
+
+
+class LeftOutAsset(TypedDict):
+    """What a result names and is not stored."""
+
+    name: str
+    reason: str
+    """OUTSIDE_FOLDER, SYMLINK, NOT_FOUND, TOO_LARGE, TOO_MANY, HOST_NOT_ALLOWED or FETCH_FAILED."""
 
 
 class ContentRevision(TypedDict):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from google.protobuf.descriptor import ServiceDescriptor
 
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
@@ -20,6 +21,7 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 _TASKS = task_pb.DESCRIPTOR.services_by_name["TaskService"]
 _CONTENTS = content_pb.DESCRIPTOR.services_by_name["ContentService"]
+_ASSETS = asset_pb.DESCRIPTOR.services_by_name["AssetService"]
 _ACCOUNTS = account_pb.DESCRIPTOR.services_by_name["AccountService"]
 _POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
 _SCHEDULES = schedule_pb.DESCRIPTOR.services_by_name["ScheduleService"]
@@ -48,6 +50,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
         "ListPublishAttempts",
         "RenewPublishClaim",
     ),
+    _ASSETS: ("GetAssetInfo",),
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
     _SCHEDULES: ("GetSchedule", "ListSchedules"),
@@ -56,7 +59,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
 those that are idempotent but answer how many they moved: a second attempt would answer too few. A watch reconnects by
-itself.
+itself, and so does the reading of an asset.
 """
 
 _POLICY = {

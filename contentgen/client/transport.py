@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import grpc
 
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
@@ -39,6 +40,7 @@ class Stubs:
     def __init__(self, channel: grpc.Channel) -> None:
         self.tasks = TaskServiceStub(channel)
         self.contents = ContentServiceStub(channel)
+        self.assets = AssetServiceStub(channel)
         self.accounts = AccountServiceStub(channel)
         self.pool = WorkerPoolServiceStub(channel)
         self.schedules = ScheduleServiceStub(channel)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contentgen.v1 import asset_pb2 as _asset_pb2
 from contentgen.v1 import task_pb2 as _task_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -113,6 +114,26 @@ class Content(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UsageEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
@@ -136,6 +157,10 @@ class Content(_message.Message):
     REVIEW_HOLDER_FIELD_NUMBER: _builtins.int
     REVIEW_CLAIM_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SUPERSEDED_BY_CONTENT_ID_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_ASSETS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """From 1; 0 means none."""
     account_id: _builtins.int
@@ -143,13 +168,15 @@ class Content(_message.Message):
     task_id: _builtins.str
     """The task that made it; unique. The task itself may have been cleaned up."""
     title: _builtins.str
-    """The topic, its first 255 characters, until an edit changes it."""
+    """As the CLI gave it, else the topic, or what an edit has set; at most 255 characters."""
     body: _builtins.str
-    """The text as the CLI produced it, or as it was edited; never empty. Lists leave it out (empty)."""
+    """The text as the CLI produced it, except that it refers to stored `assets` as `asset:NAME`, or as it was edited; never
+    empty. Lists leave it out (empty).
+    """
     html_body: _builtins.str
     """The same as HTML; may be empty. Lists leave it out."""
     summary: _builtins.str
-    """The first 200 characters of the body, or what an edit has set."""
+    """The beginning of the body as text, without Markdown, up to 200 characters; or what an edit has set."""
     category: _builtins.str
     """The task's category, or what an edit has set; may be empty."""
     cover_image: _builtins.str
@@ -174,9 +201,11 @@ class Content(_message.Message):
     """Who holds its review (ClaimReview); empty: nobody."""
     superseded_by_content_id: _builtins.int
     """The approved content that was written in its place (RegenerateContent); 0: none. It may have been deleted since."""
+    model: _builtins.str
+    """The model, as the CLI gave it; may be empty."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses of images, at most 1,000."""
+        """Images, at most 1,000: `asset:NAME` if it is one of `assets`, else the name or address that the CLI gave."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -189,6 +218,18 @@ class Content(_message.Message):
     @_builtins.property
     def review_claim_expire_time(self) -> _timestamp_pb2.Timestamp:
         """When that claim expires; unset: nobody holds it."""
+
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[_asset_pb2.Asset]:
+        """The stored files that the result names, in the order of `images` and then of the texts; at most 100."""
+
+    @_builtins.property
+    def left_out_assets(self) -> _containers.RepeatedCompositeFieldContainer[_asset_pb2.LeftOutAsset]:
+        """What the result names and is not stored, each with the reason; at most 100 of them."""
+
+    @_builtins.property
+    def usage(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What the run used, as the CLI gave it, such as `input_tokens`, `output_tokens` and `cost`; empty if it gave nothing."""
 
     def __init__(
         self,
@@ -216,10 +257,14 @@ class Content(_message.Message):
         review_holder: _builtins.str = ...,
         review_claim_expire_time: _timestamp_pb2.Timestamp | None = ...,
         superseded_by_content_id: _builtins.int = ...,
+        assets: _abc.Iterable[_asset_pb2.Asset] | None = ...,
+        left_out_assets: _abc.Iterable[_asset_pb2.LeftOutAsset] | None = ...,
+        usage: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "create_time", b"create_time", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_time", b"review_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "superseded_by_content_id", b"superseded_by_content_id", "task_id", b"task_id", "title", b"title", "word_count", b"word_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "account_id", b"account_id", "assets", b"assets", "body", b"body", "category", b"category", "content_id", b"content_id", "cover_image", b"cover_image", "create_time", b"create_time", "etag", b"etag", "html_body", b"html_body", "images", b"images", "left_out_assets", b"left_out_assets", "model", b"model", "publish_status", b"publish_status", "quality_score", b"quality_score", "review_claim_expire_time", b"review_claim_expire_time", "review_comment", b"review_comment", "review_holder", b"review_holder", "review_status", b"review_status", "review_time", b"review_time", "reviewer", b"reviewer", "revision", b"revision", "summary", b"summary", "superseded_by_content_id", b"superseded_by_content_id", "task_id", b"task_id", "title", b"title", "usage", b"usage", "word_count", b"word_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_score: _TypeAlias = _typing.Literal["quality_score"]  # noqa: Y015
     _WhichOneofArgType__quality_score: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score"]  # noqa: Y015
@@ -1073,6 +1118,8 @@ class ListPublishPoolRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AFTER_FIELD_NUMBER: _builtins.int
+    SCHEDULED_BEFORE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     page_size: _builtins.int
@@ -1083,6 +1130,14 @@ class ListPublishPoolRequest(_message.Message):
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___PublishStatus.ValueType]:
         """Only with one of these statuses; empty: any."""
 
+    @_builtins.property
+    def scheduled_after(self) -> _timestamp_pb2.Timestamp:
+        """Only with a `schedule_time`, which is then or later; unset: any, or none."""
+
+    @_builtins.property
+    def scheduled_before(self) -> _timestamp_pb2.Timestamp:
+        """Only with a `schedule_time`, which is earlier than that; unset: any, or none."""
+
     def __init__(
         self,
         *,
@@ -1090,10 +1145,12 @@ class ListPublishPoolRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         statuses: _abc.Iterable[Global___PublishStatus.ValueType] | None = ...,
+        scheduled_after: _timestamp_pb2.Timestamp | None = ...,
+        scheduled_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheduled_after", b"scheduled_after", "scheduled_before", b"scheduled_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "scheduled_after", b"scheduled_after", "scheduled_before", b"scheduled_before", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1111,7 +1168,9 @@ class ListPublishPoolResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishPoolEntry]:
-        """Highest priority first, then oldest content."""
+        """Highest priority first, then oldest content. With a time in the filter a page may be short or empty although more
+        follow.
+        """
 
     def __init__(
         self,

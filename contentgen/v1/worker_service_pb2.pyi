@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from contentgen.v1 import asset_pb2 as _asset_pb2
 from contentgen.v1 import task_pb2 as _task_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -627,21 +628,64 @@ class Result(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UsageEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     BODY_FIELD_NUMBER: _builtins.int
     HTML_BODY_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     QUALITY_SCORE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_ASSETS_FIELD_NUMBER: _builtins.int
     body: _builtins.str
     """The text, Markdown or plain. Empty is stored as the failure CREATOR_INVALID_RESPONSE; NUL is removed."""
     html_body: _builtins.str
     """The same as HTML; may be empty."""
     quality_score: _builtins.float
     """As the CLI reported it; unset if it reported none, or no finite number."""
+    title: _builtins.str
+    """As the CLI gave it; cut at 255 characters. Empty: the topic is the title."""
+    model: _builtins.str
+    """The model, as the CLI gave it; cut at 200 characters. May be empty."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names or addresses of images; the first is the cover. At most 1,000, and 128 Ki characters together; more is stored
         as the failure RESULT_TOO_LARGE.
         """
+
+    @_builtins.property
+    def usage(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What the run used, as the CLI gave it, such as `input_tokens`, `output_tokens`, `cost`. Up to 32 entries, names of 1
+        to 63 characters; others, and numbers that are not finite, are left out.
+        """
+
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResultAsset]:
+        """The files of the run that the texts and `images` refer to as `asset:NAME`, uploaded before (rule 24). At most 100."""
+
+    @_builtins.property
+    def left_out_assets(self) -> _containers.RepeatedCompositeFieldContainer[_asset_pb2.LeftOutAsset]:
+        """What the texts and `images` name and the worker did not take, each with the reason. Those beyond 100 are left out."""
 
     def __init__(
         self,
@@ -650,16 +694,115 @@ class Result(_message.Message):
         html_body: _builtins.str = ...,
         images: _abc.Iterable[_builtins.str] | None = ...,
         quality_score: _builtins.float | None = ...,
+        title: _builtins.str = ...,
+        usage: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        model: _builtins.str = ...,
+        assets: _abc.Iterable[Global___ResultAsset] | None = ...,
+        left_out_assets: _abc.Iterable[_asset_pb2.LeftOutAsset] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "quality_score", b"quality_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "body", b"body", "html_body", b"html_body", "images", b"images", "quality_score", b"quality_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score", "assets", b"assets", "body", b"body", "html_body", b"html_body", "images", b"images", "left_out_assets", b"left_out_assets", "model", b"model", "quality_score", b"quality_score", "title", b"title", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_score: _TypeAlias = _typing.Literal["quality_score"]  # noqa: Y015
     _WhichOneofArgType__quality_score: _TypeAlias = _typing.Literal["_quality_score", b"_quality_score"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_score) -> _WhichOneofReturnType__quality_score | None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015
+
+@_typing.final
+class ResultAsset(_message.Message):
+    """A file that a result names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in Asset; one that is empty, too long or not unique is ignored."""
+    sha256: _builtins.str
+    """Lower-case hex."""
+    size: _builtins.int
+    """Bytes."""
+    source: _builtins.str
+    """As the CLI named it; for reports to a scheduler that knows no assets. Schedulers ignore it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size: _builtins.int = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "sha256", b"sha256", "size", b"size", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResultAsset: _TypeAlias = ResultAsset  # noqa: Y015
+
+@_typing.final
+class PutAssetRequest(_message.Message):
+    """A part of an asset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """The lease whose result names the asset; only in the first message."""
+    attempt: _builtins.int
+    """As assigned; only in the first message."""
+    sha256: _builtins.str
+    """Lower-case hex; only in the first message."""
+    size: _builtins.int
+    """Bytes in all, 1 to 32 MiB; only in the first message."""
+    chunk: _builtins.bytes
+    """The next bytes; 64 KiB is a good size."""
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        size: _builtins.int = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk", b"chunk", "lease_id", b"lease_id", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutAssetRequest: _TypeAlias = PutAssetRequest  # noqa: Y015
+
+@_typing.final
+class PutAssetResponse(_message.Message):
+    """The asset is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    known: _builtins.bool
+    """Whether it was stored before this call."""
+    def __init__(
+        self,
+        *,
+        known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutAssetResponse: _TypeAlias = PutAssetResponse  # noqa: Y015
 
 @_typing.final
 class Failed(_message.Message):
@@ -835,12 +978,15 @@ class Welcome(_message.Message):
     ACCEPTS_DEFERRALS_FIELD_NUMBER: _builtins.int
     ACCEPTS_REPORT_PARTS_FIELD_NUMBER: _builtins.int
     SKIPPED_LEASES_FIELD_NUMBER: _builtins.int
+    ACCEPTS_ASSETS_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
     """The replica that answers; for logs."""
     accepts_deferrals: _builtins.bool
     """Whether this scheduler accepts the update `deferred`. Unset (an older scheduler): report a deferral as `failed`."""
     accepts_report_parts: _builtins.bool
     """Whether this scheduler accepts reports in parts (rule 22). False from an older one."""
+    accepts_assets: _builtins.bool
+    """Whether this scheduler stores assets (rule 24). Unset (an older one): report results without them."""
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
         """Lifetime of a lease that is not renewed; 5 s at least, 2 min by default."""
@@ -879,10 +1025,11 @@ class Welcome(_message.Message):
         accepts_deferrals: _builtins.bool = ...,
         accepts_report_parts: _builtins.bool = ...,
         skipped_leases: _abc.Iterable[_builtins.str] | None = ...,
+        accepts_assets: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "heartbeat_interval", b"heartbeat_interval", "lease_ttl", b"lease_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_deferrals", b"accepts_deferrals", "accepts_report_parts", b"accepts_report_parts", "desired_state", b"desired_state", "drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "skipped_leases", b"skipped_leases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_assets", b"accepts_assets", "accepts_deferrals", b"accepts_deferrals", "accepts_report_parts", b"accepts_report_parts", "desired_state", b"desired_state", "drop_leases", b"drop_leases", "heartbeat_interval", b"heartbeat_interval", "keep_leases", b"keep_leases", "lease_ttl", b"lease_ttl", "scheduler_id", b"scheduler_id", "skipped_leases", b"skipped_leases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

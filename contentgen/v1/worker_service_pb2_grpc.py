@@ -40,6 +40,11 @@ class WorkerServiceStub:
                 request_serializer=contentgen_dot_v1_dot_worker__service__pb2.LeaseRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_worker__service__pb2.LeaseResponse.FromString,
                 _registered_method=True)
+        self.PutAsset = channel.stream_unary(
+                '/contentgen.v1.WorkerService/PutAsset',
+                request_serializer=contentgen_dot_v1_dot_worker__service__pb2.PutAssetRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_worker__service__pb2.PutAssetResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -325,6 +330,17 @@ class WorkerServiceServicer:
         else, and alone. Once three streams have ended under the same update, the worker MUST wait between tries for 30 s,
         doubling up to 5 min, while the lease stays held and renewed; each Heartbeat states its size in `last_error`.
 
+        Assets
+
+        24. A result MAY name files of its run (`Result.assets`), such as pictures. The worker MUST sync them to its folder
+        before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
+        meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
+        same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
+        MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
+        100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
+        beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
+        `accepts_assets` it MUST report the result without assets, with the names that the CLI gave.
+
         CALL AND STATUSES
 
         Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
@@ -345,6 +361,27 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutAsset(self, request_iterator, context):
+        """Stores a file that a result names, before the report of that result (rule 24). A call of its own, on which no
+        Heartbeat waits.
+
+        The first message states `lease_id`, `attempt`, `sha256` and `size`; `chunk`s follow, the first of them perhaps in
+        the same message. A refusal, or an asset that is stored already, is answered after the first message; a scheduler
+        that wants the rest sends the header `asset-wanted: true`, for which a worker SHOULD wait. Answered once the asset is
+        durable; safe to repeat, whatever happened before.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or the bytes are not those that `sha256` and `size` state.
+        FAILED_PRECONDITION `LEASE_LOST` (`lease_id`): no result of this lease can count any more, or another token's
+        worker holds it. The worker MUST send its update nevertheless: that is judged.
+        RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+        UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -352,6 +389,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Lease,
                     request_deserializer=contentgen_dot_v1_dot_worker__service__pb2.LeaseRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_worker__service__pb2.LeaseResponse.SerializeToString,
+            ),
+            'PutAsset': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutAsset,
+                    request_deserializer=contentgen_dot_v1_dot_worker__service__pb2.PutAssetRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_worker__service__pb2.PutAssetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -382,6 +424,33 @@ class WorkerService:
             '/contentgen.v1.WorkerService/Lease',
             contentgen_dot_v1_dot_worker__service__pb2.LeaseRequest.SerializeToString,
             contentgen_dot_v1_dot_worker__service__pb2.LeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutAsset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/contentgen.v1.WorkerService/PutAsset',
+            contentgen_dot_v1_dot_worker__service__pb2.PutAssetRequest.SerializeToString,
+            contentgen_dot_v1_dot_worker__service__pb2.PutAssetResponse.FromString,
             options,
             channel_credentials,
             insecure,

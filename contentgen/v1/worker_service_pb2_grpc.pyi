@@ -312,6 +312,17 @@ class WorkerServiceStub:
     else, and alone. Once three streams have ended under the same update, the worker MUST wait between tries for 30 s,
     doubling up to 5 min, while the lease stays held and renewed; each Heartbeat states its size in `last_error`.
 
+    Assets
+
+    24. A result MAY name files of its run (`Result.assets`), such as pictures. The worker MUST sync them to its folder
+    before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
+    meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
+    same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
+    MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
+    100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
+    beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
+    `accepts_assets` it MUST report the result without assets, with the names that the CLI gave.
+
     CALL AND STATUSES
 
     Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
@@ -327,6 +338,23 @@ class WorkerServiceStub:
         waited 10 s without being served.
       - RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
       - OK: the worker closed its side.
+    """
+    PutAsset: _grpc.StreamUnaryMultiCallable[_worker_service_pb2.PutAssetRequest, _worker_service_pb2.PutAssetResponse]
+    """Stores a file that a result names, before the report of that result (rule 24). A call of its own, on which no
+    Heartbeat waits.
+
+    The first message states `lease_id`, `attempt`, `sha256` and `size`; `chunk`s follow, the first of them perhaps in
+    the same message. A refusal, or an asset that is stored already, is answered after the first message; a scheduler
+    that wants the rest sends the header `asset-wanted: true`, for which a worker SHOULD wait. Answered once the asset is
+    durable; safe to repeat, whatever happened before.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or the bytes are not those that `sha256` and `size` state.
+      FAILED_PRECONDITION `LEASE_LOST` (`lease_id`): no result of this lease can count any more, or another token's
+      worker holds it. The worker MUST send its update nevertheless: that is judged.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
 @_typing.type_check_only
@@ -613,6 +641,17 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     else, and alone. Once three streams have ended under the same update, the worker MUST wait between tries for 30 s,
     doubling up to 5 min, while the lease stays held and renewed; each Heartbeat states its size in `last_error`.
 
+    Assets
+
+    24. A result MAY name files of its run (`Result.assets`), such as pictures. The worker MUST sync them to its folder
+    before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
+    meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
+    same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
+    MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
+    100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
+    beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
+    `accepts_assets` it MUST report the result without assets, with the names that the CLI gave.
+
     CALL AND STATUSES
 
     Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
@@ -628,6 +667,23 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
         waited 10 s without being served.
       - RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
       - OK: the worker closed its side.
+    """
+    PutAsset: _aio.StreamUnaryMultiCallable[_worker_service_pb2.PutAssetRequest, _worker_service_pb2.PutAssetResponse]  # type: ignore[assignment]
+    """Stores a file that a result names, before the report of that result (rule 24). A call of its own, on which no
+    Heartbeat waits.
+
+    The first message states `lease_id`, `attempt`, `sha256` and `size`; `chunk`s follow, the first of them perhaps in
+    the same message. A refusal, or an asset that is stored already, is answered after the first message; a scheduler
+    that wants the rest sends the header `asset-wanted: true`, for which a worker SHOULD wait. Answered once the asset is
+    durable; safe to repeat, whatever happened before.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or the bytes are not those that `sha256` and `size` state.
+      FAILED_PRECONDITION `LEASE_LOST` (`lease_id`): no result of this lease can count any more, or another token's
+      worker holds it. The worker MUST send its update nevertheless: that is judged.
+      RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+      UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -917,6 +973,17 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         else, and alone. Once three streams have ended under the same update, the worker MUST wait between tries for 30 s,
         doubling up to 5 min, while the lease stays held and renewed; each Heartbeat states its size in `last_error`.
 
+        Assets
+
+        24. A result MAY name files of its run (`Result.assets`), such as pictures. The worker MUST sync them to its folder
+        before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
+        meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
+        same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
+        MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
+        100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
+        beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
+        `accepts_assets` it MUST report the result without assets, with the names that the CLI gave.
+
         CALL AND STATUSES
 
         Blocks for the worker's lifetime. A Heartbeat or an update MAY be sent again, a Hello with a new number.
@@ -932,6 +999,29 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
             waited 10 s without being served.
           - RESOURCE_EXHAUSTED by gRPC itself: a message above 4 MiB.
           - OK: the worker closed its side.
+        """
+
+    @_abc_1.abstractmethod
+    def PutAsset(
+        self,
+        request_iterator: _MaybeAsyncIterator[_worker_service_pb2.PutAssetRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_service_pb2.PutAssetResponse, _abc.Awaitable[_worker_service_pb2.PutAssetResponse]]:
+        """Stores a file that a result names, before the report of that result (rule 24). A call of its own, on which no
+        Heartbeat waits.
+
+        The first message states `lease_id`, `attempt`, `sha256` and `size`; `chunk`s follow, the first of them perhaps in
+        the same message. A refusal, or an asset that is stored already, is answered after the first message; a scheduler
+        that wants the rest sends the header `asset-wanted: true`, for which a worker SHOULD wait. Answered once the asset is
+        durable; safe to repeat, whatever happened before.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or the bytes are not those that `sha256` and `size` state.
+          FAILED_PRECONDITION `LEASE_LOST` (`lease_id`): no result of this lease can count any more, or another token's
+          worker holds it. The worker MUST send its update nevertheless: that is judged.
+          RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
+          UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from operator import attrgetter
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from contentgen.v1 import content_service_pb2 as pb
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.pages import PageRequest
+from scheduler_svc.api.messages.pages import PageRequest, selection
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
 from scheduler_svc.api.publish_pool import ANONYMOUS, MAX_REMARK, PublishPoolCalls, lease_of
 from scheduler_svc.application import editing, publishing, regenerating, reviewing
@@ -61,7 +60,7 @@ class ContentService(PublishPoolCalls):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             wanted = _filter(request, bad)
-            page = PageRequest.of(request, bad, "ListContents", _selection(request))
+            page = PageRequest.of(request, bad, "ListContents", selection(request))
         scope = caller().about(request.account_id)
         found = await self.reads.run(
             query.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first
@@ -219,25 +218,10 @@ def _filter(request: pb.ListContentsRequest, bad: Violations) -> ContentFilter:
         category=request.category,
         labels=bad.labels("labels", request.labels),
         min_quality_score=score,
-        created_after=_time("created_after", request, bad),
-        created_before=_time("created_before", request, bad),
+        created_after=bad.optional_time("created_after", request),
+        created_before=bad.optional_time("created_before", request),
         words=words,
     )
-
-
-def _time(
-    field: Literal["created_after", "created_before"], request: pb.ListContentsRequest, bad: Violations
-) -> datetime | None:
-    return bad.time(field, getattr(request, field)) if request.HasField(field) else None
-
-
-def _selection(request: pb.ListContentsRequest) -> str:
-    """What makes a list another one."""
-    selection = pb.ListContentsRequest()
-    selection.CopyFrom(request)
-    for field in ("page_size", "page_token"):
-        selection.ClearField(field)
-    return selection.SerializeToString(deterministic=True).hex()
 
 
 def _status(field: str, value: int, known: type[Status], bad: Violations) -> Status | None:

@@ -11,7 +11,7 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.pages import PageRequest
+from scheduler_svc.api.messages.pages import PageRequest, selection
 from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
 from scheduler_svc.application import publish_pool
@@ -20,7 +20,7 @@ from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
-from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishPolicy, publish_report
+from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishPolicy, publish_report
 
 MAX_REMARK = 2_000
 """Characters of a reviewer's comment, or of a publisher's error or URL."""
@@ -40,12 +40,12 @@ class PublishPoolCalls(ContentServiceServicer):
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
-            statuses = _statuses(request, bad)
-            page = PageRequest.of_places(request, bad, "ListPublishPool", request.account_id, sorted(statuses))
+            wanted = _filter(request, bad)
+            page = PageRequest.of_places(request, bad, "ListPublishPool", selection(request))
         scope = caller().about(request.account_id)
         after = None if page.position is None else PoolPosition(*page.position)
-        found = await self.reads.run(query.list_pool, scope, statuses, after, page.limit)
-        entries, token = page.cut(found, self._entry, lambda it: [it.priority, it.content_id])
+        found = await self.reads.run(query.list_pool, scope, wanted, after, page.limit)
+        entries, token = page.cut(found.entries, self._entry, _place, None if found.rest is None else [*found.rest])
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
     async def ClaimPublishPool(
@@ -139,6 +139,18 @@ def lease_of(
         return DEFAULT_LEASE
     lease: Duration = request.lease
     return bad.duration("lease", lease, MIN_LEASE, MAX_DURATION)
+
+
+def _place(entry: PoolEntry) -> list[int]:
+    return [entry.priority, entry.content_id]
+
+
+def _filter(request: pb.ListPublishPoolRequest, bad: Violations) -> PoolFilter:
+    return PoolFilter(
+        _statuses(request, bad),
+        bad.optional_time("scheduled_after", request),
+        bad.optional_time("scheduled_before", request),
+    )
 
 
 def _statuses(request: pb.ListPublishPoolRequest, bad: Violations) -> frozenset[PublishStatus]:

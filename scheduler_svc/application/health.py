@@ -13,11 +13,12 @@ class Health:
         self._store_available = False
         self._draining = False
         self._stalled = False
+        self._failed = False
         self._callbacks: list[Callable[[bool], None]] = []
 
     @property
     def serving(self) -> bool:
-        return self._store_available and not self._stalled and not self._draining
+        return self._store_available and not (self._stalled or self._failed or self._draining)
 
     @property
     def store_available(self) -> bool:
@@ -38,6 +39,11 @@ class Health:
     def set_stalled(self, stalled: bool) -> None:
         with self._notifying():
             self._stalled = stalled
+
+    def fail(self) -> None:
+        """For good: a part that the replica needs keeps failing."""
+        with self._notifying():
+            self._failed = True
 
     def drain(self) -> None:
         with self._notifying():

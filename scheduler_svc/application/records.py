@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from scheduler_svc.domain.brief import Brief
-from scheduler_svc.domain.content import Content
+from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.fairness import Flow
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.publishing import PoolPosition
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.task import Task
@@ -149,7 +150,7 @@ class CompletedTask(NamedTuple):
 
 
 class ContentRow(NamedTuple):
-    """An insert into `contents`; images as JSON."""
+    """An insert into `contents`; images and usage as JSON."""
 
     content_id: int
     account_id: int
@@ -163,6 +164,19 @@ class ContentRow(NamedTuple):
     word_count: int
     quality_score: float | None
     review_status: int
+    usage: str | None
+    model: str | None
+
+
+class ContentAssetRow(NamedTuple):
+    """An insert into `content_assets`: either stored, with its `sha256`, or left out for a `reason`."""
+
+    content_id: int
+    position: int
+    account_id: int
+    name: str
+    sha256: str | None
+    reason: str | None
 
 
 class PoolRow(NamedTuple):
@@ -278,6 +292,13 @@ class ContentPage(NamedTuple):
 
     contents: list[Content]
     rest: int | None
+
+
+class PoolPage(NamedTuple):
+    """Like `TaskPage`, of entries of the publish pool by their positions."""
+
+    entries: list[PoolEntry]
+    rest: PoolPosition | None
 
 
 class WaitsFor(NamedTuple):

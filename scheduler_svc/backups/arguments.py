@@ -9,12 +9,13 @@ from pathlib import Path
 
 from scheduler_svc.config import Settings, settings_of, settings_parser
 
-_SETTINGS = ("data_dir", "pg_bindir")
+_SETTINGS = ("data_dir", "assets", "pg_bindir")
 
 _BACKUP = """\
 Writes the whole database into FILE, as it stood at one moment: tasks, leases, results, accounts. Schedulers and workers
 go on meanwhile. FILE appears whole or not at all, and is for its owner alone (mode 0600). Tokens, certificates and the
-workers' folders are not in it: they are files of their own.
+workers' folders are not in it: they are files of their own. The pictures and other files of contents are copied into
+the folder FILE.assets, those that are not there yet; a bucket (CONTENTGEN_ASSETS) is named, since it belongs to FILE.
 
   contentgen-scheduler backup /srv/backups/monday.backup
   contentgen-scheduler backup --verify /srv/backups/monday.backup       restores it too, and compares every row
@@ -34,7 +35,8 @@ _RESTORE = """\
 Puts what `backup` wrote in the place of the database. Stop every scheduler on it first; workers may stay. The backup is
 read into a new database beside the present one, and takes its name once it is whole: if anything fails before, nothing
 has changed. What was acknowledged after the backup is gone. Leases of that time are released by their workers, or
-expire a lease time after the first scheduler starts. WatchTasks refuses resume tokens from before.
+expire a lease time after the first scheduler starts. WatchTasks refuses resume tokens from before. The files in
+FILE.assets are copied into the schedulers' folder (CONTENTGEN_ASSETS), where they are missing.
 
   contentgen-scheduler restore /srv/backups/monday.backup
   contentgen-scheduler restore --replace /srv/backups/monday.backup     what the database holds now is dropped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +38,19 @@ class BackupSummary:
 
 
 def back_up(
-    url: str, path: Path, programs: Programs, progress: LiveLine, *, overwrite: bool, verify: bool = False
+    url: str,
+    path: Path,
+    programs: Programs,
+    progress: LiveLine,
+    *,
+    overwrite: bool,
+    verify: bool = False,
+    then: Callable[[], None] = lambda: None,
 ) -> BackupSummary:
     """Writes a snapshot of the database into `path`; replaces a file there at the end, or not at all.
 
-    `verify`: restores it elsewhere first, and compares. Raises SettingsError, PostgresError, ProgramFailed,
-    CannotRestore, OSError; then nothing is left of it.
+    `verify`: restores it elsewhere first, and compares. `then` is called once all is written, before it has its
+    name. Raises SettingsError, PostgresError, ProgramFailed, CannotRestore, OSError; then nothing is left of it.
     """
     begun = time.monotonic()
     with BackupSource(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
@@ -62,6 +69,7 @@ def back_up(
             if proof:
                 proof.of(made)
             written = partial.stat().st_size
+            then()
     return BackupSummary(written, made.made, made.revision, time.monotonic() - begun, proof.rows if proof else None)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from scheduler_svc.backups import assets
 from scheduler_svc.backups.archive import CannotRestore, read_archive
 from scheduler_svc.backups.arguments import BackupArguments, read_backup, read_restore
 from scheduler_svc.backups.backup import back_up, check_target
@@ -36,14 +37,23 @@ def restore_command(arguments: Sequence[str]) -> int:
 def _back_up(given: BackupArguments) -> None:
     check_target(given.file, overwrite=given.replace)
     programs, progress = Programs(given.settings), LiveLine(sys.stderr)
+    location, told = given.settings.asset_location, [""]
+
+    def save_assets() -> None:
+        told[0] = assets.save(location, given.file)
+
     with _server(given.settings, share=True) as url:
         try:
-            made = back_up(url, given.file, programs, progress, overwrite=given.replace, verify=given.verify)
+            made = back_up(
+                url, given.file, programs, progress, overwrite=given.replace, verify=given.verify, then=save_assets
+            )
         finally:
             progress.clear()
     print(f"{given.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
     if made.verified is not None:
         print(f"verified: restored elsewhere, and all of its {made.verified:,} rows are equal")
+    if told[0]:
+        print(told[0])
 
 
 def _restore(given: BackupArguments) -> None:
@@ -51,6 +61,7 @@ def _restore(given: BackupArguments) -> None:
     archive = read_archive(given.file, programs)
     check_schema(archive)
     with _server(given.settings, share=False) as url:
+        told = assets.bring_back(given.file, given.settings.asset_location)
         try:
             sums, left = restore(url, archive, programs, progress, replace=given.replace)
         finally:
@@ -59,6 +70,8 @@ def _restore(given: BackupArguments) -> None:
         f"restored {archive.path}, made {archive.made}: {sums.accounts:,} accounts, {sums.tasks:,} tasks, "
         f"{sums.running:,} of them with a worker, {sums.contents:,} contents\nStart the schedulers now."
     )
+    if told:
+        print(told)
     if left:
         print(f"What the database held before can't be dropped: it is in database {left}.")
 

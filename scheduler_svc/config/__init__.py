@@ -7,11 +7,12 @@ from scheduler_svc.config.command_line import read_settings, settings_of, settin
 from scheduler_svc.config.logs import configure_logging
 from scheduler_svc.config.notices import notices
 from scheduler_svc.config.settings import EXIT_STATUS, Settings, SettingsError, UsageError
-from scheduler_svc.config.values import Address, check_location
+from scheduler_svc.config.values import Address, Bucket, check_location
 
 __all__ = [
     "EXIT_STATUS",
     "Address",
+    "Bucket",
     "Settings",
     "SettingsError",
     "UsageError",

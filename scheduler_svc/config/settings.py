@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scheduler_svc.config.values import (
     Address,
+    AssetLocation,
+    Bucket,
     DatabaseUrl,
     Folder,
     ListenAddress,
@@ -68,6 +70,11 @@ class Settings(BaseSettings):
     data_dir: Folder = Path(".contentgen")
     """Folder of the embedded PostgreSQL. With DATABASE_URL it holds the identity of that database, and must survive
     restarts. Default: ./.contentgen"""
+
+    assets: AssetLocation | None = None
+    """Where the pictures and other files of contents are kept: a folder, which all schedulers of a database must share;
+    or s3://bucket/prefix?endpoint=https://host:9000 for any service that speaks S3, with credentials from the
+    environment, as AWS_ACCESS_KEY_ID. Default: `assets` in the data folder."""
 
     listen: ListenAddress = Address("127.0.0.1", 50051)
     """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""
@@ -145,6 +152,10 @@ class Settings(BaseSettings):
 
     log_format: Annotated[str, choice("console", "json")] | None = None
     """console or json. Default: unset, console on a terminal, else json."""
+
+    @property
+    def asset_location(self) -> Path | Bucket:
+        return self.assets or self.data_dir / "assets"
 
     @property
     def heartbeat_interval(self) -> float:

@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BeforeValidator, DirectoryPath, FilePath
+from pydantic import BeforeValidator, DirectoryPath, FilePath, PlainValidator
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -155,8 +156,55 @@ def _networks(value: object) -> tuple[Network, ...]:
 
 
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket of an S3 service. Credentials come from the environment, as AWS_ACCESS_KEY_ID and so on.
+
+    `prefix` is empty or ends without a slash; `endpoint` None: that of AWS; `region` None: AWS_REGION.
+    """
+
+    name: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Bucket:
+        """Reads `s3://bucket/prefix?endpoint=URL&region=NAME`."""
+        url = urlsplit(text)
+        options = parse_qs(url.query, keep_blank_values=True)
+        endpoint = options.get("endpoint", [None])[-1]
+        if (
+            not _BUCKET.fullmatch(url.netloc)
+            or set(options) - {"endpoint", "region"}
+            or url.fragment
+            or (endpoint is not None and urlsplit(endpoint).scheme not in {"http", "https"})
+        ):
+            raise ValueError(
+                "must be the path of a folder, or s3://bucket/prefix?endpoint=https://host:9000&region=us-east-1, where"
+                " all but the bucket may be left out; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return cls(url.netloc, url.path.strip("/"), endpoint, options.get("region", [None])[-1])
+
+    def __str__(self) -> str:
+        return f"s3://{self.name}/{self.prefix}".rstrip("/")
+
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+def _asset_location(value: object) -> Path | Bucket:
+    if isinstance(value, Path | Bucket):
+        return value
+    text = str(value).strip()
+    return Bucket.parse(text) if text.startswith("s3:") else _folder(text)
+
+
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
+AssetLocation = Annotated[Path | Bucket, PlainValidator(_asset_location)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 PresentFile = Annotated[FilePath, BeforeValidator(_nameable)]
 PresentFolder = Annotated[DirectoryPath, BeforeValidator(_nameable)]

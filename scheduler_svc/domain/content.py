@@ -8,10 +8,11 @@ from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
 
+from scheduler_svc.domain.asset import Asset, LeftOut, NamedAsset
 from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.summary import summary_of
 
 TITLE_LENGTH = 255
-SUMMARY_LENGTH = 200
 MAX_RESULT_BYTES = 3 * 1024 * 1024
 
 
@@ -56,6 +57,12 @@ class TaskResult(NamedTuple):
     html_body: str = ""
     images: tuple[str, ...] = ()
     quality_score: float | None = None
+    title: str = ""
+    """As the creator gave it; empty: the topic is the title."""
+    usage: Mapping[str, float] | None = None
+    model: str = ""
+    assets: tuple[NamedAsset, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class ContentTexts(NamedTuple):
@@ -95,10 +102,6 @@ class ContentEdit(NamedTuple):
         if self.summary is None and texts.summary == summary_of(texts.body):
             edited = edited._replace(summary=summary_of(edited.body))
         return edited
-
-
-def summary_of(body: str) -> str:
-    return body[:SUMMARY_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,10 @@ class Content:
     review_claim_expire_time: datetime | None
     publish_status: PublishStatus | None
     superseded_by_content_id: int
+    usage: Mapping[str, float]
+    model: str
+    assets: tuple[Asset, ...]
+    left_out: tuple[LeftOut, ...]
 
     @property
     def task_id(self) -> str:

@@ -177,6 +177,20 @@ class StatementTimeout(StoreUnavailable):
         super().__init__("the database took too long over this; ask for less at once, or try again later")
 
 
+class AssetStoreUnavailable(DomainError):
+    """The folder or the bucket of the assets can't be used, or lacks what it should have."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the store of assets (CONTENTGEN_ASSETS) is not available: {problem}; try again")
+
+
+class LeaseLost(DomainError):
+    """No result of this lease can count any more, for this caller."""
+
+    def __init__(self, lease_id: str) -> None:
+        super().__init__(f"lease {lease_id!r} takes no result from this worker any more", lease_id=lease_id)
+
+
 class ShuttingDown(DomainError):
     def __init__(self) -> None:
         super().__init__("this scheduler is shutting down; call again to reach another")

@@ -14,7 +14,6 @@ from scheduler_svc.domain import bounds
 from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief
 from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
-    SUMMARY_LENGTH,
     TITLE_LENGTH,
     PublishStatus,
     ReviewStatus,
@@ -22,6 +21,7 @@ from scheduler_svc.domain.content import (
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.old_rows import LeftOut, OldRow
 from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT, TASK_TIMEOUT
+from scheduler_svc.domain.summary import summary_of
 from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, TaskError
 
 T = TypeVar("T")
@@ -166,7 +166,7 @@ def content(row: OldRow, *, in_pool: bool) -> ImportedContent:
         old_account_id=row.required_number("account_id"),
         title=(row.text("title").strip() or row.text("topic").strip())[:TITLE_LENGTH],
         body=body,
-        summary=(row.text("summary") or body)[:SUMMARY_LENGTH],
+        summary=summary_of(row.text("summary") or body),
         category=row.text("category")[: MAX_LENGTHS["category"]],
         images=_images_of(row),
         review_status=_review(row, in_pool=in_pool),
@@ -183,7 +183,7 @@ def content_of_result(of: ImportedTask) -> ImportedContent:
         old_account_id=of.old_account_id,
         title=of.brief.topic[:TITLE_LENGTH],
         body=of.result.body,
-        summary=of.result.body[:SUMMARY_LENGTH],
+        summary=summary_of(of.result.body),
         category=of.brief.category,
         images=of.result.images,
         review_status=ReviewStatus.PENDING_REVIEW,

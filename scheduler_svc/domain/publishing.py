@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from scheduler_svc.domain.content import PublishStatus
+
 MAX_BACKOFF = timedelta(hours=1)
 _MAX_DOUBLINGS = 30
 """More would pass MAX_BACKOFF from any backoff."""
@@ -55,6 +57,20 @@ class PoolPosition(NamedTuple):
 
     priority: int
     content_id: int
+
+
+class PoolFilter(NamedTuple):
+    """Entries for which all of these hold; empty and None: any."""
+
+    statuses: frozenset[PublishStatus] = frozenset()
+    scheduled_after: datetime | None = None
+    """Then or later; entries without a time are not."""
+    scheduled_before: datetime | None = None
+    """Earlier than that; entries without a time are not."""
+
+    @property
+    def timed(self) -> bool:
+        return self.scheduled_after is not None or self.scheduled_before is not None
 
 
 class EntryChange(NamedTuple):

@@ -41,8 +41,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def replica(db_url: str) -> AsyncIterator[Replica]:
-    async with serving(db_url) as replica:
+async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+    async with serving(db_url, assets=tmp_path / "assets") as replica:
         yield replica
 
 

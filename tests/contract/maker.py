@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+RESULT = ("html_body", "images", "quality_score", "title", "usage", "model")
+"""What the worker reports, rather than what is submitted."""
 BODY = "人工智能" * 100
 
 
@@ -24,7 +26,7 @@ class Maker:
         self.tasks, self.contents, self.worker, self.account = tasks, contents, worker, account
 
     async def __call__(self, topic: str = "a topic", body: str = BODY, **more: object) -> pb.Content:
-        result = {key: more.pop(key) for key in ("html_body", "images", "quality_score") if key in more}
+        result = {key: more.pop(key) for key in RESULT if key in more}
         request = task_pb.SubmitTaskRequest(account_id=self.account, topic=topic, **more)  # type: ignore[arg-type]
         task_id = (await self.tasks.SubmitTask(request)).task.task_id
         (lease,) = await self.worker.take()

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from grpc import StatusCode, aio
 
+from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica import Replica
+from tests.harness.pictures import sha256
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
@@ -31,6 +33,8 @@ class Holdings:
     schedule: str
     webhook_id: str
     delivery_id: str
+    asset: str
+    """The SHA-256 of a file that only the content `published` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,16 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
         return str(answer["task"]["task_id"])
 
     done = [await submit(), await submit(auto_approve=False)]
-    contents = []
+    contents: list[str] = []
+    files: list[str] = []
     for task_id in done:
         (lease,) = await worker.take()
         await worker.start(lease)
-        await worker.complete(lease)
+        data = f"a file of {account_id} {len(contents)}".encode()
+        await worker.upload(lease, data)
+        named = worker_pb.ResultAsset(name="a file", sha256=sha256(data), size=len(data))
+        await worker.complete(lease, assets=[named])
+        files.append(named.sha256)
         contents.append((await free("TaskService/GetTask", task_id=task_id))["task"]["content_id"])
     failed = await submit(auto_retry=False)
     (lease,) = await worker.take()
@@ -98,7 +107,16 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     delivery_id = ping["delivery"]["delivery_id"]
     published, to_review = contents
     return Holdings(
-        account_id, waiting, failed, done, published, to_review, schedule["schedule_id"], webhook_id, delivery_id
+        account_id,
+        waiting,
+        failed,
+        done,
+        published,
+        to_review,
+        schedule["schedule_id"],
+        webhook_id,
+        delivery_id,
+        files[0],
     )
 
 
@@ -167,6 +185,11 @@ async def create_webhook(world: World, rpc: str) -> None:
 
 async def redeliver(world: World, rpc: str) -> None:
     await not_found(world, rpc, delivery_id=world.foreign.delivery_id)
+
+
+async def of_asset(world: World, rpc: str) -> None:
+    await not_found(world, rpc, sha256=world.foreign.asset)
+    assert await world.tied(rpc, sha256=world.own.asset)
 
 
 def of_account(field: str = "account_id", **more: Any) -> Callable[[World, str], Awaitable[None]]:
@@ -404,13 +427,15 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "WebhookService/PingWebhook": of_webhook(),
     "WebhookService/ListDeliveries": of_webhook(),
     "WebhookService/RedeliverWebhook": redeliver,
+    "AssetService/GetAsset": of_asset,
+    "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": list_accounts,
     "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
     "AccountService/DeactivateAccount": of_account(),
 }
-WORKERS_ONLY = {"WorkerService/Lease"}
+WORKERS_ONLY = {"WorkerService/Lease", "WorkerService/PutAsset"}
 """RPCs of workers, whose tokens can't be tied to accounts."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
@@ -11,15 +13,17 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen import ContentGenerationClient, PermissionDenied, TaskFilter, Unavailable
+from contentgen import ContentGenerationClient, PermissionDenied, RequestError, TaskFilter, Unavailable
+from contentgen.client.assets import READ_TIMEOUT
 from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.retry_policy import RETRIED
 from contentgen.client.webhooks import SENDS
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import asset_pb2, task_pb2
+from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
-from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import webhook_service_pb2 as webhook_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
@@ -202,7 +206,11 @@ RPCS: dict[str, Rpc] = {
     ),
     "DeleteContent": Rpc(lambda client: client.delete_content(7, force=True), content_pb.DeleteContentResponse()),
     "ListPublishPool": Rpc(
-        lambda client: list(client.iter_publish_pool(1, ["pending", "failed"])),
+        lambda client: list(
+            client.iter_publish_pool(
+                1, ["pending", "failed"], scheduled_after="2030-01-31", scheduled_before="2030-02-01"
+            )
+        ),
         content_pb.ListPublishPoolResponse(entries=[ENTRY]),
         unset=PAGE,
     ),
@@ -231,6 +239,14 @@ RPCS: dict[str, Rpc] = {
         lambda client: list(client.iter_publish_attempts(7)),
         content_pb.ListPublishAttemptsResponse(attempts=[content_pb.PublishAttempt(number=1)]),
         unset=PAGE,
+    ),
+    "GetAsset": Rpc(
+        lambda client: client.read_asset("5" * 64, offset=1, length=2),
+        [asset_pb.GetAssetResponse(chunk=b"ab")],
+        READ_TIMEOUT,
+    ),
+    "GetAssetInfo": Rpc(
+        lambda client: client.get_asset_info("5" * 64), asset_pb.GetAssetInfoResponse(asset=asset_pb2.Asset(size=1))
     ),
     "CreateAccount": Rpc(
         lambda client: client.create_account("新闻", 4, 2.5, **QUOTAS),
@@ -308,6 +324,8 @@ RPCS: dict[str, Rpc] = {
     ),
     "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
 }
+STREAMS = {"WatchTasks", "GetAsset"}
+"""They reconnect by themselves."""
 METHODS = [method.name for service in SERVICES for method in service.methods]
 SAFE = {method for methods in RETRIED.values() for method in methods}
 
@@ -393,7 +411,7 @@ def test_a_call_that_fails_raises_an_exception_of_the_client(
     scheduler: ScriptedServices, client: ContentGenerationClient, method: str
 ) -> None:
     refused = Refused(grpc.StatusCode.PERMISSION_DENIED, "not for you", "ROLE_FORBIDDEN")
-    scheduler.will(method, [refused] if method == "WatchTasks" else refused)
+    scheduler.will(method, [refused] if method in STREAMS else refused)
     with pytest.raises(PermissionDenied, match="not for you") as raised:
         RPCS[method].call(client)
     assert raised.value.reason == "ROLE_FORBIDDEN"
@@ -410,10 +428,48 @@ def test_idempotent_calls_are_retried_while_the_scheduler_is_away(
     assert requests == requests[:1] * 3
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in {*SAFE, "WatchTasks"}])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in {*SAFE, *STREAMS}])
 def test_other_calls_are_not_retried(scheduler: ScriptedServices, client: ContentGenerationClient, method: str) -> None:
     rpc = RPCS[method]
     scheduler.will(method, AWAY, rpc.answer)
     with pytest.raises(Unavailable, match=AWAY.message):
         rpc.call(client)
     assert len(scheduler.calls(method)) == 1
+
+
+def test_the_reading_of_an_asset_goes_on_where_a_stream_ended(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    chunks = [asset_pb.GetAssetResponse(chunk=chunk) for chunk in (b"ab", b"cd", b"ef")]
+    scheduler.will("GetAsset", [AWAY], [chunks[0], AWAY], [chunks[1], chunks[2]])
+    data = b"abcdef"
+    assert client.read_asset(hashlib.sha256(data).hexdigest()) == data
+    assert [request.offset for request in scheduler.requests("GetAsset")] == [0, 0, 2]
+
+
+def test_a_part_of_an_asset_is_read_once_even_if_its_stream_fails_at_the_end(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("GetAsset", [asset_pb.GetAssetResponse(chunk=b"ab"), AWAY])
+    assert client.read_asset("5" * 64, offset=1, length=2) == b"ab"
+
+
+def test_bytes_that_are_not_those_of_the_asset_are_no_answer(
+    scheduler: ScriptedServices, client: ContentGenerationClient, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        scheduler.will("GetAsset", [asset_pb.GetAssetResponse(chunk=b"ab")])
+    with pytest.raises(RequestError, match="not those of asset") as raised:
+        client.read_asset("5" * 64)
+    assert raised.value.code == "DATA_LOSS"
+    with pytest.raises(RequestError, match="not those of asset"):
+        client.save_asset("5" * 64, tmp_path / "cover.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_asset_is_saved_into_a_file(
+    scheduler: ScriptedServices, client: ContentGenerationClient, tmp_path: Path
+) -> None:
+    scheduler.will("GetAsset", [asset_pb.GetAssetResponse(chunk=b"ab")])
+    assert client.save_asset(hashlib.sha256(b"ab").hexdigest(), tmp_path / "cover.png") == 2
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"ab"]

@@ -98,3 +98,17 @@ async def test_bad_lists_are_refused_with_every_bad_field(contents: ContentServi
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=-1, page_size=-1, page_token="?"))
     assert refusal.fields == ["account_id", "page_size", "page_token"]
+
+
+async def test_title_usage_and_model_are_the_creator_s_where_it_gives_them(made: Maker) -> None:
+    usage = {"input_tokens": 1200.0, "cost": 0.25, "": 1.0, "n" * 64: 1.0, "inf": float("inf")}
+    content = await made("a topic", "# A *title*\n\nA text.", title=" 一个标题\0 ", usage=usage, model="a model")
+    assert (content.title, content.model) == ("一个标题", "a model")
+    assert dict(content.usage) == {"input_tokens": 1200.0, "cost": 0.25}
+    assert content.summary == "A title A text."
+
+
+async def test_the_title_is_the_topic_where_the_creator_gives_none(made: Maker) -> None:
+    content = await made("a topic")
+    assert (content.title, content.model, dict(content.usage)) == ("a topic", "", {})
+    assert (await made("a topic", title="t" * 300)).title == "t" * 255

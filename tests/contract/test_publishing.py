@@ -605,6 +605,33 @@ class TestList:
                 assert [each.content_id for each in found] == sorted(states[name] for name in named)
             assert {each.status for each in found} == set(wanted or expected)
 
+    @pytest.mark.parametrize("examined", [2, 5_000])
+    async def test_entries_are_listed_by_their_time(
+        self, made: Maker, monkeypatch: pytest.MonkeyPatch, examined: int
+    ) -> None:
+        """However few of them a page examines."""
+        monkeypatch.setattr("scheduler_svc.store.contents.publish_pool.MAX_EXAMINED", examined)
+        made_ids = [(await made(priority=1 + n % 3)).content_id for n in range(8)]
+        times = [Timestamp(seconds=LATER.seconds + n) for n in range(8)]
+        for content_id, time in list(zip(made_ids, times, strict=True))[2:]:
+            await update(made.contents, content_id, "schedule_time", schedule_time=time)
+
+        async def listed(**wanted: Any) -> list[int]:
+            request = pb.ListPublishPoolRequest(page_size=2, **wanted)
+            found = []
+            while True:
+                page = await made.contents.ListPublishPool(request)
+                found += [made_ids.index(entry.content_id) for entry in page.entries]
+                request.page_token = page.next_page_token
+                if not request.page_token:
+                    return found
+
+        for account_id in (0, made.account):
+            assert await listed(account_id=account_id, scheduled_after=times[4]) == [5, 4, 7, 6]
+            assert await listed(account_id=account_id, scheduled_before=times[6]) == [2, 5, 4, 3]
+            both = {"scheduled_after": times[4], "scheduled_before": times[6]}
+            assert await listed(account_id=account_id, statuses=[PENDING], **both) == [5, 4]
+
     async def test_a_token_of_another_filter_is_refused(self, made: Maker) -> None:
         for _ in range(2):
             await made()

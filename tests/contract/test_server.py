@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
+from contentgen.v1.asset_service_pb2_grpc import AssetServiceServicer
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
@@ -52,6 +53,7 @@ def services() -> Services:
         worker=WorkerServiceServicer(),  # type: ignore[abstract]
         worker_pool=WorkerPoolServiceServicer(),  # type: ignore[abstract]
         content=ContentServiceServicer(),  # type: ignore[abstract]
+        asset=AssetServiceServicer(),  # type: ignore[abstract]
         account=AccountServiceServicer(),  # type: ignore[abstract]
         schedule=ScheduleServiceServicer(),  # type: ignore[abstract]
         system=SystemServiceServicer(),  # type: ignore[abstract]
@@ -147,6 +149,7 @@ async def test_reflection_lists_every_service() -> None:
         "contentgen.v1.WorkerService",
         "contentgen.v1.WorkerPoolService",
         "contentgen.v1.ContentService",
+        "contentgen.v1.AssetService",
         "contentgen.v1.AccountService",
         "contentgen.v1.ScheduleService",
         "contentgen.v1.SystemService",

@@ -107,3 +107,13 @@ async def test_workers_of_one_token_may_report_for_each_other(
 ) -> None:
     async with ScriptedWorker(channel, hello(worker_id="w3", folder_id="f3"), token="ours-token") as colleague:
         assert await colleague.complete(lease) == COMMITTED
+
+
+async def test_another_token_cannot_upload(
+    worker: ScriptedWorker, intruder: ScriptedWorker, lease: pb.AssignedLease, channel: aio.Channel
+) -> None:
+    with refused(StatusCode.FAILED_PRECONDITION, "LEASE_LOST"):
+        await intruder.upload(lease, b"a file")
+    assert not await worker.upload(lease, b"a file")
+    renewed = ScriptedWorker(channel, token="renewed")
+    assert await renewed.upload(lease, b"a file"), "a token of the same name is the same identity"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
+from contentgen import ContentGenerationClient
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, Status, request
 from tests.harness.later_migrations import NEWEST
@@ -193,3 +195,33 @@ def test_the_embedded_database_is_backed_up_while_it_is_used_and_restored_alone(
     assert run(elsewhere, "restore", file).returncode == 0
     elsewhere.start()
     assert elsewhere.client.task(task_id).account_id == account_id
+
+
+def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> None:
+    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+    worker = stack.worker("worker", scheduler).start()
+    account_id = scheduler.client.create_account()
+    task_id = scheduler.client.submit(account_id, options={"demo-seconds": "0.1"})
+    content = scheduler.client.content(scheduler.client.wait_completed(task_id, within=WITHIN).content_id)
+    file, kept = stack.folder / "it.backup", stack.folder / "it.backup.assets"
+
+    made = run(scheduler, "backup", file)
+    assert (made.returncode, made.stdout.splitlines()[-1]) == (0, f"{kept}: 2 assets, 2 of them new")
+    assert run(scheduler, "backup", "--overwrite", file).stdout.splitlines()[-1] == f"{kept}: 2 assets, 0 of them new"
+    worker.stop()
+    scheduler.stop()
+    lost = scheduler.data_dir / "assets"
+    shutil.rmtree(lost)
+    restored = run(scheduler, "restore", "--replace", file)
+    assert restored.returncode == 0, restored.stderr
+    assert f"{lost}: 2 of 2 assets were missing" in restored.stdout
+    scheduler.start()
+    with ContentGenerationClient(scheduler.target) as client:
+        assert [len(client.read_asset(asset.sha256)) for asset in content.assets] == [it.size for it in content.assets]
+
+
+def test_a_backup_says_which_bucket_belongs_to_it(stack: Stack) -> None:
+    scheduler = stack.scheduler(database_url=EMBEDDED, CONTENTGEN_ASSETS="s3://pictures/some").start()
+    made = run(scheduler, "backup", stack.folder / "it.backup")
+    assert made.returncode == 0, made.stderr
+    assert "its assets are in s3://pictures/some: that bucket belongs to this backup" in made.stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from scheduler_svc.api.server.limits import Limits
@@ -33,11 +35,13 @@ async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator
 @asynccontextmanager
 async def serving_beside(db_url: str, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Replica]:
     """`serving` beside another replica that lives longer and uses the loop's threads too."""
-    wanted = Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **settings)
-    replica = Replica(wanted, db_url, limits)
-    await replica.start()
-    try:
-        await wait_until_async(lambda: replica.health.serving, within=10, what="the replica serves")
-        yield replica
-    finally:
-        await replica.stop(within=0)
+    with TemporaryDirectory() as assets:
+        more = {"assets": Path(assets), **settings}
+        wanted = Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **more)
+        replica = Replica(wanted, db_url, limits)
+        await replica.start()
+        try:
+            await wait_until_async(lambda: replica.health.serving, within=10, what="the replica serves")
+            yield replica
+        finally:
+            await replica.stop(within=0)

@@ -418,6 +418,13 @@ ALWAYS = WINDOW_INVARIANTS | {
         ) AS p USING (task_key)
         GROUP BY t.task_key, t.status HAVING count(p.task_key) <> CASE WHEN t.status = 1 THEN 1 ELSE 0 END
     """,
+    "a content names only complete assets": """
+        SELECT content_id, name FROM content_assets JOIN assets USING (sha256) WHERE NOT complete
+    """,
+    "what is named is of a content, and of its account": """
+        SELECT n.content_id, n.name FROM content_assets AS n LEFT JOIN contents AS c USING (content_id)
+        WHERE c.account_id IS DISTINCT FROM n.account_id
+    """,
     "nothing stands anywhere without its task": """
         SELECT task_key FROM (SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed
             UNION ALL SELECT task_key FROM leases) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)

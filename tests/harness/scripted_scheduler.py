@@ -17,6 +17,7 @@ from scheduler_svc.api.server.server import OPTIONS
 from tests.harness.lease_stream import LEASE
 from tests.harness.waiting import wait_until_async
 
+PUT_ASSET = "/contentgen.v1.WorkerService/PutAsset"
 WITHIN = 15.0
 """Seconds in which a worker has to send what a test expects."""
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
@@ -25,8 +26,9 @@ COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
 class Stream:
     """One stream of a worker, as the scheduler sees it."""
 
-    def __init__(self, metadata: Iterable[tuple[str, Any]]) -> None:
+    def __init__(self, metadata: Iterable[tuple[str, Any]], peer: str = "") -> None:
         self.metadata = dict(metadata)
+        self.peer = peer
         self.received: list[pb.LeaseRequest] = []
         self.over = asyncio.Event()
         self.desired_state = pb.DesiredState()
@@ -80,11 +82,13 @@ class Stream:
         *,
         accepts_deferrals: bool = True,
         accepts_report_parts: bool = False,
+        accepts_assets: bool = False,
         skipped: Iterable[str] = (),
     ) -> None:
         """Opens the session. The lease time is long compared with a test, the heartbeat interval short."""
         welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, desired_state=desired, scheduler_id="scripted")
         welcome.accepts_deferrals, welcome.accepts_report_parts = accepts_deferrals, accepts_report_parts
+        welcome.accepts_assets = accepts_assets
         welcome.skipped_leases.extend(skipped)
         welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
         welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat))
@@ -134,13 +138,22 @@ class Stream:
 
 
 class ScriptedScheduler(grpc.GenericRpcHandler):
-    """WorkerService.Lease in bytes: hands each stream to the test."""
+    """WorkerService in bytes: hands each stream to the test, and takes assets."""
 
     def __init__(self) -> None:
         self.target = ""
         self.server = grpc.aio.server(handlers=[self], options=OPTIONS)
         self.refuse: Callable[[grpc.aio.ServicerContext[Any, Any]], Any] | None = None
         self.streams: asyncio.Queue[Stream] = asyncio.Queue()
+        self.assets: list[bytes] = []
+        """What was uploaded, in order."""
+        self.asset_peers: list[str] = []
+        """The address from which each upload came, refused ones included."""
+        self.refuse_assets: list[grpc.StatusCode] = []
+        """How the next uploads fail."""
+        self.takes_assets = asyncio.Event()
+        """Uploads wait for it; set at first."""
+        self.takes_assets.set()
 
     async def stream(self) -> Stream:
         """The next stream that a worker opens."""
@@ -160,7 +173,20 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         return stream, hello
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        if details.method == PUT_ASSET:
+            return grpc.stream_unary_rpc_method_handler(self.put_asset)
         return grpc.stream_stream_rpc_method_handler(self.lease) if details.method == LEASE else None
+
+    async def put_asset(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        """Takes an upload."""
+        await self.takes_assets.wait()
+        self.asset_peers.append(context.peer())
+        if self.refuse_assets:
+            await context.abort(self.refuse_assets.pop(0), "a test refuses it")
+        await context.send_initial_metadata((("asset-wanted", "true"),))
+        chunks = [pb.PutAssetRequest.FromString(request).chunk async for request in requests]
+        self.assets.append(b"".join(chunks))
+        return pb.PutAssetResponse().SerializeToString()
 
     async def lease(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
@@ -168,7 +194,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         """Serves one stream."""
         if self.refuse is not None:
             await self.refuse(context)
-        stream = Stream(context.invocation_metadata() or ())
+        stream = Stream(context.invocation_metadata() or (), context.peer())
         self.streams.put_nowait(stream)
         reading = asyncio.create_task(_read(requests, stream))
         try:

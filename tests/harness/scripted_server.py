@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 
 from contentgen.v1 import (
     account_service_pb2,
+    asset_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -35,6 +36,7 @@ SERVICES: list[ServiceDescriptor] = [
         task_service_pb2,
         worker_pool_service_pb2,
         content_service_pb2,
+        asset_service_pb2,
         account_service_pb2,
         schedule_service_pb2,
         system_service_pb2,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from grpc import aio
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from tests.harness.lease_stream import ACCEPTED, LeaseStream
+from tests.harness.pictures import sha256
 
 PATIENCE_S = 10
 _ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
@@ -82,6 +84,18 @@ class ScriptedWorker(LeaseStream):
         self, lease: pb.AssignedLease, body: str = "an article", **result: Any
     ) -> pb.UpdateOutcome.ValueType:
         return await self.report(lease, completed=pb.Completed(result=pb.Result(body=body, **result)))
+
+    async def upload(self, lease: pb.AssignedLease, data: bytes, **stated: Any) -> bool:
+        """Uploads an asset; whether it was stored before. `stated` is what the first message states otherwise."""
+        header: dict[str, Any] = {"sha256": sha256(data), "size": len(data)} | stated
+        first = pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, **header)
+        chunks = (pb.PutAssetRequest(chunk=data[at : at + 1000]) for at in range(0, len(data), 1000))
+        return await self.put([first, *chunks])
+
+    async def put(self, messages: Iterable[pb.PutAssetRequest]) -> bool:
+        """Makes a PutAsset call of these messages."""
+        put = WorkerServiceStub(self._channel).PutAsset
+        return bool((await put(iter(messages), metadata=self._metadata, timeout=PATIENCE_S)).known)
 
     async def fail(
         self, lease: pb.AssignedLease, reason: str = "CREATOR_ERROR", *, output: pb.RunOutput | None = None

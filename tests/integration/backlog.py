@@ -30,6 +30,8 @@ _EMPTY = """
     ALTER TABLE leases SET (autovacuum_enabled = false);
     ALTER TABLE contents SET (autovacuum_enabled = false);
     ALTER TABLE content_revisions SET (autovacuum_enabled = false);
+    ALTER TABLE assets SET (autovacuum_enabled = false);
+    ALTER TABLE content_assets SET (autovacuum_enabled = false);
     ALTER TABLE publish_pool SET (autovacuum_enabled = false);
     ALTER TABLE task_labels SET (autovacuum_enabled = false);
     ALTER TABLE task_events SET (autovacuum_enabled = false);
@@ -55,6 +57,11 @@ _FILLED = f"""
         WHERE status = 4;
     INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''
         FROM contents, generate_series(1, 2) AS number;
+    INSERT INTO assets (sha256, size, complete, media_type)
+        SELECT lpad(to_hex(k), 64, '0'), 1, true, 'image/png' FROM generate_series(0, 999) AS k;
+    INSERT INTO content_assets (content_id, position, account_id, name, sha256)
+        SELECT content_id, n, account_id, 'a.png', lpad(to_hex((content_id + n) % 1000), 64, '0')
+        FROM contents, generate_series(0, 1) AS n;
     INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
         SELECT content_id, account_id, 5, CASE WHEN content_id <= {SCHEDULED} THEN now() + interval '1 h' END
         FROM contents;

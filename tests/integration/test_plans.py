@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from scheduler_svc.application.records import (
+    ContentAssetRow,
     DeliveryOutcome,
     EndedAttempt,
     FiredSchedule,
@@ -29,7 +30,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.poll import RunningAttempt
-from scheduler_svc.domain.publishing import PoolPosition
+from scheduler_svc.domain.publishing import PoolFilter, PoolPosition
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus
@@ -251,7 +252,7 @@ def listing(account_id: int, statuses: set[Status], before: int | None) -> Calla
 def listed_pool(scope: Scope, after: int | None) -> Callable[[PgTx], Any]:
     """Behind an entry of the priority that all entries have."""
     position = None if after is None else PoolPosition(5, after)
-    return lambda tx: tx.publish_pool.list(scope, (), position, PAGE)
+    return lambda tx: tx.publish_pool.list(scope, PoolFilter(), position, PAGE)
 
 
 LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
@@ -458,9 +459,24 @@ def test_retries_that_are_due_are_found_without_those_that_wait(backlog: Backlog
 @pytest.mark.parametrize("status", PublishStatus)
 def test_a_page_of_the_pool_by_status_reads_its_own_rows(backlog: Backlog, status: PublishStatus, scope: Scope) -> None:
     """Of 20,000 entries few are being published, and many are pending."""
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.list(scope, [status], None, PAGE))
+    (plan,) = backlog.plans(
+        backlog.cold, lambda tx: tx.publish_pool.list(scope, PoolFilter(frozenset([status])), None, PAGE)
+    )
     assert plan.buffers <= 2 * MAX_BUFFERS_A_PAGE, plan
     assert not plan.scanned, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+def test_a_page_of_the_pool_by_time_examines_a_bounded_part_of_it(
+    backlog: Backlog, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler_svc.store.contents.publish_pool.MAX_EXAMINED", ROWS)
+    wanted = PoolFilter(scheduled_after=datetime(2030, 1, 31, tzinfo=UTC))
+    plans = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.list(scope, wanted, None, PAGE).entries == [])
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= 2 * len(PublishStatus) * MAX_BUFFERS_A_ROW * ROWS, plan
+        assert not plan.scanned, plan
 
 
 def test_attempts_are_a_range_of_one_index(backlog: Backlog) -> None:
@@ -537,6 +553,31 @@ def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, old, ROWS))
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert not plan.scanned, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+def test_an_asset_is_found_by_one_of_its_names(backlog: Backlog, scope: Scope) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.assets.get(scope, f"{1:064x}"))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW, plan
+    assert not plan.scanned, plan
+
+
+def test_assets_are_locked_named_and_collected_by_their_keys(backlog: Backlog) -> None:
+    these = [f"{n:064x}" for n in range(ROWS)]
+    naming = [ContentAssetRow(30_001, n, 1, "a.png", sha256, None) for n, sha256 in enumerate(these)]
+
+    def name(tx: PgTx) -> bool:
+        stored = tx.assets.lock_complete(these)
+        tx.assets.name(naming)
+        return len(stored) == ROWS
+
+    def collect(tx: PgTx) -> bool:
+        return tx.assets.lock_unnamed(these, timedelta(0)) == [] and tx.assets.lock_retired(timedelta(0), ROWS) == []
+
+    for engine, work in ((backlog.hot, name), (backlog.cold, collect)):
+        for plan in backlog.plans(engine, work):
+            assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+            assert not plan.scanned, plan
 
 
 def test_contents_are_locked_and_deleted_by_their_keys(backlog: Backlog) -> None:

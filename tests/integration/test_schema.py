@@ -113,6 +113,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "paused": False,
     },
     "schedule_tasks": {"task_key": 1, "schedule_id": 1, "tick": NOW},
+    "assets": {"sha256": "a" * 64, "size": 1},
+    "content_assets": {"content_id": 1, "position": 0, "account_id": 1, "name": "a.png", "sha256": "a" * 64},
     "import_sources": {"source_id": 1, "name": "source"},
     "imported": {"source_id": 1, "kind": 1, "old_id": 1, "new_id": 1},
     "task_counts": {"account_id": 1, "kind": 1, "n": 0},
@@ -152,7 +154,8 @@ COMPLETED = {"status": 4, "end_time": NOW, "content_id": 1, "attempt": 1, "fence
 STARTED = {"status": 3, "accept_time": NOW, "start_time": NOW}
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
-    *((table, {}) for table in ROWS),
+    *((table, {}) for table in ROWS if table != "content_assets"),  # it refers to an asset
+    ("content_assets", {"sha256": None, "reason": "NOT_FOUND"}),
     ("accounts", {"weight": 1000.0}),
     ("ready", {"tag": None}),  # it waits for its turn
     ("pauses", {"account_id": 0}),  # everything
@@ -215,6 +218,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("contents", {"review_status": 0}, "contents_review_status"),
     ("contents", {"review_status": 4}, "contents_review_status"),
     ("contents", {"content_id": 0}, "contents_content_id"),
+    ("assets", {"sha256": "A" * 64}, "assets_sha256"),
+    ("assets", {"sha256": "a" * 63}, "assets_sha256"),
+    ("assets", {"size": 0}, "assets_size"),
+    ("content_assets", {"sha256": None}, "content_assets_stored"),
+    ("content_assets", {"reason": "NOT_FOUND"}, "content_assets_stored"),
     ("imported", {"kind": 0}, "imported_kind"),
     ("imported", {"kind": 5}, "imported_kind"),
     ("attempt_logs", {"attempt": 0}, "attempt_logs_attempt"),
@@ -257,6 +265,8 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("content_revisions", {"author": "another"}, "content_revisions_pkey"),
     ("publish_pool", {"account_id": 2}, "publish_pool_pkey"),
     ("publish_attempts", {"error": "another"}, "publish_attempts_pkey"),
+    ("assets", {"size": 2}, "assets_pkey"),
+    ("content_assets", {"name": "b.png"}, "content_assets_pkey"),
     ("import_sources", {"name": "another"}, "import_sources_pkey"),
     ("schedule_tasks", {"tick": None}, "schedule_tasks_pkey"),
     ("schedule_tasks", {"task_key": 2}, "schedule_tasks_by_tick"),  # a tick has one task
@@ -356,10 +366,17 @@ def test_a_table_of_one_row_refuses_a_second(connection: sa.Connection, name: st
             connection.execute(sa.insert(table).values(ONE_ROW[name] | {"only": only}))
 
 
+def test_a_content_names_only_assets_that_there_are(connection: sa.Connection) -> None:
+    assert refused(connection, "content_assets", {"sha256": "b" * 64}) == "content_assets_sha256_fkey"
+
+
 def test_every_check_and_unique_key_has_a_test(connection: sa.Connection) -> None:
     """A new constraint needs a row above that it refuses."""
     names = "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace"
-    tried = {constraint for _, _, constraint in REFUSED + TWICE} | {"task_events_legal_move"}
+    tried = {constraint for _, _, constraint in REFUSED + TWICE} | {
+        "task_events_legal_move",
+        "content_assets_sha256_fkey",
+    }
     tried |= {f"{table}_{kind}" for table in ONE_ROW for kind in ("pkey", "only")}
     unproblematic = {
         "accounts_pkey",

@@ -16,6 +16,7 @@ from tests.harness.scripted_scheduler import lease
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import lease_in
 from tests.integration.guarded import marked
+from worker_svc.asset_folder import AssetFolder
 from worker_svc.creators.base import Cli, Creator, Job, RunReporter
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now
@@ -50,12 +51,13 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
     """A worker with one slot and a queue of one, and its guard."""
     guard = Guard.launch(grace=0.3)
     await guard.connect()
-    scratch, spool, started = (folder / name for name in ("scratch", "spool", "started"))
-    for made in (scratch, spool, started):
+    scratch, spool, started, assets = (folder / name for name in ("scratch", "spool", "started", "assets"))
+    for made in (scratch, spool, started, assets):
         made.mkdir()
     runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator, scratch)
     with ThreadPoolExecutor(1) as disk:
-        journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), lambda: None)
+        kept = AssetFolder(assets, disk, 1_000_000)
+        journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), kept, lambda: None)
         worker = Worker(Slots(1, 1), runner, journal, lambda: None)
         try:
             yield worker, guard

@@ -14,6 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from contentgen.client import documents, results
 from contentgen.v1 import (
     account_service_pb2,
+    asset_pb2,
+    asset_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -71,6 +73,7 @@ PAIRS = [
     Pair(task_service_pb2.PollRunningTasksResponse, results.PollStats, documents.poll_stats),
     Pair(content_service_pb2.Content, results.Content, documents.content),
     Pair(content_service_pb2.ContentRevision, results.ContentRevision, documents.content_revision),
+    Pair(asset_pb2.Asset, results.Asset, documents.asset),
     Pair(
         content_service_pb2.PublishPoolEntry,
         results.PublishPoolEntry,
@@ -115,6 +118,11 @@ WITHIN = [
     ),
     Pair(
         task_pb2.TaskProgress, results.TaskProgress, lambda it: documents.task(task_pb2.Task(progress=it))["progress"]
+    ),
+    Pair(
+        asset_pb2.LeftOutAsset,
+        results.LeftOutAsset,
+        lambda it: documents.content(content_service_pb2.Content(left_out_assets=[it]))["left_out_assets"][0],
     ),
     Pair(
         system_service_pb2.Replica,
@@ -180,6 +188,7 @@ def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
     files = (
         task_service_pb2,
         content_service_pb2,
+        asset_service_pb2,
         account_service_pb2,
         schedule_service_pb2,
         worker_pool_service_pb2,

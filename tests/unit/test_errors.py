@@ -79,6 +79,8 @@ CASES = [
         "ACCOUNT_FORBIDDEN",
         {"account_id": "7"},
     ),
+    (errors.AssetStoreUnavailable("No space left on device"), Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", {}),
+    (errors.LeaseLost("lease-1"), Code.FAILED_PRECONDITION, "LEASE_LOST", {"lease_id": "lease-1"}),
     (errors.SessionReplaced("w1"), Code.ABORTED, "SESSION_REPLACED", {"worker_id": "w1"}),
 ]
 

@@ -24,6 +24,7 @@ from worker_svc.outcome import (
     Reason,
     documents,
     failed,
+    of_document,
     of_exit,
     of_output,
     of_spawn_error,
@@ -254,3 +255,23 @@ def test_reading_takes_time_in_proportion_to_the_output(unit: str) -> None:
     for _ in documents(text):
         pass
     assert time.process_time() - begin < 10  # quadratic work would take minutes
+
+
+def test_title_usage_and_model_are_taken_where_they_are_what_they_should_be() -> None:
+    usage = {
+        "inputTokens": 1200,
+        "cost": 0.25,
+        "model": "a\nmodel",
+        "ok": True,
+        "nan": float("nan"),
+        "": 1,
+        "big": 10**400,
+    }
+    made = of_document({"content": "text", "title": " A\ttitle\n", "usage": usage}, 1_000)
+    assert isinstance(made, Completed)
+    article = made.article
+    assert (article.title, article.model) == ("A title", "a model")
+    assert article.usage == {"input_tokens": 1200.0, "cost": 0.25}
+    for bad in ({"title": 1, "usage": [1], "model": {}}, {"title": None, "usage": None, "model": None}, {}):
+        made = of_document({"content": "text", **bad}, 1_000)
+        assert made == Completed(Article("text"))

@@ -150,3 +150,12 @@ def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         read_settings([]).slots = 4
+
+
+def test_asset_hosts_are_names_by_comma(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREATOR_ASSET_HOSTS", "CDN.example.com, *.b.org,c.net:8443")
+    assert read_settings([]).creator_asset_hosts == ("cdn.example.com", "*.b.org", "c.net:8443")
+    for bad in ("https://a.com", "a.com/x", "*", "a.com:0", "-a.com"):
+        monkeypatch.setenv("CREATOR_ASSET_HOSTS", bad)
+        with pytest.raises(SettingsError, match="should be names of hosts"):
+            read_settings([])

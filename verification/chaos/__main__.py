@@ -22,7 +22,7 @@ from verification.chaos.report import publish, table
 
 _MAX_WRONG = 100
 """Lines: who sees a hundred has seen enough; --json has them all."""
-_NOT_KEPT = ("postgres", "worker-??", "runs", "chaos-creator")
+_NOT_KEPT = ("postgres", "assets", "worker-??", "runs", "chaos-creator")
 
 
 def main(arguments: list[str]) -> int:

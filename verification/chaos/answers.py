@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
+from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.domain.lifecycle import Status
@@ -32,12 +35,15 @@ def ask(target: str, task_ids: Iterable[str], accounts: Iterable[int]) -> Answer
         found = [task for ids in _cut(sorted(set(task_ids))) for task in asker.tasks(ids)]
         names = [task.task_id for task in found]
         written = {task.task_id: task.content_id for task in found if task.content_id}
+        contents = dict(zip(written, callers.map(asker.content, written.values()), strict=True))
+        files = sorted({asset.sha256 for content in contents.values() for asset in content.assets})
         return Answers(
             tasks={it.task_id: AnsweredTask(Status(it.status), it.account_id, sha256(it.topic)) for it in found},
             counts={account: asker.counts(account) for account in (_ALL, *sorted(set(accounts)))},
             histories=dict(zip(names, callers.map(asker.history, names), strict=True)),
-            bodies=dict(zip(written, callers.map(asker.body, written.values()), strict=True)),
+            bodies={task_id: sha256(it.body) for task_id, it in contents.items()},
             pool=list(asker.pool()),
+            files=dict(zip(files, callers.map(asker.file, files), strict=True)),
         )
 
 
@@ -47,6 +53,7 @@ class _Asker:
     def __init__(self, channel: grpc.Channel) -> None:
         self._tasks = TaskServiceStub(channel)
         self._contents = ContentServiceStub(channel)
+        self._assets = AssetServiceStub(channel)
 
     def tasks(self, task_ids: Sequence[str]) -> Sequence[task_pb2.Task]:
         """Those that there are."""
@@ -65,9 +72,18 @@ class _Asker:
                 return moves
             request.page_token = page.next_page_token
 
-    def body(self, content_id: int) -> str:
+    def content(self, content_id: int) -> content_pb.Content:
         request = content_pb.GetContentRequest(content_id=content_id)
-        return sha256(self._contents.GetContent(request, timeout=_LIMIT).content.body)
+        return self._contents.GetContent(request, timeout=_LIMIT).content
+
+    def file(self, name: str) -> str:
+        """The SHA-256 of the bytes; what the API says instead, if it gives none."""
+        request = asset_pb.GetAssetRequest(sha256=name)
+        try:
+            chunks = [answer.chunk for answer in self._assets.GetAsset(request, timeout=_LIMIT)]
+        except grpc.RpcError as error:
+            return str(error)
+        return hashlib.sha256(b"".join(chunks)).hexdigest()
 
     def pool(self) -> Iterator[int]:
         request = content_pb.ListPublishPoolRequest(page_size=_PAGE)

@@ -1,4 +1,4 @@
-"""A task's attempts, read out of its history: who had it from when, and how that ended."""
+"""A task's attempts, read out of its history: who had it from when, and how that ended; and what befell its runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from itertools import pairwise
 from math import inf
 
 from scheduler_svc.domain.lifecycle import RUNNING, Status
-from verification.chaos.evidence import Event, Run
+from verification.chaos.evidence import DISK_FULL, Event, Fault, Run
+
+_AFTER_FULL = 5.0
+"""Seconds after a disk has free space again until what was kept in memory is on it for certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +47,13 @@ def attempts(events: Sequence[Event]) -> list[Attempt]:
 def attempt_of(run: Run, events: Sequence[Event]) -> Attempt | None:
     """The attempt that the run belongs to; None where nobody was entitled to it."""
     return next((attempt for attempt in attempts(events) if attempt.may_have_started(run)), None)
+
+
+def disk_was_full(run: Run, faults: Sequence[Fault]) -> bool:
+    """Whether the run's worker had no space for a result or a file as the run ended."""
+    return any(
+        fault.kind == DISK_FULL
+        and fault.victim == run.worker
+        and fault.boottime <= run.last <= fault.boottime + fault.duration + _AFTER_FULL
+        for fault in faults
+    )

@@ -6,6 +6,7 @@ Above everything but the command line.
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from verification.chaos.evidence import (
     FAULTS_JOURNAL,
     HEALTH_JOURNAL,
     WATCHERS_JOURNAL,
+    WEBHOOK_JOURNAL,
     Evidence,
     Journals,
     Leftover,
@@ -35,7 +37,9 @@ from verification.chaos.load import Load
 from verification.chaos.plan import LEASE, Fault
 from verification.chaos.prober import Prober
 from verification.chaos.progress import Progress
+from verification.chaos.receiver import Receiver
 from verification.chaos.scene import Scene
+from verification.chaos.schedules import Schedules
 from verification.chaos.stored import read_stored
 from verification.chaos.strikes import Strikes
 from verification.chaos.watchers import Watchers
@@ -43,8 +47,12 @@ from verification.chaos.watchers import Watchers
 _CLIENTS = 4
 _MAX_OPEN = 40
 """Tasks that may be open before clients wait: a lost task should find a free slot soon, so that losses are measured."""
+_REFUSED = 0.1
+"""Share of the webhook's deliveries that its receiver answers with an error."""
 _HEALTHY_TIMEOUT = 60.0
 _ENDED_TIMEOUT = 240.0
+_TICKED_TIMEOUT = 30.0
+_DELIVERED_TIMEOUT = 120.0
 _GONE_TIMEOUT = 10.0
 
 
@@ -83,6 +91,12 @@ def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> Result:
         return _Campaign(settings, fleet, say).run()
 
 
+def _refusals(seed: int) -> Iterator[bool]:
+    chance = random.Random(f"receiver {seed}")
+    while True:
+        yield chance.random() < _REFUSED
+
+
 class _Campaign:
     def __init__(self, settings: Settings, fleet: Fleet, say: Callable[[str], None]) -> None:
         self._settings = settings
@@ -90,7 +104,7 @@ class _Campaign:
         self._say = say
         self._wrong: list[str] = []
         self._strikes = Strikes(Scene(fleet, Appender(fleet.folder / FAULTS_JOURNAL)))
-        clients = Appender(fleet.folder / CLIENTS_JOURNAL)
+        clients = self._clients = Appender(fleet.folder / CLIENTS_JOURNAL)
         self._load = Load(
             fleet.target,
             clients,
@@ -99,6 +113,8 @@ class _Campaign:
             clients=_CLIENTS,
             busy=lambda: self._progress.open_tasks > _MAX_OPEN,
         )
+        self._schedules = Schedules(fleet.target, clients)
+        self._receiver = Receiver(Appender(fleet.folder / WEBHOOK_JOURNAL), _refusals(settings.seed))
         self._prober = Prober(fleet.target, clients, f"{settings.seed}-probe")
         self._health = HealthWatch(fleet.direct_targets, Appender(fleet.folder / HEALTH_JOURNAL))
         self._watchers = Watchers(fleet.target, Appender(fleet.folder / WATCHERS_JOURNAL))
@@ -113,9 +129,10 @@ class _Campaign:
                 self._recover()
         finally:
             self._watchers.stop(self._progress.moves())
+            self._receiver.stop()
         evidence = self._evidence()
         wrong = [str(violation) for violation in check(evidence)]
-        callers = (self._load, self._prober, self._watchers)
+        callers = (self._load, self._prober, self._watchers, self._receiver)
         wrong += [*self._wrong, *self._strikes.wrong, *(said for caller in callers for said in caller.wrong)]
         wrong += self._gave_up()
         late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
@@ -128,6 +145,8 @@ class _Campaign:
 
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()
+        self._clients.append(self._receiver.start(self._fleet.target))
+        self._schedules.create(account_ids)
         self._watchers.start(account_ids)
         self._prober.start(account_ids[0])
         self._health.start()
@@ -148,8 +167,14 @@ class _Campaign:
         self._say("no more faults: waiting until all is up and every task has ended")
         with self._noted():
             self._fleet.await_health(_HEALTHY_TIMEOUT)
+        with self._noted():
+            ticked = wait_until(self._progress.ticked, within=_TICKED_TIMEOUT, what="no tick is due")
+            self._schedules.pause(ticked)
         with self._noted(), ContentGenerationClient(self._fleet.target) as client:
             wait_until(lambda: self._all_ended(client), within=_ENDED_TIMEOUT, what="every task has ended")
+        self._receiver.patient = True
+        with self._noted():
+            wait_until(self._progress.all_delivered, within=_DELIVERED_TIMEOUT, what="every event is delivered")
 
     def _all_ended(self, client: ContentGenerationClient) -> bool:
         for task_id in self._progress.waiting():
@@ -165,7 +190,8 @@ class _Campaign:
         fleet.rest()
         journals = read_journals(fleet.folder)
         stored = read_stored(fleet.database.dsn)
-        answers = ask(fleet.direct_target, (submit.task_id for submit in journals.submits), self._accounts(journals))
+        task_ids = [*(submit.task_id for submit in journals.submits), *(tick.task_id for tick in stored.ticks)]
+        answers = ask(fleet.direct_target, task_ids, self._accounts(journals))
         self._wrong += fleet.stop()
         leftovers = self._settled(self._left_by_services)
         fleet.database.stop()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from verification.chaos.evidence import Evidence
 from verification.chaos.properties import (
+    assets,
     caps,
     contents,
     counts,
@@ -19,7 +20,9 @@ from verification.chaos.properties import (
     results,
     runs,
     submits,
+    ticks,
     watches,
+    webhooks,
 )
 from verification.chaos.violation import Violation
 
@@ -36,12 +39,15 @@ PROPERTIES: Mapping[str, Callable[[Evidence], Iterator[Violation]]] = {
     submits.NAME: submits.submits,
     histories.NAME: histories.histories,
     contents.NAME: contents.contents,
+    assets.NAME: assets.assets,
     logs.NAME: logs.logs,
     results.NAME: results.results,
     runs.NAME: runs.runs,
     counts.NAME: counts.counts,
     caps.NAME: caps.caps,
     watches.NAME: watches.watches,
+    ticks.NAME: ticks.ticks,
+    webhooks.NAME: webhooks.webhooks,
     locks.NAME: locks.locks,
     LEFTOVERS: _leftovers,
 }

@@ -24,6 +24,8 @@ ENVIRONMENT = ",".join(_PASSED)
 """What CREATOR_ENV has to name."""
 EXIT_FAILED, EXIT_NO_SPACE = 3, 4
 EXIT_DEFERRED = 75
+FILE = "picture.bin"
+"""What a result names, if it names a file."""
 
 
 class Run:
@@ -47,8 +49,8 @@ class Run:
     def beat(self) -> None:
         self._note("beat")
 
-    def end(self, status: int, body: str = "") -> None:
-        self._note("end", status=status, body_sha256=hashlib.sha256(body.encode()).hexdigest() if body else "")
+    def end(self, status: int, body: str = "", file: bytes = b"") -> None:
+        self._note("end", status=status, body_sha256=_sha256(body.encode()), file_sha256=_sha256(file))
 
     def given(self) -> None:
         self._note("given")
@@ -77,7 +79,7 @@ def create(options: dict[str, str]) -> int:
         run.end(EXIT_NO_SPACE)
         print(f"no scratch: {error}", file=sys.stderr)
         return EXIT_NO_SPACE
-    return _finish(run, mode, int(options.get("chaos-characters", "200")))
+    return _finish(run, mode, int(options.get("chaos-characters", "200")), int(options.get("chaos-file", "0")))
 
 
 def _work(run: Run, seconds: float, *, talk: bool) -> None:
@@ -92,7 +94,7 @@ def _work(run: Run, seconds: float, *, talk: bool) -> None:
                 print(json.dumps({"progress": round(100 * (1 - max(0.0, left) / seconds)), "step": "x" * 400}))
 
 
-def _finish(run: Run, mode: str, characters: int) -> int:
+def _finish(run: Run, mode: str, characters: int, file_bytes: int) -> int:
     """Gives its result and ends the process; the exit status where there is none to give."""
     if mode == "fail":
         run.end(EXIT_FAILED)
@@ -107,10 +109,24 @@ def _finish(run: Run, mode: str, characters: int) -> int:
         sys.stdout.buffer.write(os.urandom(3_000) + b'{"content": ')
         return 0
     body = f"run {run.name} " + "a" * characters
-    run.end(0, body)
-    print(json.dumps({"content": body}), flush=True)
+    file = _write_file(run, file_bytes)
+    run.end(0, body, file)
+    print(json.dumps({"content": body, "images": [FILE] if file else []}), flush=True)
     run.given()
     os._exit(0)  # else a TERM of the last moment could still make a failure of it
+
+
+def _write_file(run: Run, size: int) -> bytes:
+    """Writes the file that the result names, another one each run; returns its bytes, none for a size of 0."""
+    if not size:
+        return b""
+    data = run.name.encode() + b"f" * size
+    try:
+        with open(FILE, "wb") as file:  # noqa: PTH123 - as above
+            file.write(data)
+    except OSError:  # the disk is full: then the result names a file that is not whole
+        return b""
+    return data
 
 
 def _fork_away(run: Run) -> None:
@@ -135,6 +151,10 @@ def _runs_so_far(task_id: str) -> int:
     runs = os.open(f"{os.environ['CHAOS_RUNS']}/{task_id}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.write(runs, b"x")
     return os.fstat(runs).st_size
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest() if data else ""
 
 
 def _uuid() -> str:

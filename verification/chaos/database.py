@@ -24,8 +24,8 @@ from scheduler_svc.postgres.identity import server_user_for
 from scheduler_svc.postgres.server_files import SOCKET_NAME
 from tests.harness.processes import process_of
 
-MAX_CONNECTIONS = 60
-"""Two schedulers need about 40 of them."""
+MAX_CONNECTIONS = 70
+"""Two schedulers need about 50 of them."""
 _SETTINGS = (
     f"max_connections={MAX_CONNECTIONS}",
     "min_wal_size=32MB",

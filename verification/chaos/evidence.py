@@ -23,6 +23,8 @@ HEALTH_JOURNAL = "health.jsonl"
 """`health` lines."""
 FAULTS_JOURNAL = "faults.jsonl"
 """`fault` lines."""
+WEBHOOK_JOURNAL = "webhook.jsonl"
+"""`received` lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Run:
     """One run of the CLI, from a `start` line, its `beat` lines and an `end` line with the same `run`.
 
     start: task_id, run, pid, pid_start, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
-    boottime, written just before the result is printed; given: run, boottime, just after.
+    file_sha256, boottime, written just before the result is printed; given: run, boottime, just after.
     """
 
     task_id: str
@@ -47,6 +49,8 @@ class Run:
     status: int | None = None
     """What it exits with; None where it did not come to its own end."""
     body_sha256: str | None = None
+    file_sha256: str | None = None
+    """Of the file that its result names; None: it names none."""
     given: bool = False
     """Whether its result was written out, and nothing stood between it and its exit with status 0 any more."""
 
@@ -83,6 +87,43 @@ class Cancel:
     task_id: str
     status: str
     time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A schedule that ticks every minute, journaled once it is known that no tick before `until` waits any more."""
+
+    EVENT: ClassVar[str] = "scheduled"
+    schedule_id: int
+    account_id: int
+    begin: float
+    """When it was created."""
+    until: float
+    jitter: float
+    """Seconds by which a tick's task may come later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A webhook that gets all events of all accounts; it was there before the first task."""
+
+    EVENT: ClassVar[str] = "subscribed"
+    webhook_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request that the webhook's receiver got, and answered."""
+
+    EVENT: ClassVar[str] = "received"
+    event_id: str
+    """The header `webhook-id`."""
+    type: str
+    task_id: str
+    status: str
+    """In the event's data: of the task or of the review, in lower case."""
+    accepted: bool
+    """Whether it was answered with success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +224,18 @@ class StoredContent:
     body_sha256: str
     run: str | None
     """The UUID in its body."""
+    review_status: str = "approved"
+    assets: tuple[str, ...] = ()
+    """The SHA-256 of each file that it names, in order; empty for what was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTick:
+    """A task that a tick of a schedule made."""
+
+    task_id: str
+    schedule_id: int
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +252,9 @@ class Stored:
     """The tasks that have a row in `leases`, ended ones included."""
     logs: Collection[tuple[str, int]] = frozenset()
     """The tasks and attempts that have an attempt log."""
+    ticks: Sequence[StoredTick] = ()
+    assets: Collection[str] = frozenset()
+    """The SHA-256 of the files that are complete."""
     caps: Mapping[int, int] = field(default_factory=dict)
     """`max_concurrent_tasks` of the accounts that have one; the same all the time."""
 
@@ -226,6 +282,8 @@ class Answers:
     """GetContent: the SHA-256 of the body, by task, of those that say that they have a content."""
     pool: Sequence[int] = ()
     """ListPublishPool: the content ids of the entries."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """GetAsset: the SHA-256 of the bytes, or the error, by the SHA-256 that GetContent gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +299,10 @@ class Journals:
     """In the order of their coming; of accounts with a watcher."""
     probes: Sequence[Probe] = ()
     health: Sequence[HealthSeen] = ()
+    schedules: Sequence[Scheduled] = ()
+    subscribed: Sequence[Subscribed] = ()
+    received: Sequence[Received] = ()
+    """In the order of their coming."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,14 @@ class Figures:
     """The same where the worker stayed away for longer than a lease."""
     elsewhere_undisturbed: Spread | None
     """Of these, where no scheduler and no PostgreSQL was hurt meanwhile."""
+    files: int
+    """Files that contents name."""
+    ticks: int
+    """Ticks of schedules that ran."""
+    events: int
+    """Events that the webhook's receiver has accepted, by their ids."""
+    deliveries: int
+    """Requests that it took."""
     scheduler_submit: Spread | None
     """From a scheduler's kill to the next submit that was acknowledged, by any scheduler."""
     database_submit: Spread | None
@@ -119,6 +127,10 @@ def figures(evidence: Evidence) -> Figures:
         elsewhere_undisturbed=Spread.of(
             start - kill.boottime for kill, start in away if not _any_within(shared, kill.boottime - LEASE, start)
         ),
+        files=sum(bool(name) for content in stored.contents for name in content.assets),
+        ticks=len(stored.ticks),
+        events=len({it.event_id for it in journals.received if it.accepted}),
+        deliveries=len(journals.received),
         scheduler_submit=Spread.of(_next_probes(of_scheduler, journals.probes)),
         database_submit=Spread.of(_next_probes(of_database, journals.probes)),
         database_completion=Spread.of(_until_next(of_database, completions)),

@@ -22,7 +22,7 @@ from tests.harness.processes import belonging_to
 from tests.harness.stack import Scheduler, Worker
 from tests.harness.waiting import wait_until
 from tests.harness.wires import Wires
-from verification.chaos import creator
+from verification.chaos import creator, receiver
 from verification.chaos.database import Database
 from verification.chaos.disks import Disk
 from verification.chaos.evidence import CREATOR_JOURNAL
@@ -216,7 +216,15 @@ class Fleet:
     def _scheduler(self, name: str) -> Scheduler:
         wire = self.wires.to_socket(f"store/{name}", self.database.socket)
         url = self.database.url_at(wire.port)
-        scheduler = Scheduler(name, self.folder, url, LEASE, CONTENTGEN_MAX_WORKER_LOSSES=WORKER_LOSSES)
+        scheduler = Scheduler(
+            name,
+            self.folder,
+            url,
+            LEASE,
+            CONTENTGEN_MAX_WORKER_LOSSES=WORKER_LOSSES,
+            CONTENTGEN_ASSETS=str(self.folder / "assets"),
+            CONTENTGEN_WEBHOOK_ALLOW=receiver.NETWORK,
+        )
         self.members[name] = Member(scheduler)
         return scheduler
 

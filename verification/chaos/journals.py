@@ -15,19 +15,23 @@ from verification.chaos.evidence import (
     FAULTS_JOURNAL,
     HEALTH_JOURNAL,
     WATCHERS_JOURNAL,
+    WEBHOOK_JOURNAL,
     Cancel,
     Fault,
     HealthSeen,
     Journals,
     Probe,
+    Received,
     Run,
+    Scheduled,
     Submit,
+    Subscribed,
     Unsure,
     Watched,
 )
 
-Record = Submit | Unsure | Cancel | Probe | Watched | Fault | HealthSeen
-R = TypeVar("R", Submit, Unsure, Cancel, Probe, Watched, Fault, HealthSeen)
+Record = Submit | Unsure | Cancel | Scheduled | Subscribed | Received | Probe | Watched | Fault | HealthSeen
+R = TypeVar("R", Submit, Unsure, Cancel, Scheduled, Subscribed, Received, Probe, Watched, Fault, HealthSeen)
 
 
 class Appender:
@@ -54,6 +58,9 @@ def read_journals(folder: Path) -> Journals:
         unsure=_of(Unsure, clients),
         cancels=_of(Cancel, clients),
         probes=_of(Probe, clients),
+        schedules=_of(Scheduled, clients),
+        subscribed=_of(Subscribed, clients),
+        received=_of(Received, list(_lines(folder / WEBHOOK_JOURNAL))),
         health=_of(HealthSeen, list(_lines(folder / HEALTH_JOURNAL))),
         watched=_of(Watched, list(_lines(folder / WATCHERS_JOURNAL))),
         faults=_of(Fault, list(_lines(folder / FAULTS_JOURNAL))),
@@ -93,7 +100,11 @@ def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
             runs[line["run"]] = replace(runs[line["run"]], last=line["boottime"])
         elif line["event"] == "end":
             runs[line["run"]] = replace(
-                runs[line["run"]], last=line["boottime"], status=line["status"], body_sha256=line["body_sha256"]
+                runs[line["run"]],
+                last=line["boottime"],
+                status=line["status"],
+                body_sha256=line["body_sha256"],
+                file_sha256=line["file_sha256"] or None,
             )
         elif line["event"] == "given":
             runs[line["run"]] = replace(runs[line["run"]], last=line["boottime"], given=True)

@@ -13,6 +13,7 @@ from verification.chaos.evidence import Leftover
 _OF_WORKERS = {
     "scratch folder": "workers/*/scratch/*",
     "spool file": "workers/*/spool/*",
+    "asset": "workers/*/assets/*",
     "mark of a started CLI": "workers/*/started/*",
 }
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 
@@ -25,6 +26,10 @@ _COUNTS = f"""
 """
 _MOVES = "SELECT count(*) FROM task_events"
 _WAITING = "SELECT task_key FROM delayed"
+_TICKED = """
+    SELECT extract(epoch FROM now())::float8 WHERE NOT EXISTS (SELECT FROM schedules WHERE due_time <= now())
+"""
+_UNDELIVERED = "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
 
 
 class Progress:
@@ -73,6 +78,15 @@ class Progress:
             self.open_tasks, self._leases, self._completed = found[0]
         return bool(found)
 
+    def ticked(self) -> float:
+        """The time, if no schedule's tick is due; 0 while one is, or nobody knows."""
+        found = self._rows(_TICKED)
+        return found[0][0] if found else 0.0
+
+    def all_delivered(self) -> bool:
+        """Whether no event waits for its delivery; False while nobody knows."""
+        return self._rows(_UNDELIVERED) == [(0,)]
+
     def moves(self) -> int:
         """How many there are in the histories of all tasks; 0 while nobody knows."""
         found = self._rows(_MOVES)
@@ -82,7 +96,7 @@ class Progress:
         """The tasks that wait for a retry; none while nobody knows."""
         return [format_task_id(key) for (key,) in self._rows(_WAITING)]
 
-    def _rows(self, sql: str) -> list[tuple[int, ...]]:
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         """None where the database is away."""
         try:
             with contextlib.closing(self._database.connect()) as connection, connection.cursor() as cursor:

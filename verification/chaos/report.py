@@ -31,6 +31,9 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
         "duplicate runs per 10,000 kills",
         f"**{figures.duplicates_per_10_000_kills:g}** ({figures.duplicates:,} in all)",
     )
+    yield "files that contents name", f"{figures.files:,}"
+    yield "ticks of schedules", f"{figures.ticks:,}"
+    yield "events of the webhook", f"{figures.events:,}, in {figures.deliveries:,} deliveries"
     yield "a worker's kill → its task runs again", _spread(figures.again)
     yield f"… where the worker stayed away for longer than a lease ({LEASE:g} s)", _spread(figures.elsewhere)
     yield "… and no scheduler and no PostgreSQL was hurt meanwhile", _spread(figures.elsewhere_undisturbed)

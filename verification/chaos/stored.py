@@ -10,9 +10,10 @@ from typing import Any
 
 import psycopg2
 
+from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from verification.chaos.evidence import Event, Stored, StoredContent, StoredTask
+from verification.chaos.evidence import Event, Stored, StoredContent, StoredTask, StoredTick
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BATCH_SIZE = 2_000
@@ -33,7 +34,15 @@ _EVENTS = """
         reason, coalesce(message, '')
     FROM task_events ORDER BY task_key, seq
 """
-_CONTENTS = "SELECT content_id, task_key, account_id, body FROM contents"
+_CONTENTS = """
+    SELECT content_id, task_key, account_id, body, review_status, ARRAY(
+        SELECT coalesce(n.sha256, '') FROM content_assets AS n WHERE n.content_id = c.content_id ORDER BY n.position)
+    FROM contents AS c
+"""
+_ASSETS = "SELECT sha256 FROM assets WHERE complete"
+_TICKS = """
+    SELECT task_key, schedule_id, extract(epoch FROM tick)::float8 FROM schedule_tasks WHERE tick IS NOT NULL
+"""
 _POOL = "SELECT content_id FROM publish_pool"
 _LEASES = "SELECT task_key FROM leases"
 _LOGS = "SELECT task_key, attempt FROM attempt_logs"
@@ -62,10 +71,12 @@ def _read(connection: psycopg2.extensions.connection) -> Stored:
     return Stored(
         tasks={task.task_id: task for task in map(_task, _rows(connection, _TASKS))},
         events=events,
-        contents=[_content(*row) for row in _rows(connection, _CONTENTS)],
+        contents=[*map(_content, _rows(connection, _CONTENTS))],
         pool=[content_id for (content_id,) in _rows(connection, _POOL)],
         leases=[format_task_id(key) for (key,) in _rows(connection, _LEASES)],
         logs={(format_task_id(key), attempt) for key, attempt in _rows(connection, _LOGS)},
+        ticks=[StoredTick(format_task_id(key), *rest) for key, *rest in _rows(connection, _TICKS)],
+        assets={sha256 for (sha256,) in _rows(connection, _ASSETS)},
         caps=dict(_rows(connection, _CAPS)),
     )
 
@@ -94,6 +105,15 @@ def _task(row: Any) -> StoredTask:
     )
 
 
-def _content(content_id: int, key: int, account_id: int, body: str) -> StoredContent:
+def _content(row: Any) -> StoredContent:
+    content_id, key, account_id, body, review_status, assets = row
     run = _UUID.search(body)
-    return StoredContent(content_id, format_task_id(key), account_id, sha256(body), run[0] if run else None)
+    return StoredContent(
+        content_id=content_id,
+        task_id=format_task_id(key),
+        account_id=account_id,
+        body_sha256=sha256(body),
+        run=run[0] if run else None,
+        review_status=ReviewStatus(review_status).label,
+        assets=tuple(assets),
+    )

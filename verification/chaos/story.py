@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,15 @@ from verification.chaos.evidence import (
     Evidence,
     Fault,
     Journals,
+    Received,
     Run,
+    Scheduled,
     Stored,
     StoredContent,
     StoredTask,
+    StoredTick,
     Submit,
+    Subscribed,
     Unsure,
     Watched,
 )
@@ -27,6 +31,7 @@ from verification.chaos.evidence import (
 S = Status
 ACCOUNT = 7
 """It may have one task under way."""
+SCHEDULE = 3
 
 
 def task(task_id: str, status: Status = S.COMPLETED, content_id: int | None = None) -> StoredTask:
@@ -36,7 +41,8 @@ def task(task_id: str, status: Status = S.COMPLETED, content_id: int | None = No
 def run(name: str, task_id: str, worker: str, begin: float, end: float, *, killed: bool = False) -> Run:
     """A run whose times of both clocks are alike."""
     status, body = (None, None) if killed else (0, f"body of {name}")
-    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, given=not killed)
+    file = None if killed else f"file of {name}"
+    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, file, given=not killed)
 
 
 def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (0, ""), reason: str = "") -> Event:
@@ -66,7 +72,7 @@ def lost(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
 
 
 def content(content_id: int, task_id: str, of: str) -> StoredContent:
-    return StoredContent(content_id, task_id, ACCOUNT, f"body of {of}", of)
+    return StoredContent(content_id, task_id, ACCOUNT, f"body of {of}", of, assets=(f"file of {of}",))
 
 
 SUBMITTED = move(S.NONE, S.PENDING, 0)
@@ -100,12 +106,26 @@ _STORED = Stored(
     contents=[content(1, "twice", "good"), content(2, "once", "only")],
     pool=[1, 2],
     logs={("twice", 2), ("once", 1)},
+    assets={"file of good", "file of only"},
     caps={ACCOUNT: 1},
 )
 _ANSWERS = Answers(
     tasks={name: AnsweredTask(it.status, ACCOUNT, it.topic_sha256) for name, it in TASKS.items()},
     counts={account: {"completed": 2, "cancelled": 1} for account in (0, ACCOUNT)},
+    files={name: name for name in _STORED.assets},
 )
+TICKS = (StoredTick("once", SCHEDULE, 60), StoredTick("twice", SCHEDULE, 120))
+"""Of the schedule of `scheduled`."""
+RECEIVED = (
+    Received("event 1", "task.ended", "cancelled", "cancelled", accepted=True),
+    Received("event 2", "content.approved", "twice", "approved", accepted=False),
+    Received("event 2", "content.approved", "twice", "approved", accepted=True),
+    Received("event 2", "content.approved", "twice", "approved", accepted=True),
+    Received("event 3", "task.ended", "twice", "completed", accepted=True),
+    Received("event 4", "content.approved", "once", "approved", accepted=True),
+    Received("event 5", "task.ended", "once", "completed", accepted=True),
+)
+"""What the webhook of `subscribed` gets: one event was refused first, and came once more than it had to."""
 GOOD = Evidence(
     Journals(
         runs=RUNS,
@@ -188,10 +208,9 @@ def unfinished(name: str) -> Evidence:
 
 def stale_body() -> Evidence:
     """The second attempt completed the task, with what the first one has made."""
-    runs = [replace(it, status=0, body_sha256="body of killed") if it.run == "killed" else it for it in RUNS]
-    return replace(
-        with_content(1, run="killed", body_sha256="body of killed"), journals=replace(GOOD.journals, runs=runs)
-    )
+    stale = replace(RUNS[0], status=0, body_sha256="body of killed", file_sha256="file of good")
+    evidence = with_content(1, run=stale.run, body_sha256=stale.body_sha256)
+    return replace(evidence, journals=replace(GOOD.journals, runs=[stale, *RUNS[1:]]))
 
 
 def watched() -> list[Watched]:
@@ -201,6 +220,31 @@ def watched() -> list[Watched]:
         for name, events in EVENTS.items()
         for it in events
     ]
+
+
+def scheduled(*ticks: StoredTick) -> Evidence:
+    """A schedule had to have the ticks of 60 and 120 s."""
+    evidence = journaled(schedules=[Scheduled(SCHEDULE, ACCOUNT, begin=30, until=150, jitter=30)])
+    return replace(evidence, stored=replace(GOOD.stored, ticks=ticks))
+
+
+def subscribed(received: Sequence[Received]) -> Evidence:
+    """There was a webhook for all events."""
+    return journaled(subscribed=[Subscribed(1)], received=received)
+
+
+def retried_and_told(*statuses: str) -> Evidence:
+    """A task failed, was retried by a client and completed; its ends were told in this order."""
+    failed = [
+        *completed(2, 1, "v", 4)[:2],
+        move(S.PROCESSING, S.FAILED, 4, by=(1, "v"), reason="CREATOR_FAILED"),
+        move(S.FAILED, S.PENDING, 6, reason="RETRIED_BY_CLIENT"),
+    ]
+    evidence = with_history("once", [SUBMITTED, *failed, *completed(30, 2, "v", 40)])
+    evidence = replace(evidence, stored=replace(evidence.stored, logs={("twice", 2), ("once", 2)}))
+    told = [Received(f"event {status}", "task.ended", "once", status, accepted=True) for status in statuses]
+    others = [it for it in RECEIVED if (it.task_id, it.type) != ("once", "task.ended")]
+    return replace(evidence, journals=replace(GOOD.journals, subscribed=[Subscribed(1)], received=[*others, *told]))
 
 
 def cancelled_by_force() -> Evidence:

@@ -27,6 +27,8 @@ _MODES: Mapping[str, float] = {
 }
 """How the CLI behaves, and how often."""
 _MISBEHAVES = frozenset({"fail", "rubbish", "hang"})
+_WITH_FILE = 0.4
+"""Share of the tasks whose result names a file."""
 _IMPATIENCE = 4.0
 """Seconds: the timeout of a task whose CLI hangs at first."""
 _MIN_RUN, _MAX_RUN, _MAX_IN_TIME = 0.3, 8.0, 1.5
@@ -75,6 +77,7 @@ def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> 
         "chaos-seconds": f"{_MIN_RUN + (longest - _MIN_RUN) * chance.random() ** 3:.2f}",
         "chaos-times": str(chance.randint(1, 2)),
         "chaos-characters": str(int(10 ** chance.uniform(1, 4.7))),
+        "chaos-file": str(int(10 ** chance.uniform(1, 5))) if chance.random() < _WITH_FILE else "0",
     }
     arguments: dict[str, Any] = {
         "account_id": chance.choices(account_ids, [account.share for account in ACCOUNTS][: len(account_ids)])[0],

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from worker_svc.demo_creator import journal, misbehaviour, runs
 from worker_svc.demo_creator.arguments import USAGE, Request, UsageError, number, parse
@@ -98,8 +99,11 @@ def _result(request: Request) -> int:
 
 def _print_result(run: DemoRun) -> None:
     # imported here, because status and create are far more frequent and need no articles
-    from worker_svc.demo_creator.article import document
+    from worker_svc.demo_creator.article import document, pictures
 
+    if Path.cwd() == Path(os.environ.get("TMPDIR", "/tmp")):  # where a worker runs it, and not anybody's own folder
+        for name, picture in pictures(run.brief).items():
+            Path(name).write_bytes(picture)
     text = json.dumps(document(run.brief), ensure_ascii=False)
     _write(misbehaviour.output(run.fail, text.encode("utf-8", "replace") + b"\n"))
 

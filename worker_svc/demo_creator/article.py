@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from worker_svc.demo_creator import chinese, english
 from worker_svc.demo_creator.brief import Block, Brief
+from worker_svc.demo_creator.picture import png
 from worker_svc.demo_creator.render import html, markdown
 
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -18,12 +19,22 @@ class _Pictures:
     cover: str
     detail: str
 
+    @classmethod
+    def of(cls, brief: Brief) -> _Pictures:
+        name = brief.digest[:12]
+        return cls(f"{name}-cover.png", f"{name}-detail.png")
+
+
+def pictures(brief: Brief) -> dict[str, bytes]:
+    """Returns the pictures of the article, by the names of their files."""
+    names = _Pictures.of(brief)
+    return {name: png(bytes.fromhex(brief.digest), n) for n, name in enumerate((names.cover, names.detail))}
+
 
 def document(brief: Brief) -> dict[str, object]:
     """Returns the result document, in in Chinese if topic or requirements are, else in English."""
     language = chinese if _HAN.search(brief.topic + brief.requirements) else english
-    name = brief.digest[:12]
-    pictures = _Pictures(f"{name}-cover.png", f"{name}-detail.png")
+    pictures = _Pictures.of(brief)
     short = brief.shortened()
     blocks = _illustrated(language.article(short), pictures, short.topic)
     return {

@@ -37,12 +37,16 @@ class Dialer:
     def dial(self, max_pause: float) -> tuple[str, grpc.aio.Channel]:
         """Returns the next address and a new channel to it. gRPC's own pauses take at most `max_pause` seconds."""
         target = next(self._targets)
+        return target, self.channel(target, max_pause)
+
+    def channel(self, target: str, max_pause: float) -> grpc.aio.Channel:
+        """Returns a new channel to an address; it connects at its first call."""
         options = channel_options(max_pause)
         tls = self._credentials.current.tls
         if tls is None:
-            return target, grpc.aio.insecure_channel(target, options)
+            return grpc.aio.insecure_channel(target, options)
         credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)
-        return target, grpc.aio.secure_channel(target, credentials, options)
+        return grpc.aio.secure_channel(target, credentials, options)
 
 
 def channel_options(max_pause: float) -> list[tuple[str, int | str]]:

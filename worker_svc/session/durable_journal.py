@@ -1,6 +1,6 @@
-"""What has to be on disk first: a mark before a CLI starts, a result before it is reported.
+"""What has to be on disk first: a mark before a CLI starts, a result with its assets before it is reported.
 
-Layer: inside session, over spool and folder.
+Layer: inside session, over spool, folder and asset_folder.
 
 If the disk fails (full, read-only), nothing is lost while the process lives: the result is reported from memory, and
 the write is retried until it succeeds or the result is acknowledged. Until a write succeeds, the worker takes nothing.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from worker_svc.asset_folder import AssetFolder
 from worker_svc.folder import StartedMarks
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease
@@ -29,11 +30,12 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class DurableJournal:
-    """The marks and the spool of one worker folder. `on_health` is called when `healthy` changes."""
+    """Marks, spool and assets of one worker folder. `on_health` is called when `healthy` changes."""
 
-    def __init__(self, spool: Spool, marks: StartedMarks, on_health: Callable[[], None]) -> None:
+    def __init__(self, spool: Spool, marks: StartedMarks, assets: AssetFolder, on_health: Callable[[], None]) -> None:
         self._spool = spool
         self._marks = marks
+        self.assets = assets
         self._on_health = on_health
         self._unwritten: dict[str, Entry] = {}
         self._retry = Loop(self._retry_until_written)
@@ -60,6 +62,7 @@ class DurableJournal:
                 _log.error("a spooled result can't be read", action="spool.unreadable", lease_id=lease_id, error=text)
         for lease_id in (_PROBE, *(update.lease_id for update in updates)):
             self._marks.clear(lease_id)
+        self.assets.sweep({update.lease_id for update in updates})
         return updates
 
     def lost(self) -> list[str]:
@@ -100,6 +103,7 @@ class DurableJournal:
     def forget(self, lease_id: str) -> None:
         self._unwritten.pop(lease_id, None)
         self._spool.forget(lease_id)
+        self.assets.forget(lease_id)
 
     async def close(self) -> None:
         await self._retry.stop()

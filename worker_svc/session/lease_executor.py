@@ -1,4 +1,4 @@
-"""Executes one lease in its slot: mark, run, result on disk.
+"""Executes one lease in its slot: mark, run, result with its files on disk.
 
 Layer: inside session, over runner.
 """
@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import GuardLostError, now
-from worker_svc.outcome import Outcome, Reason, failed
+from worker_svc.outcome import Completed, Outcome, Reason, failed
 from worker_svc.runner import CannotRunError, CliRun, RunExpiredError
 from worker_svc.session import wire
 from worker_svc.session.durable_journal import DurableJournal
@@ -71,8 +71,7 @@ class LeaseExecutor:
                 if outcome is not None and lease.stop is None:
                     self._book.settle(lease)
                     self._ran(lease, outcome, now() - began)
-                    ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
-                    await self._journal.keep(lease, ending)
+                    ending = await self._kept(lease, outcome, run)
         except asyncio.CancelledError:  # before its run was open
             if lease.stop is None:
                 raise
@@ -98,6 +97,20 @@ class LeaseExecutor:
             _log.exception("a creator failed", action="creator.fault", **lease.log_keys)
             return failed(Reason.CREATOR_ERROR, f"the worker could not drive the CLI: {type(error).__name__}: {error}")
         return None
+
+    async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
+        """The update that ends the lease, on disk with the files that it names."""
+        assets = self._journal.assets
+        named = outcome
+        if isinstance(outcome, Completed):
+            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article))
+        ending = wire.with_output(wire.ending_of(lease, named), run.output)
+        await self._journal.keep(lease, ending)
+        if isinstance(outcome, Completed) and assets.may_fetch(outcome.article):  # what is paid for is on disk by now
+            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article, fetches=True))
+            ending = wire.with_output(wire.ending_of(lease, named), run.output)
+            await self._journal.keep(lease, ending)
+        return ending
 
     def _refuse(self, lease: Lease, error: Exception) -> None:
         _log.error(

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.session import wire
+from worker_svc.session.asset_uploads import AssetUploads
 from worker_svc.session.deadlines import HeartbeatLog, Renewal
 from worker_svc.session.intake import Intake
 from worker_svc.session.leases import Lease
@@ -33,6 +34,8 @@ class WorkerView(Protocol):
     def book(self) -> Iterable[Lease]: ...
     @property
     def outbox(self) -> Outbox: ...
+    @property
+    def uploads(self) -> AssetUploads: ...
     @property
     def intake(self) -> Intake: ...
     @property
@@ -191,7 +194,9 @@ class OutboundPolicy:
         return message
 
     def _large_waits(self, at: float) -> bool:
-        return (self._parts.busy and self._sends_large) or self._worker.outbox.next_alone(at) is not None
+        if (self._parts.busy and self._sends_large) or self._worker.uploads.late_waits:
+            return True
+        return self._worker.outbox.next_alone(at) is not None
 
     def _note_answered_poll(self) -> None:
         """A heartbeat names a poll as answered only once the updates of that poll have been sent.

@@ -5,7 +5,7 @@ Layer: pure, inside session. An update's message is opaque here, apart from its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, zip_longest
@@ -180,6 +180,14 @@ class Outbox:
             kept.clear()
         for update in again:
             self.add(update)
+
+    def withdraw(self, wanted: Callable[[PendingUpdate], bool]) -> list[PendingUpdate]:
+        """Removes such updates from those to send, and returns them, in order."""
+        taken = [update for update in chain(self._waiting.values(), self._alone.values()) if wanted(update)]
+        for update in taken:
+            self._waiting.pop(_key(update), None)
+            self._alone.pop(_key(update), None)
+        return taken
 
     def _goes_alone(self, sent: Sequence[PendingUpdate]) -> bool:
         return len(sent) == 1 and (sent[0].size >= MIN_LARGE_UPDATE or _key(sent[0]) in self._ends)

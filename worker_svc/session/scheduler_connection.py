@@ -6,7 +6,7 @@ Layer: the top of session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.guard import now
 from worker_svc.session import wire
+from worker_svc.session.asset_uploads import Put, PutCall
 from worker_svc.session.backoff import ReconnectBackoff
 from worker_svc.session.channel import Dialer
 from worker_svc.session.lease_stream import (
@@ -60,7 +61,8 @@ class SessionHost(WorkerView, MessageHandler, Protocol):
     def slot_count(self) -> int: ...
     def lost_leases(self) -> Sequence[str]: ...
     def lost_acknowledged(self, lease_ids: Iterable[str]) -> None: ...
-    def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None: ...
+    def welcomed(self, drop: Collection[str], lease_ttl: float, put: Put | None) -> None: ...
+    def session_ended(self) -> None: ...
     def stream_ended(self) -> None: ...
 
 
@@ -112,12 +114,14 @@ class SchedulerConnection:
         loop = asyncio.get_running_loop()
         number = await loop.run_in_executor(None, self._next_session)
         target, channel = self._dialer.dial(self._backoff.max_pause)
-        async with channel:
+        async with channel, self._dialer.channel(target, self._backoff.max_pause) as for_uploads:
             call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
+            put = _Put(for_uploads, channel, self._dialer.metadata)
             try:
                 welcome = await self._open_session(call, number)
-                await self._serve_session(call, welcome, target)
+                await self._serve_session(call, welcome, target, put if welcome.accepts_assets else None)
             finally:
+                self._worker.session_ended()
                 call.cancel()
 
     async def _open_session(self, call: Call, number: int) -> pb.Welcome:
@@ -149,7 +153,7 @@ class SchedulerConnection:
             lost=lost,
         )
 
-    async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str) -> None:
+    async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str, put: Put | None) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
         offered = wire.seconds(welcome.heartbeat_interval)
         heartbeat_interval = min(max(MIN_HEARTBEAT_INTERVAL, offered), MAX_HEARTBEAT_INTERVAL)
@@ -163,7 +167,7 @@ class SchedulerConnection:
             kept=len(welcome.keep_leases),
             dropped=len(welcome.drop_leases),
         )
-        self._worker.welcomed(welcome.drop_leases, lease_ttl)
+        self._worker.welcomed(welcome.drop_leases, lease_ttl, put)
         self._worker.apply_desired_state(welcome.desired_state)
         policy = OutboundPolicy(
             self._worker,
@@ -185,6 +189,25 @@ class SchedulerConnection:
         finally:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)
+
+
+class _Put:
+    """Uploads on a connection of their own, so that no heartbeat waits behind their bytes.
+
+    Behind a load balancer that may lead to a scheduler of an older version; then they go where the stream goes.
+    """
+
+    def __init__(self, own: grpc.aio.Channel, of_stream: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]) -> None:
+        self._channel = own
+        self._of_stream = of_stream
+        self._metadata = metadata
+
+    def __call__(self, *, timeout: float) -> PutCall:
+        stub = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
+        return stub.PutAsset(timeout=timeout, metadata=self._metadata)
+
+    def unknown(self) -> None:
+        self._channel = self._of_stream
 
 
 def _has_reason(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:

@@ -19,8 +19,10 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc import creators
+from worker_svc.asset_folder import AssetFolder
 from worker_svc.config import EXIT_CONFIG, WorkerSettings
 from worker_svc.creators.base import CreatorSettings
+from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
 from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
@@ -142,7 +144,9 @@ def make_worker(
     """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
     slots = Slots(settings.slots, settings.queue_size)
-    return Worker(slots, runner, DurableJournal(spool, marks, wake.set), wake.set)
+    fetcher = Fetcher(settings.creator_asset_hosts) if settings.creator_asset_hosts else None
+    assets = AssetFolder(folder.assets, disk, settings.creator_max_result, fetcher)
+    return Worker(slots, runner, DurableJournal(spool, marks, assets, wake.set), wake.set)
 
 
 class _Service:

@@ -42,6 +42,7 @@ async def execute(
             worker = make_worker(settings, folder, make_runner(settings, guard, folder), disk, wake)
             clock = Loop(worker.watch_time)
             clock.start()
+            worker.uploads.opened(None)
             worker.assigned([lease], inf)
             ending = asyncio.create_task(_ending(worker, wake, on_update))
             ends = [ending, *map(asyncio.create_task, (signals.drain.wait(), worker.broken.wait(), guard.lost.wait()))]

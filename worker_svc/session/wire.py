@@ -5,7 +5,7 @@ Layer: inside session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from operator import attrgetter
@@ -13,11 +13,12 @@ from operator import attrgetter
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
-from contentgen.v1 import task_pb2
+from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import Job
 from worker_svc.creators.brief import TEXTS, Brief
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, RunOutput, clean, failed
+from worker_svc.references import SCHEME, renamed
 from worker_svc.session.leases import Lease, Stage, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
 
@@ -134,6 +135,25 @@ def decode(payload: bytes) -> PendingUpdate:
     return PendingUpdate(message.lease_id, message.attempt, kind, len(payload), message)
 
 
+def assets_of(update: PendingUpdate) -> Sequence[pb.ResultAsset]:
+    """The assets that a result names."""
+    message: pb.LeaseUpdate = update.message
+    return message.completed.result.assets
+
+
+def without_assets(update: PendingUpdate) -> PendingUpdate:
+    """The same result with the names that the CLI gave, for a scheduler that knows no assets."""
+    message = pb.LeaseUpdate()
+    message.CopyFrom(update.message)
+    result = message.completed.result
+    names = {SCHEME + asset.name: asset.source for asset in result.assets}
+    article = renamed(Article(result.body, result.html_body, tuple(result.images)), names)
+    result.body, result.html_body = article.content, article.html
+    del result.images[:], result.assets[:], result.left_out_assets[:]
+    result.images.extend(article.images)
+    return replace(update, message=message, size=_size(message))
+
+
 def hello(
     *,
     identity: tuple[str, str],
@@ -218,7 +238,15 @@ def outcome_name(outcome: int) -> str:
 def _result(outcome: Completed) -> pb.Result:
     result: Article = outcome.article
     return pb.Result(
-        body=result.content, html_body=result.html, images=result.images, quality_score=result.quality_score
+        body=result.content,
+        html_body=result.html,
+        images=result.images,
+        quality_score=result.quality_score,
+        title=result.title,
+        usage=result.usage,
+        model=result.model,
+        assets=[pb.ResultAsset(**asset._asdict()) for asset in result.assets],
+        left_out_assets=[asset_pb2.LeftOutAsset(name=name, reason=reason) for name, reason in result.left_out],
     )
 
 

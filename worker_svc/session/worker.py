@@ -6,7 +6,7 @@ Layer: inside session. `leases`, `slots`, `intake` and `outbox` decide; this mod
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 import structlog
@@ -16,12 +16,13 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.session import wire
+from worker_svc.session.asset_uploads import AssetUploads, Put
 from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.intake import REFUSAL_PAUSE, Intake
 from worker_svc.session.lease_executor import LeaseExecutor, TaskRunner
 from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
-from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck
+from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
 from worker_svc.session.probes import Probes
 from worker_svc.session.reporter import LeaseReporters
 from worker_svc.slots import Slots
@@ -48,6 +49,7 @@ class Worker:
         self._on_change = on_change
         self._probes = Probes(runner.version, self._circuit_opened, on_change)
         self._reporters = LeaseReporters(self.book, self._add, on_change)
+        self.uploads = AssetUploads(journal.assets, self._add)
         self.intake = Intake(self.book, slots, journal, self._probes)
         self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._probes.record_run)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
@@ -105,12 +107,22 @@ class Worker:
     def lost_acknowledged(self, lease_ids: Iterable[str]) -> None:
         self._journal.forget_lost(lease_ids)
 
-    def welcomed(self, drop: Iterable[str], lease_ttl: float) -> None:
-        """A session is open: sends again what was not acknowledged, and stops the leases in `drop`."""
+    def welcomed(self, drop: Collection[str], lease_ttl: float, put: Put | None) -> None:
+        """A session is open: sends again what was not acknowledged, and stops the leases in `drop`.
+
+        `put` uploads assets; None: the scheduler stores none.
+        """
         self._runner.set_grace(grace(lease_ttl))
         self.outbox.rewind()
+        self.uploads.closed()
+        for update in self.outbox.withdraw(_names_assets):
+            self.uploads.add(update)
+        self.uploads.opened(put, late=drop)
         self._reporters.forget_polls()
         self._revoke(drop)
+
+    def session_ended(self) -> None:
+        self.uploads.closed()
 
     def stream_ended(self) -> None:
         """A stream ended, and the scheduler gave no reason: an update that was in flight may be the cause."""
@@ -186,7 +198,7 @@ class Worker:
         """Takes up the results that an earlier process left in the spool."""
         for update in self._journal.recover():
             lease = self.book.restore(update.lease_id, update.attempt)
-            self.outbox.add(update)
+            self._send(update)
             _log.info("a result from the spool", action="spool.recovered", **lease.log_keys)
         self._note_held()
 
@@ -224,6 +236,7 @@ class Worker:
             for task in self._executions.values():
                 task.cancel()
             await asyncio.gather(*self._executions.values(), return_exceptions=True)
+        await self.uploads.close()
         await self._probes.close()
         await self._journal.close()
 
@@ -309,7 +322,7 @@ class Worker:
             **lease.log_keys,
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
-        self.outbox.add(ending)
+        self._send(ending)
         self._reporters.lease_over(lease.lease_id)
         self._on_change()
 
@@ -321,6 +334,13 @@ class Worker:
             _log.warning("the scheduler did not need a result", action="lease.answered", outcome=name, **lease.log_keys)
         self._note_held()
 
+    def _send(self, ending: PendingUpdate) -> None:
+        """Sends an update that ends a lease, once the assets that it names are stored."""
+        if _names_assets(ending):
+            self.uploads.add(ending)
+        else:
+            self.outbox.add(ending)
+
     def _add(self, update: PendingUpdate) -> None:
         self.outbox.add(update)
         self._on_change()
@@ -328,6 +348,10 @@ class Worker:
     def _note_held(self) -> None:
         for event, holds in ((self._held, len(self.book) > 0), (self._empty, not len(self.book))):
             event.set() if holds else event.clear()
+
+
+def _names_assets(update: PendingUpdate) -> bool:
+    return update.kind is UpdateKind.COMPLETED and bool(wire.assets_of(update))
 
 
 def _ending(lease: Lease, task: asyncio.Task[PendingUpdate]) -> PendingUpdate:

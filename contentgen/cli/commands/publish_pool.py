@@ -29,6 +29,19 @@ Statuses = Annotated[
         autocompletion=completion.publish_states,
     ),
 ]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only what is scheduled for then or later; local without a zone.",
+        show_default=False,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="Only what is scheduled for earlier than that.", show_default=False),
+]
 Priority = Annotated[
     int | None, typer.Option("--priority", min=1, max=10, metavar="P", help="10 first.", show_default=False)
 ]
@@ -46,6 +59,7 @@ def add_to(app: typer.Typer) -> None:
         "list",
         "contentgen pool list --account 1",
         "contentgen pool list --status failed",
+        "contentgen pool list --since 2030-01-31 --until 2030-02-01",
         "contentgen -o jsonl pool list | jq .status | sort | uniq -c",
     )(list_)
     command(
@@ -69,6 +83,8 @@ def list_(
     session: Session,
     account: OnlyAccount = None,
     status: Statuses = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = None,
     all_: All = False,
     page_token: PageToken = "",
@@ -77,6 +93,8 @@ def list_(
     request = pb.ListPublishPoolRequest(
         account_id=session.accounts(account),
         statuses=values.states(PUBLISH_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
+        scheduled_after=values.moment(since),
+        scheduled_before=values.moment(until),
     )
     connection = session.connection
 

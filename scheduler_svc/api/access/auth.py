@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 
 from contentgen.v1 import (
     account_service_pb2,
+    asset_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -43,6 +44,7 @@ MODULES = (
     worker_service_pb2,
     worker_pool_service_pb2,
     content_service_pb2,
+    asset_service_pb2,
     account_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -58,6 +60,7 @@ _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.TaskService": _CLIENTS,
     "contentgen.v1.ContentService": _CLIENTS,
     "contentgen.v1.ScheduleService": _CLIENTS,
+    "contentgen.v1.AssetService": _CLIENTS,
     "contentgen.v1.WorkerService": _WORKERS,
     "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
     "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,
@@ -67,6 +70,7 @@ _BY_NAME: Mapping[str, frozenset[Role]] = {
 """Services and methods that others than operators may call; see also `_MAY_CALL`."""
 
 _CONTENTS = ("GetContent", "ListContents", "ListContentRevisions", "ListPublishPool", "ListPublishAttempts")
+_ASSETS = ("GetAsset", "GetAssetInfo")
 _MAY_CALL: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.REVIEWER: {
         "TaskService": (
@@ -92,10 +96,12 @@ _MAY_CALL: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
             "RemoveFromPublishPool",
             "RetryPublish",
         ),
+        "AssetService": _ASSETS,
         "AccountService": ("GetAccount", "ListAccounts"),
     },
     Role.PUBLISHER: {
         "ContentService": (*_CONTENTS, "ClaimPublishPool", "RenewPublishClaim", "ReportPublished"),
+        "AssetService": _ASSETS,
     },
 }
 """What roles may call that are for one part of a content's way. Clients may call all of it."""

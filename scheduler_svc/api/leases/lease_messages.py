@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.messages.briefs import fill_brief
 from scheduler_svc.api.messages.times import duration
-from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations
+from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations, is_sha256
 from scheduler_svc.application.leases import streams
 from scheduler_svc.application.leases.sessions import OpenedSession
 from scheduler_svc.application.records import Grant
-from scheduler_svc.domain.content import MAX_RESULT_BYTES, TaskResult
+from scheduler_svc.domain import asset
+from scheduler_svc.domain.asset import LeftOut, NamedAsset
+from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, TaskResult
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.domain.ids import format_task_id, parse_lease_id
 from scheduler_svc.domain.lease import (
@@ -47,6 +49,8 @@ MAX_DETAILS = 20
 MAX_DETAIL = 8_000
 MAX_LAST_ERROR = 1_000
 MAX_OUTPUT = 8_192
+MAX_USAGE = 32
+MAX_USAGE_NAME = 63
 
 
 def hello(message: pb.Hello) -> Hello:
@@ -165,7 +169,43 @@ def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
         )
     if score is not None and not math.isfinite(score):
         score = None
-    return AttemptCompleted(TaskResult(body, result.html_body.replace("\0", ""), images, score))
+    return AttemptCompleted(
+        TaskResult(
+            body,
+            result.html_body.replace("\0", ""),
+            images,
+            score,
+            _text(result.title, TITLE_LENGTH).strip(),
+            _usage(result.usage),
+            _text(result.model, MAX_NAME),
+            _assets(result.assets),
+            tuple(
+                LeftOut(_text(it.name, asset.MAX_SOURCE), _text(it.reason, MAX_STEP))
+                for it in result.left_out_assets[: asset.MAX_NAMED]
+            ),
+        )
+    )
+
+
+def _usage(usage: Mapping[str, float]) -> dict[str, float] | None:
+    """The entries that can be stored; None if there are none."""
+    if not usage:
+        return None
+    known = {
+        name: number
+        for name, number in sorted(usage.items())
+        if name and "\0" not in name and len(name) <= MAX_USAGE_NAME and math.isfinite(number)
+    }
+    return dict(list(known.items())[:MAX_USAGE])
+
+
+def _assets(named: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
+    """The assets that can be stored, each name once."""
+    found: dict[str, NamedAsset] = {}
+    for it in named[: asset.MAX_NAMED]:
+        if it.name and len(it.name) <= asset.MAX_NAME and "\0" not in it.name and is_sha256(it.sha256):
+            found.setdefault(it.name, NamedAsset(it.name, it.sha256))
+    return tuple(found.values())
 
 
 def _bytes(text: str) -> int:
@@ -224,6 +264,7 @@ def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, 
             accepts_deferrals=True,
             accepts_report_parts=True,
             skipped_leases=opened.skipped,
+            accepts_assets=True,
         )
     )
 

@@ -1,4 +1,4 @@
-"""WorkerService.Lease: one stream per worker. Part of `api`.
+"""WorkerService: one Lease stream per worker, and uploads of assets. Part of `api`.
 
 Heartbeats and reports go to the group committer of reports in the order of the stream, several at a time. Messages to
 the worker wait in one queue, which one task writes to the stream. The end of a stream does not end its leases.
@@ -20,6 +20,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.leases import lease_messages
+from scheduler_svc.api.leases.asset_upload import AssetUploads
 from scheduler_svc.api.leases.report_parts import ReportParts
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.application.calls import Calls
@@ -71,6 +72,7 @@ class WorkerService(WorkerServiceServicer):
         calls: Calls,
         reports: GroupCommit[Item, Answer],
         streams: Streams,
+        uploads: AssetUploads,
         *,
         settings: SessionSettings,
         heartbeat_interval: float,
@@ -80,6 +82,7 @@ class WorkerService(WorkerServiceServicer):
         self._skip_locked = SkipLocked(calls)
         self._reports = reports
         self._streams = streams
+        self._uploads = uploads
         self._settings = settings
         self._heartbeat_interval = heartbeat_interval
         self._capacity_changed = capacity_changed
@@ -92,6 +95,11 @@ class WorkerService(WorkerServiceServicer):
         finally:
             self._close(stream)
             _log.info("worker disconnected", action="stream_ended", worker_id=stream.worker_id)
+
+    async def PutAsset(
+        self, _: object, context: aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
+    ) -> pb.PutAssetResponse:
+        return pb.PutAssetResponse(known=await self._uploads.receive(context))
 
     async def _open(self, context: Context) -> WorkerStream:
         """Reads the hello, opens the session and sends the welcome."""

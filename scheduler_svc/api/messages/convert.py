@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import asset_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_pb2 as pb
@@ -18,6 +19,7 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from scheduler_svc.api.messages.briefs import LISTED_TEXTS, fill_brief
 from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
 from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.asset import Asset
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Content, ContentRevision, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
@@ -174,6 +176,17 @@ def poll_result(it: PollResult) -> task_service_pb.PollRunningTasksResponse:
     )
 
 
+def asset(it: Asset) -> asset_pb.Asset:
+    return asset_pb.Asset(
+        name=it.name,
+        sha256=it.sha256,
+        media_type=it.media_type,
+        size=it.size,
+        width=it.width,
+        height=it.height,
+    )
+
+
 def content(it: Content) -> content_pb.Content:
     return content_pb.Content(
         content_id=it.content_id,
@@ -191,6 +204,10 @@ def content(it: Content) -> content_pb.Content:
         review_status=content_pb.ReviewStatus.ValueType(it.review_status),
         create_time=timestamp(it.create_time),
         review_comment=it.review_comment,
+        assets=map(asset, it.assets),
+        left_out_assets=[asset_pb.LeftOutAsset(name=left.name, reason=left.reason) for left in it.left_out],
+        usage=it.usage,
+        model=it.model,
         etag=it.etag,
         revision=it.revision,
         reviewer=it.reviewer,

@@ -110,6 +110,15 @@ def _read(
     return PageRequest(size, position, fingerprint)
 
 
+def selection(request: Message) -> str:
+    """All of a list's request but its page: a token of another selection is refused."""
+    rest = type(request)()
+    rest.CopyFrom(request)
+    for field in ("page_size", "page_token"):
+        rest.ClearField(field)
+    return rest.SerializeToString(deterministic=True).hex()
+
+
 def _token(position: int | str | list[int], fingerprint: str) -> str:
     return base64.urlsafe_b64encode(json.dumps([position, fingerprint]).encode()).decode()
 

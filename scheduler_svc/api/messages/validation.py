@@ -5,12 +5,14 @@ Lengths are in code points. Protobuf refuses invalid UTF-8 and lone surrogates b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from scheduler_svc.api.messages.times import datetime_of, timedelta_of
@@ -26,6 +28,7 @@ MAX_LABELS = 32
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
 _MAX_SHOWN_KEY = 40
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Violations:
@@ -90,6 +93,10 @@ class Violations:
             self.add(field, "must be a time in the years 1 to 9999, with nanos from 0 to 999,999,999")
         return time
 
+    def optional_time(self, field: str, request: Message) -> datetime | None:
+        """The time of that field of the request. Returns None also if it is unset."""
+        return self.time(field, getattr(request, field)) if request.HasField(field) else None
+
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
         if not labels or not self.count(field, len(labels), 0, MAX_LABELS):
             return {}
@@ -135,6 +142,11 @@ class Violations:
                     wanted = " or ".join(status.label for status in sorted(among))
                     self.add(f"{field}[{i}]", f"must be {wanted}, is {Status(value).label}")
         return frozenset(found)
+
+
+def is_sha256(text: str) -> bool:
+    """Whether it is a SHA-256 in lower-case hex."""
+    return _SHA256.fullmatch(text) is not None
 
 
 def _seconds(length: timedelta) -> str:

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from contentgen.v1 import (
     account_service_pb2_grpc,
+    asset_service_pb2_grpc,
     content_service_pb2_grpc,
     schedule_service_pb2_grpc,
     system_service_pb2_grpc,
@@ -62,6 +63,7 @@ class Services:
     worker: worker_service_pb2_grpc.WorkerServiceServicer
     worker_pool: worker_pool_service_pb2_grpc.WorkerPoolServiceServicer
     content: content_service_pb2_grpc.ContentServiceServicer
+    asset: asset_service_pb2_grpc.AssetServiceServicer
     account: account_service_pb2_grpc.AccountServiceServicer
     schedule: schedule_service_pb2_grpc.ScheduleServiceServicer
     system: system_service_pb2_grpc.SystemServiceServicer
@@ -90,6 +92,7 @@ def build(
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, server)
     worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, server)
     content_service_pb2_grpc.add_ContentServiceServicer_to_server(services.content, server)
+    asset_service_pb2_grpc.add_AssetServiceServicer_to_server(services.asset, server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, server)
     schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(services.schedule, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(services.system, server)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
+from scheduler_svc.application.assets.naming import name_assets
 from scheduler_svc.application.leases.reporters import UNKNOWN, ReportedLease, ReportSource, find_foreign
 from scheduler_svc.application.leases.resolve_attempts import (
     EndedLease,
@@ -33,7 +35,7 @@ from scheduler_svc.application.records import (
 )
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.application.webhooks.events import store_new_contents
-from scheduler_svc.domain.content import ReviewStatus, TaskResult, summary_of
+from scheduler_svc.domain.content import ReviewStatus, TaskResult
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -53,6 +55,7 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.resolution import Cause, reported_cause
+from scheduler_svc.domain.summary import summary_of
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 
@@ -409,6 +412,7 @@ class _Write:
             [_content(task, by_task[task.task_key]) for task in done],
             [PoolRow(t.content_id, t.account_id, t.priority, t.schedule_time) for t in done if t.auto_approve],
         )
+        name_assets(self._tx, [(task, by_task[task.task_key]) for task in done])
         if self._tx.webhook_interest:
             store_new_contents(self._tx, [(t.content_id, t.account_id, t.task_key, _review(t)) for t in done])
         self._tx.signals.ended += by_task
@@ -428,7 +432,7 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         task.content_id,
         task.account_id,
         task.task_key,
-        task.title,
+        result.title or task.title,
         result.body,
         result.html_body,
         summary_of(result.body),
@@ -437,6 +441,8 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         len(result.body),
         result.quality_score,
         _review(task).value,
+        json.dumps(result.usage) if result.usage else None,
+        result.model or None,
     )
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.records import ContentPage, FoundTasks, TaskPage, WaitsFor
+from scheduler_svc.application.records import ContentPage, FoundTasks, PoolPage, TaskPage, WaitsFor
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
-from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, PublishStatus
+from scheduler_svc.domain.content import Content, ContentFilter
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.publishing import PoolPosition, PublishAttempt
+from scheduler_svc.domain.publishing import PoolFilter, PoolPosition, PublishAttempt
 from scheduler_svc.domain.task import AttemptLog, PendingReason, Task, TaskEvent, TaskStats
 from scheduler_svc.domain.task_filter import TaskFilter
 
@@ -129,11 +129,12 @@ def list_contents(
     return tx.contents.list(scope, wanted, after, limit, oldest_first=oldest_first)
 
 
-def list_pool(
-    tx: Tx, scope: Scope, statuses: Collection[PublishStatus], after: PoolPosition | None, limit: int
-) -> list[PoolEntry]:
-    """Returns entries of the publish pool with one of these statuses (none: any), in the order of claims."""
-    return tx.publish_pool.list(scope, statuses, after, limit)
+def list_pool(tx: Tx, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage:
+    """Returns entries of the publish pool behind a position, in the order of claims.
+
+    Fewer than `limit` if too many had to be read.
+    """
+    return tx.publish_pool.list(scope, wanted, after, limit)
 
 
 def list_publish_attempts(tx: Tx, content_id: int, after: int, limit: int) -> list[PublishAttempt]:

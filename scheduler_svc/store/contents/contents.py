@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.asset import Asset, LeftOut
 from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.store.contents import content_lists
 from scheduler_svc.store.contents.content_lists import ENTRY_STATUS, Selection
@@ -23,9 +24,16 @@ _HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
     reviewer, review_time, {_HELD.format("review_holder")}, {_HELD.format("review_claim_expire_time")},
-    {ENTRY_STATUS}, superseded_by_content_id"""
-_WHOLE = _META.format(bodies="body, html_body")
-_LISTED = _META.format(bodies="'', ''")
+    {ENTRY_STATUS}, superseded_by_content_id, usage, model, {{named}}"""
+# What its result names, in order.
+_NAMED = """(
+        SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
+            ORDER BY n.position)
+        FROM content_assets AS n
+        LEFT JOIN LATERAL (SELECT * FROM assets AS x WHERE x.sha256 = n.sha256 OFFSET 0) AS a ON true
+        WHERE n.content_id = contents.content_id) AS named"""
+_WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
+_LISTED = _META.format(bodies="'', ''", named=_NAMED)
 
 _GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
 """Reads one content, with its bodies."""
@@ -54,13 +62,19 @@ _LOCK_ENTRIES = sa.text(f"""
     SELECT {ENTRY} FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
 """Locks their entries of the publish pool."""
+# Their assets stay for a while: a backup under way may know the contents.
 _DELETE = sa.text("""
     WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[]))),
         attempts AS (DELETE FROM publish_attempts WHERE content_id = ANY(CAST(:ids AS bigint[]))),
-        revisions AS (DELETE FROM content_revisions WHERE content_id = ANY(CAST(:ids AS bigint[])))
+        revisions AS (DELETE FROM content_revisions WHERE content_id = ANY(CAST(:ids AS bigint[]))),
+        named AS (DELETE FROM content_assets WHERE content_id = ANY(CAST(:ids AS bigint[])) RETURNING sha256),
+        touched AS (
+            UPDATE assets SET touch_time = now() WHERE sha256 = ANY(ARRAY(
+                SELECT sha256 FROM assets WHERE sha256 = ANY(ARRAY(SELECT sha256 FROM named))
+                ORDER BY sha256 FOR NO KEY UPDATE)))
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
-"""Deletes contents with their revisions, their entries of the publish pool and the attempts to publish them."""
+"""Deletes contents with their revisions, what they name, their pool entries and the attempts to publish them."""
 
 
 CONTENT_COLUMNS = {
@@ -79,7 +93,7 @@ CONTENT_COLUMNS = {
 }
 """What every content is inserted with."""
 
-_CONTENTS = Insert("contents", **CONTENT_COLUMNS)
+_CONTENTS = Insert("contents", **CONTENT_COLUMNS, usage="jsonb", model="text")
 """Inserts the contents of completed tasks."""
 _ENTRIES = Insert(
     "publish_pool", content_id="bigint", account_id="bigint", priority="smallint", schedule_time="timestamptz"
@@ -164,7 +178,8 @@ def _range(scope: Scope, after: int | None, *, oldest_first: bool = False) -> di
 def _content(row: Any) -> Content:
     (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
     word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
-    reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by = review
+    reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by, *run = review
+    usage, model, named = run
     return Content(
         content_id=content_id,
         account_id=account_id,
@@ -189,4 +204,8 @@ def _content(row: Any) -> Content:
         review_claim_expire_time=review_claim_expire_time,
         publish_status=None if publish_status is None else PublishStatus(publish_status),
         superseded_by_content_id=superseded_by or 0,
+        usage=usage or {},
+        model=model or "",
+        assets=tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
+        left_out=tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
     )

@@ -8,17 +8,18 @@ that time begins by making it pending.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from scheduler_svc.application.records import PoolPage
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
-from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishAttempt, PublishReport
+from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishAttempt, PublishReport
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.schema.tables import AWAITS_RETRY, PUBLISH_TIME, PUBLISHABLE
@@ -143,40 +144,81 @@ _CONDITIONS = {
 }
 _FIRST = PoolPosition(MAX_PRIORITY + 1, 0)
 """Before every entry."""
+_LAST = PoolPosition(MIN_PRIORITY - 1, 0)
+"""Behind every entry."""
 # What is left of the position's own priority, then all lower ones: two ranges of an index.
 _RANGES = f"(VALUES (:priority, :priority, :after), ({MIN_PRIORITY}, :priority - 1, 0)) AS r(low, high, after)"
 
 
+MAX_EXAMINED = 5_000
+"""Entries of which a page finds out whether their time matches: some 10 ms."""
+
+
 @lru_cache(maxsize=32)
-def _page(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> sa.TextClause:
-    """Reads a page of the publish pool in the order of claims: the first `limit` entries after a position.
+def _first(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> str:
+    """The first `examined` entries after a position, in the order of claims.
 
     Ranges of several indexes are merged: by status, by account, and by priority from the position on.
     """
     own, each = ("account_id = a.own AND ", f"{EACH_ACCOUNT}, ") if of_accounts else ("", "")
-    rest = f"priority BETWEEN r.low AND r.high AND content_id > r.after ORDER BY {_ORDER} LIMIT :limit"
+    rest = f"priority BETWEEN r.low AND r.high AND content_id > r.after ORDER BY {_ORDER} LIMIT :examined"
     ranges = [
         f"(SELECT content_id, priority FROM publish_pool WHERE {own}{condition} AND {rest})"
         for status in sorted(statuses)
         for condition in _CONDITIONS[status]
     ]
-    found = f"SELECT k.content_id FROM {each}{_RANGES}, LATERAL ({' UNION ALL '.join(ranges)}) AS k"
-    first = f"{found} ORDER BY k.priority DESC, k.content_id LIMIT :limit"
+    found = f"SELECT k.priority, k.content_id FROM {each}{_RANGES}, LATERAL ({' UNION ALL '.join(ranges)}) AS k"
+    return f"{found} ORDER BY k.priority DESC, k.content_id LIMIT :examined"
+
+
+@lru_cache(maxsize=32)
+def _page(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> sa.TextClause:
+    """Reads a page of the publish pool in the order of claims."""
+    first = f"SELECT content_id FROM ({_first(statuses, of_accounts=of_accounts)}) AS f"
     return sa.text(f"SELECT {ENTRY} FROM publish_pool WHERE content_id = ANY(ARRAY({first})) ORDER BY {_ORDER}")
+
+
+@lru_cache(maxsize=32)
+def _bound(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> sa.TextClause:
+    """Finds the last entry that a page examines by its time; none if there are fewer."""
+    first = _first(statuses, of_accounts=of_accounts)
+    return sa.text(f"SELECT priority, content_id FROM ({first}) AS f ORDER BY {_ORDER} OFFSET :examined - 1 LIMIT 1")
+
+
+@lru_cache(maxsize=32)
+def _timed_page(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> sa.TextClause:
+    """Reads a page of the publish pool in the order of claims: entries with a time in a range, up to a bound."""
+    first = f"SELECT content_id FROM ({_first(statuses, of_accounts=of_accounts)}) AS f"
+    return sa.text(f"""
+        SELECT {ENTRY} FROM publish_pool
+        WHERE content_id = ANY(ARRAY({first})) AND (-priority, content_id) <= (-:last_priority, :last)
+            AND schedule_time >= coalesce(CAST(:scheduled_after AS timestamptz), '-infinity')
+            AND schedule_time < coalesce(CAST(:scheduled_before AS timestamptz), 'infinity')
+        ORDER BY {_ORDER} LIMIT :limit
+    """)
 
 
 class PublishPool(Statements):
     def get(self, content_id: int) -> PoolEntry | None:
         return self._entry(_GET, content_id=content_id)
 
-    def list(
-        self, scope: Scope, statuses: Collection[PublishStatus], after: PoolPosition | None, limit: int
-    ) -> builtins.list[PoolEntry]:
-        """Entries with one of these statuses (none: any) after a position, in the order of claims."""
+    def list(self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage:
+        """Entries after a position, in the order of claims; with a time in the filter it may stop early."""
         named = accounts(scope)
-        statement = _page(frozenset(statuses or PublishStatus), of_accounts=bool(named))
+        statuses, of_accounts = wanted.statuses or frozenset(PublishStatus), bool(named)
         priority, content_id = after or _FIRST
-        return _entries(self._rows(statement, **named, priority=priority, after=content_id, limit=limit))
+        ranges = named | {"priority": priority, "after": content_id}
+        if not wanted.timed:
+            rows = self._rows(_page(statuses, of_accounts=of_accounts), **ranges, examined=limit)
+            return PoolPage(_entries(rows), None)
+        ranges["examined"] = MAX_EXAMINED
+        row = self._row(_bound(statuses, of_accounts=of_accounts), **ranges)
+        bound = None if row is None else PoolPosition(*row)
+        last_priority, last = bound or _LAST
+        times = {"scheduled_after": wanted.scheduled_after, "scheduled_before": wanted.scheduled_before}
+        asked = ranges | times | {"last_priority": last_priority, "last": last, "limit": limit}
+        entries = _entries(self._rows(_timed_page(statuses, of_accounts=of_accounts), **asked))
+        return PoolPage(entries, bound if len(entries) < limit else None)
 
     def resume(self, scope: Scope, limit: int) -> int:
         """Makes entries pending whose wait for the next attempt is over, in the order of claims; how many."""

@@ -21,6 +21,7 @@ from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.changes import Changes
+from scheduler_svc.store.contents.assets import Assets
 from scheduler_svc.store.contents.contents import Contents
 from scheduler_svc.store.contents.publish_pool import PublishPool
 from scheduler_svc.store.contents.reviews import Reviews
@@ -241,6 +242,10 @@ class PgTx:
     @cached_property
     def reviews(self) -> Reviews:
         return Reviews(self._session)
+
+    @cached_property
+    def assets(self) -> Assets:
+        return Assets(self._session)
 
     @cached_property
     def task_reads(self) -> TaskReads:

@@ -29,9 +29,9 @@ _LIVE = """
     task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time,
     accept_time, start_time
 """
-_LOCK = sa.text(
-    f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
-)
+_PEEK = sa.text(f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key")
+"""Reads the leases of some tasks."""
+_LOCK = sa.text(f"{_PEEK.text} FOR UPDATE")
 """Locks the leases of some tasks."""
 _LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
 """Locks those of them that nobody else has locked."""
@@ -229,6 +229,10 @@ class Leases(Statements):
         """
         found = self._rows(_LOCK_FREE if skip_locked else _LOCK, keys=array("bigint", keys))
         return {lease.ref.task_key: lease for lease in map(_live, found)}
+
+    def peek(self, keys: Sequence[int]) -> dict[int, LiveLease]:
+        """The leases of these tasks, by task; nothing is locked."""
+        return {lease.ref.task_key: lease for lease in map(_live, self._rows(_PEEK, keys=array("bigint", keys)))}
 
     def of_worker(self, worker_id: str) -> list[LiveLease]:
         return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]

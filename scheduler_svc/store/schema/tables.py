@@ -368,6 +368,9 @@ contents = sa.Table(
     sa.Column("review_claim_expire_time", TIME),
     # the approved content that was written in its place
     sa.Column("superseded_by_content_id", sa.BigInteger),
+    # what the creator says of the run; null: nothing
+    sa.Column("usage", JSONB),
+    sa.Column("model", sa.Text),
     sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),
@@ -389,6 +392,41 @@ content_revisions = sa.Table(
     sa.Column("create_time", TIME, nullable=False, server_default=NOW),
     *(sa.Column(name, sa.Text, nullable=False) for name in ContentTexts._fields),
     sa.CheckConstraint("number > 0", "number"),
+)
+
+_SHA256 = "sha256 ~ '^[0-9a-f]{64}$'"
+
+# Files that contents name. A row is there before its object, and complete once the object is durable: only then may a
+# content name it. What no content names is first made incomplete, then deleted with its object (application/assets).
+assets = sa.Table(
+    "assets",
+    metadata,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("complete", sa.Boolean, nullable=False, server_default=sa.false()),
+    # when it was last uploaded, or the last content that named it was deleted
+    sa.Column("touch_time", TIME, nullable=False, server_default=NOW),
+    sa.Column("media_type", sa.Text, nullable=False, server_default=""),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.CheckConstraint(_SHA256, "sha256"),
+    sa.CheckConstraint("size > 0", "size"),
+    sa.Index("assets_incomplete", "touch_time", postgresql_where=sa.text("NOT complete")),
+    postgresql_with={"fillfactor": "80"},
+)
+
+# What a result names, in its order: stored, or left out for a reason.
+content_assets = sa.Table(
+    "content_assets",
+    metadata,
+    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, sa.ForeignKey("assets.sha256", name="content_assets_sha256_fkey")),
+    sa.Column("reason", sa.Text),
+    sa.CheckConstraint("(sha256 IS NULL) = (reason IS NOT NULL)", "stored"),
+    sa.Index("content_assets_by_asset", "sha256", "account_id", postgresql_where=sa.text("sha256 IS NOT NULL")),
 )
 
 # The statements on the pool and its indexes must spell these alike.

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 from grpc import aio
 
-from contentgen.v1 import task_pb2
+from contentgen.v1 import asset_pb2, task_pb2
+from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.contract.maker import Maker
 from tests.contract.operators.transcript import Ran, Transcript, run
 from tests.harness.lease_stream import hello
+from tests.harness.pictures import png, sha256
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
@@ -132,7 +134,39 @@ async def test_schedule_commands_print_the_golden_screens(contentgen: Transcript
     contentgen.check("schedules")
 
 
-async def test_content_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
+async def with_picture(made: Maker) -> None:
+    """A content with a picture, and one that is left out."""
+    await made.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=made.account, topic="With a picture"))
+    (lease,) = await made.worker.take()
+    await made.worker.upload(lease, png())
+    named = pb.ResultAsset(name="in/cover.png", sha256=sha256(png()), size=len(png()))
+    left = asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")
+    await made.worker.complete(
+        lease,
+        "![](asset:in/cover.png) asset:other.png\n",
+        images=["asset:in/cover.png"],
+        assets=[named],
+        left_out_assets=[left],
+        model="a model",
+        usage={"cost": 0.25, "input_tokens": 1200},
+    )
+
+
+def check_saved() -> None:
+    """What the commands have saved in this folder."""
+    assert sorted(str(path) for path in Path().rglob("*") if path.is_file()) == [
+        "content-4/article.md",
+        "content-4/assets/in/cover.png",
+        "cover.png",
+    ]
+    assert Path("content-4/article.md").read_text() == "![](assets/in/cover.png) asset:other.png\n"
+    assert Path("content-4/assets/in/cover.png").read_bytes() == Path("cover.png").read_bytes() == png()
+
+
+async def test_content_commands_print_the_golden_screens(
+    contentgen: Transcript, made: Maker, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
     await made("A finished one", "# A finished one\n\nIts text.\n", quality_score=8.5)
     for topic in ("Good", "Bad"):
         await made(topic, "正文", auto_approve=False, images=["one.png", "two.png"], category="科技")
@@ -141,6 +175,14 @@ async def test_content_commands_print_the_golden_screens(contentgen: Transcript,
     await contentgen("content", "list", "--category", "科技", "--oldest-first", "--since", "2020-01-01")
     await contentgen("content", "list", "--label", "run=7", "--until", "2020-01-01")
     await contentgen("content", "show", "1")
+    await with_picture(made)
+    await contentgen("content", "show", "4")
+    await contentgen("asset", "show", sha256(png()))
+    await contentgen("asset", "get", sha256(png()), "-O", "cover.png")
+    await contentgen("asset", "get", "5" * 64, "-O", "none.png")
+    await contentgen("content", "save", "4")
+    await contentgen("content", "save", "4")
+    check_saved()
     await contentgen("content", "review", "2", "--approve", "--comment", "很好")
     await contentgen("content", "review", "3", "2", "99", "--reject")
     await contentgen("content", "show", "2")
@@ -148,7 +190,7 @@ async def test_content_commands_print_the_golden_screens(contentgen: Transcript,
     await contentgen("-o", "json", "content", "show", "1")
     await contentgen("pool", "list")
     await contentgen("-o", "jsonl", "pool", "list", "--limit", "1")
-    await contentgen("content", "delete", "3", "4", "--dry-run")
+    await contentgen("content", "delete", "3", "5", "--dry-run")
     await contentgen("content", "delete", "3", "3")
     await contentgen("-o", "json", "content", "delete", "--force", "2")
     contentgen.check("contents")

@@ -1,7 +1,9 @@
-"""All services but TaskService and WorkerService: the requests that each RPC takes, and those that it refuses."""
+"""All services but TaskService, and uploads of assets: the requests that each RPC takes, and those that it refuses."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 from grpc import StatusCode
@@ -11,11 +13,16 @@ from tests.contract.reflection.task_cases import EVERYTHING, NO_ACCOUNT, an_opaq
 
 LATER = "2999-01-01T00:00:00Z"
 NOTHING = "9007199254740993"
+PUT_ASSET = "contentgen.v1.WorkerService/PutAsset"
 OWN = The("own", "account_id")
 
 
 def content(name: str) -> str:
     return f"contentgen.v1.ContentService/{name}"
+
+
+def asset(name: str) -> str:
+    return f"contentgen.v1.AssetService/{name}"
 
 
 def account(name: str) -> str:
@@ -244,6 +251,16 @@ GOOD = [
     Good(content("DeleteContent"), {"content_id": The("published", "content_id"), "force": True}, {}),
     Good(
         content("ListPublishPool"),
+        {
+            "account_id": The("approved", "account_id"),
+            "statuses": ["PUBLISH_STATUS_PENDING"],
+            "scheduled_after": "2030-01-31T00:00:00Z",
+            "scheduled_before": "2030-02-01T00:00:00Z",
+        },
+        {"entries": [], "next_page_token": ""},
+    ),
+    Good(
+        content("ListPublishPool"),
         {"account_id": The("approved", "account_id")},
         {
             "entries": [{**ENTRY, "content_id": The("approved", "content_id"), "status": "PUBLISH_STATUS_PENDING"}],
@@ -324,6 +341,35 @@ GOOD = [
             ],
             "next_page_token": "",
         },
+    ),
+    Good(
+        asset("GetAsset"),
+        {"sha256": The("pictured", "sha256"), "offset": 1, "length": 3},
+        {"chunk": base64.b64encode(b"PNG").decode()},
+    ),
+    Good(
+        asset("GetAssetInfo"),
+        {"sha256": The("pictured", "sha256")},
+        {
+            "asset": {
+                "name": "cover.png",
+                "sha256": The("pictured", "sha256"),
+                "media_type": "image/png",
+                "width": 3,
+                "height": 2,
+            }
+        },
+    ),
+    Good(
+        PUT_ASSET,
+        {
+            "lease_id": The("leased", "lease_id"),
+            "attempt": The("leased", "attempt"),
+            "sha256": hashlib.sha256(b"a file").hexdigest(),
+            "size": 6,
+            "chunk": base64.b64encode(b"a file").decode(),
+        },
+        {"known": bool},
     ),
     Good(account("CreateAccount"), {"name": "n"}, {"account": {"weight": 1.0, "active": True, "create_time": str}}),
     Good(
@@ -657,6 +703,35 @@ BAD = [
     ),
     Bad(content("ListPublishAttempts"), {"page_size": -1}, fields=("content_id", "page_size")),
     not_found(content("ListPublishAttempts"), {"content_id": NOTHING}, "content", NOTHING),
+    Bad(asset("GetAsset"), {"offset": -1, "length": -1}, fields=("sha256", "offset", "length")),
+    Bad(asset("GetAsset"), {"sha256": The("pictured", "sha256"), "offset": 9_000}, fields=("offset",)),
+    not_found(asset("GetAsset"), {"sha256": "5" * 64}, "asset", "5" * 64),
+    Bad(asset("GetAssetInfo"), {"sha256": "5" * 63}, fields=("sha256",)),
+    Bad(
+        asset("GetAssetInfo"),
+        {"sha256": The("unnamed_asset", "sha256")},
+        StatusCode.NOT_FOUND,
+        "RESOURCE_NOT_FOUND",
+        metadata={"resource_type": "asset", "resource_id": The("unnamed_asset", "sha256")},
+    ),
+    Bad(PUT_ASSET, {}, fields=("lease_id", "attempt", "sha256", "size")),
+    Bad(
+        PUT_ASSET,
+        {"lease_id": "l", "attempt": 1, "sha256": "A" * 64, "size": 32 * 1024 * 1024 + 1},
+        fields=("sha256", "size"),
+    ),
+    Bad(
+        PUT_ASSET,
+        {
+            "lease_id": The("lost_lease", "lease_id"),
+            "attempt": The("lost_lease", "attempt"),
+            "sha256": "5" * 64,
+            "size": 1,
+        },
+        StatusCode.FAILED_PRECONDITION,
+        "LEASE_LOST",
+        metadata={"lease_id": The("lost_lease", "lease_id")},
+    ),
     Bad(account("CreateAccount"), {"max_concurrent_tasks": -1}, fields=("name", "max_concurrent_tasks")),
     Bad(account("CreateAccount"), {"name": "n" * 201, "weight": 0}, fields=("name", "weight")),
     Bad(account("GetAccount"), {}, fields=("account_id",)),

@@ -49,8 +49,11 @@ class Worker:
         await self.take(task_id)
         await self._report(task_id, processing=pb.Processing())
 
-    async def complete(self, task_id: str) -> None:
-        assert await self._stream.complete(self._leases[task_id]) == COMMITTED
+    async def complete(self, task_id: str, **result: Any) -> None:
+        assert await self._stream.complete(self._leases[task_id], **result) == COMMITTED
+
+    async def upload(self, task_id: str, data: bytes) -> None:
+        await self._stream.upload(self._leases[task_id], data)
 
     async def fail(self, task_id: str, reason: str = "CREATOR_ERROR", output: pb.RunOutput | None = None) -> None:
         assert await self._stream.fail(self._leases[task_id], reason, output=output) == COMMITTED

@@ -8,6 +8,7 @@ from typing import Any, Self
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.contract.reflected import Reflected
 from tests.contract.reflection.worker import Worker
+from tests.harness.pictures import png, sha256
 from tests.harness.waiting import wait_until_async
 
 TASKS = "contentgen.v1.TaskService"
@@ -193,6 +194,34 @@ class World:
         content = {"content_id": made["content_id"], "title": "edited"}
         answer = await self.reflected.call(f"{CONTENTS}/UpdateContent", content=content, update_mask="title")
         return {**made, "stale_etag": made["etag"], "etag": answer["content"]["etag"]}
+
+    async def pictured(self) -> Fields:
+        """A content with a picture."""
+        task = await self.processing()
+        await self.worker.upload(task["task_id"], png())
+        named = pb.ResultAsset(name="cover.png", sha256=sha256(png()), size=len(png()))
+        await self.worker.complete(task["task_id"], images=["asset:cover.png"], assets=[named])
+        return {"account_id": self.account_id, "sha256": named.sha256, "size": named.size}
+
+    async def unnamed_asset(self) -> Fields:
+        """A picture that no content names."""
+        data = png(shade=99)
+        task = await self.processing()
+        await self.worker.upload(task["task_id"], data)
+        return {"sha256": sha256(data)}
+
+    async def leased(self) -> Fields:
+        """A lease that a result may come of."""
+        task = await self.processing()
+        read = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        return {"lease_id": read["lease_id"], "attempt": read["attempt"]}
+
+    async def lost_lease(self) -> Fields:
+        """One that has ended."""
+        task = await self.processing()
+        read = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        await self.worker.complete(task["task_id"])
+        return {"lease_id": read["lease_id"], "attempt": read["attempt"]}
 
     async def unreviewed(self) -> Fields:
         return await self.approved(auto_approve=False)

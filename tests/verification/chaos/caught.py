@@ -16,6 +16,7 @@ from tests.harness.waiting import wait_until
 from tests.harness.wires import cable_to
 from verification.chaos.checker import check
 from verification.chaos.mutants.doubled_content import DROP_CONSTRAINT
+from verification.chaos.mutants.doubled_tick import DROP_INDEX
 from verification.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
 
 PATIENT = 10.0
@@ -89,6 +90,33 @@ def stored(trial: Trial, mutant: Mutant) -> None:
     if mutant == "doubled_content":
         trial.sql(DROP_CONSTRAINT)
     trial.serve(mutant)
+    trial.worker("worker")
+    trial.submit(seconds="0.2")
+    trial.finish()
+
+
+def stored_file(trial: Trial, mutant: Mutant) -> None:
+    """A task completes whose result names a file."""
+    trial.serve(mutant)
+    trial.worker("worker")
+    trial.submit(seconds="0.2", file="1000")
+    trial.finish()
+
+
+def ticked(trial: Trial, mutant: Mutant) -> None:
+    """A schedule's tick is due. Where it runs twice, the database does not object."""
+    trial.serve(mutant)
+    if mutant == "doubled_tick":
+        trial.sql(DROP_INDEX)
+    trial.worker("worker")
+    trial.tick()
+    trial.finish()
+
+
+def refused_deliveries(trial: Trial, mutant: Mutant) -> None:
+    """A task completes, and the webhook's receiver refuses the first delivery."""
+    trial.serve(mutant)
+    trial.subscribe()
     trial.worker("worker")
     trial.submit(seconds="0.2")
     trial.finish()
@@ -204,6 +232,9 @@ CASES = (
     Case("doubled_content", stored, "contents", "it is completed and has 2 contents; it should have 1"),
     Case("unrecorded_start", stored, "histories", "its history goes on from processing, but it was submitted"),
     Case("uncounted_completion", stored, "counts", "0 tasks of all accounts are said to be completed; it is 1"),
+    Case("asset_without_its_bytes", stored_file, "assets", "and the API gives"),
+    Case("doubled_tick", ticked, "ticks", "has 2 tasks of minute 1; it should have 1"),
+    Case("refusal_ignored", refused_deliveries, "webhooks", "its webhook got 0 events"),
     Case("waits_for_locks", locked_account, "locks", "no submit was acknowledged for 4.0 s"),
     Case("cap_ignored", narrow_account, "caps", "its grant was lease 2"),
     Case("spool_forgotten_at_restart", restarted_with_a_result, "results", LET_GO),

@@ -21,9 +21,11 @@ from verification.chaos.evidence import (
     HealthSeen,
     Leftover,
     Probe,
+    Scheduled,
+    StoredTick,
     Unsure,
 )
-from verification.chaos.story import ACCOUNT, EVENTS, GOOD, RUNS, TASKS
+from verification.chaos.story import ACCOUNT, EVENTS, GOOD, RECEIVED, RUNS, TASKS, TICKS
 
 S = Status
 
@@ -108,6 +110,84 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
     "a result without its log": (
         story.stored(logs={("once", 1)}),
         ["logs: twice: attempt 2 completed it and has no log"],
+    ),
+    "a content without its file": (
+        story.with_content(2, assets=()),
+        ["assets: once: its content names the files [], and its run made [file of ]"],
+    ),
+    "a file that was left out": (
+        story.with_content(2, assets=("",)),
+        ["assets: once: its content names the files [left out], and its run made [file of ]"],
+    ),
+    "a file that is not complete": (
+        story.stored(assets={"file of good"}),
+        ["assets: once: its content names the file file of , which is not complete"],
+    ),
+    "a file that the API does not give": (
+        story.answered(files={"file of good": "file of good"}),
+        ["assets: once: its content names the file file of , which the API does not give"],
+    ),
+    "a file that the API gives otherwise": (
+        story.answered(files={**GOOD.answers.files, "file of only": "another"}),
+        ["assets: once: its content names the file file of , and the API gives another"],
+    ),
+    "a tick that was missed": (
+        story.scheduled(TICKS[0]),
+        ["ticks: schedule 3 has 0 tasks of minute 2; it should have 1"],
+    ),
+    "a tick that ran twice": (
+        story.scheduled(*TICKS, replace(TICKS[0], task_id="cancelled")),
+        ["ticks: schedule 3 has 2 tasks of minute 1; it should have 1"],
+    ),
+    "a gap before a tick that need not have been": (
+        story.scheduled(*TICKS, replace(TICKS[0], task_id="cancelled", time=240)),
+        ["ticks: schedule 3 has 0 tasks of minute 3; it should have 1"],
+    ),
+    "a tick at no minute": (
+        story.scheduled(*TICKS, replace(TICKS[0], task_id="cancelled", time=90)),
+        ["ticks: schedule 3 has a task of 90, which is no tick of it"],
+    ),
+    "a tick whose task is gone": (
+        story.scheduled(TICKS[0], replace(TICKS[1], task_id="gone")),
+        ["ticks: gone: a tick of schedule 3 made it, and the database does not have it"],
+    ),
+    "a tick of another account": (
+        replace(
+            story.scheduled(*TICKS),
+            journals=replace(GOOD.journals, schedules=[Scheduled(story.SCHEDULE, 8, begin=30, until=150, jitter=30)]),
+        ),
+        [
+            "ticks: once: a tick of schedule 3 made it, and it is of account 7; it should be of 8",
+            "ticks: twice: a tick of schedule 3 made it, and it is of account 7; it should be of 8",
+        ],
+    ),
+    "a tick of no schedule": (
+        story.scheduled(*TICKS, StoredTick("cancelled", 4, 60)),
+        ["ticks: there are ticks of schedule 4, which nobody created"],
+    ),
+    "an event that was not delivered": (
+        story.subscribed(RECEIVED[1:]),
+        ["webhooks: cancelled: its webhook got 0 events task.ended (cancelled); it should be 1"],
+    ),
+    "an event that was refused to the end": (
+        story.subscribed([it for it in RECEIVED if it.event_id != "event 2" or not it.accepted]),
+        ["webhooks: twice: its webhook got 0 events content.approved (approved); it should be 1"],
+    ),
+    "an event that came under two ids": (
+        story.subscribed([*RECEIVED, replace(RECEIVED[0], event_id="event 6")]),
+        ["webhooks: cancelled: its webhook got 2 events task.ended (cancelled); it should be 1"],
+    ),
+    "an id with two events": (
+        story.subscribed([replace(RECEIVED[0], accepted=False), replace(RECEIVED[0], status="failed"), *RECEIVED]),
+        [
+            "webhooks: cancelled: event event 1 came with another content before",
+            "webhooks: cancelled: its webhook got 0 events task.ended (cancelled); it should be 1",
+            "webhooks: cancelled: its webhook got 1 events task.ended (failed); it should be 0",
+        ],
+    ),
+    "events in another order": (
+        story.retried_and_told("completed", "failed"),
+        ["webhooks: once: its ends came as completed, failed; it should be failed, completed"],
     ),
     "a log of no attempt": (
         story.stored(logs={*GOOD.stored.logs, ("once", 2)}),
@@ -304,6 +384,22 @@ def test_a_good_story_passes() -> None:
 
 def test_a_watcher_that_was_told_of_everything_passes() -> None:
     assert check(story.journaled(watched=story.watched())) == []
+
+
+def test_a_schedule_whose_ticks_all_ran_passes() -> None:
+    later = StoredTick("cancelled", story.SCHEDULE, 180)
+    assert check(story.scheduled(*TICKS)) == check(story.scheduled(*TICKS, later)) == []
+
+
+def test_a_webhook_that_got_everything_passes() -> None:
+    assert check(story.subscribed(RECEIVED)) == []
+    assert check(story.retried_and_told("failed", "completed")) == []
+
+
+def test_a_file_is_left_out_where_the_disk_was_full() -> None:
+    full = Fault("disk_full", "v", 38, 38, 2)
+    evidence = story.with_content(2, assets=("",))
+    assert check(replace(evidence, journals=replace(GOOD.journals, faults=[full]))) == []
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -31,7 +31,7 @@ def test_an_empty_folder_has_no_leftovers(tmp_path: Path, dsn: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("scratch", "scratch folder"), ("spool", "spool file"), ("started", "mark of a started CLI")],
+    [("scratch", "scratch folder"), ("spool", "spool file"), ("assets", "asset"), ("started", "mark of a started CLI")],
 )
 def test_files_of_a_worker_are_found(tmp_path: Path, dsn: str, name: str, kind: str) -> None:
     folder = tmp_path / "worker" / "workers" / "1" / name

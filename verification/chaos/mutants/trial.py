@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 import grpc
@@ -27,25 +28,32 @@ from verification.chaos.evidence import (
     CREATOR_JOURNAL,
     FAULTS_JOURNAL,
     ROW_LOCK,
+    WEBHOOK_JOURNAL,
     Evidence,
     Fault,
     Journals,
     Leftover,
     Probe,
     Run,
+    Scheduled,
     Submit,
 )
 from verification.chaos.fleet import write_creator
 from verification.chaos.journals import Appender, read_journals
 from verification.chaos.leftovers import left_by_services
 from verification.chaos.plan import POSTGRES
+from verification.chaos.properties.ticks import MINUTE
+from verification.chaos.receiver import NETWORK, Receiver
 from verification.chaos.stored import read_stored, sha256
 
 STARTED = 10.0
 """Seconds within which a CLI starts on a task that is submitted, on a machine that is busy with other tests."""
 REQUEUED = SHORT_LEASE + 10.0
 """Seconds within which a task whose lease is over runs elsewhere."""
+TICKED = 10.0
+"""Seconds within which a scheduler looks for ticks that are due."""
 _ENDED = 15.0
+_UNDELIVERED = "SELECT FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
 _SETTLED = 3.0
 
 
@@ -60,6 +68,7 @@ class Trial:
         self._faults = Appender(folder / FAULTS_JOURNAL)
         self._program = write_creator(folder)
         (folder / "runs").mkdir()
+        self._receiver: Receiver | None = None
         self._workers: list[Worker] = []
         self.scheduler: Scheduler
         self.evidence: Evidence
@@ -67,7 +76,7 @@ class Trial:
     def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
         """The scheduler, started; or its mutant, a module of this package."""
         self._lease_ttl = lease_ttl
-        self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl)
+        self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl, CONTENTGEN_WEBHOOK_ALLOW=NETWORK)
         self._whole = self.scheduler.command
         self.scheduler.command = _instead(self._whole, mutant)
         return self.scheduler.start()
@@ -106,6 +115,22 @@ class Trial:
         self._clients.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
         return task_id
 
+    def subscribe(self) -> None:
+        """Creates a webhook, whose receiver refuses the first delivery. Before the first task."""
+        self._receiver = Receiver(Appender(self.folder / WEBHOOK_JOURNAL), chain([True], repeat(False)))
+        self._clients.append(self._receiver.start(self.scheduler.target))
+
+    def tick(self) -> None:
+        """A schedule of a new account has the tick of this minute, which is due, and its task."""
+        account_id = self.account()
+        with ContentGenerationClient(self.scheduler.target) as client:
+            schedule_id = client.create_schedule(account_id, "* * * * *", {"topic": "a topic"})["schedule_id"]
+            minute = time.time() // MINUTE * MINUTE
+            self.sql(f"UPDATE schedules SET next_tick = to_timestamp({minute}), due_time = now()")
+            wait_until(lambda: self._rows("SELECT FROM schedule_tasks"), within=TICKED, what="the tick has a task")
+            client.pause_schedule(schedule_id)
+        self._clients.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
+
     @property
     def journals(self) -> Journals:
         return read_journals(self.folder)
@@ -130,15 +155,19 @@ class Trial:
         """Takes all evidence, once every task has ended, or won't any more; then the services have stopped."""
         submits = self.journals.submits
         _wait_if_possible(self._all_ended, _ENDED)
+        _wait_if_possible(lambda: not self._rows(_UNDELIVERED), _ENDED)
         accounts = (submit.account_id for submit in submits)
-        answers = ask(self.scheduler.target, (submit.task_id for submit in submits), accounts)
         stored = read_stored(self._dsn)
+        task_ids = [*(submit.task_id for submit in submits), *(tick.task_id for tick in stored.ticks)]
+        answers = ask(self.scheduler.target, task_ids, accounts)
         leftovers = self._stop()
         self.evidence = Evidence(self.journals, stored, answers, leftovers, self._lease_ttl)
 
     def close(self) -> None:
         """Kills what is left."""
         self.stack.end()
+        if self._receiver is not None:
+            self._receiver.stop()
         self._clients.close()
         self._faults.close()
 
@@ -197,6 +226,11 @@ class Trial:
                 cursor.execute(statement)
         finally:
             connection.close()
+
+    def _rows(self, query: str) -> list[tuple[object, ...]]:
+        with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
 
     def _all_ended(self) -> bool:
         """A task that was lost is none that could end."""

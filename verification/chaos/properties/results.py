@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from scheduler_svc.domain.lifecycle import Status
-from verification.chaos.attempts import attempt_of
-from verification.chaos.evidence import DISK_FULL, Event, Evidence, Fault, Run
+from verification.chaos.attempts import attempt_of, disk_was_full
+from verification.chaos.evidence import Event, Evidence
 from verification.chaos.violation import Violation
 
 NAME = "results"
@@ -14,8 +14,6 @@ LET_GO = frozenset({"NOT_HELD", "its worker does not hold it any more"})
 """Reason or message of the move that ends a lease which its worker, in a new session, does not name: it says that
 nothing of it is left, not even a mark that a CLI was started. With a result it says so only once that is committed.
 """
-_AFTER_FULL = 5.0
-"""Seconds after a disk has free space again until what was kept in memory is on it for certain."""
 
 
 def results(evidence: Evidence) -> Iterator[Violation]:
@@ -29,7 +27,7 @@ def results(evidence: Evidence) -> Iterator[Violation]:
         attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ()))
         if attempt is None or attempt.ending is None or not _let_go(attempt.ending):
             continue
-        if not _in_memory_only(run, evidence.journals.faults):
+        if not disk_was_full(run, evidence.journals.faults):  # what can't be written dies with its worker
             said = (
                 f"run {run.run} of {run.worker} made a result in attempt {attempt.number}, and the worker let go of it "
                 f"({attempt.ending.message or attempt.ending.reason}), but it is not in the database"
@@ -39,13 +37,3 @@ def results(evidence: Evidence) -> Iterator[Violation]:
 
 def _let_go(ending: Event) -> bool:
     return ending.status is not Status.COMPLETED and not LET_GO.isdisjoint((ending.reason, ending.message))
-
-
-def _in_memory_only(run: Run, faults: Sequence[Fault]) -> bool:
-    """Whether the worker's disk was full: a result that can't be written dies with its worker."""
-    return any(
-        fault.kind == DISK_FULL
-        and fault.victim == run.worker
-        and fault.boottime <= run.last <= fault.boottime + fault.duration + _AFTER_FULL
-        for fault in faults
-    )

@@ -45,8 +45,9 @@ def _repeated(evidence: Evidence) -> Iterator[Violation]:
 def _strange(evidence: Evidence) -> Iterator[Violation]:
     journals = evidence.journals
     known = {_payload(submit) for submit in journals.submits} | {_payload(unsure) for unsure in journals.unsure}
+    ticked = {tick.task_id for tick in evidence.stored.ticks}
     for task in evidence.stored.tasks.values():
-        if (task.account_id, task.request_id, task.topic_sha256) not in known:
+        if task.task_id not in ticked and (task.account_id, task.request_id, task.topic_sha256) not in known:
             yield Violation(NAME, task.task_id, "it is in the database, but nobody submitted it")
 
 

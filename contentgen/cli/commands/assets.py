@@ -1,0 +1,111 @@
+"""`contentgen asset show|get`, and `contentgen content save`. Layer: commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+
+from contentgen.cli import tables
+from contentgen.cli.command import Session, command
+from contentgen.cli.commands.contents import ContentId, get
+from contentgen.cli.documents import Document, document
+from contentgen.cli.failures import Failure, Status
+from contentgen.client.assets import read, save
+from contentgen.client.transport import run
+from contentgen.v1 import asset_service_pb2 as pb
+
+Sha256 = Annotated[
+    str,
+    typer.Argument(metavar="SHA256", help="The asset, as `content show` has it.", show_default=False),
+]
+ToFile = Annotated[
+    Path | None,
+    typer.Option("--to", "-O", metavar="FILE", help="The file to write. Default: standard output.", show_default=False),
+]
+ToFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--to",
+        metavar="FOLDER",
+        help="The folder to write into, which must be empty or new. Default: content-CONTENT_ID.",
+        show_default=False,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Those of assets."""
+    command(app, "show", f"contentgen asset show {'5' * 64}")(show)
+    command(app, "get", f"contentgen asset get {'5' * 64} -O cover.png")(get_asset)
+
+
+def add_save_to(app: typer.Typer) -> None:
+    """That of contents."""
+    command(app, "save", "contentgen content save 17", "contentgen content save 17 --to article")(save_content)
+
+
+def show(session: Session, sha256: Sha256) -> None:
+    """Show what an asset is: its type, its size, and its width and height if it is a picture."""
+    connection = session.connection
+    answer = connection.call(connection.stubs.assets.GetAssetInfo, pb.GetAssetInfoRequest(sha256=sha256))
+    session.output.one(document(answer.asset), tables.asset)
+
+
+def get_asset(session: Session, sha256: Sha256, to: ToFile = None) -> None:
+    """Read an asset, into a file or to standard output."""
+    if to is None:
+        if sys.stdout.isatty():
+            raise typer.BadParameter("a terminal can't show it: give -O FILE, or redirect the output")
+        request = pb.GetAssetRequest(sha256=sha256)
+        run(read(session.connection.transport, request, sys.stdout.buffer.write))
+        return
+    size = _saved(session, sha256, to)
+    session.output.note(f"{to}: {size:,} bytes")
+
+
+def save_content(session: Session, content_id: ContentId, to: ToFolder = None) -> None:
+    """Save an article with its pictures into a folder.
+
+    The folder gets article.md, article.html if there is HTML, and in assets the files that both refer to.
+    """
+    content = get(session, content_id)
+    folder = to or Path(f"content-{content_id}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise Failure(Status.USAGE, f"{folder} is not empty: give another folder by --to")
+        _save_into(session, folder, content)
+    except OSError as error:
+        raise Failure(Status.FAILED, f"{folder} can't be written: {error}") from None
+    session.output.note(f"{folder}: content {content_id}, files: {len(content['assets'])}")
+
+
+def _save_into(session: Session, folder: Path, content: Document) -> None:
+    names = {}
+    for asset in content["assets"]:
+        name = _file_name(asset)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        _saved(session, asset["sha256"], folder / name)
+        names[f"asset:{asset['name']}"] = name
+    for file, field in (("article.md", "body"), ("article.html", "html_body")):
+        if text := content[field]:
+            for reference in sorted(names, key=len, reverse=True):  # one name may begin with another
+                text = text.replace(reference, names[reference])
+            (folder / file).write_text(text, encoding="utf-8")
+
+
+def _file_name(asset: Document) -> str:
+    """Where it goes, below `assets`: by its name, unless that leads elsewhere."""
+    name = PurePosixPath(asset["name"])
+    return f"assets/{asset['sha256'] if name.is_absolute() or '..' in name.parts else name}"
+
+
+def _saved(session: Session, sha256: str, path: Path) -> int:
+    """Its bytes. Raises Failure if the file can't be written."""
+    try:
+        return run(save(session.connection.transport, sha256, path))
+    except OSError as error:
+        raise Failure(Status.FAILED, f"{path} can't be written: {error.strerror}") from None

@@ -1,0 +1,138 @@
+"""Read the files of contents: pictures, mostly. Layer: client."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+from contentgen.client import documents
+from contentgen.client.errors import RequestError, ResourceNotFoundException, Unavailable
+from contentgen.client.methods import Methods, Unary
+from contentgen.client.results import Asset
+from contentgen.client.transport import Transport
+from contentgen.v1 import asset_service_pb2 as pb
+
+READ_TIMEOUT = 300.0
+"""Seconds that one stream of an asset may take, beyond the client's timeout."""
+MAX_TRIES = 5
+"""Streams in a row that may fail without a byte."""
+PAUSE = 0.2
+"""Seconds before the second try, doubling."""
+
+
+class AssetMethods(Methods):
+    @Unary
+    async def get_asset_info(self, sha256: str) -> Asset | None:
+        """Returns what is known of an asset, or None if no content that you may read names it.
+
+        Example:
+            >>> for asset in client.get_content(content_id)["assets"]:
+            ...     print(client.get_asset_info(asset["sha256"])["media_type"])
+        """
+        try:
+            answer = await self._call(self._stubs.assets.GetAssetInfo, pb.GetAssetInfoRequest(sha256=sha256))
+        except ResourceNotFoundException:
+            return None
+        return documents.asset(answer.asset)
+
+    @Unary
+    async def read_asset(self, sha256: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Returns the bytes of an asset, or a part of them; goes on elsewhere if a scheduler ends in between.
+
+        Args:
+            sha256: as a content's `assets` has it.
+            offset: bytes to skip.
+            length: bytes to read; None: to the end.
+
+        Raises:
+            ResourceNotFoundException: no content that you may read names it.
+            RequestError: code DATA_LOSS if the bytes of a whole asset do not have its SHA-256.
+
+        Example:
+            >>> pictures = {
+            ...     asset["name"]: client.read_asset(asset["sha256"])
+            ...     for asset in client.get_content(content_id)["assets"]
+            ... }
+        """
+        if length == 0:
+            return b""
+        data = bytearray()
+        await read(self._transport, pb.GetAssetRequest(sha256=sha256, offset=offset, length=length or 0), data.extend)
+        if not offset and length is None:
+            _check(hashlib.sha256(data).hexdigest(), sha256)
+        return bytes(data)
+
+    @Unary
+    async def save_asset(self, sha256: str, path: str | PathLike[str]) -> int:
+        """Writes an asset into a file, and returns its bytes; the file appears once it is whole.
+
+        Raises:
+            ResourceNotFoundException: no content that you may read names it.
+            RequestError: code DATA_LOSS if the bytes do not have its SHA-256.
+            OSError: the file can't be written.
+
+        Example:
+            >>> for asset in client.get_content(content_id)["assets"]:
+            ...     size = client.save_asset(asset["sha256"], asset["name"])
+        """
+        return await save(self._transport, sha256, path)
+
+
+async def save(transport: Transport, sha256: str, path: str | PathLike[str]) -> int:
+    """As `save_asset` of the client."""
+    digest, size = hashlib.sha256(), 0
+    with _appearing(Path(path)) as file:
+
+        def take(chunk: bytes) -> None:
+            nonlocal size
+            digest.update(chunk)
+            size += file.write(chunk)
+
+        await read(transport, pb.GetAssetRequest(sha256=sha256), take)
+        _check(digest.hexdigest(), sha256)
+    return size
+
+
+async def read(transport: Transport, request: pb.GetAssetRequest, take: Callable[[bytes], object]) -> None:
+    """Calls `take` with the bytes as they come, over as many streams as it takes. Changes the request."""
+    asked, tries = request.length, 1
+    while True:
+        stream = transport.stream(transport.stubs.assets.GetAsset, request, timeout=transport.timeout + READ_TIMEOUT)
+        try:
+            while (answer := await stream.read()) is not None:
+                take(answer.chunk)
+                tries = 1
+                request.offset += len(answer.chunk)
+                request.length -= len(answer.chunk) if asked else 0
+        except Unavailable:
+            if tries == MAX_TRIES:
+                raise
+        else:
+            return
+        finally:
+            stream.cancel()
+        if asked and request.length <= 0:
+            return
+        await transport.signal().wait(PAUSE * 2 ** (tries - 1))
+        tries += 1
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears at `path` at the end of the block, unless the block fails."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check(found: str, wanted: str) -> None:
+    if found != wanted:
+        raise RequestError(f"the bytes that came are not those of asset {wanted}", code="DATA_LOSS")

@@ -1,0 +1,53 @@
+"""AssetService: the files that contents name. Part of `api`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from contentgen.v1 import asset_service_pb2 as pb
+from contentgen.v1.asset_service_pb2_grpc import AssetServiceServicer
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages import convert
+from scheduler_svc.api.messages.validation import Violations, is_sha256
+from scheduler_svc.application.assets import reading
+from scheduler_svc.application.assets.objects import Objects
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.domain.asset import Asset
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
+
+CHUNK = 512 * 1024
+"""Bytes of one answer."""
+
+
+class AssetService(AssetServiceServicer):
+    def __init__(self, reads: Calls, objects: Objects) -> None:
+        self._reads = reads
+        self._objects = objects
+
+    async def GetAsset(self, request: pb.GetAssetRequest, context: object) -> AsyncIterator[pb.GetAssetResponse]:
+        with Violations() as bad:
+            _check_sha256(request.sha256, bad)
+            for field, number in (("offset", request.offset), ("length", request.length)):
+                if number < 0:
+                    bad.add(field, f"must be 0 or more, is {number}")
+        asset = await self._get(request.sha256)
+        if request.offset > asset.size:
+            raise InvalidArgument([FieldViolation("offset", f"must be at most the size, {asset.size:,}")])
+        end = min(asset.size, request.offset + request.length) if request.length else asset.size
+        for begin in range(request.offset, end, CHUNK):
+            length = min(CHUNK, end - begin)
+            chunk = await self._objects.run(lambda store, at, size: store.read(asset.sha256, at, size), begin, length)
+            yield pb.GetAssetResponse(chunk=chunk)
+
+    async def GetAssetInfo(self, request: pb.GetAssetInfoRequest, context: object) -> pb.GetAssetInfoResponse:
+        with Violations() as bad:
+            _check_sha256(request.sha256, bad)
+        return pb.GetAssetInfoResponse(asset=convert.asset(await self._get(request.sha256)))
+
+    async def _get(self, sha256: str) -> Asset:
+        return await self._reads.run(reading.get_asset, caller().scope, sha256)
+
+
+def _check_sha256(sha256: str, bad: Violations) -> None:
+    if not is_sha256(sha256):
+        bad.add("sha256", "must be 64 digits of lower-case hex")

@@ -1,0 +1,107 @@
+"""WorkerService.PutAsset: one upload, from its first message to the completed asset. Part of `api`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+from grpc import aio
+
+from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violations, is_sha256
+from scheduler_svc.api.server.in_flight import send_headers
+from scheduler_svc.application.assets import uploads
+from scheduler_svc.application.assets.objects import Incoming, Objects, ObjectStore
+from scheduler_svc.application.assets.uploads import Upload
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.domain.asset import MAX_BYTES
+from scheduler_svc.domain.errors import AssetStoreUnavailable, FieldViolation, InvalidArgument, RequestTooSlow
+from scheduler_svc.domain.ids import parse_lease_id
+
+WANTED = ("asset-wanted", "true")
+"""The header that asks for the bytes."""
+MESSAGE_TIMEOUT = 30.0
+MAX_UPLOADS = 16
+"""Uploads of a replica whose bytes are read at the same time; further ones wait, and flow control holds them back."""
+
+Context = aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
+
+
+class AssetUploads:
+    """The uploads of a replica."""
+
+    def __init__(self, calls: Calls, objects: Objects) -> None:
+        self._calls = calls
+        self._objects = objects
+        self._receiving = asyncio.Semaphore(MAX_UPLOADS)
+
+    async def receive(self, context: Context) -> bool:
+        """Stores one asset. Returns whether it was stored before.
+
+        Raises InvalidArgument, LeaseLost, RequestTooSlow, AssetStoreUnavailable.
+        """
+        first = await _next(context)
+        if first is None:
+            raise InvalidArgument([FieldViolation("", "the call must have a first message, and has none")])
+        upload = _upload(first)
+        if await self._calls.run(uploads.begin, upload, caller().name):
+            return True
+        await send_headers(context.send_initial_metadata((WANTED,)))
+        async with self._receiving:
+            with await self._objects.run(lambda store: store.incoming()) as incoming:
+                await self._receive(upload, first.chunk, context, incoming)
+                media = await self._objects.run(lambda _: self._objects.media_of(incoming.file))
+                await self._objects.run(lambda store: store.keep(incoming, upload.sha256))
+        await self._calls.run(uploads.complete, upload, media, self._objects.store)
+        return False
+
+    async def _receive(self, upload: Upload, chunk: bytes, context: Context, incoming: Incoming) -> None:
+        """Writes the bytes, and checks that they are the ones that were announced. Raises InvalidArgument."""
+        digest, received = hashlib.sha256(), 0
+        more: pb.PutAssetRequest | None = pb.PutAssetRequest(chunk=chunk)
+        while more is not None:
+            received += len(more.chunk)
+            if received > upload.size:
+                break
+            digest.update(more.chunk)
+            await self._objects.run(_write, incoming, more.chunk)
+            more = await _next(context)
+        if received != upload.size:
+            raise _bad("size", f"must be the number of bytes that come, is {upload.size:,}")
+        if digest.hexdigest() != upload.sha256:
+            raise _bad("sha256", "must be that of the bytes that come")
+
+
+def _write(_: ObjectStore, incoming: Incoming, chunk: bytes) -> None:
+    """Raises AssetStoreUnavailable if the disk is full."""
+    try:
+        incoming.file.write(chunk)
+    except OSError as error:
+        raise AssetStoreUnavailable(str(error)) from None
+
+
+async def _next(context: Context) -> pb.PutAssetRequest | None:
+    """The next message; None at the end. Raises RequestTooSlow."""
+    try:
+        async with asyncio.timeout(MESSAGE_TIMEOUT):
+            request: Any = await context.read()
+    except TimeoutError:
+        raise RequestTooSlow(MESSAGE_TIMEOUT) from None
+    return request if isinstance(request, pb.PutAssetRequest) else None
+
+
+def _upload(first: pb.PutAssetRequest) -> Upload:
+    """Raises InvalidArgument."""
+    with Violations() as bad:
+        bad.text("lease_id", first.lease_id, MAX_NAME, required=True)
+        bad.number("attempt", first.attempt, 1, MAX_INT32)
+        if not is_sha256(first.sha256):
+            bad.add("sha256", "must be 64 digits of lower-case hex")
+        bad.number("size", first.size, 1, MAX_BYTES)
+    return Upload(first.lease_id, parse_lease_id(first.lease_id, first.attempt), first.sha256, first.size)
+
+
+def _bad(field: str, text: str) -> InvalidArgument:
+    return InvalidArgument([FieldViolation(field, text)])

@@ -1,0 +1,62 @@
+"""Uploads: the fence of the lease, the row before the object, and the row's completion after it.
+
+    begin     the row is there and touched: for a week nothing collects it
+    (object)  the bytes are written and synced
+    complete  with the row locked, so that nothing collects it meanwhile: the object is there, and may be named
+
+A crash in between leaves a row that is not complete, which the next upload completes, or the collection deletes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scheduler_svc.application.assets.objects import ObjectStore
+from scheduler_svc.application.leases.reporters import ReportSource, find_foreign
+from scheduler_svc.application.ports import Tx
+from scheduler_svc.domain.asset import Media
+from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import AttemptCompleted, FoldedUpdates, LastEnd, LeaseRow, Verdict, judge
+
+
+class Upload(NamedTuple):
+    """An asset that the result of a lease is to name. `ref` is None if the lease id is malformed."""
+
+    lease_id: str
+    ref: LeaseRef | None
+    sha256: str
+    size: int
+
+
+def begin(tx: Tx, upload: Upload, identity: str) -> bool:
+    """Returns whether it is stored already. Raises LeaseLost.
+
+    `identity`: the name of the caller's token; empty if none are required.
+    """
+    if upload.ref is None or not _may_count(tx, upload.ref, identity):
+        raise LeaseLost(upload.lease_id)
+    return tx.assets.touch(upload.sha256, upload.size)
+
+
+def complete(tx: Tx, upload: Upload, media: Media, store: ObjectStore) -> None:
+    """The object is written: contents may name it. Raises AssetStoreUnavailable if it is gone already."""
+    if not tx.assets.lock(upload.sha256) or store.size(upload.sha256) != upload.size:
+        raise AssetStoreUnavailable(f"asset {upload.sha256} was deleted while it was uploaded")
+    tx.assets.complete(upload.sha256, upload.size, media)
+
+
+def _may_count(tx: Tx, ref: LeaseRef, identity: str) -> bool:
+    """Whether a result of this lease, reported now, would be accepted, as in `leases/report.py`."""
+    live = tx.leases.peek([ref.task_key])
+    lease = live.get(ref.task_key)
+    held = lease is not None and lease.ref == ref
+    tasks = {} if held else tx.tasks.peek([ref.task_key])
+    if identity and find_foreign(tx, {(ReportSource("", identity), ref)}, live, tasks):
+        return False
+    task = tasks.get(ref.task_key)
+    last = LastEnd(task.status, task.attempt, task.fence, task.lease_end) if task and task.fence is not None else None
+    completed = FoldedUpdates(ref, ending=AttemptCompleted(TaskResult("")))
+    verdict = judge(completed, LeaseRow(lease.ref, lease.revoked) if lease else None, last)
+    return verdict in (Verdict.APPLY, Verdict.APPLY_LATE)

@@ -1,0 +1,119 @@
+"""Assets in a folder, which all replicas share.
+
+objects/ab/abcd…    one file an asset, named by its SHA-256
+incoming/           uploads under way; what a crash left is removed after a day
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from scheduler_svc.application.assets.objects import Incoming
+from scheduler_svc.domain.errors import AssetStoreUnavailable
+
+_LEFT_BEHIND = 24 * 3600.0
+"""Seconds after which nobody writes to an upload any more."""
+
+
+class FolderStore:
+    def __init__(self, folder: Path) -> None:
+        """Creates nothing yet."""
+        self._objects = folder / "objects"
+        self._incoming = folder / "incoming"
+
+    def prepare(self) -> None:
+        """Creates the folder, and removes the uploads that a crash has left. Raises OSError if it can't be written."""
+        for folder in (self._objects, self._incoming):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LEFT_BEHIND:
+                    path.unlink()
+        with self.incoming() as probe:
+            probe.file.write(b"a file")
+
+    def names(self) -> set[str]:
+        """The objects that are there. Raises OSError."""
+        return {path.name for path in self._objects.glob("??/*")}
+
+    def incoming(self) -> Incoming:
+        with _as_unavailable():
+            self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return _IncomingFile(self._incoming)
+
+    def keep(self, incoming: Incoming, sha256: str) -> None:
+        assert isinstance(incoming, _IncomingFile)
+        path = self.path(sha256)
+        with _as_unavailable():
+            incoming.file.flush()
+            os.fsync(incoming.file.fileno())
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            incoming.path.rename(path)
+            for folder in (path.parent, self._objects):  # the file's name, and that of its folder, which may be new
+                _sync(folder)
+
+    def size(self, sha256: str) -> int | None:
+        with _as_unavailable():
+            try:
+                return self.path(sha256).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def read(self, sha256: str, offset: int, length: int) -> bytes:
+        try:
+            with self.path(sha256).open("rb") as file:
+                data = os.pread(file.fileno(), length, offset)
+        except OSError as error:
+            problem = f"asset {sha256} can't be read ({error.strerror}); do all replicas share its folder?"
+            raise AssetStoreUnavailable(problem) from None
+        if len(data) != length:
+            raise AssetStoreUnavailable(f"asset {sha256} is shorter than it was")
+        return data
+
+    def delete(self, sha256: str) -> None:
+        with _as_unavailable():
+            self.path(sha256).unlink(missing_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        return self._objects / sha256[:2] / sha256
+
+
+class _IncomingFile:
+    def __init__(self, folder: Path) -> None:
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        self.path = Path(name)
+        self.file: BinaryIO = os.fdopen(descriptor, "w+b")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):  # of a disk that is full, too
+            self.file.close()
+        with suppress(OSError):
+            self.path.unlink()
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AssetStoreUnavailable(str(error)) from None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

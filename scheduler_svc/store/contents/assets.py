@@ -1,0 +1,123 @@
+"""Statements on assets, and on what contents name. application/assets says how they keep names and objects together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cache
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import ContentAssetRow
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.asset import Asset, Media
+from scheduler_svc.store.engine.access_paths import accounts
+from scheduler_svc.store.engine.batch import Insert, array
+from scheduler_svc.store.engine.rows import Statements
+
+_TOUCH = sa.text("""
+    INSERT INTO assets (sha256, size) VALUES (:sha256, :size)
+    ON CONFLICT (sha256) DO UPDATE SET touch_time = now() RETURNING complete
+""")
+"""Adds an asset that is not complete, or touches the one that is there; says whether it is complete."""
+_LOCK = sa.text("SELECT sha256 FROM assets WHERE sha256 = :sha256 FOR UPDATE")
+"""Locks an asset, to complete it."""
+_COMPLETE = sa.text("""
+    UPDATE assets SET complete = true, size = :size, media_type = :media_type, width = :width, height = :height,
+        touch_time = now()
+    WHERE sha256 = :sha256
+""")
+"""Completes an asset, whose object is durable."""
+
+_THESE = "sha256 = ANY(CAST(:these AS text[]))"
+# A lock that keeps them complete until the content is committed.
+_LOCK_COMPLETE = sa.text(f"SELECT sha256 FROM assets WHERE {_THESE} AND complete ORDER BY sha256 FOR SHARE")
+"""Locks those assets that contents may name."""
+_NAMED = Insert(
+    "content_assets",
+    content_id="bigint",
+    position="smallint",
+    account_id="bigint",
+    name="text",
+    sha256="text",
+    reason="text",
+)
+"""Inserts what contents name, and what was left out."""
+
+_UNNAMED = "NOT EXISTS (SELECT FROM content_assets AS n WHERE n.sha256 = assets.sha256)"
+_OLD = "touch_time < now() - CAST(:age AS interval)"
+_PAGE = sa.text("SELECT sha256 FROM assets WHERE sha256 > :after ORDER BY sha256 LIMIT :limit")
+"""Reads the next assets, in the order of the collection."""
+_LOCK_UNNAMED = sa.text(f"""
+    SELECT sha256 FROM assets WHERE {_THESE} AND complete AND {_OLD} AND {_UNNAMED}
+    ORDER BY sha256 FOR UPDATE SKIP LOCKED
+""")
+"""Locks those assets that are old and that no content names."""
+# Anew, since the statement that locked them may have seen the time before a content that names one was committed.
+_RETIRE = sa.text(f"UPDATE assets SET complete = false WHERE {_THESE} AND {_UNNAMED}")
+"""Makes locked assets incomplete that no content names."""
+_LOCK_RETIRED = sa.text(f"""
+    SELECT sha256 FROM assets WHERE NOT complete AND {_OLD} ORDER BY touch_time LIMIT :limit FOR UPDATE SKIP LOCKED
+""")
+"""Locks old assets that are not complete."""
+_DELETE = sa.text(f"DELETE FROM assets WHERE {_THESE}")
+"""Deletes locked assets."""
+
+
+@cache
+def _get(*, of_accounts: bool) -> sa.TextClause:
+    """Reads an asset, by the name that one of these accounts' contents has for it."""
+    own = " AND n.account_id = ANY(CAST(:accounts AS bigint[]))" if of_accounts else ""
+    return sa.text(f"""
+        SELECT n.name, a.sha256, a.media_type, a.size, a.width, a.height FROM assets AS a, LATERAL (
+            SELECT n.name FROM content_assets AS n WHERE n.sha256 = a.sha256{own} LIMIT 1) AS n
+        WHERE a.sha256 = :sha256
+    """)
+
+
+class Assets(Statements):
+    def touch(self, sha256: str, size: int) -> bool:
+        """Makes sure that there is a row, and that nothing collects it for a while. Whether it is complete."""
+        return bool(self._row(_TOUCH, sha256=sha256, size=size)[0])
+
+    def lock(self, sha256: str) -> bool:
+        """Locks an asset. Whether there is one."""
+        return self._row(_LOCK, sha256=sha256) is not None
+
+    def complete(self, sha256: str, size: int, media: Media) -> None:
+        """Completes a locked asset."""
+        self._run(_COMPLETE, sha256=sha256, size=size, **media._asdict())
+
+    def lock_complete(self, these: Sequence[str]) -> frozenset[str]:
+        """Those of them that are complete; they stay so until the end of the transaction."""
+        return frozenset(row[0] for row in self._rows(_LOCK_COMPLETE, these=array("text", these)))
+
+    def name(self, rows: Sequence[ContentAssetRow]) -> None:
+        """Stores what contents name. Assets among it are locked, and complete."""
+        self._session.insert(_NAMED, rows)
+
+    def get(self, scope: Scope, sha256: str) -> Asset | None:
+        """An asset that a content of these accounts names."""
+        named = accounts(scope)
+        row = self._row(_get(of_accounts=bool(named)), sha256=sha256, **named)
+        return None if row is None else Asset(*row)
+
+    def page(self, after: str, limit: int) -> list[str]:
+        """The next assets above `after`, in order."""
+        return [row[0] for row in self._rows(_PAGE, after=after, limit=limit)]
+
+    def lock_unnamed(self, these: Sequence[str], age: timedelta) -> list[str]:
+        """Those of them that are complete, were not touched for that long, and that no content named."""
+        return [row[0] for row in self._rows(_LOCK_UNNAMED, these=array("text", these), age=age)]
+
+    def retire(self, these: Sequence[str]) -> None:
+        """Makes locked assets incomplete, except for those that a content names by now."""
+        self._run(_RETIRE, these=array("text", these))
+
+    def lock_retired(self, age: timedelta, limit: int) -> list[str]:
+        """Assets that are not complete and were not touched for that long."""
+        return [row[0] for row in self._rows(_LOCK_RETIRED, age=age, limit=limit)]
+
+    def delete(self, these: Sequence[str]) -> None:
+        """Deletes locked assets, which nothing names."""
+        self._run(_DELETE, these=array("text", these))

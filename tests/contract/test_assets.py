@@ -1,0 +1,196 @@
+"""Assets, from a worker's upload to a reader: fences, bounds, ranges, and what contents may name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from grpc import StatusCode, aio
+
+from contentgen.v1 import asset_pb2
+from contentgen.v1 import asset_service_pb2 as asset_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
+from scheduler_svc.domain.asset import MAX_BYTES
+from tests.contract.maker import Maker
+from tests.harness.pictures import png, sha256
+from tests.harness.rpc_errors import refused
+
+if TYPE_CHECKING:
+    from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
+
+PICTURE = png()
+NAMED = [pb.ResultAsset(name="cover.png", sha256=sha256(PICTURE), size=len(PICTURE))]
+
+
+@pytest.fixture
+def assets(channel: aio.Channel) -> AssetServiceAsyncStub:
+    return AssetServiceStub(channel)
+
+
+async def leased(made: Maker) -> pb.AssignedLease:
+    await made.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=made.account, topic="a topic"))
+    (lease,) = await made.worker.take()
+    await made.worker.start(lease)
+    return lease
+
+
+async def content_of(made: Maker, lease: pb.AssignedLease) -> content_pb.Content:
+    task = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=lease.task.task_id))).task
+    return (await made.contents.GetContent(content_pb.GetContentRequest(content_id=task.content_id))).content
+
+
+def files(folder: Path) -> list[Path]:
+    """All files of the store, uploads under way included."""
+    return [path for path in folder.glob("assets/*/**/*") if path.is_file()]
+
+
+async def read(assets: AssetServiceAsyncStub, digest: str, offset: int = 0, length: int = 0) -> bytes:
+    request = asset_pb.GetAssetRequest(sha256=digest, offset=offset, length=length)
+    return b"".join([answer.chunk async for answer in assets.GetAsset(request)])
+
+
+async def test_a_content_names_the_picture_that_was_uploaded_before_its_result(
+    made: Maker, assets: AssetServiceAsyncStub
+) -> None:
+    lease = await leased(made)
+    assert not await made.worker.upload(lease, PICTURE)
+    await made.worker.complete(lease, "![](asset:cover.png)", images=["asset:cover.png"], assets=NAMED)
+    content = await content_of(made, lease)
+    (asset,) = content.assets
+    assert (asset.name, asset.sha256) == ("cover.png", sha256(PICTURE))
+    assert (asset.media_type, asset.size, asset.width, asset.height) == ("image/png", len(PICTURE), 3, 2)
+    assert (content.cover_image, list(content.left_out_assets)) == ("asset:cover.png", [])
+    listed = await made.contents.ListContents(content_pb.ListContentsRequest())
+    assert list(listed.contents[0].assets) == [asset]
+    assert await read(assets, asset.sha256) == PICTURE
+    assert (await assets.GetAssetInfo(asset_pb.GetAssetInfoRequest(sha256=asset.sha256))).asset == asset
+
+
+async def test_an_asset_is_stored_once_for_all_contents(made: Maker, tmp_path: Path) -> None:
+    for known in (False, True):
+        lease = await leased(made)
+        assert await made.worker.upload(lease, PICTURE) is known
+        await made.worker.complete(lease, assets=NAMED)
+        assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
+    assert [path.name for path in files(tmp_path)] == [sha256(PICTURE)]
+
+
+async def test_a_stored_asset_is_answered_at_once(made: Maker) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, PICTURE)
+    stated = {"sha256": sha256(PICTURE), "size": len(PICTURE)}
+    assert await made.worker.put([pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, **stated)])  # type: ignore[arg-type]
+
+
+async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Maker) -> None:
+    lease = await leased(made)
+    left = [asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")]
+    assert await made.worker.complete(lease, assets=NAMED, left_out_assets=left) == pb.UPDATE_OUTCOME_COMMITTED
+    content = await content_of(made, lease)
+    assert not content.assets
+    assert [(it.name, it.reason) for it in content.left_out_assets] == [
+        ("cover.png", "NOT_FOUND"),
+        ("/etc/passwd", "OUTSIDE_FOLDER"),
+    ]
+
+
+async def test_an_asset_that_no_content_names_does_not_exist_for_readers(
+    made: Maker, assets: AssetServiceAsyncStub
+) -> None:
+    await made.worker.upload(await leased(made), PICTURE)
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await read(assets, sha256(PICTURE))
+    assert refusal.metadata == {"resource_type": "asset", "resource_id": sha256(PICTURE)}
+
+
+async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServiceAsyncStub) -> None:
+    data = os.urandom(1_200_000)
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    await made.worker.complete(lease, assets=[pb.ResultAsset(name="data", sha256=sha256(data), size=len(data))])
+    assert await read(assets, sha256(data)) == data
+    assert await read(assets, sha256(data), 600_000, 10) == data[600_000:600_010]
+    assert await read(assets, sha256(data), 1_199_990, 1_000) == data[-10:]
+    assert await read(assets, sha256(data), len(data)) == b""
+    assert (await content_of(made, lease)).assets[0].media_type == "application/octet-stream"
+    for field, request in (("offset", (len(data) + 1, 0)), ("offset", (-1, 0)), ("length", (0, -1))):
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await read(assets, sha256(data), *request)
+        assert refusal.fields == [field]
+
+
+async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker) -> None:
+    lease = await leased(made)
+    await made.worker.complete(lease)
+    for other in (
+        lease,
+        pb.AssignedLease(lease_id=lease.lease_id, attempt=2),
+        pb.AssignedLease(lease_id="x", attempt=1),
+    ):
+        with refused(StatusCode.FAILED_PRECONDITION, "LEASE_LOST") as refusal:
+            await made.worker.upload(other, PICTURE)
+        assert refusal.metadata == {"lease_id": other.lease_id}
+
+
+@pytest.mark.parametrize(
+    ("field", "header"),
+    [
+        ("sha256", {"sha256": "no digest"}),
+        ("sha256", {"sha256": sha256(b"others")}),
+        ("size", {"size": 0}),
+        ("size", {"size": MAX_BYTES + 1}),
+        ("size", {"size": len(PICTURE) - 1}),
+        ("size", {"size": len(PICTURE) + 1}),
+    ],
+)
+async def test_an_upload_that_is_not_what_it_states_stores_nothing(
+    made: Maker, tmp_path: Path, field: str, header: dict[str, object]
+) -> None:
+    lease = await leased(made)
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await made.worker.upload(lease, PICTURE, **header)
+    assert refusal.fields == [field]
+    assert not files(tmp_path)
+    await made.worker.complete(lease, assets=NAMED)
+    assert not (await content_of(made, lease)).assets
+
+
+async def test_an_upload_without_a_message_is_refused(made: Maker) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await made.worker.put([])
+
+
+async def test_a_name_counts_once_and_bad_entries_not_at_all(made: Maker) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, PICTURE)
+    bad = [pb.ResultAsset(name=name, sha256=digest) for name, digest in (("", sha256(PICTURE)), ("x", "X" * 64))]
+    long = pb.ResultAsset(name="n" * 201, sha256=sha256(PICTURE))
+    await made.worker.complete(lease, assets=[*bad, long, *NAMED, *NAMED])
+    assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
+
+
+async def test_a_deleted_content_takes_what_it_names_with_it(made: Maker, assets: AssetServiceAsyncStub) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, PICTURE)
+    await made.worker.complete(lease, assets=NAMED)
+    content = await content_of(made, lease)
+    await made.contents.DeleteContent(content_pb.DeleteContentRequest(content_id=content.content_id))
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await read(assets, sha256(PICTURE))
+
+
+async def test_what_is_missing_in_the_folder_is_unavailable(
+    made: Maker, assets: AssetServiceAsyncStub, tmp_path: Path
+) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, PICTURE)
+    await made.worker.complete(lease, assets=NAMED)
+    (path,) = files(tmp_path)
+    path.unlink()
+    with refused(StatusCode.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"):
+        await read(assets, sha256(PICTURE))

@@ -1,0 +1,160 @@
+"""An article's whole way, by schedule, editor, publish pool and webhook; after each step everything is killed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar, cast
+
+import psycopg2
+import pytest
+
+from contentgen import AsyncContentGenerationClient, EventType
+from scheduler_svc.postgres.server import EmbeddedPostgres
+from tests.e2e.desk import ByClient, ByCommand, Desk, Json
+from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until_async
+from tests.harness.webhook_receiver import Receiver, receiving
+
+T = TypeVar("T")
+LIMIT = 30.0
+EVENTS: list[EventType] = [
+    "task.ended",
+    "content.pending_review",
+    "content.approved",
+    "content.rejected",
+    "publish.published",
+    "publish.failed",
+]
+
+EXPECTED = [
+    *["content.approved approved"] * 2,
+    *["content.pending_review pending_review"] * 3,
+    "content.rejected rejected",
+    "publish.failed failed",
+    "publish.published published",
+    *["task.ended completed"] * 2,
+]
+"""The events of two articles; the second one was approved, reopened and approved again, and failed for good once."""
+
+
+class Everything:
+    """A scheduler with its own PostgreSQL, and a worker."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.scheduler: Scheduler = stack.scheduler(
+            database_url=EMBEDDED,
+            CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1",
+            CONTENTGEN_MAX_PUBLISH_ATTEMPTS="2",
+            CONTENTGEN_PUBLISH_BACKOFF="0.1s",
+        ).start()
+        self._worker: Worker = stack.worker("worker", self.scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+
+    def dies(self) -> None:
+        """Kill -9 to all, which then is started again."""
+        self._worker.kill()
+        self.scheduler.kill_with_database()
+        self.scheduler.start()
+        self._worker.start()
+
+    def let_tick(self) -> None:
+        """The schedule's tick of this year, which was before it was created, comes now."""
+        server = EmbeddedPostgres(self.scheduler.data_dir / "postgres")
+        with closing(psycopg2.connect(server.dsn())) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE schedules SET next_tick = date_trunc('minute', create_time), due_time = create_time")
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def everything(stack: Stack) -> Everything:
+    return Everything(stack)
+
+
+@pytest.fixture(params=[ByClient, ByCommand], ids=["client", "command"])
+def desk(everything: Everything, request: pytest.FixtureRequest) -> Desk:
+    return cast("Desk", request.param(everything.scheduler.target))
+
+
+async def soon(find: Callable[[], Awaitable[T]], what: str) -> T:
+    return await wait_until_async(find, within=LIMIT, what=what)
+
+
+async def read_pictures(target: str, content: Json) -> list[bool]:
+    """Whether each picture of a content is what its name says."""
+    async with AsyncContentGenerationClient(target) as client:
+        names = [asset["sha256"] for asset in content["assets"]]
+        return [hashlib.sha256(await client.read_asset(name)).hexdigest() == name for name in names]
+
+
+async def test_an_article_is_published_though_all_is_killed_after_each_step(
+    everything: Everything, desk: Desk, receiver: Receiver
+) -> None:
+    account_id = await desk.create_account()
+    secret = await desk.create_webhook(receiver.url, EVENTS)
+    await desk.create_schedule(account_id, f"{datetime.now(UTC):%M %H %d %m} *", "春天的新闻")
+    everything.dies()
+
+    everything.let_tick()
+    (draft,) = await soon(lambda: desk.contents("pending_review"), "the schedule's article waits for its review")
+    assert await read_pictures(everything.scheduler.target, draft) == [True, True]
+    everything.dies()
+
+    await desk.edit(draft["content_id"], "春天")
+    await desk.regenerate(draft["content_id"], "短一点")
+    everything.dies()
+
+    async def rewritten() -> Json | None:
+        waiting = await desk.contents("pending_review")
+        return next((each for each in waiting if each["content_id"] != draft["content_id"]), None)
+
+    article = await soon(rewritten, "the article that was sent back is written anew")
+    assert article is not None
+    content_id = article["content_id"]
+    await desk.approve(content_id)
+    everything.dies()
+    await desk.reopen(content_id)
+    everything.dies()
+    await desk.approve(content_id)
+
+    due = datetime.now(UTC) + timedelta(seconds=2)
+    await desk.schedule_publication(content_id, due.isoformat())
+    everything.dies()
+    for status in ("pending", "failed"):
+        entry = await soon(desk.claim, "the entry is due")
+        assert datetime.now(UTC) >= due
+        everything.dies()
+        assert entry is not None
+        assert (await desk.report_failed(entry, "the site is away"))["status"] == status
+        everything.dies()
+    await desk.retry_publish(content_id)
+    everything.dies()
+    entry = await soon(desk.claim, "the entry is due again")
+    assert entry is not None
+    await desk.report_published(entry, "https://news.example/spring")
+    everything.dies()
+
+    assert [(each["content_id"], each["title"]) for each in await desk.contents("rejected")] == [
+        (draft["content_id"], "春天")
+    ]
+    assert [each["published"] for each in await desk.attempts(content_id)] == [False, False, True]
+    await check_events(receiver, secret)
+
+
+async def check_events(receiver: Receiver, secret: str) -> None:
+    """Each event has come, under one id however often, and signed."""
+
+    def told() -> list[str]:
+        by_id = {each.message_id: each.message for each in receiver.received}
+        return sorted(f"{each['type']} {each['data']['status']}" for each in by_id.values())
+
+    await wait_until_async(lambda: len(told()) >= len(EXPECTED), within=LIMIT, what="every event has come")
+    assert told() == EXPECTED
+    for each in receiver.received:
+        each.verify(secret)

@@ -1,0 +1,95 @@
+"""Nothing that was paid for is lost: pictures arrive with their articles, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from contentgen import ContentGenerationClient
+from tests.harness.client import request
+from tests.harness.picture_creator import picture_creator
+from tests.harness.stack import Scheduler, Stack
+from tests.harness.waiting import wait_until
+
+PATIENT_LEASE = 15.0
+
+
+def check_assets(scheduler: Scheduler, count: int) -> None:
+    """Each content has its assets, and each asset has its bytes."""
+    with ContentGenerationClient(scheduler.target) as client:
+        contents = list(client.iter_contents())
+        assert len(contents) == count
+        for content in contents:
+            assert content["left_out_assets"] == []
+            assert content["images"] == [f"asset:{asset['name']}" for asset in content["assets"]]
+            assert content["assets"]
+            for asset in content["assets"]:
+                data = client.read_asset(asset["sha256"])
+                assert (len(data), hashlib.sha256(data).hexdigest()) == (asset["size"], asset["sha256"])
+            whole = client.get_content(content["content_id"])
+            assert whole is not None
+            assert all(f"](asset:{asset['name']})" in whole["body"] for asset in content["assets"])
+
+
+@pytest.mark.parametrize("profile", ["json", "reference"])
+def test_the_demo_creator_s_pictures_come_with_its_article(stack: Stack, profile: str) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    stack.worker("worker", scheduler, CREATOR_PROFILE=profile).start()
+    task = client.wait_completed(
+        client.submit(client.create_account(), "春天", options={"demo-seconds": "0.1"}), within=15
+    )
+    check_assets(scheduler, 1)
+    content = client.content(task.content_id)
+    assert [(asset.media_type, asset.width, asset.height) for asset in content.assets] == [("image/png", 160, 90)] * 2
+    assert {path.name for path in (scheduler.data_dir / "assets/objects").glob("*/*")} == {
+        asset.sha256 for asset in content.assets
+    }
+
+
+def test_a_scheduler_that_dies_in_the_middle_of_an_upload_gets_it_again(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
+    client = scheduler.client
+    setup = "open('film.bin', 'wb').write(os.urandom(30 * 1024 * 1024))"
+    cli = str(picture_creator(stack.folder, setup, content="![](film.bin)", images=["film.bin"]))
+    worker = stack.worker("worker", scheduler, CREATOR_CLI_PATH=cli).start()
+    task_id = client.submit(client.create_account())
+    wait_until(lambda: _incoming(scheduler), within=15, what="the upload has begun")
+    scheduler.kill()
+    assert worker.spooled()
+    scheduler.start()
+    scheduler.client.wait_completed(task_id, within=30)
+    check_assets(scheduler, 1)
+    wait_until(lambda: not list(worker.folder.glob("workers/*/assets/*")), within=5, what="the worker has let it go")
+
+
+def _is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
+
+
+def _incoming(scheduler: Scheduler) -> list[Path]:
+    """Uploads that have begun."""
+    return [path for path in scheduler.data_dir.glob("assets/incoming/*") if path.stat().st_size]
+
+
+def test_no_content_names_what_is_not_there_whatever_is_killed(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
+    worker = stack.worker("worker", scheduler, slots=4).start()
+    account_id = scheduler.client.create_account()
+    task_ids = scheduler.client.submit_all(
+        request(account_id, f"brief {n}", options={"demo-seconds": "0.2"}) for n in range(60)
+    )
+    chance = random.Random(14)
+    for victim in (worker, scheduler, worker, scheduler, worker):
+        at = time.monotonic() + chance.uniform(0.3, 1.5)
+        wait_until(partial(_is_past, at), within=5, what="it is time")
+        victim.kill()
+        victim.start()
+    for task_id in task_ids:
+        scheduler.client.wait_completed_over_outage(task_id, within=60)
+    check_assets(scheduler, 60)

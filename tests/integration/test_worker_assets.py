@@ -1,0 +1,239 @@
+"""A real worker process against a scripted scheduler: the files that results name, kept and uploaded before them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpc import StatusCode
+
+from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.picture_creator import picture_creator, writing
+from tests.harness.pictures import png, sha256
+from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, lease, scripted_scheduler
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import WorkerProcess, worker_process
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PICTURE, OTHER = png(), png(shade=200)
+
+
+def kept(folder: Path) -> list[Path]:
+    """The files in the worker's folder of assets."""
+    return sorted(path for path in folder.glob("workers/1/assets/*/*") if path.is_file())
+
+
+@asynccontextmanager
+async def result_of(
+    tmp_path: Path, setup: str, *, accepts_assets: bool = True, **result: object
+) -> AsyncIterator[tuple[ScriptedScheduler, Stream, WorkerProcess, pb.Result]]:
+    """One run of a creator, up to its reported result."""
+    cli = str(picture_creator(tmp_path, setup, **result))
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli) as worker:
+            stream, _ = await scheduler.session(accepts_assets=accepts_assets)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            update = await stream.update("completed", "a")
+            yield scheduler, stream, worker, update.completed.result
+
+
+def left_out(result: pb.Result) -> dict[str, str]:
+    return {it.name: it.reason for it in result.left_out_assets}
+
+
+async def test_files_that_a_result_names_are_uploaded_before_it(tmp_path: Path) -> None:
+    run = result_of(
+        tmp_path,
+        writing(cover_png=PICTURE, in__detail_png=OTHER),
+        content="![](cover.png) ![](in/detail.png 'a title') ![](./cover.png)",
+        htmlContent='<img src="cover.png">',
+        images=["cover.png", {"url": "in/detail.png"}],
+    )
+    async with run as (scheduler, stream, _, result):
+        assert scheduler.assets == [PICTURE, OTHER]
+        assert list(result.images) == ["asset:cover.png", "asset:in/detail.png"]
+        assert result.body == "![](asset:cover.png) ![](asset:in/detail.png 'a title') ![](asset:cover.png)"
+        assert result.html_body == '<img src="asset:cover.png">'
+        assert [(it.name, it.sha256, it.size, it.source) for it in result.assets] == [
+            ("cover.png", sha256(PICTURE), len(PICTURE), "cover.png"),
+            ("in/detail.png", sha256(OTHER), len(OTHER), "in/detail.png"),
+        ]
+        assert not left_out(result)
+        await stream.until("heartbeat", lambda s: not s.held_leases)
+        await wait_until_async(lambda: not kept(tmp_path), within=5, what="the acknowledged files are removed")
+
+
+async def test_names_that_need_escapes_get_others(tmp_path: Path) -> None:
+    setup = f"open('my pic (1).png', 'wb').write({PICTURE!r}); open('图.png', 'wb').write({OTHER!r})"
+    content = "![](<my pic (1).png>) ![](my%20pic%20(1).png) ![](图.png)"
+    async with result_of(tmp_path, setup, content=content) as (_, _, _, result):
+        assert result.body == "![](<asset:my-pic-1-.png>) ![](asset:my-pic-1-.png) ![](asset:图.png)"
+
+
+async def test_nothing_outside_of_the_run_s_folder_is_taken(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret")
+    setup = f"""
+os.symlink({str(secret)!r}, "link.png")
+os.symlink({str(tmp_path)!r}, "folder")
+os.mkdir("real"); os.mkfifo("pipe.png")
+open("empty.png", "wb").close()
+open("huge.png", "wb").truncate(33 * 1024 * 1024)
+"""
+    names = {
+        str(secret): "OUTSIDE_FOLDER",
+        "../../../secret": "OUTSIDE_FOLDER",
+        "real/../../x.png": "OUTSIDE_FOLDER",
+        f"file://{secret}": "OUTSIDE_FOLDER",
+        "link.png": "SYMLINK",
+        "folder/secret": "SYMLINK",
+        "real": "NOT_FOUND",
+        "pipe.png": "NOT_FOUND",
+        "empty.png": "NOT_FOUND",
+        "none.png": "NOT_FOUND",
+        "a\nb.png": "NOT_FOUND",
+        "huge.png": "TOO_LARGE",
+        "https://example.com/a.png": "HOST_NOT_ALLOWED",
+    }
+    async with result_of(tmp_path, setup, images=list(names)) as (scheduler, _, _, result):
+        assert left_out(result) == names
+        assert list(result.images) == list(names)
+        assert not scheduler.assets
+        assert not result.assets
+
+
+async def test_an_absolute_path_into_the_run_s_folder_is_taken(tmp_path: Path) -> None:
+    setup = writing(cover_png=PICTURE) + "\nprint(json.dumps({'content': f'![]({os.getcwd()}/cover.png)'})); sys.exit()"
+    async with result_of(tmp_path, setup) as (scheduler, _, _, result):
+        assert (scheduler.assets, result.body) == ([PICTURE], "![](asset:cover.png)")
+
+
+async def test_more_than_a_hundred_files_are_too_many(tmp_path: Path) -> None:
+    setup = "for n in range(102): open(f'{n}.txt', 'w').write(str(n))"
+    async with result_of(tmp_path, setup, images=[f"{n}.txt" for n in range(102)]) as (scheduler, _, _, result):
+        assert len(scheduler.assets) == len(result.assets) == 100
+        assert left_out(result) == {"100.txt": "TOO_MANY", "101.txt": "TOO_MANY"}
+
+
+async def test_all_files_together_are_bounded(tmp_path: Path) -> None:
+    setup = "for n in range(5): open(f'{n}.bin', 'wb').truncate(30 * 1024 * 1024 + n)"
+    async with result_of(tmp_path, setup, images=[f"{n}.bin" for n in range(5)]) as (_, _, _, result):
+        assert left_out(result) == {"4.bin": "TOO_LARGE"}
+
+
+async def test_an_article_that_would_grow_beyond_its_bound_keeps_its_names(tmp_path: Path) -> None:
+    content = "![](a)" * (3 * 1024 * 1024 // 6)
+    async with result_of(tmp_path, "open('a', 'w').write('a')", content=content) as (scheduler, _, _, result):
+        assert result.body == content
+        assert left_out(result) == {"a": "TOO_LARGE"}
+        assert not scheduler.assets
+
+
+async def test_a_scheduler_without_assets_gets_the_names_that_the_cli_gave(tmp_path: Path) -> None:
+    content = "![](<my pic.png>)"
+    setup = f"open('my pic.png', 'wb').write({PICTURE!r})"
+    run = result_of(tmp_path, setup, accepts_assets=False, content=content, images=["my pic.png", "none.png"])
+    async with run as (scheduler, _, _, result):
+        assert (result.body, list(result.images)) == (content, ["my pic.png", "none.png"])
+        assert not result.assets
+        assert not left_out(result)
+        assert not scheduler.assets
+
+
+async def test_a_failed_upload_is_tried_again_while_the_lease_is_held(tmp_path: Path) -> None:
+    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse_assets = [StatusCode.UNAVAILABLE, StatusCode.INTERNAL]
+        scheduler.takes_assets.clear()
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            await stream.until("heartbeat", lambda s: [it.stage for it in s.held_leases] == [pb.LEASE_STAGE_FINISHED])
+            await stream.until("heartbeat", lambda s: len(s.held_leases) == 1 and s.free_slots == 3)
+            assert not stream.updates("completed")
+            scheduler.takes_assets.set()
+            await stream.update("completed", "a")
+            assert scheduler.assets == [PICTURE]
+
+
+async def test_a_lease_that_is_lost_during_the_upload_is_reported_all_the_same(tmp_path: Path) -> None:
+    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse_assets = [StatusCode.FAILED_PRECONDITION]
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            assert (await stream.update("completed", "a")).completed.result.assets[0].name == "cover.png"
+            assert not scheduler.assets
+
+
+async def test_a_worker_that_dies_between_spool_and_upload_uploads_after_its_restart(tmp_path: Path) -> None:
+    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
+    async with scripted_scheduler() as scheduler:
+        scheduler.takes_assets.clear()
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli) as worker:
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            await stream.until("heartbeat", lambda s: [it.stage for it in s.held_leases] == [pb.LEASE_STAGE_FINISHED])
+            worker.kill()
+            assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
+            (tmp_path / "workers/1/assets/left").mkdir()
+        scheduler.takes_assets.set()
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, hello = await scheduler.session(accepts_assets=True, drop=["a"])
+            assert [held.lease_id for held in hello.held_leases] == ["a"]
+            result = (await stream.update("completed", "a")).completed.result
+            assert scheduler.assets[-1] == PICTURE
+            assert list(result.images) == ["asset:cover.png"]
+            first = next(m for m in stream.received if m.HasField("heartbeat")).heartbeat
+            assert first.free_slots == 0  # a late result's task must not be granted anew before the result arrives
+            await stream.until("heartbeat", lambda s: not s.held_leases and s.free_slots == 3)
+            await wait_until_async(lambda: not kept(tmp_path), within=5, what="the acknowledged files are removed")
+            assert not (tmp_path / "workers/1/assets/left").exists()
+
+
+async def test_a_result_goes_on_to_another_scheduler_with_its_assets(tmp_path: Path) -> None:
+    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream = await scheduler.stream()
+            await stream.hello()
+            stream.answer_all(reports=False)
+            stream.welcome(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            await stream.update("completed", "a")
+            stream.send(reconnect=pb.Reconnect())
+            stream, _ = await scheduler.session(accepts_assets=True, keep=["a"])
+            await stream.update("completed", "a")
+            assert scheduler.assets == [PICTURE, PICTURE]
+
+
+async def test_an_allowed_host_in_a_private_network_is_refused_and_the_files_are_taken(tmp_path: Path) -> None:
+    address = "https://localhost:1/a.png"
+    setup = writing(cover_png=PICTURE)
+    cli = str(
+        picture_creator(tmp_path, setup, content=f"![](cover.png) ![]({address})", images=["http://localhost:1/"])
+    )
+    async with scripted_scheduler() as scheduler:
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli, CREATOR_ASSET_HOSTS="localhost:1"):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            result = (await stream.update("completed", "a")).completed.result
+            assert left_out(result) == {address: "HOST_NOT_ALLOWED", "http://localhost:1/": "HOST_NOT_ALLOWED"}
+            assert result.body == f"![](asset:cover.png) ![]({address})"
+            assert scheduler.assets == [PICTURE]
+
+
+async def test_uploads_that_reach_an_older_scheduler_go_where_the_stream_goes(tmp_path: Path) -> None:
+    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse_assets = [StatusCode.UNIMPLEMENTED]
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            await stream.update("completed", "a")
+            assert scheduler.assets == [PICTURE]
+            assert [peer == stream.peer for peer in scheduler.asset_peers] == [False, True]

@@ -1,0 +1,41 @@
+"""A content names the file that its run made, which is stored and can be read as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from verification.chaos.attempts import disk_was_full
+from verification.chaos.evidence import Evidence, Run, StoredContent
+from verification.chaos.violation import Violation
+
+NAME = "assets"
+
+
+def assets(evidence: Evidence) -> Iterator[Violation]:
+    """A worker whose disk was full may leave the file out."""
+    runs = {run.run: run for run in evidence.journals.runs}
+    for content in evidence.stored.contents:
+        run = runs.get(content.run or "")
+        if run is not None and not disk_was_full(run, evidence.journals.faults):
+            yield from (Violation(NAME, content.task_id, said) for said in _named(content, run))
+        yield from (Violation(NAME, content.task_id, said) for said in _there(content, evidence))
+
+
+def _named(content: StoredContent, run: Run) -> Iterator[str]:
+    made = () if run.file_sha256 is None else (run.file_sha256,)
+    if content.assets != made:
+        yield f"its content names the files {_list(content.assets)}, and its run made {_list(made)}"
+
+
+def _there(content: StoredContent, evidence: Evidence) -> Iterator[str]:
+    for sha256 in filter(None, content.assets):
+        if sha256 not in evidence.stored.assets:
+            yield f"its content names the file {sha256[:8]}, which is not complete"
+        if (read := evidence.answers.files.get(sha256)) is None:
+            yield f"its content names the file {sha256[:8]}, which the API does not give"
+        elif read != sha256:
+            yield f"its content names the file {sha256[:8]}, and the API gives {read}"
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return f"[{', '.join(name[:8] or 'left out' for name in names)}]"

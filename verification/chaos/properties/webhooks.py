@@ -1,0 +1,70 @@
+"""A webhook's receiver gets each event under one id, at least once, and those of a task in order."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+
+from scheduler_svc.domain.lifecycle import OPEN
+from verification.chaos.evidence import Event, Evidence, Received, Stored
+from verification.chaos.violation import Violation
+
+NAME = "webhooks"
+TASK_ENDED = "task.ended"
+Named = tuple[str, str, str]
+"""Task, type and status of an event."""
+
+
+def webhooks(evidence: Evidence) -> Iterator[Violation]:
+    """What is accepted counts; nothing is promised where there is no webhook."""
+    if not evidence.journals.subscribed:
+        return
+    yield from _renamed(evidence.journals.received)
+    accepted = {it.event_id: it for it in reversed(evidence.journals.received) if it.accepted}
+    first = sorted(accepted.values(), key=evidence.journals.received.index)
+    got = Counter(map(_named, first))
+    due = Counter(_due(evidence.stored))
+    for named in sorted(got | due):
+        if got[named] != due[named]:
+            task_id, kind, status = named
+            said = f"its webhook got {got[named]} events {kind} ({status}); it should be {due[named]}"
+            yield Violation(NAME, task_id, said)
+    yield from _order(first, evidence.stored.events)
+
+
+def _named(it: Received) -> Named:
+    return it.task_id, it.type, it.status
+
+
+def _due(stored: Stored) -> Iterator[Named]:
+    for task_id, events in stored.events.items():
+        yield from ((task_id, TASK_ENDED, status) for status in _ends(events))
+    for content in stored.contents:
+        yield content.task_id, f"content.{content.review_status}", content.review_status
+
+
+def _ends(events: Sequence[Event]) -> Iterator[str]:
+    """The states in which a transaction left the task without a way on."""
+    for event, following in zip_longest(events, events[1:]):
+        if event.status not in OPEN and (following is None or following.time != event.time):
+            yield event.status.label
+
+
+def _renamed(received: Sequence[Received]) -> Iterator[Violation]:
+    named: dict[str, Named] = {}
+    for it in received:
+        if named.setdefault(it.event_id, _named(it)) != _named(it):
+            yield Violation(NAME, it.task_id, f"event {it.event_id} came with another content before")
+
+
+def _order(first: Sequence[Received], histories: Mapping[str, Sequence[Event]]) -> Iterator[Violation]:
+    """A task's ends come in the order of its history."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for it in first:
+        if it.type == TASK_ENDED:
+            told[it.task_id].append(it.status)
+    for task_id, statuses in told.items():
+        ends = list(_ends(histories.get(task_id, ())))
+        if statuses != ends and sorted(statuses) == sorted(ends):
+            yield Violation(NAME, task_id, f"its ends came as {', '.join(statuses)}; it should be {', '.join(ends)}")

@@ -1,0 +1,167 @@
+"""Uploads the assets of results, and holds each result back until they are stored (rule 24).
+
+Layer: inside session, over asset_folder. Each stream begins anew: a scheduler answers at once what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+import grpc.aio
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from contentgen.v1 import worker_service_pb2 as pb
+from worker_svc.asset_folder import AssetFolder
+from worker_svc.guard import now
+from worker_svc.session import wire
+from worker_svc.session.outbox import PendingUpdate
+
+WANTED = "asset-wanted"
+"""The header by which a scheduler asks for the bytes of an asset."""
+PARALLEL = 2
+CHUNK = 64 * 1024
+MIN_PAUSE, MAX_PAUSE = 0.5, 30.0
+"""Seconds between two tries of an upload, doubling; the stream goes on meanwhile, and the lease stays held."""
+MIN_TIMEOUT, MIN_RATE = 60.0, 32 * 1024
+"""Seconds that an upload may take at least, and bytes a second beyond that."""
+LATE_TIMEOUT = 10.0
+"""Seconds of a stream in which the worker takes nothing while late results wait for their uploads: a late result counts
+only as long as its task is not granted anew (rule 16)."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+PutCall = grpc.aio.StreamUnaryCall[pb.PutAssetRequest, pb.PutAssetResponse]
+
+
+class Put(Protocol):
+    """Begins a PutAsset call, which may take `timeout` seconds."""
+
+    def __call__(self, *, timeout: float) -> PutCall: ...
+    def unknown(self) -> None:
+        """The call is unknown to the scheduler that it reached."""
+
+
+class AssetUploads:
+    """The results whose assets are not known to be stored. `ready` is called with each once they are."""
+
+    def __init__(self, files: AssetFolder, ready: Callable[[PendingUpdate], None]) -> None:
+        self._files = files
+        self._ready = ready
+        self._waiting: dict[str, PendingUpdate] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self._put: Put | None = None
+        self._open = False
+        self._late: frozenset[str] = frozenset()
+        self._late_until = 0.0
+
+    @property
+    def late_waits(self) -> bool:
+        """Whether a result of a lease that is no longer this worker's waits, at the beginning of a stream."""
+        return now() < self._late_until and not self._late.isdisjoint(self._waiting)
+
+    def add(self, update: PendingUpdate) -> None:
+        self._waiting[update.lease_id] = update
+        if self._open:
+            self._begin(update)
+
+    def opened(self, put: Put | None, late: Collection[str] = ()) -> None:
+        """A session is open. `put` None: its scheduler stores no assets. `late`: leases that it did not keep."""
+        self.closed()
+        self._open, self._put = True, put
+        self._late, self._late_until = frozenset(late), now() + LATE_TIMEOUT
+        for update in list(self._waiting.values()):
+            self._begin(update)
+
+    def closed(self) -> None:
+        """The session is over. What is not stored by now is uploaded on the next."""
+        self._open = False
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        self.closed()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, update: PendingUpdate) -> None:
+        if self._put is None:
+            self._done(wire.without_assets(update))
+        else:
+            self._tasks[update.lease_id] = asyncio.create_task(self._upload(update, self._put))
+
+    def _done(self, update: PendingUpdate) -> None:
+        self._waiting.pop(update.lease_id, None)
+        self._ready(update)
+
+    async def _upload(self, update: PendingUpdate, put: Put) -> None:
+        async with self._slots:
+            for asset in wire.assets_of(update):
+                path = self._files.file(update.lease_id, asset.sha256)
+                if not await _stored(put, update, asset, path):
+                    break
+        self._tasks.pop(update.lease_id, None)
+        self._done(update)
+
+
+async def _stored(put: Put, update: PendingUpdate, asset: pb.ResultAsset, path: Path) -> bool:
+    """Uploads one asset, however often it takes. Returns False if the lease takes no result any more.
+
+    An asset that can never be stored is skipped: the scheduler then lists it as left out.
+    """
+    pause, keys = MIN_PAUSE, {"lease_id": update.lease_id, "asset": asset.name, "sha256": asset.sha256}
+    while True:
+        try:
+            await _send(put(timeout=MIN_TIMEOUT + asset.size / MIN_RATE), update, asset, path)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                return False
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                _log.error("an asset is refused", action="asset.refused", error=error.details(), **keys)
+                return True
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                put.unknown()
+            _log.warning("an asset is not stored yet", action="asset.retried", error=error.details(), **keys)
+        except OSError as error:
+            _log.error("an asset is lost", action="asset.lost", error=str(error), **keys)
+            return True
+        except Exception:  # noqa: BLE001 - the next try, or the next stream, may work
+            _log.exception("an upload failed", action="asset.fault", **keys)
+        else:
+            _log.debug("an asset is stored", action="asset.stored", **keys)
+            return True
+        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - a spread
+        pause = min(2 * pause, MAX_PAUSE)
+
+
+async def _send(call: PutCall, update: PendingUpdate, asset: pb.ResultAsset, path: Path) -> None:
+    """Raises AioRpcError, and OSError if the file can't be read."""
+    blocks = _blocks(path)
+    first = pb.PutAssetRequest(lease_id=update.lease_id, attempt=update.attempt, sha256=asset.sha256, size=asset.size)
+    try:
+        with suppress(asyncio.InvalidStateError):  # it is answered already
+            await call.write(first)
+            if dict(await call.initial_metadata()).get(WANTED):
+                while block := await asyncio.to_thread(next, blocks, b""):
+                    for at in range(0, len(block), CHUNK):
+                        await call.write(pb.PutAssetRequest(chunk=block[at : at + CHUNK]))
+            await call.done_writing()
+        await call
+    finally:
+        blocks.close()
+        call.cancel()
+
+
+def _blocks(path: Path) -> Generator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(16 * CHUNK):
+            yield block
