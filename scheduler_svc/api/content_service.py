@@ -60,7 +60,8 @@ class ContentService(PublishPoolCalls):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             wanted = _filter(request, bad)
-            page = PageRequest.of(request, bad, "ListContents", selection(request))
+            fields = selection(request, account_id=request.account_id, review_status=request.review_status)
+            page = PageRequest.of(request, bad, "ListContents", *fields)
         scope = caller().about(request.account_id)
         found = await self.reads.run(
             query.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first

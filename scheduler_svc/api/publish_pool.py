@@ -41,7 +41,8 @@ class PublishPoolCalls(ContentServiceServicer):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
             wanted = _filter(request, bad)
-            page = PageRequest.of_places(request, bad, "ListPublishPool", selection(request))
+            fields = selection(request, account_id=request.account_id, statuses=sorted(wanted.statuses))
+            page = PageRequest.of_places(request, bad, "ListPublishPool", *fields)
         scope = caller().about(request.account_id)
         after = None if page.position is None else PoolPosition(*page.position)
         found = await self.reads.run(query.list_pool, scope, wanted, after, page.limit)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest
+from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest, selection
 from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX
@@ -133,3 +134,19 @@ def test_garbage_is_refused_as_a_token(token: str) -> None:
 def test_another_json_document_is_refused_as_a_token(document: object) -> None:
     with pytest.raises(InvalidArgument):
         page("list", token=forged(document))
+
+
+def test_a_list_without_new_fields_has_the_selection_of_the_version_before() -> None:
+    first: dict[str, object] = {"account_id": 1, "review_status": 2}
+    request = content_pb.ListContentsRequest(account_id=1, review_status=content_pb.REVIEW_STATUS_APPROVED)
+    paged = content_pb.ListContentsRequest(page_size=9, page_token="a token")
+    paged.MergeFrom(request)
+    assert selection(request, **first) == selection(paged, **first) == (1, 2)
+    searched = content_pb.ListContentsRequest(query="tea")
+    searched.MergeFrom(request)
+    assert selection(searched, **first) == (1, 2, searched_for("tea"))
+    assert selection(searched, **first) != selection(content_pb.ListContentsRequest(query="coffee"), **first)
+
+
+def searched_for(query: str) -> str:
+    return content_pb.ListContentsRequest(query=query).SerializeToString(deterministic=True).hex()

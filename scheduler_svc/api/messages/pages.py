@@ -110,13 +110,19 @@ def _read(
     return PageRequest(size, position, fingerprint)
 
 
-def selection(request: Message) -> str:
-    """All of a list's request but its page: a token of another selection is refused."""
+def selection(request: Message, **first: object) -> tuple[object, ...]:
+    """All of a list's request but its page: a token of another selection is refused.
+
+    `first` are the fields that the list had in its first version, as that wrote them: a request that has no others goes
+    on with its tokens beside schedulers of that version.
+    """
     rest = type(request)()
     rest.CopyFrom(request)
-    for field in ("page_size", "page_token"):
+    for field in ("page_size", "page_token", *first):
         rest.ClearField(field)
-    return rest.SerializeToString(deterministic=True).hex()
+    return (
+        (*first.values(), rest.SerializeToString(deterministic=True).hex()) if rest.ByteSize() else (*first.values(),)
+    )
 
 
 def _token(position: int | str | list[int], fingerprint: str) -> str:
