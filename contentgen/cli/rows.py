@@ -148,6 +148,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "max_backoff": _duration,
     "timeout": _duration,
     "schedule_time": _moment,
+    "expire_time": _moment,
     "request_id": _text,
     "labels": _pairs,
     "creator_options": _pairs,

@@ -73,6 +73,7 @@ def task(message: task_pb2.Task) -> results.Task:
         "regenerates_content_id": message.regenerates_content_id or None,
         "pending_reason": _pending_reason(message),
         "schedule_id": message.schedule_id or None,
+        "expire_time": _time(message, "expire_time"),
     }
 
 

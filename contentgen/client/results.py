@@ -85,6 +85,8 @@ class Task(TypedDict):
     """Why it still waits. Only of `get_task_status`."""
     schedule_id: int | None
     """The schedule that submitted it."""
+    expire_time: str | None
+    """When it is cancelled if it was not started by then."""
 
 
 class TaskChange(TypedDict):

@@ -42,6 +42,7 @@ class TaskMethods(Methods):
         initial_backoff: float | None = None,
         backoff_multiplier: float | None = None,
         max_backoff: float | None = None,
+        expire_time: datetime | str | None = None,
     ) -> str:
         """Submits a task, and returns its id once it is committed. What is None has the scheduler's default.
 
@@ -64,6 +65,7 @@ class TaskMethods(Methods):
             initial_backoff: seconds before the first retry; default 30.
             backoff_multiplier: what each further pause is longer by, 1 to 100; default 2.
             max_backoff: seconds of the longest pause; default 10 minutes.
+            expire_time: cancelled if it was not started by then, with the reason EXPIRED; as `schedule_time`.
 
         Raises:
             ResourceNotFoundException: the account does not exist.
@@ -94,6 +96,7 @@ class TaskMethods(Methods):
             initial_backoff=initial_backoff,
             backoff_multiplier=backoff_multiplier,
             max_backoff=max_backoff,
+            expire_time=expire_time,
         )
         return (await self._call(self._stubs.tasks.SubmitTask, request)).task.task_id
 
@@ -277,6 +280,7 @@ def _submit(
     request_id: str | None = None,
     initial_backoff: float | None = None,
     max_backoff: float | None = None,
+    expire_time: datetime | str | None = None,
     **fields: Any,
 ) -> pb.SubmitTaskRequest:
     """The message of one submit. What is None is unset; a name that is no field raises ValueError."""
@@ -284,6 +288,8 @@ def _submit(
     request.request_id = request_id or uuid.uuid4().hex
     if (moment := timestamp(schedule_time)) is not None:
         request.schedule_time.CopyFrom(moment)
+    if (moment := timestamp(expire_time)) is not None:
+        request.expire_time.CopyFrom(moment)
     return request
 
 

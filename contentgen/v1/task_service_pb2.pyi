@@ -87,6 +87,7 @@ class SubmitTaskRequest(_message.Message):
     INITIAL_BACKOFF_FIELD_NUMBER: _builtins.int
     BACKOFF_MULTIPLIER_FIELD_NUMBER: _builtins.int
     MAX_BACKOFF_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Required: an existing, active account; from 1."""
     topic: _builtins.str
@@ -149,6 +150,12 @@ class SubmitTaskRequest(_message.Message):
         10 min, or `initial_backoff` if that is longer.
         """
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """If no attempt has begun by then, the task is cancelled, with the error EXPIRED. It must be in the future, and after
+        `schedule_time`. A repeat of a known `request_id` is answered whenever it comes. Unset: it never expires.
+        """
+
     def __init__(
         self,
         *,
@@ -170,10 +177,11 @@ class SubmitTaskRequest(_message.Message):
         initial_backoff: _duration_pb2.Duration | None = ...,
         backoff_multiplier: _builtins.float | None = ...,
         max_backoff: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "schedule_time", b"schedule_time", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "schedule_time", b"schedule_time", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "creator_options", b"creator_options", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "creator_options", b"creator_options", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_approve: _TypeAlias = _typing.Literal["auto_approve"]  # noqa: Y015
     _WhichOneofArgType__auto_approve: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve"]  # noqa: Y015

@@ -228,7 +228,7 @@ class TaskServiceServicer:
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-        `max_priority`.
+        `max_priority`, or `expire_time` has passed.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
         FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
         ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.

@@ -92,7 +92,7 @@ class TaskServiceStub:
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-      `max_priority`.
+      `max_priority`, or `expire_time` has passed.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
@@ -399,7 +399,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-      `max_priority`.
+      `max_priority`, or `expire_time` has passed.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
@@ -709,7 +709,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-          `max_priority`.
+          `max_priority`, or `expire_time` has passed.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
           FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
           ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.

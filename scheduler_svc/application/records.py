@@ -70,6 +70,8 @@ class TaskRow(NamedTuple):
     initial_backoff_ms: int | None = None
     backoff_multiplier: float | None = None
     max_backoff_ms: int | None = None
+    expire_time: datetime | None = None
+    """None too once an attempt has begun: it does not expire any more."""
 
     @property
     def backoff(self) -> RetryBackoff:
@@ -189,7 +191,10 @@ class DelayedRow(NamedTuple):
 
 
 class DequeuedTask(NamedTuple):
-    """A task taken out of `ready` or `delayed`; `cause` 0: it was ready, and has no `due_time`."""
+    """A task taken out of `ready` or `delayed`; `cause` 0: it was ready, and has no `due_time`.
+
+    `expire_time`: if it is not leased before then, it is cancelled.
+    """
 
     task_key: int
     priority: int
@@ -199,6 +204,7 @@ class DequeuedTask(NamedTuple):
     timeout_ms: int
     cause: int
     due_time: datetime | None = None
+    expire_time: datetime | None = None
 
 
 class TagReservation(NamedTuple):

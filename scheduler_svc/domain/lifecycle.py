@@ -62,7 +62,7 @@ S = Status
 EDGES: tuple[Edge, ...] = (
     Edge("a", Move.SUBMIT, S.NONE, S.PENDING, "SubmitTask, on commit"),
     Edge("b", Move.LEASE, S.PENDING, S.SUBMITTED, "the dispatcher leases it to a worker"),
-    Edge("c", Move.CANCEL, S.PENDING, S.CANCELLED, "CancelTask"),
+    Edge("c", Move.CANCEL, S.PENDING, S.CANCELLED, "CancelTask, or its expire_time passed"),
     Edge("d", Move.START, S.SUBMITTED, S.PROCESSING, "the worker reports that its CLI has started"),
     Edge("e", Move.FAIL, S.SUBMITTED, S.FAILED, "the worker reports a failure"),
     Edge("e", Move.FAIL, S.PROCESSING, S.FAILED, "the worker reports a failure"),

@@ -41,6 +41,7 @@ class NewTask(NamedTuple):
     labels: Mapping[str, str] = _NONE
     backoff: RetryBackoff = DEFAULT_BACKOFF
     regenerates_content_id: int = 0
+    expire_time: datetime | None = None
 
     def fingerprint(self) -> bytes:
         """Returns 16 bytes that identify the payload, to compare submits with the same `request_id`."""
@@ -54,6 +55,8 @@ class NewTask(NamedTuple):
         # What came later counts only if it is given: a submit may be repeated after an upgrade.
         if self.backoff != DEFAULT_BACKOFF:
             payload.append(self.backoff)
+        if self.expire_time:
+            payload.append({"expire_time": self.expire_time.isoformat()})
         payload += [item for item in zip(TEXTS[_FIRST_TEXTS:], texts[_FIRST_TEXTS:], strict=True) if item[1]]
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
 
@@ -107,6 +110,7 @@ class Task(NamedTuple):
     end_time: datetime | None = None
     schedule_id: int = 0
     regenerates_content_id: int = 0
+    expire_time: datetime | None = None
 
     @property
     def task_id(self) -> str:

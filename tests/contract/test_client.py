@@ -82,6 +82,7 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "backoff_multiplier": None,
         "max_backoff": None,
         "schedule_id": None,
+        "expire_time": None,
         "regenerates_content_id": None,
         "attempt": 0,
         "progress": None,

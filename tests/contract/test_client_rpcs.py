@@ -58,6 +58,7 @@ SUBMIT: dict[str, Any] = {
     "initial_backoff": 1.0,
     "backoff_multiplier": 1.5,
     "max_backoff": 9.0,
+    "expire_time": "2030-02-28T08:00:00+08:00",
 }
 FOUND: dict[str, Any] = {
     "publish_status": "pending",
@@ -350,7 +351,8 @@ def test_a_schedule_s_task_has_the_arguments_of_a_submit(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("CreateSchedule", RPCS["CreateSchedule"].answer)
-    task = {name: value for name, value in SUBMIT.items() if name not in {"account_id", "schedule_time", "request_id"}}
+    own = {"account_id", "schedule_time", "expire_time", "request_id"}
+    task = {name: value for name, value in SUBMIT.items() if name not in own}
     client.create_schedule(1, "0 9 * * *", task)
     [request] = scheduler.requests("CreateSchedule")
     assert fields_set(request.template) == task.keys()

@@ -27,7 +27,7 @@ TOPIC = "人工智能的未来发展"
 GIVEN = (
     *("account_id", "topic", "keywords", "category", "requirements", "tone", "priority", "auto_approve", "max_retries"),
     *("auto_retry", "timeout", "schedule_time", "request_id", "labels"),
-    *("initial_backoff", "backoff_multiplier", "max_backoff"),
+    *("initial_backoff", "backoff_multiplier", "max_backoff", "expire_time"),
 )
 """Fields that a task has from its submit."""
 
@@ -64,6 +64,7 @@ async def test_a_task_is_stored_as_it_was_submitted(tasks: TaskServiceAsyncStub,
         initial_backoff=Duration(nanos=250_000_000),
         backoff_multiplier=1.5,
         max_backoff=Duration(seconds=60),
+        expire_time=Timestamp(seconds=4_000_000_001),
     )
     task = (await tasks.SubmitTask(request)).task
     for field in GIVEN:
@@ -84,7 +85,7 @@ async def test_missing_fields_get_their_defaults(tasks: TaskServiceAsyncStub, ac
     task = await submitted(tasks, account)
     assert (task.priority, task.auto_approve, task.max_retries, task.auto_retry) == (5, True, 3, True)
     assert task.timeout.ToTimedelta().total_seconds() == 30 * 60
-    for unset in ("schedule_time", "initial_backoff", "backoff_multiplier", "max_backoff"):
+    for unset in ("schedule_time", "expire_time", "initial_backoff", "backoff_multiplier", "max_backoff"):
         assert not task.HasField(unset), unset
 
 

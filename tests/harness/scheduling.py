@@ -19,6 +19,7 @@ from scheduler_svc.application.leases.sessions import OpenedSession, SessionSett
 from scheduler_svc.application.records import Grant, TaskPage
 from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.tasks import cancel, query, retry
+from scheduler_svc.application.tasks.expiry import Expired, expire_tasks
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.webhooks import webhooks
@@ -337,6 +338,20 @@ class Scheduling:
         promoted: Promoted = self.run(promote_due)
         return promoted
 
+    def pass_expire_time(self, *keys: int) -> None:
+        """The time by which these tasks had to be started has passed; the loop has not looked yet."""
+        ((past,),) = self.sql("SELECT now() - interval '1 second'")
+        for table in ("tasks", "ready", "delayed"):
+            self.sql(
+                f"UPDATE {table} SET expire_time = :past WHERE task_key = ANY(:keys) AND expire_time IS NOT NULL",
+                past=past,
+                keys=list(keys),
+            )
+
+    def expire_waiting(self) -> Expired:
+        expired: Expired = self.run(expire_tasks)
+        return expired
+
     # what is so
 
     def place(self, key: int) -> str:
@@ -427,6 +442,18 @@ ALWAYS = WINDOW_INVARIANTS | {
             SELECT task_key, attempt FROM ready UNION ALL SELECT task_key, attempt FROM delayed
             UNION ALL SELECT task_key, attempt + revoked::integer FROM leases
         ) AS p USING (task_key) WHERE p.attempt <> t.attempt + 1
+    """,
+    "what waits expires at its task's time, unless an attempt has begun": """
+        SELECT task_key, w.expire_time, t.expire_time FROM tasks AS t JOIN (
+            SELECT task_key, expire_time FROM ready UNION ALL SELECT task_key, expire_time FROM delayed
+        ) AS w USING (task_key)
+        WHERE w.expire_time IS DISTINCT FROM CASE WHEN NOT EXISTS (
+            SELECT FROM task_events AS e
+            WHERE e.task_key = t.task_key AND (e.status IN (3, 5, 6) OR e.reason = 'DEFERRED')) THEN t.expire_time END
+    """,
+    "what has expired has no attempt that began": """
+        SELECT task_key FROM task_events AS e WHERE status = 7 AND reason = 'EXPIRED' AND EXISTS (
+            SELECT FROM task_events AS x WHERE x.task_key = e.task_key AND x.status IN (3, 5, 6))
     """,
     "no delta is taken for folded": "SELECT d.* FROM count_deltas AS d, count_floor AS f WHERE d.xact < f.xact",
     "the counts are the truth": f"""

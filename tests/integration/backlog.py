@@ -82,6 +82,10 @@ _FILLED = f"""
     INSERT INTO ready SELECT task_key, 1 + task_key % 10, CASE
             WHEN task_key <= 30000 + {TAGGED} AND task_key % 10 < 9 THEN task_key END, account_id, 1, 60000
         FROM tasks WHERE task_key > 30000;
+    UPDATE ready SET expire_time = now() + interval '1 s' * (task_key - {BACKLOG} - 30000 + 990)
+        WHERE task_key > {BACKLOG} + 29000;
+    UPDATE delayed SET expire_time = now() + interval '1 h' * (task_key - 29000 - 2 * {ROWS})
+        WHERE task_key > 29000;
     INSERT INTO shares SELECT account_id, priority, coalesce(max(tag), 0), 0, true, false, NULL
         FROM ready GROUP BY 1, 2;
     UPDATE accounts SET max_concurrent_tasks = 2000, max_pending_tasks = 2000 WHERE account_id = 2;

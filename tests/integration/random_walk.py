@@ -16,7 +16,7 @@ from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, Attemp
 from scheduler_svc.domain.task import AttemptProgress, Task
 from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
-KINDS = 17
+KINDS = 18
 
 
 def moved_in_time(task: Task) -> Task:
@@ -51,6 +51,7 @@ class Walk:
             self._lose: 2,
             self._time_out: 1,
             self._due: 3,
+            self._expire: 2,
             self._cancel: 2,
             self._retry: 2,
             self._fold: 1,
@@ -104,6 +105,7 @@ class Walk:
                 timeout=timedelta(seconds=self._random.choice([1, 1800])),
                 schedule_time=datetime.now(UTC) + timedelta(hours=1) if self._random.random() < 0.2 else None,
                 request_id=self._random.choice(["", "", "a", "b"]),
+                expire_time=datetime.now(UTC) + timedelta(hours=2) if self._random.random() < 0.3 else None,
                 labels=self._random.choice([{}, {"team": "a"}, {"team": "a", "kind": "x"}, {"team": "b"}]),
             )
             for _ in range(self._random.choice([1, 1, 2, 60]))
@@ -168,6 +170,15 @@ class Walk:
     def _due(self) -> None:
         self._scheduling.sql("UPDATE delayed SET due_time = now() WHERE task_key % 3 = :n", n=self._random.randrange(3))
         self._scheduling.due()
+
+    def _expire(self) -> None:
+        """The time has passed of some tasks; more often than not the loop has looked before the next claim."""
+        self._scheduling.pass_expire_time(*self._some_tasks())
+        if self._random.random() < 0.7:
+            self._scheduling.expire_waiting()
+
+    def _some_tasks(self) -> list[int]:
+        return [key for key in self._tasks[-40:] if self._random.random() < 0.2]
 
     def _cancel(self) -> None:
         if self._tasks:

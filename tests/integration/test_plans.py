@@ -104,6 +104,14 @@ def count_starts(tx: PgTx) -> bool:
     return True
 
 
+def store_expiries(tx: PgTx) -> bool:
+    """Of tasks that are delayed, and of tasks that are ready."""
+    times = dict.fromkeys(range(30_001 - ROWS // 2, 30_001 + ROWS // 2), EPOCH)
+    tx.expiry.submit(times)
+    tx.expiry.set(times)
+    return True
+
+
 def record_ticks(tx: PgTx) -> bool:
     tx.schedules.record([FiredSchedule(i, None, None, None, None, "") for i in range(1, 1 + ROWS)])
     tx.schedules.add_tasks([ScheduleTask(10_000_000 + key, 2, tx.now + timedelta(seconds=key)) for key in KEYS])
@@ -129,6 +137,11 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     ),
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
+    "store expiries": store_expiries,
+    "expired": lambda tx: tx.expiry.expired(ROWS),
+    "remove expired": lambda tx: tx.expiry.remove(range(29_001, 29_001 + ROWS)),
+    "cancel expired": lambda tx: tx.expiry.cancel(range(30_001, 30_001 + ROWS), "{}"),
+    "the next expiry": lambda tx: tx.expiry.next() is not None,
     "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1 for account in range(1, 6)}),
     "admit": lambda tx: tx.window.admit(1, 1, ROWS, 0.0, 1.0),
     "untag": lambda tx: tx.window.untag(1, 1, ROWS),
@@ -240,6 +253,14 @@ def test_due_tasks_are_read_without_the_others(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, LONGER["due"])
     assert not plan.scanned, plan
     assert max(rows for _, rows in plan.read("delayed")) <= DUE, plan
+
+
+def test_expired_tasks_are_found_by_the_indexes_that_hold_only_what_expires(backlog: Backlog) -> None:
+    for name in ("expired", "the next expiry"):
+        (plan,) = backlog.plans(backlog.cold, HOT[name])
+        assert plan.found_by("ready_expiry") + plan.found_by("delayed_expiry") <= 2 * ROWS, plan
+        assert plan.buffers <= MAX_BUFFERS_A_ROW, plan
+        assert not plan.scanned, plan
 
 
 def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[PgTx], Any]:

@@ -111,6 +111,7 @@ WITHIN = [
             "account_id": "it is the schedule's",
             "schedule_time": "no template has it",
             "request_id": "no template has it",
+            "expire_time": "no template has it",
         },
     ),
     Pair(

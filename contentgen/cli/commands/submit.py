@@ -64,6 +64,14 @@ ScheduleTime = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Not before this time: ISO 8601, or +2h from now.", show_default=False),
 ]
+ExpireTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Cancel it if it was not started by then: ISO 8601, or +2h from now.",
+        show_default=False,
+    ),
+]
 RequestId = Annotated[
     str | None,
     typer.Option(
@@ -114,6 +122,7 @@ def add_to(app: typer.Typer) -> None:
         'contentgen task submit --account 1 "Working well from home"',
         'contentgen task submit -a 1 -p 8 --keywords AI,技术 --tone 专业 "人工智能的未来发展" --wait',
         'contentgen task submit -a 1 --schedule-time +2h --label campaign=spring "Spring is here"',
+        'contentgen task submit -a 1 --expire-time +2h "News of this morning"',
         'contentgen task submit -a 1 --initial-backoff 5s --max-backoff 1m --max-retries 10 "Soon again"',
         'id=$(contentgen task submit -a 1 --request-id order-17 "Once, however often this runs")',
         "contentgen task submit -a 1 --file topics.csv --dry-run",
@@ -138,6 +147,7 @@ def submit(
     max_backoff: MaxBackoff = None,
     timeout: RunLimit = None,
     schedule_time: ScheduleTime = None,
+    expire_time: ExpireTime = None,
     request_id: RequestId = None,
     label: Labels = None,
     creator_option: CreatorOptions = None,
@@ -178,6 +188,7 @@ def submit(
         max_backoff=fields.duration(max_backoff),
         timeout=fields.duration(timeout),
         schedule_time=values.moment(schedule_time),
+        expire_time=values.moment(expire_time),
         request_id=request_id or "",
         labels=values.pairs(label),
         creator_options=values.pairs(creator_option),

@@ -85,6 +85,8 @@ def fill_task(message: pb.Task, it: Task) -> None:
         set_timestamp(message.end_time, it.end_time)
     if it.schedule_id:
         message.schedule_id = it.schedule_id
+    if it.expire_time:
+        set_timestamp(message.expire_time, it.expire_time)
 
 
 def _fill_backoff(message: pb.Task, it: RetryBackoff) -> None:

@@ -36,10 +36,13 @@ def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
         request_id=request.request_id,
         labels=bad.labels("labels", request.labels),
         backoff=_backoff(request, bad),
+        expire_time=bad.time("expire_time", request.expire_time) if given("expire_time") else None,
     )
     bad.text("request_id", new.request_id, MAX_NAME)
     bad.number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
+    if new.expire_time and new.schedule_time and new.expire_time <= new.schedule_time:
+        bad.add("expire_time", "must be after schedule_time")
     return new
 
 

@@ -100,8 +100,9 @@ def _behind_leases(tx: Tx, keys: Sequence[int]) -> dict[int, datetime]:
 
 def _enqueue(ledger: Ledger, waiting: DequeuedTask, barred: Mapping[int, datetime]) -> None:
     """Makes the task ready, or delays it until its revoked lease is gone."""
-    key, priority, tag, account_id, attempt, timeout_ms, *_ = waiting
+    key, priority, tag, account_id, attempt, timeout_ms, *_, expires = waiting
+    place = (key, account_id, priority, attempt, timeout_ms)
     if key in barred:
-        ledger.delay(key, account_id, priority, attempt, timeout_ms, until=barred[key], cause=BARRED, tag=tag)
+        ledger.delay(*place, until=barred[key], cause=BARRED, tag=tag, expire_time=expires)
     else:
-        ledger.enqueue(key, account_id, priority, attempt, timeout_ms, tag=tag)
+        ledger.enqueue(*place, tag=tag, expire_time=expires)

@@ -69,7 +69,7 @@ class SubmitWork:
         accounts = sorted({task.account_id for item in group for task in item.tasks})
         context = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
-        if not can_accept_all(context, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
+        if not can_accept_all(context, accounts, [item.tasks for item in group], self._max_queue_size):
             answers |= self._refused(tx, group, context)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
@@ -175,17 +175,22 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         [PayloadRow(key, task.brief, task.labels, task.request_id) for key, task in created],
         [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
     )
+    expire_times = {}
     for key, task in created:
         if task.regenerates_content_id:
             tx.tasks.regenerate(key, task.regenerates_content_id)
+        if task.expire_time:
+            expire_times[key] = task.expire_time
+    if expire_times:
+        tx.expiry.submit(expire_times)
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
         place = (key, task.account_id, task.priority, 1, _milliseconds(task))
         if task.schedule_time is not None and task.schedule_time > now:
-            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED)
+            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED, expire_time=task.expire_time)
         else:
-            ledger.enqueue(*place)
+            ledger.enqueue(*place, expire_time=task.expire_time)
     ledger.write()
 
 
@@ -250,4 +255,5 @@ def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
         request_id=task.request_id,
         backoff=task.backoff,
         regenerates_content_id=task.regenerates_content_id,
+        expire_time=task.expire_time,
     )

@@ -21,11 +21,15 @@ from scheduler_svc.domain.errors import (
 from scheduler_svc.domain.task import NewTask
 
 
-def can_accept_all(context: SubmitContext, accounts: Iterable[int], tasks: int, max_queue_size: int) -> bool:
-    """Quick check, nearly always true: whether so many tasks of these accounts can be stored, whatever they are."""
+def can_accept_all(
+    context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], max_queue_size: int
+) -> bool:
+    """Quick check, nearly always true: whether the tasks of these accounts can be stored, whatever they are."""
     found = [context.accounts.get(account_id) for account_id in accounts]
     plain = all(it and it.active and not it.max_priority and not it.max_pending for it in found)
-    return plain and context.pending + tasks <= max_queue_size
+    if not plain or context.pending + sum(map(len, group)) > max_queue_size:
+        return False
+    return not any(task.expire_time for tasks in group for task in tasks)
 
 
 class SubmitChecks:
@@ -56,7 +60,7 @@ class SubmitChecks:
         for task in new.values():
             more[task.account_id] = more.get(task.account_id, 0) + 1
             due += counts_in_queue(task.schedule_time, self._context.now)
-        why = self._bad_account(more) or self._bad_priority(new, more, batch=batch) or self._full(more, due)
+        why = self._bad_account(more) or self._bad_fields(new, batch=batch) or self._full(more, due)
         if why is None:
             self._due += due
             for account_id, number in more.items():
@@ -86,17 +90,17 @@ class SubmitChecks:
                 return AccountInactive(account_id)
         return None
 
-    def _bad_priority(self, new: Mapping[int, NewTask], asked: Iterable[int], *, batch: bool) -> DomainError | None:
+    def _bad_fields(self, new: Mapping[int, NewTask], *, batch: bool) -> DomainError | None:
         """All accounts exist."""
-        if not any(self._accounts[account_id].max_priority for account_id in asked):
-            return None
         bad = []
         for i, task in new.items():
+            path = f"requests[{i}]." if batch else ""
             most = self._accounts[task.account_id].max_priority
             if 0 < most < task.priority:
-                field = f"requests[{i}].priority" if batch else "priority"
                 text = f"must be at most {most}, the max_priority of account {task.account_id}, is {task.priority}"
-                bad.append(FieldViolation(field, text))
+                bad.append(FieldViolation(f"{path}priority", text))
+            if task.expire_time is not None and task.expire_time <= self._context.now:
+                bad.append(FieldViolation(f"{path}expire_time", "must be in the future"))
         return InvalidArgument(bad) if bad else None
 
     def _full(self, more: Mapping[int, int], due: int) -> DomainError | None:

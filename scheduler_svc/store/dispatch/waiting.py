@@ -82,13 +82,13 @@ _DELAYED = Insert(
 _REMOVE_READY = sa.text("""
     DELETE FROM ready WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0, NULL, expire_time
 """)
 """Removes tasks from `ready`."""
 _REMOVE_DELAYED = sa.text("""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM delayed WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time, expire_time
 """)
 """Removes tasks from `delayed`."""
 
@@ -111,7 +111,7 @@ _TAKE_DUE = sa.text(f"""
         SELECT d.task_key FROM delayed AS d
         WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
         ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time, expire_time
 """)
 """Removes tasks from `delayed` that are due."""
 _DUE_ACCOUNTS = sa.text(f"""

@@ -25,6 +25,7 @@ from scheduler_svc.store.contents.contents import Contents
 from scheduler_svc.store.contents.publish_pool import PublishPool
 from scheduler_svc.store.contents.reviews import Reviews
 from scheduler_svc.store.contents.revisions import Revisions
+from scheduler_svc.store.dispatch.expiry import Expiry
 from scheduler_svc.store.dispatch.floors import Floors
 from scheduler_svc.store.dispatch.pauses import Pauses
 from scheduler_svc.store.dispatch.start_quotas import StartQuotas
@@ -169,6 +170,10 @@ class PgTx:
     @cached_property
     def waiting(self) -> WaitingTasks:
         return WaitingTasks(self._session)
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        return Expiry(self._session)
 
     @cached_property
     def window(self) -> Window:

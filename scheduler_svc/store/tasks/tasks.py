@@ -34,10 +34,12 @@ _TASKS = Insert(
 _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 """Inserts the labels of tasks."""
 
+# An attempt that began and ended otherwise than by a deferral left an error.
 DECISION_COLUMNS = """
     task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, deferrals,
     timeout_ms, attempt, fence, lease_end, coalesce(worker_id, ''),
-    initial_backoff_ms, backoff_multiplier, max_backoff_ms
+    initial_backoff_ms, backoff_multiplier, max_backoff_ms,
+    CASE WHEN error IS NULL AND deferrals = 0 THEN expire_time END
 """
 _PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 """Reads the columns that decisions about tasks need."""

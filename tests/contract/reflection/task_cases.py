@@ -65,6 +65,7 @@ EVERYTHING = {
     "initial_backoff": "0.250s",
     "backoff_multiplier": 1.5,
     "max_backoff": "2592000s",
+    "expire_time": "2999-01-02T00:00:00Z",
 }
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 
@@ -238,6 +239,12 @@ BAD = [
     Bad(rpc("SubmitTask"), {**SUBMIT, "max_backoff": "2592001s"}, fields=("max_backoff",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "backoff_multiplier": 0.99}, fields=("backoff_multiplier",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "initial_backoff": "9s", "max_backoff": "8s"}, fields=("max_backoff",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}, fields=("expire_time",)),
+    Bad(
+        rpc("SubmitTask"),
+        {**SUBMIT, "schedule_time": "2999-01-02T00:00:00Z", "expire_time": "2999-01-01T00:00:00Z"},
+        fields=("expire_time",),
+    ),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"a": "v" * 256}}, fields=('labels["a"]',)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"": "v"}}, fields=('labels[""]',)),
@@ -269,6 +276,11 @@ BAD = [
         rpc("BatchSubmitTasks"),
         {"requests": [SUBMIT, {}, {**SUBMIT, "priority": 11}]},
         fields=("requests[1].account_id", "requests[1].topic", "requests[2].priority"),
+    ),
+    Bad(
+        rpc("BatchSubmitTasks"),
+        {"requests": [SUBMIT, {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}]},
+        fields=("requests[1].expire_time",),
     ),
     not_found(
         rpc("BatchSubmitTasks"), {"requests": [SUBMIT, {**SUBMIT, "account_id": NO_ACCOUNT}]}, "account", NO_ACCOUNT
