@@ -485,6 +485,7 @@ class TaskEvent(_message.Message):
       a reason of TaskError: the attempt ended with that error, or the task was cancelled.
       AUTO_RETRY: a retry was consumed; `message` holds its number and time. REQUEUED: at once after a lost worker.
       RETRY_TASK: by a client.
+      UPDATED: by UpdateTask, from pending to pending; `message` names the fields, by comma.
       DEFERRED: the CLI asked to be run later, and no retry was consumed; `message` holds the time. To failed: it did
       so too often in a row.
       DRAINING, REFUSED, EXPIRED, QUEUED_TOO_LONG: an unstarted lease was released (see ReleaseReason); EXPIRED to

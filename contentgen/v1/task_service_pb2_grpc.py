@@ -109,6 +109,11 @@ class TaskServiceStub:
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
+        self.UpdateTask = channel.unary_unary(
+                '/contentgen.v1.TaskService/UpdateTask',
+                request_serializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskResponse.FromString,
+                _registered_method=True)
         self.RetryTask = channel.unary_unary(
                 '/contentgen.v1.TaskService/RetryTask',
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
@@ -326,6 +331,31 @@ class TaskServiceServicer:
         FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`, in lower case, several by comma): it has
         ended, or a worker holds it and `force` is off (`required_state` is then pending alone).
         UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTask(self, request, context):
+        """Changes a pending task: what is to be written, when, and in which order.
+
+        The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+        the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+        priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+        in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+        later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+        it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+        attempt before, which was given the old brief, is still accepted.
+
+        Safe to repeat while nobody else updates the task; each call is an event.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+        `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+        UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -570,6 +600,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.CancelTask,
                     request_deserializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'UpdateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTask,
+                    request_deserializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskResponse.SerializeToString,
             ),
             'RetryTask': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryTask,
@@ -834,6 +869,33 @@ class TaskService:
             '/contentgen.v1.TaskService/CancelTask',
             contentgen_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
             contentgen_dot_v1_dot_task__service__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.TaskService/UpdateTask',
+            contentgen_dot_v1_dot_task__service__pb2.UpdateTaskRequest.SerializeToString,
+            contentgen_dot_v1_dot_task__service__pb2.UpdateTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

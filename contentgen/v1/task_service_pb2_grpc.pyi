@@ -172,6 +172,27 @@ class TaskServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
+    UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.UpdateTaskResponse]
+    """Changes a pending task: what is to be written, when, and in which order.
+
+    The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+    the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+    priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+    in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+    later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+    it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+    attempt before, which was given the old brief, is still accepted.
+
+    Safe to repeat while nobody else updates the task; each call is an event.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+      `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+      UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     RetryTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]
     """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
 
@@ -477,6 +498,27 @@ class TaskServiceAsyncStub(TaskServiceStub):
       FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`, in lower case, several by comma): it has
       ended, or a worker holds it and `force` is off (`required_state` is then pending alone).
       UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
+    UpdateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.UpdateTaskResponse]  # type: ignore[assignment]
+    """Changes a pending task: what is to be written, when, and in which order.
+
+    The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+    the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+    priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+    in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+    later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+    it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+    attempt before, which was given the old brief, is still accepted.
+
+    Safe to repeat while nobody else updates the task; each call is an event.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+      `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+      UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     RetryTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]  # type: ignore[assignment]
@@ -817,6 +859,33 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`, in lower case, several by comma): it has
           ended, or a worker holds it and `force` is off (`required_state` is then pending alone).
           UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateTask(
+        self,
+        request: _task_service_pb2.UpdateTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.UpdateTaskResponse, _abc.Awaitable[_task_service_pb2.UpdateTaskResponse]]:
+        """Changes a pending task: what is to be written, when, and in which order.
+
+        The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+        the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+        priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+        in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+        later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+        it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+        attempt before, which was given the old brief, is still accepted.
+
+        Safe to repeat while nobody else updates the task; each call is an event.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+          `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+          UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
 

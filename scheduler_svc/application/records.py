@@ -205,6 +205,7 @@ class DequeuedTask(NamedTuple):
     cause: int
     due_time: datetime | None = None
     expire_time: datetime | None = None
+    ready_time: datetime | None = None
 
 
 class TagReservation(NamedTuple):

@@ -46,6 +46,7 @@ class Move(IntEnum):
     CANCEL = 11
     CANCEL_BY_FORCE = 12
     DEFER = 13
+    UPDATE = 14
 
 
 class Edge(NamedTuple):
@@ -79,6 +80,7 @@ EDGES: tuple[Edge, ...] = (
     Edge("l", Move.COMPLETE_LATE, S.PENDING, S.COMPLETED, "the latest lease's result, which came after it expired"),
     Edge("m", Move.DEFER, S.SUBMITTED, S.PENDING, "the worker reports that the CLI asked to come back later"),
     Edge("m", Move.DEFER, S.PROCESSING, S.PENDING, "the worker reports that the CLI asked to come back later"),
+    Edge("n", Move.UPDATE, S.PENDING, S.PENDING, "UpdateTask"),
 )
 
 TRANSITIONS: dict[tuple[Status, Move], Status] = {(edge.source, edge.move): edge.target for edge in EDGES}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scheduler_svc.domain.brief import TEXTS, Brief
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
@@ -59,6 +59,26 @@ class NewTask(NamedTuple):
             payload.append({"expire_time": self.expire_time.isoformat()})
         payload += [item for item in zip(TEXTS[_FIRST_TEXTS:], texts[_FIRST_TEXTS:], strict=True) if item[1]]
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
+
+
+UPDATED = "UPDATED"
+"""The reason of a move that UpdateTask makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEdit:
+    """New values of a pending task's fields, by name: texts of its brief, and fields of `Task`."""
+
+    texts: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted([*self.texts, *self.fields])
+
+    def of(self, task: Task) -> Task:
+        """Returns the task as edited."""
+        return task._replace(brief=task.brief._replace(**self.texts), **self.fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem,
 from scheduler_svc.application.leases.sessions import OpenedSession, SessionSettings, open_session
 from scheduler_svc.application.records import Grant, TaskPage
 from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.application.tasks import cancel, query, retry
+from scheduler_svc.application.tasks import cancel, query, retry, update
 from scheduler_svc.application.tasks.expiry import Expired, expire_tasks
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.watch import changes
@@ -42,7 +42,7 @@ from scheduler_svc.domain.lease import (
     Outcome,
     Release,
 )
-from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
+from scheduler_svc.domain.task import NewTask, Task, TaskEdit, TaskError, TaskEvent
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, make_engine
@@ -173,6 +173,11 @@ class Scheduling:
         task: Task = self.run(cancel.cancel_task, key, force)
         return task
 
+    def update(self, key: int, **fields: Any) -> Task:
+        texts = {name: fields.pop(name) for name in Brief._fields if name in fields}
+        task: Task = self.run(update.update_task, key, TaskEdit(texts, fields))
+        return task
+
     def retry(self, key: int, *, reset: bool = False) -> Task:
         task: Task = self.run(retry.retry_task, key, reset)
         return task
@@ -234,6 +239,12 @@ class Scheduling:
         self.submit_one(**fields)
         (ref,) = self.claim()
         self.report(ref, AttemptAccepted(), AttemptStarted())
+        return ref
+
+    def claim_of_new(self, **fields: Any) -> LeaseRef:
+        """The lease of a new task that no slot has taken yet."""
+        self.submit_one(**fields)
+        (ref,) = self.claim()
         return ref
 
     def report(self, ref: LeaseRef, *changes: Change) -> list[Outcome]:
@@ -488,6 +499,17 @@ ALWAYS = WINDOW_INVARIANTS | {
         SELECT task_key FROM (SELECT task_key FROM task_payloads UNION ALL SELECT task_key FROM task_labels
             UNION ALL SELECT task_key FROM task_events UNION ALL SELECT task_key FROM attempt_logs
         ) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)
+    """,
+    "the labels to search by are the task's own": """
+        WITH own AS (SELECT p.task_key, e.key, e.value FROM task_payloads AS p, jsonb_each_text(p.labels) AS e),
+        indexed AS (SELECT task_key, name, value FROM task_labels)
+        (TABLE own EXCEPT TABLE indexed) UNION ALL (TABLE indexed EXCEPT TABLE own)
+    """,
+    "what waits has the priority and the timeout of its task": """
+        SELECT task_key FROM tasks AS t JOIN (SELECT task_key, priority, timeout_ms FROM ready
+            UNION ALL SELECT task_key, priority, timeout_ms FROM delayed
+            UNION ALL SELECT task_key, priority, timeout_ms FROM leases WHERE NOT revoked) AS w USING (task_key)
+        WHERE (w.priority, w.timeout_ms) <> (t.priority, t.timeout_ms)
     """,
     "the runs of schedules are of tasks that name the schedule, and the other way round": """
         SELECT task_key, t.schedule_id, r.schedule_id FROM (SELECT * FROM tasks WHERE schedule_id IS NOT NULL) AS t

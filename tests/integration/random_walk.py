@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from scheduler_svc.application.leases.recover import fold_counts, raise_floors
 from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.content import TaskResult
-from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhausted
+from scheduler_svc.domain.errors import DomainError, InvalidArgument, InvalidState, RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, Outcome, Release
 from scheduler_svc.domain.task import AttemptProgress, Task
 from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
-KINDS = 18
+KINDS = 19
 
 
 def moved_in_time(task: Task) -> Task:
@@ -54,6 +54,7 @@ class Walk:
             self._expire: 2,
             self._cancel: 2,
             self._retry: 2,
+            self._update: 3,
             self._fold: 1,
             self._raise_floors: 4,
             self._admit: 6,
@@ -189,6 +190,21 @@ class Walk:
         if self._tasks:
             with suppress(InvalidState, RetriesExhausted):
                 self._scheduling.retry(self._random.choice(self._tasks), reset=self._random.random() < 0.3)
+
+    def _update(self) -> None:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        for key in self._some_tasks():
+            fields = {
+                "topic": f"a topic {self._random.random()}",
+                "priority": self._random.choice([1, 5, 10]),
+                "schedule_time": self._random.choice([None, later]),
+                "expire_time": self._random.choice([None, later + timedelta(hours=1)]),
+                "labels": self._random.choice([{}, {"team": "a"}, {"team": "c"}]),
+                "timeout": timedelta(seconds=self._random.choice([1, 1800])),
+            }
+            given = {name: value for name, value in fields.items() if self._random.random() < 0.3}
+            with suppress(InvalidState, InvalidArgument):
+                self._scheduling.update(key, **given)
 
     def _fold(self) -> None:
         self._scheduling.run(fold_counts)

@@ -24,6 +24,7 @@ from scheduler_svc.application.records import (
     ScheduleTask,
 )
 from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
@@ -31,6 +32,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolPosition
 from scheduler_svc.domain.start_quota import Starts
+from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
@@ -112,6 +114,28 @@ def store_expiries(tx: PgTx) -> bool:
     return True
 
 
+def update_tasks(tx: PgTx) -> bool:
+    before = Task(
+        task_key=40_000,
+        account_id=1,
+        brief=Brief("a topic"),
+        priority=5,
+        auto_approve=True,
+        status=Status.PENDING,
+        create_time=EPOCH,
+        schedule_time=None,
+        timeout=timedelta(seconds=60),
+        max_retries=3,
+        auto_retry=True,
+        labels={"team": "a"},
+        request_id="",
+    )
+    tx.tasks.update(before)
+    tx.tasks.update_payload(before, before._replace(labels={"team": "b"}))
+    tx.waiting.keep_ready_time(before.task_key, EPOCH)
+    return True
+
+
 def record_ticks(tx: PgTx) -> bool:
     tx.schedules.record([FiredSchedule(i, None, None, None, None, "") for i in range(1, 1 + ROWS)])
     tx.schedules.add_tasks([ScheduleTask(10_000_000 + key, 2, tx.now + timedelta(seconds=key)) for key in KEYS])
@@ -138,6 +162,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
     "store expiries": store_expiries,
+    "update a task": update_tasks,
     "expired": lambda tx: tx.expiry.expired(ROWS),
     "remove expired": lambda tx: tx.expiry.remove(range(29_001, 29_001 + ROWS)),
     "cancel expired": lambda tx: tx.expiry.cancel(range(30_001, 30_001 + ROWS), "{}"),

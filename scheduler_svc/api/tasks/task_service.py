@@ -20,9 +20,10 @@ from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
+from scheduler_svc.api.tasks.edits import task_edit
 from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.tasks import cancel, query, retry
+from scheduler_svc.application.tasks import cancel, query, retry, update
 from scheduler_svc.application.tasks.bulk import Bulk
 from scheduler_svc.application.tasks.polling import PollWaiters
 from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
@@ -131,6 +132,14 @@ class TaskService(TaskServiceServicer):
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
         task = await self._writes.run(cancel.cancel_task, await self._own_task_key(request.task_id), request.force)
         return pb.CancelTaskResponse(task=convert.task(task))
+
+    async def UpdateTask(self, request: pb.UpdateTaskRequest, context: object) -> pb.UpdateTaskResponse:
+        with Violations() as bad:
+            bad.required("task.task_id", request.task.task_id)
+            edit = task_edit(request, bad)
+        key = await self._own_task_key(request.task.task_id)
+        task = await self._writes.run(update.update_task, key, edit)
+        return pb.UpdateTaskResponse(task=convert.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
         key = await self._own_task_key(request.task_id)

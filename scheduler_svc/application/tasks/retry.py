@@ -100,8 +100,8 @@ def _behind_leases(tx: Tx, keys: Sequence[int]) -> dict[int, datetime]:
 
 def _enqueue(ledger: Ledger, waiting: DequeuedTask, barred: Mapping[int, datetime]) -> None:
     """Makes the task ready, or delays it until its revoked lease is gone."""
-    key, priority, tag, account_id, attempt, timeout_ms, *_, expires = waiting
-    place = (key, account_id, priority, attempt, timeout_ms)
+    key, priority, tag, account_id, attempt, timeout_ms, *_ = waiting
+    place, expires = (key, account_id, priority, attempt, timeout_ms), waiting.expire_time
     if key in barred:
         ledger.delay(*place, until=barred[key], cause=BARRED, tag=tag, expire_time=expires)
     else:

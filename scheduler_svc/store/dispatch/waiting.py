@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -82,7 +83,7 @@ _DELAYED = Insert(
 _REMOVE_READY = sa.text("""
     DELETE FROM ready WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM ready WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0, NULL, expire_time
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, 0, NULL, expire_time, ready_time
 """)
 """Removes tasks from `ready`."""
 _REMOVE_DELAYED = sa.text("""
@@ -104,6 +105,9 @@ _REMOVE_READY_NEXT = sa.text(_REMOVE_NEXT.format(table="ready", cause="0"))
 """Removes tasks from `ready` that wait for a given attempt."""
 _REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause, due_time"))
 """Removes tasks from `delayed` that wait for a given attempt."""
+
+_KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
+"""Stores since when a task is ready that was taken out of `ready` and put back."""
 
 # A task with a revoked lease stays delayed until that lease is gone.
 _TAKE_DUE = sa.text(f"""
@@ -161,6 +165,10 @@ class WaitingTasks(Statements):
         bound = _NEXT.bind(rows)
         removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
         return {row[0]: DequeuedTask(*row) for row in removed}
+
+    def keep_ready_time(self, task_key: int, ready_time: datetime) -> None:
+        """Stores since when a task is ready, if this transaction took it out of `ready` and put it back."""
+        self._run(_KEEP_READY_TIME, task_key=task_key, ready_time=ready_time)
 
     def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
         """Removes up to `limit` delayed tasks that are due, oldest first, except those of the accounts `but`."""

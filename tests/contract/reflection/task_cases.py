@@ -67,6 +67,12 @@ EVERYTHING = {
     "max_backoff": "2592000s",
     "expire_time": "2999-01-02T00:00:00Z",
 }
+CHANGED = {
+    key: value
+    for key, value in EVERYTHING.items()
+    if key
+    not in {"account_id", "request_id", "creator_options", "initial_backoff", "backoff_multiplier", "max_backoff"}
+}
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 
 GOOD = [
@@ -118,6 +124,20 @@ GOOD = [
         rpc("CancelTask"),
         {"task_id": The("pending", "task_id")},
         {"task": {"status": "TASK_STATUS_CANCELLED", "end_time": str, "error": {"reason": "CANCELLED_BY_CLIENT"}}},
+    ),
+    Good(
+        rpc("UpdateTask"),
+        {
+            "task": {"task_id": The("pending", "task_id"), **CHANGED, "attempt": 7},
+            "update_mask": "topic,keywords,category,requirements,tone,priority,autoApprove,maxRetries,autoRetry,"
+            "timeout,scheduleTime,labels,expireTime",
+        },
+        {"task": {**CHANGED, "task_id": The("pending", "task_id"), "status": PENDING, "attempt": 0}},
+    ),
+    Good(
+        rpc("UpdateTask"),
+        {"task": {"task_id": The("scheduled", "task_id")}, "update_mask": "scheduleTime,timeout,tone,labels"},
+        {"task": {"timeout": "1800s", "tone": "", "labels": {}}},
     ),
     Good(rpc("RetryTask"), {"task_id": The("failed", "task_id")}, {"task": {"status": PENDING, "retry_count": 1}}),
     Good(
@@ -301,6 +321,48 @@ BAD = [
         rpc("ListAttemptLogs"),
         {"task_id": The("pending", "task_id"), "page_size": -1, "page_token": "?"},
         fields=("page_size", "page_token"),
+    ),
+    Bad(rpc("UpdateTask"), {}, fields=("task.task_id", "update_mask")),
+    Bad(
+        rpc("UpdateTask"),
+        {"task": {"task_id": NO_TASK}, "update_mask": "topic,priority,taskId,creatorOptions,requestId"},
+        fields=("update_mask.paths[2]", "update_mask.paths[3]", "update_mask.paths[4]", "task.topic", "task.priority"),
+    ),
+    Bad(
+        rpc("UpdateTask"),
+        {
+            "task": {
+                "task_id": The("pending", "task_id"),
+                "timeout": "0.5s",
+                "max_retries": 101,
+                "labels": {"": "v"},
+                "expire_time": "1999-01-01T00:00:00Z",
+                "schedule_time": "2999-01-01T00:00:00Z",
+            },
+            "update_mask": "timeout,maxRetries,labels,expireTime,scheduleTime",
+        },
+        fields=("task.timeout", 'task.labels[""]', "task.max_retries", "task.expire_time"),
+    ),
+    Bad(
+        rpc("UpdateTask"),
+        {
+            "task": {"task_id": The("pending", "task_id"), "expire_time": "1999-01-01T00:00:00Z"},
+            "update_mask": "expireTime",
+        },
+        fields=("task.expire_time",),
+    ),
+    not_found(rpc("UpdateTask"), {"task": {"task_id": NO_TASK}, "update_mask": "tone"}, "task", NO_TASK),
+    wrong_state(
+        rpc("UpdateTask"),
+        {"task": {"task_id": The("processing", "task_id")}, "update_mask": "tone"},
+        "processing",
+        "pending",
+    ),
+    wrong_state(
+        rpc("UpdateTask"),
+        {"task": {"task_id": The("completed", "task_id")}, "update_mask": "tone"},
+        "completed",
+        "pending",
     ),
     wrong_state(rpc("CancelTask"), {"task_id": The("processing", "task_id")}, "processing", "pending"),
     wrong_state(rpc("RetryTask"), {"task_id": The("completed", "task_id")}, "completed", "failed,timeout"),
