@@ -149,6 +149,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "timeout": _duration,
     "schedule_time": _moment,
     "expire_time": _moment,
+    "unique_key": _text,
+    "unique_for": _duration,
     "request_id": _text,
     "labels": _pairs,
     "creator_options": _pairs,

@@ -74,6 +74,8 @@ def task(message: task_pb2.Task) -> results.Task:
         "pending_reason": _pending_reason(message),
         "schedule_id": message.schedule_id or None,
         "expire_time": _time(message, "expire_time"),
+        "unique_key": message.unique_key or None,
+        "unique_for": _duration(message, "unique_for"),
     }
 
 

@@ -131,6 +131,7 @@ class TaskControlMethods(Methods):
         Raises:
             ResourceNotFoundException: the task does not exist.
             InvalidStateException: it has neither failed nor timed out.
+            FailedPrecondition: another open task has its unique_key (UNIQUE_KEY_IN_USE).
 
         Example:
             >>> if not client.retry_task(task_id):

@@ -231,6 +231,10 @@ class TaskServiceServicer:
         present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
         longer finds it.
 
+        With a `unique_key` that an open or young enough task of its account holds, it creates nothing either and returns
+        that task, however full the queue is. A known `request_id` comes first; a new one is not remembered then, since
+        nothing was created. Of concurrent submits with one key, on any replicas, one creates the task.
+
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
         `max_priority`, or `expire_time` has passed.
@@ -254,7 +258,8 @@ class TaskServiceServicer:
 
         Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
         `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
-        with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
+        with SubmitTask. Within a batch, the second of two equal ids, or of two equal `unique_key`s, returns the task of the
+        first.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -379,6 +384,7 @@ class TaskServiceServicer:
         FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
         waiting for its next attempt.
         FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+        FAILED_PRECONDITION `UNIQUE_KEY_IN_USE` (`task_id`): another open task holds its `unique_key`.
         UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
@@ -388,7 +394,7 @@ class TaskServiceServicer:
 
     def BulkRetryTasks(self, request, context):
         """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-        whose retries are used up are skipped and not counted.
+        whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
 
         Blocks until all are pending again. Safe to repeat: pending tasks are not retried again.
 

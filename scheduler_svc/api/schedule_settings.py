@@ -93,6 +93,7 @@ def _template(of: Source, bad: Violations) -> bytes:
         "request_id": request.request_id,
         "schedule_time": request.HasField("schedule_time"),
         "expire_time": request.HasField("expire_time"),
+        "unique_key": request.unique_key,
     }
     for field, given in once.items():
         if given:

@@ -404,6 +404,19 @@ class RequestId(NamedTuple):
     fingerprint: bytes
 
 
+class UniqueKey(NamedTuple):
+    """The task that holds a unique key, and until when it does even if it has ended."""
+
+    account_id: int
+    unique_key: str
+    task_key: int
+    until: datetime
+
+    @property
+    def name(self) -> tuple[int, str]:
+        return self.account_id, self.unique_key
+
+
 class WebhookEvent(NamedTuple):
     """What happened to a task or its content; `data` is JSON. The deliveries of one task are kept in order."""
 

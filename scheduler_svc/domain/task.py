@@ -19,6 +19,7 @@ from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
 DEFAULT_PRIORITY = 5
 DEFAULT_MAX_RETRIES = 3
 DEFAULT_TIMEOUT = timedelta(minutes=30)
+NO_TIME = timedelta(0)
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -42,6 +43,8 @@ class NewTask(NamedTuple):
     backoff: RetryBackoff = DEFAULT_BACKOFF
     regenerates_content_id: int = 0
     expire_time: datetime | None = None
+    unique_key: str = ""
+    unique_for: timedelta = NO_TIME
 
     def fingerprint(self) -> bytes:
         """Returns 16 bytes that identify the payload, to compare submits with the same `request_id`."""
@@ -57,6 +60,8 @@ class NewTask(NamedTuple):
             payload.append(self.backoff)
         if self.expire_time:
             payload.append({"expire_time": self.expire_time.isoformat()})
+        if self.unique_key:
+            payload.append({"unique_key": self.unique_key, "unique_for": self.unique_for.total_seconds()})
         payload += [item for item in zip(TEXTS[_FIRST_TEXTS:], texts[_FIRST_TEXTS:], strict=True) if item[1]]
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
 
@@ -131,6 +136,8 @@ class Task(NamedTuple):
     schedule_id: int = 0
     regenerates_content_id: int = 0
     expire_time: datetime | None = None
+    unique_key: str = ""
+    unique_for: timedelta = NO_TIME
 
     @property
     def task_id(self) -> str:
@@ -144,6 +151,12 @@ class Task(NamedTuple):
     def ended(self) -> bool:
         """Whether it is completed, cancelled, or failed or timed out without a retry to come."""
         return self.end_time is not None
+
+
+class ExistingTask(Task):
+    """In the answer to a submit: a task that was there before, by its request_id or unique_key."""
+
+    __slots__ = ()
 
 
 class PendingReason(IntEnum):

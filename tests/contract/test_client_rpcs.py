@@ -59,8 +59,13 @@ SUBMIT: dict[str, Any] = {
     "backoff_multiplier": 1.5,
     "max_backoff": 9.0,
     "expire_time": "2030-02-28T08:00:00+08:00",
+    "unique_key": "u1",
+    "unique_for": 3_600.0,
 }
-_OF_A_SUBMIT = {"account_id", "request_id", "creator_options", "initial_backoff", "backoff_multiplier", "max_backoff"}
+_OF_A_SUBMIT = {
+    *("account_id", "request_id", "unique_key", "unique_for", "creator_options"),
+    *("initial_backoff", "backoff_multiplier", "max_backoff"),
+}
 EDIT = {name: value for name, value in SUBMIT.items() if name not in _OF_A_SUBMIT}
 FOUND: dict[str, Any] = {
     "publish_status": "pending",
@@ -357,7 +362,7 @@ def test_a_schedule_s_task_has_the_arguments_of_a_submit(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("CreateSchedule", RPCS["CreateSchedule"].answer)
-    own = {"account_id", "schedule_time", "expire_time", "request_id"}
+    own = {"account_id", "schedule_time", "expire_time", "request_id", "unique_key", "unique_for"}
     task = {name: value for name, value in SUBMIT.items() if name not in own}
     client.create_schedule(1, "0 9 * * *", task)
     [request] = scheduler.requests("CreateSchedule")

@@ -84,11 +84,11 @@ class Scheduling:
     def __init__(self, url: str, max_queue: int = MAX_QUEUE, *, aging: float = 0.0) -> None:
         self.told: list[CommitSignals] = []
         self._heard = 0
-        self._engine = make_engine(url, 8, hot=True)
+        self.engine = make_engine(url, 8, hot=True)
         self._aging = aging
         self._interest = WebhookInterest()
         self.database = PgDatabase(
-            self._engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
+            self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
         self._submits = SubmitWork(max_queue)
         self._reports = ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS)
@@ -98,21 +98,21 @@ class Scheduling:
         self.no_gap()
 
     def close(self) -> None:
-        self._engine.dispose()
+        self.engine.dispose()
 
     def run(self, work: Any, *arguments: Any) -> Any:
         """`work(tx, …)`, committed."""
         return self.database.run(lambda tx: work(tx, *arguments))
 
     def sql(self, text: str, **parameters: Any) -> list[Any]:
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             result = connection.execute(sa.text(text), parameters)
             return list(result.fetchall()) if result.returns_rows else []
 
     @contextmanager
     def transaction(self) -> Iterator[PgTx]:
         """One that is committed at the end of the block, for what two of them do at the same time."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # around what would commit by itself
             tx = PgTx(connection, aging=self._aging, webhook_interest=self._interest)
             yield tx
@@ -510,6 +510,23 @@ ALWAYS = WINDOW_INVARIANTS | {
             UNION ALL SELECT task_key, priority, timeout_ms FROM delayed
             UNION ALL SELECT task_key, priority, timeout_ms FROM leases WHERE NOT revoked) AS w USING (task_key)
         WHERE (w.priority, w.timeout_ms) <> (t.priority, t.timeout_ms)
+    """,
+    "no two open tasks of an account have the same unique key": """
+        SELECT account_id, unique_key FROM tasks JOIN task_payloads USING (task_key)
+        WHERE status = 1 AND unique_key IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1
+    """,
+    "an open task holds its unique key": """
+        SELECT task_key FROM tasks AS t JOIN task_payloads AS p USING (task_key)
+            LEFT JOIN unique_keys AS q USING (task_key)
+        WHERE t.status = 1 AND p.unique_key IS NOT NULL
+            AND (q.account_id, q.unique_key) IS DISTINCT FROM (t.account_id, p.unique_key)
+    """,
+    "a unique key is held by a task that has it": """
+        SELECT task_key FROM unique_keys AS q LEFT JOIN task_payloads AS p USING (task_key)
+        WHERE p.unique_key IS DISTINCT FROM q.unique_key
+    """,
+    "a request id is of a task, or keeps the last state of one": """
+        SELECT request_id FROM request_ids WHERE (cleaned_task IS NULL) <> (task_key IN (SELECT task_key FROM tasks))
     """,
     "the runs of schedules are of tasks that name the schedule, and the other way round": """
         SELECT task_key, t.schedule_id, r.schedule_id FROM (SELECT * FROM tasks WHERE schedule_id IS NOT NULL) AS t

@@ -33,6 +33,7 @@ _EMPTY = """
     ALTER TABLE publish_pool SET (autovacuum_enabled = false);
     ALTER TABLE task_labels SET (autovacuum_enabled = false);
     ALTER TABLE task_events SET (autovacuum_enabled = false);
+    ALTER TABLE unique_keys SET (autovacuum_enabled = false);
     ALTER TABLE request_ids SET (autovacuum_enabled = false);
     ALTER TABLE count_deltas SET (autovacuum_enabled = false);
     ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
@@ -51,6 +52,7 @@ _FILLED = f"""
     INSERT INTO request_ids SELECT account_id, 'r' || task_key, task_key, '', now(), NULL FROM tasks;
     INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'
         FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
+    INSERT INTO unique_keys SELECT 1, 'key ' || task_key, task_key, now() FROM tasks;
     INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
         WHERE status = 4;
     INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''

@@ -6,17 +6,19 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from scheduler_svc.application.leases.recover import fold_counts, raise_floors
 from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.content import TaskResult
-from scheduler_svc.domain.errors import DomainError, InvalidArgument, InvalidState, RetriesExhausted
+from scheduler_svc.domain.errors import DomainError, InvalidArgument, InvalidState, RetriesExhausted, UniqueKeyInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, Outcome, Release
 from scheduler_svc.domain.task import AttemptProgress, Task
 from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
 KINDS = 19
+UNIQUE: list[dict[str, Any]] = [{}, {}, {"unique_key": "u"}, {"unique_key": "v", "unique_for": timedelta(hours=1)}]
 
 
 def moved_in_time(task: Task) -> Task:
@@ -106,6 +108,7 @@ class Walk:
                 timeout=timedelta(seconds=self._random.choice([1, 1800])),
                 schedule_time=datetime.now(UTC) + timedelta(hours=1) if self._random.random() < 0.2 else None,
                 request_id=self._random.choice(["", "", "a", "b"]),
+                **self._random.choice(UNIQUE),
                 expire_time=datetime.now(UTC) + timedelta(hours=2) if self._random.random() < 0.3 else None,
                 labels=self._random.choice([{}, {"team": "a"}, {"team": "a", "kind": "x"}, {"team": "b"}]),
             )
@@ -188,7 +191,7 @@ class Walk:
 
     def _retry(self) -> None:
         if self._tasks:
-            with suppress(InvalidState, RetriesExhausted):
+            with suppress(InvalidState, RetriesExhausted, UniqueKeyInUse):
                 self._scheduling.retry(self._random.choice(self._tasks), reset=self._random.random() < 0.3)
 
     def _update(self) -> None:

@@ -22,6 +22,7 @@ from scheduler_svc.application.records import (
     LeaseChange,
     NamedLease,
     ScheduleTask,
+    UniqueKey,
 )
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.brief import Brief
@@ -114,6 +115,18 @@ def store_expiries(tx: PgTx) -> bool:
     return True
 
 
+def take_unique_keys(tx: PgTx) -> bool:
+    """Of keys that others hold, and of keys that nobody holds."""
+    rows = [UniqueKey(1, f"key {key}", 10_000_000 + key, EPOCH) for key in range(230_001 - ROWS, 230_001 + ROWS)]
+    tx.unique_keys.insert(rows)
+    tx.unique_keys.lock(rows)
+    tx.unique_keys.held(rows)
+    tx.unique_keys.replace(rows)
+    tx.unique_keys.store(dict.fromkeys(KEYS, ("key", timedelta(hours=1))))
+    tx.unique_keys.of_tasks(KEYS)
+    return True
+
+
 def update_tasks(tx: PgTx) -> bool:
     before = Task(
         task_key=40_000,
@@ -161,6 +174,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     ),
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
+    "take unique keys": take_unique_keys,
     "store expiries": store_expiries,
     "update a task": update_tasks,
     "expired": lambda tx: tx.expiry.expired(ROWS),

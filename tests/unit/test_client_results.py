@@ -112,6 +112,8 @@ WITHIN = [
             "schedule_time": "no template has it",
             "request_id": "no template has it",
             "expire_time": "no template has it",
+            "unique_key": "no template has it",
+            "unique_for": "no template has it",
         },
     ),
     Pair(

@@ -34,7 +34,7 @@ from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import RETRYABLE
-from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.task import ExistingTask, NewTask
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_WAIT = timedelta(seconds=30)
@@ -75,7 +75,7 @@ class TaskService(TaskServiceServicer):
             new = new_task(request, bad)
         caller().about(new.account_id)
         (task,) = await self._submits.commit(SubmitItem((new,), request.ByteSize()))
-        return pb.SubmitTaskResponse(task=convert.task(task))
+        return pb.SubmitTaskResponse(task=convert.task(task), existing=isinstance(task, ExistingTask))
 
     async def BatchSubmitTasks(
         self, request: pb.BatchSubmitTasksRequest, context: object
@@ -86,8 +86,10 @@ class TaskService(TaskServiceServicer):
             caller().about(account_id)
         tasks = await self._submits.commit(SubmitItem(new, request.ByteSize(), batch=True))
         response = pb.BatchSubmitTasksResponse()
-        for task in tasks:
+        for i, task in enumerate(tasks):
             convert.fill_task(response.tasks.add(), task)
+            if isinstance(task, ExistingTask):
+                response.existing_indexes.append(i)
         return response
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
@@ -269,7 +271,7 @@ def _max_response_bytes(new: NewTask) -> int:
     """The most bytes that a task takes in the response, which is cheaper than its size."""
     labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
     texts = sum(map(len, new.brief.texts)) - len(new.brief.requirements)
-    return (texts + len(new.request_id) + labels) * MAX_BYTES_OF_A_CHARACTER + _MAX_ADDED_BYTES
+    return (texts + len(new.request_id) + len(new.unique_key) + labels) * MAX_BYTES_OF_A_CHARACTER + _MAX_ADDED_BYTES
 
 
 def _check_response_size(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:

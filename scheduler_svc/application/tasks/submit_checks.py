@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from scheduler_svc.application.records import SubmitContext
 from scheduler_svc.domain.bounds import counts_in_queue
@@ -32,8 +33,22 @@ def can_accept_all(
     return not any(task.expire_time for tasks in group for task in tasks)
 
 
+class KnownNames(NamedTuple):
+    """Request ids and unique keys, with their accounts, by which tasks are there already."""
+
+    request_ids: set[tuple[int, str]]
+    unique_keys: set[tuple[int, str]]
+
+    def add(self, tasks: Iterable[NewTask]) -> None:
+        for task in tasks:
+            if task.request_id:
+                self.request_ids.add((task.account_id, task.request_id))
+            if task.unique_key:
+                self.unique_keys.add((task.account_id, task.unique_key))
+
+
 class SubmitChecks:
-    """For one group. A task whose request_id is `known`, or repeats in the group, adds nothing.
+    """For one group. A task whose request_id or unique_key is `known`, or repeats in the group, adds nothing.
 
     `uncounted`: how many pending tasks don't count against `max_queue_size`.
     """
@@ -43,14 +58,14 @@ class SubmitChecks:
         context: SubmitContext,
         max_queue_size: int,
         uncounted: int = 0,
-        known: Set[tuple[int, str]] = frozenset(),
+        known: KnownNames | None = None,
     ) -> None:
         self._context = context
         self._limit = max_queue_size
         self._due = context.pending - uncounted
         self._accounts = context.accounts
         self._pending = {account_id: account.pending for account_id, account in context.accounts.items()}
-        self._taken = set(known)
+        self._taken = known or KnownNames(set(), set())
 
     def refusal(self, tasks: Sequence[NewTask], *, batch: bool) -> DomainError | None:
         """Returns why a call is refused; None if it is stored, or has only repeats."""
@@ -65,20 +80,21 @@ class SubmitChecks:
             self._due += due
             for account_id, number in more.items():
                 self._pending[account_id] += number
-            self._taken.update((task.account_id, task.request_id) for task in new.values() if task.request_id)
+            self._taken.add(new.values())
         return why
 
     def _new(self, tasks: Sequence[NewTask]) -> dict[int, NewTask]:
         """Returns the tasks that are no repeats, by their index in the call."""
         new: dict[int, NewTask] = {}
-        named: set[tuple[int, str]] = set()
+        own = KnownNames(set(), set())
         for i, task in enumerate(tasks):
-            name = task.account_id, task.request_id
-            if not task.request_id:
-                new[i] = task
-            elif name not in named and name not in self._taken:
-                named.add(name)
-                new[i] = task
+            request, unique = (task.account_id, task.request_id), (task.account_id, task.unique_key)
+            if task.request_id and (request in own.request_ids or request in self._taken.request_ids):
+                continue
+            if task.unique_key and (unique in own.unique_keys or unique in self._taken.unique_keys):
+                continue
+            own.add([task])
+            new[i] = task
         return new
 
     def _bad_account(self, asked: Iterable[int]) -> DomainError | None:

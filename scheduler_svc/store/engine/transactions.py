@@ -49,6 +49,7 @@ from scheduler_svc.store.tasks.polls import Polls
 from scheduler_svc.store.tasks.submits import Submits
 from scheduler_svc.store.tasks.task_reads import TaskReads
 from scheduler_svc.store.tasks.tasks import Tasks
+from scheduler_svc.store.tasks.unique_keys import UniqueKeys
 from scheduler_svc.store.webhooks.deliveries import Deliveries
 from scheduler_svc.store.webhooks.webhooks import Webhooks
 
@@ -158,6 +159,10 @@ class PgTx:
     @cached_property
     def tasks(self) -> Tasks:
         return Tasks(self._session)
+
+    @cached_property
+    def unique_keys(self) -> UniqueKeys:
+        return UniqueKeys(self._session)
 
     @cached_property
     def ended(self) -> EndedTasks:

@@ -149,6 +149,9 @@ task_payloads = sa.Table(
     sa.Column("request_id", sa.Text),
     # the content that it writes anew
     sa.Column("regenerates_content_id", sa.BigInteger),
+    # no other open task of its account has it; and until when after its submit a submit returns it, open or not
+    sa.Column("unique_key", sa.Text),
+    sa.Column("unique_for_ms", sa.BigInteger),
     postgresql_with={"toast_tuple_target": "8160"},
 )
 
@@ -171,6 +174,17 @@ request_ids = sa.Table(
     # the row of `tasks` as it last stood, once the task was cleaned up
     sa.Column("cleaned_task", JSONB),
     sa.Index("request_ids_cleaned", "create_time", postgresql_where=sa.text("cleaned_task IS NOT NULL")),
+)
+
+# Which task has a unique key: an open one, or the last one that had it. Until then it counts though it has ended.
+unique_keys = sa.Table(
+    "unique_keys",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("unique_key", sa.Text, primary_key=True),
+    sa.Column("task_key", sa.BigInteger, nullable=False),
+    sa.Column("until", TIME, nullable=False),
+    sa.Index("unique_keys_by_task", "task_key", unique=True),
 )
 
 shares = sa.Table(

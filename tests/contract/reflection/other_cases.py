@@ -50,7 +50,7 @@ SETTINGS = {
     "jitter": "86400s",
     "paused": True,
 }
-ONCE = {"account_id", "request_id", "schedule_time", "expire_time"}
+ONCE = {"account_id", "request_id", "schedule_time", "expire_time", "unique_key", "unique_for"}
 TEMPLATE = {key: value for key, value in EVERYTHING.items() if key not in ONCE}
 ALL_SETTINGS = "name,cron,timeZone,template,catchUp,overlap,jitter,paused"
 NEW_SCHEDULE = {
@@ -693,6 +693,7 @@ BAD = [
                 "request_id": "r",
                 "schedule_time": "2999-01-01T00:00:00Z",
                 "expire_time": "2999-01-02T00:00:00Z",
+                "unique_key": "u",
             },
         },
         fields=(
@@ -703,6 +704,7 @@ BAD = [
             "template.request_id",
             "template.schedule_time",
             "template.expire_time",
+            "template.unique_key",
             "jitter",
         ),
     ),

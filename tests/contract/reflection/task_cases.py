@@ -66,22 +66,29 @@ EVERYTHING = {
     "backoff_multiplier": 1.5,
     "max_backoff": "2592000s",
     "expire_time": "2999-01-02T00:00:00Z",
+    "unique_key": "only one",
+    "unique_for": "86400s",
 }
-CHANGED = {
-    key: value
-    for key, value in EVERYTHING.items()
-    if key
-    not in {"account_id", "request_id", "creator_options", "initial_backoff", "backoff_multiplier", "max_backoff"}
+OF_A_SUBMIT = {
+    *("account_id", "request_id", "unique_key", "unique_for", "creator_options"),
+    *("initial_backoff", "backoff_multiplier", "max_backoff"),
 }
+"""What no update changes."""
+CHANGED = {key: value for key, value in EVERYTHING.items() if key not in OF_A_SUBMIT}
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 
 GOOD = [
-    Good(rpc("SubmitTask"), SUBMIT, {"task": NEW_TASK}),
-    Good(rpc("SubmitTask"), EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}}),
+    Good(rpc("SubmitTask"), SUBMIT, {"task": NEW_TASK, "existing": False}),
+    Good(rpc("SubmitTask"), EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}, "existing": False}),
     Good(
         rpc("BatchSubmitTasks"),
         {"requests": [SUBMIT, {**SUBMIT, "requirements": "long"}]},
-        {"tasks": [NEW_TASK, {**NEW_TASK, "requirements": ""}]},
+        {"tasks": [NEW_TASK, {**NEW_TASK, "requirements": ""}], "existing_indexes": []},
+    ),
+    Good(
+        rpc("BatchSubmitTasks"),
+        {"requests": [{**SUBMIT, "unique_key": "u"}, {**SUBMIT, "unique_key": "u", "topic": "another"}]},
+        {"tasks": [NEW_TASK, NEW_TASK], "existing_indexes": [1]},
     ),
     Good(
         rpc("GetTask"),
@@ -265,6 +272,9 @@ BAD = [
         {**SUBMIT, "schedule_time": "2999-01-02T00:00:00Z", "expire_time": "2999-01-01T00:00:00Z"},
         fields=("expire_time",),
     ),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_key": "x" * 201}, fields=("unique_key",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_for": "1s"}, fields=("unique_for",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_key": "u", "unique_for": "315360001s"}, fields=("unique_for",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"a": "v" * 256}}, fields=('labels["a"]',)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"": "v"}}, fields=('labels[""]',)),
