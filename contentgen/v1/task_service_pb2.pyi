@@ -566,7 +566,8 @@ class UpdateTaskRequest(_message.Message):
     def task(self) -> _task_pb2.Task:
         """Required: its `task_id`, and new values of the fields that the mask names, with the bounds of SubmitTaskRequest.
         Other fields are ignored. A named field that is unset or empty goes back to what it is in a submit without it: no
-        text, no labels, at once, never expires, 30 min; but `topic` and `priority` are required, and a boolean is false.
+        text, no labels, at once, never expires, 30 min; but `topic` and `priority` are required, and `max_retries` and the
+        booleans are then 0 and false.
         """
 
     @_builtins.property

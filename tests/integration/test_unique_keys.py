@@ -171,6 +171,17 @@ def test_deleting_a_task_that_lost_its_key_leaves_it_to_the_other(scheduling: Sc
     assert submit(scheduling).task_key == second.task_key
 
 
+def test_a_key_that_a_deleted_task_left_behind_is_free(scheduling: Scheduling) -> None:
+    """A replica of the version before deletes tasks, and knows no keys."""
+    first = submit(scheduling, unique_for=DAY)
+    scheduling.cancel(first.task_key)
+    ((row),) = scheduling.sql("SELECT * FROM unique_keys")
+    scheduling.run(cleanup.delete_batch, ALL, datetime.now(UTC) + DAY, 0)
+    insert = "INSERT INTO unique_keys VALUES (:account_id, :unique_key, :task_key, :until)"
+    scheduling.sql(insert, **row._mapping)
+    assert not isinstance(submit(scheduling), ExistingTask)
+
+
 def test_a_full_queue_refuses_no_submit_that_creates_nothing(databases: Databases, template: str) -> None:
     with databases.lent(template) as url:
         scheduling = Scheduling(url, max_queue=1)

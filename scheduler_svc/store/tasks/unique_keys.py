@@ -40,8 +40,9 @@ _REPLACE = sa.text(f"""
 _HELD = sa.text(f"""
     SELECT q.account_id, q.unique_key
     FROM (SELECT DISTINCT account_id, unique_key FROM {_ROWS.source}) AS k, {_HOLDER} OFFSET 0) AS q
-    WHERE q.until > now() OR EXISTS (
-        SELECT FROM tasks AS t WHERE t.task_key = q.task_key AND t.status + 0 = {Status.PENDING} OFFSET 0)
+    WHERE EXISTS (
+        SELECT FROM tasks AS t
+        WHERE t.task_key = q.task_key AND (t.status + 0 = {Status.PENDING} OR q.until > now()) OFFSET 0)
 """)
 """Finds unique keys that an open or young enough task holds."""
 
