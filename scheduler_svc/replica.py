@@ -272,6 +272,7 @@ class Replica:
         """Also builds the router, which wakes several of them."""
         settings, pools, needed = self._settings, self._pools, self._needed
         due = Periodic("due", recovery.due(pools.loops), needed)
+        expiry = Periodic("expiry", recovery.expiry(pools.loops), needed)
         ticks = Ticks(settings.max_queue_size, read_template)
         schedules = Periodic("schedules", schedule_loop.ticking(pools.loops, ticks), needed)
         housekeeping = recovery.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
@@ -287,6 +288,7 @@ class Replica:
             self._dispatcher,
             self._admission,
             due,
+            expiry,
             schedules,
             (housekeeping, floors),
             self._feed,
@@ -305,6 +307,7 @@ class Replica:
         return [
             self._reaper,
             due,
+            expiry,
             schedules,
             Periodic("housekeeping", housekeeping.run_once),
             watch,

@@ -23,6 +23,7 @@ from contentgen.cli.commands import (
     submit,
     task_moves,
     task_reads,
+    task_update,
     waiting,
     watching,
     webhooks,
@@ -133,7 +134,7 @@ def make_app() -> typer.Typer:
     )
     app.callback(help=taught(_HELP, *_EXAMPLES))(_root)
     task = _group(app, "task", "Submit, follow, cancel and retry tasks.")
-    for part in (submit, task_reads, waiting, watching, task_moves):
+    for part in (submit, task_reads, waiting, watching, task_update, task_moves):
         part.add_to(task)
     workers.add_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
     dispatch.add_to(_group(app, "dispatch", "Whether tasks are handed out to workers."))

@@ -259,10 +259,13 @@ def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "timeout", cells.duration(it["timeout"])
     yield "worker", cells.line(it["worker_id"])
     yield "lease", cells.line(it["lease_id"])
-    for name in ("create", "schedule", "submit", "start", "timeout", "end"):
+    for name in ("create", "schedule", "expire", "submit", "start", "timeout", "end"):
         yield f"{name} time", cells.local_time(it[f"{name}_time"])
     yield "labels", ", ".join(cells.line(f"{key}={value}") for key, value in sorted(it["labels"].items()))
     yield "request id", cells.line(it["request_id"])
+    yield "unique key", cells.line(it["unique_key"])
+    if it["unique_for"] is not None:
+        yield "unique for", cells.duration(it["unique_for"])
     yield "schedule", str(it["schedule_id"] or "")
 
 

@@ -74,6 +74,9 @@ def task(message: task_pb2.Task) -> results.Task:
         "regenerates_content_id": message.regenerates_content_id or None,
         "pending_reason": _pending_reason(message),
         "schedule_id": message.schedule_id or None,
+        "expire_time": _time(message, "expire_time"),
+        "unique_key": message.unique_key or None,
+        "unique_for": _duration(message, "unique_for"),
     }
 
 

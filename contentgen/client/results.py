@@ -85,6 +85,12 @@ class Task(TypedDict):
     """Why it still waits. Only of `get_task_status`."""
     schedule_id: int | None
     """The schedule that submitted it."""
+    expire_time: str | None
+    """When it is cancelled if it was not started by then."""
+    unique_key: str | None
+    """No other open task of the account has it."""
+    unique_for: float | None
+    """Seconds after its submit in which it keeps its key though it has ended."""
 
 
 class TaskChange(TypedDict):

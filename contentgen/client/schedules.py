@@ -37,8 +37,8 @@ class ScheduleMethods(Methods):
         Args:
             account_id: an existing account.
             cron: minute, hour, day of month, month, day of week, such as `0 9 * * MON-FRI`.
-            task: what each tick submits: the arguments of `submit_task` by name, without `account_id`, `request_id` and
-                `schedule_time`.
+            task: what each tick submits: the arguments of `submit_task` by name, without `account_id`, `request_id`,
+                `schedule_time`, `expire_time`, `unique_key` and `unique_for`.
             name: for people.
             time_zone: an IANA name, such as `Asia/Shanghai`.
             catch_up: what becomes of ticks that were missed: `skip`, `one` (the latest runs) or `all` (up to 100).

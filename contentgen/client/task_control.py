@@ -1,14 +1,20 @@
-"""Cancel, retry, time out and delete tasks. Layer: client."""
+"""Cancel, update, retry, time out and delete tasks. Layer: client."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Unpack
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Unpack
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from contentgen.client import documents
 from contentgen.client.errors import FailedPrecondition, ResourceNotFoundException
+from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Methods, Unary
-from contentgen.client.results import TaskStatus
+from contentgen.client.results import Task, TaskStatus
 from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
+from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 BULK_TIMEOUT = 600.0
@@ -39,6 +45,82 @@ class TaskControlMethods(Methods):
         return True
 
     @Unary
+    async def update_task(
+        self,
+        task_id: str,
+        *,
+        topic: str | None = None,
+        keywords: str | None = None,
+        category: str | None = None,
+        requirements: str | None = None,
+        tone: str | None = None,
+        priority: int | None = None,
+        auto_approve: bool | None = None,
+        max_retries: int | None = None,
+        auto_retry: bool | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an attempt's, not the call's
+        schedule_time: datetime | str | None = None,
+        unschedule: bool = False,
+        expire_time: datetime | str | None = None,
+        unexpire: bool = False,
+        labels: Mapping[str, str] | None = None,
+    ) -> Task:
+        """Changes a pending task, and returns its status dict. What is None stays as it is. See `submit_task`.
+
+        A new priority or schedule gives it a new place in the order; otherwise it keeps its own.
+
+        Args:
+            task_id: the task.
+            topic: what to write about.
+            keywords: by comma; empty for none.
+            category: stored with the content; empty for none.
+            requirements: what the text must follow; empty for none.
+            tone: empty for the CLI's own.
+            priority: 1 to 10, 10 first.
+            auto_approve: whether the content skips the review.
+            max_retries: 0 to 100, at least those that are used.
+            auto_retry: whether failures are retried by themselves.
+            timeout: seconds that one attempt may take.
+            schedule_time: not before; a datetime or ISO 8601.
+            unschedule: whether it may run at once; not with a `schedule_time`.
+            expire_time: cancelled if it was not started by then.
+            unexpire: whether it never expires; not with an `expire_time`.
+            labels: all of them.
+
+        Raises:
+            ResourceNotFoundException: the task does not exist.
+            InvalidStateException: it is not pending.
+            InvalidArgument: nothing to change, or a bad value.
+
+        Example:
+            >>> task = client.update_task(task_id, priority=9, tone="专业", unschedule=True)
+        """
+        if unschedule and schedule_time is not None:
+            raise ValueError("unschedule takes the time away: give no schedule_time with it")
+        if unexpire and expire_time is not None:
+            raise ValueError("unexpire takes the time away: give no expire_time with it")
+        given: dict[str, Any] = {
+            "topic": topic,
+            "keywords": keywords,
+            "category": category,
+            "requirements": requirements,
+            "tone": tone,
+            "priority": priority,
+            "auto_approve": auto_approve,
+            "max_retries": max_retries,
+            "auto_retry": auto_retry,
+            "timeout": duration(timeout),
+            "schedule_time": timestamp(schedule_time),
+            "expire_time": timestamp(expire_time),
+            "labels": labels,
+        }
+        changed = {name: value for name, value in given.items() if value is not None}
+        paths = [*changed, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
+        task = task_pb2.Task(task_id=task_id, **changed)
+        request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
+        return documents.task((await self._call(self._stubs.tasks.UpdateTask, request)).task)
+
+    @Unary
     async def retry_task(self, task_id: str, *, reset_retry_count: bool = False) -> bool:
         """Puts a failed task back to pending. Returns False if its retries are used up.
 
@@ -49,6 +131,7 @@ class TaskControlMethods(Methods):
         Raises:
             ResourceNotFoundException: the task does not exist.
             InvalidStateException: it has neither failed nor timed out.
+            FailedPrecondition: another open task has its unique_key (UNIQUE_KEY_IN_USE).
 
         Example:
             >>> if not client.retry_task(task_id):

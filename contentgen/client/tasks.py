@@ -42,6 +42,9 @@ class TaskMethods(Methods):
         initial_backoff: float | None = None,
         backoff_multiplier: float | None = None,
         max_backoff: float | None = None,
+        expire_time: datetime | str | None = None,
+        unique_key: str | None = None,
+        unique_for: float | None = None,
     ) -> str:
         """Submits a task, and returns its id once it is committed. What is None has the scheduler's default.
 
@@ -64,6 +67,9 @@ class TaskMethods(Methods):
             initial_backoff: seconds before the first retry; default 30.
             backoff_multiplier: what each further pause is longer by, 1 to 100; default 2.
             max_backoff: seconds of the longest pause; default 10 minutes.
+            expire_time: cancelled if it was not started by then, with the reason EXPIRED; as `schedule_time`.
+            unique_key: while a task of the account with this key is open, that one's id is returned.
+            unique_for: seconds after its submit in which that holds though it has ended; with a `unique_key`.
 
         Raises:
             ResourceNotFoundException: the account does not exist.
@@ -94,6 +100,9 @@ class TaskMethods(Methods):
             initial_backoff=initial_backoff,
             backoff_multiplier=backoff_multiplier,
             max_backoff=max_backoff,
+            expire_time=expire_time,
+            unique_key=unique_key,
+            unique_for=unique_for,
         )
         return (await self._call(self._stubs.tasks.SubmitTask, request)).task.task_id
 
@@ -263,6 +272,8 @@ def _submit(
     request_id: str | None = None,
     initial_backoff: float | None = None,
     max_backoff: float | None = None,
+    expire_time: datetime | str | None = None,
+    unique_for: float | None = None,
     **fields: Any,
 ) -> pb.SubmitTaskRequest:
     """The message of one submit. What is None is unset; a name that is no field raises ValueError."""
@@ -270,6 +281,10 @@ def _submit(
     request.request_id = request_id or uuid.uuid4().hex
     if (moment := timestamp(schedule_time)) is not None:
         request.schedule_time.CopyFrom(moment)
+    if (moment := timestamp(expire_time)) is not None:
+        request.expire_time.CopyFrom(moment)
+    if (length := duration(unique_for)) is not None:
+        request.unique_for.CopyFrom(length)
     return request
 
 

@@ -121,8 +121,8 @@ class Schedule(_message.Message):
     """Why its last tick made no task; empty if it did."""
     @_builtins.property
     def template(self) -> _task_service_pb2.SubmitTaskRequest:
-        """The task that each tick submits. Its `account_id` is that of the schedule. `request_id` and `schedule_time` are
-        not set: each tick makes a new task, which is due at once.
+        """The task that each tick submits. Its `account_id` is that of the schedule. `request_id`, `schedule_time`,
+        `expire_time` and `unique_key` are not set: each tick makes a new task, which is due at once.
         """
 
     @_builtins.property
@@ -204,7 +204,7 @@ class CreateScheduleRequest(_message.Message):
     @_builtins.property
     def template(self) -> _task_service_pb2.SubmitTaskRequest:
         """Required: the task to submit, with the bounds of SubmitTask. Its `account_id` is ignored: the schedule's holds.
-        `request_id` and `schedule_time` are refused.
+        `request_id`, `schedule_time`, `expire_time` and `unique_key` are refused.
         """
 
     @_builtins.property

@@ -35,7 +35,7 @@ class _TaskStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskStatus
     """Never sent for a task. As the previous status of an event: none. Refused in a request."""
     TASK_STATUS_PENDING: _TaskStatus.ValueType  # 1
     """Waits for a worker, for its schedule_time, or for the time before another attempt. It becomes submitted when it is
-    leased, cancelled by CancelTask, and completed by a late result of its latest lease.
+    leased, cancelled by CancelTask or at its expire_time, and completed by a late result of its latest lease.
     """
     TASK_STATUS_SUBMITTED: _TaskStatus.ValueType  # 2
     """Leased to a worker, whose CLI has not started on it yet, as far as the scheduler knows."""
@@ -50,7 +50,7 @@ class _TaskStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskStatus
     TASK_STATUS_TIMEOUT: _TaskStatus.ValueType  # 6
     """The last attempt ran longer than `timeout`, and no automatic retry follows. RetryTask moves it back to pending."""
     TASK_STATUS_CANCELLED: _TaskStatus.ValueType  # 7
-    """Cancelled by a client. Nothing leaves this state."""
+    """Cancelled by a client, or expired. Nothing leaves this state."""
 
 class TaskStatus(_TaskStatus, metaclass=_TaskStatusEnumTypeWrapper):
     """The state of a task. docs/state-machine.md lists every edge, with a letter and who moves the task; any other move is
@@ -63,7 +63,7 @@ TASK_STATUS_UNSPECIFIED: TaskStatus.ValueType  # 0
 """Never sent for a task. As the previous status of an event: none. Refused in a request."""
 TASK_STATUS_PENDING: TaskStatus.ValueType  # 1
 """Waits for a worker, for its schedule_time, or for the time before another attempt. It becomes submitted when it is
-leased, cancelled by CancelTask, and completed by a late result of its latest lease.
+leased, cancelled by CancelTask or at its expire_time, and completed by a late result of its latest lease.
 """
 TASK_STATUS_SUBMITTED: TaskStatus.ValueType  # 2
 """Leased to a worker, whose CLI has not started on it yet, as far as the scheduler knows."""
@@ -78,7 +78,7 @@ pending.
 TASK_STATUS_TIMEOUT: TaskStatus.ValueType  # 6
 """The last attempt ran longer than `timeout`, and no automatic retry follows. RetryTask moves it back to pending."""
 TASK_STATUS_CANCELLED: TaskStatus.ValueType  # 7
-"""Cancelled by a client. Nothing leaves this state."""
+"""Cancelled by a client, or expired. Nothing leaves this state."""
 Global___TaskStatus: _TypeAlias = TaskStatus  # noqa: Y015
 
 class _PendingReason:
@@ -213,6 +213,7 @@ class TaskError(_message.Message):
       started; `options` in the details names them, by comma.
       NO_WORKER_ACCEPTS: workers refused the task ten times in a row.
       CANCELLED_BY_CLIENT: CancelTask; the status is cancelled.
+      EXPIRED: no attempt had begun by the task's `expire_time`; the status is cancelled.
     Retried at once and without consuming a retry, whatever `auto_retry` and `max_retries` are:
       WORKER_LOST: the lease expired, the worker died with the CLI, or it released a started task. The fifth loss in a
       row (`CONTENTGEN_MAX_WORKER_LOSSES`) stays failed; a release does not count.
@@ -303,6 +304,9 @@ class Task(_message.Message):
     MAX_BACKOFF_FIELD_NUMBER: _builtins.int
     SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     REGENERATES_CONTENT_ID_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    UNIQUE_FOR_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """`task-` and 16 hex digits, increasing with time; assigned by the scheduler, never reused."""
     account_id: _builtins.int
@@ -349,6 +353,10 @@ class Task(_message.Message):
     """The schedule that submitted it; 0: none did."""
     regenerates_content_id: _builtins.int
     """The content that it writes anew (RegenerateContent); 0: none, as of each other task."""
+    unique_key: _builtins.str
+    """The key that no other open task of its account has; empty if none was given. Tasks of schedules, imports and
+    RegenerateContent have none.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When its submit was committed; for an imported task, when it was submitted to its original system."""
@@ -399,6 +407,18 @@ class Task(_message.Message):
     def max_backoff(self) -> _duration_pb2.Duration:
         """The longest of these waits, as submitted; unset: 10 min, or `initial_backoff` if that is longer."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is cancelled if no attempt has begun by then; unset: never. An attempt begins when a worker is granted the
+        task, unless the lease is released before the CLI was started; retries do not expire.
+        """
+
+    @_builtins.property
+    def unique_for(self) -> _duration_pb2.Duration:
+        """How long after `create_time` a submit with that key returns this task even if it has ended; unset: only while it is
+        open.
+        """
+
     def __init__(
         self,
         *,
@@ -436,10 +456,13 @@ class Task(_message.Message):
         max_backoff: _duration_pb2.Duration | None = ...,
         schedule_id: _builtins.int = ...,
         regenerates_content_id: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        unique_key: _builtins.str = ...,
+        unique_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "backoff_multiplier", b"backoff_multiplier", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "backoff_multiplier", b"backoff_multiplier", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "progress", b"progress", "schedule_time", b"schedule_time", "start_time", b"start_time", "submit_time", b"submit_time", "timeout", b"timeout", "timeout_time", b"timeout_time", "unique_for", b"unique_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_id", b"schedule_id", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier", "account_id", b"account_id", "attempt", b"attempt", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "content_id", b"content_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "lease_id", b"lease_id", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "pending_reason", b"pending_reason", "priority", b"priority", "progress", b"progress", "regenerates_content_id", b"regenerates_content_id", "request_id", b"request_id", "requirements", b"requirements", "retry_count", b"retry_count", "schedule_id", b"schedule_id", "schedule_time", b"schedule_time", "start_time", b"start_time", "status", b"status", "submit_time", b"submit_time", "task_id", b"task_id", "timeout", b"timeout", "timeout_time", b"timeout_time", "tone", b"tone", "topic", b"topic", "unique_for", b"unique_for", "unique_key", b"unique_key", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff_multiplier: _TypeAlias = _typing.Literal["backoff_multiplier"]  # noqa: Y015
     _WhichOneofArgType__backoff_multiplier: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier"]  # noqa: Y015
@@ -476,10 +499,12 @@ class TaskEvent(_message.Message):
       a reason of TaskError: the attempt ended with that error, or the task was cancelled.
       AUTO_RETRY: a retry was consumed; `message` holds its number and time. REQUEUED: at once after a lost worker.
       RETRY_TASK: by a client.
+      UPDATED: by UpdateTask, from pending to pending; `message` names the fields, by comma.
       DEFERRED: the CLI asked to be run later, and no retry was consumed; `message` holds the time. To failed: it did
       so too often in a row.
-      DRAINING, REFUSED, EXPIRED, QUEUED_TOO_LONG: an unstarted lease was released (see ReleaseReason). NOT_HELD: the
-      worker reconnected without it. NOT_DELIVERED: the worker was gone before it could be sent.
+      DRAINING, REFUSED, EXPIRED, QUEUED_TOO_LONG: an unstarted lease was released (see ReleaseReason); EXPIRED to
+      cancelled is the reason of TaskError. NOT_HELD: the worker reconnected without it. NOT_DELIVERED: the worker was
+      gone before it could be sent.
       IMPORTED: made in another system and recorded when the task was imported; `message` holds the time of the move.
     """
     message: _builtins.str

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from contentgen.v1 import task_pb2 as _task_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -87,6 +88,9 @@ class SubmitTaskRequest(_message.Message):
     INITIAL_BACKOFF_FIELD_NUMBER: _builtins.int
     BACKOFF_MULTIPLIER_FIELD_NUMBER: _builtins.int
     MAX_BACKOFF_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    UNIQUE_FOR_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Required: an existing, active account; from 1."""
     topic: _builtins.str
@@ -119,6 +123,11 @@ class SubmitTaskRequest(_message.Message):
     """
     backoff_multiplier: _builtins.float
     """The factor from one wait to the next, 1 to 100; 1: all are the same. Unset: 2."""
+    unique_key: _builtins.str
+    """Keeps a second task of its account with the same key from being created: while one is open, or younger than its
+    `unique_for`, a submit returns that one, whatever else the submit says. Up to 200 characters. Deleting the task
+    (CleanupTasks, the retention) frees the key. Empty: the task may have any number of equals.
+    """
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long one attempt may take once a worker took it into a slot; 1 s to 3,650 days. Unset: 30 min."""
@@ -149,6 +158,18 @@ class SubmitTaskRequest(_message.Message):
         10 min, or `initial_backoff` if that is longer.
         """
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """If no attempt has begun by then, the task is cancelled, with the error EXPIRED. It must be in the future, and after
+        `schedule_time`. A repeat of a known `request_id` is answered whenever it comes. Unset: it never expires.
+        """
+
+    @_builtins.property
+    def unique_for(self) -> _duration_pb2.Duration:
+        """How long after its submit the task keeps its `unique_key` even if it has ended, up to 3,650 days. Only with a
+        `unique_key`. Unset: it keeps the key while it is open.
+        """
+
     def __init__(
         self,
         *,
@@ -170,10 +191,13 @@ class SubmitTaskRequest(_message.Message):
         initial_backoff: _duration_pb2.Duration | None = ...,
         backoff_multiplier: _builtins.float | None = ...,
         max_backoff: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        unique_key: _builtins.str = ...,
+        unique_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "schedule_time", b"schedule_time", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "schedule_time", b"schedule_time", "timeout", b"timeout", "unique_for", b"unique_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "creator_options", b"creator_options", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve", "_auto_retry", b"_auto_retry", "_backoff_multiplier", b"_backoff_multiplier", "_max_retries", b"_max_retries", "_priority", b"_priority", "account_id", b"account_id", "auto_approve", b"auto_approve", "auto_retry", b"auto_retry", "backoff_multiplier", b"backoff_multiplier", "category", b"category", "creator_options", b"creator_options", "expire_time", b"expire_time", "initial_backoff", b"initial_backoff", "keywords", b"keywords", "labels", b"labels", "max_backoff", b"max_backoff", "max_retries", b"max_retries", "priority", b"priority", "request_id", b"request_id", "requirements", b"requirements", "schedule_time", b"schedule_time", "timeout", b"timeout", "tone", b"tone", "topic", b"topic", "unique_for", b"unique_for", "unique_key", b"unique_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_approve: _TypeAlias = _typing.Literal["auto_approve"]  # noqa: Y015
     _WhichOneofArgType__auto_approve: _TypeAlias = _typing.Literal["_auto_approve", b"_auto_approve"]  # noqa: Y015
@@ -205,18 +229,24 @@ class SubmitTaskResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_FIELD_NUMBER: _builtins.int
+    EXISTING_FIELD_NUMBER: _builtins.int
+    existing: _builtins.bool
+    """Whether the task was there before, by its `request_id` or `unique_key`, and this call created nothing."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """Committed, pending. For a known `request_id`: the first task in its present state."""
+        """Committed, pending. For a known `request_id`: the first task in its present state. For a `unique_key` that a task
+        holds: that task in its present state.
+        """
 
     def __init__(
         self,
         *,
         task: _task_pb2.Task | None = ...,
+        existing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existing", b"existing", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,18 +283,26 @@ class BatchSubmitTasksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASKS_FIELD_NUMBER: _builtins.int
+    EXISTING_INDEXES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
         """One for each request, without `requirements`."""
+
+    @_builtins.property
+    def existing_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The indexes of the requests that created nothing, since their task was there before or is that of an earlier
+        request, by its `request_id` or `unique_key`; in order.
+        """
 
     def __init__(
         self,
         *,
         tasks: _abc.Iterable[_task_pb2.Task] | None = ...,
+        existing_indexes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existing_indexes", b"existing_indexes", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -611,6 +649,67 @@ class CancelTaskResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelTaskResponse: _TypeAlias = CancelTaskResponse  # noqa: Y015
+
+@_typing.final
+class UpdateTaskRequest(_message.Message):
+    """What to change of a pending task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> _task_pb2.Task:
+        """Required: its `task_id`, and new values of the fields that the mask names, with the bounds of SubmitTaskRequest.
+        Other fields are ignored. A named field that is unset or empty goes back to what it is in a submit without it: no
+        text, no labels, at once, never expires, 30 min; but `topic` and `priority` are required, and `max_retries` and the
+        booleans are then 0 and false.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required: one or more of topic, keywords, category, requirements, tone, priority, auto_approve, max_retries,
+        auto_retry, timeout, schedule_time, labels, expire_time; each whole, so that new labels replace all old ones. Once
+        an attempt has begun, `expire_time` is stored and has no effect.
+        """
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.Task | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTaskRequest: _TypeAlias = UpdateTaskRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTaskResponse(_message.Message):
+    """The task as changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> _task_pb2.Task:
+        """Status pending."""
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTaskResponse: _TypeAlias = UpdateTaskResponse  # noqa: Y015
 
 @_typing.final
 class RetryTaskRequest(_message.Message):

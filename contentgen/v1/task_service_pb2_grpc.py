@@ -109,6 +109,11 @@ class TaskServiceStub:
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
+        self.UpdateTask = channel.unary_unary(
+                '/contentgen.v1.TaskService/UpdateTask',
+                request_serializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskResponse.FromString,
+                _registered_method=True)
         self.RetryTask = channel.unary_unary(
                 '/contentgen.v1.TaskService/RetryTask',
                 request_serializer=contentgen_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
@@ -231,9 +236,13 @@ class TaskServiceServicer:
         present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
         longer finds it.
 
+        With a `unique_key` that an open or young enough task of its account holds, it creates nothing either and returns
+        that task, however full the queue is. A known `request_id` comes first; a new one is not remembered then, since
+        nothing was created. Of concurrent submits with one key, on any replicas, one creates the task.
+
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-        `max_priority`.
+        `max_priority`, or `expire_time` has passed.
         NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
         FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
         ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
@@ -254,7 +263,8 @@ class TaskServiceServicer:
 
         Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
         `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
-        with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
+        with SubmitTask. Within a batch, the second of two equal ids, or of two equal `unique_key`s, returns the task of the
+        first.
 
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -339,6 +349,31 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateTask(self, request, context):
+        """Changes a pending task: what is to be written, when, and in which order.
+
+        The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+        the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+        priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+        in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+        later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+        it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+        attempt before, which was given the old brief, is still accepted.
+
+        Safe to repeat while nobody else updates the task; each call is an event.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+        `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+        FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+        UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
+        UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryTask(self, request, context):
         """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
 
@@ -356,6 +391,7 @@ class TaskServiceServicer:
         FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
         waiting for its next attempt.
         FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+        FAILED_PRECONDITION `UNIQUE_KEY_IN_USE` (`task_id`): another open task holds its `unique_key`.
         UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
@@ -385,7 +421,7 @@ class TaskServiceServicer:
 
     def BulkRetryTasks(self, request, context):
         """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-        whose retries are used up are skipped and not counted.
+        whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
 
         Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
@@ -599,6 +635,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.CancelTask,
                     request_deserializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_task__service__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'UpdateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTask,
+                    request_deserializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_task__service__pb2.UpdateTaskResponse.SerializeToString,
             ),
             'RetryTask': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryTask,
@@ -868,6 +909,33 @@ class TaskService:
             '/contentgen.v1.TaskService/CancelTask',
             contentgen_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
             contentgen_dot_v1_dot_task__service__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.TaskService/UpdateTask',
+            contentgen_dot_v1_dot_task__service__pb2.UpdateTaskRequest.SerializeToString,
+            contentgen_dot_v1_dot_task__service__pb2.UpdateTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,9 +90,13 @@ class TaskServiceStub:
     present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
     longer finds it.
 
+    With a `unique_key` that an open or young enough task of its account holds, it creates nothing either and returns
+    that task, however full the queue is. A known `request_id` comes first; a new one is not remembered then, since
+    nothing was created. Of concurrent submits with one key, on any replicas, one creates the task.
+
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-      `max_priority`.
+      `max_priority`, or `expire_time` has passed.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
@@ -109,7 +113,8 @@ class TaskServiceStub:
 
     Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
     `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
-    with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
+    with SubmitTask. Within a batch, the second of two equal ids, or of two equal `unique_key`s, returns the task of the
+    first.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -174,6 +179,27 @@ class TaskServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
+    UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.UpdateTaskResponse]
+    """Changes a pending task: what is to be written, when, and in which order.
+
+    The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+    the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+    priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+    in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+    later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+    it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+    attempt before, which was given the old brief, is still accepted.
+
+    Safe to repeat while nobody else updates the task; each call is an event.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+      `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+      UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     RetryTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]
     """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
 
@@ -191,6 +217,7 @@ class TaskServiceStub:
       FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
       waiting for its next attempt.
       FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+      FAILED_PRECONDITION `UNIQUE_KEY_IN_USE` (`task_id`): another open task holds its `unique_key`.
       UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
@@ -212,7 +239,7 @@ class TaskServiceStub:
     """
     BulkRetryTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]
     """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-    whose retries are used up are skipped and not counted.
+    whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
 
     Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
@@ -417,9 +444,13 @@ class TaskServiceAsyncStub(TaskServiceStub):
     present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
     longer finds it.
 
+    With a `unique_key` that an open or young enough task of its account holds, it creates nothing either and returns
+    that task, however full the queue is. A known `request_id` comes first; a new one is not remembered then, since
+    nothing was created. Of concurrent submits with one key, on any replicas, one creates the task.
+
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-      `max_priority`.
+      `max_priority`, or `expire_time` has passed.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
       ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
@@ -436,7 +467,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
     `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
-    with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
+    with SubmitTask. Within a batch, the second of two equal ids, or of two equal `unique_key`s, returns the task of the
+    first.
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -501,6 +533,27 @@ class TaskServiceAsyncStub(TaskServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`: cancelled or not; repeat it.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
+    UpdateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.UpdateTaskResponse]  # type: ignore[assignment]
+    """Changes a pending task: what is to be written, when, and in which order.
+
+    The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+    the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+    priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+    in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+    later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+    it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+    attempt before, which was given the old brief, is still accepted.
+
+    Safe to repeat while nobody else updates the task; each call is an event.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+      `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+      FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+      UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
+      UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+    """
     RetryTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.RetryTaskResponse]  # type: ignore[assignment]
     """Puts a failed or timed out task back to pending, or ends the wait of a pending one before its next attempt.
 
@@ -518,6 +571,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
       FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
       waiting for its next attempt.
       FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+      FAILED_PRECONDITION `UNIQUE_KEY_IN_USE` (`task_id`): another open task holds its `unique_key`.
       UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
@@ -539,7 +593,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     BulkRetryTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]  # type: ignore[assignment]
     """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-    whose retries are used up are skipped and not counted.
+    whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
 
     Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
@@ -747,9 +801,13 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         present state, however full the queue is. If that task was cleaned up, its last state is returned; GetTask no
         longer finds it.
 
+        With a `unique_key` that an open or young enough task of its account holds, it creates nothing either and returns
+        that task, however full the queue is. A known `request_id` comes first; a new one is not remembered then, since
+        nothing was created. Of concurrent submits with one key, on any replicas, one creates the task.
+
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, all of them named; or `priority` is above the account's
-          `max_priority`.
+          `max_priority`, or `expire_time` has passed.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
           FAILED_PRECONDITION `ACCOUNT_INACTIVE` (`account_id`): the account is deactivated.
           ALREADY_EXISTS `REQUEST_ID_CONFLICT` (`task_id`): the `request_id` was used for another payload.
@@ -772,7 +830,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Blocks for one commit. If one request is refused, none is stored. Repeating is safe if every request has a
         `request_id`: known ones return their first task, the others are created; one without an id may be stored twice, as
-        with SubmitTask. Within a batch, the second of two equal ids returns the task of the first.
+        with SubmitTask. Within a batch, the second of two equal ids, or of two equal `unique_key`s, returns the task of the
+        first.
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: no request or more than 1,000; bad fields, with the index of their request;
@@ -863,6 +922,33 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UpdateTask(
+        self,
+        request: _task_service_pb2.UpdateTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.UpdateTaskResponse, _abc.Awaitable[_task_service_pb2.UpdateTaskResponse]]:
+        """Changes a pending task: what is to be written, when, and in which order.
+
+        The task is changed when the call returns: a worker that is granted it later gets the new brief, and none was granted
+        the old one meanwhile. It keeps its place in the order unless `priority` or `schedule_time` change: with another
+        priority it comes after its account's waiting tasks of that priority, where those wait behind a limit or a backlog
+        in the order of their submits. A task that waits for a retry waits for that and for `schedule_time`, whichever is
+        later. The history gets an event from pending to pending whose message names the fields. A full queue never refuses
+        it. A repeat of the task's `request_id` with the payload of the submit still returns the task. A late result of an
+        attempt before, which was given the old brief, is still accepted.
+
+        Safe to repeat while nobody else updates the task; each call is an event.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, as `task.topic`; the mask is empty or names another field;
+          `priority` is above the account's `max_priority`; `max_retries` is below `retry_count`; `expire_time` has passed.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` task, `resource_id`): no such task, or one of another account.
+          FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is not pending.
+          UNAVAILABLE `STORE_UNAVAILABLE`: updated or not; repeat it.
+          UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
+        """
+
+    @_abc_1.abstractmethod
     def RetryTask(
         self,
         request: _task_service_pb2.RetryTaskRequest,
@@ -884,6 +970,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION `INVALID_STATE` (`current_state`, `required_state`): it is neither failed, timed out nor
           waiting for its next attempt.
           FAILED_PRECONDITION `RETRIES_EXHAUSTED`: `max_retries` are used up; `reset_retry_count` lifts that.
+          FAILED_PRECONDITION `UNIQUE_KEY_IN_USE` (`task_id`): another open task holds its `unique_key`.
           UNAVAILABLE `STORE_UNAVAILABLE`: retried or not; check with GetTask.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
@@ -917,7 +1004,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.BulkRetryTasksResponse, _abc.Awaitable[_task_service_pb2.BulkRetryTasksResponse]]:
         """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-        whose retries are used up are skipped and not counted.
+        whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
 
         Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 

@@ -89,7 +89,13 @@ def _template(of: Source, bad: Violations) -> bytes:
         bad.add("account_id", "must be 0 or more; the schedule's holds")
     request.account_id = 1
     new_task(request, bad)
-    for field, given in {"request_id": request.request_id, "schedule_time": request.HasField("schedule_time")}.items():
+    once = {
+        "request_id": request.request_id,
+        "schedule_time": request.HasField("schedule_time"),
+        "expire_time": request.HasField("expire_time"),
+        "unique_key": request.unique_key,
+    }
+    for field, given in once.items():
         if given:
             bad.add(field, "must not be set: each tick makes a new task, which is due at once")
     bad.path = outer

@@ -71,6 +71,8 @@ class TaskRow(NamedTuple):
     initial_backoff_ms: int | None = None
     backoff_multiplier: float | None = None
     max_backoff_ms: int | None = None
+    expire_time: datetime | None = None
+    """None too once an attempt has begun: it does not expire any more."""
 
     @property
     def backoff(self) -> RetryBackoff:
@@ -211,7 +213,10 @@ class DelayedRow(NamedTuple):
 
 
 class DequeuedTask(NamedTuple):
-    """A task taken out of `ready` or `delayed`; `cause` 0: it was ready, and has no `due_time`."""
+    """A task taken out of `ready` or `delayed`; `cause` 0: it was ready, and has no `due_time`.
+
+    `expire_time`: if it is not leased before then, it is cancelled.
+    """
 
     task_key: int
     priority: int
@@ -221,6 +226,8 @@ class DequeuedTask(NamedTuple):
     timeout_ms: int
     cause: int
     due_time: datetime | None = None
+    expire_time: datetime | None = None
+    ready_time: datetime | None = None
 
 
 class TagReservation(NamedTuple):
@@ -424,6 +431,19 @@ class RequestId(NamedTuple):
     request_id: str
     task_key: int
     fingerprint: bytes
+
+
+class UniqueKey(NamedTuple):
+    """The task that holds a unique key, and until when it does even if it has ended."""
+
+    account_id: int
+    unique_key: str
+    task_key: int
+    until: datetime
+
+    @property
+    def name(self) -> tuple[int, str]:
+        return self.account_id, self.unique_key
 
 
 class WebhookEvent(NamedTuple):

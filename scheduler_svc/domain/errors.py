@@ -82,6 +82,15 @@ class RequestIdConflict(DomainError):
         )
 
 
+class UniqueKeyInUse(DomainError):
+    """Another open task has the unique key of a task that would be open again."""
+
+    def __init__(self, task_id: str, holder_id: str) -> None:
+        super().__init__(
+            f"task {task_id} can't be retried while {holder_id}, which has its unique_key, is open", task_id=holder_id
+        )
+
+
 class QueueFull(DomainError):
     """The bound of pending tasks is reached. Tasks scheduled for later than tomorrow don't count."""
 

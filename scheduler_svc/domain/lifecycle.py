@@ -47,6 +47,7 @@ class Move(IntEnum):
     CANCEL = 11
     CANCEL_BY_FORCE = 12
     DEFER = 13
+    UPDATE = 14
 
 
 class Edge(NamedTuple):
@@ -63,7 +64,7 @@ S = Status
 EDGES: tuple[Edge, ...] = (
     Edge("a", Move.SUBMIT, S.NONE, S.PENDING, "SubmitTask, on commit"),
     Edge("b", Move.LEASE, S.PENDING, S.SUBMITTED, "the dispatcher leases it to a worker"),
-    Edge("c", Move.CANCEL, S.PENDING, S.CANCELLED, "CancelTask, BulkCancelTasks"),
+    Edge("c", Move.CANCEL, S.PENDING, S.CANCELLED, "CancelTask, BulkCancelTasks, or its expire_time passed"),
     Edge("d", Move.START, S.SUBMITTED, S.PROCESSING, "the worker reports that its CLI has started"),
     Edge("e", Move.FAIL, S.SUBMITTED, S.FAILED, "the worker reports a failure"),
     Edge("e", Move.FAIL, S.PROCESSING, S.FAILED, "the worker reports a failure"),
@@ -80,6 +81,7 @@ EDGES: tuple[Edge, ...] = (
     Edge("l", Move.COMPLETE_LATE, S.PENDING, S.COMPLETED, "the latest lease's result, which came after it expired"),
     Edge("m", Move.DEFER, S.SUBMITTED, S.PENDING, "the worker reports that the CLI asked to come back later"),
     Edge("m", Move.DEFER, S.PROCESSING, S.PENDING, "the worker reports that the CLI asked to come back later"),
+    Edge("n", Move.UPDATE, S.PENDING, S.PENDING, "UpdateTask"),
 )
 
 TRANSITIONS: dict[tuple[Status, Move], Status] = {(edge.source, edge.move): edge.target for edge in EDGES}

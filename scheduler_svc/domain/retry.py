@@ -15,6 +15,7 @@ TASK_TIMEOUT = "TASK_TIMEOUT"
 NO_WORKER_ACCEPTS = "NO_WORKER_ACCEPTS"
 CANCELLED_BY_CLIENT = "CANCELLED_BY_CLIENT"
 DEFERRED = "DEFERRED"
+EXPIRED = "EXPIRED"
 
 DEFAULT_PAUSE, MIN_PAUSE, MAX_PAUSE = 30.0, 1.0, 86_400.0
 """Seconds that a deferral waits; a CLI's request beyond the bounds counts as the nearer bound."""
@@ -22,7 +23,9 @@ DEFAULT_PAUSE, MIN_PAUSE, MAX_PAUSE = 30.0, 1.0, 86_400.0
 AUTO_RETRY, REQUEUED, RETRY_TASK = "AUTO_RETRY", "REQUEUED", "RETRY_TASK"
 """Reasons of moves back to pending: an automatic retry, a requeue after a loss, and RetryTask."""
 
-FINAL_REASONS = frozenset({"RESULT_TOO_LARGE", "INVALID_CREATOR_OPTIONS", CANCELLED_BY_CLIENT, NO_WORKER_ACCEPTS})
+FINAL_REASONS = frozenset(
+    {"RESULT_TOO_LARGE", "INVALID_CREATOR_OPTIONS", CANCELLED_BY_CLIENT, EXPIRED, NO_WORKER_ACCEPTS}
+)
 
 
 def is_retryable(reason: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scheduler_svc.domain.brief import TEXTS, Brief
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
@@ -19,6 +19,7 @@ from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
 DEFAULT_PRIORITY = 5
 DEFAULT_MAX_RETRIES = 3
 DEFAULT_TIMEOUT = timedelta(minutes=30)
+NO_TIME = timedelta(0)
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -41,6 +42,9 @@ class NewTask(NamedTuple):
     labels: Mapping[str, str] = _NONE
     backoff: RetryBackoff = DEFAULT_BACKOFF
     regenerates_content_id: int = 0
+    expire_time: datetime | None = None
+    unique_key: str = ""
+    unique_for: timedelta = NO_TIME
 
     def fingerprint(self) -> bytes:
         """Returns 16 bytes that identify the payload, to compare submits with the same `request_id`."""
@@ -54,8 +58,32 @@ class NewTask(NamedTuple):
         # What came later counts only if it is given: a submit may be repeated after an upgrade.
         if self.backoff != DEFAULT_BACKOFF:
             payload.append(self.backoff)
+        if self.expire_time:
+            payload.append({"expire_time": self.expire_time.isoformat()})
+        if self.unique_key:
+            payload.append({"unique_key": self.unique_key, "unique_for": self.unique_for.total_seconds()})
         payload += [item for item in zip(TEXTS[_FIRST_TEXTS:], texts[_FIRST_TEXTS:], strict=True) if item[1]]
         return hashlib.blake2b(json.dumps(payload).encode(), digest_size=16).digest()
+
+
+UPDATED = "UPDATED"
+"""The reason of a move that UpdateTask makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEdit:
+    """New values of a pending task's fields, by name: texts of its brief, and fields of `Task`."""
+
+    texts: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted([*self.texts, *self.fields])
+
+    def of(self, task: Task) -> Task:
+        """Returns the task as edited."""
+        return task._replace(brief=task.brief._replace(**self.texts), **self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +135,9 @@ class Task(NamedTuple):
     end_time: datetime | None = None
     schedule_id: int = 0
     regenerates_content_id: int = 0
+    expire_time: datetime | None = None
+    unique_key: str = ""
+    unique_for: timedelta = NO_TIME
 
     @property
     def task_id(self) -> str:
@@ -120,6 +151,12 @@ class Task(NamedTuple):
     def ended(self) -> bool:
         """Whether it is completed, cancelled, or failed or timed out without a retry to come."""
         return self.end_time is not None
+
+
+class ExistingTask(Task):
+    """In the answer to a submit: a task that was there before, by its request_id or unique_key."""
+
+    __slots__ = ()
 
 
 class PendingReason(IntEnum):

@@ -1,4 +1,4 @@
-"""What the timed loops do: the reaper, the due loop, the housekeeping and the floors."""
+"""What the timed loops do: the reaper, the due loop, the expiry loop, the housekeeping and the floors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from scheduler_svc.application.leases.recover import (
     uncover_tags,
 )
 from scheduler_svc.application.skip_locked import SkipLocked
+from scheduler_svc.application.tasks.expiry import expire_tasks
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 
@@ -87,6 +88,19 @@ def due(calls: Calls) -> Run:
             return MAX_DUE_INTERVAL
         soonest = 0.0 if promoted.count else MIN_DUE_INTERVAL
         return min(max(soonest, promoted.next_due), MAX_DUE_INTERVAL)
+
+    return run_once
+
+
+def expiry(calls: Calls) -> Run:
+    """Cancels tasks that were not started by their `expire_time`; sleeps until the next one expires."""
+
+    async def run_once() -> float:
+        expired = await calls.run(expire_tasks)
+        if expired.next_expiry is None:
+            return MAX_DUE_INTERVAL
+        soonest = 0.0 if expired.count else MIN_DUE_INTERVAL
+        return min(max(soonest, expired.next_expiry), MAX_DUE_INTERVAL)
 
     return run_once
 

@@ -35,6 +35,7 @@ class SignalRouter:
     dispatcher: Dispatcher
     admission: Admission
     due: Periodic
+    expiry: Periodic
     schedules: Periodic
     move_counters: Sequence[Housekeeping | FloorRaiser]
     feed: ChangeFeed
@@ -65,6 +66,7 @@ class SignalRouter:
         """Wakes everything that waits for signals: some may have been missed, and what they were about is in rows."""
         self.dispatcher.hint()
         self.due.wake()
+        self.expiry.wake()
         self.schedules.wake()
         self.admission.rescan()
         self.waiters.wake_all()
@@ -87,6 +89,7 @@ class SignalRouter:
             self.feed.hint()
         if signals.due:
             self.due.wake()
+            self.expiry.wake()
         if signals.schedules:
             self.schedules.wake()
         self.admission.on_commit(signals)

@@ -142,6 +142,18 @@ def of_task(**more: Any) -> Callable[[World, str], Awaitable[None]]:
     return check
 
 
+def of_named_task(field: str, **more: Any) -> Callable[[World, str], Awaitable[None]]:
+    """The same, of an RPC that names the task within a field."""
+
+    async def check(world: World, rpc: str) -> None:
+        for task_id in (world.foreign.waiting, world.foreign.failed, *world.foreign.done):
+            with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+                await world.tied(rpc, **{field: {"task_id": task_id}}, **more)
+            assert refusal.metadata == {"resource_type": "task", "resource_id": task_id}
+
+    return check
+
+
 def of_content(**more: Any) -> Callable[[World, str], Awaitable[None]]:
     async def check(world: World, rpc: str) -> None:
         for content_id in (world.foreign.published, world.foreign.to_review):
@@ -371,6 +383,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/BatchGetTasks": batch_of_gets,
     "TaskService/ListTasks": list_tasks,
     "TaskService/CancelTask": of_task(force=True),
+    "TaskService/UpdateTask": of_named_task("task", update_mask="tone"),
     "TaskService/RetryTask": of_task(),
     "TaskService/BulkCancelTasks": bulk_cancel,
     "TaskService/BulkRetryTasks": bulk_retry,

@@ -47,6 +47,7 @@ FOR: dict[str, set[Role]] = {
     "TaskService/BatchGetTasks": READERS | REVIEWERS,
     "TaskService/ListTasks": READERS | REVIEWERS,
     "TaskService/CancelTask": CLIENTS,
+    "TaskService/UpdateTask": CLIENTS,
     "TaskService/RetryTask": CLIENTS,
     "TaskService/BulkCancelTasks": CLIENTS,
     "TaskService/BulkRetryTasks": CLIENTS,

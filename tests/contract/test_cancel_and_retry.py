@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,22 @@ async def running(worker: ScriptedWorker) -> worker_pb.AssignedLease:
 
 
 UNSPECIFIED, PENDING, SUBMITTED, PROCESSING, COMPLETED, FAILED, TIMEOUT, CANCELLED = range(8)
+
+
+async def test_a_task_that_no_worker_takes_by_its_expire_time_is_cancelled(
+    tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    near = Timestamp()
+    near.FromDatetime(datetime.now(UTC) + timedelta(seconds=1))
+    task_id = await submitted(tasks, account, expire_time=near)
+    wait = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=PATIENCE_S))
+    ended = (await tasks.WaitTask(wait)).task
+    assert (ended.status, ended.error.reason, ended.expire_time) == (CANCELLED, "EXPIRED", near)
+    assert await history(tasks, task_id) == [(UNSPECIFIED, PENDING), (PENDING, CANCELLED)]
+    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):
+        await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))
+    stats = await tasks.GetTaskStats(pb.GetTaskStatsRequest(account_id=account))
+    assert (stats.counts["pending"], stats.counts["cancelled"], stats.queue_depth) == (0, 1, 0)
 
 
 async def test_a_pending_task_is_cancelled(tasks: TaskServiceAsyncStub, account: int) -> None:

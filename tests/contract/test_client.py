@@ -82,6 +82,9 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "backoff_multiplier": None,
         "max_backoff": None,
         "schedule_id": None,
+        "expire_time": None,
+        "unique_key": None,
+        "unique_for": None,
         "regenerates_content_id": None,
         "attempt": 0,
         "progress": None,
@@ -89,6 +92,14 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "lease_id": None,
         "pending_reason": "no_workers",
     }
+
+
+async def test_a_unique_key_returns_the_open_task(client: ContentGenerationClient, account: int) -> None:
+    first = await to_thread(client.submit_task, account, "once", unique_key="u", unique_for=60)
+    assert await to_thread(client.submit_task, account, "another", unique_key="u") == first
+    found = await to_thread(client.get_task_status, first)
+    assert found is not None
+    assert (found["unique_key"], found["unique_for"]) == ("u", 60.0)
 
 
 async def test_a_repeated_request_id_creates_nothing(client: ContentGenerationClient, account: int) -> None:

@@ -62,7 +62,15 @@ SUBMIT: dict[str, Any] = {
     "initial_backoff": 1.0,
     "backoff_multiplier": 1.5,
     "max_backoff": 9.0,
+    "expire_time": "2030-02-28T08:00:00+08:00",
+    "unique_key": "u1",
+    "unique_for": 3_600.0,
 }
+_OF_A_SUBMIT = {
+    *("account_id", "request_id", "unique_key", "unique_for", "creator_options"),
+    *("initial_backoff", "backoff_multiplier", "max_backoff"),
+}
+EDIT = {name: value for name, value in SUBMIT.items() if name not in _OF_A_SUBMIT}
 MATCHING: TaskFilter = {
     "labels": {"order": "7"},
     "schedule_id": 3,
@@ -128,6 +136,10 @@ RPCS: dict[str, Rpc] = {
         unset=PAGE | {"labels", "schedule_id"},
     ),
     "CancelTask": Rpc(lambda client: client.cancel_task(TASK_ID, force=True), pb.CancelTaskResponse(task=TASK)),
+    "UpdateTask": Rpc(
+        lambda client: client.update_task(TASK_ID, **EDIT),
+        pb.UpdateTaskResponse(task=TASK),
+    ),
     "RetryTask": Rpc(
         lambda client: client.retry_task(TASK_ID, reset_retry_count=True), pb.RetryTaskResponse(task=TASK)
     ),
@@ -384,12 +396,32 @@ def test_a_schedule_s_task_has_the_arguments_of_a_submit(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
     scheduler.will("CreateSchedule", RPCS["CreateSchedule"].answer)
-    task = {name: value for name, value in SUBMIT.items() if name not in {"account_id", "schedule_time", "request_id"}}
+    own = {"account_id", "schedule_time", "expire_time", "request_id", "unique_key", "unique_for"}
+    task = {name: value for name, value in SUBMIT.items() if name not in own}
     client.create_schedule(1, "0 9 * * *", task)
     [request] = scheduler.requests("CreateSchedule")
     assert fields_set(request.template) == task.keys()
     with pytest.raises(ValueError, match="subject"):
         client.create_schedule(1, "0 9 * * *", {"subject": "news"})
+
+
+def test_an_update_of_a_task_changes_only_the_given_fields(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("UpdateTask", *[RPCS["UpdateTask"].answer] * 3)
+    client.update_task(TASK_ID, **EDIT)
+    client.update_task(TASK_ID, tone="", auto_retry=False, labels={})
+    client.update_task(TASK_ID, unschedule=True, unexpire=True)
+    every, emptied, timeless = scheduler.requests("UpdateTask")
+    assert fields_set(every.task) == {"task_id", *EDIT} - {"auto_approve"}, "false is not sent"
+    assert set(every.update_mask.paths) == EDIT.keys()
+    assert set(emptied.update_mask.paths) == {"tone", "auto_retry", "labels"}
+    assert fields_set(timeless.task) == {"task_id"}
+    assert list(timeless.update_mask.paths) == ["schedule_time", "expire_time"]
+    for name, taken in [("schedule_time", "unschedule"), ("expire_time", "unexpire")]:
+        both: dict[str, Any] = {name: "2030-01-31T08:00:00+08:00", taken: True}
+        with pytest.raises(ValueError, match=f"no {name}"):
+            client.update_task(TASK_ID, **both)
 
 
 def test_an_update_of_an_entry_changes_only_the_given_fields(

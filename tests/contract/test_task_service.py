@@ -27,7 +27,7 @@ TOPIC = "人工智能的未来发展"
 GIVEN = (
     *("account_id", "topic", "keywords", "category", "requirements", "tone", "priority", "auto_approve", "max_retries"),
     *("auto_retry", "timeout", "schedule_time", "request_id", "labels"),
-    *("initial_backoff", "backoff_multiplier", "max_backoff"),
+    *("initial_backoff", "backoff_multiplier", "max_backoff", "expire_time", "unique_key", "unique_for"),
 )
 """Fields that a task has from its submit."""
 
@@ -64,6 +64,9 @@ async def test_a_task_is_stored_as_it_was_submitted(tasks: TaskServiceAsyncStub,
         initial_backoff=Duration(nanos=250_000_000),
         backoff_multiplier=1.5,
         max_backoff=Duration(seconds=60),
+        expire_time=Timestamp(seconds=4_000_000_001),
+        unique_key="news",
+        unique_for=Duration(seconds=3_600),
     )
     task = (await tasks.SubmitTask(request)).task
     for field in GIVEN:
@@ -84,8 +87,37 @@ async def test_missing_fields_get_their_defaults(tasks: TaskServiceAsyncStub, ac
     task = await submitted(tasks, account)
     assert (task.priority, task.auto_approve, task.max_retries, task.auto_retry) == (5, True, 3, True)
     assert task.timeout.ToTimedelta().total_seconds() == 30 * 60
-    for unset in ("schedule_time", "initial_backoff", "backoff_multiplier", "max_backoff"):
+    for unset in ("schedule_time", "expire_time", "initial_backoff", "backoff_multiplier", "max_backoff", "unique_for"):
         assert not task.HasField(unset), unset
+    assert not task.unique_key
+
+
+async def test_an_answer_says_which_tasks_were_there_before(tasks: TaskServiceAsyncStub, account: int) -> None:
+    for fields in ({"request_id": "r"}, {"unique_key": "u"}):
+        first = await tasks.SubmitTask(submit(account, **fields))
+        second = await tasks.SubmitTask(submit(account, **fields))
+        assert (first.existing, second.existing) == (False, True)
+        assert first.task == second.task
+    batch = [{}, {"unique_key": "u"}, {"unique_key": "v"}, {"request_id": "r"}, {"unique_key": "v"}]
+    request = pb.BatchSubmitTasksRequest(requests=[submit(account, **fields) for fields in batch])
+    made = await tasks.BatchSubmitTasks(request)
+    assert list(made.existing_indexes) == [1, 3, 4]
+    assert made.tasks[2] == made.tasks[4]
+
+
+async def test_a_failed_task_is_not_retried_while_another_one_has_its_unique_key(
+    tasks: TaskServiceAsyncStub, account: int, worker: ScriptedWorker
+) -> None:
+    failed = await submitted(tasks, account, unique_key="u", auto_retry=False)
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.fail(lease)
+    second = await submitted(tasks, account, unique_key="u")
+    assert second.task_id != failed.task_id
+    with refused(StatusCode.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE") as refusal:
+        await tasks.RetryTask(pb.RetryTaskRequest(task_id=failed.task_id))
+    assert refusal.metadata == {"task_id": second.task_id}
+    assert (await tasks.BulkRetryTasks(pb.BulkRetryTasksRequest(account_id=account))).retried_count == 0
 
 
 @pytest.mark.parametrize(

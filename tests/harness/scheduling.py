@@ -18,7 +18,8 @@ from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem,
 from scheduler_svc.application.leases.sessions import OpenedSession, SessionSettings, open_session
 from scheduler_svc.application.records import Grant, TaskPage
 from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.application.tasks import cancel, query, retry
+from scheduler_svc.application.tasks import cancel, query, retry, update
+from scheduler_svc.application.tasks.expiry import Expired, expire_tasks
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.webhooks import webhooks
@@ -41,7 +42,7 @@ from scheduler_svc.domain.lease import (
     Outcome,
     Release,
 )
-from scheduler_svc.domain.task import NewTask, Task, TaskError, TaskEvent
+from scheduler_svc.domain.task import NewTask, Task, TaskEdit, TaskError, TaskEvent
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
@@ -84,11 +85,11 @@ class Scheduling:
     def __init__(self, url: str, max_queue: int = MAX_QUEUE, *, aging: float = 0.0) -> None:
         self.told: list[CommitSignals] = []
         self._heard = 0
-        self._engine = make_engine(url, 8, hot=True)
+        self.engine = make_engine(url, 8, hot=True)
         self._aging = aging
         self._interest = WebhookInterest()
         self.database = PgDatabase(
-            self._engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
+            self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
         self._submits = SubmitWork(max_queue)
         self._reports = ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS)
@@ -98,21 +99,21 @@ class Scheduling:
         self.no_gap()
 
     def close(self) -> None:
-        self._engine.dispose()
+        self.engine.dispose()
 
     def run(self, work: Any, *arguments: Any) -> Any:
         """`work(tx, …)`, committed."""
         return self.database.run(lambda tx: work(tx, *arguments))
 
     def sql(self, text: str, **parameters: Any) -> list[Any]:
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             result = connection.execute(sa.text(text), parameters)
             return list(result.fetchall()) if result.returns_rows else []
 
     @contextmanager
     def transaction(self) -> Iterator[PgTx]:
         """One that is committed at the end of the block, for what two of them do at the same time."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # around what would commit by itself
             tx = PgTx(connection, aging=self._aging, webhook_interest=self._interest)
             yield tx
@@ -171,6 +172,11 @@ class Scheduling:
 
     def cancel(self, key: int, *, force: bool = False) -> Task:
         task: Task = self.run(cancel.cancel_task, key, force)
+        return task
+
+    def update(self, key: int, **fields: Any) -> Task:
+        texts = {name: fields.pop(name) for name in Brief._fields if name in fields}
+        task: Task = self.run(update.update_task, key, TaskEdit(texts, fields))
         return task
 
     def retry(self, key: int, *, reset: bool = False) -> Task:
@@ -234,6 +240,12 @@ class Scheduling:
         self.submit_one(**fields)
         (ref,) = self.claim()
         self.report(ref, AttemptAccepted(), AttemptStarted())
+        return ref
+
+    def claim_of_new(self, **fields: Any) -> LeaseRef:
+        """The lease of a new task that no slot has taken yet."""
+        self.submit_one(**fields)
+        (ref,) = self.claim()
         return ref
 
     def report(self, ref: LeaseRef, *changes: Change) -> list[Outcome]:
@@ -338,6 +350,20 @@ class Scheduling:
         promoted: Promoted = self.run(promote_due)
         return promoted
 
+    def pass_expire_time(self, *keys: int) -> None:
+        """The time by which these tasks had to be started has passed; the loop has not looked yet."""
+        ((past,),) = self.sql("SELECT now() - interval '1 second'")
+        for table in ("tasks", "ready", "delayed"):
+            self.sql(
+                f"UPDATE {table} SET expire_time = :past WHERE task_key = ANY(:keys) AND expire_time IS NOT NULL",
+                past=past,
+                keys=list(keys),
+            )
+
+    def expire_waiting(self) -> Expired:
+        expired: Expired = self.run(expire_tasks)
+        return expired
+
     # what is so
 
     def place(self, key: int) -> str:
@@ -436,6 +462,18 @@ ALWAYS = WINDOW_INVARIANTS | {
             UNION ALL SELECT task_key, attempt + revoked::integer FROM leases
         ) AS p USING (task_key) WHERE p.attempt <> t.attempt + 1
     """,
+    "what waits expires at its task's time, unless an attempt has begun": """
+        SELECT task_key, w.expire_time, t.expire_time FROM tasks AS t JOIN (
+            SELECT task_key, expire_time FROM ready UNION ALL SELECT task_key, expire_time FROM delayed
+        ) AS w USING (task_key)
+        WHERE w.expire_time IS DISTINCT FROM CASE WHEN NOT EXISTS (
+            SELECT FROM task_events AS e
+            WHERE e.task_key = t.task_key AND (e.status IN (3, 5, 6) OR e.reason = 'DEFERRED')) THEN t.expire_time END
+    """,
+    "what has expired has no attempt that began": """
+        SELECT task_key FROM task_events AS e WHERE status = 7 AND reason = 'EXPIRED' AND EXISTS (
+            SELECT FROM task_events AS x WHERE x.task_key = e.task_key AND x.status IN (3, 5, 6))
+    """,
     "no delta is taken for folded": "SELECT d.* FROM count_deltas AS d, count_floor AS f WHERE d.xact < f.xact",
     "the counts are the truth": f"""
         WITH truth AS (
@@ -469,6 +507,34 @@ ALWAYS = WINDOW_INVARIANTS | {
         SELECT task_key FROM (SELECT task_key FROM task_payloads UNION ALL SELECT task_key FROM task_labels
             UNION ALL SELECT task_key FROM task_events UNION ALL SELECT task_key FROM attempt_logs
         ) AS p WHERE task_key NOT IN (SELECT task_key FROM tasks)
+    """,
+    "the labels to search by are the task's own": """
+        WITH own AS (SELECT p.task_key, e.key, e.value FROM task_payloads AS p, jsonb_each_text(p.labels) AS e),
+        indexed AS (SELECT task_key, name, value FROM task_labels)
+        (TABLE own EXCEPT TABLE indexed) UNION ALL (TABLE indexed EXCEPT TABLE own)
+    """,
+    "what waits has the priority and the timeout of its task": """
+        SELECT task_key FROM tasks AS t JOIN (SELECT task_key, priority, timeout_ms FROM ready
+            UNION ALL SELECT task_key, priority, timeout_ms FROM delayed
+            UNION ALL SELECT task_key, priority, timeout_ms FROM leases WHERE NOT revoked) AS w USING (task_key)
+        WHERE (w.priority, w.timeout_ms) <> (t.priority, t.timeout_ms)
+    """,
+    "no two open tasks of an account have the same unique key": """
+        SELECT account_id, unique_key FROM tasks JOIN task_payloads USING (task_key)
+        WHERE status = 1 AND unique_key IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1
+    """,
+    "an open task holds its unique key": """
+        SELECT task_key FROM tasks AS t JOIN task_payloads AS p USING (task_key)
+            LEFT JOIN unique_keys AS q USING (task_key)
+        WHERE t.status = 1 AND p.unique_key IS NOT NULL
+            AND (q.account_id, q.unique_key) IS DISTINCT FROM (t.account_id, p.unique_key)
+    """,
+    "a unique key is held by a task that has it": """
+        SELECT task_key FROM unique_keys AS q LEFT JOIN task_payloads AS p USING (task_key)
+        WHERE p.unique_key IS DISTINCT FROM q.unique_key
+    """,
+    "a request id is of a task, or keeps the last state of one": """
+        SELECT request_id FROM request_ids WHERE (cleaned_task IS NULL) <> (task_key IN (SELECT task_key FROM tasks))
     """,
     "the runs of schedules are of tasks that name the schedule, and the other way round": """
         SELECT task_key, t.schedule_id, r.schedule_id FROM (SELECT * FROM tasks WHERE schedule_id IS NOT NULL) AS t

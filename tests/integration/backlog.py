@@ -35,6 +35,7 @@ _EMPTY = """
     ALTER TABLE publish_pool SET (autovacuum_enabled = false);
     ALTER TABLE task_labels SET (autovacuum_enabled = false);
     ALTER TABLE task_events SET (autovacuum_enabled = false);
+    ALTER TABLE unique_keys SET (autovacuum_enabled = false);
     ALTER TABLE request_ids SET (autovacuum_enabled = false);
     ALTER TABLE count_deltas SET (autovacuum_enabled = false);
     ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
@@ -53,6 +54,7 @@ _FILLED = f"""
     INSERT INTO request_ids SELECT account_id, 'r' || task_key, task_key, '', now(), NULL FROM tasks;
     INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'
         FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
+    INSERT INTO unique_keys SELECT 1, 'key ' || task_key, task_key, now() FROM tasks;
     INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
         WHERE status = 4;
     INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''
@@ -89,6 +91,10 @@ _FILLED = f"""
     INSERT INTO ready SELECT task_key, 1 + task_key % 10, CASE
             WHEN task_key <= 30000 + {TAGGED} AND task_key % 10 < 9 THEN task_key END, account_id, 1, 60000
         FROM tasks WHERE task_key > 30000;
+    UPDATE ready SET expire_time = now() + interval '1 s' * (task_key - {BACKLOG} - 30000 + 990)
+        WHERE task_key > {BACKLOG} + 29000;
+    UPDATE delayed SET expire_time = now() + interval '1 h' * (task_key - 29000 - 2 * {ROWS})
+        WHERE task_key > 29000;
     INSERT INTO shares SELECT account_id, priority, coalesce(max(tag), 0), 0, true, false, NULL
         FROM ready GROUP BY 1, 2;
     UPDATE accounts SET max_concurrent_tasks = 2000, max_pending_tasks = 2000 WHERE account_id = 2;

@@ -6,17 +6,19 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from scheduler_svc.application.leases.recover import fold_counts, raise_floors
 from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.content import TaskResult
-from scheduler_svc.domain.errors import DomainError, InvalidState, RetriesExhausted
+from scheduler_svc.domain.errors import DomainError, InvalidArgument, InvalidState, RetriesExhausted, UniqueKeyInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, Outcome, Release
 from scheduler_svc.domain.task import AttemptProgress, Task
 from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
-KINDS = 17
+KINDS = 19
+UNIQUE: list[dict[str, Any]] = [{}, {}, {"unique_key": "u"}, {"unique_key": "v", "unique_for": timedelta(hours=1)}]
 
 
 def moved_in_time(task: Task) -> Task:
@@ -51,8 +53,10 @@ class Walk:
             self._lose: 2,
             self._time_out: 1,
             self._due: 3,
+            self._expire: 2,
             self._cancel: 2,
             self._retry: 2,
+            self._update: 3,
             self._fold: 1,
             self._raise_floors: 4,
             self._admit: 6,
@@ -104,6 +108,8 @@ class Walk:
                 timeout=timedelta(seconds=self._random.choice([1, 1800])),
                 schedule_time=datetime.now(UTC) + timedelta(hours=1) if self._random.random() < 0.2 else None,
                 request_id=self._random.choice(["", "", "a", "b"]),
+                **self._random.choice(UNIQUE),
+                expire_time=datetime.now(UTC) + timedelta(hours=2) if self._random.random() < 0.3 else None,
                 labels=self._random.choice([{}, {"team": "a"}, {"team": "a", "kind": "x"}, {"team": "b"}]),
             )
             for _ in range(self._random.choice([1, 1, 2, 60]))
@@ -169,6 +175,15 @@ class Walk:
         self._scheduling.sql("UPDATE delayed SET due_time = now() WHERE task_key % 3 = :n", n=self._random.randrange(3))
         self._scheduling.due()
 
+    def _expire(self) -> None:
+        """The time has passed of some tasks; more often than not the loop has looked before the next claim."""
+        self._scheduling.pass_expire_time(*self._some_tasks())
+        if self._random.random() < 0.7:
+            self._scheduling.expire_waiting()
+
+    def _some_tasks(self) -> list[int]:
+        return [key for key in self._tasks[-40:] if self._random.random() < 0.2]
+
     def _cancel(self) -> None:
         if self._tasks:
             with suppress(InvalidState):
@@ -176,8 +191,23 @@ class Walk:
 
     def _retry(self) -> None:
         if self._tasks:
-            with suppress(InvalidState, RetriesExhausted):
+            with suppress(InvalidState, RetriesExhausted, UniqueKeyInUse):
                 self._scheduling.retry(self._random.choice(self._tasks), reset=self._random.random() < 0.3)
+
+    def _update(self) -> None:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        for key in self._some_tasks():
+            fields = {
+                "topic": f"a topic {self._random.random()}",
+                "priority": self._random.choice([1, 5, 10]),
+                "schedule_time": self._random.choice([None, later]),
+                "expire_time": self._random.choice([None, later + timedelta(hours=1)]),
+                "labels": self._random.choice([{}, {"team": "a"}, {"team": "c"}]),
+                "timeout": timedelta(seconds=self._random.choice([1, 1800])),
+            }
+            given = {name: value for name, value in fields.items() if self._random.random() < 0.3}
+            with suppress(InvalidState, InvalidArgument):
+                self._scheduling.update(key, **given)
 
     def _fold(self) -> None:
         self._scheduling.run(fold_counts)

@@ -23,8 +23,10 @@ from scheduler_svc.application.records import (
     LeaseChange,
     NamedLease,
     ScheduleTask,
+    UniqueKey,
 )
 from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
@@ -32,6 +34,7 @@ from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolFilter, PoolPosition
 from scheduler_svc.domain.start_quota import Starts
+from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
@@ -106,6 +109,48 @@ def count_starts(tx: PgTx) -> bool:
     return True
 
 
+def store_expiries(tx: PgTx) -> bool:
+    """Of tasks that are delayed, and of tasks that are ready."""
+    times = dict.fromkeys(range(30_001 - ROWS // 2, 30_001 + ROWS // 2), EPOCH)
+    tx.expiry.submit(times)
+    tx.expiry.set(times)
+    return True
+
+
+def take_unique_keys(tx: PgTx) -> bool:
+    """Of keys that others hold, and of keys that nobody holds."""
+    rows = [UniqueKey(1, f"key {key}", 10_000_000 + key, EPOCH) for key in range(230_001 - ROWS, 230_001 + ROWS)]
+    tx.unique_keys.insert(rows)
+    tx.unique_keys.lock(rows)
+    tx.unique_keys.held(rows)
+    tx.unique_keys.replace(rows)
+    tx.unique_keys.store(dict.fromkeys(KEYS, ("key", timedelta(hours=1))))
+    tx.unique_keys.of_tasks(KEYS)
+    return True
+
+
+def update_tasks(tx: PgTx) -> bool:
+    before = Task(
+        task_key=40_000,
+        account_id=1,
+        brief=Brief("a topic"),
+        priority=5,
+        auto_approve=True,
+        status=Status.PENDING,
+        create_time=EPOCH,
+        schedule_time=None,
+        timeout=timedelta(seconds=60),
+        max_retries=3,
+        auto_retry=True,
+        labels={"team": "a"},
+        request_id="",
+    )
+    tx.tasks.update(before)
+    tx.tasks.update_payload(before, before._replace(labels={"team": "b"}))
+    tx.waiting.keep_ready_time(before.task_key, EPOCH)
+    return True
+
+
 def record_ticks(tx: PgTx) -> bool:
     tx.schedules.record([FiredSchedule(i, None, None, None, None, "") for i in range(1, 1 + ROWS)])
     tx.schedules.add_tasks([ScheduleTask(10_000_000 + key, 2, tx.now + timedelta(seconds=key)) for key in KEYS])
@@ -131,6 +176,13 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     ),
     "remove": lambda tx: tx.waiting.remove(range(30_001, 30_001 + ROWS)),
     "remove for an attempt": lambda tx: tx.waiting.remove_next([(key, 1) for key in range(30_001, 30_001 + ROWS)]),
+    "take unique keys": take_unique_keys,
+    "store expiries": store_expiries,
+    "update a task": update_tasks,
+    "expired": lambda tx: tx.expiry.expired(ROWS),
+    "remove expired": lambda tx: tx.expiry.remove(range(29_001, 29_001 + ROWS)),
+    "cancel expired": lambda tx: tx.expiry.cancel(range(30_001, 30_001 + ROWS), "{}"),
+    "the next expiry": lambda tx: tx.expiry.next() is not None,
     "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1 for account in range(1, 6)}),
     "admit": lambda tx: tx.window.admit(1, 1, ROWS, 0.0, 1.0),
     "untag": lambda tx: tx.window.untag(1, 1, ROWS),
@@ -242,6 +294,14 @@ def test_due_tasks_are_read_without_the_others(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.hot, LONGER["due"])
     assert not plan.scanned, plan
     assert max(rows for _, rows in plan.read("delayed")) <= DUE, plan
+
+
+def test_expired_tasks_are_found_by_the_indexes_that_hold_only_what_expires(backlog: Backlog) -> None:
+    for name in ("expired", "the next expiry"):
+        (plan,) = backlog.plans(backlog.cold, HOT[name])
+        assert plan.found_by("ready_expiry") + plan.found_by("delayed_expiry") <= 2 * ROWS, plan
+        assert plan.buffers <= MAX_BUFFERS_A_ROW, plan
+        assert not plan.scanned, plan
 
 
 def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[PgTx], Any]:

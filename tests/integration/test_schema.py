@@ -28,6 +28,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "timeout_ms": 1000,
     },
     "request_ids": {"account_id": 1, "request_id": "r", "task_key": 1, "fingerprint": b"f"},
+    "unique_keys": {"account_id": 1, "unique_key": "u", "task_key": 1, "until": NOW},
     "task_labels": {"name": "n", "value": "v", "task_key": 1},
     "task_payloads": {"task_key": 1, "topic": "", "keywords": "", "category": "", "requirements": "", "tone": ""},
     "attempt_logs": {
@@ -251,6 +252,8 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("task_payloads", {"topic": "another"}, "task_payloads_pkey"),
     ("task_labels", {}, "task_labels_pkey"),
     ("request_ids", {"task_key": 2, "fingerprint": b"g"}, "request_ids_pkey"),
+    ("unique_keys", {"task_key": 2}, "unique_keys_pkey"),
+    ("unique_keys", {"unique_key": "v"}, "unique_keys_by_task"),
     ("attempt_logs", {"worker_id": "v"}, "attempt_logs_pkey"),
     ("shares", {"finish": 1.0}, "shares_pkey"),
     ("pauses", {"create_time": NOW}, "pauses_pkey"),

@@ -114,6 +114,9 @@ WITHIN = [
             "account_id": "it is the schedule's",
             "schedule_time": "no template has it",
             "request_id": "no template has it",
+            "expire_time": "no template has it",
+            "unique_key": "no template has it",
+            "unique_for": "no template has it",
         },
     ),
     Pair(

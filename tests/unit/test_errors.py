@@ -41,6 +41,7 @@ CASES = [
     (errors.AccountInactive(3), Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", {"account_id": "3"}),
     (errors.RetriesExhausted("task-1", 3), Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED", {}),
     (errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", {"task_id": "task-1"}),
+    (errors.UniqueKeyInUse("task-1", "task-2"), Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE", {"task_id": "task-2"}),
     (errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", {}),
     (
         errors.TooManySchedules(3, 9),

@@ -24,12 +24,13 @@ CONTRACT = {
     (S.PROCESSING, S.COMPLETED): {Move.COMPLETE},
     (S.FAILED, S.PENDING): {Move.RETRY},
     (S.TIMEOUT, S.PENDING): {Move.RETRY},
-    # four more, beyond the old application's
+    # five more, beyond the old application's
     (S.SUBMITTED, S.PENDING): {Move.RELEASE, Move.DEFER},
     (S.PROCESSING, S.PENDING): {Move.DEFER},
     (S.SUBMITTED, S.CANCELLED): {Move.CANCEL_BY_FORCE},
     (S.PROCESSING, S.CANCELLED): {Move.CANCEL_BY_FORCE},
     (S.PENDING, S.COMPLETED): {Move.COMPLETE_LATE},
+    (S.PENDING, S.PENDING): {Move.UPDATE},
 }
 
 

@@ -101,7 +101,9 @@ def test_every_bad_field_is_named_at_once() -> None:
         max_retries=-1,
         timeout=Duration(nanos=999_999_999),
         schedule_time=Timestamp(nanos=-1),
+        expire_time=Timestamp(nanos=-1),
         request_id="r" * 201,
+        unique_key="u" * 201,
         labels={"": "v", "k" * 64: "v", "key": "v" * 256},
         creator_options={"Type": "x", "mode": "sync", "ok": "nul \0"},
     )
@@ -116,7 +118,9 @@ def test_every_bad_field_is_named_at_once() -> None:
         "max_retries",
         "timeout",
         "schedule_time",
+        "expire_time",
         "request_id",
+        "unique_key",
         'labels[""]',
         f'labels["{"k" * 40}…"]',
         'labels["key"]',
@@ -319,7 +323,23 @@ def test_a_fingerprint_is_the_same_as_in_the_version_before() -> None:
     assert read(submit(labels={"a": "b"})).fingerprint().hex() == "f815847d1b6b0c028105d5ce47120f8b"
     second = Duration(seconds=1)
     others = [submit(initial_backoff=second), submit(max_backoff=second), submit(backoff_multiplier=2)]
-    assert len({read(request).fingerprint() for request in (submit(), *others)}) == 4
+    others += [submit(expire_time=Timestamp(seconds=4_000_000_000)), submit(unique_key="u")]
+    others.append(submit(unique_key="u", unique_for=second))
+    assert len({read(request).fingerprint() for request in (submit(), *others)}) == 7
+
+
+def test_only_a_unique_key_is_kept_for_a_time() -> None:
+    hour, long = Duration(seconds=3_600), Duration(seconds=3_651 * 86_400)
+    assert bad_fields(submit(unique_for=hour)) == {"unique_for": "must not be set without unique_key"}
+    assert bad_fields(submit(unique_key="u", unique_for=long)).keys() == {"unique_for"}
+    assert (read(submit(unique_key="u")).unique_for, read(submit()).unique_key) == (timedelta(0), "")
+    assert read(submit(unique_key="u", unique_for=hour)).unique_for == timedelta(hours=1)
+
+
+def test_a_task_expires_after_it_is_due() -> None:
+    time = Timestamp(seconds=4_000_000_000)
+    assert bad_fields(submit(schedule_time=time, expire_time=time)) == {"expire_time": "must be after schedule_time"}
+    assert read(submit(expire_time=time)).expire_time == datetime.fromtimestamp(4_000_000_000, UTC)
 
 
 def test_a_submit_sets_the_backoff_of_its_task() -> None:

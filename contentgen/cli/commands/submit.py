@@ -64,10 +64,35 @@ ScheduleTime = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Not before this time: ISO 8601, or +2h from now.", show_default=False),
 ]
+ExpireTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Cancel it if it was not started by then: ISO 8601, or +2h from now.",
+        show_default=False,
+    ),
+]
 RequestId = Annotated[
     str | None,
     typer.Option(
         metavar="ID", help="The same id again returns the first task and creates nothing.", show_default=False
+    ),
+]
+UniqueKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="While a task of the account with this key is open, return that one and create nothing.",
+        show_default=False,
+    ),
+]
+UniqueFor = Annotated[
+    float | None,
+    typer.Option(
+        parser=values.seconds,
+        metavar="DURATION",
+        help="With --unique-key: how long after its submit, such as 24h, even if it has ended.",
+        show_default=False,
     ),
 ]
 Labels = Annotated[
@@ -114,8 +139,10 @@ def add_to(app: typer.Typer) -> None:
         'contentgen task submit --account 1 "Working well from home"',
         'contentgen task submit -a 1 -p 8 --keywords AI,技术 --tone 专业 "人工智能的未来发展" --wait',
         'contentgen task submit -a 1 --schedule-time +2h --label campaign=spring "Spring is here"',
+        'contentgen task submit -a 1 --expire-time +2h "News of this morning"',
         'contentgen task submit -a 1 --initial-backoff 5s --max-backoff 1m --max-retries 10 "Soon again"',
         'id=$(contentgen task submit -a 1 --request-id order-17 "Once, however often this runs")',
+        'contentgen task submit -a 1 --unique-key news-2030-01-31 --unique-for 24h "News of the day"',
         "contentgen task submit -a 1 --file topics.csv --dry-run",
         "contentgen task submit -a 1 --file topics.jsonl --label campaign=spring --run week-17",
     )(submit)
@@ -138,7 +165,10 @@ def submit(
     max_backoff: MaxBackoff = None,
     timeout: RunLimit = None,
     schedule_time: ScheduleTime = None,
+    expire_time: ExpireTime = None,
     request_id: RequestId = None,
+    unique_key: UniqueKey = None,
+    unique_for: UniqueFor = None,
     label: Labels = None,
     creator_option: CreatorOptions = None,
     wait: Wait = False,
@@ -178,17 +208,23 @@ def submit(
         max_backoff=fields.duration(max_backoff),
         timeout=fields.duration(timeout),
         schedule_time=values.moment(schedule_time),
+        expire_time=values.moment(expire_time),
         request_id=request_id or "",
+        unique_key=unique_key or "",
+        unique_for=fields.duration(unique_for),
         labels=values.pairs(label),
         creator_options=values.pairs(creator_option),
     )
     if file is not None:
-        if wait or request_id:
-            raise typer.BadParameter("--wait and --request-id go with one TOPIC")
+        if wait or request_id or unique_key:
+            raise typer.BadParameter("--wait, --request-id and --unique-key go with one TOPIC")
         return submit_file(session, file, request, run, dry_run=dry_run, yes=yes)
     request.request_id = request_id or uuid.uuid4().hex  # so that a repeated call makes no second task
     connection = session.connection
-    task = connection.call(connection.stubs.tasks.SubmitTask, request).task
+    answer = connection.call(connection.stubs.tasks.SubmitTask, request)
+    task = answer.task
+    if answer.existing:
+        session.output.note(f"{task.task_id} was there before: nothing new was submitted")
     if not wait:
         session.output.one(document(task), lambda to, it: write_line(to, Text(it["task_id"])))
         return 0

@@ -39,6 +39,7 @@ ERROR_STATUSES: Mapping[type[domain.DomainError], ErrorStatus] = {
     domain.EtagMismatch: ErrorStatus(Code.ABORTED, "ETAG_MISMATCH"),
     domain.AccountInactive: ErrorStatus(Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE"),
     domain.RetriesExhausted: ErrorStatus(Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED"),
+    domain.UniqueKeyInUse: ErrorStatus(Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE"),
     domain.RequestIdConflict: ErrorStatus(Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT"),
     domain.TokenInvalid: ErrorStatus(Code.UNAUTHENTICATED, "TOKEN_INVALID"),
     domain.RoleForbidden: ErrorStatus(Code.PERMISSION_DENIED, "ROLE_FORBIDDEN"),

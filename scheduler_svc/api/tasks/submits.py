@@ -11,7 +11,7 @@ from scheduler_svc.api.messages.briefs import read_brief
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
 from scheduler_svc.domain.bounds import MAX_MULTIPLIER, MAX_PRIORITY, MAX_RETRIES, MIN_PRIORITY
 from scheduler_svc.domain.retry import RetryBackoff
-from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NewTask
+from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, DEFAULT_TIMEOUT, NO_TIME, NewTask
 
 MIN_TIMEOUT = timedelta(seconds=1)
 MAX_TIMEOUT = timedelta(days=3_650)
@@ -36,15 +36,27 @@ def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
         request_id=request.request_id,
         labels=bad.labels("labels", request.labels),
         backoff=_backoff(request, bad),
+        expire_time=bad.time("expire_time", request.expire_time) if given("expire_time") else None,
+        unique_key=request.unique_key,
+        unique_for=_unique_for(request, bad) if given("unique_for") else NO_TIME,
     )
     bad.text("request_id", new.request_id, MAX_NAME)
+    bad.text("unique_key", new.unique_key, MAX_NAME)
     bad.number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
+    if new.expire_time and new.schedule_time and new.expire_time <= new.schedule_time:
+        bad.add("expire_time", "must be after schedule_time")
     return new
 
 
 def _timeout(message: Duration, bad: Violations) -> timedelta:
     return bad.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
+
+
+def _unique_for(request: pb.SubmitTaskRequest, bad: Violations) -> timedelta:
+    if not request.unique_key:
+        bad.add("unique_for", "must not be set without unique_key")
+    return bad.duration("unique_for", request.unique_for, NO_TIME, MAX_TIMEOUT)
 
 
 def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> RetryBackoff:

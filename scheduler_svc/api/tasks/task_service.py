@@ -20,10 +20,11 @@ from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
+from scheduler_svc.api.tasks.edits import task_edit
 from scheduler_svc.api.tasks.filters import read_filter
 from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.tasks import cancel, query, retry
+from scheduler_svc.application.tasks import cancel, query, retry, update
 from scheduler_svc.application.tasks.bulk import Bulk
 from scheduler_svc.application.tasks.polling import PollWaiters
 from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
@@ -34,7 +35,7 @@ from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
-from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.task import ExistingTask, NewTask
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_WAIT = timedelta(seconds=30)
@@ -75,7 +76,7 @@ class TaskService(TaskServiceServicer):
             new = new_task(request, bad)
         caller().about(new.account_id)
         (task,) = await self._submits.commit(SubmitItem((new,), request.ByteSize()))
-        return pb.SubmitTaskResponse(task=convert.task(task))
+        return pb.SubmitTaskResponse(task=convert.task(task), existing=isinstance(task, ExistingTask))
 
     async def BatchSubmitTasks(
         self, request: pb.BatchSubmitTasksRequest, context: object
@@ -86,8 +87,10 @@ class TaskService(TaskServiceServicer):
             caller().about(account_id)
         tasks = await self._submits.commit(SubmitItem(new, request.ByteSize(), batch=True))
         response = pb.BatchSubmitTasksResponse()
-        for task in tasks:
+        for i, task in enumerate(tasks):
             convert.fill_task(response.tasks.add(), task)
+            if isinstance(task, ExistingTask):
+                response.existing_indexes.append(i)
         return response
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
@@ -124,6 +127,14 @@ class TaskService(TaskServiceServicer):
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
         task = await self._writes.run(cancel.cancel_task, await self._own_task_key(request.task_id), request.force)
         return pb.CancelTaskResponse(task=convert.task(task))
+
+    async def UpdateTask(self, request: pb.UpdateTaskRequest, context: object) -> pb.UpdateTaskResponse:
+        with Violations() as bad:
+            bad.required("task.task_id", request.task.task_id)
+            edit = task_edit(request, bad)
+        key = await self._own_task_key(request.task.task_id)
+        task = await self._writes.run(update.update_task, key, edit)
+        return pb.UpdateTaskResponse(task=convert.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
         key = await self._own_task_key(request.task_id)
@@ -269,7 +280,7 @@ def _max_response_bytes(new: NewTask) -> int:
     """The most bytes that a task takes in the response, which is cheaper than its size."""
     labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
     texts = sum(map(len, new.brief.texts)) - len(new.brief.requirements)
-    return (texts + len(new.request_id) + labels) * MAX_BYTES_OF_A_CHARACTER + _MAX_ADDED_BYTES
+    return (texts + len(new.request_id) + len(new.unique_key) + labels) * MAX_BYTES_OF_A_CHARACTER + _MAX_ADDED_BYTES
 
 
 def _check_response_size(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:

@@ -150,7 +150,8 @@ def promote_due(tx: Tx, *, skip_locked: bool = False) -> Promoted:
     ledger = Ledger(tx)
     for row in due:
         ledger.dequeued(row)
-        ledger.enqueue(row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms, tag=row.tag)
+        place = (row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms)
+        ledger.enqueue(*place, tag=row.tag, expire_time=row.expire_time)
     ledger.write()
     return Promoted(len(due), tx.waiting.next_due())
 

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EndedAttempt, LiveLease, TaskRow
@@ -76,7 +76,7 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     for step in resolution.steps:
         count = resolution.retry_count if step.target is Status.PENDING else None
         record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message, retry_count=count)
-    _requeue(tx, ledger, lease, resolution, barred=item.revoke)
+    _requeue(tx, ledger, lease, resolution, barred=item.revoke, expire_time=task.expire_time)
     if item.cause.move is not Move.RELEASE:
         tx.signals.stopped.append(StoppedAttempt(lease.ref, lease.worker_id, item.cause.reason, resolution.status))
     if resolution.requeue is Requeue.NOWHERE:
@@ -96,16 +96,26 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     )
 
 
-def _requeue(tx: Tx, ledger: Ledger, lease: LiveLease, resolution: Resolution, *, barred: bool) -> None:
+def _requeue(
+    tx: Tx,
+    ledger: Ledger,
+    lease: LiveLease,
+    resolution: Resolution,
+    *,
+    barred: bool,
+    expire_time: datetime | None,
+) -> None:
+    """`expire_time`: of a task of which no earlier attempt has begun; if this one has not either, it holds again."""
     place = (lease.ref.task_key, lease.account_id, lease.priority, lease.ref.attempt + 1, lease.timeout_ms)
-    keeps_tag = resolution.requeue in (Requeue.KEPT, Requeue.KEPT_LATER)
-    tag = lease.tag if keeps_tag else None
+    unstarted = resolution.requeue in (Requeue.KEPT, Requeue.KEPT_LATER)
+    tag, expires = (lease.tag, expire_time) if unstarted else (None, None)
     if resolution.requeue in (Requeue.BACKOFF, Requeue.KEPT_LATER):
-        ledger.delay(*place, until=tx.now + timedelta(seconds=resolution.delay), cause=BACKOFF, tag=tag)
+        until = tx.now + timedelta(seconds=resolution.delay)
+        ledger.delay(*place, until=until, cause=BACKOFF, tag=tag, expire_time=expires)
     elif resolution.requeue is not Requeue.NOWHERE and barred:
-        ledger.delay(*place, until=tx.now, cause=BARRED, tag=tag)
+        ledger.delay(*place, until=tx.now, cause=BARRED, tag=tag, expire_time=expires)
     elif resolution.requeue is not Requeue.NOWHERE:
-        ledger.enqueue(*place, tag=tag)
+        ledger.enqueue(*place, tag=tag, expire_time=expires)
 
 
 def record(

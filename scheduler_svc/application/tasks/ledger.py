@@ -37,6 +37,7 @@ class Ledger:
         self._untagged: Counter[int] = Counter()
         self._ready: list[ReadyRow] = []
         self._delayed: list[DelayedRow] = []
+        self._expire_times: dict[int, datetime] = {}
         self._last_moves: dict[int, LastMove] | None = {} if tx.webhook_interest else None
 
     def move(
@@ -67,9 +68,22 @@ class Ledger:
             self._last_moves[task_key] = LastMove(account_id, target, reason)
 
     def enqueue(
-        self, task_key: int, account_id: int, priority: int, attempt: int, timeout_ms: int, *, tag: float | None = None
+        self,
+        task_key: int,
+        account_id: int,
+        priority: int,
+        attempt: int,
+        timeout_ms: int,
+        *,
+        tag: float | None = None,
+        expire_time: datetime | None = None,
     ) -> None:
-        """Makes a task ready: with its former `tag`, or with its account's next one."""
+        """Makes a task ready: with its former `tag`, or with its account's next one.
+
+        `expire_time`: if no attempt of it has begun, when it expires.
+        """
+        if expire_time:
+            self._expire_times[task_key] = expire_time
         self._ready.append(ReadyRow(task_key, priority, tag, account_id, attempt, timeout_ms))
 
     def delay(
@@ -83,7 +97,10 @@ class Ledger:
         until: datetime,
         cause: int,
         tag: float | None = None,
+        expire_time: datetime | None = None,
     ) -> None:
+        if expire_time:
+            self._expire_times[task_key] = expire_time
         if cause == SCHEDULED:
             self._scheduled[day_of(until)] += 1
         self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
@@ -110,6 +127,9 @@ class Ledger:
             self._tx.waiting.insert_ready(_with_tags(self._tx, self._ready))
         if self._delayed:
             self._tx.waiting.insert_delayed(self._delayed)
+            self._tx.signals.due = True
+        if self._expire_times:
+            self._tx.expiry.set(self._expire_times)
             self._tx.signals.due = True
         self._tx.signals.released |= {
             account_id for account_id, source, target in self._moves if source in RUNNING and target not in RUNNING

@@ -10,7 +10,8 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import BatchResult, DequeuedTask, TaskRow
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.tasks.query import get_task
-from scheduler_svc.domain.errors import InvalidState, NotFound, RetriesExhausted
+from scheduler_svc.application.tasks.unique_keys import retake
+from scheduler_svc.domain.errors import InvalidState, NotFound, RetriesExhausted, UniqueKeyInUse
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
 from scheduler_svc.domain.retry import RETRY_TASK
@@ -21,7 +22,7 @@ from scheduler_svc.domain.task_filter import TaskFilter
 def retry_task(tx: Tx, task_key: int, reset_retry_count: bool) -> Task:
     """Returns a failed or timed out task to pending, or ends the wait before its automatic retry.
 
-    Raises NotFound, InvalidState, and RetriesExhausted unless `reset_retry_count`.
+    Raises NotFound, InvalidState, UniqueKeyInUse, and RetriesExhausted unless `reset_retry_count`.
     """
     waiting = tx.waiting.remove([task_key]).get(task_key)
     if waiting is not None:
@@ -50,6 +51,8 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     used = 0 if reset else task.retry_count
     if used >= task.max_retries and not reset:
         raise RetriesExhausted(task_id, task.max_retries)
+    if holder := retake(tx, [task.task_key]).get(task.task_key):
+        raise UniqueKeyInUse(task_id, format_task_id(holder))
     count = min(used + 1, task.max_retries)
     if not tx.tasks.retry(task.task_key, task.status, count):
         raise Inconsistent(f"{task_id} was locked, but changed")
@@ -65,6 +68,9 @@ def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int) -> BatchResu
     """
     found = tx.task_reads.find(wanted, after, limit)
     tasks = tx.ended.lock_retryable(found.keys) if found.keys else []
+    if tasks:
+        held = retake(tx, [task.task_key for task in tasks])
+        tasks = [task for task in tasks if task.task_key not in held]
     if tasks:
         retried = [task.task_key for task in tasks]
         if tx.ended.retry(retried) != len(tasks):
@@ -98,7 +104,8 @@ def _behind_leases(tx: Tx, keys: Sequence[int]) -> dict[int, datetime]:
 def _enqueue(ledger: Ledger, waiting: DequeuedTask, barred: Mapping[int, datetime]) -> None:
     """Makes the task ready, or delays it until its revoked lease is gone."""
     key, priority, tag, account_id, attempt, timeout_ms, *_ = waiting
+    place, expires = (key, account_id, priority, attempt, timeout_ms), waiting.expire_time
     if key in barred:
-        ledger.delay(key, account_id, priority, attempt, timeout_ms, until=barred[key], cause=BARRED, tag=tag)
+        ledger.delay(*place, until=barred[key], cause=BARRED, tag=tag, expire_time=expires)
     else:
-        ledger.enqueue(key, account_id, priority, attempt, timeout_ms, tag=tag)
+        ledger.enqueue(*place, tag=tag, expire_time=expires)

@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from scheduler_svc.application.ports import GroupCommit, Tx
-from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, SubmitContext
+from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, SubmitContext, UniqueKey
 from scheduler_svc.application.tasks.ledger import SCHEDULED, Ledger
-from scheduler_svc.application.tasks.submit_checks import SubmitChecks, can_accept_all
+from scheduler_svc.application.tasks.submit_checks import KnownNames, SubmitChecks, can_accept_all
+from scheduler_svc.application.tasks.unique_keys import take
 from scheduler_svc.domain.bounds import first_uncounted_day
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id, make_key
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.domain.task import ExistingTask, NewTask, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,14 @@ class SubmitWork:
         self._keys = TaskKeys()
 
     def run_group(self, tx: Tx, group: Sequence[SubmitItem]) -> list[tuple[Task, ...] | DomainError]:
-        """Stores a group; the answer to each item is its tasks, or the error that refused it."""
+        """Stores a group; the answer to each item is its tasks, or the error that refused it.
+
+        A task that was there before is an `ExistingTask`.
+        """
         accounts = sorted({task.account_id for item in group for task in item.tasks})
         context = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
-        if not can_accept_all(context, accounts, sum(len(item.tasks) for item in group), self._max_queue_size):
+        if not can_accept_all(context, accounts, [item.tasks for item in group], self._max_queue_size):
             answers |= self._refused(tx, group, context)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
@@ -79,13 +83,14 @@ class SubmitWork:
             if i not in answers
             for key, task in zip(own, group[i].tasks, strict=True)
         ]
+        first = _with_unique(tx, taken, first, context.now)
         created = [(key, task) for key, task in taken if key not in first]
         _insert(tx, created, context.now)
         repeated = {first[key]: task for key, task in taken if key in first}
         found = _present(tx, created, repeated, context.now)
         for i, own in keys.items():
             if i not in answers:
-                answers[i] = tuple(found[first.get(key, key)] for key in own)
+                answers[i] = tuple(ExistingTask._make(found[first[key]]) if key in first else found[key] for key in own)
         return [answers[i] for i in range(len(group))]
 
     def _refused(self, tx: Tx, group: Sequence[SubmitItem], context: SubmitContext) -> dict[int, DomainError]:
@@ -158,12 +163,33 @@ def _judged(group: Sequence[SubmitItem], checks: SubmitChecks) -> dict[int, Doma
     return {i: why for i, why in refusals.items() if why is not None}
 
 
-def _known(tx: Tx, group: Sequence[SubmitItem]) -> frozenset[tuple[int, str]]:
-    """The request ids of a group that are in use."""
-    rows = [
-        RequestId(task.account_id, task.request_id, 0, b"") for item in group for task in item.tasks if task.request_id
-    ]
-    return frozenset(tx.submits.known(rows) if rows else ())
+def _known(tx: Tx, group: Sequence[SubmitItem]) -> KnownNames:
+    """The request ids and unique keys of a group that are in use."""
+    tasks = [task for item in group for task in item.tasks]
+    requests = [RequestId(task.account_id, task.request_id, 0, b"") for task in tasks if task.request_id]
+    unique = [_unique_key(0, task, tx.now) for task in tasks if task.unique_key]
+    return KnownNames(
+        set(tx.submits.known(requests)) if requests else set(), tx.unique_keys.held(unique) if unique else set()
+    )
+
+
+def _with_unique(tx: Tx, taken: Sequence[tuple[int, NewTask]], first: dict[int, int], now: datetime) -> dict[int, int]:
+    """Adds to `first` the tasks whose unique key another task holds.
+
+    The request ids of these are not remembered: they stand for nothing that was created.
+    """
+    rows = [_unique_key(key, task, now) for key, task in taken if task.unique_key and key not in first]
+    held = take(tx, rows, now) if rows else {}
+    if not held:
+        return first
+    answered = [(key, task) for key, task in taken if key in held and task.request_id]
+    if answered:
+        tx.submits.forget([RequestId(task.account_id, task.request_id, key, b"") for key, task in answered])
+    return {key: held.get(before, before) for key, before in first.items()} | held
+
+
+def _unique_key(key: int, task: NewTask, now: datetime) -> UniqueKey:
+    return UniqueKey(task.account_id, task.unique_key, key, now + task.unique_for)
 
 
 def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
@@ -175,17 +201,27 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         [PayloadRow(key, task.brief, task.labels, task.request_id) for key, task in created],
         [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
     )
+    expire_times = {}
+    unique_keys = {}
     for key, task in created:
         if task.regenerates_content_id:
             tx.tasks.regenerate(key, task.regenerates_content_id)
+        if task.expire_time:
+            expire_times[key] = task.expire_time
+        if task.unique_key:
+            unique_keys[key] = task.unique_key, task.unique_for
+    if expire_times:
+        tx.expiry.submit(expire_times)
+    if unique_keys:
+        tx.unique_keys.store(unique_keys)
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
         place = (key, task.account_id, task.priority, 1, _milliseconds(task))
         if task.schedule_time is not None and task.schedule_time > now:
-            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED)
+            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED, expire_time=task.expire_time)
         else:
-            ledger.enqueue(*place)
+            ledger.enqueue(*place, expire_time=task.expire_time)
     ledger.write()
 
 
@@ -208,7 +244,13 @@ def _deleted(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
 
 
 def _with_payload(task: Task, new: NewTask) -> Task:
-    return task._replace(brief=new.brief, labels=new.labels, request_id=new.request_id)
+    return task._replace(
+        brief=new.brief,
+        labels=new.labels,
+        request_id=new.request_id,
+        unique_key=new.unique_key,
+        unique_for=new.unique_for,
+    )
 
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -250,4 +292,7 @@ def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
         request_id=task.request_id,
         backoff=task.backoff,
         regenerates_content_id=task.regenerates_content_id,
+        expire_time=task.expire_time,
+        unique_key=task.unique_key,
+        unique_for=task.unique_for,
     )

@@ -16,6 +16,7 @@ slot stays free.
 from __future__ import annotations
 
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.store.dispatch.expiry import UNEXPIRED
 from scheduler_svc.store.dispatch.floors import floor
 
 MIN_EXAMINED = 8
@@ -30,7 +31,7 @@ AGED_HEAD = f"""
     seen AS MATERIALIZED (
         SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
             SELECT priority, tag, task_key, ready_time FROM ready AS r
-            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")} AND {UNEXPIRED}
             ORDER BY r.priority DESC, r.tag, r.task_key
             LIMIT greatest({_SLOTS}, {MIN_EXAMINED})) AS w
     ),
@@ -46,13 +47,13 @@ AGED_HEAD = f"""
     head AS MATERIALIZED (
         SELECT w.*, effective, since FROM ranked AS o, LATERAL (
             SELECT * FROM (
-                SELECT {_READY} FROM ready AS r WHERE r.task_key = o.task_key AND r.tag IS NOT NULL
+                SELECT {_READY} FROM ready AS r WHERE r.task_key = o.task_key AND r.tag IS NOT NULL AND {UNEXPIRED}
                 ORDER BY r.task_key FOR UPDATE SKIP LOCKED) AS itself
             UNION ALL
             SELECT * FROM (
                 SELECT {_READY} FROM ready AS r
                 WHERE o.last AND r.priority = o.priority AND r.tag >= o.tag
-                    AND (r.tag, r.task_key) > (o.tag, o.task_key)
+                    AND (r.tag, r.task_key) > (o.tag, o.task_key) AND {UNEXPIRED}
                 ORDER BY r.priority DESC, r.tag, r.task_key
                 LIMIT {_SLOTS} FOR UPDATE SKIP LOCKED) AS behind) AS w
         LIMIT (SELECT CASE WHEN going THEN {_SLOTS} ELSE 0 END FROM dispatch)

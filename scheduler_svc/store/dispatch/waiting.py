@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -79,19 +80,20 @@ _DELAYED = Insert(
 # The transaction that removes a task from `ready` or `delayed` owns it. A claim in progress is waited for, and then
 # owns the task. `delayed` comes first, so that a task that becomes due between the two statements is found by the
 # second.
+_OF_READY, _OF_DELAYED = "0, NULL, expire_time, ready_time", "cause, due_time, expire_time"
 _REMOVE = """
     DELETE FROM {table} WHERE task_key = ANY(ARRAY(
         SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key
         FOR UPDATE{locked}))
     RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
 """
-_REMOVE_READY = sa.text(_REMOVE.format(table="ready", cause="0", locked=""))
+_REMOVE_READY = sa.text(_REMOVE.format(table="ready", cause=_OF_READY, locked=""))
 """Removes tasks from `ready`."""
-_REMOVE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause="cause, due_time", locked=""))
+_REMOVE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause=_OF_DELAYED, locked=""))
 """Removes tasks from `delayed`."""
-_REMOVE_FREE_READY = sa.text(_REMOVE.format(table="ready", cause="0", locked=" SKIP LOCKED"))
+_REMOVE_FREE_READY = sa.text(_REMOVE.format(table="ready", cause=_OF_READY, locked=" SKIP LOCKED"))
 """Removes those of the tasks from `ready` that nobody else has locked."""
-_REMOVE_FREE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause="cause, due_time", locked=" SKIP LOCKED"))
+_REMOVE_FREE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause=_OF_DELAYED, locked=" SKIP LOCKED"))
 """Removes those of the tasks from `delayed` that nobody else has locked."""
 
 _NEXT = UnnestedRows(task_key="bigint", attempt="integer")
@@ -107,13 +109,16 @@ _REMOVE_READY_NEXT = sa.text(_REMOVE_NEXT.format(table="ready", cause="0"))
 _REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause, due_time"))
 """Removes tasks from `delayed` that wait for a given attempt."""
 
+_KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
+"""Stores since when a task is ready that was taken out of `ready` and put back."""
+
 # A task with a revoked lease stays delayed until that lease is gone.
 _TAKE_DUE = sa.text(f"""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
         SELECT d.task_key FROM delayed AS d
         WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
         ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time, expire_time
 """)
 """Removes tasks from `delayed` that are due."""
 _DUE_ACCOUNTS = sa.text(f"""
@@ -169,6 +174,10 @@ class WaitingTasks(Statements):
         bound = _NEXT.bind(rows)
         removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
         return {row[0]: DequeuedTask(*row) for row in removed}
+
+    def keep_ready_time(self, task_key: int, ready_time: datetime) -> None:
+        """Stores since when a task is ready, if this transaction took it out of `ready` and put it back."""
+        self._run(_KEEP_READY_TIME, task_key=task_key, ready_time=ready_time)
 
     def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
         """Removes up to `limit` delayed tasks that are due, oldest first, except those of the accounts `but`."""

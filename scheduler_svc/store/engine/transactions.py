@@ -26,6 +26,7 @@ from scheduler_svc.store.contents.contents import Contents
 from scheduler_svc.store.contents.publish_pool import PublishPool
 from scheduler_svc.store.contents.reviews import Reviews
 from scheduler_svc.store.contents.revisions import Revisions
+from scheduler_svc.store.dispatch.expiry import Expiry
 from scheduler_svc.store.dispatch.floors import Floors
 from scheduler_svc.store.dispatch.pauses import Pauses
 from scheduler_svc.store.dispatch.start_quotas import StartQuotas
@@ -49,6 +50,7 @@ from scheduler_svc.store.tasks.polls import Polls
 from scheduler_svc.store.tasks.submits import Submits
 from scheduler_svc.store.tasks.task_reads import TaskReads
 from scheduler_svc.store.tasks.tasks import Tasks
+from scheduler_svc.store.tasks.unique_keys import UniqueKeys
 from scheduler_svc.store.webhooks.deliveries import Deliveries
 from scheduler_svc.store.webhooks.webhooks import Webhooks
 
@@ -160,6 +162,10 @@ class PgTx:
         return Tasks(self._session)
 
     @cached_property
+    def unique_keys(self) -> UniqueKeys:
+        return UniqueKeys(self._session)
+
+    @cached_property
     def ended(self) -> EndedTasks:
         return EndedTasks(self._session)
 
@@ -170,6 +176,10 @@ class PgTx:
     @cached_property
     def waiting(self) -> WaitingTasks:
         return WaitingTasks(self._session)
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        return Expiry(self._session)
 
     @cached_property
     def window(self) -> Window:

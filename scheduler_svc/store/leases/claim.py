@@ -4,7 +4,8 @@ One round trip, and one commit. In order, it
 
 1. claims nothing while everything is paused, or while a pause is being committed (`dispatch/pauses.py`);
 2. locks the head of one index, whatever the backlog: priority by priority, each from its floor on, a row for each slot.
-   Where priorities rise with the wait, the head is that of `dispatch/ageing.py`;
+   Where priorities rise with the wait, the head is that of `dispatch/ageing.py`. Tasks whose `expire_time` has passed
+   are left to the loop that cancels them;
 3. takes as many slots as the head has rows, so of all workers with free slots only the first ones are read, and locks
    their sessions against a hello that would replace them, but not against heartbeats;
 4. gives the head to the slots whose sessions it got, in order, and writes leases, history and counts.
@@ -28,6 +29,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.dispatch.ageing import AGED_HEAD, AGED_ORDER
+from scheduler_svc.store.dispatch.expiry import UNEXPIRED
 from scheduler_svc.store.dispatch.floors import floor
 from scheduler_svc.store.dispatch.pauses import MAY_CLAIM
 from scheduler_svc.store.engine.access_paths import payload, task
@@ -39,7 +41,7 @@ _HEAD = f"""
     head AS MATERIALIZED (
         SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
             SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready AS r
-            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")} AND {UNEXPIRED}
             ORDER BY r.priority DESC, r.tag, r.task_key
             LIMIT cardinality(CAST(:worker_id AS text[])) FOR UPDATE SKIP LOCKED) AS w
         LIMIT (SELECT CASE WHEN going THEN cardinality(CAST(:worker_id AS text[])) ELSE 0 END FROM dispatch)

@@ -118,6 +118,8 @@ tasks = sa.Table(
     sa.Column("max_backoff_ms", sa.BigInteger),
     # of what a schedule submitted; set with its row of `schedule_tasks`
     sa.Column("schedule_id", sa.BigInteger),
+    # cancelled if no attempt has begun by then
+    sa.Column("expire_time", TIME),
     sa.CheckConstraint(
         _among("status", Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED), "status"
     ),
@@ -147,6 +149,9 @@ task_payloads = sa.Table(
     sa.Column("request_id", sa.Text),
     # the content that it writes anew
     sa.Column("regenerates_content_id", sa.BigInteger),
+    # no other open task of its account has it; and until when after its submit a submit returns it, open or not
+    sa.Column("unique_key", sa.Text),
+    sa.Column("unique_for_ms", sa.BigInteger),
     postgresql_with={"toast_tuple_target": "8160"},
 )
 
@@ -171,6 +176,17 @@ request_ids = sa.Table(
     sa.Index("request_ids_cleaned", "create_time", postgresql_where=sa.text("cleaned_task IS NOT NULL")),
 )
 
+# Which task has a unique key: an open one, or the last one that had it. Until then it counts though it has ended.
+unique_keys = sa.Table(
+    "unique_keys",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("unique_key", sa.Text, primary_key=True),
+    sa.Column("task_key", sa.BigInteger, nullable=False),
+    sa.Column("until", TIME, nullable=False),
+    sa.Index("unique_keys_by_task", "task_key", unique=True),
+)
+
 shares = sa.Table(
     "shares",
     metadata,
@@ -190,6 +206,7 @@ shares = sa.Table(
 )
 
 _TAGGED = sa.text("tag IS NOT NULL")
+_EXPIRES = sa.text("expire_time IS NOT NULL")
 
 ready = sa.Table(
     "ready",
@@ -202,7 +219,10 @@ ready = sa.Table(
     sa.Column("timeout_ms", sa.BigInteger, nullable=False),
     # how high it competes may rise with the wait since then; its priority stays
     sa.Column("ready_time", TIME, nullable=False, server_default=NOW),
+    # only while no attempt of the task has begun: when it is cancelled
+    sa.Column("expire_time", TIME),
     sa.CheckConstraint("attempt > 0", "attempt"),
+    sa.Index("ready_expiry", "expire_time", "task_key", postgresql_where=_EXPIRES),
     sa.Index("ready_order", sa.text("priority DESC"), "tag", "task_key", postgresql_where=_TAGGED),
     sa.Index("ready_tags", "account_id", "priority", "tag", postgresql_where=_TAGGED),
     sa.Index("ready_backlog", "account_id", "priority", "task_key", postgresql_where=sa.text("tag IS NULL")),
@@ -250,7 +270,10 @@ delayed = sa.Table(
     sa.Column("timeout_ms", sa.BigInteger, nullable=False),
     sa.Column("due_time", TIME, nullable=False),
     sa.Column("cause", sa.SmallInteger, nullable=False),
+    # as of `ready`
+    sa.Column("expire_time", TIME),
     sa.CheckConstraint("attempt > 0", "attempt"),
+    sa.Index("delayed_expiry", "expire_time", "task_key", postgresql_where=_EXPIRES),
     sa.CheckConstraint(f"cause BETWEEN {SCHEDULED} AND {BARRED}", "cause"),
     sa.Index("delayed_due", "due_time", "task_key"),
     postgresql_with=_CHURN,

@@ -74,6 +74,7 @@ _DELETE_TASKS = sa.text("""
     events AS (DELETE FROM task_events WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     logs AS (DELETE FROM attempt_logs WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     scheduled AS (DELETE FROM schedule_tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))),
+    unique_keys AS (DELETE FROM unique_keys WHERE task_key = ANY(CAST(:keys AS bigint[]))),
     gone AS (DELETE FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) RETURNING account_id, status)
     SELECT account_id, status, count(*) FROM gone GROUP BY account_id, status
 """)

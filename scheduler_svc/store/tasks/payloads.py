@@ -29,9 +29,10 @@ def brief(values: Sequence[Any]) -> Brief:
 
 def stored(row: PayloadRow) -> tuple[Any, ...]:
     """The values of `PAYLOADS`."""
-    options = _json(row.brief.creator_options)
-    return (row.task_key, *row.brief.texts, options, _json(row.labels), row.request_id or None)
+    options = entries(row.brief.creator_options)
+    return (row.task_key, *row.brief.texts, options, entries(row.labels), row.request_id or None)
 
 
-def _json(entries: Mapping[str, str]) -> str | None:
-    return json.dumps(dict(entries)) if entries else None
+def entries(pairs: Mapping[str, str]) -> str | None:
+    """Labels or options as JSON; None if there are none."""
+    return json.dumps(dict(pairs)) if pairs else None

@@ -34,7 +34,8 @@ _COLUMNS = """
     t.timeout_ms, coalesce(l.attempt, t.attempt) AS attempt, t.retry_count, t.max_retries, t.auto_retry,
     coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
     p.labels, coalesce(p.request_id, '') AS request_id, l.fence,
-    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms, t.schedule_id, p.regenerates_content_id
+    t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms, t.schedule_id, p.regenerates_content_id,
+    t.expire_time, p.unique_key, p.unique_for_ms
 """
 # A revoked lease only bars its task; it is not the task's any more.
 _SOURCE = f"""
@@ -239,4 +240,7 @@ def _task(row: Any) -> Task:
         fence=row.fence,
         backoff=RetryBackoff(row.initial_backoff_ms, row.backoff_multiplier, row.max_backoff_ms),
         schedule_id=row.schedule_id or 0,
+        expire_time=row.expire_time,
+        unique_key=row.unique_key or "",
+        unique_for=timedelta(milliseconds=row.unique_for_ms or 0),
     )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import EndedAttempt, LabelRow, NewTaskRow, PayloadRow, TaskRow
+from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Task
 from scheduler_svc.store.engine.access_paths import task
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.tasks.payloads import PAYLOADS, stored
+from scheduler_svc.store.tasks.payloads import PAYLOADS, entries, stored
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 _TASKS = Insert(
     "tasks",
@@ -34,10 +39,12 @@ _TASKS = Insert(
 _LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 """Inserts the labels of tasks."""
 
+# An attempt that began and ended otherwise than by a deferral left an error.
 DECISION_COLUMNS = """
     task_key, account_id, status, priority, retry_count, max_retries, auto_retry, losses, refusals, deferrals,
     timeout_ms, attempt, fence, lease_end, coalesce(worker_id, ''),
-    initial_backoff_ms, backoff_multiplier, max_backoff_ms
+    initial_backoff_ms, backoff_multiplier, max_backoff_ms,
+    CASE WHEN error IS NULL AND deferrals = 0 THEN expire_time END
 """
 _PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 """Reads the columns that decisions about tasks need."""
@@ -102,6 +109,26 @@ _REGENERATE = sa.text("""
 """Says which content a new task writes anew."""
 
 
+_UPDATE = sa.text(f"""
+    UPDATE tasks SET priority = :priority, auto_approve = :auto_approve, auto_retry = :auto_retry,
+        max_retries = :max_retries, timeout_ms = :timeout_ms, schedule_time = :schedule_time,
+        expire_time = :expire_time
+    WHERE task_key = :task_key AND status = {Status.PENDING}
+""")
+"""Updates a waiting task."""
+_UPDATE_PAYLOAD = sa.text(f"""
+    UPDATE task_payloads SET {", ".join(f"{name} = :{name}" for name in TEXTS)}, labels = CAST(:labels AS jsonb)
+    WHERE task_key = :task_key
+""")
+"""Updates the texts and labels of a task."""
+_DELETE_LABELS = sa.text("""
+    DELETE FROM task_labels WHERE (name, value, task_key) IN (
+        SELECT name, value, CAST(:task_key AS bigint)
+        FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS r(name, value))
+""")
+"""Deletes the labels that a task had."""
+
+
 class Tasks(Statements):
     def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
         """Inserts pending tasks with their payloads and labels."""
@@ -136,6 +163,30 @@ class Tasks(Statements):
     def retry(self, task_key: int, status: Status, retry_count: int) -> int:
         """Puts a failed or timed out task back to pending; losses, refusals and deferrals start anew."""
         return self._run(_RETRY, task_key=task_key, status=int(status), retry_count=retry_count)
+
+    def update(self, task: Task) -> int:
+        """Updates the row of a task that waits, as UpdateTask changes it; returns how many rows changed: 1."""
+        return self._run(
+            _UPDATE,
+            task_key=task.task_key,
+            priority=task.priority,
+            auto_approve=task.auto_approve,
+            auto_retry=task.auto_retry,
+            max_retries=task.max_retries,
+            timeout_ms=task.timeout // _MILLISECOND,
+            schedule_time=task.schedule_time,
+            expire_time=task.expire_time,
+        )
+
+    def update_payload(self, before: Task, after: Task) -> None:
+        """Updates texts and labels of a task."""
+        key, labels = after.task_key, after.labels
+        texts = dict(zip(TEXTS, after.brief.texts, strict=True))
+        self._run(_UPDATE_PAYLOAD, task_key=key, labels=entries(labels), **texts)
+        if before.labels != labels:
+            names, values = array("text", before.labels), array("text", before.labels.values())
+            self._run(_DELETE_LABELS, task_key=key, names=names, values=values)
+            self._session.insert(_LABELS, [LabelRow(name, value, key) for name, value in labels.items()])
 
 
 def task_row(row: Any) -> TaskRow:

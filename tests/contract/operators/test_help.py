@@ -18,7 +18,20 @@ CALL = re.compile(r"^(?:    |\$ )(?:id=\$\()?contentgen ((?:'[^']*'|\"[^\"]*\"|[
 APART = re.compile(r"--scheduler|^context|content review --account|content edit 17$")
 
 COMMANDS = {
-    "task": ("submit", "status", "list", "wait", "watch", "cancel", "retry", "stats", "cleanup", "events", "logs"),
+    "task": (
+        "submit",
+        "status",
+        "list",
+        "wait",
+        "watch",
+        "update",
+        "cancel",
+        "retry",
+        "stats",
+        "cleanup",
+        "events",
+        "logs",
+    ),
     "worker": ("list", "drain", "undrain", "resize"),
     "dispatch": ("status", "pause", "resume"),
     "content": (

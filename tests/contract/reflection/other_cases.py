@@ -57,7 +57,8 @@ SETTINGS = {
     "jitter": "86400s",
     "paused": True,
 }
-TEMPLATE = {key: value for key, value in EVERYTHING.items() if key not in {"account_id", "request_id", "schedule_time"}}
+ONCE = {"account_id", "request_id", "schedule_time", "expire_time", "unique_key", "unique_for"}
+TEMPLATE = {key: value for key, value in EVERYTHING.items() if key not in ONCE}
 ALL_SETTINGS = "name,cron,timeZone,template,catchUp,overlap,jitter,paused"
 NEW_SCHEDULE = {
     "schedule_id": lambda it: int(it) > 0,
@@ -766,6 +767,8 @@ BAD = [
                 "priority": 11,
                 "request_id": "r",
                 "schedule_time": "2999-01-01T00:00:00Z",
+                "expire_time": "2999-01-02T00:00:00Z",
+                "unique_key": "u",
             },
         },
         fields=(
@@ -775,6 +778,8 @@ BAD = [
             "template.priority",
             "template.request_id",
             "template.schedule_time",
+            "template.expire_time",
+            "template.unique_key",
             "jitter",
         ),
     ),

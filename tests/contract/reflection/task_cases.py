@@ -66,16 +66,30 @@ EVERYTHING = {
     "initial_backoff": "0.250s",
     "backoff_multiplier": 1.5,
     "max_backoff": "2592000s",
+    "expire_time": "2999-01-02T00:00:00Z",
+    "unique_key": "only one",
+    "unique_for": "86400s",
 }
+OF_A_SUBMIT = {
+    *("account_id", "request_id", "unique_key", "unique_for", "creator_options"),
+    *("initial_backoff", "backoff_multiplier", "max_backoff"),
+}
+"""What no update changes."""
+CHANGED = {key: value for key, value in EVERYTHING.items() if key not in OF_A_SUBMIT}
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 
 GOOD = [
-    Good(rpc("SubmitTask"), SUBMIT, {"task": NEW_TASK}),
-    Good(rpc("SubmitTask"), EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}}),
+    Good(rpc("SubmitTask"), SUBMIT, {"task": NEW_TASK, "existing": False}),
+    Good(rpc("SubmitTask"), EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}, "existing": False}),
     Good(
         rpc("BatchSubmitTasks"),
         {"requests": [SUBMIT, {**SUBMIT, "requirements": "long"}]},
-        {"tasks": [NEW_TASK, {**NEW_TASK, "requirements": ""}]},
+        {"tasks": [NEW_TASK, {**NEW_TASK, "requirements": ""}], "existing_indexes": []},
+    ),
+    Good(
+        rpc("BatchSubmitTasks"),
+        {"requests": [{**SUBMIT, "unique_key": "u"}, {**SUBMIT, "unique_key": "u", "topic": "another"}]},
+        {"tasks": [NEW_TASK, NEW_TASK], "existing_indexes": [1]},
     ),
     Good(
         rpc("GetTask"),
@@ -152,6 +166,20 @@ GOOD = [
         rpc("CancelTask"),
         {"task_id": The("pending", "task_id")},
         {"task": {"status": "TASK_STATUS_CANCELLED", "end_time": str, "error": {"reason": "CANCELLED_BY_CLIENT"}}},
+    ),
+    Good(
+        rpc("UpdateTask"),
+        {
+            "task": {"task_id": The("pending", "task_id"), **CHANGED, "attempt": 7},
+            "update_mask": "topic,keywords,category,requirements,tone,priority,autoApprove,maxRetries,autoRetry,"
+            "timeout,scheduleTime,labels,expireTime",
+        },
+        {"task": {**CHANGED, "task_id": The("pending", "task_id"), "status": PENDING, "attempt": 0}},
+    ),
+    Good(
+        rpc("UpdateTask"),
+        {"task": {"task_id": The("scheduled", "task_id")}, "update_mask": "scheduleTime,timeout,tone,labels"},
+        {"task": {"timeout": "1800s", "tone": "", "labels": {}}},
     ),
     Good(rpc("RetryTask"), {"task_id": The("failed", "task_id")}, {"task": {"status": PENDING, "retry_count": 1}}),
     Good(
@@ -291,6 +319,15 @@ BAD = [
     Bad(rpc("SubmitTask"), {**SUBMIT, "max_backoff": "2592001s"}, fields=("max_backoff",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "backoff_multiplier": 0.99}, fields=("backoff_multiplier",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "initial_backoff": "9s", "max_backoff": "8s"}, fields=("max_backoff",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}, fields=("expire_time",)),
+    Bad(
+        rpc("SubmitTask"),
+        {**SUBMIT, "schedule_time": "2999-01-02T00:00:00Z", "expire_time": "2999-01-01T00:00:00Z"},
+        fields=("expire_time",),
+    ),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_key": "x" * 201}, fields=("unique_key",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_for": "1s"}, fields=("unique_for",)),
+    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_key": "u", "unique_for": "315360001s"}, fields=("unique_for",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"a": "v" * 256}}, fields=('labels["a"]',)),
     Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"": "v"}}, fields=('labels[""]',)),
@@ -323,6 +360,11 @@ BAD = [
         {"requests": [SUBMIT, {}, {**SUBMIT, "priority": 11}]},
         fields=("requests[1].account_id", "requests[1].topic", "requests[2].priority"),
     ),
+    Bad(
+        rpc("BatchSubmitTasks"),
+        {"requests": [SUBMIT, {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}]},
+        fields=("requests[1].expire_time",),
+    ),
     not_found(
         rpc("BatchSubmitTasks"), {"requests": [SUBMIT, {**SUBMIT, "account_id": NO_ACCOUNT}]}, "account", NO_ACCOUNT
     ),
@@ -342,6 +384,48 @@ BAD = [
         rpc("ListAttemptLogs"),
         {"task_id": The("pending", "task_id"), "page_size": -1, "page_token": "?"},
         fields=("page_size", "page_token"),
+    ),
+    Bad(rpc("UpdateTask"), {}, fields=("task.task_id", "update_mask")),
+    Bad(
+        rpc("UpdateTask"),
+        {"task": {"task_id": NO_TASK}, "update_mask": "topic,priority,taskId,creatorOptions,requestId"},
+        fields=("update_mask.paths[2]", "update_mask.paths[3]", "update_mask.paths[4]", "task.topic", "task.priority"),
+    ),
+    Bad(
+        rpc("UpdateTask"),
+        {
+            "task": {
+                "task_id": The("pending", "task_id"),
+                "timeout": "0.5s",
+                "max_retries": 101,
+                "labels": {"": "v"},
+                "expire_time": "1999-01-01T00:00:00Z",
+                "schedule_time": "2999-01-01T00:00:00Z",
+            },
+            "update_mask": "timeout,maxRetries,labels,expireTime,scheduleTime",
+        },
+        fields=("task.timeout", 'task.labels[""]', "task.max_retries", "task.expire_time"),
+    ),
+    Bad(
+        rpc("UpdateTask"),
+        {
+            "task": {"task_id": The("pending", "task_id"), "expire_time": "1999-01-01T00:00:00Z"},
+            "update_mask": "expireTime",
+        },
+        fields=("task.expire_time",),
+    ),
+    not_found(rpc("UpdateTask"), {"task": {"task_id": NO_TASK}, "update_mask": "tone"}, "task", NO_TASK),
+    wrong_state(
+        rpc("UpdateTask"),
+        {"task": {"task_id": The("processing", "task_id")}, "update_mask": "tone"},
+        "processing",
+        "pending",
+    ),
+    wrong_state(
+        rpc("UpdateTask"),
+        {"task": {"task_id": The("completed", "task_id")}, "update_mask": "tone"},
+        "completed",
+        "pending",
     ),
     wrong_state(rpc("CancelTask"), {"task_id": The("processing", "task_id")}, "processing", "pending"),
     wrong_state(rpc("RetryTask"), {"task_id": The("completed", "task_id")}, "completed", "failed,timeout"),

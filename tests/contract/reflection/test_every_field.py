@@ -15,6 +15,8 @@ from grpc import StatusCode, aio
 from grpc_status import rpc_status
 
 from contentgen.v1.content_service_pb2 import Content, PublishPoolEntry
+from contentgen.v1.task_pb2 import Task
+from scheduler_svc.api.tasks.edits import EDITABLE
 from scheduler_svc.domain.content import ContentEdit
 from tests.contract.reflected import Reflected
 from tests.contract.reflection import other_cases, spoiled, task_cases
@@ -34,6 +36,7 @@ FULLEST = {
 
 IDS_OF_NOTHING = {
     **{f"contentgen.v1.TaskService/{name}": "task_id" for name in task_cases.BY_TASK_ID},
+    "contentgen.v1.TaskService/UpdateTask": "task.task_id",
     "contentgen.v1.TaskService/WatchTasks": "task_ids[0]",
 }
 """A task's id is opaque: what can't be one is NOT_FOUND, whatever it holds."""
@@ -43,8 +46,11 @@ CHANGEABLE = {
     *(f"entry.{name}" for name in ("content_id", "priority", "schedule_time")),
     *(f"content.{name}" for name in ("content_id", *ContentEdit._fields)),
 }
+FIXED = set(Task.DESCRIPTOR.fields_by_name) - {"task_id", *EDITABLE}
+"""Fields of a task that an update ignores."""
 IGNORED = {
     "account.create_time",
+    *(f"task.{leaf.path}" for leaf in leaves(Task.DESCRIPTOR) if re.split(r"\W", leaf.path)[0] in FIXED),
     *(f"entry.{field.name}" for field in PublishPoolEntry.DESCRIPTOR.fields),
     *(f"content.{field.name}" for field in Content.DESCRIPTOR.fields),
     *(f"schedule.{name}" for name in ("account_id", "next_run_times", "last_run_time", "last_task_id")),

@@ -72,6 +72,7 @@ MOVES: dict[tuple[str, str], dict[str, Expected]] = {
         **dict.fromkeys(ENDED, Wants(OPEN)),
     },
     ("CancelTask", "force"): {**dict.fromkeys(WAITING | RUNNING, "cancelled"), **dict.fromkeys(ENDED, Wants(OPEN))},
+    ("UpdateTask", ""): {**dict.fromkeys(STATES, Wants("pending")), **dict.fromkeys(WAITING, "pending")},
     ("RetryTask", ""): {
         **dict.fromkeys(STATES, Wants(RETRYABLE)),
         **dict.fromkeys(["backoff", "refused", "deferred", "failed", "timeout"], "pending"),
@@ -146,7 +147,9 @@ async def test_a_task_is_moved_or_the_call_is_refused(world: World, rpc: str, op
     task_id = (await world.make(state))["task_id"]
     before = await read(world, task_id)
     assert status_of(before) == STATES[state]
-    request = {"task_id": task_id, **({option: True} if option else {})}
+    request: dict[str, Any] = {"task_id": task_id, **({option: True} if option else {})}
+    if rpc == "UpdateTask":
+        request = {"task": {**request, "priority": 9}, "update_mask": "priority"}
     expected = MOVES[rpc, option][state]
     if isinstance(expected, str):
         moved = (await call(world, rpc, **request))["task"]

@@ -1,0 +1,265 @@
+"""UpdateTask in every state of a task, beside claims, and in the order of dispatch."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scheduler_svc.application.dispatch.claim import SessionCapacity
+from scheduler_svc.domain.errors import InvalidArgument, InvalidState, NotFound
+from scheduler_svc.domain.lease import Change
+from scheduler_svc.domain.lifecycle import Status
+from tests.harness.cluster import Databases
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
+
+HOUR = timedelta(hours=1)
+
+
+def later(hours: float = 1) -> datetime:
+    return datetime.now(UTC) + hours * HOUR
+
+
+def updated(scheduling: Scheduling, key: int, **fields: Any) -> None:
+    scheduling.update(key, **fields)
+    scheduling.check()
+
+
+def violations(scheduling: Scheduling, key: int, **fields: Any) -> list[str]:
+    before = scheduling.task(key), scheduling.events(key)
+    with pytest.raises(InvalidArgument) as raised:
+        scheduling.update(key, **fields)
+    assert (scheduling.task(key), scheduling.events(key)) == before
+    return [violation.field for violation in raised.value.violations]
+
+
+def test_a_waiting_task_is_changed(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(labels={"team": "a", "kind": "x"}, request_id="once", keywords="k")
+    before = scheduling.task(key)
+    fields: dict[str, Any] = {
+        "priority": 9,
+        "auto_approve": False,
+        "auto_retry": False,
+        "max_retries": 7,
+        "timeout": timedelta(seconds=90),
+        "labels": {"team": "b", "kind": "x"},
+        "expire_time": later(2),
+        "schedule_time": later(),
+    }
+    texts: dict[str, Any] = {
+        "topic": "another",
+        "keywords": "",
+        "category": "news",
+        "requirements": "short",
+        "tone": "dry",
+    }
+    after = scheduling.update(key, **fields, **texts)
+    assert after == before._replace(brief=before.brief._replace(**texts), **fields)
+    assert scheduling.task(key) == after
+    scheduling.check()
+    event = scheduling.events(key)[-1]
+    assert (event.previous_status, event.status, event.reason) == (Status.PENDING, Status.PENDING, "UPDATED")
+    assert event.message == ", ".join(sorted([*fields, *texts])), "names, and no texts"
+    assert scheduling.place(key) == "delayed"
+    found = scheduling.sql("SELECT name, value FROM task_labels WHERE task_key = :key ORDER BY name", key=key)
+    assert found == [("kind", "x"), ("team", "b")]
+
+
+def test_a_grant_has_the_new_brief_and_what_was_not_named_stays(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(tone="dry", creator_options={"length": "800"}, labels={"team": "a"})
+    updated(scheduling, key, topic="another")
+    (grant,) = scheduling.serve(1)
+    assert (grant.ref.task_key, grant.brief.topic, grant.brief.tone) == (key, "another", "dry")
+    assert (grant.brief.creator_options, grant.labels) == ({"length": "800"}, {"team": "a"})
+
+
+def test_only_what_is_pending_is_changed(scheduling: Scheduling) -> None:
+    with pytest.raises(NotFound):
+        scheduling.update(1, topic="another")
+    ref = scheduling.start(auto_retry=False)
+    with pytest.raises(InvalidState) as refusal:
+        scheduling.update(ref.task_key, topic="another")
+    assert refusal.value.metadata == {"current_state": "processing", "required_state": "pending"}
+    changes: tuple[Change, ...] = (FAILURE, RESULT, TIMEOUT)
+    for change in changes:
+        scheduling.end(ref, change)
+        with pytest.raises(InvalidState):
+            scheduling.update(ref.task_key, topic="another")
+        ref = scheduling.start(auto_retry=False)
+    cancelled = scheduling.cancel(scheduling.submit_one()).task_key
+    with pytest.raises(InvalidState):
+        scheduling.update(cancelled, topic="another")
+
+
+@pytest.mark.parametrize("change", [FAILURE, DEFERRED, released()])
+def test_what_waits_for_another_attempt_is_changed_where_it_waits(scheduling: Scheduling, change: Any) -> None:
+    ref = scheduling.start() if change in (FAILURE, DEFERRED) else scheduling.claim_of_new()
+    scheduling.end(ref, change)
+    place, before = scheduling.place(ref.task_key), scheduling.task(ref.task_key)
+    updated(scheduling, ref.task_key, topic="another", max_retries=9)
+    assert scheduling.place(ref.task_key) == place
+    after = scheduling.task(ref.task_key)
+    assert after == before._replace(brief=before.brief._replace(topic="another"), max_retries=9)
+    assert scheduling.events(ref.task_key)[-1].retry_count == before.retry_count
+
+
+def test_a_backoff_and_a_schedule_hold_whichever_is_later(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.end(ref, FAILURE)
+    key = ref.task_key
+
+    def waits() -> list[Any]:
+        return scheduling.sql("SELECT cause, due_time > now() + interval '30 min' FROM delayed")
+
+    updated(scheduling, key, schedule_time=datetime.now(UTC) + timedelta(seconds=1))
+    assert waits() == [(2, False)]
+    updated(scheduling, key, schedule_time=later())
+    assert waits() == [(1, True)]
+    scheduling.wait_is_over(key)
+    assert [again.attempt for again in scheduling.claim()] == [2]
+
+
+def test_a_revoked_lease_still_bars_its_task(scheduling: Scheduling) -> None:
+    scheduling.submit_one(timeout=timedelta(seconds=1))
+    (ref,) = scheduling.claim()
+    scheduling.sql("UPDATE leases SET claim_time = now() - interval '10 min'")
+    scheduling.reap()
+    key = ref.task_key
+    assert scheduling.barred(key)
+    for fields in ({"priority": 9}, {"schedule_time": later()}, {"schedule_time": None}):
+        updated(scheduling, key, **fields)
+        assert scheduling.place(key) == "delayed"
+        scheduling.sql("UPDATE delayed SET due_time = now() WHERE cause <> 1")
+        assert scheduling.due().count == 0
+    assert scheduling.claim() == []
+
+
+def test_schedules_are_set_moved_and_taken_away(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    updated(scheduling, key, schedule_time=later())
+    assert (scheduling.place(key), scheduling.claim()) == ("delayed", [])
+    updated(scheduling, key, schedule_time=later(100))
+    assert scheduling.due().count == 0
+    updated(scheduling, key, schedule_time=None)
+    assert scheduling.place(key) == "ready"
+    assert [ref.task_key for ref in scheduling.claim()] == [key]
+
+
+def test_a_new_priority_is_a_new_place(scheduling: Scheduling) -> None:
+    first, second, third = (scheduling.submit_one() for _ in range(3))
+    updated(scheduling, second, priority=9)
+    updated(scheduling, first, priority=1)
+    assert [grant.ref.task_key for grant in scheduling.serve(3)] == [second, third, first]
+
+
+def test_other_changes_keep_the_place_and_the_wait(scheduling: Scheduling) -> None:
+    keys = [scheduling.submit_one() for _ in range(4)]
+    scheduling.age(600, keys[1])
+    for key in (keys[1], keys[0]):
+        updated(scheduling, key, topic="another", timeout=timedelta(seconds=9))
+    waits = scheduling.sql("SELECT now() - ready_time > interval '5 min' FROM ready ORDER BY task_key")
+    assert waits == [(False,), (True,), (False,), (False,)]
+    assert [grant.ref.task_key for grant in scheduling.serve(4)] == keys
+
+
+@pytest.mark.parametrize("quotas", [{"limit": 1}, {"max_starts_per_minute": 1}])
+def test_an_account_s_limits_hold(scheduling: Scheduling, quotas: dict[str, int]) -> None:
+    account = scheduling.make_account(**quotas)
+    keys = scheduling.fill(account, 3)
+    scheduling.admit()
+    for key in keys:
+        updated(scheduling, key, topic="another", priority=9)
+        scheduling.admit()
+        scheduling.check()
+    assert len(scheduling.claim(3)) == 1
+    scheduling.check()
+
+
+def test_tasks_behind_the_window_stay_behind_it(databases: Databases, template: str) -> None:
+    with databases.lent(template) as url:
+        scheduling = Scheduling(url, max_queue=10_000)
+        keys = scheduling.fill(1, 3_100)
+        updated(scheduling, keys[-1], topic="another")
+        assert scheduling.sql("SELECT tag FROM ready WHERE task_key = :key", key=keys[-1]) == [(None,)]
+        scheduling.close()
+
+
+def test_bad_values_change_nothing(scheduling: Scheduling) -> None:
+    account = scheduling.make_account(max_priority=5)
+    key = scheduling.submit_one(account_id=account, priority=1, requirements="x" * 20_000)
+    past = datetime.now(UTC) - HOUR
+    assert violations(scheduling, key, priority=6, expire_time=past) == ["task.priority", "task.expire_time"]
+    assert violations(scheduling, key, expire_time=later(), schedule_time=later(2)) == ["task.expire_time"]
+    updated(scheduling, key, expire_time=later(1), priority=5)
+    assert violations(scheduling, key, schedule_time=later(2)) == ["task.schedule_time"]
+    ref = scheduling.start(max_retries=3)
+    scheduling.end(ref, FAILURE)
+    assert violations(scheduling, ref.task_key, max_retries=0) == ["task.max_retries"]
+    wide = scheduling.submit_one(topic="😀" * 1_000, requirements="😀" * 15_000)
+    assert violations(scheduling, wide, topic="😀" * 2_000) == ["task.requirements"]
+
+
+def test_expiry_is_set_moved_and_taken_away(scheduling: Scheduling) -> None:
+    keys = [scheduling.submit_one(**fields) for fields in ({}, {"expire_time": later()}, {"schedule_time": later(0.5)})]
+    for key in keys:
+        updated(scheduling, key, expire_time=later(2))
+    updated(scheduling, keys[1], expire_time=None)
+    scheduling.pass_expire_time(*keys)
+    assert scheduling.expire_waiting().count == 2
+    assert [scheduling.task(key).status for key in keys] == [Status.CANCELLED, Status.PENDING, Status.CANCELLED]
+
+
+def test_once_an_attempt_has_begun_the_expiry_has_no_effect(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.end(ref, FAILURE)
+    updated(scheduling, ref.task_key, expire_time=later())
+    scheduling.pass_expire_time(ref.task_key)
+    assert scheduling.expire_waiting().count == 0
+
+
+def test_a_repeat_of_the_submit_returns_the_changed_task(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(request_id="once")
+    updated(scheduling, key, topic="another")
+    assert scheduling.submit_one(request_id="once") == key
+
+
+def test_watchers_get_the_change(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    updated(scheduling, key, topic="another")
+    assert scheduling.told[-1].moved
+    change = scheduling.changes()[-1]
+    assert (change.previous_status, change.task.status, change.task.brief.topic) == (
+        Status.PENDING,
+        Status.PENDING,
+        "another",
+    )
+
+
+def test_a_claim_grants_no_brief_that_was_replaced_before(scheduling: Scheduling) -> None:
+    """Claims and updates at the same time: what is granted is what the last update said that was acknowledged."""
+    session = scheduling.hello("w").session_key
+    for turn in range(40):
+        key = scheduling.submit_one()
+        acknowledged = ["a topic"]
+        started = threading.Event()
+
+        def edit(key: int = key, acknowledged: list[str] = acknowledged, started: threading.Event = started) -> None:
+            with suppress(InvalidState):
+                for number in range(1_000):
+                    scheduling.update(key, topic=f"topic {number}")
+                    acknowledged.append(f"topic {number}")
+                    started.set()
+
+        with ThreadPoolExecutor(1) as threads:
+            editing = threads.submit(edit)
+            started.wait(10)
+            while not (grants := scheduling.claim_for(SessionCapacity("w", session, 1, 1)).grants):
+                pass
+            editing.result(30)
+        ((grant,),) = grants.values()
+        assert (grant.ref.task_key, grant.brief.topic) == (key, acknowledged[-1]), turn
+    scheduling.check()
