@@ -56,6 +56,7 @@ _LENGTHS = (63, 64, 255, 256, 1_000, 4_096, 65_536)
 LIMITS = ("max_concurrent_tasks", "max_pending_tasks", "max_priority", "max_starts_per_minute")
 """The fields of an account that say how much it may do; 0 is no limit."""
 ACCOUNT_PATHS = ("name", "weight", "active", *LIMITS)
+TASK_PATHS = ("topic", "tone", "priority", "timeout", "schedule_time", "expire_time", "labels", "max_retries")
 
 PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "key": lambda source: f"key-{source.randrange(50)}",
@@ -77,13 +78,14 @@ PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "worker_id": lambda source: f"hostile-{source.randrange(30)}",
     "folder_id": lambda source: f"folder-{source.randrange(30)}",
     "request_id": lambda source: source.choice(("", f"request-{source.randrange(5_000)}")),
+    "unique_key": lambda source: source.choice(("", f"unique-{source.randrange(50)}")),
     "attempt": lambda source: source.randint(1, 3),
     "max_concurrent_tasks": lambda source: source.choice((0, 1, 5)),
     "max_pending_tasks": lambda source: source.choice((0, 1, 1_000)),
     "max_priority": lambda source: source.choice((0, 1, 5, 10)),
     "max_starts_per_minute": lambda source: source.choice((0, 1, 600)),
     "weight": lambda source: source.choice((0.5, 1.0, 8.0)),
-    "paths": lambda source: source.choice(ACCOUNT_PATHS),
+    "paths": lambda source: source.choice(source.choice((ACCOUNT_PATHS, TASK_PATHS))),
     "service": lambda source: source.choice(("", "contentgen.v1.TaskService")),
     "file_containing_symbol": lambda source: "contentgen.v1.TaskService",
     "file_by_filename": lambda source: "contentgen/v1/task.proto",
