@@ -17,6 +17,7 @@ _PREFIX = "CONTENTGEN_"
 _SCHEDULER_SETTINGS = frozenset(
     _PREFIX + name
     for name in (
+        "AUDIT_RETENTION",
         "CONTENT_RETENTION",
         "INSECURE",
         "LEASE_TTL",

@@ -77,6 +77,14 @@ EVENTS = (
     Column("REASON", lambda it: cells.line(it["reason"])),
     Column("WORKER", lambda it: cells.line(it["worker_id"])),
 )
+AUDIT_EVENTS = (
+    Column("TIME", lambda it: cells.local_time(it["event_time"])),
+    Column("ACTOR", lambda it: cells.line(it["actor"])),
+    Column("ACCOUNT", lambda it: str(it["account_id"] or ""), right=True),
+    Column("METHOD", lambda it: cells.line(it["method"])),
+    Column("RESOURCE", lambda it: cells.line(it["resource"]), wide=True),
+    Column("OUTCOME", lambda it: cells.line(it["outcome"])),
+)
 COUNTS = (
     Column("STATUS", lambda it: cells.state(it["status"])),
     Column("TASKS", lambda it: cells.number(it["tasks"]), right=True),

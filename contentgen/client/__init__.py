@@ -33,6 +33,7 @@ from contentgen.client.errors import (
 from contentgen.client.results import (
     Account,
     AttemptLog,
+    AuditEvent,
     CatchUp,
     Content,
     ContentRevision,
@@ -69,6 +70,7 @@ __all__ = [
     "AsyncContentGenerationClient",
     "AsyncWatch",
     "AttemptLog",
+    "AuditEvent",
     "CatchUp",
     "Content",
     "ContentGenerationClient",

@@ -12,6 +12,7 @@ import grpc.aio
 
 from contentgen.client.accounts import AccountMethods
 from contentgen.client.aio import AioTransport
+from contentgen.client.audit import AuditMethods
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking
@@ -39,6 +40,7 @@ class _AllMethods(
     WorkerPoolMethods,
     SystemMethods,
     WebhookMethods,
+    AuditMethods,
 ):
     pass
 

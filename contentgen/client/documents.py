@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contentgen.client import results
 from contentgen.v1 import (
     account_service_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -328,6 +329,17 @@ def delivery(message: webhook_service_pb2.Delivery) -> results.Delivery:
         "ended_at": _time(message, "end_time"),
         "message_id": message.message_id,
         "data": message.data,
+    }
+
+
+def audit_event(message: audit_service_pb2.AuditEvent) -> results.AuditEvent:
+    return {
+        "event_time": _moment(message.event_time),
+        "actor": message.actor,
+        "account_id": message.account_id or None,
+        "method": message.method,
+        "resource": message.resource,
+        "outcome": message.outcome,
     }
 
 

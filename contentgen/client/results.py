@@ -425,6 +425,22 @@ class WebhookWithSecret(Webhook):
     secret: str
 
 
+class AuditEvent(TypedDict):
+    """A call that may have changed something."""
+
+    event_time: str
+    actor: str
+    """The name of the caller's token, or `anonymous`. Empty: it had no valid token."""
+    account_id: int | None
+    """None: of no account, or of several."""
+    method: str
+    """Such as `TaskService/CancelTask`."""
+    resource: str
+    """Such as `task:task-0123456789abcdef`; may be empty."""
+    outcome: str
+    """`OK`, or the status and its reason."""
+
+
 class Delivery(TypedDict):
     """One event for one webhook."""
 

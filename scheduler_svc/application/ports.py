@@ -12,6 +12,7 @@ from scheduler_svc.application.imports.ports import ImportsPort
 from scheduler_svc.application.records import (
     AccountQueue,
     AttemptLogRow,
+    AuditPage,
     ClaimedRows,
     CompletedTask,
     ContentPage,
@@ -48,6 +49,7 @@ from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.audit import AuditEvent, AuditFilter
 from scheduler_svc.domain.content import (
     Content,
     ContentFilter,
@@ -104,6 +106,7 @@ class SweepsPort(Protocol):
     def delete_deliveries(self, status: DeliveryStatus, age: timedelta, limit: int) -> int: ...
     def exhaust_deliveries(self, limit: int) -> int: ...
     def delete_deliveries_of_deleted(self, limit: int) -> int: ...
+    def delete_audit_events(self, since: int, until: int, limit: int) -> list[int]: ...
 
 
 class WaitingPort(Protocol):
@@ -360,6 +363,14 @@ class DeliveriesPort(Protocol):
     def redeliver(self, delivery_id: int) -> None: ...
 
 
+class AuditPort(Protocol):
+    def next_replica(self) -> int: ...
+    def insert(self, events: Sequence[AuditEvent]) -> None: ...
+    def stored(self, keys: Sequence[int]) -> set[int]: ...
+    def accounts_of(self, resources: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    def list(self, scope: Scope, wanted: AuditFilter, limit: int) -> AuditPage: ...
+
+
 class Tx(Protocol):
     """One transaction: its statements in groups, and the signals to send after the commit."""
 
@@ -427,6 +438,8 @@ class Tx(Protocol):
     def webhooks(self) -> WebhooksPort: ...
     @property
     def deliveries(self) -> DeliveriesPort: ...
+    @property
+    def audit(self) -> AuditPort: ...
 
 
 T_contra = TypeVar("T_contra", contravariant=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from scheduler_svc.domain.audit import AuditEvent
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import Content
 from scheduler_svc.domain.fairness import Flow
@@ -422,3 +423,10 @@ class DeliveryOutcome(NamedTuple):
     status_code: int
     error: str
     delay: float
+
+
+class AuditPage(NamedTuple):
+    """Events, newest first. `rest`: the key at which the search stopped early; None: it came to its end."""
+
+    events: list[AuditEvent]
+    rest: int | None

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
+from scheduler_svc.domain.audit import first_key
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.webhook import DeliveryStatus
 
@@ -121,3 +122,13 @@ def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:
     """Deliveries of deleted webhooks."""
     deleted = tx.sweeps.delete_deliveries_of_deleted(MAX_BATCH)
     return Swept(deleted, deleted == MAX_BATCH)
+
+
+def old_audit_events(age: timedelta) -> Sweep:
+    """Audit events of that age, oldest first."""
+
+    def sweep(tx: Tx, since: Position) -> Swept:
+        keys = tx.sweeps.delete_audit_events(since if isinstance(since, int) else 0, first_key(tx.now - age), MAX_BATCH)
+        return Swept(len(keys), len(keys) == MAX_BATCH, max(keys, default=None))
+
+    return sweep

@@ -352,6 +352,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "WorkerPoolService/ResumeDispatch": dispatch,
     "WorkerPoolService/GetDispatchStatus": dispatch_status,
     "SystemService/GetSystem": of_everyone(),
+    "AuditService/ListAuditEvents": unnamed(lambda _: OWN, accounts_of("events")),
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),

@@ -108,6 +108,7 @@ FOR: dict[str, set[Role]] = {
     "WebhookService/PingWebhook": OPERATORS,
     "WebhookService/ListDeliveries": {Role.VIEWER, Role.OPERATOR},
     "WebhookService/RedeliverWebhook": OPERATORS,
+    "AuditService/ListAuditEvents": {Role.VIEWER, Role.OPERATOR},
 }
 """The roles of each RPC by the contract. A new RPC fails the test until it is added."""
 

@@ -16,6 +16,7 @@ from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.retry_policy import RETRIED
 from contentgen.client.webhooks import SENDS
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import audit_service_pb2 as audit_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
@@ -289,6 +290,15 @@ RPCS: dict[str, Rpc] = {
     ),
     "RedeliverWebhook": Rpc(
         lambda client: client.redeliver_webhook(4), webhook_pb.RedeliverWebhookResponse(delivery=DELIVERY)
+    ),
+    "ListAuditEvents": Rpc(
+        lambda client: list(
+            client.iter_audit_events(
+                1, actor="op", method="TaskService/CancelTask", start_time="2026-01-31", end_time="2026-02-28"
+            )
+        ),
+        audit_pb.ListAuditEventsResponse(events=[audit_pb.AuditEvent(actor="op")]),
+        unset=PAGE,
     ),
     "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
 }

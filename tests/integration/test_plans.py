@@ -24,8 +24,9 @@ from scheduler_svc.application.records import (
     ScheduleTask,
 )
 from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.audit import AuditFilter
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
-from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.ids import KEY_MAX, LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
@@ -35,6 +36,7 @@ from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.schema.tables import SUBMITS
 from scheduler_svc.store.tasks.task_lists import MAX_EXAMINED
 from tests.harness.cluster import Databases
 from tests.integration.backlog import (
@@ -253,6 +255,11 @@ def listed_pool(scope: Scope, after: int | None) -> Callable[[PgTx], Any]:
     return lambda tx: tx.publish_pool.list(scope, (), position, PAGE)
 
 
+def audited(scope: Scope, before: int | None, *, actor: str = "", method: str = "") -> Callable[[PgTx], Any]:
+    wants = AuditFilter(actor, method, high=before or KEY_MAX)
+    return lambda tx: tx.audit.list(scope, wants, PAGE)
+
+
 LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     "all tasks": (lambda before: listing(0, set(), before), 1_000),
     "an account's tasks": (lambda before: listing(1, set(), before), 1_000),
@@ -278,6 +285,9 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
         1_000,
     ),
     "a webhook's deliveries": (lambda before: lambda tx: tx.deliveries.list(1, None, before, PAGE), 1_000),
+    "audit events": (lambda before: audited(ALL, before), 1_000),
+    "an account's audit events": (lambda before: audited(Scope.of(1), before), 1_000),
+    "the audit events of a method": (lambda before: audited(ALL, before, method="TaskService/CancelTask"), 1_000),
     "the publish pool": (lambda after: listed_pool(ALL, after), 19_000),
     "an account's publish pool": (lambda after: listed_pool(Scope.of(1), after), 19_000),
 }
@@ -350,6 +360,32 @@ def test_a_page_of_labels_and_states_examines_a_bounded_number(backlog: Backlog,
     for plan in plans:
         assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, plan
         assert not set(plan.scanned) - {"leases"}, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+@pytest.mark.parametrize("wanted", [{"actor": "nobody"}, {"method": SUBMITS[1]}], ids=["an actor", "a method"])
+def test_a_page_of_audit_events_examines_a_bounded_number(
+    backlog: Backlog, wanted: dict[str, str], scope: Scope
+) -> None:
+    plans = backlog.plans(backlog.cold, audited(scope, None, **wanted))
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED, plan
+        assert not plan.scanned, plan
+
+
+def test_old_audit_events_are_found_by_their_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_audit_events(0, KEY_MAX, ROWS))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+
+
+@pytest.mark.parametrize("engine", ["hot", "cold"])
+def test_stored_audit_events_and_their_accounts_are_found_by_keys(backlog: Backlog, engine: str) -> None:
+    own = [("task", 25_001), ("content", 1), ("schedule", 1), ("webhook", 2), ("delivery", 1)]
+    for work in (lambda tx: tx.audit.stored(range(1, ROWS)), lambda tx: tx.audit.accounts_of(own)):
+        (plan,) = backlog.plans(getattr(backlog, engine), work)
+        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+        assert not set(plan.scanned) - {"webhooks"}, plan
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])

@@ -136,6 +136,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "heartbeat_time": NOW,
         "desired_drain": False,
     },
+    "audit_events": {"event_key": 1, "actor": "a", "account_id": 1, "method": "m", "resource": "r", "outcome": "OK"},
     "webhooks": {"webhook_id": 1, "account_id": 0, "url": "u", "event_types": ["task.ended"], "secret": "s"},
     "webhook_deliveries": {
         "delivery_id": 1,
@@ -228,6 +229,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish_pool", {"status": 2, "claim_id": "c"}, "publish_pool_claim"),
     ("publish_pool", {"status": 2, "claim_expire_time": NOW}, "publish_pool_claim"),
     ("publish_pool", {"status": 1, "claim_id": "c", "claim_expire_time": NOW}, "publish_pool_claim"),
+    ("audit_events", {"resource": "r" * 201}, "audit_events_resource"),
     ("webhooks", {"previous_secret": "p"}, "webhooks_previous_secret"),
     ("webhooks", {"delete_time": NOW}, "webhooks_deleted"),
     ("webhook_deliveries", {"status": 0, "next_attempt_time": None, "end_time": NOW}, "webhook_deliveries_status"),
@@ -246,6 +248,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("attempt_logs", {"worker_id": "v"}, "attempt_logs_pkey"),
     ("shares", {"finish": 1.0}, "shares_pkey"),
     ("pauses", {"create_time": NOW}, "pauses_pkey"),
+    ("audit_events", {"actor": "b"}, "audit_events_pkey"),
     ("start_quotas", {"tagged": 1}, "start_quotas_pkey"),
     ("ready_floors", {"tag": 2.0}, "ready_floors_pkey"),
     ("ready", {"attempt": 2}, "ready_pkey"),

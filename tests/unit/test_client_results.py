@@ -14,6 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from contentgen.client import documents, results
 from contentgen.v1 import (
     account_service_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -101,6 +102,7 @@ PAIRS = [
     Pair(system_service_pb2.GetSystemResponse, results.System, documents.system),
     Pair(webhook_service_pb2.Webhook, results.Webhook, documents.webhook),
     Pair(webhook_service_pb2.Delivery, results.Delivery, documents.delivery, renamed={"end_time": "ended_at"}),
+    Pair(audit_service_pb2.AuditEvent, results.AuditEvent, documents.audit_event),
 ]
 WITHIN = [
     Pair(

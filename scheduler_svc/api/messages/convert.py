@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import audit_service_pb2 as audit_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_pb2 as pb
@@ -18,6 +19,7 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from scheduler_svc.api.messages.briefs import LISTED_TEXTS, fill_brief
 from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
 from scheduler_svc.domain.account import Account
+from scheduler_svc.domain.audit import AuditEvent
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Content, ContentRevision, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
@@ -340,4 +342,15 @@ def delivery(it: Delivery) -> webhook_pb.Delivery:
         end_time=timestamp(it.end_time),
         message_id=it.message_id,
         data=it.data,
+    )
+
+
+def audit_event(it: AuditEvent) -> audit_pb.AuditEvent:
+    return audit_pb.AuditEvent(
+        event_time=timestamp(it.time),
+        actor=it.actor,
+        account_id=it.account_id,
+        method=it.method,
+        resource=it.resource,
+        outcome=it.outcome,
     )

@@ -20,6 +20,7 @@ from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
+from scheduler_svc.store.audit import Audit
 from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.contents.contents import Contents
 from scheduler_svc.store.contents.publish_pool import PublishPool
@@ -265,6 +266,10 @@ class PgTx:
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self._session)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self._session)
 
     def commit(self) -> None:
         """Commits. The transaction sends no NOTIFY, whose lock is one for the whole cluster."""

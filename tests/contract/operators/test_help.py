@@ -37,6 +37,7 @@ COMMANDS = {
         "deliveries",
         "redeliver",
     ),
+    "audit": ("list",),
     "top": (),
     "doctor": (),
 }
