@@ -30,6 +30,7 @@ REVIEW_STATUS: EnumDescriptor = content_service_pb2.ReviewStatus.DESCRIPTOR
 CATCH_UP: EnumDescriptor = schedule_service_pb2.CatchUp.DESCRIPTOR
 OVERLAP: EnumDescriptor = schedule_service_pb2.Overlap.DESCRIPTOR
 PUBLISH_STATUS: EnumDescriptor = content_service_pb2.PublishStatus.DESCRIPTOR
+RESOLUTION: EnumDescriptor = task_service_pb2.Resolution.DESCRIPTOR
 DELIVERY_STATUS: EnumDescriptor = webhook_service_pb2.DeliveryStatus.DESCRIPTOR
 
 
@@ -119,6 +120,17 @@ def task_stats(message: task_service_pb2.GetTaskStatsResponse) -> results.TaskSt
         "counts": cast("dict[results.TaskStatus, int]", dict(message.counts)),
         "oldest_pending_age": _duration(message, "oldest_pending_age"),
         "queue_depth": message.queue_depth,
+    }
+
+
+def task_history_point(message: task_service_pb2.TaskHistoryPoint) -> results.TaskHistoryPoint:
+    return {
+        "time": _moment(message.time),
+        "submitted": message.submitted,
+        "counts": cast("dict[results.TaskStatus, int]", dict(message.counts)),
+        "duration_p50": _duration(message, "duration_p50"),
+        "duration_p95": _duration(message, "duration_p95"),
+        "cost": message.cost,
     }
 
 

@@ -39,6 +39,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
         "ListTaskEvents",
         "ListAttemptLogs",
         "GetTaskStats",
+        "GetTaskHistory",
         "PollRunningTasks",
         "PollTask",
     ),

@@ -37,6 +37,7 @@ from scheduler_svc.application.records import (
     ReadyRow,
     RenewalResult,
     RequestId,
+    RollupRow,
     ScheduleTask,
     SubmitContext,
     TagReservation,
@@ -64,6 +65,7 @@ from scheduler_svc.domain.lease import ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
 from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishAttempt, PublishReport
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import Due, Schedule, ScheduleSettings
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.system import DatabaseState, LockHolder, ReplicaState
@@ -180,6 +182,15 @@ class CountsPort(Protocol):
     def add(self, deltas: Mapping[tuple[int, int], int]) -> None: ...
     def read(self, scope: Scope) -> dict[int, int]: ...
     def fold(self, limit: int) -> int: ...
+
+
+class RollupsPort(Protocol):
+    def add(self, rows: Sequence[RollupRow]) -> None: ...
+    def fold(self, limit: int) -> int: ...
+    def read(
+        self, scope: Scope, resolution: Resolution, start: datetime, end: datetime
+    ) -> list[tuple[datetime, int, float]]: ...
+    def delete(self, resolution: Resolution, age: timedelta, limit: int) -> int: ...
 
 
 class SubmitsPort(Protocol):
@@ -406,6 +417,8 @@ class Tx(Protocol):
     def attempt_logs(self) -> AttemptLogsPort: ...
     @property
     def counts(self) -> CountsPort: ...
+    @property
+    def rollups(self) -> RollupsPort: ...
     @property
     def submits(self) -> SubmitsPort: ...
     @property

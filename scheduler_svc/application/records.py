@@ -139,6 +139,8 @@ class CompletedTask(NamedTuple):
     priority: int
     schedule_time: datetime | None
     auto_approve: bool
+    seconds: float = 0.0
+    """How long the attempt took."""
 
 
 class ContentRow(NamedTuple):
@@ -423,6 +425,14 @@ class DeliveryOutcome(NamedTuple):
     status_code: int
     error: str
     delay: float
+
+
+class RollupRow(NamedTuple):
+    """An insert into `rollup_deltas`."""
+
+    account_id: int
+    kind: int
+    n: float
 
 
 class AuditPage(NamedTuple):

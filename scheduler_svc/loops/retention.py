@@ -30,6 +30,8 @@ class Retention:
             ("deliveries", retention.delivered),
             ("exhausted deliveries", retention.exhausted),
             ("deliveries of deleted webhooks", retention.of_deleted_webhooks),
+            ("hours of rollups", retention.old_hours),
+            ("days of rollups", retention.old_days),
         ]
         if tasks is not None:
             self._sweeps.append(("ended tasks", retention.ended_tasks(tasks)))

@@ -10,7 +10,7 @@ from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.rows import Statements
 
-_VACUUM = sa.text("VACUUM (SKIP_LOCKED, TRUNCATE false) ready, leases, delayed, count_deltas, shares")
+_VACUUM = sa.text("VACUUM (SKIP_LOCKED, TRUNCATE false) ready, leases, delayed, count_deltas, rollup_deltas, shares")
 """Vacuums the tables that rows pass through quickly."""
 
 _TAKE_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.retention'))")

@@ -55,6 +55,7 @@ FOR: dict[str, set[Role]] = {
     "TaskService/ListTaskEvents": READERS | REVIEWERS,
     "TaskService/ListAttemptLogs": READERS | REVIEWERS,
     "TaskService/GetTaskStats": READERS | REVIEWERS,
+    "TaskService/GetTaskHistory": READERS | REVIEWERS,
     "TaskService/PollRunningTasks": CLIENTS,
     "TaskService/PollTask": CLIENTS,
     "TaskService/HandleTimeouts": CLIENTS,

@@ -291,6 +291,10 @@ RPCS: dict[str, Rpc] = {
     "RedeliverWebhook": Rpc(
         lambda client: client.redeliver_webhook(4), webhook_pb.RedeliverWebhookResponse(delivery=DELIVERY)
     ),
+    "GetTaskHistory": Rpc(
+        lambda client: client.get_task_history(1, "day", start_time="2026-01-31", end_time="2026-02-28"),
+        pb.GetTaskHistoryResponse(points=[pb.TaskHistoryPoint(submitted=1)]),
+    ),
     "ListAuditEvents": Rpc(
         lambda client: list(
             client.iter_audit_events(

@@ -31,6 +31,7 @@ from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolPosition
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
@@ -372,6 +373,25 @@ def test_a_page_of_audit_events_examines_a_bounded_number(
     for plan in plans:
         assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED, plan
         assert not plan.scanned, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+def test_a_period_of_rollups_reads_its_hours(backlog: Backlog, scope: Scope) -> None:
+    start, hour = datetime.fromtimestamp(3_600 * 500, UTC), timedelta(hours=1)
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.rollups.read(scope, Resolution.HOUR, start, start + 20 * hour))
+    assert set(plan.scanned) <= {"rollup_deltas"}, plan
+    assert sum(rows for _, rows in plan.read("task_rollups")) <= 20 * 20 * len(scope.accounts or (0,)), plan
+
+
+@pytest.mark.parametrize("engine", ["hot", "cold"])
+def test_a_fold_of_rollups_reads_what_it_folds(backlog: Backlog, engine: str) -> None:
+    plans = backlog.plans(getattr(backlog, engine), lambda tx: tx.rollups.fold(ROWS))
+    assert plans[-1].buffers <= MAX_BUFFERS_A_ROW * ROWS, plans[-1]
+
+
+def test_old_rollups_are_found_by_their_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.rollups.delete(Resolution.HOUR, timedelta(days=1), ROWS))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
 
 
 def test_old_audit_events_are_found_by_their_index(backlog: Backlog) -> None:

@@ -69,6 +69,7 @@ PAIRS = [
     Pair(task_pb2.TaskEvent, results.TaskEvent, documents.task_event),
     Pair(task_pb2.AttemptLog, results.AttemptLog, documents.attempt_log, renamed={"end_time": "ended_at"}),
     Pair(task_service_pb2.GetTaskStatsResponse, results.TaskStats, documents.task_stats),
+    Pair(task_service_pb2.TaskHistoryPoint, results.TaskHistoryPoint, documents.task_history_point),
     Pair(task_service_pb2.PollRunningTasksResponse, results.PollStats, documents.poll_stats),
     Pair(content_service_pb2.Content, results.Content, documents.content),
     Pair(content_service_pb2.ContentRevision, results.ContentRevision, documents.content_revision),
@@ -156,6 +157,7 @@ LITERALS: list[tuple[EnumDescriptor, Any]] = [
     (documents.CATCH_UP, results.CatchUp),
     (documents.OVERLAP, results.Overlap),
     (documents.DELIVERY_STATUS, results.DeliveryStatus),
+    (documents.RESOLUTION, results.Resolution),
 ]
 
 

@@ -80,6 +80,7 @@ _MAY_CALL: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
             "ListTaskEvents",
             "ListAttemptLogs",
             "GetTaskStats",
+            "GetTaskHistory",
         ),
         "ContentService": (
             *_CONTENTS,

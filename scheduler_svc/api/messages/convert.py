@@ -26,6 +26,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
 from scheduler_svc.domain.publishing import PublishAttempt
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.rollup import HistoryPoint
 from scheduler_svc.domain.schedule import Schedule
 from scheduler_svc.domain.task import (
     AttemptLog,
@@ -158,6 +159,17 @@ def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:
         counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
         oldest_pending_age=duration(it.oldest_pending_age),
         queue_depth=it.queue_depth,
+    )
+
+
+def history_point(it: HistoryPoint) -> task_service_pb.TaskHistoryPoint:
+    return task_service_pb.TaskHistoryPoint(
+        time=timestamp(it.time),
+        submitted=it.submitted,
+        counts={status.label: n for status, n in it.counts.items()},
+        duration_p50=duration(it.duration_p50),
+        duration_p95=duration(it.duration_p95),
+        cost=it.cost,
     )
 
 

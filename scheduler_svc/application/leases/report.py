@@ -405,6 +405,9 @@ class _Write:
         if len(done) != len(results):
             raise Inconsistent(f"{len(results)} leases to be completed, {len(done)} were")
         by_task = {ref.task_key: result for ref, result in results.items()}
+        if rollup := self._ledger.rollup:
+            for task in done:
+                rollup.completed(task.account_id, task.seconds)  # and the cost, once results have it
         self._tx.contents.insert(
             [_content(task, by_task[task.task_key]) for task in done],
             [PoolRow(t.content_id, t.account_id, t.priority, t.schedule_time) for t in done if t.auto_approve],

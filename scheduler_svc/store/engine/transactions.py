@@ -46,6 +46,7 @@ from scheduler_svc.store.tasks.attempt_logs import AttemptLogs
 from scheduler_svc.store.tasks.ended import EndedTasks
 from scheduler_svc.store.tasks.history import Counts, History
 from scheduler_svc.store.tasks.polls import Polls
+from scheduler_svc.store.tasks.rollups import Rollups
 from scheduler_svc.store.tasks.submits import Submits
 from scheduler_svc.store.tasks.task_reads import TaskReads
 from scheduler_svc.store.tasks.tasks import Tasks
@@ -202,6 +203,10 @@ class PgTx:
     @cached_property
     def counts(self) -> Counts:
         return Counts(self._session)
+
+    @cached_property
+    def rollups(self) -> Rollups:
+        return Rollups(self._session)
 
     @cached_property
     def submits(self) -> Submits:

@@ -20,6 +20,7 @@ from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStat
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.domain.old_rows import RowKind
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import CatchUp, Overlap
 from scheduler_svc.domain.webhook import DeliveryStatus
 
@@ -603,6 +604,32 @@ count_floor = sa.Table(
     sa.Column("xact", sa.BigInteger, nullable=False),
     sa.CheckConstraint('"only"', "only"),
     postgresql_with={"fillfactor": "50"},
+)
+
+# What happened to tasks, by account (0: all), hour or day, and kind: see `domain/rollup.py`.
+task_rollups = sa.Table(
+    "task_rollups",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("resolution", sa.SmallInteger, primary_key=True, autoincrement=False),
+    # the beginning of the hour or day, in UTC
+    sa.Column("time", TIME, primary_key=True),
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("n", DOUBLE_PRECISION, nullable=False),
+    sa.CheckConstraint(_any_of("resolution", Resolution), "resolution"),
+    sa.Index("task_rollups_by_time", "resolution", "time"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+rollup_deltas = sa.Table(
+    "rollup_deltas",
+    metadata,
+    sa.Column("delta_id", sa.BigInteger, sa.Identity(cache=100), primary_key=True),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("hour", TIME, nullable=False, server_default=sa.text("date_trunc('hour', now(), 'UTC')")),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("n", DOUBLE_PRECISION, nullable=False),
+    postgresql_with=_CHURN,
 )
 
 schedules = sa.Table(

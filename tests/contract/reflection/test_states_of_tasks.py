@@ -94,6 +94,7 @@ BULK: dict[str, tuple[str, Mapping[str, Any], set[str], dict[str, Expected]]] = 
 """Of the RPCs that move many: the count, the request, the states that are counted, and the status after the call."""
 
 LOOKS = {"GetTask", "BatchGetTasks", "ListTasks", "ListTaskEvents", "PollTask", "PollRunningTasks", "GetTaskStats"} | {
+    "GetTaskHistory",
     "ListAttemptLogs",
     "WaitTask",
     "WatchTasks",
