@@ -40,8 +40,8 @@ class AuditEvent(_message.Message):
     resource: _builtins.str
     """What the call was about: a kind and an id, such as `task:task-0123456789abcdef`, `content:17`, `account:1`,
     `schedule:3`, `webhook:2`, `delivery:9`, `worker:host-1`. Of several: the first one and how many more, such as
-    `content:17 and 4 more`. Empty: nothing is named, or a refused call named nothing. `?`: what it named is no id.
-    Up to 200 characters.
+    `content:17 and 4 more`. Empty: nothing is named, or a refused call named nothing. `task:?`, `worker:?`: what a
+    call named is no task's id, or a refused call named a worker. Up to 200 characters.
     """
     outcome: _builtins.str
     """`OK`, or the name of the status and the error's reason, such as `PERMISSION_DENIED ROLE_FORBIDDEN`. `CANCELLED`: the

@@ -36,7 +36,7 @@ class AuditServiceStub:
 
     NOT RECORDED: topics, texts, comments, claims, tokens and secrets; ClaimReview and ClaimPublishPool that found nothing,
     since publishers ask all day; further refused calls than 1,000 a minute of one token at one scheduler, or 60 without a
-    valid token: the scheduler's log says how many.
+    valid token: the scheduler's log says so.
 
     DURABILITY. Events are committed in groups, apart from the change that they tell of. A call that succeeded, other than
     a submit, is answered once its event is committed too. Submits and refused calls are answered at once, and their
@@ -71,7 +71,7 @@ class AuditServiceServicer:
 
     NOT RECORDED: topics, texts, comments, claims, tokens and secrets; ClaimReview and ClaimPublishPool that found nothing,
     since publishers ask all day; further refused calls than 1,000 a minute of one token at one scheduler, or 60 without a
-    valid token: the scheduler's log says how many.
+    valid token: the scheduler's log says so.
 
     DURABILITY. Events are committed in groups, apart from the change that they tell of. A call that succeeded, other than
     a submit, is answered once its event is committed too. Submits and refused calls are answered at once, and their
@@ -125,7 +125,7 @@ class AuditService:
 
     NOT RECORDED: topics, texts, comments, claims, tokens and secrets; ClaimReview and ClaimPublishPool that found nothing,
     since publishers ask all day; further refused calls than 1,000 a minute of one token at one scheduler, or 60 without a
-    valid token: the scheduler's log says how many.
+    valid token: the scheduler's log says so.
 
     DURABILITY. Events are committed in groups, apart from the change that they tell of. A call that succeeded, other than
     a submit, is answered once its event is committed too. Submits and refused calls are answered at once, and their

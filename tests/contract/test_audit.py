@@ -15,6 +15,7 @@ from scheduler_svc.api.server.auditing import AUDITED
 from scheduler_svc.replica import Replica
 from tests.harness.replicas import serving, serving_beside
 from tests.harness.rpc_errors import refused
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.tokens import METHODS, Caller, line, write
 from tests.harness.waiting import wait_until_async
 
@@ -133,7 +134,7 @@ async def test_a_deletion_is_of_the_account_of_what_is_gone(audit: Audit) -> Non
     assert (event["account_id"], event["resource"]) == ("2", f"schedule:{schedule['schedule_id']}")
 
 
-@pytest.mark.parametrize("task_id", ["my secret is 1234", "x" * 1_000, "a\nb", "密码"])
+@pytest.mark.parametrize("task_id", ["sk-1234abcd", "my secret is 1234", "x" * 1_000, "a\nb", "密码"])
 async def test_a_text_in_place_of_an_id_is_not_repeated(audit: Audit, task_id: str) -> None:
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
         await audit.operator("TaskService/CancelTask", task_id=task_id)
@@ -181,3 +182,12 @@ async def test_the_last_submits_of_a_replica_that_stops_are_recorded(db_url: str
         task = (await Caller(channel)("TaskService/SubmitTask", account_id=1, topic="a topic"))["task"]
     (event,) = await audit.events(actor="anonymous")
     assert event["resource"] == f"task:{task['task_id']}"
+
+
+async def test_a_worker_is_named_if_it_exists(audit: Audit, channel: aio.Channel) -> None:
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await audit.operator("WorkerPoolService/DrainWorker", worker_id="sk-1234abcd")
+    assert (await audit.event(method="WorkerPoolService/DrainWorker"))["resource"] == "worker:?"
+    async with ScriptedWorker(channel, token="w-token"):
+        await audit.operator("WorkerPoolService/ResizeWorker", worker_id="w1", slots=2)
+    assert (await audit.event(method="WorkerPoolService/ResizeWorker"))["resource"] == "worker:w1"

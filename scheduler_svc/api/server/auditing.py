@@ -23,6 +23,7 @@ from scheduler_svc.application.audit import AuditSink
 from scheduler_svc.domain.access import ANONYMOUS, CallerIdentity
 from scheduler_svc.domain.audit import AuditedCall
 from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.domain.ids import parse_task_id
 
 MAX_WAIT = 1.0
 """Seconds that a call waits for its event to be committed."""
@@ -166,7 +167,8 @@ class Audited:
         named = None if self._named is None else self._named(request)
         if self._subject.several:
             return self._several(request, made or named or ())
-        return [(self._account(request, made), self._resource(named or getattr(made, self._id, 0)))]
+        name = named or getattr(made, self._id, 0)
+        return [(self._account(request, made), self._resource(name, exists=made is not None))]
 
     def _several(self, request: Any, resources: Iterable[Any]) -> list[tuple[int, str]]:
         by_account: dict[int, list[Any]] = {}
@@ -184,12 +186,14 @@ class Audited:
             account_id = self._named(request)
         return max(0, account_id)
 
-    def _resource(self, name: int | str | None, more: int = 0) -> str:
-        """The name of a resource; text that can't be an id is not repeated."""
+    def _resource(self, name: int | str | None, *, exists: bool = False, more: int = 0) -> str:
+        """The name of a resource. A text that may be no id is not repeated: it may be anything, even a token."""
         if not name:
             return ""
-        shown = name if isinstance(name, int) or _ID.fullmatch(name) else "?"
-        resource = f"{self._subject.kind}:{shown}"
+        kind = self._subject.kind
+        if isinstance(name, str) and not (parse_task_id(name) if kind == "task" else exists and _ID.fullmatch(name)):
+            name = "?"
+        resource = f"{kind}:{name}"
         return f"{resource} and {more:,} more" if more else resource
 
 
@@ -227,7 +231,7 @@ class Auditor:
         return self._sink.add(calls, awaited=awaited)
 
     def admits(self, caller: str, limit: int) -> bool:
-        """Whether a refused call of this caller is recorded; says in the log how many were not."""
+        """Whether a refused call of this caller is recorded; says in the log if some were not."""
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
             self._minute = minute
