@@ -20,6 +20,7 @@ COST = 100
 """The kind of what contents have cost."""
 ENDED = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED)
 _GROWTH = 1.1
+_LOG_GROWTH = math.log(_GROWTH)
 _MIDDLE = 2 * _GROWTH / (1 + _GROWTH)
 _BUCKET_0 = 1_000
 """The kind of durations of 1 s, and the bucket below it."""
@@ -56,7 +57,7 @@ class HistoryPoint(NamedTuple):
 
 def bucket(seconds: float) -> int:
     """Returns the kind of a duration."""
-    return _BUCKET_0 + min(max(math.ceil(math.log(max(seconds, 1e-9), _GROWTH)), _LOWEST), _HIGHEST)
+    return _BUCKET_0 + min(max(math.ceil(math.log(max(seconds, 1e-9)) / _LOG_GROWTH), _LOWEST), _HIGHEST)
 
 
 def point(time: datetime, numbers: Mapping[int, float]) -> HistoryPoint:
