@@ -54,6 +54,8 @@ class Pools:
         """Timed loops: a reaper that waited for clients would take that for an outage."""
         self.webhooks = self._pool(1, HOT_TIMEOUT, hot=True)
         """Deliveries of webhooks."""
+        self.audit = self._pool(1, HOT_TIMEOUT, hot=True)
+        """Audit events, for which calls may wait."""
         self.dispatch = self._pool(1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT)
         """Admission, for which the dispatcher may wait."""
         self.diagnosis = self._pool(1, statement_timeout)

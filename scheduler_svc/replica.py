@@ -16,6 +16,7 @@ import structlog
 from scheduler_svc.api.access.auth import AuthInterceptor, KnownTokens
 from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.asset_service import AssetService
+from scheduler_svc.api.audit_service import AuditService
 from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.leases.asset_upload import AssetUploads
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
@@ -23,6 +24,7 @@ from scheduler_svc.api.leases.worker_service import WorkerService
 from scheduler_svc.api.schedule_service import ScheduleService
 from scheduler_svc.api.schedule_settings import read_template
 from scheduler_svc.api.server import server as grpc_server
+from scheduler_svc.api.server.auditing import Auditor
 from scheduler_svc.api.server.certificates import Certificates
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
@@ -50,7 +52,8 @@ from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
-from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.access import CallerIdentity
+from scheduler_svc.domain.errors import DomainError, StoreUnavailable
 from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.domain.system import ReplicaState
@@ -60,6 +63,7 @@ from scheduler_svc.loops import recovery
 from scheduler_svc.loops import schedules as schedule_loop
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.asset_collection import AssetCollection
+from scheduler_svc.loops.audit import AuditLog
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.file_reload import FileReload
 from scheduler_svc.loops.group_committer import GroupCommitter
@@ -137,7 +141,12 @@ class Replica:
         self._load_files()
         self._build()
         self._server = grpc_server.build(
-            self._grpc_services(), self.health, self._auth, in_flight=self._in_flight, limits=self._limits
+            self._grpc_services(),
+            self.health,
+            self._auth,
+            in_flight=self._in_flight,
+            limits=self._limits,
+            auditor=self._auditor,
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
         for service in self._services:
@@ -155,7 +164,7 @@ class Replica:
         settings = self._settings
         if path := settings.tokens_file:
             self._file_reloads.append(FileReload("tokens", [path], lambda: self._use_tokens(path)))
-            self._auth = AuthInterceptor(KnownTokens(read_tokens(path)))
+            self._auth = AuthInterceptor(KnownTokens(read_tokens(path)), self._refused)
         if settings.tls:
             files = Certificates.files(settings)
             self._file_reloads.append(FileReload("certificates", files, self._use_certificates))
@@ -165,6 +174,9 @@ class Replica:
     def _use_tokens(self, path: Path) -> None:
         assert self._auth
         self._loop.call_soon_threadsafe(self._auth.use, KnownTokens(read_tokens(path)))
+
+    def _refused(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:
+        self._auditor.unauthorized(method, identity, error)
 
     def _use_certificates(self) -> None:
         assert self._certificates
@@ -188,6 +200,8 @@ class Replica:
         )
         self._objects = Objects(open_store(settings.asset_location), media_of)
         self._needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_TIMEOUT)
+        self._audit_log = AuditLog(self._pools.audit)
+        self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)
         self._build_committers()
         self._build_waiters()
         engine = self._pools.background()
@@ -281,6 +295,8 @@ class Replica:
         self._feed.driven_by(watch.wake)
         webhooks = Periodic("webhooks", self._deliveries.run_once)
         self._deliveries.driven_by(webhooks.wake)
+        audit = Periodic("audit", self._audit_log.run_once)
+        self._audit_log.driven_by(audit.wake)
         self._router = SignalRouter(
             self._loop,
             self._interest,
@@ -302,7 +318,10 @@ class Replica:
         self._reaper = Periodic("reap", reap, needed)
         stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
         retention = Retention(
-            pools.operators, tasks=_age(settings.retention), contents=_age(settings.content_retention)
+            pools.operators,
+            tasks=_age(settings.retention),
+            contents=_age(settings.content_retention),
+            audit=_age(settings.audit_retention),
         )
         return [
             self._reaper,
@@ -312,6 +331,7 @@ class Replica:
             Periodic("housekeeping", housekeeping.run_once),
             watch,
             webhooks,
+            audit,
             Periodic("floors", floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
@@ -326,7 +346,7 @@ class Replica:
         self._reaper.wake()
 
     def _state(self) -> ReplicaState:
-        lanes = {name: state() for name, state in self._lanes.items()}
+        lanes = {name: state() for name, state in self._lanes.items()} | {"audit": self._audit_log.state()}
         return ReplicaState(
             self.scheduler_id, version("contentgen-grpc"), self._start_time, None, self.health.serving, lanes
         )
@@ -382,6 +402,7 @@ class Replica:
                 send=self._sender.send,
                 changed=self._deliveries.read,
             ),
+            audit=AuditService(pools.reads),
         )
 
     def _committed(self, signals: CommitSignals) -> None:
@@ -425,6 +446,7 @@ class Replica:
         for service in reversed(self._services):
             await service.stop()
         await self._deliveries.close()
+        await self._audit_log.close()
         if self.health.store_available:
             await self._system_status.withdraw()
         await self._pools.close()

@@ -18,6 +18,7 @@ _SCHEDULER_SETTINGS = frozenset(
     _PREFIX + name
     for name in (
         "ASSETS",
+        "AUDIT_RETENTION",
         "CONTENT_RETENTION",
         "INSECURE",
         "LEASE_TTL",

@@ -11,6 +11,7 @@ from contentgen.cli.command import Given, OutputOption, SchedulerOption, taught
 from contentgen.cli.commands import (
     accounts,
     assets,
+    audit,
     contents,
     contexts,
     dispatch,
@@ -151,6 +152,7 @@ def make_app() -> typer.Typer:
         part.add_to(schedule)
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
     webhooks.add_to(_group(app, "webhook", "Addresses that are told what happens to tasks and contents."))
+    audit.add_to(_group(app, "audit", "Who made which call, and how it ended."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     top.add_to(app)
     doctor.add_to(app)

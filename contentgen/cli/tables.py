@@ -5,7 +5,7 @@ Layer: inside operators.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -76,6 +76,31 @@ EVENTS = (
     Column("ATTEMPT", lambda it: str(it["attempt"] or ""), right=True),
     Column("REASON", lambda it: cells.line(it["reason"])),
     Column("WORKER", lambda it: cells.line(it["worker_id"])),
+)
+
+
+def _ended(status: str) -> Callable[[Document], str]:
+    return lambda it: cells.number(it["counts"][status])
+
+
+HISTORY = (
+    Column("BEGINS", lambda it: cells.local_time(it["time"])),
+    Column("SUBMITTED", lambda it: cells.number(it["submitted"]), right=True),
+    Column("COMPLETED", _ended("completed"), right=True),
+    Column("FAILED", _ended("failed"), right=True),
+    Column("TIMEOUT", _ended("timeout"), right=True),
+    Column("CANCELLED", _ended("cancelled"), right=True),
+    Column("P50", lambda it: cells.duration(it["duration_p50"]), right=True),
+    Column("P95", lambda it: cells.duration(it["duration_p95"]), right=True),
+    Column("COST", lambda it: f"{it['cost']:.4f}", right=True, wide=True),
+)
+AUDIT_EVENTS = (
+    Column("TIME", lambda it: cells.local_time(it["event_time"])),
+    Column("ACTOR", lambda it: cells.line(it["actor"])),
+    Column("ACCOUNT", lambda it: str(it["account_id"] or ""), right=True),
+    Column("METHOD", lambda it: cells.line(it["method"])),
+    Column("RESOURCE", lambda it: cells.line(it["resource"]), wide=True),
+    Column("OUTCOME", lambda it: cells.line(it["outcome"])),
 )
 COUNTS = (
     Column("STATUS", lambda it: cells.state(it["status"])),

@@ -13,6 +13,7 @@ import grpc.aio
 from contentgen.client.accounts import AccountMethods
 from contentgen.client.aio import AioTransport
 from contentgen.client.assets import AssetMethods
+from contentgen.client.audit import AuditMethods
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking
@@ -41,6 +42,7 @@ class _AllMethods(
     WorkerPoolMethods,
     SystemMethods,
     WebhookMethods,
+    AuditMethods,
 ):
     pass
 

@@ -15,6 +15,7 @@ from contentgen.client import results
 from contentgen.v1 import (
     account_service_pb2,
     asset_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -30,6 +31,7 @@ REVIEW_STATUS: EnumDescriptor = content_service_pb2.ReviewStatus.DESCRIPTOR
 CATCH_UP: EnumDescriptor = schedule_service_pb2.CatchUp.DESCRIPTOR
 OVERLAP: EnumDescriptor = schedule_service_pb2.Overlap.DESCRIPTOR
 PUBLISH_STATUS: EnumDescriptor = content_service_pb2.PublishStatus.DESCRIPTOR
+RESOLUTION: EnumDescriptor = task_service_pb2.Resolution.DESCRIPTOR
 DELIVERY_STATUS: EnumDescriptor = webhook_service_pb2.DeliveryStatus.DESCRIPTOR
 
 
@@ -122,6 +124,17 @@ def task_stats(message: task_service_pb2.GetTaskStatsResponse) -> results.TaskSt
         "counts": cast("dict[results.TaskStatus, int]", dict(message.counts)),
         "oldest_pending_age": _duration(message, "oldest_pending_age"),
         "queue_depth": message.queue_depth,
+    }
+
+
+def task_history_point(message: task_service_pb2.TaskHistoryPoint) -> results.TaskHistoryPoint:
+    return {
+        "time": _moment(message.time),
+        "submitted": message.submitted,
+        "counts": cast("dict[results.TaskStatus, int]", dict(message.counts)),
+        "duration_p50": _duration(message, "duration_p50"),
+        "duration_p95": _duration(message, "duration_p95"),
+        "cost": message.cost,
     }
 
 
@@ -347,6 +360,17 @@ def delivery(message: webhook_service_pb2.Delivery) -> results.Delivery:
         "ended_at": _time(message, "end_time"),
         "message_id": message.message_id,
         "data": message.data,
+    }
+
+
+def audit_event(message: audit_service_pb2.AuditEvent) -> results.AuditEvent:
+    return {
+        "event_time": _moment(message.event_time),
+        "actor": message.actor,
+        "account_id": message.account_id or None,
+        "method": message.method,
+        "resource": message.resource,
+        "outcome": message.outcome,
     }
 
 

@@ -14,6 +14,7 @@ ReviewStatus = Literal["pending_review", "approved", "rejected"]
 CatchUp = Literal["skip", "one", "all"]
 Overlap = Literal["allow", "skip"]
 PublishStatus = Literal["pending", "publishing", "published", "failed"]
+Resolution = Literal["hour", "day"]
 DeliveryStatus = Literal["pending", "delivered", "exhausted"]
 EventType = Literal[
     "task.ended",
@@ -138,6 +139,21 @@ class TaskStats(TypedDict):
     oldest_pending_age: float | None
     queue_depth: int
     """Tasks that are pending and due."""
+
+
+class TaskHistoryPoint(TypedDict):
+    """What happened to tasks in one hour or day."""
+
+    time: str
+    """When it began."""
+    submitted: int
+    counts: dict[TaskStatus, int]
+    """How many ended, by state: completed, failed, timeout, cancelled."""
+    duration_p50: float | None
+    """Seconds in a slot that half of the completed tasks took at most, within 5 %. None: none completed."""
+    duration_p95: float | None
+    cost: float
+    """Of the contents, in the creator's currency."""
 
 
 class PollStats(TypedDict):
@@ -455,6 +471,22 @@ class WebhookWithSecret(Webhook):
     """A webhook with its new secret."""
 
     secret: str
+
+
+class AuditEvent(TypedDict):
+    """A call that may have changed something."""
+
+    event_time: str
+    actor: str
+    """The name of the caller's token, or `anonymous`. Empty: it had no valid token."""
+    account_id: int | None
+    """None: of no account, or of several."""
+    method: str
+    """Such as `TaskService/CancelTask`."""
+    resource: str
+    """Such as `task:task-0123456789abcdef`; may be empty."""
+    outcome: str
+    """`OK`, or the status and its reason."""
 
 
 class Delivery(TypedDict):

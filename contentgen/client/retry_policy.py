@@ -12,6 +12,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_service_pb2 as asset_pb
+from contentgen.v1 import audit_service_pb2 as audit_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
@@ -27,6 +28,7 @@ _POOL = pool_pb.DESCRIPTOR.services_by_name["WorkerPoolService"]
 _SCHEDULES = schedule_pb.DESCRIPTOR.services_by_name["ScheduleService"]
 _SYSTEM = system_pb.DESCRIPTOR.services_by_name["SystemService"]
 _WEBHOOKS = webhook_pb.DESCRIPTOR.services_by_name["WebhookService"]
+_AUDIT = audit_pb.DESCRIPTOR.services_by_name["AuditService"]
 
 RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _TASKS: (
@@ -39,6 +41,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
         "ListTaskEvents",
         "ListAttemptLogs",
         "GetTaskStats",
+        "GetTaskHistory",
         "PollRunningTasks",
         "PollTask",
     ),
@@ -56,6 +59,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _SCHEDULES: ("GetSchedule", "ListSchedules"),
     _SYSTEM: ("GetSystem",),
     _WEBHOOKS: ("GetWebhook", "ListWebhooks", "ListDeliveries"),
+    _AUDIT: ("ListAuditEvents",),
 }
 """Calls that change nothing when they come twice. A commit of unknown outcome is UNAVAILABLE too, so no others; nor
 those that are idempotent but answer how many they moved: a second attempt would answer too few. A watch reconnects by

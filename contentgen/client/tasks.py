@@ -11,7 +11,7 @@ from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import AttemptLog, Task, TaskEvent, TaskStats, TaskStatus
+from contentgen.client.results import AttemptLog, Resolution, Task, TaskEvent, TaskHistoryPoint, TaskStats, TaskStatus
 from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.client.transport import Pages
 from contentgen.v1 import task_service_pb2 as pb
@@ -263,6 +263,40 @@ class TaskMethods(Methods):
         """
         request = pb.GetTaskStatsRequest(account_id=account_id or 0)
         return documents.task_stats(await self._call(self._stubs.tasks.GetTaskStats, request))
+
+    @Unary
+    async def get_task_history(
+        self,
+        account_id: int | None = None,
+        resolution: Resolution = "hour",
+        *,
+        start_time: datetime | str | None = None,
+        end_time: datetime | str | None = None,
+    ) -> list[TaskHistoryPoint]:
+        """Returns what happened to tasks in each hour or day (of UTC), oldest first.
+
+        Args:
+            account_id: None: tasks of any account.
+            resolution: "hour" or "day".
+            start_time: a time in the first one; None: 24 hours, or 30 days, before `end_time`.
+            end_time: a time after the last one has begun; None: now. A time without a zone is UTC.
+
+        Raises:
+            ResourceNotFoundException: the account does not exist.
+            InvalidArgument: more than 1,000 points.
+
+        Example:
+            >>> for point in client.get_task_history(resolution="day"):
+            ...     print(point["time"], point["submitted"], point["counts"]["completed"], point["duration_p95"])
+        """
+        request = pb.GetTaskHistoryRequest(
+            account_id=account_id or 0,
+            resolution=documents.value(documents.RESOLUTION, resolution),
+            start_time=timestamp(start_time),
+            end_time=timestamp(end_time),
+        )
+        answer = await self._call(self._stubs.tasks.GetTaskHistory, request)
+        return [documents.task_history_point(point) for point in answer.points]
 
 
 def _submit(

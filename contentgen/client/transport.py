@@ -17,6 +17,7 @@ import grpc
 
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
+from contentgen.v1.audit_service_pb2_grpc import AuditServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
@@ -46,6 +47,7 @@ class Stubs:
         self.schedules = ScheduleServiceStub(channel)
         self.system = SystemServiceStub(channel)
         self.webhooks = WebhookServiceStub(channel)
+        self.audit = AuditServiceStub(channel)
 
 
 class Stream(Protocol[Response_co]):

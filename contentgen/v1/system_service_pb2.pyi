@@ -81,7 +81,9 @@ class Lane(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     SET_ASIDE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`submits`, `reports` (workers' heartbeats and reports), `claims` or `hellos`."""
+    """`submits`, `reports` (workers' heartbeats and reports), `claims`, `hellos`, or `audit`. Items of
+    `audit` gather for 0.1 s, its age is that of what could not be stored, and a replica serves whatever that is.
+    """
     waiting: _builtins.int
     """Items that wait for their answer."""
     set_aside: _builtins.int

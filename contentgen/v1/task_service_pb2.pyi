@@ -11,6 +11,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Resolution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
+    """In requests: RESOLUTION_HOUR."""
+    RESOLUTION_HOUR: _Resolution.ValueType  # 1
+    """Hours."""
+    RESOLUTION_DAY: _Resolution.ValueType  # 2
+    """Days, in UTC."""
+
+class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
+    """The length of what a point tells of."""
+
+RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
+"""In requests: RESOLUTION_HOUR."""
+RESOLUTION_HOUR: Resolution.ValueType  # 1
+"""Hours."""
+RESOLUTION_DAY: Resolution.ValueType  # 2
+"""Days, in UTC."""
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
 @_typing.final
 class SubmitTaskRequest(_message.Message):
@@ -1319,6 +1344,142 @@ class GetTaskStatsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTaskStatsResponse: _TypeAlias = GetTaskStatsResponse  # noqa: Y015
+
+@_typing.final
+class GetTaskHistoryRequest(_message.Message):
+    """Whose tasks, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Only of this account; 0: of all."""
+    resolution: Global___Resolution.ValueType
+    """Hours or days. Unspecified: hours."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From the hour or day that this time is in. Unset: 24 hours, or 30 days, before `end_time`."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Up to the last hour or day that begins before this time. Unset: now."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        resolution: Global___Resolution.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "end_time", b"end_time", "resolution", b"resolution", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTaskHistoryRequest: _TypeAlias = GetTaskHistoryRequest  # noqa: Y015
+
+@_typing.final
+class TaskHistoryPoint(_message.Message):
+    """What happened in one hour or day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TIME_FIELD_NUMBER: _builtins.int
+    SUBMITTED_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    DURATION_P50_FIELD_NUMBER: _builtins.int
+    DURATION_P95_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    submitted: _builtins.int
+    """Tasks that were submitted."""
+    cost: _builtins.float
+    """What the contents have cost, as far as the creators said so; in their currency."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Tasks that ended, by status: `completed`, `failed`, `timeout` and `cancelled`, zeros too. A failure that was retried
+        by itself is no end. A task that ended, was retried by RetryTask and ended again counts twice.
+        """
+
+    @_builtins.property
+    def duration_p50(self) -> _duration_pb2.Duration:
+        """How long the attempts took in their slots that completed a task: half of them no longer than this, within 5 %. Unset
+        if none completed.
+        """
+
+    @_builtins.property
+    def duration_p95(self) -> _duration_pb2.Duration:
+        """The same of 95 % of them."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        submitted: _builtins.int = ...,
+        counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        duration_p50: _duration_pb2.Duration | None = ...,
+        duration_p95: _duration_pb2.Duration | None = ...,
+        cost: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration_p50", b"duration_p50", "duration_p95", b"duration_p95", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counts", b"counts", "duration_p50", b"duration_p50", "duration_p95", b"duration_p95", "submitted", b"submitted", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskHistoryPoint: _TypeAlias = TaskHistoryPoint  # noqa: Y015
+
+@_typing.final
+class GetTaskHistoryResponse(_message.Message):
+    """Every hour or day that was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskHistoryPoint]:
+        """Oldest first, and also those in which nothing happened."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[Global___TaskHistoryPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTaskHistoryResponse: _TypeAlias = GetTaskHistoryResponse  # noqa: Y015
 
 @_typing.final
 class PollRunningTasksRequest(_message.Message):

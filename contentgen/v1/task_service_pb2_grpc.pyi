@@ -340,6 +340,20 @@ class TaskServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see the service.
     """
+    GetTaskHistory: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskHistoryRequest, _task_service_pb2.GetTaskHistoryResponse]
+    """Tells what happened to tasks in each hour or day: how many were submitted and ended, how long they took, what they
+    cost. Only reads, and never scans tasks: every move counts in its transaction, so the figures are exact at once, and
+    stay when tasks are deleted. Hours are kept for 40 days, days for 400.
+
+    Tasks of before the first scheduler of this version, and imported ones, are not counted.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a bad field, or a time that has more than 1,000 points.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
     PollRunningTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PollRunningTasksRequest, _task_service_pb2.PollRunningTasksResponse]
     """Polls the workers now for the state of the tasks that are submitted or processing, instead of at their next
     interval.
@@ -689,6 +703,20 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+      NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see the service.
+    """
+    GetTaskHistory: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskHistoryRequest, _task_service_pb2.GetTaskHistoryResponse]  # type: ignore[assignment]
+    """Tells what happened to tasks in each hour or day: how many were submitted and ended, how long they took, what they
+    cost. Only reads, and never scans tasks: every move counts in its transaction, so the figures are exact at once, and
+    stay when tasks are deleted. Hours are kept for 40 days, days for 400.
+
+    Tasks of before the first scheduler of this version, and imported ones, are not counted.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: a bad field, or a time that has more than 1,000 points.
       NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
@@ -1136,6 +1164,26 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a negative `account_id`.
+          NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see the service.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTaskHistory(
+        self,
+        request: _task_service_pb2.GetTaskHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.GetTaskHistoryResponse, _abc.Awaitable[_task_service_pb2.GetTaskHistoryResponse]]:
+        """Tells what happened to tasks in each hour or day: how many were submitted and ended, how long they took, what they
+        cost. Only reads, and never scans tasks: every move counts in its transaction, so the figures are exact at once, and
+        stay when tasks are deleted. Hours are kept for 40 days, days for 400.
+
+        Tasks of before the first scheduler of this version, and imported ones, are not counted.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: a bad field, or a time that has more than 1,000 points.
           NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` account, `resource_id`): no such account.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL

@@ -11,11 +11,13 @@ from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest, selection
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
-from scheduler_svc.api.publish_pool import ANONYMOUS, MAX_REMARK, PublishPoolCalls, lease_of
+from scheduler_svc.api.publish_pool import MAX_REMARK, PublishPoolCalls, lease_of
+from scheduler_svc.api.server.auditing import concerns
 from scheduler_svc.application import editing, publishing, regenerating, reviewing
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
 from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
+from scheduler_svc.domain.access import ANONYMOUS
 from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
     TITLE_LENGTH,
@@ -148,7 +150,7 @@ class ContentService(PublishPoolCalls):
         with Violations() as bad:
             bad.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
-        await self.writes.run(publishing.delete_content, request.content_id, force=request.force)
+        concerns(await self.writes.run(publishing.delete_content, request.content_id, force=request.force))
         return pb.DeleteContentResponse()
 
 

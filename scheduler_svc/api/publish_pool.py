@@ -17,7 +17,7 @@ from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violation
 from scheduler_svc.application import publish_pool
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
-from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.access import ALL, ANONYMOUS
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishPolicy, publish_report
@@ -26,8 +26,6 @@ MAX_REMARK = 2_000
 """Characters of a reviewer's comment, or of a publisher's error or URL."""
 DEFAULT_LEASE = timedelta(minutes=10)
 MIN_LEASE = timedelta(seconds=1)
-ANONYMOUS = "anonymous"
-"""Who publishes or reviews, if there is neither a token nor a name in the request."""
 CHANGEABLE = ("priority", "schedule_time")
 
 

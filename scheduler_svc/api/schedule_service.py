@@ -9,6 +9,7 @@ from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.api.schedule_settings import changed_settings, new_settings
+from scheduler_svc.api.server.auditing import concerns
 from scheduler_svc.application import schedules
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.schedules import Schedules, ShownSchedule
@@ -52,7 +53,7 @@ class ScheduleService(ScheduleServiceServicer):
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: object) -> pb.DeleteScheduleResponse:
         schedule_id = _id(request.schedule_id)
-        await self._writes.run(schedules.delete_schedule, caller().scope, schedule_id)
+        concerns(await self._writes.run(schedules.delete_schedule, caller().scope, schedule_id))
         return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: object) -> pb.PauseScheduleResponse:

@@ -12,6 +12,7 @@ from scheduler_svc.application.imports.ports import ImportsPort
 from scheduler_svc.application.records import (
     AccountQueue,
     AttemptLogRow,
+    AuditPage,
     ClaimedRows,
     CompletedTask,
     ContentAssetRow,
@@ -39,6 +40,7 @@ from scheduler_svc.application.records import (
     ReadyRow,
     RenewalResult,
     RequestId,
+    RollupRow,
     ScheduleTask,
     SubmitContext,
     TagReservation,
@@ -53,6 +55,7 @@ from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.asset import Asset, Media
+from scheduler_svc.domain.audit import AuditEvent, AuditFilter
 from scheduler_svc.domain.content import (
     Content,
     ContentFilter,
@@ -66,6 +69,7 @@ from scheduler_svc.domain.lease import ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
 from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishAttempt, PublishReport
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import Due, Schedule, ScheduleSettings
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.system import DatabaseState, LockHolder, ReplicaState
@@ -118,6 +122,7 @@ class SweepsPort(Protocol):
     def delete_deliveries(self, status: DeliveryStatus, age: timedelta, limit: int) -> int: ...
     def exhaust_deliveries(self, limit: int) -> int: ...
     def delete_deliveries_of_deleted(self, limit: int) -> int: ...
+    def delete_audit_events(self, since: int, until: int, limit: int) -> list[int]: ...
 
 
 class WaitingPort(Protocol):
@@ -202,6 +207,15 @@ class CountsPort(Protocol):
     def add(self, deltas: Mapping[tuple[int, int], int]) -> None: ...
     def read(self, scope: Scope) -> dict[int, int]: ...
     def fold(self, limit: int) -> int: ...
+
+
+class RollupsPort(Protocol):
+    def add(self, rows: Sequence[RollupRow]) -> None: ...
+    def fold(self, limit: int) -> int: ...
+    def read(
+        self, scope: Scope, resolution: Resolution, start: datetime, end: datetime
+    ) -> list[tuple[datetime, int, float]]: ...
+    def delete(self, resolution: Resolution, age: timedelta, limit: int) -> int: ...
 
 
 class SubmitsPort(Protocol):
@@ -389,6 +403,14 @@ class DeliveriesPort(Protocol):
     def redeliver(self, delivery_id: int) -> None: ...
 
 
+class AuditPort(Protocol):
+    def next_replica(self) -> int: ...
+    def insert(self, events: Sequence[AuditEvent]) -> None: ...
+    def stored(self, keys: Sequence[int]) -> set[int]: ...
+    def accounts_of(self, resources: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    def list(self, scope: Scope, wanted: AuditFilter, limit: int) -> AuditPage: ...
+
+
 class Tx(Protocol):
     """One transaction: its statements in groups, and the signals to send after the commit."""
 
@@ -429,6 +451,8 @@ class Tx(Protocol):
     @property
     def counts(self) -> CountsPort: ...
     @property
+    def rollups(self) -> RollupsPort: ...
+    @property
     def submits(self) -> SubmitsPort: ...
     @property
     def workers(self) -> WorkersPort: ...
@@ -462,6 +486,8 @@ class Tx(Protocol):
     def webhooks(self) -> WebhooksPort: ...
     @property
     def deliveries(self) -> DeliveriesPort: ...
+    @property
+    def audit(self) -> AuditPort: ...
 
 
 T_contra = TypeVar("T_contra", contravariant=True)

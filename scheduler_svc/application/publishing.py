@@ -10,8 +10,8 @@ CHANGEABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
 """States of an entry that no publisher has, or has published: it may change, and its content may leave the pool."""
 
 
-def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
-    """Deletes a content and its pool entry. Raises NotFound.
+def delete_content(tx: Tx, content_id: int, *, force: bool) -> int:
+    """Deletes a content and its pool entry; returns its account. Raises NotFound.
 
     Without `force`, raises InvalidState if a publisher has claimed it, or it is published.
     """
@@ -20,7 +20,9 @@ def delete_content(tx: Tx, content_id: int, *, force: bool) -> None:
         raise NotFound("content", content_id)
     if not force:
         require_changeable(content_id, entries[content_id], "deleted without force")
+    account_id = tx.contents.accounts_of([content_id])[content_id]
     tx.contents.delete([content_id])
+    return account_id
 
 
 def require_changeable(content_id: int, entry: PoolEntry | None, to_be: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from scheduler_svc.domain.audit import AuditEvent
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import Content, PoolEntry
 from scheduler_svc.domain.fairness import Flow
@@ -149,6 +150,8 @@ class CompletedTask(NamedTuple):
     priority: int
     schedule_time: datetime | None
     auto_approve: bool
+    seconds: float = 0.0
+    """How long the attempt took."""
 
 
 class ContentRow(NamedTuple):
@@ -471,3 +474,18 @@ class DeliveryOutcome(NamedTuple):
     status_code: int
     error: str
     delay: float
+
+
+class RollupRow(NamedTuple):
+    """An insert into `rollup_deltas`."""
+
+    account_id: int
+    kind: int
+    n: float
+
+
+class AuditPage(NamedTuple):
+    """Events, newest first. `rest`: the key at which the search stopped early; None: it came to its end."""
+
+    events: list[AuditEvent]
+    rest: int | None

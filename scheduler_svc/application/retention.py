@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
+from scheduler_svc.domain.audit import first_key
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.webhook import DeliveryStatus
 
 MAX_BATCH = 500
@@ -21,6 +23,10 @@ WORKER_RETENTION = timedelta(days=7)
 DELIVERED_RETENTION = timedelta(days=3)
 EXHAUSTED_RETENTION = timedelta(days=30)
 """Meanwhile they can be sent again."""
+
+HOURS_RETENTION = timedelta(days=40)
+DAYS_RETENTION = timedelta(days=400)
+"""Of rollups."""
 
 Position = datetime | int | None
 """Where a batch begins; None: at the oldest."""
@@ -121,3 +127,25 @@ def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:
     """Deliveries of deleted webhooks."""
     deleted = tx.sweeps.delete_deliveries_of_deleted(MAX_BATCH)
     return Swept(deleted, deleted == MAX_BATCH)
+
+
+def old_hours(tx: Tx, _: Position) -> Swept:
+    """Rollups by hour."""
+    deleted = tx.rollups.delete(Resolution.HOUR, HOURS_RETENTION, MAX_BATCH)
+    return Swept(deleted, deleted == MAX_BATCH)
+
+
+def old_days(tx: Tx, _: Position) -> Swept:
+    """Rollups by day."""
+    deleted = tx.rollups.delete(Resolution.DAY, DAYS_RETENTION, MAX_BATCH)
+    return Swept(deleted, deleted == MAX_BATCH)
+
+
+def old_audit_events(age: timedelta) -> Sweep:
+    """Audit events of that age, oldest first."""
+
+    def sweep(tx: Tx, since: Position) -> Swept:
+        keys = tx.sweeps.delete_audit_events(since if isinstance(since, int) else 0, first_key(tx.now - age), MAX_BATCH)
+        return Swept(len(keys), len(keys) == MAX_BATCH, max(keys, default=None))
+
+    return sweep

@@ -96,10 +96,11 @@ def list_schedules(tx: Tx, scope: Scope, after: int, limit: int) -> list[ShownSc
     return [shown(schedule) for schedule in tx.schedules.list(scope, after, limit)]
 
 
-def delete_schedule(tx: Tx, scope: Scope, schedule_id: int) -> None:
-    """Deletes a schedule. Raises NotFound."""
-    _own(tx.schedules.lock(schedule_id), scope, schedule_id)
+def delete_schedule(tx: Tx, scope: Scope, schedule_id: int) -> int:
+    """Deletes a schedule; returns its account. Raises NotFound."""
+    schedule = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
     tx.schedules.delete(schedule_id)
+    return schedule.account_id
 
 
 def _own(schedule: Schedule | None, scope: Scope, schedule_id: int) -> Schedule:

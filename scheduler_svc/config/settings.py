@@ -139,6 +139,9 @@ class Settings(BaseSettings):
     meanwhile; a scheduled one is kept for as long after its time. Import marks of an old database are kept for as long
     after its last import. Default: unset, forever."""
 
+    audit_retention: Annotated[float, duration(1, 3_650 * DAY)] = 400 * DAY
+    """How long audit events are kept, such as 400d. Default: 400d"""
+
     webhook_allow: Networks = ()
     """Networks beyond public ones that webhooks may have addresses in, by comma, such as 10.1.0.0/16,127.0.0.1; http is
     allowed to these only. Default: unset, public addresses by https; loopback and private networks are refused."""

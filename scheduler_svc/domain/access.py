@@ -61,5 +61,7 @@ class CallerIdentity:
             raise AccountForbidden(self.name, what)
 
 
+ANONYMOUS = "anonymous"
+"""Who does something, if there is neither a token nor a name in the request."""
 ANYONE = CallerIdentity("", Role.OPERATOR)
 """Every caller, if no tokens are required: whoever reaches the port may call everything."""

@@ -19,6 +19,7 @@ from scheduler_svc.application.leases.recover import (
 )
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks.expiry import expire_tasks
+from scheduler_svc.application.tasks.rollups import fold_rollups
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
 
@@ -123,6 +124,9 @@ class Housekeeping:
             self._moves = 0
             for _ in range(MAX_FOLDS):
                 if not await self._calls.run(fold_counts):
+                    break
+            for _ in range(MAX_FOLDS):
+                if not await self._calls.run(fold_rollups):
                     break
         if self._since_vacuum >= MIN_MOVES_TO_VACUUM:
             self._since_vacuum = 0

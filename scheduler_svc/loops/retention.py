@@ -19,8 +19,10 @@ _log = structlog.get_logger(__name__)
 class Retention:
     """A round goes through all sweeps. `run_once` does one batch, so that the loop stops soon."""
 
-    def __init__(self, calls: Calls, *, tasks: timedelta | None, contents: timedelta | None) -> None:
-        """How long ended tasks and contents are kept; None: forever."""
+    def __init__(
+        self, calls: Calls, *, tasks: timedelta | None, contents: timedelta | None, audit: timedelta | None = None
+    ) -> None:
+        """How long ended tasks, contents and audit events are kept; None: forever."""
         self._calls = calls
         self._sweeps: list[tuple[str, Sweep]] = [
             ("silent workers", retention.silent_workers),
@@ -28,6 +30,8 @@ class Retention:
             ("deliveries", retention.delivered),
             ("exhausted deliveries", retention.exhausted),
             ("deliveries of deleted webhooks", retention.of_deleted_webhooks),
+            ("hours of rollups", retention.old_hours),
+            ("days of rollups", retention.old_days),
         ]
         if tasks is not None:
             self._sweeps.append(("ended tasks", retention.ended_tasks(tasks)))
@@ -36,7 +40,9 @@ class Retention:
                 ("contents", retention.old_contents(contents)),
                 ("imported rows", retention.old_imports(contents)),
             ]
-        self._interval = round_interval(age for age in (tasks, contents) if age is not None)
+        if audit is not None:
+            self._sweeps.append(("audit events", retention.old_audit_events(audit)))
+        self._interval = round_interval(age for age in (tasks, contents, audit) if age is not None)
         self._next = 0
         self._position: Position = None
 

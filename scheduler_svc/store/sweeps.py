@@ -10,7 +10,7 @@ from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.rows import Statements
 
-_VACUUM = sa.text("VACUUM (SKIP_LOCKED, TRUNCATE false) ready, leases, delayed, count_deltas, shares")
+_VACUUM = sa.text("VACUUM (SKIP_LOCKED, TRUNCATE false) ready, leases, delayed, count_deltas, rollup_deltas, shares")
 """Vacuums the tables that rows pass through quickly."""
 
 _TAKE_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.retention'))")
@@ -93,6 +93,15 @@ _DELETE_WEBHOOKS = sa.text("""
 """)
 """Deletes the rows of deleted webhooks that have no deliveries any more."""
 
+# By keys, which rise with the time. It begins where the batch before it ended: see `_LOCK_ENDED`.
+_DELETE_AUDIT_EVENTS = sa.text("""
+    DELETE FROM audit_events WHERE event_key = ANY(ARRAY(
+        SELECT event_key FROM audit_events WHERE event_key >= :since AND event_key < :until
+        ORDER BY event_key LIMIT :limit))
+    RETURNING event_key
+""")
+"""Deletes audit events of long ago."""
+
 
 class Sweeps(Statements):
     """Statements of the retention. Each is bounded by its limit."""
@@ -135,6 +144,10 @@ class Sweeps(Statements):
         deleted = self._run(_DELETE_OF_DELETED, limit=limit)
         self._run(_DELETE_WEBHOOKS)
         return deleted
+
+    def delete_audit_events(self, since: int, until: int, limit: int) -> list[int]:
+        """Deletes the oldest audit events with keys from `since` to below `until`; returns their keys."""
+        return [row[0] for row in self._rows(_DELETE_AUDIT_EVENTS, since=since, until=until, limit=limit)]
 
 
 class PgMaintenance:

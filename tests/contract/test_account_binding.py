@@ -291,6 +291,14 @@ async def stats(world: World, rpc: str) -> None:
     assert (await world.free(rpc))["counts"]["completed"] == "4"
 
 
+async def history(world: World, rpc: str) -> None:
+    await of_account()(world, rpc)
+    assert await world.tied(rpc, resolution="RESOLUTION_DAY") == await world.free(
+        rpc, account_id=1, resolution="RESOLUTION_DAY"
+    )
+    assert (await world.free(rpc, resolution="RESOLUTION_DAY"))["points"][-1]["counts"]["completed"] == "4"
+
+
 async def pool_of_workers(world: World, rpc: str) -> None:
     tied, free = await world.tied(rpc), await world.free(rpc)
     assert (tied["total_queue_size"], free["total_queue_size"]) == ("1", "2")
@@ -393,6 +401,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/ListTaskEvents": of_task(),
     "TaskService/ListAttemptLogs": of_task(),
     "TaskService/GetTaskStats": stats,
+    "TaskService/GetTaskHistory": history,
     "TaskService/PollRunningTasks": unnamed(lambda _: {}, lambda answer: answer),
     "TaskService/PollTask": of_task(),
     "TaskService/HandleTimeouts": unnamed(lambda _: {}, lambda answer: answer),
@@ -404,6 +413,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "WorkerPoolService/ResumeDispatch": dispatch,
     "WorkerPoolService/GetDispatchStatus": dispatch_status,
     "SystemService/GetSystem": of_everyone(),
+    "AuditService/ListAuditEvents": unnamed(lambda _: OWN, accounts_of("events")),
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),

@@ -57,6 +57,7 @@ FOR: dict[str, set[Role]] = {
     "TaskService/ListTaskEvents": READERS | REVIEWERS,
     "TaskService/ListAttemptLogs": READERS | REVIEWERS,
     "TaskService/GetTaskStats": READERS | REVIEWERS,
+    "TaskService/GetTaskHistory": READERS | REVIEWERS,
     "TaskService/PollRunningTasks": CLIENTS,
     "TaskService/PollTask": CLIENTS,
     "TaskService/HandleTimeouts": CLIENTS,
@@ -113,6 +114,7 @@ FOR: dict[str, set[Role]] = {
     "WebhookService/PingWebhook": OPERATORS,
     "WebhookService/ListDeliveries": {Role.VIEWER, Role.OPERATOR},
     "WebhookService/RedeliverWebhook": OPERATORS,
+    "AuditService/ListAuditEvents": {Role.VIEWER, Role.OPERATOR},
 }
 """The roles of each RPC by the contract. A new RPC fails the test until it is added."""
 

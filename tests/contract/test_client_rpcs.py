@@ -21,6 +21,7 @@ from contentgen.client.webhooks import SENDS
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import asset_service_pb2 as asset_pb
+from contentgen.v1 import audit_service_pb2 as audit_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import system_service_pb2 as system_pb
@@ -333,6 +334,19 @@ RPCS: dict[str, Rpc] = {
     ),
     "RedeliverWebhook": Rpc(
         lambda client: client.redeliver_webhook(4), webhook_pb.RedeliverWebhookResponse(delivery=DELIVERY)
+    ),
+    "GetTaskHistory": Rpc(
+        lambda client: client.get_task_history(1, "day", start_time="2026-01-31", end_time="2026-02-28"),
+        pb.GetTaskHistoryResponse(points=[pb.TaskHistoryPoint(submitted=1)]),
+    ),
+    "ListAuditEvents": Rpc(
+        lambda client: list(
+            client.iter_audit_events(
+                1, actor="op", method="TaskService/CancelTask", start_time="2026-01-31", end_time="2026-02-28"
+            )
+        ),
+        audit_pb.ListAuditEventsResponse(events=[audit_pb.AuditEvent(actor="op")]),
+        unset=PAGE,
     ),
     "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
 }

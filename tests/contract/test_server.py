@@ -22,6 +22,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceServicer
+from contentgen.v1.audit_service_pb2_grpc import AuditServiceServicer
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
@@ -58,6 +59,7 @@ def services() -> Services:
         schedule=ScheduleServiceServicer(),  # type: ignore[abstract]
         system=SystemServiceServicer(),  # type: ignore[abstract]
         webhook=WebhookServiceServicer(),  # type: ignore[abstract]
+        audit=AuditServiceServicer(),  # type: ignore[abstract]
     )
 
 
@@ -154,6 +156,7 @@ async def test_reflection_lists_every_service() -> None:
         "contentgen.v1.ScheduleService",
         "contentgen.v1.SystemService",
         "contentgen.v1.WebhookService",
+        "contentgen.v1.AuditService",
         "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",

@@ -28,7 +28,7 @@ from tests.harness.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub
 
-LANES = ["claims", "hellos", "reports", "submits"]
+LANES = ["audit", "claims", "hellos", "reports", "submits"]
 PATIENCE_S = 10
 
 

@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from contentgen.v1 import (
     account_service_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     task_service_pb2,
@@ -30,6 +31,7 @@ README = DOCS.parent / "README.md"
 TARGET = "127.0.0.1:50051"
 MODULES = (
     account_service_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     task_service_pb2,

@@ -488,6 +488,33 @@ ALWAYS = WINDOW_INVARIANTS | {
             UNION ALL SELECT 0, kind, sum(n) FROM truth GROUP BY kind) AS t
         FULL JOIN counted AS c USING (account_id, kind) WHERE t.n IS DISTINCT FROM c.n
     """,
+    "each submit and each end is counted in one hour and one day, of its account and of all": """
+        WITH truth AS (
+            SELECT t.account_id, k.kind, count(*) AS n FROM (
+                SELECT task_key, 1 AS kind FROM task_events WHERE previous_status = 0
+                UNION ALL
+                SELECT task_key, status FROM (
+                    SELECT task_key, status, event_time,
+                        lead(event_time) OVER (PARTITION BY task_key ORDER BY seq) AS next
+                    FROM task_events) AS e
+                WHERE status BETWEEN 4 AND 7 AND next IS DISTINCT FROM event_time
+            ) AS k JOIN tasks AS t USING (task_key) GROUP BY 1, 2
+        ), counted AS (
+            SELECT a.account_id, kind, s.resolution, sum(n) AS n FROM (
+                SELECT account_id, resolution, kind, n FROM task_rollups
+                UNION ALL
+                SELECT a, s, kind, n FROM rollup_deltas, LATERAL (VALUES (account_id), (0)) AS a(a),
+                    generate_series(1, 2) AS s
+            ) AS r, LATERAL (VALUES (r.account_id)) AS a(account_id), LATERAL (VALUES (r.resolution)) AS s(resolution)
+            WHERE kind < 100 GROUP BY 1, 2, 3
+        )
+        SELECT * FROM (
+            SELECT account_id, kind, resolution, n FROM (SELECT * FROM truth
+                UNION ALL SELECT 0, kind, sum(n) FROM truth GROUP BY kind) AS t, generate_series(1, 2) AS resolution
+        ) AS t FULL JOIN counted AS c USING (account_id, kind, resolution)
+        WHERE t.n IS DISTINCT FROM c.n
+            AND NOT EXISTS (SELECT FROM cleaned_events) AND NOT EXISTS (SELECT FROM import_sources)
+    """,
     "each scheduled task is counted for one day": """
         SELECT * FROM (SELECT count(*) AS n FROM delayed WHERE cause = 1) AS truth, (
             SELECT coalesce(sum(n), 0) AS n FROM (SELECT account_id, n FROM task_counts

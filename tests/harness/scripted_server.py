@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from contentgen.v1 import (
     account_service_pb2,
     asset_service_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -41,6 +42,7 @@ SERVICES: list[ServiceDescriptor] = [
         schedule_service_pb2,
         system_service_pb2,
         webhook_service_pb2,
+        audit_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
 ]

@@ -40,6 +40,9 @@ _EMPTY = """
     ALTER TABLE count_deltas SET (autovacuum_enabled = false);
     ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
     ALTER TABLE webhook_deliveries SET (autovacuum_enabled = false);
+    ALTER TABLE audit_events SET (autovacuum_enabled = false);
+    ALTER TABLE task_rollups SET (autovacuum_enabled = false);
+    ALTER TABLE rollup_deltas SET (autovacuum_enabled = false);
     ANALYZE;
 """
 _FILLED = f"""
@@ -120,6 +123,12 @@ _FILLED = f"""
                 ELSE 4000000000 END END, now() + interval '1 day',
             CASE WHEN NOT waits THEN now() - interval '1 s' * (400000 - 10 * k) END
         FROM (SELECT k, k > 30000 AS waits FROM generate_series(1, 60000) AS k) AS g;
+    INSERT INTO task_rollups SELECT k % 5, 1, to_timestamp(3600 * (k / 20)), k % 20, 1
+        FROM generate_series(1, 100000) AS k;
+    INSERT INTO rollup_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
+    INSERT INTO audit_events SELECT k, CASE WHEN k % 10 = 0 THEN 'b' ELSE 'a' END, 1 + k % 5,
+            CASE WHEN k % 2 = 0 THEN 'TaskService/SubmitTask' ELSE 'TaskService/CancelTask' END, '', 'OK'
+        FROM generate_series(1, 50000) AS k;
     INSERT INTO count_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
     INSERT INTO count_deltas (account_id, kind, n) SELECT -20000 - k, 1, 1 FROM generate_series(1, 20 * {ROWS}) AS k;
 """

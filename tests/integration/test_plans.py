@@ -26,13 +26,15 @@ from scheduler_svc.application.records import (
     UniqueKey,
 )
 from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.audit import AuditFilter
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
-from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.ids import KEY_MAX, LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolFilter, PoolPosition
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.task_filter import TaskFilter
@@ -40,6 +42,7 @@ from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.schema.tables import SUBMITS
 from scheduler_svc.store.tasks.task_lists import MAX_EXAMINED
 from tests.harness.cluster import Databases
 from tests.integration.backlog import (
@@ -315,6 +318,11 @@ def listed_pool(scope: Scope, after: int | None) -> Callable[[PgTx], Any]:
     return lambda tx: tx.publish_pool.list(scope, PoolFilter(), position, PAGE)
 
 
+def audited(scope: Scope, before: int | None, *, actor: str = "", method: str = "") -> Callable[[PgTx], Any]:
+    wants = AuditFilter(actor, method, high=before or KEY_MAX)
+    return lambda tx: tx.audit.list(scope, wants, PAGE)
+
+
 LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
     "all tasks": (lambda before: listing(0, set(), before), 1_000),
     "an account's tasks": (lambda before: listing(1, set(), before), 1_000),
@@ -340,6 +348,9 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
         1_000,
     ),
     "a webhook's deliveries": (lambda before: lambda tx: tx.deliveries.list(1, None, before, PAGE), 1_000),
+    "audit events": (lambda before: audited(ALL, before), 1_000),
+    "an account's audit events": (lambda before: audited(Scope.of(1), before), 1_000),
+    "the audit events of a method": (lambda before: audited(ALL, before, method="TaskService/CancelTask"), 1_000),
     "the publish pool": (lambda after: listed_pool(ALL, after), 19_000),
     "an account's publish pool": (lambda after: listed_pool(Scope.of(1), after), 19_000),
 }
@@ -446,6 +457,51 @@ def test_a_batch_of_a_bulk_call_examines_a_bounded_number(backlog: Backlog, what
     for plan in plans:
         assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, plan
         assert not set(plan.scanned) - {"leases"}, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+@pytest.mark.parametrize("wanted", [{"actor": "nobody"}, {"method": SUBMITS[1]}], ids=["an actor", "a method"])
+def test_a_page_of_audit_events_examines_a_bounded_number(
+    backlog: Backlog, wanted: dict[str, str], scope: Scope
+) -> None:
+    plans = backlog.plans(backlog.cold, audited(scope, None, **wanted))
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED, plan
+        assert not plan.scanned, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+def test_a_period_of_rollups_reads_its_hours(backlog: Backlog, scope: Scope) -> None:
+    start, hour = datetime.fromtimestamp(3_600 * 500, UTC), timedelta(hours=1)
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.rollups.read(scope, Resolution.HOUR, start, start + 20 * hour))
+    assert set(plan.scanned) <= {"rollup_deltas"}, plan
+    assert sum(rows for _, rows in plan.read("task_rollups")) <= 20 * 20 * len(scope.accounts or (0,)), plan
+
+
+@pytest.mark.parametrize("engine", ["hot", "cold"])
+def test_a_fold_of_rollups_reads_what_it_folds(backlog: Backlog, engine: str) -> None:
+    plans = backlog.plans(getattr(backlog, engine), lambda tx: tx.rollups.fold(ROWS))
+    assert plans[-1].buffers <= MAX_BUFFERS_A_ROW * ROWS, plans[-1]
+
+
+def test_old_rollups_are_found_by_their_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.rollups.delete(Resolution.HOUR, timedelta(days=1), ROWS))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+
+
+def test_old_audit_events_are_found_by_their_index(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_audit_events(0, KEY_MAX, ROWS))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+
+
+@pytest.mark.parametrize("engine", ["hot", "cold"])
+def test_stored_audit_events_and_their_accounts_are_found_by_keys(backlog: Backlog, engine: str) -> None:
+    own = [("task", 25_001), ("content", 1), ("schedule", 1), ("webhook", 2), ("delivery", 1)]
+    for work in (lambda tx: tx.audit.stored(range(1, ROWS)), lambda tx: tx.audit.accounts_of(own)):
+        (plan,) = backlog.plans(getattr(backlog, engine), work)
+        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+        assert not set(plan.scanned) - {"webhooks"}, plan
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])

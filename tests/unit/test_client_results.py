@@ -16,6 +16,7 @@ from contentgen.v1 import (
     account_service_pb2,
     asset_pb2,
     asset_service_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -70,6 +71,7 @@ PAIRS = [
     Pair(task_pb2.TaskEvent, results.TaskEvent, documents.task_event),
     Pair(task_pb2.AttemptLog, results.AttemptLog, documents.attempt_log, renamed={"end_time": "ended_at"}),
     Pair(task_service_pb2.GetTaskStatsResponse, results.TaskStats, documents.task_stats),
+    Pair(task_service_pb2.TaskHistoryPoint, results.TaskHistoryPoint, documents.task_history_point),
     Pair(task_service_pb2.PollRunningTasksResponse, results.PollStats, documents.poll_stats),
     Pair(content_service_pb2.Content, results.Content, documents.content),
     Pair(content_service_pb2.ContentRevision, results.ContentRevision, documents.content_revision),
@@ -104,6 +106,7 @@ PAIRS = [
     Pair(system_service_pb2.GetSystemResponse, results.System, documents.system),
     Pair(webhook_service_pb2.Webhook, results.Webhook, documents.webhook),
     Pair(webhook_service_pb2.Delivery, results.Delivery, documents.delivery, renamed={"end_time": "ended_at"}),
+    Pair(audit_service_pb2.AuditEvent, results.AuditEvent, documents.audit_event),
 ]
 WITHIN = [
     Pair(
@@ -165,6 +168,7 @@ LITERALS: list[tuple[EnumDescriptor, Any]] = [
     (documents.CATCH_UP, results.CatchUp),
     (documents.OVERLAP, results.Overlap),
     (documents.DELIVERY_STATUS, results.DeliveryStatus),
+    (documents.RESOLUTION, results.Resolution),
 ]
 
 

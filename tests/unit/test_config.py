@@ -47,6 +47,18 @@ def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert (settings.lease_ttl, settings.max_queue_size) == (300, 7)
 
 
+def test_the_audit_is_kept_for_400_days_by_default() -> None:
+    day = 86_400
+    assert read_settings([]).audit_retention == 400 * day
+    assert read_settings(["--audit-retention", "30d"]).audit_retention == 30 * day
+
+
+@pytest.mark.parametrize("text", ["0", "off", "3651d"])
+def test_a_retention_of_the_audit_out_of_range_is_refused(text: str) -> None:
+    (problem,) = problems(f"--audit-retention={text}")
+    assert problem.startswith(f"--audit-retention={text}: must be a duration of 1 s to")
+
+
 def test_networks_of_webhooks_are_addresses_or_prefixes() -> None:
     settings = read_settings(["--webhook-allow", "10.1.0.0/16, 127.0.0.1,::1"])
     assert [str(network) for network in settings.webhook_allow] == ["10.1.0.0/16", "127.0.0.1/32", "::1/128"]

@@ -57,6 +57,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
         "reaper": _Reaper(tables),
         "history": SimpleNamespace(insert=lambda rows: None),
         "counts": SimpleNamespace(add=lambda deltas: None),
+        "rollups": SimpleNamespace(add=lambda rows: None),
         "contents": SimpleNamespace(insert=lambda contents, pool: None),
         "polls": SimpleNamespace(record_answers=lambda answers: []),
         "task_reads": SimpleNamespace(get=lambda keys: dict.fromkeys(keys, _NO_TASK)),

@@ -27,6 +27,7 @@ SERVICES = (
     "ScheduleService",
     "SystemService",
     "WebhookService",
+    "AuditService",
 )
 
 

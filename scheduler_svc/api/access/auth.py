@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 from contentgen.v1 import (
     account_service_pb2,
     asset_service_pb2,
+    audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
     system_service_pb2,
@@ -49,6 +50,7 @@ MODULES = (
     schedule_service_pb2,
     system_service_pb2,
     webhook_service_pb2,
+    audit_service_pb2,
 )
 """The modules that describe the services of the contract."""
 
@@ -82,6 +84,7 @@ _MAY_CALL: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
             "ListTaskEvents",
             "ListAttemptLogs",
             "GetTaskStats",
+            "GetTaskHistory",
         ),
         "ContentService": (
             *_CONTENTS,
@@ -131,6 +134,9 @@ OPEN = frozenset(
 )
 """Methods that need no token: health, for load balancers."""
 
+OnRefusal = Callable[[str, CallerIdentity | None, DomainError], None]
+"""Is told of a call that is refused: the method, whose it is (None: the token is unknown), and why."""
+
 _caller: ContextVar[CallerIdentity] = ContextVar("caller", default=ANYONE)
 _log = structlog.get_logger(__name__)
 
@@ -167,8 +173,9 @@ class KnownTokens:
 class AuthInterceptor(aio.ServerInterceptor):
     """Runs before every handler; it refuses a call before the request is read."""
 
-    def __init__(self, tokens: KnownTokens) -> None:
+    def __init__(self, tokens: KnownTokens, on_refusal: OnRefusal = lambda *_: None) -> None:
         self._tokens = tokens
+        self._on_refusal = on_refusal
         self._streams: OpenStreams[tuple[bytes, CallerIdentity]] = OpenStreams()
 
     def use(self, tokens: KnownTokens) -> None:
@@ -185,22 +192,25 @@ class AuthInterceptor(aio.ServerInterceptor):
         method = handler_call_details.method
         if method in OPEN:
             return await continuation(handler_call_details)
+        identity = None
         try:
-            credential = self._authenticate(method, handler_call_details.invocation_metadata)
+            credential = self._authenticate(handler_call_details.invocation_metadata)
+            identity = credential[1]
+            identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
         except DomainError as error:
             _log.debug("a call is refused", action="auth", method=method, reason=str(error))
+            self._on_refusal(method, identity, error)
             return _refusing(error)
-        _caller.set(credential[1])
+        _caller.set(identity)
         handler = await continuation(handler_call_details)
         return handler and self._streams.handler(handler, credential)
 
-    def _authenticate(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, CallerIdentity]:
-        """The hash of the caller's token, and its identity. Raises TokenInvalid, RoleForbidden."""
+    def _authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, CallerIdentity]:
+        """The hash of the caller's token, and its identity. Raises TokenInvalid."""
         digest = hashlib.sha256(_bearer(metadata).encode()).digest()
         identity = self._tokens.identify(digest)
         if identity is None:
             raise TokenInvalid("the token is unknown")
-        identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
         return digest, identity
 
 

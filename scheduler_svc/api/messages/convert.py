@@ -10,6 +10,7 @@ from datetime import datetime
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_pb2 as asset_pb
+from contentgen.v1 import audit_service_pb2 as audit_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_pb2 as pb
@@ -20,12 +21,14 @@ from scheduler_svc.api.messages.briefs import LISTED_TEXTS, fill_brief
 from scheduler_svc.api.messages.times import duration, set_duration, set_timestamp, timestamp
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.asset import Asset
+from scheduler_svc.domain.audit import AuditEvent
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import Content, ContentRevision, PoolEntry
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import PollResult
 from scheduler_svc.domain.publishing import PublishAttempt
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.rollup import HistoryPoint
 from scheduler_svc.domain.schedule import Schedule
 from scheduler_svc.domain.task import (
     AttemptLog,
@@ -168,6 +171,17 @@ def task_stats(it: TaskStats) -> task_service_pb.GetTaskStatsResponse:
         counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
         oldest_pending_age=duration(it.oldest_pending_age),
         queue_depth=it.queue_depth,
+    )
+
+
+def history_point(it: HistoryPoint) -> task_service_pb.TaskHistoryPoint:
+    return task_service_pb.TaskHistoryPoint(
+        time=timestamp(it.time),
+        submitted=it.submitted,
+        counts={status.label: n for status, n in it.counts.items()},
+        duration_p50=duration(it.duration_p50),
+        duration_p95=duration(it.duration_p95),
+        cost=it.cost,
     )
 
 
@@ -367,4 +381,15 @@ def delivery(it: Delivery) -> webhook_pb.Delivery:
         end_time=timestamp(it.end_time),
         message_id=it.message_id,
         data=it.data,
+    )
+
+
+def audit_event(it: AuditEvent) -> audit_pb.AuditEvent:
+    return audit_pb.AuditEvent(
+        event_time=timestamp(it.time),
+        actor=it.actor,
+        account_id=it.account_id,
+        method=it.method,
+        resource=it.resource,
+        outcome=it.outcome,
     )

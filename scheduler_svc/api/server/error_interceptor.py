@@ -3,8 +3,8 @@
 Bytes that are not a message become INVALID_ARGUMENT, and domain errors the statuses of `errors.ERROR_STATUSES`. Any
 other error is a defect: it is logged with its traceback, and the client gets INTERNAL. A cancelled call stays so.
 
-It also counts calls and limits the time that a message may take. For that every call is, to gRPC, one with a stream of
-requests: its handler starts when the headers arrive, and can refuse the call before the message.
+It also counts calls, limits the time that a message may take, and has calls recorded. For that every call is, to gRPC,
+one with a stream of requests: its handler starts when the headers arrive, and can refuse the call before the message.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
+from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.access.callers import Callers
 from scheduler_svc.api.messages.errors import internal_status, missing_message, status_of, undecodable_message
+from scheduler_svc.api.server.auditing import Auditor
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow
@@ -40,9 +42,11 @@ log = structlog.get_logger(__name__)
 class ErrorInterceptor(aio.ServerInterceptor):
     """Wraps asynchronous handlers of all four shapes, each at its first call."""
 
-    def __init__(self, in_flight: InFlight, limits: Limits | None = None) -> None:
+    def __init__(self, in_flight: InFlight, limits: Limits | None = None, auditor: Auditor | None = None) -> None:
+        """`auditor` None: no call is recorded."""
         limits = limits or Limits()
         self._in_flight = in_flight
+        self._auditor = auditor
         self._message_timeout = limits.message_timeout
         self._callers = Callers(limits)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -75,13 +79,25 @@ class ErrorInterceptor(aio.ServerInterceptor):
         return make(self._with_statuses(call, read, method), deserialize, handler.response_serializer)
 
     def _with_statuses(self, call: Behavior, read: Read, method: str) -> Behavior:
+        audited = self._auditor.of(method) if self._auditor else None
+
         async def run(requests: object, context: Context) -> object:
+            request: object = None
             try:
                 with self._in_flight.call():
                     receiving = self._callers.begin(method, context)
-                    return await call(await read(requests, context, receiving), context)
-            except Exception as error:  # noqa: BLE001 - any error becomes a status
+                    request = await read(requests, context, receiving)
+                    response = await call(request, context)
+            except BaseException as error:
+                if audited:
+                    audited.refused(caller(), request, error)
+                if not isinstance(error, Exception):
+                    raise
+                request = None
                 await _refuse(error, method, context)
+            if audited:
+                await audited.answered(caller(), request, response)
+            return response
 
         return run
 

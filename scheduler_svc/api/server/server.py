@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from contentgen.v1 import (
     account_service_pb2_grpc,
     asset_service_pb2_grpc,
+    audit_service_pb2_grpc,
     content_service_pb2_grpc,
     schedule_service_pb2_grpc,
     system_service_pb2_grpc,
@@ -22,6 +23,7 @@ from contentgen.v1 import (
     worker_service_pb2_grpc,
 )
 from scheduler_svc.api.access.auth import MODULES, AuthInterceptor
+from scheduler_svc.api.server.auditing import Auditor
 from scheduler_svc.api.server.certificates import Certificates
 from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
 from scheduler_svc.api.server.health_service import HealthService
@@ -68,21 +70,25 @@ class Services:
     schedule: schedule_service_pb2_grpc.ScheduleServiceServicer
     system: system_service_pb2_grpc.SystemServiceServicer
     webhook: webhook_service_pb2_grpc.WebhookServiceServicer
+    audit: audit_service_pb2_grpc.AuditServiceServicer
 
 
 def build(
     services: Services,
     health: Health,
     auth: AuthInterceptor | None = None,
+    *,
     in_flight: InFlight | None = None,
     limits: Limits | None = None,
+    auditor: Auditor | None = None,
 ) -> aio.Server:
     """A server with all services, to bind and start within the running event loop.
 
-    Without `auth` every caller may call everything. `in_flight` tracks each call.
+    Without `auth` every caller may call everything. `in_flight` tracks each call, `auditor` records those that may
+    change something.
     """
     limits = limits or Limits()
-    errors = ErrorInterceptor(in_flight or InFlight(), limits)
+    errors = ErrorInterceptor(in_flight or InFlight(), limits, auditor)
     server = aio.server(
         interceptors=[auth, errors] if auth else [errors],
         options=(*_options(), *limits.options()),
@@ -97,6 +103,7 @@ def build(
     schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(services.schedule, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(services.system, server)
     webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(services.webhook, server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(services.audit, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
     channelz.add_channelz_servicer(server)
     names = [

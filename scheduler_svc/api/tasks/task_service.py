@@ -22,6 +22,7 @@ from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
 from scheduler_svc.api.tasks.edits import task_edit
 from scheduler_svc.api.tasks.filters import read_filter
+from scheduler_svc.api.tasks.history import read_period
 from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import cancel, query, retry, update
@@ -173,6 +174,13 @@ class TaskService(TaskServiceServicer):
         with Violations() as bad:
             bad.account_filter("account_id", request.account_id)
         return convert.task_stats(await self._reads.run(query.task_stats, caller().about(request.account_id)))
+
+    async def GetTaskHistory(self, request: pb.GetTaskHistoryRequest, context: object) -> pb.GetTaskHistoryResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            wanted = read_period(request, bad)
+        points = await self._reads.run(query.task_history, caller().about(request.account_id), *wanted)
+        return pb.GetTaskHistoryResponse(points=map(convert.history_point, points))
 
     async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
         with Violations() as bad:

@@ -129,7 +129,7 @@ _ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
 
 
 def _insert(tx: Tx, placed: Sequence[PlacedTask]) -> None:
-    ledger = Ledger(tx)
+    ledger = Ledger(tx, rolls_up=False)
     for one in placed:
         record(ledger, one)
     ledger.write()

@@ -408,6 +408,9 @@ class _Write:
         if len(done) != len(results):
             raise Inconsistent(f"{len(results)} leases to be completed, {len(done)} were")
         by_task = {ref.task_key: result for ref, result in results.items()}
+        if rollup := self._ledger.rollup:
+            for task in done:
+                rollup.completed(task.account_id, task.seconds, _cost(by_task[task.task_key]))
         self._tx.contents.insert(
             [_content(task, by_task[task.task_key]) for task in done],
             [PoolRow(t.content_id, t.account_id, t.priority, t.schedule_time) for t in done if t.auto_approve],
@@ -416,6 +419,11 @@ class _Write:
         if self._tx.webhook_interest:
             store_new_contents(self._tx, [(t.content_id, t.account_id, t.task_key, _review(t)) for t in done])
         self._tx.signals.ended += by_task
+
+
+def _cost(result: TaskResult) -> float:
+    """What the creator says that the run has cost; 0 if it says nothing, or nonsense."""
+    return max(0.0, (result.usage or {}).get("cost", 0.0))
 
 
 def _result(folded: FoldedUpdates) -> TaskResult:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, EventRow, ReadyRow, TagReservation
+from scheduler_svc.application.tasks.rollups import Rollup
 from scheduler_svc.application.webhooks.events import LastMove, store_ended_tasks
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain.bounds import day_of
@@ -28,8 +29,10 @@ SCHEDULED, BACKOFF, BARRED = 1, 2, 3
 class Ledger:
     """Collects moves; `write` stores them. One a transaction."""
 
-    def __init__(self, tx: Tx) -> None:
+    def __init__(self, tx: Tx, *, rolls_up: bool = True) -> None:
+        """`rolls_up` False: the moves are of the past, and not counted in this hour."""
         self._tx = tx
+        self.rollup = Rollup() if rolls_up else None
         self._events: list[EventRow] = []
         self._moves: Counter[tuple[int, Status, Status]] = Counter()
         self._ready_deltas: Counter[int] = Counter()
@@ -135,6 +138,8 @@ class Ledger:
             account_id for account_id, source, target in self._moves if source in RUNNING and target not in RUNNING
         }
         self._tx.counts.add(self._deltas())
+        if self.rollup:
+            self._tx.rollups.add(self.rollup.rows(self._moves))
         if self._untagged:
             self._tx.start_quotas.subtract_tags(self._untagged)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import ContentPage, FoundTasks, PoolPage, TaskPage, WaitsFor
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
+from scheduler_svc.domain import rollup
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, ContentFilter
@@ -14,6 +17,7 @@ from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.publishing import PoolFilter, PoolPosition, PublishAttempt
+from scheduler_svc.domain.rollup import HistoryPoint, Resolution
 from scheduler_svc.domain.task import AttemptLog, PendingReason, Task, TaskEvent, TaskStats
 from scheduler_svc.domain.task_filter import TaskFilter
 
@@ -109,6 +113,18 @@ def task_stats(tx: Tx, scope: Scope) -> TaskStats:
     counts = tx.counts.read(scope)
     by_status: dict[Status, int] = {status: counts.get(status, 0) for status in Status if status is not Status.NONE}
     return TaskStats(by_status, tx.task_reads.oldest_pending_age(scope), counts.get(READY, 0))
+
+
+def task_history(
+    tx: Tx, scope: Scope, resolution: Resolution, start: datetime, end: datetime
+) -> Sequence[HistoryPoint]:
+    """Returns each hour or day from `start` to before `end`. Raises NotFound for an account that does not exist."""
+    require_account(tx, scope)
+    found: dict[datetime, dict[int, float]] = {}
+    for time, kind, n in tx.rollups.read(scope, resolution, start, end):
+        found.setdefault(time, {})[kind] = n
+    times = [start + i * resolution.length for i in range(math.ceil((end - start) / resolution.length))]
+    return [rollup.point(time, found.get(time, {})) for time in times]
 
 
 def get_content(tx: Tx, content_id: int) -> Content:

@@ -20,6 +20,7 @@ from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.store.accounts import Accounts
+from scheduler_svc.store.audit import Audit
 from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.contents.assets import Assets
 from scheduler_svc.store.contents.contents import Contents
@@ -47,6 +48,7 @@ from scheduler_svc.store.tasks.attempt_logs import AttemptLogs
 from scheduler_svc.store.tasks.ended import EndedTasks
 from scheduler_svc.store.tasks.history import Counts, History
 from scheduler_svc.store.tasks.polls import Polls
+from scheduler_svc.store.tasks.rollups import Rollups
 from scheduler_svc.store.tasks.submits import Submits
 from scheduler_svc.store.tasks.task_reads import TaskReads
 from scheduler_svc.store.tasks.tasks import Tasks
@@ -214,6 +216,10 @@ class PgTx:
         return Counts(self._session)
 
     @cached_property
+    def rollups(self) -> Rollups:
+        return Rollups(self._session)
+
+    @cached_property
     def submits(self) -> Submits:
         return Submits(self._session)
 
@@ -280,6 +286,10 @@ class PgTx:
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self._session)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self._session)
 
     def commit(self) -> None:
         """Commits. The transaction sends no NOTIFY, whose lock is one for the whole cluster."""

@@ -20,6 +20,7 @@ from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStat
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.domain.old_rows import RowKind
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import CatchUp, Overlap
 from scheduler_svc.domain.webhook import DeliveryStatus
 
@@ -49,6 +50,7 @@ _NEXT_EVENT = sa.text("CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('
 _OWN_TRANSACTION = sa.text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 content_sequence = sa.Sequence("content_seq", metadata=metadata)
 poll_sequence = sa.Sequence("poll_seq", metadata=metadata)
+audit_sequence = sa.Sequence("audit_seq", metadata=metadata)
 
 
 _PRIORITY = f"priority BETWEEN {MIN_PRIORITY} AND {MAX_PRIORITY}"
@@ -665,6 +667,32 @@ count_floor = sa.Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+# What happened to tasks, by account (0: all), hour or day, and kind: see `domain/rollup.py`.
+task_rollups = sa.Table(
+    "task_rollups",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("resolution", sa.SmallInteger, primary_key=True, autoincrement=False),
+    # the beginning of the hour or day, in UTC
+    sa.Column("time", TIME, primary_key=True),
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("n", DOUBLE_PRECISION, nullable=False),
+    sa.CheckConstraint(_any_of("resolution", Resolution), "resolution"),
+    sa.Index("task_rollups_by_time", "resolution", "time"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+rollup_deltas = sa.Table(
+    "rollup_deltas",
+    metadata,
+    sa.Column("delta_id", sa.BigInteger, sa.Identity(cache=100), primary_key=True),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("hour", TIME, nullable=False, server_default=sa.text("date_trunc('hour', now(), 'UTC')")),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("n", DOUBLE_PRECISION, nullable=False),
+    postgresql_with=_CHURN,
+)
+
 schedules = sa.Table(
     "schedules",
     metadata,
@@ -707,6 +735,27 @@ schedule_tasks = sa.Table(
     sa.Column("tick", TIME),
     sa.Index("schedule_tasks_by_tick", "schedule_id", "tick", unique=True),
     sa.Index("schedule_tasks_by_schedule", "schedule_id", "task_key"),
+)
+
+# The index of methods must be spelt like this by its statements. Submits are many, and seldom searched for.
+SUBMITS = ("TaskService/SubmitTask", "TaskService/BatchSubmitTasks")
+NO_SUBMIT = "method NOT IN ({})".format(", ".join(f"'{method}'" for method in SUBMITS))
+
+# The calls that may have changed something. The key holds the time.
+audit_events = sa.Table(
+    "audit_events",
+    metadata,
+    sa.Column("event_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    # the name of a token; empty: the call had no valid one
+    sa.Column("actor", sa.Text, nullable=False),
+    # 0: none, or not known
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.CheckConstraint("length(resource) <= 200", "resource"),
+    sa.Index("audit_events_by_account", "account_id", "event_key"),
+    sa.Index("audit_events_by_method", "method", "event_key", postgresql_where=sa.text(NO_SUBMIT)),
 )
 
 import_sources = sa.Table(

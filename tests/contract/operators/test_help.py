@@ -63,6 +63,7 @@ COMMANDS = {
         "deliveries",
         "redeliver",
     ),
+    "audit": ("list",),
     "top": (),
     "doctor": (),
 }

@@ -41,6 +41,9 @@ def webhook(name: str) -> str:
     return f"contentgen.v1.WebhookService/{name}"
 
 
+AUDIT = "contentgen.v1.AuditService/ListAuditEvents"
+
+
 def claim(what: str, **more: Any) -> dict[str, Any]:
     return {"content_id": The(what, "content_id"), "claim_id": The(what, "claim_id"), **more}
 
@@ -522,6 +525,18 @@ GOOD = [
         {"delivery": {"status": "DELIVERY_STATUS_PENDING", "next_attempt_time": str}},
     ),
     Good(
+        AUDIT,
+        {
+            "account_id": OWN,
+            "actor": "anonymous",
+            "method": "AccountService/DeactivateAccount",
+            "start_time": "0001-01-01T00:00:00Z",
+            "end_time": "9999-12-31T23:59:59.999999999Z",
+            "page_size": 2_147_483_647,
+        },
+        {"events": [], "next_page_token": ""},
+    ),
+    Good(
         "contentgen.v1.SystemService/GetSystem",
         {},
         {
@@ -833,6 +848,9 @@ BAD = [
     not_found(pool("PauseDispatch"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
     Bad(pool("ResumeDispatch"), {"account_id": -1}, fields=("account_id",)),
     not_found(pool("ResumeDispatch"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad(AUDIT, {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
+    Bad(AUDIT, {"actor": "a" * 201, "method": "\0"}, fields=("actor", "method")),
+    Bad(AUDIT, {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
     Bad(webhook("CreateWebhook"), {"account_id": -1}, fields=("account_id", "url", "event_types")),
     Bad(
         webhook("CreateWebhook"),

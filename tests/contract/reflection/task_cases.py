@@ -16,6 +16,7 @@ SUBMIT = {"account_id": OWN, "topic": "a topic"}
 PENDING = "TASK_STATUS_PENDING"
 FILTER_CLASHES = ("filter.statuses[0]", "filter.account_id")
 ZEROS = dict.fromkeys(["submitted", "processing", "completed", "failed", "timeout", "cancelled"], "0")
+ENDED = dict.fromkeys(["completed", "failed", "timeout", "cancelled"], "0")
 
 
 def rpc(name: str) -> str:
@@ -282,6 +283,26 @@ GOOD = [
     ),
     Good(rpc("GetTaskStats"), {"account_id": OWN}, {"counts": {"pending": "0", **ZEROS}, "queue_depth": "0"}),
     Good(
+        rpc("GetTaskHistory"),
+        {
+            "account_id": OWN,
+            "resolution": "RESOLUTION_HOUR",
+            "start_time": "2026-01-31T08:59:59Z",
+            "end_time": "2026-01-31T09:00:01Z",
+        },
+        {"points": [{"time": f"2026-01-31T{hour}:00:00Z", "submitted": "0", "counts": ENDED} for hour in ("08", "09")]},
+    ),
+    Good(
+        rpc("GetTaskHistory"),
+        {"account_id": OWN, "resolution": "RESOLUTION_DAY", "end_time": "9999-12-31T23:59:59.999999999Z"},
+        {"points": lambda it: len(it) == 31 and it[-1]["time"] == "9999-12-31T00:00:00Z"},
+    ),
+    Good(
+        rpc("GetTaskHistory"),
+        {"account_id": OWN, "end_time": "0001-01-01T00:00:00Z"},
+        {"points": []},
+    ),
+    Good(
         rpc("PollRunningTasks"),
         {"account_id": The("processing", "account_id")},
         {"total": 1, "completed": 0, "failed": 0, "timeout": 0, "still_running": 1, "error": 0},
@@ -497,6 +518,14 @@ BAD = [
     not_found(rpc("WatchTasks"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
     not_found(rpc("GetTaskStats"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
     Bad(rpc("GetTaskStats"), {"account_id": -1}, fields=("account_id",)),
+    not_found(rpc("GetTaskHistory"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad(rpc("GetTaskHistory"), {"account_id": -1, "resolution": 9}, fields=("account_id", "resolution")),
+    Bad(
+        rpc("GetTaskHistory"),
+        {"start_time": "2026-01-31T08:00:00Z", "end_time": "0001-01-01T00:00:00Z"},
+        fields=("end_time",),
+    ),
+    Bad(rpc("GetTaskHistory"), {"start_time": "0001-01-01T00:00:00Z"}, fields=("start_time",)),
     Bad(rpc("PollRunningTasks"), {"account_id": -1}, fields=("account_id",)),
     Bad(rpc("HandleTimeouts"), {"account_id": -1}, fields=("account_id",)),
 ]

@@ -109,6 +109,7 @@ the status after the call.
 """
 
 LOOKS = {"GetTask", "BatchGetTasks", "ListTasks", "ListTaskEvents", "PollTask", "PollRunningTasks", "GetTaskStats"} | {
+    "GetTaskHistory",
     "ListAttemptLogs",
     "WaitTask",
     "WatchTasks",

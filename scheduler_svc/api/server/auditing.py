@@ -1,0 +1,256 @@
+"""Which calls the audit records, and what their events tell. Part of `api`.
+
+`AUDITED` is the one table of RPCs that may change something. An event names accounts and ids, and no other value of a
+request or a response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import structlog
+from google.rpc.code_pb2 import Code
+
+from scheduler_svc.api.messages.errors import ERROR_STATUSES, INTERNAL, ErrorStatus
+from scheduler_svc.application.audit import AuditSink
+from scheduler_svc.domain.access import ANONYMOUS, CallerIdentity
+from scheduler_svc.domain.audit import AuditedCall
+from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.domain.ids import parse_task_id
+
+MAX_WAIT = 1.0
+"""Seconds that a call waits for its event to be committed."""
+MAX_ACCOUNTS = 20
+"""Events of one call, each of another account; a further one is about the others."""
+MAX_REFUSALS = 1_000
+"""Refused calls of one caller that are recorded in a minute."""
+MAX_UNAUTHENTICATED = 60
+"""Calls without a valid token that are recorded in a minute."""
+OK = "OK"
+_CANCELLED = "CANCELLED"
+_ID = re.compile(r"[\w.:@/-]{1,100}", re.ASCII)
+
+_log = structlog.get_logger(__name__)
+_concerned: ContextVar[int] = ContextVar("account of the audited call", default=0)
+
+
+def concerns(account_id: int) -> None:
+    """Says which account the running call is about, if neither its request nor its response does."""
+    _concerned.set(account_id)
+
+
+class Subject(NamedTuple):
+    """What an RPC is about.
+
+    `named`: the path of the id in the request; empty: it names none. `made`: the path of the resource in the response;
+    empty: it has none. `several`: these are paths of lists of messages with ids. `claims`: a call that finds nothing
+    changes nothing.
+    """
+
+    kind: str
+    named: str = ""
+    made: str = ""
+    several: bool = False
+    claims: bool = False
+
+
+_TASK = Subject("task", "task_id", "task")
+_CONTENT = Subject("content", "content_id", "content")
+_ENTRY = Subject("content", "content_id", "entry")
+_OF_ACCOUNT = Subject("account", "account_id")
+_OF_FILTER = Subject("account", "filter.account_id")
+_WORKER = Subject("worker", "worker_id", "worker")
+_SCHEDULE = Subject("schedule", "schedule_id", "schedule")
+_WEBHOOK = Subject("webhook", "webhook_id", "webhook")
+
+_BY_SERVICE: Mapping[str, Mapping[str, Subject]] = {
+    "TaskService": {
+        "SubmitTask": Subject("task", made="task"),
+        "BatchSubmitTasks": Subject("task", "requests", "tasks", several=True),
+        "UpdateTask": Subject("task", "task.task_id", "task"),
+        "CancelTask": _TASK,
+        "RetryTask": _TASK,
+        "BulkCancelTasks": _OF_FILTER,
+        "BulkRetryTasks": _OF_FILTER,
+        "CleanupTasks": _OF_FILTER,
+        "PollRunningTasks": _OF_ACCOUNT,
+        "PollTask": Subject("task", "task_id"),
+        "HandleTimeouts": _OF_ACCOUNT,
+    },
+    "WorkerPoolService": {
+        "DrainWorker": _WORKER,
+        "UndrainWorker": _WORKER,
+        "ResizeWorker": _WORKER,
+        "PauseDispatch": _OF_ACCOUNT,
+        "ResumeDispatch": _OF_ACCOUNT,
+    },
+    "ContentService": {
+        "UpdateContent": Subject("content", "content.content_id", "content"),
+        "ReviewContent": _CONTENT,
+        "BatchReviewContents": Subject("content", "requests", "contents", several=True),
+        "ReopenContent": _CONTENT,
+        "ClaimReview": Subject("content", made="content", claims=True),
+        "ReleaseReview": _CONTENT,
+        "RegenerateContent": Subject("content", "content_id", "task"),
+        "DeleteContent": Subject("content", "content_id"),
+        "UpdatePublishPoolEntry": Subject("content", "entry.content_id", "entry"),
+        "RemoveFromPublishPool": Subject("content", "content_id"),
+        "RetryPublish": _ENTRY,
+        "ClaimPublishPool": Subject("content", made="entries", several=True, claims=True),
+        "RenewPublishClaim": _ENTRY,
+        "ReportPublished": _ENTRY,
+    },
+    "AccountService": {
+        "CreateAccount": Subject("account", made="account"),
+        "UpdateAccount": Subject("account", "account.account_id"),
+        "DeactivateAccount": _OF_ACCOUNT,
+    },
+    "ScheduleService": {
+        "CreateSchedule": Subject("schedule", made="schedule"),
+        "UpdateSchedule": Subject("schedule", "schedule.schedule_id", "schedule"),
+        "DeleteSchedule": Subject("schedule", "schedule_id"),
+        "PauseSchedule": _SCHEDULE,
+        "ResumeSchedule": _SCHEDULE,
+        "RunSchedule": Subject("schedule", "schedule_id", "task"),
+    },
+    "WebhookService": {
+        "CreateWebhook": Subject("webhook", made="webhook"),
+        "UpdateWebhook": Subject("webhook", "webhook.webhook_id", "webhook"),
+        "DeleteWebhook": Subject("webhook", "webhook_id"),
+        "RotateWebhookSecret": _WEBHOOK,
+        "PingWebhook": Subject("webhook", "webhook_id"),
+        "RedeliverWebhook": Subject("delivery", "delivery_id"),
+    },
+}
+AUDITED: Mapping[str, Subject] = {
+    f"/contentgen.v1.{service}/{rpc}": subject for service, rpcs in _BY_SERVICE.items() for rpc, subject in rpcs.items()
+}
+"""Every RPC that may change something, but those of WorkerService. All others only read."""
+_NOT_AWAITED = {"TaskService/SubmitTask", "TaskService/BatchSubmitTasks"}
+"""What the answer does not wait for: these are many."""
+
+
+class Audited:
+    """The events of one RPC."""
+
+    def __init__(self, method: str, subject: Subject, auditor: Auditor) -> None:
+        self._name = method.removeprefix("/contentgen.v1.")
+        self._subject = subject
+        self._auditor = auditor
+        self._named = attrgetter(subject.named) if subject.named else None
+        self._made = attrgetter(subject.made) if subject.made else None
+        self._id = f"{subject.kind}_id"
+        self._awaited = self._name not in _NOT_AWAITED
+
+    async def answered(self, identity: CallerIdentity, request: Any, response: Any) -> None:
+        """Records a call that succeeded, and waits until that is committed, a second at most."""
+        about = self._about(request, response)
+        if self._subject.claims and not about[0][1]:
+            return
+        stored = self._auditor.add(identity, self._name, about, OK, awaited=self._awaited)
+        if stored is not None:
+            await asyncio.wait([stored], timeout=MAX_WAIT)
+
+    def refused(self, identity: CallerIdentity, request: Any, error: BaseException) -> None:
+        """Records a call that failed; `request` None: nothing is known of it."""
+        if self._auditor.admits(identity.name, MAX_REFUSALS):
+            about = [(0, "")] if request is None else self._about(request, None)
+            self._auditor.add(identity, self._name, about, outcome(error), awaited=False)
+
+    def _about(self, request: Any, response: Any) -> list[tuple[int, str]]:
+        """The accounts that the call was about, and what of each."""
+        made = None if response is None or self._made is None else self._made(response)
+        named = None if self._named is None else self._named(request)
+        if self._subject.several:
+            return self._several(request, made or named or ())
+        name = named or getattr(made, self._id, 0)
+        return [(self._account(request, made), self._resource(name, exists=made is not None))]
+
+    def _several(self, request: Any, resources: Iterable[Any]) -> list[tuple[int, str]]:
+        by_account: dict[int, list[Any]] = {}
+        for each in resources:
+            account_id = getattr(each, "account_id", 0)
+            known = account_id in by_account or len(by_account) < MAX_ACCOUNTS
+            by_account.setdefault(account_id if known else 0, []).append(getattr(each, self._id, 0))
+        if not by_account:
+            return [(self._account(request, None), "")]
+        return [(account_id, self._resource(ids[0], more=len(ids) - 1)) for account_id, ids in by_account.items()]
+
+    def _account(self, request: Any, made: Any) -> int:
+        account_id: int = getattr(made, "account_id", 0) or getattr(request, "account_id", 0)
+        if not account_id and self._subject.kind == "account" and self._named is not None:
+            account_id = self._named(request)
+        return max(0, account_id)
+
+    def _resource(self, name: int | str | None, *, exists: bool = False, more: int = 0) -> str:
+        """The name of a resource. A text that may be no id is not repeated: it may be anything, even a token."""
+        if not name:
+            return ""
+        kind = self._subject.kind
+        if isinstance(name, str) and not (parse_task_id(name) if kind == "task" else exists and _ID.fullmatch(name)):
+            name = "?"
+        resource = f"{kind}:{name}"
+        return f"{resource} and {more:,} more" if more else resource
+
+
+class Auditor:
+    """Turns the calls of a replica into audit events. Runs on the event loop."""
+
+    def __init__(self, sink: AuditSink, *, anonymous: bool) -> None:
+        """`anonymous`: no tokens are required."""
+        self._sink = sink
+        self._nameless = ANONYMOUS if anonymous else ""
+        self._minute = 0
+        self._refusals: Counter[str] = Counter()
+        self._audited = {method: Audited(method, subject, self) for method, subject in AUDITED.items()}
+
+    def of(self, method: str) -> Audited | None:
+        """The events of this RPC. Returns None if it only reads."""
+        return self._audited.get(method)
+
+    def unauthorized(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:
+        """Records a call whose token is unknown, or whose role may not make it."""
+        audited = self._audited.get(method)
+        if audited and identity is not None:
+            audited.refused(identity, None, error)
+        elif audited and self.admits("", MAX_UNAUTHENTICATED):
+            self._sink.add(
+                [AuditedCall("", 0, method.removeprefix("/contentgen.v1."), "", outcome(error))], awaited=False
+            )
+
+    def add(
+        self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
+    ) -> asyncio.Future[None] | None:
+        actor, own = identity.name or self._nameless, identity.scope.accounts or ()
+        default = _concerned.get() or (own[0] if len(own) == 1 else 0)
+        calls = [AuditedCall(actor, account_id or default, method, name, outcome) for account_id, name in about]
+        return self._sink.add(calls, awaited=awaited)
+
+    def admits(self, caller: str, limit: int) -> bool:
+        """Whether a refused call of this caller is recorded; says in the log if some were not."""
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._refusals.clear()
+        self._refusals[caller] += 1
+        if self._refusals[caller] == limit + 1:
+            _log.warning("refused calls are not all in the audit", action="audit", actor=caller, a_minute=limit)
+        return self._refusals[caller] <= limit
+
+
+def outcome(error: BaseException) -> str:
+    """How a call failed."""
+    if isinstance(error, DomainError):
+        return _shown(ERROR_STATUSES[type(error)])
+    return _CANCELLED if isinstance(error, asyncio.CancelledError) else _shown(INTERNAL)
+
+
+def _shown(status: ErrorStatus) -> str:
+    return f"{Code.Name(status.code)} {status.reason}"

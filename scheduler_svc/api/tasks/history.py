@@ -1,0 +1,38 @@
+"""Reads which hours or days GetTaskHistory is about. Part of `api`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.api.messages.validation import Violations
+from scheduler_svc.domain.rollup import Resolution
+
+MAX_POINTS = 1_000
+_USUAL = {Resolution.HOUR: timedelta(days=1), Resolution.DAY: timedelta(days=30)}
+"""How long before the end a period begins."""
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
+
+def read_period(request: pb.GetTaskHistoryRequest, bad: Violations) -> tuple[Resolution, datetime, datetime]:
+    """The resolution, the start of the first hour or day, and the time before which the last one begins."""
+    try:
+        resolution = Resolution(request.resolution or Resolution.HOUR)
+    except ValueError:
+        bad.add("resolution", f"must be a known Resolution, is {request.resolution}")
+        resolution = Resolution.HOUR
+    end = _time("end_time", request, bad) or datetime.now(UTC)
+    earliest = max(end, _FIRST + _USUAL[resolution]) - _USUAL[resolution]
+    start = resolution.floor(_time("start_time", request, bad) or earliest)
+    if end < start:
+        bad.add("end_time", "must not be earlier than start_time")
+    elif (end - start) / resolution.length > MAX_POINTS:
+        bad.add("start_time", f"must be at most {MAX_POINTS:,} {resolution.name.lower()}s before end_time")
+    return resolution, start, end
+
+
+def _time(
+    field: Literal["start_time", "end_time"], request: pb.GetTaskHistoryRequest, bad: Violations
+) -> datetime | None:
+    return bad.time(field, getattr(request, field)) if request.HasField(field) else None

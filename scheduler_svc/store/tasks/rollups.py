@@ -1,0 +1,99 @@
+"""Rollups of tasks. Each transaction adds small rows, which are folded every few seconds: no row is hot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from scheduler_svc.application.records import RollupRow
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.rollup import Resolution
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
+from scheduler_svc.store.engine.batch import Insert, array
+from scheduler_svc.store.engine.rows import Statements
+
+_ALL_ACCOUNTS = 0
+
+_DELTAS = Insert("rollup_deltas", account_id="bigint", kind="smallint", n="float8")
+"""Inserts what a transaction adds to this hour's rollups."""
+
+# One replica folds at a time, the others skip. Deltas are deleted by a range of ids: see `history`.
+_MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_rollups'))")
+"""Locks out other folds, if none runs."""
+_FOLD = sa.text(f"""
+    WITH gone AS (
+        DELETE FROM rollup_deltas WHERE delta_id <= (
+            SELECT max(delta_id) FROM (SELECT delta_id FROM rollup_deltas ORDER BY delta_id LIMIT :limit) AS first)
+        RETURNING account_id, hour, kind, n
+    ),
+    folded AS (
+        INSERT INTO task_rollups AS r (account_id, resolution, time, kind, n)
+        SELECT a.account_id, t.resolution, t.time, g.kind, sum(g.n)
+        FROM gone AS g,
+            LATERAL (VALUES (g.account_id), ({_ALL_ACCOUNTS})) AS a(account_id),
+            LATERAL (VALUES ({Resolution.HOUR}, g.hour),
+                ({Resolution.DAY}, date_trunc('day', g.hour, 'UTC'))) AS t(resolution, time)
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+        ON CONFLICT (account_id, resolution, time, kind) DO UPDATE SET n = r.n + excluded.n
+    )
+    SELECT count(*) FROM gone
+""")
+"""Folds what transactions have added into hours and days, of each account and of all."""
+
+_OWN = """
+    (x.account_id, x.resolution, x.time) >= (a.own, :resolution, :start)
+        AND (x.account_id, x.resolution, x.time) < (a.own, :resolution, :end)
+"""
+_READ = sa.text(f"""
+    SELECT time, kind, sum(n)::float8 FROM (
+        SELECT r.* FROM {EACH_ACCOUNT}, LATERAL (
+            SELECT x.time, x.kind, x.n FROM task_rollups AS x WHERE {_OWN}
+            ORDER BY x.account_id, x.resolution, x.time) AS r
+        UNION ALL
+        SELECT date_trunc(:unit, d.hour, 'UTC'), d.kind, d.n FROM rollup_deltas AS d
+        WHERE d.hour >= :start AND d.hour < :end
+            AND (CAST(:accounts AS bigint[]) = '{{{_ALL_ACCOUNTS}}}' OR d.account_id = ANY(CAST(:accounts AS bigint[])))
+    ) AS n GROUP BY time, kind
+""")
+"""Reads the hours or days of some accounts, folded or not."""
+_DELETE = sa.text("""
+    DELETE FROM task_rollups WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM task_rollups
+        WHERE resolution = :resolution AND time < now() - make_interval(secs => :age)
+        ORDER BY resolution, time LIMIT :limit))
+""")
+"""Deletes hours or days of long ago."""
+
+
+class Rollups(Statements):
+    """Statements on `task_rollups` and `rollup_deltas`. Account 0 holds the sums over all accounts."""
+
+    def add(self, rows: Sequence[RollupRow]) -> None:
+        """Adds to this hour."""
+        self._session.insert(_DELTAS, rows)
+
+    def fold(self, limit: int) -> int:
+        """Folds up to `limit` rows; returns how many."""
+        row = self._row(_MAY_FOLD)
+        return int(self._row(_FOLD, limit=limit)[0]) if row and row[0] else 0
+
+    def read(
+        self, scope: Scope, resolution: Resolution, start: datetime, end: datetime
+    ) -> list[tuple[datetime, int, float]]:
+        """Time, kind and number of each hour or day from `start` to before `end`, summed over the accounts."""
+        ids = (_ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
+        rows = self._rows(
+            _READ,
+            accounts=array("bigint", ids),
+            resolution=resolution.value,
+            unit=resolution.name.lower(),
+            start=start,
+            end=end,
+        )
+        return [(time, kind, n) for time, kind, n in rows]
+
+    def delete(self, resolution: Resolution, age: timedelta, limit: int) -> int:
+        """Deletes hours or days that began so long ago; returns how many numbers."""
+        return self._run(_DELETE, resolution=resolution.value, age=age.total_seconds(), limit=limit)
