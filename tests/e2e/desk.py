@@ -53,6 +53,10 @@ class Desk(Protocol):
         """To publish it."""
         ...
 
+    async def audit(self) -> list[Json]:
+        """Newest first."""
+        ...
+
 
 class ByClient:
     """Each step has a client of its own: one that has met a dead scheduler would wait before it connects again."""
@@ -123,6 +127,10 @@ class ByClient:
         async with self._client() as client:
             return [cast("Json", attempt) async for attempt in client.iter_publish_attempts(content_id)]
 
+    async def audit(self) -> list[Json]:
+        async with self._client() as client:
+            return [cast("Json", event) async for event in client.iter_audit_events()]
+
 
 class ByCommand:
     """Each step is a run of `contentgen`."""
@@ -174,6 +182,9 @@ class ByCommand:
 
     async def attempts(self, content_id: int) -> list[Json]:
         return list(await self._run("pool", "attempts", str(content_id)))
+
+    async def audit(self) -> list[Json]:
+        return list(await self._run("audit", "list"))
 
     async def _run(self, *arguments: str) -> Any:
         """What it prints as JSON; a step that fails fails the test, with what it said."""

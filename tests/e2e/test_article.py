@@ -39,6 +39,22 @@ EXPECTED = [
 ]
 """The events of two articles; the second one was approved, reopened and approved again, and failed for good once."""
 
+AUDIT = [
+    "AccountService/CreateAccount account:{account}",
+    "WebhookService/CreateWebhook webhook:1",
+    "ScheduleService/CreateSchedule schedule:1",
+    "ContentService/UpdateContent content:{draft}",
+    "ContentService/RegenerateContent content:{draft}",
+    "ContentService/ReviewContent content:{article}",
+    "ContentService/ReopenContent content:{article}",
+    "ContentService/ReviewContent content:{article}",
+    "ContentService/UpdatePublishPoolEntry content:{article}",
+    *["ContentService/ClaimPublishPool content:{article}", "ContentService/ReportPublished content:{article}"] * 2,
+    "ContentService/RetryPublish content:{article}",
+    *["ContentService/ClaimPublishPool content:{article}", "ContentService/ReportPublished content:{article}"],
+]
+"""What the audit tells of it."""
+
 
 class Everything:
     """A scheduler with its own PostgreSQL, and a worker."""
@@ -145,6 +161,9 @@ async def test_an_article_is_published_though_all_is_killed_after_each_step(
     ]
     assert [each["published"] for each in await desk.attempts(content_id)] == [False, False, True]
     await check_events(receiver, secret)
+    names = {"account": account_id, "draft": draft["content_id"], "article": content_id}
+    told = [f"{event['method']} {event['resource']} {event['outcome']}" for event in reversed(await desk.audit())]
+    assert told == [f"{step.format(**names)} OK" for step in AUDIT]
 
 
 async def check_events(receiver: Receiver, secret: str) -> None:
