@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -24,13 +25,13 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.durable import sync_folder
-from worker_svc.fetching import Fetcher
+from worker_svc.fetching import Fetcher, on_own_thread
 from worker_svc.outcome import Article, LeftOut, LeftOutReason, TakenAsset
 from worker_svc.references import SCHEME, Reference, references, renamed
 from worker_svc.run_files import LeftOutError, open_file, within
 
 MAX_ASSETS = 100
-"""Assets of one result, and entries of what is left out."""
+"""Assets of one result, addresses that are read for it, and entries of what is left out."""
 MAX_BYTES = 32 * 1024 * 1024
 MAX_ALL_BYTES = 128 * 1024 * 1024
 MAX_NAME = 200
@@ -62,18 +63,25 @@ class AssetFolder:
         addresses = (reference.address for reference in references(article))
         return any(address is not None and self._fetcher.allows(address) for address in addresses)
 
-    async def taken(self, lease_id: str, run_folder: Path, article: Article, *, fetches: bool = False) -> Article:
+    async def taken(
+        self, lease_id: str, run_folder: Path, article: Article, fetch_within: float | None = None
+    ) -> Article:
         """Copies the files that the article names, durably, and returns the article that names them as assets.
 
         What can't be taken is left out, for a reason, and stays named as it is. So does all of it if the article would
-        grow beyond its bound. `fetches`: reads addresses too, which may take minutes.
+        grow beyond its bound. `fetch_within`: reads addresses too, for so many seconds in all.
         """
         if not references(article):
             return article
-        return await asyncio.to_thread(self._take, lease_id, run_folder, article, fetches)
+        if fetch_within is None:
+            return await asyncio.to_thread(self._take, lease_id, run_folder, article)
+        until = time.monotonic() + fetch_within
+        return await asyncio.wrap_future(
+            on_own_thread(lambda: self._take(lease_id, run_folder, article, until))  # neither uploads nor the exit wait
+        )
 
-    def _take(self, lease_id: str, run_folder: Path, article: Article, fetches: bool) -> Article:
-        taking = _Taking(self._path(lease_id), run_folder, self._fetcher, fetches=fetches)
+    def _take(self, lease_id: str, run_folder: Path, article: Article, fetch_until: float | None = None) -> Article:
+        taking = _Taking(self._path(lease_id), run_folder, self._fetcher, fetch_until)
         for reference in references(article):
             taking.take(reference)
         taking.sync(self._folder)
@@ -107,12 +115,13 @@ class AssetFolder:
 class _Taking:
     """The files of one article, as they are taken."""
 
-    def __init__(self, to: Path, run_folder: Path, fetcher: Fetcher | None, *, fetches: bool) -> None:
-        """`fetches`: whether addresses that `fetcher` allows are read now; else they count as failed."""
+    def __init__(self, to: Path, run_folder: Path, fetcher: Fetcher | None, fetch_until: float | None) -> None:
+        """`fetch_until`: when no further address that `fetcher` allows is read; None: none is. They count as failed."""
         self._to = to
         self._run_folder = run_folder
         self._fetcher = fetcher
-        self._fetches = fetches
+        self._fetch_until = fetch_until
+        self._fetched = 0
         self._by_place: dict[str, TakenAsset | LeftOutReason] = {}
         self.assets: dict[str, TakenAsset] = {}
         """By their names."""
@@ -178,10 +187,13 @@ class _Taking:
         """Raises LeftOutError."""
         if self._fetcher is None or not self._fetcher.allows(address):
             raise LeftOutError(LeftOutReason.HOST_NOT_ALLOWED)
-        if not self._fetches:
+        if self._fetched == MAX_ASSETS:
+            raise LeftOutError(LeftOutReason.TOO_MANY)
+        if self._fetch_until is None or time.monotonic() >= self._fetch_until:
             raise LeftOutError(LeftOutReason.FETCH_FAILED)
+        self._fetched += 1
         name = unquote(PurePosixPath(urlsplit(address).path).name) or "picture"
-        return self._keep(name, self._fetcher.fetch(address, self._space), source)
+        return self._keep(name, self._fetcher.fetch(address, self._space, self._fetch_until), source)
 
     @property
     def _space(self) -> int:

@@ -22,6 +22,9 @@ from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Lease, LeaseBook, StopReason
 from worker_svc.session.outbox import PendingUpdate
 
+MAX_FETCHING = 120.0
+"""Seconds in which the pictures of a result are read by their addresses; at most half of the time until its report."""
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -100,16 +103,20 @@ class LeaseExecutor:
 
     async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         """The update that ends the lease, on disk with the files that it names."""
-        assets = self._journal.assets
-        named = outcome
+        ending = await self._keep(lease, outcome, run)
+        within = min(MAX_FETCHING, (lease.report_by - now()) / 2)
+        if isinstance(outcome, Completed) and self._journal.assets.may_fetch(outcome.article) and within > 0:
+            ending = await self._keep(lease, outcome, run, within)  # what is paid for is on disk by now
+        return ending
+
+    async def _keep(
+        self, lease: Lease, outcome: Outcome, run: CliRun, fetch_within: float | None = None
+    ) -> PendingUpdate:
         if isinstance(outcome, Completed):
-            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article))
-        ending = wire.with_output(wire.ending_of(lease, named), run.output)
+            taken = await self._journal.assets.taken(lease.lease_id, run.folder, outcome.article, fetch_within)
+            outcome = Completed(taken)
+        ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
         await self._journal.keep(lease, ending)
-        if isinstance(outcome, Completed) and assets.may_fetch(outcome.article):  # what is paid for is on disk by now
-            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article, fetches=True))
-            ending = wire.with_output(wire.ending_of(lease, named), run.output)
-            await self._journal.keep(lease, ending)
         return ending
 
     def _refuse(self, lease: Lease, error: Exception) -> None:
