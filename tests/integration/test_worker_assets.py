@@ -188,14 +188,14 @@ async def test_a_result_goes_without_its_files_before_its_task_times_out(tmp_pat
             result = (await stream.update("completed", "a")).completed.result
             assert result.body == "![](./cover.png)"
             assert not result.assets
-            assert left_out(result) == {"none.png": "NOT_FOUND", "./cover.png": "FETCH_FAILED"}
+            assert left_out(result) == {"none.png": "NOT_FOUND", "./cover.png": "NOT_FOUND"}
             await stream.until("heartbeat", lambda s: not s.held_leases)
 
 
 async def test_a_lease_that_is_lost_during_the_upload_is_reported_all_the_same(tmp_path: Path) -> None:
     cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
     async with scripted_scheduler() as scheduler:
-        scheduler.refuse_assets = [StatusCode.FAILED_PRECONDITION] * 100
+        scheduler.refuse_assets = [StatusCode.FAILED_PRECONDITION]
         with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
             stream, _ = await scheduler.session(accepts_assets=True)
             stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))

@@ -129,7 +129,7 @@ class AssetUploads:
                 lease_id=update.lease_id,
                 assets=[asset.name for asset in left],
             )
-            update = wire.with_left_out(update, {asset.sha256 for asset in left}, LeftOutReason.FETCH_FAILED)
+            update = wire.with_left_out(update, {asset.sha256 for asset in left}, LeftOutReason.NOT_FOUND)
         self._tasks.pop(update.lease_id, None)
         self._done(update)
 
