@@ -192,7 +192,7 @@ class _Taking:
         if self._fetch_until is None or time.monotonic() >= self._fetch_until:
             raise LeftOutError(LeftOutReason.FETCH_FAILED)
         self._fetched += 1
-        name = unquote(PurePosixPath(urlsplit(address).path).name) or "picture"
+        name = PurePosixPath(unquote(urlsplit(address).path)).name or "picture"
         return self._keep(name, self._fetcher.fetch(address, self._space, self._fetch_until), source)
 
     @property
@@ -220,8 +220,9 @@ class _Taking:
         return asset
 
     def _free_name(self, path: str) -> str:
-        """A name that no text has to escape, and that no other asset has."""
-        fit = PurePosixPath(_UNFIT.sub("-", path)[-MAX_NAME:].lstrip("/"))
+        """A name that no text has to escape, that no other asset has, and that leads nowhere else as a path."""
+        parts = _UNFIT.sub("-", path)[-MAX_NAME:].split("/")
+        fit = PurePosixPath("/".join(part for part in parts if part not in ("", ".", "..")) or "file")
         stem, suffix = str(fit).removesuffix(fit.suffix), fit.suffix
         name, number = stem + suffix, 1
         while name in self.assets:

@@ -174,6 +174,25 @@ async def test_all_pictures_of_a_result_have_one_time(tmp_path: Path, fetcher: F
     assert taken.left_out == tuple(LeftOut(it, LeftOutReason.FETCH_FAILED) for it in article.images[1:])
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/%2E%2E%2F%2E%2E%2Fhome%2Fme%2F.bashrc", ".bashrc"),
+        ("/a/%2E%2E", "file"),
+        ("/..%5C..%5Ca.png", "..-..-a.png"),
+        ("/a%00.png", "a-.png"),
+        ("/", "picture"),
+    ],
+)
+async def test_a_picture_s_name_is_no_path_out_of_a_folder(
+    tmp_path: Path, fetcher: Fetcher, port: int, path: str, name: str
+) -> None:
+    article = Article("text", images=(f"https://localhost:{port}{path}",))
+    with ThreadPoolExecutor(1) as disk:
+        taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=30.0)
+    assert [it.name for it in taken.assets] == [name]
+
+
 async def test_no_more_than_a_hundred_addresses_are_tried(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
     base = f"https://localhost:{port}"
     good = tuple(f"{base}/{n}.png" for n in range(10))
