@@ -31,6 +31,8 @@ FETCH_TIMEOUT = 60.0
 _BLOCK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24", "64:ff9b:1::/48")))
+"""What clouds and gateways use for themselves, and not every Python counts as private; as for webhooks' addresses."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 R = TypeVar("R")
@@ -43,7 +45,7 @@ def is_public(address: IpAddress) -> bool:
             return False
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
 
 
 def on_own_thread(work: Callable[[], R]) -> Future[R]:
