@@ -46,6 +46,8 @@ class Pools:
         """Clients' writes to single rows: they may wait for a row's lock, which reads never do."""
         self.operators = self._pool(2, HOT_TIMEOUT)
         """Operators' calls, and work on many tasks batch by batch."""
+        self.assets = self._pool(1, HOT_TIMEOUT)
+        """Uploads of assets and their collection, which waits for the object store."""
         self.sessions = self._pool(4, statement_timeout)
         """Hellos."""
         self.watches = self._pool(2, HOT_TIMEOUT, hot=True)

@@ -337,7 +337,7 @@ class Replica:
             Periodic("presence", self._system_status.run_once),
             Periodic("servers", self._check_servers),
             Periodic("retention", retention.run_once),
-            Periodic("assets", AssetCollection(pools.operators, self._objects).run_once),
+            Periodic("assets", AssetCollection(pools.assets, self._objects).run_once),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),
         ]
@@ -379,7 +379,7 @@ class Replica:
                 pools.sessions,
                 self._reports,
                 self._streams,
-                AssetUploads(pools.writes, self._objects),
+                AssetUploads(pools.assets, self._objects),
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
                 capacity_changed=self._dispatcher.capacity_added,

@@ -2,7 +2,8 @@
 
 Layer: beside spool, above durable.
 
-`assets/<lease>/<sha256>`: written and synced before the result is spooled, removed with it.
+`assets/<lease>/<sha256>`: written and synced before the result is spooled, removed with it. `<lease>` is the SHA-256 of
+the lease's id: whatever a scheduler takes for an id, it is the name of a folder in here.
 """
 
 from __future__ import annotations
@@ -12,24 +13,25 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.durable import sync_folder
-from worker_svc.fetching import Fetcher
+from worker_svc.fetching import Fetcher, on_own_thread
 from worker_svc.outcome import Article, LeftOut, LeftOutReason, TakenAsset
 from worker_svc.references import SCHEME, Reference, references, renamed
 from worker_svc.run_files import LeftOutError, open_file, within
 
 MAX_ASSETS = 100
-"""Assets of one result, and entries of what is left out."""
+"""Assets of one result, addresses that are read for it, and entries of what is left out."""
 MAX_BYTES = 32 * 1024 * 1024
 MAX_ALL_BYTES = 128 * 1024 * 1024
 MAX_NAME = 200
@@ -61,18 +63,25 @@ class AssetFolder:
         addresses = (reference.address for reference in references(article))
         return any(address is not None and self._fetcher.allows(address) for address in addresses)
 
-    async def taken(self, lease_id: str, run_folder: Path, article: Article, *, fetches: bool = False) -> Article:
+    async def taken(
+        self, lease_id: str, run_folder: Path, article: Article, fetch_within: float | None = None
+    ) -> Article:
         """Copies the files that the article names, durably, and returns the article that names them as assets.
 
         What can't be taken is left out, for a reason, and stays named as it is. So does all of it if the article would
-        grow beyond its bound. `fetches`: reads addresses too, which may take minutes.
+        grow beyond its bound. `fetch_within`: reads addresses too, for so many seconds in all.
         """
         if not references(article):
             return article
-        return await asyncio.to_thread(self._take, lease_id, run_folder, article, fetches)
+        if fetch_within is None:
+            return await asyncio.to_thread(self._take, lease_id, run_folder, article)
+        until = time.monotonic() + fetch_within
+        return await asyncio.wrap_future(
+            on_own_thread(lambda: self._take(lease_id, run_folder, article, until))  # neither uploads nor the exit wait
+        )
 
-    def _take(self, lease_id: str, run_folder: Path, article: Article, fetches: bool) -> Article:
-        taking = _Taking(self._path(lease_id), run_folder, self._fetcher, fetches=fetches)
+    def _take(self, lease_id: str, run_folder: Path, article: Article, fetch_until: float | None = None) -> Article:
+        taking = _Taking(self._path(lease_id), run_folder, self._fetcher, fetch_until)
         for reference in references(article):
             taking.take(reference)
         taking.sync(self._folder)
@@ -94,23 +103,25 @@ class AssetFolder:
 
     def sweep(self, keep: Collection[str]) -> None:
         """Removes what an earlier process left of other leases. Blocks."""
+        kept = {self._path(lease_id).name for lease_id in keep}
         for path in self._folder.iterdir():
-            if unquote(path.name) not in keep:
+            if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _path(self, lease_id: str) -> Path:
-        return self._folder / quote(lease_id, safe="").replace(".", "%2E")
+        return self._folder / hashlib.sha256(lease_id.encode()).hexdigest()
 
 
 class _Taking:
     """The files of one article, as they are taken."""
 
-    def __init__(self, to: Path, run_folder: Path, fetcher: Fetcher | None, *, fetches: bool) -> None:
-        """`fetches`: whether addresses that `fetcher` allows are read now; else they count as failed."""
+    def __init__(self, to: Path, run_folder: Path, fetcher: Fetcher | None, fetch_until: float | None) -> None:
+        """`fetch_until`: when no further address that `fetcher` allows is read; None: none is. They count as failed."""
         self._to = to
         self._run_folder = run_folder
         self._fetcher = fetcher
-        self._fetches = fetches
+        self._fetch_until = fetch_until
+        self._fetched = 0
         self._by_place: dict[str, TakenAsset | LeftOutReason] = {}
         self.assets: dict[str, TakenAsset] = {}
         """By their names."""
@@ -176,10 +187,13 @@ class _Taking:
         """Raises LeftOutError."""
         if self._fetcher is None or not self._fetcher.allows(address):
             raise LeftOutError(LeftOutReason.HOST_NOT_ALLOWED)
-        if not self._fetches:
+        if self._fetched == MAX_ASSETS:
+            raise LeftOutError(LeftOutReason.TOO_MANY)
+        if self._fetch_until is None or time.monotonic() >= self._fetch_until:
             raise LeftOutError(LeftOutReason.FETCH_FAILED)
-        name = unquote(PurePosixPath(urlsplit(address).path).name) or "picture"
-        return self._keep(name, self._fetcher.fetch(address, self._space), source)
+        self._fetched += 1
+        name = PurePosixPath(unquote(urlsplit(address).path)).name or "picture"
+        return self._keep(name, self._fetcher.fetch(address, self._space, self._fetch_until), source)
 
     @property
     def _space(self) -> int:
@@ -206,8 +220,9 @@ class _Taking:
         return asset
 
     def _free_name(self, path: str) -> str:
-        """A name that no text has to escape, and that no other asset has."""
-        fit = PurePosixPath(_UNFIT.sub("-", path)[-MAX_NAME:].lstrip("/"))
+        """A name that no text has to escape, that no other asset has, and that leads nowhere else as a path."""
+        parts = _UNFIT.sub("-", path)[-MAX_NAME:].split("/")
+        fit = PurePosixPath("/".join(part for part in parts if part not in ("", ".", "..")) or "file")
         stem, suffix = str(fit).removesuffix(fit.suffix), fit.suffix
         name, number = stem + suffix, 1
         while name in self.assets:

@@ -15,7 +15,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
+from math import inf
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from worker_svc.outcome import LeftOutReason
@@ -24,12 +27,15 @@ from worker_svc.run_files import LeftOutError
 MAX_REDIRECTS = 5
 CONNECT_TIMEOUT = 10.0
 FETCH_TIMEOUT = 60.0
-"""Seconds from the first connection to the last byte of one address."""
+"""Seconds from the lookup of one address's host to its last byte."""
 _BLOCK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24", "64:ff9b:1::/48")))
+"""What clouds and gateways use for themselves, and not every Python counts as private; as for webhooks' addresses."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+R = TypeVar("R")
 
 
 def is_public(address: IpAddress) -> bool:
@@ -39,7 +45,22 @@ def is_public(address: IpAddress) -> bool:
             return False
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
+
+
+def on_own_thread(work: Callable[[], R]) -> Future[R]:
+    """Runs `work` on a new thread, which does not hold up the end of the process, as one of an executor would."""
+    future: Future[R] = Future()
+
+    def run() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the future
+                future.set_exception(error)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    return future
 
 
 class Fetcher:
@@ -67,13 +88,16 @@ class Fetcher:
             return False
         return any(_matches(allowed, host, port) for allowed in self._hosts)
 
-    def fetch(self, address: str, max_bytes: int) -> Iterator[bytes]:
-        """Yields the bytes of what is there. Blocks. Raises LeftOutError at the first of them, or later."""
-        deadline = time.monotonic() + FETCH_TIMEOUT
+    def fetch(self, address: str, max_bytes: int, until: float = inf) -> Iterator[bytes]:
+        """Yields the bytes of what is there. Blocks, until `until` of the monotonic clock at most.
+
+        Raises LeftOutError at the first of them, or later.
+        """
+        deadline = min(time.monotonic() + FETCH_TIMEOUT, until)
         for _ in range(MAX_REDIRECTS + 1):
             if not self.allows(address):
                 raise LeftOutError(LeftOutReason.HOST_NOT_ALLOWED)
-            with closing(self._connect(address)) as connected, _until(deadline, connected):
+            with closing(self._connect(address, deadline)) as connected, _until(deadline, connected):
                 try:
                     with closing(_answer(connected, address)) as response:
                         if response.status not in _REDIRECTS:
@@ -84,23 +108,47 @@ class Fetcher:
                     raise LeftOutError(LeftOutReason.FETCH_FAILED) from error
         raise LeftOutError(LeftOutReason.FETCH_FAILED)
 
-    def _connect(self, address: str) -> ssl.SSLSocket:
+    def _connect(self, address: str, deadline: float) -> ssl.SSLSocket:
         """Connects to a checked address of the host. Raises LeftOutError."""
         url = urlsplit(address)
         host, port = url.hostname or "", url.port or 443
-        try:
-            places = [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        except (OSError, UnicodeError) as error:
-            raise LeftOutError(LeftOutReason.FETCH_FAILED) from error
+        places = _looked_up(host, port, deadline)
         if not all(self._may_connect(ipaddress.ip_address(place.partition("%")[0])) for place in places):
             raise LeftOutError(LeftOutReason.HOST_NOT_ALLOWED)
         for place in places:
-            try:
-                with socket.create_connection((place, port), CONNECT_TIMEOUT) as plain:
-                    return self._tls.wrap_socket(plain, server_hostname=host)
-            except OSError:
-                continue
+            with suppress(OSError):
+                return self._connected(place, port, host, deadline)
         raise LeftOutError(LeftOutReason.FETCH_FAILED)
+
+    def _connected(self, place: str, port: int, host: str, deadline: float) -> ssl.SSLSocket:
+        """Raises OSError."""
+        timeout = min(CONNECT_TIMEOUT, _left(deadline))
+        with socket.create_connection((place, port), timeout) as plain:
+            connected = self._tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        try:
+            with _until(deadline, connected):
+                connected.do_handshake()
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then. Raises TimeoutError."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no time is left")
+    return left
+
+
+def _looked_up(host: str, port: int, deadline: float) -> list[str]:
+    """The host's addresses. Raises LeftOutError, at the deadline too: the system's own lookup knows none."""
+    looking = on_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    try:
+        return [str(found[4][0]) for found in looking.result(_left(deadline))]
+    except (OSError, UnicodeError) as error:
+        raise LeftOutError(LeftOutReason.FETCH_FAILED) from error
 
 
 def _matches(allowed: str, host: str, port: int) -> bool:

@@ -70,6 +70,8 @@ class AssetMethods(Methods):
     async def save_asset(self, sha256: str, path: str | PathLike[str]) -> int:
         """Writes an asset into a file, and returns its bytes; the file appears once it is whole.
 
+        An asset's name is the creator's choice, and may be that of any file below a folder: its SHA-256 is always safe.
+
         Raises:
             ResourceNotFoundException: no content that you may read names it.
             RequestError: code DATA_LOSS if the bytes do not have its SHA-256.
@@ -77,7 +79,7 @@ class AssetMethods(Methods):
 
         Example:
             >>> for asset in client.get_content(content_id)["assets"]:
-            ...     size = client.save_asset(asset["sha256"], asset["name"])
+            ...     size = client.save_asset(asset["sha256"], folder / asset["sha256"])
         """
         return await save(self._transport, sha256, path)
 

@@ -30,7 +30,8 @@ class Asset(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the content, unique there: texts and `images` refer to it as `asset:` and this name. It has no spaces,
-    brackets or quotes, up to 200 characters; often it is the path of the file that the CLI wrote.
+    brackets or quotes, up to 200 characters; often it is the path of the file that the CLI wrote. As a path it stays below
+    the folder where it is put: it is relative, with no part `..` and no backslash.
     """
     sha256: _builtins.str
     """Lower-case hex, 64 characters: names it in GetAsset."""

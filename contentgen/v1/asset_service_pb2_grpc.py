@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AssetServiceStub:
-    """Reads the assets of contents: the pictures and other files that creators made. For clients and operators. Errors: see
-    the comment of TaskService.
+    """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
+    viewers and operators. Errors: see the comment of TaskService.
 
     `Content.assets` lists what a content has. An asset can be read as long as a content names it that the caller may
     read; for all others it does not exist. It never changes, since its SHA-256 names it: a reader may cache it forever.
@@ -53,8 +53,8 @@ class AssetServiceStub:
 
 
 class AssetServiceServicer:
-    """Reads the assets of contents: the pictures and other files that creators made. For clients and operators. Errors: see
-    the comment of TaskService.
+    """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
+    viewers and operators. Errors: see the comment of TaskService.
 
     `Content.assets` lists what a content has. An asset can be read as long as a content names it that the caller may
     read; for all others it does not exist. It never changes, since its SHA-256 names it: a reader may cache it forever.
@@ -116,8 +116,8 @@ def add_AssetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AssetService:
-    """Reads the assets of contents: the pictures and other files that creators made. For clients and operators. Errors: see
-    the comment of TaskService.
+    """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
+    viewers and operators. Errors: see the comment of TaskService.
 
     `Content.assets` lists what a content has. An asset can be read as long as a content names it that the caller may
     read; for all others it does not exist. It never changes, since its SHA-256 names it: a reader may cache it forever.

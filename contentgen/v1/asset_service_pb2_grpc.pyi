@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AssetServiceStub:
-    """Reads the assets of contents: the pictures and other files that creators made. For clients and operators. Errors: see
-    the comment of TaskService.
+    """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
+    viewers and operators. Errors: see the comment of TaskService.
 
     `Content.assets` lists what a content has. An asset can be read as long as a content names it that the caller may
     read; for all others it does not exist. It never changes, since its SHA-256 names it: a reader may cache it forever.
@@ -67,8 +67,8 @@ class AssetServiceStub:
 
 @_typing.type_check_only
 class AssetServiceAsyncStub(AssetServiceStub):
-    """Reads the assets of contents: the pictures and other files that creators made. For clients and operators. Errors: see
-    the comment of TaskService.
+    """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
+    viewers and operators. Errors: see the comment of TaskService.
 
     `Content.assets` lists what a content has. An asset can be read as long as a content names it that the caller may
     read; for all others it does not exist. It never changes, since its SHA-256 names it: a reader may cache it forever.
@@ -103,8 +103,8 @@ class AssetServiceAsyncStub(AssetServiceStub):
     """
 
 class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads the assets of contents: the pictures and other files that creators made. For clients and operators. Errors: see
-    the comment of TaskService.
+    """Reads the assets of contents: the pictures and other files that creators made. For clients, publishers, reviewers,
+    viewers and operators. Errors: see the comment of TaskService.
 
     `Content.assets` lists what a content has. An asset can be read as long as a content names it that the caller may
     read; for all others it does not exist. It never changes, since its SHA-256 names it: a reader may cache it forever.

@@ -721,7 +721,9 @@ class ResultAsset(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """As in Asset; one that is empty, too long or not unique is ignored."""
+    """As in Asset; one that is empty, too long or not unique is ignored. One that is absolute, or has a part `..`, a
+    backslash or a NUL, is left out (OUTSIDE_FOLDER).
+    """
     sha256: _builtins.str
     """Lower-case hex."""
     size: _builtins.int

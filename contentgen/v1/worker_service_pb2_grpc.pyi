@@ -317,7 +317,8 @@ class WorkerServiceStub:
     24. A result MAY name files of its run (`Result.assets`), such as pictures. The worker MUST sync them to its folder
     before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
     meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
-    same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
+    same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). So before its task's timeout, past which no
+    result is accepted, the worker MUST report it, with the names that the CLI gave for what is not stored. Only once the update is settled (rule 15)
     MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
     100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
     beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
@@ -646,7 +647,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     24. A result MAY name files of its run (`Result.assets`), such as pictures. The worker MUST sync them to its folder
     before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
     meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
-    same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
+    same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). So before its task's timeout, past which no
+    result is accepted, the worker MUST report it, with the names that the CLI gave for what is not stored. Only once the update is settled (rule 15)
     MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
     100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
     beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set
@@ -978,7 +980,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         24. A result MAY name files of its run (`Result.assets`), such as pictures. The worker MUST sync them to its folder
         before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
         meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
-        same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). Only once the update is settled (rule 15)
+        same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). So before its task's timeout, past which no
+        result is accepted, the worker MUST report it, with the names that the CLI gave for what is not stored. Only once the update is settled (rule 15)
         MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of the run's folder, nor send more than
         100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late result (rule 16) are uploaded at the
         beginning of a stream, it SHOULD state `free_slots` 0, for 10 s at most. To a scheduler whose Welcome does not set

@@ -35,6 +35,13 @@ class LeftOut(NamedTuple):
 
 NOT_UPLOADED = "NOT_FOUND"
 """The reason of an asset that a result names and that is not stored."""
+OUTSIDE = "OUTSIDE_FOLDER"
+"""The reason of an asset whose name leads elsewhere."""
+
+
+def stays_below(name: str) -> bool:
+    """Whether an asset's name, as a path, leads to a place below the folder where it is put, on any system."""
+    return not (name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"))
 
 
 class Media(NamedTuple):

@@ -39,7 +39,6 @@ class AssetCollection:
             deleted = 0
         if deleted:
             _log.info("assets deleted that no content names", action="assets", count=deleted)
-        if deleted == collection.MAX_DELETED:
             return 0.0
         self._after = ""
         return INTERVAL

@@ -25,6 +25,8 @@ TIMEOUT = timedelta(seconds=30)
 """Of one request."""
 RETRY_TIMEOUT = timedelta(seconds=10)
 """From the first try of a request to its last."""
+DELETE_TIMEOUT = timedelta(seconds=6)
+"""Of a deletion, which is tried once: a transaction waits for it."""
 
 
 class BucketStore:
@@ -33,14 +35,17 @@ class BucketStore:
         region = bucket.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         plain = bucket.endpoint is not None and bucket.endpoint.startswith("http://")
         with _as_unavailable():
-            self._store = S3Store(
-                bucket.name,
-                config={"endpoint": bucket.endpoint} if bucket.endpoint else {},
-                prefix=bucket.prefix or None,
-                region=region,
-                virtual_hosted_style_request=bucket.endpoint is None,
-                client_options={"timeout": TIMEOUT, "allow_http": plain},
-                retry_config={"max_retries": 3, "retry_timeout": RETRY_TIMEOUT},
+            self._store, self._for_deletes = (
+                S3Store(
+                    bucket.name,
+                    config={"endpoint": bucket.endpoint} if bucket.endpoint else {},
+                    prefix=bucket.prefix or None,
+                    region=region,
+                    virtual_hosted_style_request=bucket.endpoint is None,
+                    client_options={"timeout": timeout, "allow_http": plain},
+                    retry_config={"max_retries": retries, "retry_timeout": RETRY_TIMEOUT},
+                )
+                for timeout, retries in ((TIMEOUT, 3), (DELETE_TIMEOUT, 0))
             )
 
     def incoming(self) -> Incoming:
@@ -67,7 +72,7 @@ class BucketStore:
 
     def delete(self, sha256: str) -> None:
         with _as_unavailable():
-            obstore.delete(self._store, sha256)
+            obstore.delete(self._for_deletes, sha256)
 
 
 class _TemporaryFile:

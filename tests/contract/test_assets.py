@@ -99,6 +99,19 @@ async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Make
     ]
 
 
+async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_result_stays(made: Maker) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, PICTURE)
+    names = ["../a.png", "a/../../b.png", "/etc/passwd", "..", "a\\..\\b.png", "a\0.png"]
+    assets = [pb.ResultAsset(name=name, sha256=sha256(PICTURE), size=len(PICTURE)) for name in (*names, "in/..a.png")]
+    assert await made.worker.complete(lease, assets=assets) == pb.UPDATE_OUTCOME_COMMITTED
+    content = await content_of(made, lease)
+    assert [it.name for it in content.assets] == ["in/..a.png"]
+    assert [(it.name, it.reason) for it in content.left_out_assets] == [
+        (name.replace("\0", ""), "OUTSIDE_FOLDER") for name in names
+    ]
+
+
 async def test_an_asset_that_no_content_names_does_not_exist_for_readers(
     made: Maker, assets: AssetServiceAsyncStub
 ) -> None:

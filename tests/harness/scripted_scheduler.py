@@ -178,14 +178,15 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(self.lease) if details.method == LEASE else None
 
     async def put_asset(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        """Takes an upload."""
+        """Takes an upload. Refuses one after its first message, as a scheduler does, so that no write fails before."""
         await self.takes_assets.wait()
         self.asset_peers.append(context.peer())
+        first = pb.PutAssetRequest.FromString(await anext(requests))
         if self.refuse_assets:
             await context.abort(self.refuse_assets.pop(0), "a test refuses it")
         await context.send_initial_metadata((("asset-wanted", "true"),))
         chunks = [pb.PutAssetRequest.FromString(request).chunk async for request in requests]
-        self.assets.append(b"".join(chunks))
+        self.assets.append(b"".join([first.chunk, *chunks]))
         return pb.PutAssetResponse().SerializeToString()
 
     async def lease(

@@ -48,7 +48,7 @@ def write(store: FolderStore) -> None:
 def upload(scheduling: Scheduling, store: FolderStore, ref: LeaseRef) -> None:
     begun = begin(scheduling, ref)
     write(store)
-    scheduling.run(uploads.complete, begun, Media("text/plain"), store)
+    scheduling.run(uploads.complete, begun, Media("text/plain"))
 
 
 def complete(scheduling: Scheduling, ref: LeaseRef) -> list[str | None]:
@@ -132,7 +132,7 @@ def test_an_upload_after_the_first_step_of_the_collection_saves_the_asset(
     begun = begin(scheduling, ref)
     assert scheduling.run(collection.delete_retired, store, AGE) == 0
     write(store)
-    scheduling.run(uploads.complete, begun, Media("text/plain"), store)
+    scheduling.run(uploads.complete, begun, Media("text/plain"))
     assert complete(scheduling, ref) == [DIGEST]
 
 
@@ -154,7 +154,26 @@ def test_an_upload_that_the_collection_overtook_is_not_complete(scheduling: Sche
     age_all(scheduling)
     assert collect(scheduling, store) == 1
     with pytest.raises(AssetStoreUnavailable, match="deleted while it was uploaded"):
-        scheduling.run(uploads.complete, begun, Media("text/plain"), store)
+        scheduling.run(uploads.complete, begun, Media("text/plain"))
+
+
+def test_an_object_store_that_hangs_costs_the_collection_a_bounded_time(
+    scheduling: Scheduling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "MAX_SECONDS", 0.0)  # each deletion takes longer
+    store = FolderStore(tmp_path / "assets")
+    digests = [f"{number:064x}" for number in range(3)]
+    for digest in digests:
+        scheduling.sql(f"INSERT INTO assets (sha256, size) VALUES ('{digest}', 1)")
+        with store.incoming() as incoming:
+            incoming.file.write(b"1")
+            store.keep(incoming, digest)
+    age_all(scheduling)
+    for left in (2, 1, 0):
+        assert scheduling.run(collection.delete_retired, store, AGE) == 1
+        assert len(scheduling.sql("SELECT FROM assets")) == left
+        assert sum(store.size(digest) is not None for digest in digests) == left
+    assert scheduling.run(collection.delete_retired, store, AGE) == 0
 
 
 def test_a_report_waits_for_the_collection_and_names_nothing_that_it_takes(

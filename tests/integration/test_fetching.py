@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import shutil
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from tests.harness.certificates import make_certificates, make_signed
 from tests.harness.pictures import png, sha256
+from tests.harness.waiting import wait_until_async
 from worker_svc import fetching
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.fetching import Fetcher, is_public
@@ -27,11 +31,16 @@ PICTURE = png()
 PRIVATE = (
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1"),
     *("255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::"),
+    *("168.63.129.16", "192.0.0.9", "192.0.0.170", "64:ff9b:1::1", "::ffff:168.63.129.16"),
 )
 
 
 class Pictures(BaseHTTPRequestHandler):
-    """`/go?URL` redirects there, `/endless` never ends, `/short` ends too early; other paths are the picture."""
+    """`/go?URL` redirects there, `/endless` never ends, `/short` ends too early, `/hang` does not answer before the end
+    of the test; other paths are the picture.
+    """
+
+    over = Event()
 
     def do_GET(self) -> None:
         path, _, target = self.path.partition("?")
@@ -40,6 +49,8 @@ class Pictures(BaseHTTPRequestHandler):
             self.send_header("Location", target)
             self.end_headers()
             return
+        if path.startswith("/hang"):
+            self.over.wait()
         self.send_response(404 if path == "/none" else 200)
         if path != "/endless":
             self.send_header("Content-Length", str(len(PICTURE) + (path == "/short")))
@@ -66,6 +77,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def port(certificates: Path) -> Iterator[int]:
     """That of the server, whose certificate is for `localhost`."""
+    Pictures.over.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificates / "localhost.pem", certificates / "localhost.key")
@@ -75,6 +87,7 @@ def port(certificates: Path) -> Iterator[int]:
     try:
         yield server.server_port
     finally:
+        Pictures.over.set()
         server.shutdown()
         serving.join()
         server.server_close()
@@ -139,6 +152,79 @@ def test_a_picture_must_have_come_in_time(fetcher: Fetcher, port: int, monkeypat
     assert refusal(fetcher, f"https://localhost:{port}/endless", 1 << 50) is LeftOutReason.FETCH_FAILED
 
 
+def test_a_lookup_that_hangs_ends_in_time(fetcher: Fetcher, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
+    try:
+        with pytest.raises(LeftOutError) as refused:
+            next(fetcher.fetch(f"https://localhost:{port}/a.png", 1_000_000, time.monotonic() + 0.2))
+        assert refused.value.reason is LeftOutReason.FETCH_FAILED
+    finally:
+        over.set()
+
+
+async def test_all_pictures_of_a_result_have_one_time(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
+    base = f"https://localhost:{port}"
+    hang = tuple(f"{base}/hang{n}" for n in range(5))
+    article = Article("text", images=(f"{base}/a.png", *hang, f"{base}/b.png"))
+    with ThreadPoolExecutor(1) as disk:
+        assets = AssetFolder(tmp_path, disk, 1_000, fetcher)
+        async with asyncio.timeout(30):  # one after the other they would take longer
+            taken = await assets.taken("lease", tmp_path, article, fetch_within=3.0)
+    assert taken.images == ("asset:a.png", *article.images[1:])
+    assert taken.left_out == tuple(LeftOut(it, LeftOutReason.FETCH_FAILED) for it in article.images[1:])
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/%2E%2E%2F%2E%2E%2Fhome%2Fme%2F.bashrc", ".bashrc"),
+        ("/a/%2E%2E", "file"),
+        ("/..%5C..%5Ca.png", "..-..-a.png"),
+        ("/a%00.png", "a-.png"),
+        ("/", "picture"),
+    ],
+)
+async def test_a_picture_s_name_is_no_path_out_of_a_folder(
+    tmp_path: Path, fetcher: Fetcher, port: int, path: str, name: str
+) -> None:
+    article = Article("text", images=(f"https://localhost:{port}{path}",))
+    with ThreadPoolExecutor(1) as disk:
+        taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=30.0)
+    assert [it.name for it in taken.assets] == [name]
+
+
+async def test_no_more_than_a_hundred_addresses_are_tried(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
+    base = f"https://localhost:{port}"
+    good = tuple(f"{base}/{n}.png" for n in range(10))
+    article = Article("text", images=(*good, *(f"{base}/none?{n}" for n in range(95))))
+    with ThreadPoolExecutor(1) as disk:
+        taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=300.0)
+    assert [it.reason for it in taken.left_out] == [LeftOutReason.FETCH_FAILED] * 90 + [LeftOutReason.TOO_MANY] * 5
+
+
+def test_a_worker_that_ends_waits_for_no_picture(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
+    article = Article("text", images=(f"https://localhost:{port}/hang",))
+
+    async def ends_while_it_fetches() -> None:
+        taking = asyncio.create_task(
+            AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, 60.0)
+        )
+        await wait_until_async(fetching_threads, within=10, what="a picture is fetched")
+        taking.cancel()
+
+    with ThreadPoolExecutor(1) as disk:
+        ending = Thread(target=asyncio.run, args=[ends_while_it_fetches()])
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
+        assert all(thread.daemon for thread in fetching_threads())
+
+
+def fetching_threads() -> list[Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "fetch"]
+
+
 def test_a_certificate_of_another_name_or_authority_is_refused(certificates: Path, port: int) -> None:
     tls = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     for hosts, context in (([f"127.0.0.1:{port}"], tls), ([f"localhost:{port}"], ssl.create_default_context())):
@@ -188,7 +274,7 @@ async def test_an_article_gets_the_pictures_of_allowed_addresses(tmp_path: Path,
         assets = AssetFolder(tmp_path / "assets", disk, 1_000, fetcher)
         assert assets.may_fetch(article)
         before = await assets.taken("lease", tmp_path, article)
-        after = await assets.taken("lease", tmp_path, article, fetches=True)
+        after = await assets.taken("lease", tmp_path, article, fetch_within=30.0)
         assert AssetFolder(tmp_path, disk, 1_000).may_fetch(article) is False
         await asyncio.get_running_loop().shutdown_default_executor()
     assert dict(before.left_out)[f"{base}/a.png"] is LeftOutReason.FETCH_FAILED

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import obstore
 import pytest
 from obstore.store import S3Store
 
+from scheduler_svc.application.assets.collection import MAX_SECONDS
 from scheduler_svc.application.assets.objects import ObjectStore
 from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
+from scheduler_svc.objects import bucket as buckets
 from scheduler_svc.objects.choice import open_store
 from tests.harness.pictures import sha256
 from tests.harness.waiting import wait_until
@@ -110,6 +114,17 @@ def test_a_bucket_that_can_t_be_reached_is_unavailable(s3: str, text: str, monke
     store = open_store(Bucket.parse(text.format(s3=s3)))
     with pytest.raises(AssetStoreUnavailable):
         keep(store, b"a file")
+
+
+def test_a_deletion_ends_before_the_database_ends_its_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_SECONDS + buckets.DELETE_TIMEOUT.total_seconds() < 15, "the database ends an idle one after 20 s"
+    monkeypatch.setattr(buckets, "DELETE_TIMEOUT", timedelta(seconds=0.3))
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = open_store(Bucket.parse(f"s3://pictures?endpoint=http://127.0.0.1:{silent.getsockname()[1]}"))
+        with pytest.raises(AssetStoreUnavailable):
+            store.delete("0" * 64)
 
 
 @pytest.mark.parametrize(

@@ -157,9 +157,11 @@ ROWS: dict[str, dict[str, Any]] = {
 COMPLETED = {"status": 4, "end_time": NOW, "content_id": 1, "attempt": 1, "fence": 7, "lease_end": 1}
 STARTED = {"status": 3, "accept_time": NOW, "start_time": NOW}
 
+OF_CONTENTS = ("content_revisions", "content_assets")
+"""Tables whose rows need a content, and are deleted with it."""
+
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
-    *((table, {}) for table in ROWS if table != "content_assets"),  # it refers to an asset
-    ("content_assets", {"sha256": None, "reason": "NOT_FOUND"}),
+    *((table, {}) for table in ROWS if table not in OF_CONTENTS),
     ("accounts", {"weight": 1000.0}),
     ("ready", {"tag": None}),  # it waits for its turn
     ("pauses", {"account_id": 0}),  # everything
@@ -378,7 +380,21 @@ def test_a_table_of_one_row_refuses_a_second(connection: sa.Connection, name: st
             connection.execute(sa.insert(table).values(ONE_ROW[name] | {"only": only}))
 
 
+def test_what_belongs_to_a_content_is_deleted_with_it(connection: sa.Connection) -> None:
+    """By a version that does not know these tables, too."""
+    insert(connection, "assets", {})
+    for table in OF_CONTENTS:
+        assert refused(connection, table, {}) == f"{table}_content_id_fkey"
+    for table in ("contents", *OF_CONTENTS):
+        insert(connection, table, {})
+    insert(connection, "content_assets", {"position": 1, "sha256": None, "reason": "NOT_FOUND"})
+    connection.execute(sa.text("DELETE FROM contents"))
+    for table in OF_CONTENTS:
+        assert connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one() == 0
+
+
 def test_a_content_names_only_assets_that_there_are(connection: sa.Connection) -> None:
+    insert(connection, "contents", {})
     assert refused(connection, "content_assets", {"sha256": "b" * 64}) == "content_assets_sha256_fkey"
 
 
@@ -388,6 +404,7 @@ def test_every_check_and_unique_key_has_a_test(connection: sa.Connection) -> Non
     tried = {constraint for _, _, constraint in REFUSED + TWICE} | {
         "task_events_legal_move",
         "content_assets_sha256_fkey",
+        *(f"{table}_content_id_fkey" for table in OF_CONTENTS),
     }
     tried |= {f"{table}_{kind}" for table in ONE_ROW for kind in ("pkey", "only")}
     unproblematic = {

@@ -11,7 +11,7 @@ from grpc import StatusCode
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.picture_creator import picture_creator, writing
 from tests.harness.pictures import png, sha256
-from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, lease, scripted_scheduler
+from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_process
 
@@ -132,6 +132,24 @@ async def test_an_article_that_would_grow_beyond_its_bound_keeps_its_names(tmp_p
         assert not scheduler.assets
 
 
+async def test_whatever_the_lease_is_called_its_files_are_its_own(tmp_path: Path) -> None:
+    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
+    async with scripted_scheduler() as scheduler:
+        scheduler.takes_assets.clear()
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            await wait_until_async(lambda: kept(tmp_path), within=WITHIN, what="a file is kept")
+            late = [lease("", timeout=-1.0), lease("y" * 1_000, timeout=-1.0)]  # they end at once, without files
+            stream.assign(2, (await stream.until("heartbeat")).number, *late)
+            await stream.until("heartbeat", lambda s: {it.lease_id for it in s.held_leases} == {"a"})
+            assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
+            scheduler.takes_assets.set()
+            await stream.until("heartbeat", lambda s: not s.held_leases)
+            assert scheduler.assets == [PICTURE]
+            assert not stream.over.is_set()
+
+
 async def test_a_scheduler_without_assets_gets_the_names_that_the_cli_gave(tmp_path: Path) -> None:
     content = "![](<my pic.png>)"
     setup = f"open('my pic.png', 'wb').write({PICTURE!r})"
@@ -157,6 +175,21 @@ async def test_a_failed_upload_is_tried_again_while_the_lease_is_held(tmp_path: 
             scheduler.takes_assets.set()
             await stream.update("completed", "a")
             assert scheduler.assets == [PICTURE]
+
+
+async def test_a_result_goes_without_its_files_before_its_task_times_out(tmp_path: Path) -> None:
+    setup = writing(cover_png=PICTURE)
+    cli = str(picture_creator(tmp_path, setup, content="![](./cover.png)", images=["none.png"]))
+    async with scripted_scheduler() as scheduler:
+        scheduler.takes_assets.clear()
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a", timeout=4.0))
+            result = (await stream.update("completed", "a")).completed.result
+            assert result.body == "![](./cover.png)"
+            assert not result.assets
+            assert left_out(result) == {"none.png": "NOT_FOUND", "./cover.png": "NOT_FOUND"}
+            await stream.until("heartbeat", lambda s: not s.held_leases)
 
 
 async def test_a_lease_that_is_lost_during_the_upload_is_reported_all_the_same(tmp_path: Path) -> None:

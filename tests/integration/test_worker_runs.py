@@ -18,9 +18,10 @@ from tests.harness.worker_process import lease_in
 from tests.integration.guarded import marked
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.creators.base import Cli, Creator, Job, RunReporter
+from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now
-from worker_svc.outcome import Outcome
+from worker_svc.outcome import Article, Completed, Outcome
 from worker_svc.runner import CreatorProgram, Runner
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Stage
@@ -29,6 +30,7 @@ from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 FAR = 600.0
+ADDRESS = "https://localhost:1/b.png"
 
 
 class Endless(Creator):
@@ -46,8 +48,18 @@ class Faulty(Creator):
         raise LookupError("an answer that it did not think of")
 
 
+class Pictured(Creator):
+    """A profile whose article names a file and an address, `ADDRESS`."""
+
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
+        await cli.call(["-c", "open('a.png', 'w').write('a picture')"], limit=None)
+        return Completed(Article("an article", images=("a.png", ADDRESS)))
+
+
 @asynccontextmanager
-async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker, Guard]]:
+async def working(
+    creator: Creator, folder: Path, fetcher: Fetcher | None = None
+) -> AsyncIterator[tuple[Worker, Guard]]:
     """A worker with one slot and a queue of one, and its guard."""
     guard = Guard.launch(grace=0.3)
     await guard.connect()
@@ -56,7 +68,7 @@ async def working(creator: Creator, folder: Path) -> AsyncIterator[tuple[Worker,
         made.mkdir()
     runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator, scratch)
     with ThreadPoolExecutor(1) as disk:
-        kept = AssetFolder(assets, disk, 1_000_000)
+        kept = AssetFolder(assets, disk, 1_000_000, fetcher)
         journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), kept, lambda: None)
         worker = Worker(Slots(1, 1), runner, journal, lambda: None)
         try:
@@ -88,3 +100,19 @@ async def test_an_exception_in_a_profile_is_logged_with_its_lease(tmp_path: Path
             await wait_until_async(lambda: worker.is_idle, within=10, what="the run is over")
     [event] = [event for event in events if event["action"] == "creator.fault"]
     assert lease_in(event) == ("task-a", "a", 2)
+
+
+async def test_an_exception_while_files_are_taken_costs_the_files_and_never_the_article(tmp_path: Path) -> None:
+    def faulty(_: object) -> bool:
+        raise LookupError("an address that it did not think of")
+
+    with capture_logs() as events:
+        async with working(Pictured(), tmp_path, Fetcher(["localhost:1"], faulty)) as (worker, _):
+            worker.uploads.opened(None)
+            worker.assigned([lease("a")], now() + FAR)
+            await wait_until_async(lambda: worker.is_idle, within=10, what="the run is over")
+            assert not worker.broken.is_set()
+            [ended] = [update for update in worker.outbox.take(1) if update.kind.ends]
+            assert list(ended.message.completed.result.images) == ["a.png", ADDRESS]
+    [event] = [event for event in events if event["action"] == "asset.fault"]
+    assert lease_in(event) == ("task-a", "a", 1)

@@ -34,6 +34,15 @@ def test_a_lease_that_is_assigned_twice_is_taken_once() -> None:
     assert list(book) == [first]
 
 
+@pytest.mark.parametrize(("timeout", "report_by"), [(600.0, 101.0 + 585.0), (4.0, 101.0 + 3.0), (inf, inf)])
+def test_a_result_has_to_be_on_its_way_before_its_task_times_out(timeout: float, report_by: float) -> None:
+    book = LeaseBook()
+    lease = held(book, timeout=timeout)
+    assert lease.report_by == inf, "it runs from `accepted` on"
+    assert book.accept(lease, 101.0) is None
+    assert lease.report_by == report_by
+
+
 @pytest.mark.parametrize(
     ("stage", "act"),
     [

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Generator
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.guard import now
+from worker_svc.outcome import LeftOutReason
 from worker_svc.session import wire
 from worker_svc.session.outbox import PendingUpdate
 
@@ -31,6 +33,8 @@ MIN_PAUSE, MAX_PAUSE = 0.5, 30.0
 """Seconds between two tries of an upload, doubling; the stream goes on meanwhile, and the lease stays held."""
 MIN_TIMEOUT, MIN_RATE = 60.0, 32 * 1024
 """Seconds that an upload may take at least, and bytes a second beyond that."""
+SPOOLED_TIMEOUT = 120.0
+"""Seconds from its first upload in which a result from the spool has to be sent: its task's timeout is not known."""
 LATE_TIMEOUT = 10.0
 """Seconds of a stream in which the worker takes nothing while late results wait for their uploads: a late result counts
 only as long as its task is not granted anew (rule 16)."""
@@ -50,12 +54,20 @@ class Put(Protocol):
 
 
 class AssetUploads:
-    """The results whose assets are not known to be stored. `ready` is called with each once they are."""
+    """The results whose assets are not known to be stored. `ready` is called with each once they are.
 
-    def __init__(self, files: AssetFolder, ready: Callable[[PendingUpdate], None]) -> None:
+    Past the task's timeout the scheduler would take no result: before that it goes without what is not stored yet.
+    """
+
+    def __init__(
+        self, files: AssetFolder, report_by: Callable[[str], float], ready: Callable[[PendingUpdate], None]
+    ) -> None:
+        """`report_by`: when the result of a lease has to be on its way; infinity if that is not known."""
         self._files = files
+        self._report_by = report_by
         self._ready = ready
         self._waiting: dict[str, PendingUpdate] = {}
+        self._until: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(PARALLEL)
         self._put: Put | None = None
@@ -101,16 +113,31 @@ class AssetUploads:
 
     def _done(self, update: PendingUpdate) -> None:
         self._waiting.pop(update.lease_id, None)
+        self._until.pop(update.lease_id, None)
         self._ready(update)
 
     async def _upload(self, update: PendingUpdate, put: Put) -> None:
-        async with self._slots:
-            for asset in wire.assets_of(update):
-                path = self._files.file(update.lease_id, asset.sha256)
-                if not await _stored(put, update, asset, path):
-                    break
+        left = list(wire.assets_of(update))
+        try:
+            async with asyncio.timeout(self._time_left(update.lease_id)), self._slots:
+                while left and await _stored(put, update, left[0], self._files.file(update.lease_id, left[0].sha256)):
+                    del left[0]
+        except TimeoutError:
+            _log.error(
+                "a result goes without assets that could not be stored before its task's timeout",
+                action="asset.left_out",
+                lease_id=update.lease_id,
+                assets=[asset.name for asset in left],
+            )
+            update = wire.with_left_out(update, {asset.sha256 for asset in left}, LeftOutReason.NOT_FOUND)
         self._tasks.pop(update.lease_id, None)
         self._done(update)
+
+    def _time_left(self, lease_id: str) -> float:
+        """Seconds in which the uploads of a result may go on."""
+        report_by = self._report_by(lease_id)
+        until = self._until.setdefault(lease_id, now() + SPOOLED_TIMEOUT if report_by == inf else report_by)
+        return until - now()
 
 
 async def _stored(put: Put, update: PendingUpdate, asset: pb.ResultAsset, path: Path) -> bool:

@@ -15,12 +15,15 @@ from structlog.typing import FilteringBoundLogger
 
 from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import GuardLostError, now
-from worker_svc.outcome import Completed, Outcome, Reason, failed
+from worker_svc.outcome import Article, Completed, Outcome, Reason, failed
 from worker_svc.runner import CannotRunError, CliRun, RunExpiredError
 from worker_svc.session import wire
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Lease, LeaseBook, StopReason
 from worker_svc.session.outbox import PendingUpdate
+
+MAX_FETCHING = 120.0
+"""Seconds in which the pictures of a result are read by their addresses; at most half of the time until its report."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -100,16 +103,26 @@ class LeaseExecutor:
 
     async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         """The update that ends the lease, on disk with the files that it names."""
-        assets = self._journal.assets
-        named = outcome
-        if isinstance(outcome, Completed):
-            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article))
-        ending = wire.with_output(wire.ending_of(lease, named), run.output)
+        ending = None
+        try:
+            if isinstance(outcome, Completed):
+                ending = await self._kept_with_assets(lease, outcome.article, run)
+                within = min(MAX_FETCHING, (lease.report_by - now()) / 2)
+                if within > 0 and self._journal.assets.may_fetch(outcome.article):  # what is paid for is on disk by now
+                    ending = await self._kept_with_assets(lease, outcome.article, run, within)
+        except Exception:  # noqa: BLE001 - the article counts, with or without its files
+            _log.exception("the files of a result can't be taken", action="asset.fault", **lease.log_keys)
+        return ending or await self._kept_as(lease, outcome, run)
+
+    async def _kept_with_assets(
+        self, lease: Lease, article: Article, run: CliRun, fetch_within: float | None = None
+    ) -> PendingUpdate:
+        taken = await self._journal.assets.taken(lease.lease_id, run.folder, article, fetch_within)
+        return await self._kept_as(lease, Completed(taken), run)
+
+    async def _kept_as(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
+        ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
         await self._journal.keep(lease, ending)
-        if isinstance(outcome, Completed) and assets.may_fetch(outcome.article):  # what is paid for is on disk by now
-            named = Completed(await assets.taken(lease.lease_id, run.folder, outcome.article, fetches=True))
-            ending = wire.with_output(wire.ending_of(lease, named), run.output)
-            await self._journal.keep(lease, ending)
         return ending
 
     def _refuse(self, lease: Lease, error: Exception) -> None:

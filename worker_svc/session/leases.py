@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from math import inf
 
+REPORT_RESERVE = 15.0
+"""Seconds before a task's timeout in which its result is sent, whatever of it is not uploaded; or a quarter of it."""
+
 
 class Stage(IntEnum):
     """How far a lease is; the numbers of the protocol."""
@@ -73,6 +76,14 @@ class Lease:
     account_id: int = 0
     failed_elsewhere: bool = False
     """Whether the task's previous attempt failed on another worker."""
+
+    @property
+    def report_by(self) -> float:
+        """When its result has to be on its way: past the task's timeout the scheduler takes none any more.
+
+        A lease from the spool does not know, and says infinity.
+        """
+        return self.accepted_at + self.timeout - min(REPORT_RESERVE, self.timeout / 4)
 
     @property
     def log_keys(self) -> dict[str, str | int]:

@@ -5,7 +5,7 @@ Layer: inside session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from operator import attrgetter
@@ -143,15 +143,33 @@ def assets_of(update: PendingUpdate) -> Sequence[pb.ResultAsset]:
 
 def without_assets(update: PendingUpdate) -> PendingUpdate:
     """The same result with the names that the CLI gave, for a scheduler that knows no assets."""
+    message = _without(update, assets_of(update))
+    del message.completed.result.left_out_assets[:]
+    return replace(update, message=message, size=_size(message))
+
+
+def with_left_out(update: PendingUpdate, missing: Collection[str], reason: str) -> PendingUpdate:
+    """The same result with the names that the CLI gave for these assets, by SHA-256, which are left out."""
+    left_out = [asset for asset in assets_of(update) if asset.sha256 in missing]
+    message = _without(update, left_out)
+    message.completed.result.left_out_assets.extend(
+        asset_pb2.LeftOutAsset(name=asset.source, reason=reason) for asset in left_out
+    )
+    return replace(update, message=message, size=_size(message))
+
+
+def _without(update: PendingUpdate, assets: Sequence[pb.ResultAsset]) -> pb.LeaseUpdate:
     message = pb.LeaseUpdate()
     message.CopyFrom(update.message)
     result = message.completed.result
-    names = {SCHEME + asset.name: asset.source for asset in result.assets}
+    names = {SCHEME + asset.name: asset.source for asset in assets}
     article = renamed(Article(result.body, result.html_body, tuple(result.images)), names)
+    kept = [asset for asset in result.assets if SCHEME + asset.name not in names]
     result.body, result.html_body = article.content, article.html
-    del result.images[:], result.assets[:], result.left_out_assets[:]
+    del result.images[:], result.assets[:]
     result.images.extend(article.images)
-    return replace(update, message=message, size=_size(message))
+    result.assets.extend(kept)
+    return message
 
 
 def hello(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from math import inf
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -49,7 +50,7 @@ class Worker:
         self._on_change = on_change
         self._probes = Probes(runner.version, self._circuit_opened, on_change)
         self._reporters = LeaseReporters(self.book, self._add, on_change)
-        self.uploads = AssetUploads(journal.assets, self._add)
+        self.uploads = AssetUploads(journal.assets, self._report_by, self._add)
         self.intake = Intake(self.book, slots, journal, self._probes)
         self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._probes.record_run)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
@@ -344,6 +345,10 @@ class Worker:
     def _add(self, update: PendingUpdate) -> None:
         self.outbox.add(update)
         self._on_change()
+
+    def _report_by(self, lease_id: str) -> float:
+        lease = self.book.get(lease_id)
+        return inf if lease is None else lease.report_by
 
     def _note_held(self) -> None:
         for event, holds in ((self._held, len(self.book) > 0), (self._empty, not len(self.book))):

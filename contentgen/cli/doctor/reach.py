@@ -23,6 +23,7 @@ SERVICES = (
     "WorkerService",
     "WorkerPoolService",
     "ContentService",
+    "AssetService",
     "AccountService",
     "ScheduleService",
     "SystemService",

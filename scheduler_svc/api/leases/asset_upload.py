@@ -23,6 +23,8 @@ from scheduler_svc.domain.ids import parse_lease_id
 WANTED = ("asset-wanted", "true")
 """The header that asks for the bytes."""
 MESSAGE_TIMEOUT = 30.0
+UPLOAD_TIMEOUT = 3_600.0
+"""Seconds of an upload in all: far less than the collection leaves an asset alone."""
 MAX_UPLOADS = 16
 """Uploads of a replica whose bytes are read at the same time; further ones wait, and flow control holds them back."""
 
@@ -42,6 +44,13 @@ class AssetUploads:
 
         Raises InvalidArgument, LeaseLost, RequestTooSlow, AssetStoreUnavailable.
         """
+        try:
+            async with asyncio.timeout(UPLOAD_TIMEOUT):
+                return await self._store(context)
+        except TimeoutError:
+            raise RequestTooSlow(UPLOAD_TIMEOUT) from None
+
+    async def _store(self, context: Context) -> bool:
         first = await _next(context)
         if first is None:
             raise InvalidArgument([FieldViolation("", "the call must have a first message, and has none")])
@@ -54,7 +63,7 @@ class AssetUploads:
                 await self._receive(upload, first.chunk, context, incoming)
                 media = await self._objects.run(lambda _: self._objects.media_of(incoming.file))
                 await self._objects.run(lambda store: store.keep(incoming, upload.sha256))
-        await self._calls.run(uploads.complete, upload, media, self._objects.store)
+        await self._calls.run(uploads.complete, upload, media)
         return False
 
     async def _receive(self, upload: Upload, chunk: bytes, context: Context, incoming: Incoming) -> None:

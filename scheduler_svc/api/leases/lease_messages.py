@@ -179,10 +179,7 @@ def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
             _usage(result.usage),
             _text(result.model, MAX_NAME),
             _assets(result.assets),
-            tuple(
-                LeftOut(_text(it.name, asset.MAX_SOURCE), _text(it.reason, MAX_STEP))
-                for it in result.left_out_assets[: asset.MAX_NAMED]
-            ),
+            _left_out(result),
         )
     )
 
@@ -203,9 +200,17 @@ def _assets(named: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
     """The assets that can be stored, each name once."""
     found: dict[str, NamedAsset] = {}
     for it in named[: asset.MAX_NAMED]:
-        if it.name and len(it.name) <= asset.MAX_NAME and "\0" not in it.name and is_sha256(it.sha256):
+        if it.name and len(it.name) <= asset.MAX_NAME and is_sha256(it.sha256) and asset.stays_below(it.name):
             found.setdefault(it.name, NamedAsset(it.name, it.sha256))
     return tuple(found.values())
+
+
+def _left_out(result: pb.Result) -> tuple[LeftOut, ...]:
+    """What the worker left out, and the assets whose names lead out of a folder."""
+    found = [LeftOut(_text(it.name, asset.MAX_SOURCE), _text(it.reason, MAX_STEP)) for it in result.left_out_assets]
+    outside = [it.name for it in result.assets if not asset.stays_below(it.name)]
+    found += [LeftOut(_text(name, asset.MAX_SOURCE), asset.OUTSIDE) for name in outside]
+    return tuple(found[: asset.MAX_NAMED])
 
 
 def _bytes(text: str) -> int:

@@ -2,16 +2,17 @@
 
     begin     the row is there and touched: for a week nothing collects it
     (object)  the bytes are written and synced
-    complete  with the row locked, so that nothing collects it meanwhile: the object is there, and may be named
+    complete  with the row locked, so that nothing collects it meanwhile: the object may be named
 
-A crash in between leaves a row that is not complete, which the next upload completes, or the collection deletes.
+The object is not looked for again: what `begin` touched stays for a week, and an upload lasts an hour at most. So no
+transaction of an upload waits for the object store. A crash in between leaves a row that is not complete, which the
+next upload completes, or the collection deletes.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from scheduler_svc.application.assets.objects import ObjectStore
 from scheduler_svc.application.leases.reporters import ReportSource, find_foreign
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.asset import Media
@@ -40,9 +41,9 @@ def begin(tx: Tx, upload: Upload, identity: str) -> bool:
     return tx.assets.touch(upload.sha256, upload.size)
 
 
-def complete(tx: Tx, upload: Upload, media: Media, store: ObjectStore) -> None:
+def complete(tx: Tx, upload: Upload, media: Media) -> None:
     """The object is written: contents may name it. Raises AssetStoreUnavailable if it is gone already."""
-    if not tx.assets.lock(upload.sha256) or store.size(upload.sha256) != upload.size:
+    if not tx.assets.lock(upload.sha256):
         raise AssetStoreUnavailable(f"asset {upload.sha256} was deleted while it was uploaded")
     tx.assets.complete(upload.sha256, upload.size, media)
 

@@ -406,11 +406,18 @@ contents = sa.Table(
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )
 
+
+def _of_content(table: str) -> sa.Column[int]:
+    """The content of a row, deleted with it also by a version that does not know the table."""
+    key = sa.ForeignKey("contents.content_id", name=f"{table}_content_id_fkey", ondelete="CASCADE")
+    return sa.Column("content_id", sa.BigInteger, key, primary_key=True, autoincrement=False)
+
+
 # The texts of each content that was edited. The creator's is revision 1, which the first edit writes.
 content_revisions = sa.Table(
     "content_revisions",
     metadata,
-    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    _of_content("content_revisions"),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     # empty: the creator
     sa.Column("author", sa.Text, nullable=False),
@@ -444,7 +451,7 @@ assets = sa.Table(
 content_assets = sa.Table(
     "content_assets",
     metadata,
-    sa.Column("content_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    _of_content("content_assets"),
     sa.Column("position", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("name", sa.Text, nullable=False),

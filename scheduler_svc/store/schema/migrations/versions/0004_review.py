@@ -33,6 +33,8 @@ CREATE TABLE content_revisions (
     category TEXT NOT NULL,
     cover_image TEXT NOT NULL,
     CONSTRAINT content_revisions_pkey PRIMARY KEY (content_id, number),
+    CONSTRAINT content_revisions_content_id_fkey FOREIGN KEY(content_id) REFERENCES contents (content_id)
+        ON DELETE CASCADE,
     CONSTRAINT content_revisions_number CHECK (number > 0)
 );
 """

@@ -33,6 +33,8 @@ CREATE TABLE content_assets (
     sha256 TEXT,
     reason TEXT,
     CONSTRAINT content_assets_pkey PRIMARY KEY (content_id, position),
+    CONSTRAINT content_assets_content_id_fkey FOREIGN KEY(content_id) REFERENCES contents (content_id)
+        ON DELETE CASCADE,
     CONSTRAINT content_assets_sha256_fkey FOREIGN KEY(sha256) REFERENCES assets (sha256),
     CONSTRAINT content_assets_stored CHECK ((sha256 IS NULL) = (reason IS NOT NULL))
 );
