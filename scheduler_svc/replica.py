@@ -140,12 +140,12 @@ class Replica:
             self._grpc_services(), self.health, self._auth, in_flight=self._in_flight, limits=self._limits
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
+        with suppress(StoreUnavailable):  # then every event is taken for wanted until the loop has read it
+            await self._deliveries.read()
         for service in self._services:
             service.start()
         for service in self._services:
             await service.started.wait()
-        with suppress(StoreUnavailable):
-            await self._deliveries.read()  # before the first report, whose events would not be stored
         await self._server.start()
         self.health.set_store_available(True)  # its migrations have just run
         return self.port

@@ -2,7 +2,8 @@
 
 Layer: beside spool, above durable.
 
-`assets/<lease>/<sha256>`: written and synced before the result is spooled, removed with it.
+`assets/<lease>/<sha256>`: written and synced before the result is spooled, removed with it. `<lease>` is the SHA-256 of
+the lease's id: whatever a scheduler takes for an id, it is the name of a folder in here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -94,12 +95,13 @@ class AssetFolder:
 
     def sweep(self, keep: Collection[str]) -> None:
         """Removes what an earlier process left of other leases. Blocks."""
+        kept = {self._path(lease_id).name for lease_id in keep}
         for path in self._folder.iterdir():
-            if unquote(path.name) not in keep:
+            if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _path(self, lease_id: str) -> Path:
-        return self._folder / quote(lease_id, safe="").replace(".", "%2E")
+        return self._folder / hashlib.sha256(lease_id.encode()).hexdigest()
 
 
 class _Taking:

@@ -54,6 +54,7 @@ class DeliveryLoop:
         self._sender = sender
         self._wake: Callable[[], None] = lambda: None
         self._read_at = 0.0
+        self._reading = asyncio.Lock()
         self._tries: set[asyncio.Task[None]] = set()
         self._under_way: Counter[int] = Counter()
         self._failing: set[int] = set()
@@ -71,8 +72,13 @@ class DeliveryLoop:
 
     async def read(self) -> None:
         """Reads which events are wanted. Moves that are committed from then on store them."""
-        self._read_at = time.monotonic() + READ_INTERVAL
-        self._interest.replace(await self._calls.run(read_interest))
+        async with self._reading:  # of two reads the later one holds
+            self._read_at = time.monotonic() + READ_INTERVAL
+            try:
+                self._interest.replace(await self._calls.run(read_interest))
+            except BaseException:
+                self._read_at = 0.0
+                raise
 
     async def run_once(self) -> float:
         """Does a round; returns the seconds until the next one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,12 +18,14 @@ from grpc import StatusCode, aio
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import webhook_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS
 from scheduler_svc.replica import Replica
 from tests.contract.hooked import DELIVERED, EXHAUSTED, PENDING, Hooks
 from tests.contract.maker import Maker
-from tests.harness.replicas import serving
+from tests.harness.foreign_locks import locked_table
+from tests.harness.replicas import serving, serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.webhook_receiver import Receiver, receiving, status
 
@@ -191,6 +194,23 @@ class TestEvents:
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):
             await tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id))
         await hooks.until(hook.webhook_id, DELIVERED)
+
+    async def test_a_replica_that_could_not_read_the_webhooks_ends_no_task_without_its_event(
+        self, hooks: Hooks, receiver: Receiver, account: int, db_url: str
+    ) -> None:
+        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+        async with AsyncExitStack() as stack:
+            with locked_table(db_url, "webhooks"):
+                starting = serving_beside(db_url, lock_timeout=0.1, webhook_allow="127.0.0.0/8")
+                late = await stack.enter_async_context(starting)
+                channel = await stack.enter_async_context(aio.insecure_channel(f"127.0.0.1:{late.port}"))
+                tasks = TaskServiceStub(channel)
+                submitted = await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+                request = task_pb.CancelTaskRequest(task_id=submitted.task.task_id)
+                with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
+                    await tasks.CancelTask(request)
+            await tasks.CancelTask(request)
+            await hooks.until(hook.webhook_id, DELIVERED)
 
 
 class TestRetries:
