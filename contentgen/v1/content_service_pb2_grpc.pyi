@@ -108,6 +108,9 @@ class ContentServiceStub:
     BatchReviewContents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]
     """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
 
+    Decides by `content_id`, lowest first, whatever the order of the requests: if a content and the one that was written
+    in its place are both approved, the new one supersedes the old one.
+
     Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
     """
@@ -366,6 +369,9 @@ class ContentServiceAsyncStub(ContentServiceStub):
     """
     BatchReviewContents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]  # type: ignore[assignment]
     """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+    Decides by `content_id`, lowest first, whatever the order of the requests: if a content and the one that was written
+    in its place are both approved, the new one supersedes the old one.
 
     Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
@@ -658,6 +664,9 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_content_service_pb2.BatchReviewContentsResponse, _abc.Awaitable[_content_service_pb2.BatchReviewContentsResponse]]:
         """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
+
+        Decides by `content_id`, lowest first, whatever the order of the requests: if a content and the one that was written
+        in its place are both approved, the new one supersedes the old one.
 
         Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).

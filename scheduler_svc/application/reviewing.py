@@ -44,7 +44,7 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
         if content.review_status is not ReviewStatus.PENDING_REVIEW:
             raise _not_to_review(content)
         check_etag(content, review.etag)
-    for review in reviews:
+    for review in sorted(reviews, key=lambda it: it.content_id):  # a content before the one written in its place
         tx.reviews.decide(review)
         store_review(tx, replace(found[review.content_id], review_status=review.decision.outcome))
         if review.decision.outcome is ReviewStatus.APPROVED:
