@@ -23,6 +23,7 @@ from scheduler_svc.application.records import (
     LeaseChange,
     NamedLease,
     ScheduleTask,
+    WebhookEvent,
 )
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
@@ -100,6 +101,11 @@ def record_deliveries(tx: PgTx) -> bool:
     return True
 
 
+def store_events(tx: PgTx) -> bool:
+    tx.deliveries.store([WebhookEvent("task.ended", 1 + key % 2, key, "{}") for key in KEYS])
+    return bool(tx.now)
+
+
 def count_starts(tx: PgTx) -> bool:
     tx.start_quotas.count(3, 1, [Starts(tx.now, 1)])
     tx.start_quotas.subtract_tags({1: 1, 3: 1})
@@ -146,6 +152,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "the next schedule": lambda tx: tx.schedules.next_due() or True,
     "ticks that ran": lambda tx: tx.schedules.ran([(1, datetime.fromtimestamp(key, UTC)) for key in KEYS]),
     "record ticks": record_ticks,
+    "store events": store_events,
     "claim deliveries": lambda tx: tx.deliveries.claim({1: 1, 2: 0}, ROWS, timedelta(seconds=30))[0],
     "when a delivery is due": lambda tx: tx.deliveries.next_due([1]) is not None,
     "record deliveries": record_deliveries,

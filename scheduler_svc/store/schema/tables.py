@@ -571,6 +571,7 @@ webhooks = sa.Table(
     sa.Column("delete_time", TIME),
     sa.CheckConstraint("(previous_secret IS NULL) = (previous_secret_expire_time IS NULL)", "previous_secret"),
     sa.CheckConstraint("delete_time IS NULL OR NOT active", "deleted"),
+    sa.Index("webhooks_by_account", "account_id", postgresql_where=sa.text("active")),
 )
 
 _PENDING = sa.text("next_attempt_time IS NOT NULL")
