@@ -14,7 +14,7 @@ MAX_URL = 2_000
 MAX_CONCURRENT_TRIES = 4
 """Tries of one webhook that one replica has under way; while it fails: one."""
 RETRY_FOR = timedelta(days=3)
-"""How long after its move a delivery is retried."""
+"""How long after its move a delivery is tried, if it could not be delivered."""
 FIRST_RETRY = 5.0
 MAX_RETRY_DELAY = 6 * 3_600.0
 _RETRY_FACTOR = 3

@@ -560,6 +560,9 @@ def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, old, ROWS))
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert not plan.scanned, plan
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.exhaust_deliveries(ROWS))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+    assert plan.found_by("webhook_deliveries_expiring") == ROWS, plan
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])

@@ -50,6 +50,7 @@ CREATE TABLE webhook_deliveries (
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_time, delivery_id)
     WHERE next_attempt_time IS NOT NULL;
 CREATE INDEX webhook_deliveries_of_task ON webhook_deliveries (task_key) WHERE next_attempt_time IS NOT NULL;
+CREATE INDEX webhook_deliveries_expiring ON webhook_deliveries (expire_time) WHERE end_time IS NULL;
 CREATE INDEX webhook_deliveries_listed ON webhook_deliveries (status, webhook_id, delivery_id);
 CREATE INDEX webhook_deliveries_ended ON webhook_deliveries (status, end_time) WHERE end_time IS NOT NULL;
 """
