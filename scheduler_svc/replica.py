@@ -72,7 +72,7 @@ from scheduler_svc.loops.signal_router import SignalRouter
 from scheduler_svc.loops.stalls import StallCheck
 from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
-from scheduler_svc.loops.webhooks import DeliveryLoop
+from scheduler_svc.loops.webhooks import DeliveryLoop, backlog_check
 from scheduler_svc.objects.choice import open_store
 from scheduler_svc.objects.media_types import media_of
 from scheduler_svc.pools import Pools
@@ -309,6 +309,7 @@ class Replica:
             Periodic("housekeeping", housekeeping.run_once),
             watch,
             webhooks,
+            Periodic("webhook backlogs", backlog_check(pools.loops)),
             Periodic("floors", floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),

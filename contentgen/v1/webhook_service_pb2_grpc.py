@@ -48,6 +48,9 @@ class WebhookServiceStub:
     receiver that is slow or away delays no other webhook. Four deliveries of a webhook are under way at each scheduler
     at most, one while it fails.
 
+    If 1,000,000 deliveries of a webhook wait, or some more, its later events are not stored until fewer do: schedulers
+    look once a minute. `last_error` says so.
+
     A scheduler takes a webhook into account from a moment after its commit: at once where the call was made, within
     about 10 seconds at the others. Events in between may not be stored. Deliveries are deleted three days after their
     success, and 30 days after they are exhausted.
@@ -131,6 +134,9 @@ class WebhookServiceServicer:
     content come to a webhook in the order of the moves; each waits until the one before is delivered or exhausted. A
     receiver that is slow or away delays no other webhook. Four deliveries of a webhook are under way at each scheduler
     at most, one while it fails.
+
+    If 1,000,000 deliveries of a webhook wait, or some more, its later events are not stored until fewer do: schedulers
+    look once a minute. `last_error` says so.
 
     A scheduler takes a webhook into account from a moment after its commit: at once where the call was made, within
     about 10 seconds at the others. Events in between may not be stored. Deliveries are deleted three days after their
@@ -352,6 +358,9 @@ class WebhookService:
     content come to a webhook in the order of the moves; each waits until the one before is delivered or exhausted. A
     receiver that is slow or away delays no other webhook. Four deliveries of a webhook are under way at each scheduler
     at most, one while it fails.
+
+    If 1,000,000 deliveries of a webhook wait, or some more, its later events are not stored until fewer do: schedulers
+    look once a minute. `last_error` says so.
 
     A scheduler takes a webhook into account from a moment after its commit: at once where the call was made, within
     about 10 seconds at the others. Events in between may not be stored. Deliveries are deleted three days after their

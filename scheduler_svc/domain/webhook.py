@@ -11,6 +11,8 @@ from typing import NamedTuple
 MAX_WEBHOOKS = 20
 """Webhooks of one account, and of all accounts together (account 0)."""
 MAX_URL = 2_000
+MAX_PENDING = 1_000_000
+"""Deliveries of one webhook that wait, or some more; beyond it, its events are not stored."""
 MAX_CONCURRENT_TRIES = 4
 """Tries of one webhook that one replica has under way; while it fails: one."""
 RETRY_FOR = timedelta(days=3)

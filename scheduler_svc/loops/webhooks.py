@@ -22,11 +22,14 @@ from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.application.webhooks.webhooks import read_interest
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
+from scheduler_svc.loops.recovery import Run
 
 MAX_TRIES = 256
 """Tries of one replica under way."""
 READ_INTERVAL = 10.0
 """Seconds between two looks at the webhooks and at what is due: hints may be lost."""
+BACKLOG_INTERVAL = 60.0
+"""Seconds between two looks for webhooks for which too many deliveries wait."""
 MIN_WAIT = 0.2
 """Seconds until the next round, if what is due is locked by another replica."""
 CLOSE_TIMEOUT = 2.0
@@ -43,6 +46,20 @@ class Sender(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def backlog_check(calls: Calls) -> Run:
+    """Marks webhooks for which too many deliveries wait: each replica does, and the first one finds them."""
+
+    async def run_once() -> float:
+        for webhook_id, backlogged in await calls.run(deliveries.mark_backlogs):
+            said = (
+                "too many deliveries of a webhook wait: no more are stored" if backlogged else "a webhook has caught up"
+            )
+            _log.warning(said, action="webhook", webhook_id=webhook_id)
+        return BACKLOG_INTERVAL
+
+    return run_once
 
 
 class DeliveryLoop:

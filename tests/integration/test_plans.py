@@ -34,7 +34,7 @@ from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolFilter, PoolPosition
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.domain.webhook import DeliveryStatus
+from scheduler_svc.domain.webhook import DeliveryStatus, EventType
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
@@ -102,7 +102,7 @@ def record_deliveries(tx: PgTx) -> bool:
 
 
 def store_events(tx: PgTx) -> bool:
-    tx.deliveries.store([WebhookEvent("task.ended", 1 + key % 2, key, "{}") for key in KEYS])
+    tx.deliveries.store([WebhookEvent(EventType.TASK_ENDED, 1 + key % 2, key, "{}") for key in KEYS])
     return bool(tx.now)
 
 
@@ -563,6 +563,12 @@ def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.exhaust_deliveries(ROWS))
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert plan.found_by("webhook_deliveries_expiring") == ROWS, plan
+
+
+def test_a_backlog_that_cannot_be_too_long_is_not_counted(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.deliveries.mark_backlogs(1_000_000) == [])
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+    assert plan.scanned == ["webhooks"], "which is short"
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])

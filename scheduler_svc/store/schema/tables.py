@@ -561,6 +561,8 @@ webhooks = sa.Table(
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("event_types", ARRAY(sa.Text), nullable=False),
     sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    # as many deliveries wait as may: no more are stored
+    sa.Column("backlogged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("secret", sa.Text, nullable=False),
     # the one before, while it is valid too
     sa.Column("previous_secret", sa.Text),

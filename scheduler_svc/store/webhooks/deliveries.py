@@ -34,7 +34,8 @@ _STORE = sa.text(f"""
     SELECT w.webhook_id, r.event_type, r.task_key, {_MESSAGE_ID}, r.data, now(), now() + {_LIFETIME}
     FROM (SELECT *, row_number() OVER () AS n FROM {_EVENTS.source}) AS r, LATERAL (
         SELECT x.webhook_id FROM webhooks AS x
-        WHERE x.active AND x.account_id = ANY(ARRAY[0, r.account_id]) AND r.event_type = ANY(x.event_types) OFFSET 0
+        WHERE x.active AND NOT x.backlogged AND x.account_id = ANY(ARRAY[0, r.account_id])
+            AND r.event_type = ANY(x.event_types) OFFSET 0
     ) AS w
     ORDER BY r.n, w.webhook_id
 """)
@@ -52,6 +53,8 @@ _FREE = UnnestedRows(webhook_id="bigint", free="integer")
 # what has a next try.
 _DUE_ORDER = "ORDER BY d.next_attempt_time, d.delivery_id"
 _OF_TASK = "SELECT * FROM webhook_deliveries AS x WHERE x.task_key = {}.task_key AND x.next_attempt_time IS NOT NULL"
+_OWN_PENDING = f"""(x.status, x.webhook_id, x.delivery_id) > ({DeliveryStatus.PENDING}, p.webhook_id, 0)
+                AND (x.status, x.webhook_id, x.delivery_id) < ({DeliveryStatus.PENDING}, p.webhook_id + 1, 0)"""
 # From each webhook with something pending to the next one, so that quiet ones are not looked at.
 _PENDING = """
     RECURSIVE pending AS (
@@ -118,6 +121,27 @@ _NEXT_DUE = sa.text(f"""
     ) AS k WHERE w.webhook_id <> ALL(CAST(:but AS bigint[]))
 """)
 """Finds when a delivery is due next."""
+
+# Ids are of all webhooks, so of one that has fewer of them between its first and its last there are fewer, too: only of
+# others the deliveries are counted, as far as they matter.
+_MARK_BACKLOGS = sa.text(f"""
+    WITH {_PENDING}, counted AS MATERIALIZED (
+        SELECT p.webhook_id, last.id - first.id + 1 >= :limit AND (
+            SELECT count(*) FROM (SELECT FROM webhook_deliveries AS x WHERE {_OWN_PENDING} LIMIT :limit) AS d
+        ) >= :limit AS backlogged
+        FROM pending AS p, LATERAL (
+            SELECT x.delivery_id AS id FROM webhook_deliveries AS x WHERE {_OWN_PENDING}
+            ORDER BY x.status, x.webhook_id, x.delivery_id LIMIT 1
+        ) AS first, LATERAL (
+            SELECT x.delivery_id AS id FROM webhook_deliveries AS x WHERE {_OWN_PENDING}
+            ORDER BY x.status DESC, x.webhook_id DESC, x.delivery_id DESC LIMIT 1
+        ) AS last
+    )
+    UPDATE webhooks AS w SET backlogged = NOT w.backlogged
+    WHERE w.backlogged <> coalesce((SELECT c.backlogged FROM counted AS c WHERE c.webhook_id = w.webhook_id), false)
+    RETURNING w.webhook_id, w.backlogged
+""")
+"""Marks the webhooks for which too many deliveries wait, and those for which they no longer do."""
 
 _OUTCOMES = UnnestedRows(
     delivery_id="bigint",
@@ -222,6 +246,13 @@ class Deliveries(Statements):
         """Seconds until a delivery of another webhook than `but` is due; None: there is none."""
         seconds = self._row(_NEXT_DUE, but=array("bigint", sorted(but)))[0]
         return None if seconds is None else float(seconds)
+
+    def mark_backlogs(self, limit: int) -> builtins.list[tuple[int, bool]]:
+        """Marks webhooks for which `limit` deliveries wait, or no longer do; returns those that changed.
+
+        Nothing is stored for a marked one.
+        """
+        return [(webhook_id, backlogged) for webhook_id, backlogged in self._rows(_MARK_BACKLOGS, limit=limit)]
 
     def record(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Records how tries went, in the order of their ids, and for their webhooks."""

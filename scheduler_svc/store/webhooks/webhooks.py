@@ -10,13 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.webhook import Webhook, WebhookChange
+from scheduler_svc.domain.webhook import MAX_PENDING, Webhook, WebhookChange
 from scheduler_svc.store.engine.access_paths import account_filter
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
 
-_COLUMNS = """
-    webhook_id, account_id, url, event_types, active, last_error, create_time,
+_COLUMNS = f"""
+    webhook_id, account_id, url, event_types, active,
+    CASE WHEN backlogged THEN 'no more events are stored: {MAX_PENDING:,} deliveries wait'
+        || coalesce('; ' || nullif(last_error, ''), '') ELSE last_error END, create_time,
     CASE WHEN previous_secret_expire_time > now() THEN previous_secret_expire_time END
 """
 _LOCK_NUMBER = sa.text("""

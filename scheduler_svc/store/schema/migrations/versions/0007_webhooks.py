@@ -15,6 +15,7 @@ CREATE TABLE webhooks (
     url TEXT NOT NULL,
     event_types TEXT[] NOT NULL,
     active BOOLEAN DEFAULT true NOT NULL,
+    backlogged BOOLEAN DEFAULT false NOT NULL,
     secret TEXT NOT NULL,
     previous_secret TEXT,
     previous_secret_expire_time TIMESTAMP WITH TIME ZONE,
