@@ -80,7 +80,7 @@ from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase
 from scheduler_svc.store.sweeps import PgMaintenance
-from scheduler_svc.webhooks import WebhookAddresses, WebhookSender
+from scheduler_svc.webhooks import Names, WebhookAddresses, WebhookSender
 
 MAX_GROUP_WEIGHT = 2_000
 """Tasks or updates of one group, or a little more."""
@@ -120,6 +120,7 @@ class Replica:
         self._interest = WatchInterest()
         self._webhook_interest = WebhookInterest()
         self._addresses = AddressPolicy(settings.webhook_allow)
+        self._names = Names()
         self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._file_reloads: list[FileReload] = []
@@ -264,7 +265,7 @@ class Replica:
         self._waiters = Waiters(self._pools.reads)
         self._polls = PollWaiters(self._pools.operators)
         self._feed = ChangeFeed(self._pools.watches, self._interest)
-        self._sender = WebhookSender(self._addresses)
+        self._sender = WebhookSender(self._addresses, self._names)
         self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender)
         self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings.heartbeat_interval)
 
@@ -376,7 +377,7 @@ class Replica:
             webhook=WebhookService(
                 pools.reads,
                 pools.operators,
-                url_problem=WebhookAddresses(self._addresses).problem,
+                url_problem=WebhookAddresses(self._addresses, self._names).problem,
                 send=self._sender.send,
                 changed=self._deliveries.read,
             ),
@@ -423,6 +424,7 @@ class Replica:
         for service in reversed(self._services):
             await service.stop()
         await self._deliveries.close()
+        await self._names.close()
         if self.health.store_available:
             await self._system_status.withdraw()
         await self._pools.close()

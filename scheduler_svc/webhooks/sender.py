@@ -15,6 +15,7 @@ import standardwebhooks
 
 from scheduler_svc.domain.webhook import DeliveryAttempt, Response
 from scheduler_svc.domain.webhook_address import AddressPolicy
+from scheduler_svc.webhooks.names import Names
 
 if TYPE_CHECKING:
     import aiohttp
@@ -32,8 +33,9 @@ class AddressRefused(OSError):
 class WebhookSender:
     """One a replica, on its event loop. It opens a session at the first try: most replicas have no webhooks."""
 
-    def __init__(self, policy: AddressPolicy) -> None:
+    def __init__(self, policy: AddressPolicy, names: Names) -> None:
         self._policy = policy
+        self._names = names
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def send(self, attempt: DeliveryAttempt) -> Response:
@@ -70,7 +72,11 @@ class WebhookSender:
 
         if secure not in self._sessions:
             connector = aiohttp.TCPConnector(
-                force_close=True, limit=0, use_dns_cache=False, socket_factory=_checked(self._policy, secure=secure)
+                force_close=True,
+                limit=0,
+                use_dns_cache=False,
+                resolver=self._names.resolver,
+                socket_factory=_checked(self._policy, secure=secure),
             )
             self._sessions[secure] = aiohttp.ClientSession(
                 connector=connector,
