@@ -1,7 +1,7 @@
 """The delivery loop: records how tries went, and begins those that are due, in one transaction a round.
 
-Each try is a task of the event loop, so a receiver that hangs holds up nobody: a webhook has a few of them at most, and
-one while it fails.
+Each try is a task of the event loop, so a receiver that hangs holds up nobody: a webhook has a few of them, more as
+they succeed, and one while it fails.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from scheduler_svc.application.webhooks.deliveries import Tried
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.application.webhooks.webhooks import read_interest
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
+from scheduler_svc.domain.webhook import FIRST_CONCURRENT_TRIES, MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
 from scheduler_svc.loops.recovery import Run
 
-MAX_TRIES = 256
+MAX_TRIES = 1_024
 """Tries of one replica under way."""
 READ_INTERVAL = 10.0
 """Seconds between two looks at the webhooks and at what is due: hints may be lost."""
@@ -74,7 +74,7 @@ class DeliveryLoop:
         self._reading = asyncio.Lock()
         self._tries: set[asyncio.Task[None]] = set()
         self._under_way: Counter[int] = Counter()
-        self._failing: set[int] = set()
+        self._most: dict[int, int] = {}
         self._tried: list[Tried] = []
 
     def driven_by(self, wake: Callable[[], None]) -> None:
@@ -116,12 +116,10 @@ class DeliveryLoop:
         return READ_INTERVAL if found.next_due is None else min(max(found.next_due, MIN_WAIT), READ_INTERVAL)
 
     def _free(self) -> dict[int, int]:
-        """How many tries each webhook may begin, where that is not `MAX_CONCURRENT_TRIES`."""
+        """How many tries each webhook may begin, where that is not `FIRST_CONCURRENT_TRIES`."""
         return {
-            webhook_id: max(
-                0, (1 if webhook_id in self._failing else MAX_CONCURRENT_TRIES) - self._under_way[webhook_id]
-            )
-            for webhook_id in self._failing | set(self._under_way)
+            webhook_id: max(0, self._most.get(webhook_id, FIRST_CONCURRENT_TRIES) - self._under_way[webhook_id])
+            for webhook_id in self._most.keys() | self._under_way.keys()
         }
 
     def _begin(self, attempt: DeliveryAttempt) -> None:
@@ -138,7 +136,8 @@ class DeliveryLoop:
             self._under_way[webhook_id] -= 1
             if not self._under_way[webhook_id]:
                 del self._under_way[webhook_id]
-        (self._failing.discard if response.delivered else self._failing.add)(webhook_id)
+        most = self._most.get(webhook_id, FIRST_CONCURRENT_TRIES)
+        self._most[webhook_id] = min(2 * most, MAX_CONCURRENT_TRIES) if response.delivered else 1
         self._tried.append(Tried(attempt, response))
         if not response.delivered:
             _log_failure(attempt, response)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 """Seconds for a try: name, connection, request and the start of the answer."""
+KEPT_FOR = 1.0
+"""Seconds that a connection is kept for the next try: receivers close idle ones after some seconds more."""
 MAX_ANSWER = 200
 """Bytes that are read of the answer of a receiver that fails, and kept with the error."""
 
@@ -67,12 +69,12 @@ class WebhookSender:
             await session.close()
 
     def _session(self, *, secure: bool) -> aiohttp.ClientSession:
-        """Without cookies, proxies or kept connections: nothing of one try reaches another."""
+        """Without cookies or proxies: of one try another gets nothing but the connection, if its address is allowed."""
         import aiohttp
 
         if secure not in self._sessions:
             connector = aiohttp.TCPConnector(
-                force_close=True,
+                keepalive_timeout=KEPT_FOR,
                 limit=0,
                 use_dns_cache=False,
                 resolver=self._names.resolver,

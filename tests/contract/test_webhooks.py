@@ -20,7 +20,7 @@ from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import webhook_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from scheduler_svc.domain.webhook import MAX_WEBHOOKS
+from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, MAX_WEBHOOKS
 from scheduler_svc.replica import Replica
 from tests.contract.hooked import DELIVERED, EXHAUSTED, PENDING, Hooks
 from tests.contract.maker import Maker
@@ -301,11 +301,29 @@ class TestRetries:
             for _ in range(6):
                 await end_a_task(tasks, account)
             await hooks.until(quick.webhook_id, *[DELIVERED] * 6)
-            assert len(slow.received) == 4, "of one webhook no more are tried at a time"
+            assert len(slow.received) == 4, "of one webhook no more are tried at a time before one succeeds"
             assert {each.status for each in await hooks.deliveries(hanging.webhook_id)} == {PENDING}
 
             first = (await hooks.which(hanging.webhook_id, lambda each: bool(each.last_error)))[0]
             assert first.last_error == "no answer within 10 s"
+
+    async def test_a_receiver_that_succeeds_gets_more_at_a_time(
+        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
+    ) -> None:
+        async with receiving() as steady:
+            hook = (await hooks.create(steady.url, "task.ended")).webhook
+            witness = (await hooks.create(receiver.url, "task.ended")).webhook
+            for _ in range(2):
+                await end_a_task(tasks, account)
+            await hooks.until(hook.webhook_id, *[DELIVERED] * 2)
+            steady.answer = steady.hang
+            for _ in range(20):
+                await end_a_task(tasks, account)
+            await steady.take(2 + MAX_CONCURRENT_TRIES)
+            await hooks.until(witness.webhook_id, *[DELIVERED] * 22)
+            assert len(steady.received) == 2 + MAX_CONCURRENT_TRIES
+            steady.hanging.set()
+            await hooks.until(hook.webhook_id, *[DELIVERED] * 22)
 
     async def test_later_deliveries_of_a_task_wait_for_the_first(
         self, hooks: Hooks, receiver: Receiver, made: Maker

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import web
 
 from scheduler_svc.domain.webhook import DeliveryAttempt
 from scheduler_svc.domain.webhook_address import AddressPolicy
@@ -58,3 +59,19 @@ async def test_hosts_of_the_system_are_known(host: str) -> None:
     async with receiving() as receiver, sending(Names()) as sender:
         response = await sender.send(attempt(f"http://{host}:{receiver.port}/"))
         assert response.delivered, response
+
+
+async def test_a_connection_is_kept_for_the_next_try() -> None:
+    ports = []
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return web.Response(text="taken")
+
+    async with receiving() as receiver, sending(Names()) as sender:
+        receiver.answer = answer
+        for _ in range(3):
+            assert (await sender.send(attempt(receiver.url))).delivered
+    assert len(ports) == 3
+    assert len(set(ports)) == 1

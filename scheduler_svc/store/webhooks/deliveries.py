@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import DeliveryOutcome, WebhookEvent
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.webhook import (
-    MAX_CONCURRENT_TRIES,
+    FIRST_CONCURRENT_TRIES,
     RETRY_FOR,
     Delivery,
     DeliveryAttempt,
@@ -79,7 +79,7 @@ _PENDING = """
 _CLAIM = sa.text(f"""
     WITH {_PENDING}, head AS MATERIALIZED (
         SELECT k.* FROM (
-            SELECT x.webhook_id, coalesce(r.free, {MAX_CONCURRENT_TRIES}) AS free
+            SELECT x.webhook_id, coalesce(r.free, {FIRST_CONCURRENT_TRIES}) AS free
             FROM waiting AS x LEFT JOIN {_FREE.source} USING (webhook_id) ORDER BY random()
         ) AS w, LATERAL (
             SELECT d.ctid AS row, d.delivery_id, d.webhook_id, d.task_key FROM webhook_deliveries AS d
@@ -228,7 +228,7 @@ class Deliveries(Statements):
     ) -> tuple[builtins.list[DeliveryAttempt], int]:
         """Claims up to `limit` due deliveries, the first ones of their tasks; returns how many others it put off, too.
 
-        `free`: how many of each webhook; of one that is not in it `MAX_CONCURRENT_TRIES`.
+        `free`: how many of each webhook; of one that is not in it `FIRST_CONCURRENT_TRIES`.
         """
         rows = self._rows(_CLAIM, **_FREE.bind(sorted(free.items())), limit=limit, lease=lease.total_seconds())
         claimed = sorted((_attempt(row[1:]) for row in rows if row[0]), key=lambda it: it.delivery_id)
