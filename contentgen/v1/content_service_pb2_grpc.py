@@ -277,6 +277,7 @@ class ContentServiceServicer:
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+        RESOURCE_EXHAUSTED `TOO_MANY_REVIEWS` (`reviewer`, `limit`): the reviewer holds 100 reviews; decide or release some.
         UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

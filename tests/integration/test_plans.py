@@ -438,6 +438,7 @@ def test_a_page_of_filtered_contents_examines_a_bounded_number(
 )
 def test_a_claim_of_a_review_reads_nothing_that_does_not_wait(backlog: Backlog, scope: Scope, index: str) -> None:
     plans = backlog.plans(backlog.cold, lambda tx: [tx.reviews.claim(scope, "anna", timedelta(minutes=10))])
+    plans += backlog.plans(backlog.cold, lambda tx: [tx.reviews.lock_held("anna", PAGE)])
     for plan in plans:
         assert {node for node, rows in plan.read("contents") if rows} <= {f"Index Scan {index}"}, plan
         assert not plan.scanned, plan

@@ -377,6 +377,12 @@ contents = sa.Table(
     # what a claim of a review may take, in its order: one that no other index has
     sa.Index("contents_waiting", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
     sa.Index("contents_waiting_by_account", "account_id", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
+    sa.Index(
+        "contents_held",
+        "review_holder",
+        "review_claim_expire_time",
+        postgresql_where=sa.text("review_holder IS NOT NULL"),
+    ),
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )
