@@ -76,7 +76,7 @@ from scheduler_svc.loops.signal_router import SignalRouter
 from scheduler_svc.loops.stalls import StallCheck
 from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
-from scheduler_svc.loops.webhooks import DeliveryLoop
+from scheduler_svc.loops.webhooks import DeliveryLoop, backlog_check
 from scheduler_svc.objects.choice import open_store
 from scheduler_svc.objects.media_types import media_of
 from scheduler_svc.pools import Pools
@@ -84,7 +84,7 @@ from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
 from scheduler_svc.store.engine.transactions import PgDatabase
 from scheduler_svc.store.sweeps import PgMaintenance
-from scheduler_svc.webhooks import WebhookAddresses, WebhookSender
+from scheduler_svc.webhooks import Names, WebhookAddresses, WebhookSender
 
 MAX_GROUP_WEIGHT = 2_000
 """Tasks or updates of one group, or a little more."""
@@ -124,6 +124,7 @@ class Replica:
         self._interest = WatchInterest()
         self._webhook_interest = WebhookInterest()
         self._addresses = AddressPolicy(settings.webhook_allow)
+        self._names = Names()
         self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._file_reloads: list[FileReload] = []
@@ -149,12 +150,12 @@ class Replica:
             auditor=self._auditor,
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
+        with suppress(StoreUnavailable):  # then every event is taken for wanted until the loop has read it
+            await self._deliveries.read()
         for service in self._services:
             service.start()
         for service in self._services:
             await service.started.wait()
-        with suppress(StoreUnavailable):
-            await self._deliveries.read()  # before the first report, whose events would not be stored
         await self._server.start()
         self.health.set_store_available(True)  # its migrations have just run
         return self.port
@@ -278,7 +279,7 @@ class Replica:
         self._waiters = Waiters(self._pools.reads)
         self._polls = PollWaiters(self._pools.operators)
         self._feed = ChangeFeed(self._pools.watches, self._interest)
-        self._sender = WebhookSender(self._addresses)
+        self._sender = WebhookSender(self._addresses, self._names)
         self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender)
         self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings.heartbeat_interval)
 
@@ -332,6 +333,7 @@ class Replica:
             watch,
             webhooks,
             audit,
+            Periodic("webhook backlogs", backlog_check(pools.loops)),
             Periodic("floors", floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
@@ -398,7 +400,7 @@ class Replica:
             webhook=WebhookService(
                 pools.reads,
                 pools.operators,
-                url_problem=WebhookAddresses(self._addresses).problem,
+                url_problem=WebhookAddresses(self._addresses, self._names).problem,
                 send=self._sender.send,
                 changed=self._deliveries.read,
             ),
@@ -447,6 +449,7 @@ class Replica:
             await service.stop()
         await self._deliveries.close()
         await self._audit_log.close()
+        await self._names.close()
         if self.health.store_available:
             await self._system_status.withdraw()
         await self._pools.close()

@@ -239,6 +239,9 @@ class ContentServiceServicer:
     def BatchReviewContents(self, request, context):
         """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
 
+        Decides by `content_id`, lowest first, whatever the order of the requests: if a content and the one that was written
+        in its place are both approved, the new one supersedes the old one.
+
         Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
         INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
         """
@@ -274,6 +277,7 @@ class ContentServiceServicer:
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+        RESOURCE_EXHAUSTED `TOO_MANY_REVIEWS` (`reviewer`, `limit`): the reviewer holds 100 reviews; decide or release some.
         UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
         UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

@@ -108,6 +108,9 @@ class ContentServiceStub:
     BatchReviewContents: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]
     """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
 
+    Decides by `content_id`, lowest first, whatever the order of the requests: if a content and the one that was written
+    in its place are both approved, the new one supersedes the old one.
+
     Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
     """
@@ -135,6 +138,7 @@ class ContentServiceStub:
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      RESOURCE_EXHAUSTED `TOO_MANY_REVIEWS` (`reviewer`, `limit`): the reviewer holds 100 reviews; decide or release some.
       UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -367,6 +371,9 @@ class ContentServiceAsyncStub(ContentServiceStub):
     BatchReviewContents: _aio.UnaryUnaryMultiCallable[_content_service_pb2.BatchReviewContentsRequest, _content_service_pb2.BatchReviewContentsResponse]  # type: ignore[assignment]
     """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
 
+    Decides by `content_id`, lowest first, whatever the order of the requests: if a content and the one that was written
+    in its place are both approved, the new one supersedes the old one.
+
     Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
     """
@@ -394,6 +401,7 @@ class ContentServiceAsyncStub(ContentServiceStub):
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+      RESOURCE_EXHAUSTED `TOO_MANY_REVIEWS` (`reviewer`, `limit`): the reviewer holds 100 reviews; decide or release some.
       UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
@@ -659,6 +667,9 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_content_service_pb2.BatchReviewContentsResponse, _abc.Awaitable[_content_service_pb2.BatchReviewContentsResponse]]:
         """Decides 1 to 100 reviews in one transaction, all or none; otherwise as ReviewContent. Blocks for one commit.
 
+        Decides by `content_id`, lowest first, whatever the order of the requests: if a content and the one that was written
+        in its place are both approved, the new one supersedes the old one.
+
         Statuses: those of ReviewContent, of the first request that fails; the message names its content. Also
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a content comes twice, or bad fields (`requests[3].decision`).
         """
@@ -698,6 +709,7 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
+          RESOURCE_EXHAUSTED `TOO_MANY_REVIEWS` (`reviewer`, `limit`): the reviewer holds 100 reviews; decide or release some.
           UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """

@@ -73,7 +73,9 @@ class Webhook(_message.Message):
     active: _builtins.bool
     """Whether events are stored and sent. An answer of 410 sets it to false."""
     last_error: _builtins.str
-    """Why the latest try failed, and when; empty: it succeeded, or there was none."""
+    """Why the latest try failed, and before that whether events are not stored because too many deliveries wait; empty:
+    the latest try succeeded, or there was none. ListDeliveries shows when each is tried.
+    """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The event types that it gets: `task.ended` (completed, cancelled, or failed or timed out without a retry to come),

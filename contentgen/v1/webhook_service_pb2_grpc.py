@@ -45,8 +45,11 @@ class WebhookServiceStub:
 
     A delivery arrives at least once: receivers should ignore a `webhook-id` that they know. Those of one task and its
     content come to a webhook in the order of the moves; each waits until the one before is delivered or exhausted. A
-    receiver that is slow or away delays no other webhook. Four deliveries of a webhook are under way at each scheduler
-    at most, one while it fails.
+    receiver that is slow or away delays no other webhook. Of a webhook each scheduler has four deliveries under way at
+    first, up to 16 while they succeed, and one after a failure.
+
+    If 1,000,000 deliveries of a webhook wait, or some more, its later events are not stored until fewer do: schedulers
+    look once a minute. `last_error` says so.
 
     A scheduler takes a webhook into account from a moment after its commit: at once where the call was made, within
     about 10 seconds at the others. Events in between may not be stored. Deliveries are deleted three days after their
@@ -129,8 +132,11 @@ class WebhookServiceServicer:
 
     A delivery arrives at least once: receivers should ignore a `webhook-id` that they know. Those of one task and its
     content come to a webhook in the order of the moves; each waits until the one before is delivered or exhausted. A
-    receiver that is slow or away delays no other webhook. Four deliveries of a webhook are under way at each scheduler
-    at most, one while it fails.
+    receiver that is slow or away delays no other webhook. Of a webhook each scheduler has four deliveries under way at
+    first, up to 16 while they succeed, and one after a failure.
+
+    If 1,000,000 deliveries of a webhook wait, or some more, its later events are not stored until fewer do: schedulers
+    look once a minute. `last_error` says so.
 
     A scheduler takes a webhook into account from a moment after its commit: at once where the call was made, within
     about 10 seconds at the others. Events in between may not be stored. Deliveries are deleted three days after their
@@ -350,8 +356,11 @@ class WebhookService:
 
     A delivery arrives at least once: receivers should ignore a `webhook-id` that they know. Those of one task and its
     content come to a webhook in the order of the moves; each waits until the one before is delivered or exhausted. A
-    receiver that is slow or away delays no other webhook. Four deliveries of a webhook are under way at each scheduler
-    at most, one while it fails.
+    receiver that is slow or away delays no other webhook. Of a webhook each scheduler has four deliveries under way at
+    first, up to 16 while they succeed, and one after a failure.
+
+    If 1,000,000 deliveries of a webhook wait, or some more, its later events are not stored until fewer do: schedulers
+    look once a minute. `last_error` says so.
 
     A scheduler takes a webhook into account from a moment after its commit: at once where the call was made, within
     about 10 seconds at the others. Events in between may not be stored. Deliveries are deleted three days after their

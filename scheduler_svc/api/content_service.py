@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
-from typing import TypeVar
 
 from contentgen.v1 import content_service_pb2 as pb
 from scheduler_svc.api.access.auth import caller
@@ -29,8 +28,6 @@ from scheduler_svc.domain.content import (
     ReviewStatus,
 )
 from scheduler_svc.domain.publishing import PublishPolicy
-
-Status = TypeVar("Status", ReviewStatus, PublishStatus)
 
 _MAX_TEXT = {
     "title": TITLE_LENGTH,
@@ -216,8 +213,8 @@ def _filter(request: pb.ListContentsRequest, bad: Violations) -> ContentFilter:
     if len(words) > MAX_WORDS:
         bad.add("query", f"must have at most {MAX_WORDS} words, has {len(words)}")
     return ContentFilter(
-        review_status=_status("review_status", request.review_status, ReviewStatus, bad),
-        publish_status=_status("publish_status", request.publish_status, PublishStatus, bad),
+        review_status=bad.status("review_status", request.review_status, ReviewStatus),
+        publish_status=bad.status("publish_status", request.publish_status, PublishStatus),
         category=request.category,
         labels=bad.labels("labels", request.labels),
         min_quality_score=score,
@@ -225,12 +222,3 @@ def _filter(request: pb.ListContentsRequest, bad: Violations) -> ContentFilter:
         created_before=bad.optional_time("created_before", request),
         words=words,
     )
-
-
-def _status(field: str, value: int, known: type[Status], bad: Violations) -> Status | None:
-    """The status to list. Returns None for all."""
-    try:
-        return known(value) if value else None
-    except ValueError:
-        bad.add(field, f"must be a known {known.__name__}, is {value}")
-        return None

@@ -22,7 +22,6 @@ from scheduler_svc.domain.schedule import (
 )
 from scheduler_svc.domain.task import NewTask
 
-MAX_MASK_PATHS = 100
 _MAX_SHOWN_ZONE = 100
 
 Source = pb.CreateScheduleRequest | pb.Schedule
@@ -35,14 +34,7 @@ def new_settings(request: pb.CreateScheduleRequest, bad: Violations) -> Schedule
 
 def changed_settings(request: pb.UpdateScheduleRequest, bad: Violations) -> ScheduleChange:
     """The values of the fields that the mask names."""
-    paths = request.update_mask.paths
-    names = ", ".join(_READERS)
-    if not paths:
-        bad.add("update_mask", f"is required: one or more of {names}")
-    for i, path in enumerate(paths[:MAX_MASK_PATHS]):
-        if path not in _READERS:
-            bad.add(f"update_mask.paths[{i}]", f"must be one of {names}, is {path[:MAX_NAME]!r}")
-    bad.count("update_mask.paths", len(paths), 0, MAX_MASK_PATHS)
+    paths = bad.mask("update_mask", request.update_mask, tuple(_READERS))
     bad.path = "schedule."
     named = {name: read for name, read in _READERS.items() if name in paths}
     return ScheduleChange(**{name: read(request.schedule, bad) for name, read in named.items()})

@@ -27,7 +27,7 @@ from scheduler_svc.domain.webhook import (
 
 DEFAULT_OVERLAP = timedelta(days=1)
 MAX_OVERLAP = timedelta(days=7)
-MAX_MASK_PATHS = 100
+MAX_EVENT_TYPES = 100
 _CHANGEABLE = tuple(field.name for field in fields(WebhookChange))
 
 
@@ -117,7 +117,7 @@ class WebhookService(WebhookServiceServicer):
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: object) -> pb.ListDeliveriesResponse:
         with Violations() as bad:
             bad.id("webhook_id", request.webhook_id)
-            status = _status("status", request.status, bad)
+            status = bad.status("status", request.status, DeliveryStatus)
             page = PageRequest.of(request, bad, "ListDeliveries", request.webhook_id, request.status)
         found = await self._reads.run(
             deliveries.list_deliveries,
@@ -140,13 +140,7 @@ class WebhookService(WebhookServiceServicer):
 
     async def _change(self, request: pb.UpdateWebhookRequest, bad: Violations) -> WebhookChange:
         """The values of the fields that the mask names."""
-        paths = request.update_mask.paths
-        if not paths:
-            bad.add("update_mask", f"is required: one or more of {', '.join(_CHANGEABLE)}")
-        for i, path in enumerate(paths[:MAX_MASK_PATHS]):
-            if path not in _CHANGEABLE:
-                bad.add(f"update_mask.paths[{i}]", f"must be one of {', '.join(_CHANGEABLE)}, is {path[:MAX_NAME]!r}")
-        bad.count("update_mask.paths", len(paths), 0, MAX_MASK_PATHS)
+        paths = bad.mask("update_mask", request.update_mask, _CHANGEABLE)
         url = types = active = None
         if "url" in paths:
             url = request.webhook.url
@@ -169,19 +163,8 @@ def _event_types(field: str, given: Sequence[str], bad: Violations) -> tuple[str
     known = ", ".join(SUBSCRIBABLE)
     if not given:
         bad.add(field, f"is required: one or more of {known}")
-    if bad.count(field, len(given), 0, MAX_MASK_PATHS):
+    if bad.count(field, len(given), 0, MAX_EVENT_TYPES):
         for i, name in enumerate(given):
             if name not in SUBSCRIBABLE:
                 bad.add(f"{field}[{i}]", f"must be one of {known}, is {name[:MAX_NAME]!r}")
     return tuple(event_type for event_type in SUBSCRIBABLE if event_type in given)
-
-
-def _status(field: str, value: int, bad: Violations) -> DeliveryStatus | None:
-    """The status to list. Returns None for all."""
-    if value == pb.DELIVERY_STATUS_UNSPECIFIED:
-        return None
-    try:
-        return DeliveryStatus(value)
-    except ValueError:
-        bad.add(field, f"must be a known DeliveryStatus, is {value}")
-        return None

@@ -116,7 +116,7 @@ def delivered(tx: Tx, _: Position) -> Swept:
 def exhausted(tx: Tx, _: Position) -> Swept:
     """Deliveries that were given up, after the time in which they can be sent again.
 
-    First gives up those that have waited for an inactive webhook for too long.
+    First gives up those that have waited for too long.
     """
     given_up = tx.sweeps.exhaust_deliveries(MAX_BATCH)
     deleted = tx.sweeps.delete_deliveries(DeliveryStatus.EXHAUSTED, EXHAUSTED_RETENTION, MAX_BATCH)

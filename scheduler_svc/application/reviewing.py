@@ -12,8 +12,8 @@ from scheduler_svc.application.publishing import CHANGEABLE, require_changeable
 from scheduler_svc.application.tasks import query
 from scheduler_svc.application.webhooks.events import store_review
 from scheduler_svc.domain.access import CallerIdentity, Role, Scope
-from scheduler_svc.domain.content import Content, Review, ReviewDecision, ReviewStatus
-from scheduler_svc.domain.errors import InvalidState, NotFound, RoleForbidden
+from scheduler_svc.domain.content import MAX_HELD_REVIEWS, Content, Review, ReviewDecision, ReviewStatus
+from scheduler_svc.domain.errors import InvalidState, NotFound, RoleForbidden, TooManyReviews
 
 
 def review_content(tx: Tx, review: Review) -> Content:
@@ -44,7 +44,7 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
         if content.review_status is not ReviewStatus.PENDING_REVIEW:
             raise _not_to_review(content)
         check_etag(content, review.etag)
-    for review in reviews:
+    for review in sorted(reviews, key=lambda it: it.content_id):  # a content before the one written in its place
         tx.reviews.decide(review)
         store_review(tx, replace(found[review.content_id], review_status=review.decision.outcome))
         if review.decision.outcome is ReviewStatus.APPROVED:
@@ -94,7 +94,12 @@ def reopen_content(tx: Tx, content_id: int) -> Content:
 
 
 def claim_review(tx: Tx, scope: Scope, reviewer: str, lease: timedelta) -> Content | None:
-    """Returns the oldest content that waits for its review and that nobody held until now; None if there is none."""
+    """Returns the oldest content that waits for its review and that nobody held until now; None if there is none.
+
+    Raises TooManyReviews.
+    """
+    if tx.reviews.lock_held(reviewer, MAX_HELD_REVIEWS) >= MAX_HELD_REVIEWS:
+        raise TooManyReviews(reviewer, MAX_HELD_REVIEWS)
     content_id = tx.reviews.claim(scope, reviewer, lease)
     return None if content_id is None else query.get_content(tx, content_id)
 

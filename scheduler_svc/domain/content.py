@@ -13,6 +13,8 @@ from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.summary import summary_of
 
 TITLE_LENGTH = 255
+MAX_HELD_REVIEWS = 100
+"""Reviews that one reviewer holds at once: a claim reads past all that is held."""
 MAX_RESULT_BYTES = 3 * 1024 * 1024
 
 

@@ -116,6 +116,15 @@ class TooManySchedules(DomainError):
         )
 
 
+class TooManyReviews(DomainError):
+    def __init__(self, reviewer: str, limit: int) -> None:
+        super().__init__(
+            f"{reviewer} holds {limit:,} reviews, and may hold no more at once; decide or release some",
+            reviewer=reviewer,
+            limit=str(limit),
+        )
+
+
 class TooManyWebhooks(DomainError):
     def __init__(self, account_id: int, limit: int) -> None:
         whose = f"account {account_id} has" if account_id else "there are"

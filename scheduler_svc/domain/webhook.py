@@ -11,10 +11,14 @@ from typing import NamedTuple
 MAX_WEBHOOKS = 20
 """Webhooks of one account, and of all accounts together (account 0)."""
 MAX_URL = 2_000
-MAX_CONCURRENT_TRIES = 4
-"""Tries of one webhook that one replica has under way; while it fails: one."""
+MAX_PENDING = 1_000_000
+"""Deliveries of one webhook that wait, or some more; beyond it, its events are not stored."""
+FIRST_CONCURRENT_TRIES = 4
+"""Tries of one webhook that one replica has under way at first; while it fails: one."""
+MAX_CONCURRENT_TRIES = 16
+"""The same, after some successes."""
 RETRY_FOR = timedelta(days=3)
-"""How long after its move a delivery is retried."""
+"""How long after its move a delivery is tried, if it could not be delivered."""
 FIRST_RETRY = 5.0
 MAX_RETRY_DELAY = 6 * 3_600.0
 _RETRY_FACTOR = 3

@@ -1,7 +1,7 @@
 """The delivery loop: records how tries went, and begins those that are due, in one transaction a round.
 
-Each try is a task of the event loop, so a receiver that hangs holds up nobody: a webhook has a few of them at most, and
-one while it fails.
+Each try is a task of the event loop, so a receiver that hangs holds up nobody: a webhook has a few of them, more as
+they succeed, and one while it fails.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from scheduler_svc.application.webhooks.deliveries import Tried
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.application.webhooks.webhooks import read_interest
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
+from scheduler_svc.domain.webhook import FIRST_CONCURRENT_TRIES, MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
+from scheduler_svc.loops.recovery import Run
 
-MAX_TRIES = 256
+MAX_TRIES = 1_024
 """Tries of one replica under way."""
 READ_INTERVAL = 10.0
 """Seconds between two looks at the webhooks and at what is due: hints may be lost."""
+BACKLOG_INTERVAL = 60.0
+"""Seconds between two looks for webhooks for which too many deliveries wait."""
 MIN_WAIT = 0.2
 """Seconds until the next round, if what is due is locked by another replica."""
 CLOSE_TIMEOUT = 2.0
@@ -45,6 +48,20 @@ class Sender(Protocol):
     async def close(self) -> None: ...
 
 
+def backlog_check(calls: Calls) -> Run:
+    """Marks webhooks for which too many deliveries wait: each replica does, and the first one finds them."""
+
+    async def run_once() -> float:
+        for webhook_id, backlogged in await calls.run(deliveries.mark_backlogs):
+            said = (
+                "too many deliveries of a webhook wait: no more are stored" if backlogged else "a webhook has caught up"
+            )
+            _log.warning(said, action="webhook", webhook_id=webhook_id)
+        return BACKLOG_INTERVAL
+
+    return run_once
+
+
 class DeliveryLoop:
     """Lives on the event loop. A Periodic repeats `run_once`."""
 
@@ -54,9 +71,10 @@ class DeliveryLoop:
         self._sender = sender
         self._wake: Callable[[], None] = lambda: None
         self._read_at = 0.0
+        self._reading = asyncio.Lock()
         self._tries: set[asyncio.Task[None]] = set()
         self._under_way: Counter[int] = Counter()
-        self._failing: set[int] = set()
+        self._most: dict[int, int] = {}
         self._tried: list[Tried] = []
 
     def driven_by(self, wake: Callable[[], None]) -> None:
@@ -71,8 +89,13 @@ class DeliveryLoop:
 
     async def read(self) -> None:
         """Reads which events are wanted. Moves that are committed from then on store them."""
-        self._read_at = time.monotonic() + READ_INTERVAL
-        self._interest.replace(await self._calls.run(read_interest))
+        async with self._reading:  # of two reads the later one holds
+            self._read_at = time.monotonic() + READ_INTERVAL
+            try:
+                self._interest.replace(await self._calls.run(read_interest))
+            except BaseException:
+                self._read_at = 0.0
+                raise
 
     async def run_once(self) -> float:
         """Does a round; returns the seconds until the next one."""
@@ -93,12 +116,10 @@ class DeliveryLoop:
         return READ_INTERVAL if found.next_due is None else min(max(found.next_due, MIN_WAIT), READ_INTERVAL)
 
     def _free(self) -> dict[int, int]:
-        """How many tries each webhook may begin, where that is not `MAX_CONCURRENT_TRIES`."""
+        """How many tries each webhook may begin, where that is not `FIRST_CONCURRENT_TRIES`."""
         return {
-            webhook_id: max(
-                0, (1 if webhook_id in self._failing else MAX_CONCURRENT_TRIES) - self._under_way[webhook_id]
-            )
-            for webhook_id in self._failing | set(self._under_way)
+            webhook_id: max(0, self._most.get(webhook_id, FIRST_CONCURRENT_TRIES) - self._under_way[webhook_id])
+            for webhook_id in self._most.keys() | self._under_way.keys()
         }
 
     def _begin(self, attempt: DeliveryAttempt) -> None:
@@ -115,7 +136,8 @@ class DeliveryLoop:
             self._under_way[webhook_id] -= 1
             if not self._under_way[webhook_id]:
                 del self._under_way[webhook_id]
-        (self._failing.discard if response.delivered else self._failing.add)(webhook_id)
+        most = self._most.get(webhook_id, FIRST_CONCURRENT_TRIES)
+        self._most[webhook_id] = min(2 * most, MAX_CONCURRENT_TRIES) if response.delivered else 1
         self._tried.append(Tried(attempt, response))
         if not response.delivered:
             _log_failure(attempt, response)

@@ -63,18 +63,16 @@ _DELETE_DELIVERIES = sa.text("""
         ORDER BY end_time LIMIT :limit FOR UPDATE SKIP LOCKED))
 """)
 """Deletes deliveries that ended long ago."""
-# Those of active webhooks are tried, and given up after that. Oldest first: the first that has not expired ends it.
+# Also those that were never tried: behind a receiver that fails there may be many more than are tried in that time. Not
+# one that a replica tries: its claim ends later than now.
 _EXHAUST_DELIVERIES = sa.text(f"""
     UPDATE webhook_deliveries SET status = {DeliveryStatus.EXHAUSTED}, next_attempt_time = NULL, end_time = now()
     WHERE delivery_id = ANY(ARRAY(
-        SELECT k.delivery_id FROM webhooks AS w, LATERAL (
-            SELECT d.delivery_id, d.expire_time FROM webhook_deliveries AS d
-            WHERE (d.status, d.webhook_id, d.delivery_id) > ({DeliveryStatus.PENDING}, w.webhook_id, 0)
-                AND (d.status, d.webhook_id, d.delivery_id) < ({DeliveryStatus.PENDING}, w.webhook_id + 1, 0)
-            ORDER BY d.status, d.webhook_id, d.delivery_id LIMIT :limit FOR UPDATE SKIP LOCKED
-        ) AS k WHERE NOT w.active AND w.delete_time IS NULL AND k.expire_time <= now() LIMIT :limit))
+        SELECT delivery_id FROM webhook_deliveries
+        WHERE end_time IS NULL AND expire_time <= now() AND next_attempt_time <= now()
+        ORDER BY expire_time LIMIT :limit FOR UPDATE SKIP LOCKED))
 """)
-"""Gives up deliveries that have waited for their inactive webhooks for too long."""
+"""Gives up deliveries that have waited for too long."""
 # A transaction that had read the webhook before it was deleted may store some more.
 _DELETE_OF_DELETED = sa.text(f"""
     DELETE FROM webhook_deliveries WHERE delivery_id = ANY(ARRAY(
@@ -136,7 +134,7 @@ class Sweeps(Statements):
         return self._run(_DELETE_DELIVERIES, status=status.value, age=age.total_seconds(), limit=limit)
 
     def exhaust_deliveries(self, limit: int) -> int:
-        """Gives up what has waited for an inactive webhook for too long; returns how many."""
+        """Gives up what has waited for too long; returns how many."""
         return self._run(_EXHAUST_DELIVERIES, limit=limit)
 
     def delete_deliveries_of_deleted(self, limit: int) -> int:

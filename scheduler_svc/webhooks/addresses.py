@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from urllib.parse import urlsplit
 
 from scheduler_svc.domain.webhook_address import AddressPolicy, url_problem
+from scheduler_svc.webhooks.names import Names
 
 RESOLVE_TIMEOUT = 3.0
 
 
 class WebhookAddresses:
-    def __init__(self, policy: AddressPolicy) -> None:
+    def __init__(self, policy: AddressPolicy, names: Names) -> None:
         self._policy = policy
+        self._names = names
 
     async def problem(self, url: str) -> str | None:
         """Returns why a URL is refused, as it completes "url …"; None if it is not.
@@ -25,9 +26,8 @@ class WebhookAddresses:
         parts = urlsplit(url)
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT):
-                found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
+                addresses = await self._names.addresses(str(parts.hostname))
         except (OSError, TimeoutError, UnicodeError):
             return None
-        addresses = {str(sockaddr[0]) for *_, sockaddr in found}
-        refusal = self._policy.refusal_of_all(sorted(addresses), secure=parts.scheme == "https")
+        refusal = self._policy.refusal_of_all(sorted(set(addresses)), secure=parts.scheme == "https")
         return refusal and f"must be an address that is allowed: {refusal}"

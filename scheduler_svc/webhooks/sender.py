@@ -15,12 +15,15 @@ import standardwebhooks
 
 from scheduler_svc.domain.webhook import DeliveryAttempt, Response
 from scheduler_svc.domain.webhook_address import AddressPolicy
+from scheduler_svc.webhooks.names import Names
 
 if TYPE_CHECKING:
     import aiohttp
 
 TIMEOUT = 10.0
 """Seconds for a try: name, connection, request and the start of the answer."""
+KEPT_FOR = 1.0
+"""Seconds that a connection is kept for the next try: receivers close idle ones after some seconds more."""
 MAX_ANSWER = 200
 """Bytes that are read of the answer of a receiver that fails, and kept with the error."""
 
@@ -32,8 +35,9 @@ class AddressRefused(OSError):
 class WebhookSender:
     """One a replica, on its event loop. It opens a session at the first try: most replicas have no webhooks."""
 
-    def __init__(self, policy: AddressPolicy) -> None:
+    def __init__(self, policy: AddressPolicy, names: Names) -> None:
         self._policy = policy
+        self._names = names
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def send(self, attempt: DeliveryAttempt) -> Response:
@@ -65,12 +69,16 @@ class WebhookSender:
             await session.close()
 
     def _session(self, *, secure: bool) -> aiohttp.ClientSession:
-        """Without cookies, proxies or kept connections: nothing of one try reaches another."""
+        """Without cookies or proxies: of one try another gets nothing but the connection, if its address is allowed."""
         import aiohttp
 
         if secure not in self._sessions:
             connector = aiohttp.TCPConnector(
-                force_close=True, limit=0, use_dns_cache=False, socket_factory=_checked(self._policy, secure=secure)
+                keepalive_timeout=KEPT_FOR,
+                limit=0,
+                use_dns_cache=False,
+                resolver=self._names.resolver,
+                socket_factory=_checked(self._policy, secure=secure),
             )
             self._sessions[secure] = aiohttp.ClientSession(
                 connector=connector,

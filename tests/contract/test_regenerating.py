@@ -83,6 +83,19 @@ async def test_an_approved_one_supersedes_the_old_one(made: Maker, auto_approve:
     assert await pool(made.contents) == [new.content_id]
 
 
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_of_both_in_one_batch_only_the_new_one_is_published(made: Maker, newest_first: bool) -> None:
+    old = await made(auto_approve=False)
+    new = await rewritten(made, old.content_id)
+    ids = [new.content_id, old.content_id] if newest_first else [old.content_id, new.content_id]
+    reviews = [pb.ReviewContentRequest(content_id=content_id, decision=APPROVE) for content_id in ids]
+    decided = await made.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=reviews))
+    assert [content.content_id for content in decided.contents] == ids
+    superseded = await read(made.contents, old.content_id)
+    assert (superseded.review_status, superseded.superseded_by_content_id) == (REJECTED, new.content_id)
+    assert await pool(made.contents) == [new.content_id]
+
+
 async def test_a_rejected_one_supersedes_nothing(made: Maker) -> None:
     old = await made()
     new = await rewritten(made, old.content_id)

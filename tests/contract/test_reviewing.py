@@ -191,6 +191,12 @@ class TestClaims:
                 assert low < connection.execute(sa.text(holds)).scalar_one() <= high
             await release(made.contents, claimed.content_id)
 
+    async def test_a_claim_with_the_longest_lease_is_accepted(self, made: Maker) -> None:
+        await made(auto_approve=False)
+        claimed = await claim(made.contents, lease=Duration(seconds=315_576_000_000))
+        assert claimed
+        assert claimed.review_claim_expire_time.ToJsonString() == "9999-12-31T00:00:00Z"
+
     async def test_an_expired_claim_is_gone(self, made: Maker, engine: sa.Engine) -> None:
         content = await made(auto_approve=False)
         await claim(made.contents, "anna")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,12 +18,14 @@ from grpc import StatusCode, aio
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import webhook_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from scheduler_svc.domain.webhook import MAX_WEBHOOKS
+from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, MAX_WEBHOOKS
 from scheduler_svc.replica import Replica
 from tests.contract.hooked import DELIVERED, EXHAUSTED, PENDING, Hooks
 from tests.contract.maker import Maker
-from tests.harness.replicas import serving
+from tests.harness.foreign_locks import locked_table
+from tests.harness.replicas import serving, serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.webhook_receiver import Receiver, receiving, status
 
@@ -192,6 +195,23 @@ class TestEvents:
             await tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id))
         await hooks.until(hook.webhook_id, DELIVERED)
 
+    async def test_a_replica_that_could_not_read_the_webhooks_ends_no_task_without_its_event(
+        self, hooks: Hooks, receiver: Receiver, account: int, db_url: str
+    ) -> None:
+        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+        async with AsyncExitStack() as stack:
+            with locked_table(db_url, "webhooks"):
+                starting = serving_beside(db_url, lock_timeout=0.1, webhook_allow="127.0.0.0/8")
+                late = await stack.enter_async_context(starting)
+                channel = await stack.enter_async_context(aio.insecure_channel(f"127.0.0.1:{late.port}"))
+                tasks = TaskServiceStub(channel)
+                submitted = await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+                request = task_pb.CancelTaskRequest(task_id=submitted.task.task_id)
+                with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
+                    await tasks.CancelTask(request)
+            await tasks.CancelTask(request)
+            await hooks.until(hook.webhook_id, DELIVERED)
+
 
 class TestRetries:
     async def test_a_receiver_that_fails_gets_it_again_within_ten_seconds_by_the_same_id(
@@ -281,11 +301,29 @@ class TestRetries:
             for _ in range(6):
                 await end_a_task(tasks, account)
             await hooks.until(quick.webhook_id, *[DELIVERED] * 6)
-            assert len(slow.received) == 4, "of one webhook no more are tried at a time"
+            assert len(slow.received) == 4, "of one webhook no more are tried at a time before one succeeds"
             assert {each.status for each in await hooks.deliveries(hanging.webhook_id)} == {PENDING}
 
             first = (await hooks.which(hanging.webhook_id, lambda each: bool(each.last_error)))[0]
             assert first.last_error == "no answer within 10 s"
+
+    async def test_a_receiver_that_succeeds_gets_more_at_a_time(
+        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
+    ) -> None:
+        async with receiving() as steady:
+            hook = (await hooks.create(steady.url, "task.ended")).webhook
+            witness = (await hooks.create(receiver.url, "task.ended")).webhook
+            for _ in range(2):
+                await end_a_task(tasks, account)
+            await hooks.until(hook.webhook_id, *[DELIVERED] * 2)
+            steady.answer = steady.hang
+            for _ in range(20):
+                await end_a_task(tasks, account)
+            await steady.take(2 + MAX_CONCURRENT_TRIES)
+            await hooks.until(witness.webhook_id, *[DELIVERED] * 22)
+            assert len(steady.received) == 2 + MAX_CONCURRENT_TRIES
+            steady.hanging.set()
+            await hooks.until(hook.webhook_id, *[DELIVERED] * 22)
 
     async def test_later_deliveries_of_a_task_wait_for_the_first(
         self, hooks: Hooks, receiver: Receiver, made: Maker

@@ -87,7 +87,7 @@ class Scheduling:
         self._heard = 0
         self.engine = make_engine(url, 8, hot=True)
         self._aging = aging
-        self._interest = WebhookInterest()
+        self._interest = WebhookInterest(())
         self.database = PgDatabase(
             self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )

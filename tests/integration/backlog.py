@@ -18,6 +18,7 @@ ROWS = 10
 PAGE = 50
 AGING = 900.0
 DUE = 500
+QUIET_WEBHOOKS = 5_000
 WITH_TAGS = 9
 """Priorities of which some tasks have a tag."""
 SCHEDULED = 15_000
@@ -39,6 +40,7 @@ _EMPTY = """
     ALTER TABLE request_ids SET (autovacuum_enabled = false);
     ALTER TABLE count_deltas SET (autovacuum_enabled = false);
     ALTER TABLE cleaned_events SET (autovacuum_enabled = false);
+    ALTER TABLE webhooks SET (autovacuum_enabled = false);
     ALTER TABLE webhook_deliveries SET (autovacuum_enabled = false);
     ALTER TABLE audit_events SET (autovacuum_enabled = false);
     ALTER TABLE task_rollups SET (autovacuum_enabled = false);
@@ -116,11 +118,13 @@ _FILLED = f"""
     INSERT INTO cleaned_events SELECT a, CASE WHEN a = 3 THEN 2 ELSE 1 END FROM generate_series(1, 20000) AS a;
     INSERT INTO webhooks (account_id, url, event_types, secret)
         SELECT a, 'u', ARRAY['task.ended'], 's' FROM generate_series(0, 2) AS a;
+    INSERT INTO webhooks (account_id, url, event_types, secret)
+        SELECT 10 + a, 'u', ARRAY['task.ended'], 's' FROM generate_series(1, {QUIET_WEBHOOKS}) AS a;
     INSERT INTO webhook_deliveries (webhook_id, event_type, task_key, message_id, data, status, attempt_count,
             next_attempt_time, expire_time, end_time)
         SELECT 1 + k % 3, 'task.ended', k / 2, 'm' || k, '{{}}', CASE WHEN waits THEN 1 ELSE 2 END, 1,
             CASE WHEN waits THEN to_timestamp(0) + interval '1 s' * CASE WHEN k > 60000 - 3 * {ROWS} THEN 0
-                ELSE 4000000000 END END, now() + interval '1 day',
+                ELSE 4000000000 END END, now() + interval '1 h' * CASE WHEN k > 60000 - 3 * {ROWS} THEN -1 ELSE 1 END,
             CASE WHEN NOT waits THEN now() - interval '1 s' * (400000 - 10 * k) END
         FROM (SELECT k, k > 30000 AS waits FROM generate_series(1, 60000) AS k) AS g;
     INSERT INTO task_rollups SELECT k % 5, 1, to_timestamp(3600 * (k / 20)), k % 20, 1
@@ -203,10 +207,10 @@ class Backlog:
 
     def plans(self, engine: sa.Engine, work: Work, aging: float = 0.0) -> list[Plan]:
         """The plans of the statements that `work` runs, with or without ageing. All changes are rolled back."""
-        statements: list[tuple[str, Any]] = []
+        statements: list[str] = []
 
-        def ran(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
-            statements.append((statement, parameters))
+        def ran(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+            statements.append(statement)
 
         with engine.connect() as connection:
             connection.exec_driver_sql("SET statement_timeout = '20s'")  # cancels statements that read far too much
@@ -215,17 +219,22 @@ class Backlog:
             assert work(PgTx(connection, aging=aging)), "the statement found its rows"
             sa.event.remove(connection, "before_cursor_execute", ran)
             connection.exec_driver_sql("ROLLBACK")
-            return [_explained(connection, *statement) for statement in statements]
+            return [plan for statement in statements for plan in _explained(connection, statement)]
 
 
-def _explained(connection: sa.Connection, statement: str, parameters: Any) -> Plan:
-    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+def _explained(connection: sa.Connection, script: str) -> list[Plan]:
+    """The plans of a statement, or of all that a script executes: what it prepares or locks is left out."""
+    script = script.removeprefix(f"{BEGIN}; ")
+    executed = [f"EXECUTE{each.partition('; PREPARE ')[0]}" for each in script.split("; EXECUTE")[1:]] or [script]
     connection.exec_driver_sql(BEGIN)
-    script = statement.removeprefix(f"{BEGIN}; ")
-    if "; EXECUTE" in script:  # explains the prepared plan; before it there is only a lock
-        script = "EXECUTE" + script.rpartition("; EXECUTE")[2]
-    found = connection.exec_driver_sql(explain + script, execution_options={"no_parameters": True}).scalar_one()
+    plans = [_plan(connection, each) for each in executed]
     connection.exec_driver_sql("ROLLBACK")
+    return plans
+
+
+def _plan(connection: sa.Connection, statement: str) -> Plan:
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+    found = connection.exec_driver_sql(explain + statement, execution_options={"no_parameters": True}).scalar_one()
     root = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
     plan = Plan(statement, root["Shared Hit Blocks"] + root["Shared Read Blocks"])
     _collect(root, plan.nodes)

@@ -106,6 +106,9 @@ def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -
     ((silent,),) = backed_up.sql("SELECT now() - stamp > interval '1 year' FROM reaper")
     assert silent  # so the first tick finds a gap
     backed_up.sql(ACCOUNT, name="new")
+    ((schedule_id,),) = backed_up.sql("SELECT nextval(pg_get_serial_sequence('schedules', 'schedule_id'))")
+    assert isinstance(schedule_id, int)
+    assert schedule_id > 600 * 100
     ((content_id, account_id),) = backed_up.sql("SELECT nextval('content_seq'), max(account_id) FROM accounts")
     assert isinstance(content_id, int)
     assert isinstance(account_id, int)

@@ -24,6 +24,7 @@ from scheduler_svc.application.records import (
     NamedLease,
     ScheduleTask,
     UniqueKey,
+    WebhookEvent,
 )
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.audit import AuditFilter
@@ -38,7 +39,7 @@ from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.domain.webhook import DeliveryStatus
+from scheduler_svc.domain.webhook import DeliveryStatus, EventType
 from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
@@ -104,6 +105,11 @@ def record_deliveries(tx: PgTx) -> bool:
     ids = range(60_001 - ROWS, 60_001)
     tx.deliveries.record([DeliveryOutcome(key, 1 + key % 3, EPOCH, True, False, False, 200, "", 5.0) for key in ids])
     return True
+
+
+def store_events(tx: PgTx) -> bool:
+    tx.deliveries.store([WebhookEvent(EventType.TASK_ENDED, 1 + key % 2, key, "{}") for key in KEYS])
+    return bool(tx.now)
 
 
 def count_starts(tx: PgTx) -> bool:
@@ -201,6 +207,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "the next schedule": lambda tx: tx.schedules.next_due() or True,
     "ticks that ran": lambda tx: tx.schedules.ran([(1, datetime.fromtimestamp(key, UTC)) for key in KEYS]),
     "record ticks": record_ticks,
+    "store events": store_events,
     "claim deliveries": lambda tx: tx.deliveries.claim({1: 1, 2: 0}, ROWS, timedelta(seconds=30))[0],
     "when a delivery is due": lambda tx: tx.deliveries.next_due([1]) is not None,
     "record deliveries": record_deliveries,
@@ -547,6 +554,7 @@ def test_a_page_of_filtered_contents_examines_a_bounded_number(
 )
 def test_a_claim_of_a_review_reads_nothing_that_does_not_wait(backlog: Backlog, scope: Scope, index: str) -> None:
     plans = backlog.plans(backlog.cold, lambda tx: [tx.reviews.claim(scope, "anna", timedelta(minutes=10))])
+    plans += backlog.plans(backlog.cold, lambda tx: [tx.reviews.lock_held("anna", PAGE)])
     for plan in plans:
         assert {node for node, rows in plan.read("contents") if rows} <= {f"Index Scan {index}"}, plan
         assert not plan.scanned, plan
@@ -669,6 +677,15 @@ def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, old, ROWS))
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert not plan.scanned, plan
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.exhaust_deliveries(ROWS))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+    assert plan.found_by("webhook_deliveries_expiring") == ROWS, plan
+
+
+def test_a_backlog_that_cannot_be_too_long_is_not_counted(backlog: Backlog) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.deliveries.mark_backlogs(1_000_000) == [])
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
+    assert plan.scanned == ["webhooks"], "which is short"
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])

@@ -13,8 +13,10 @@ from structlog.testing import capture_logs
 from scheduler_svc.application import retention as sweeps
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.publish_pool import claim
+from scheduler_svc.application.webhooks.deliveries import Tried, record
 from scheduler_svc.application.webhooks.webhooks import delete_webhook
 from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.webhook import Response
 from scheduler_svc.loops.retention import MAX_INTERVAL, Retention
 from scheduler_svc.store.imports import one_at_a_time
 from tests.harness.scheduling import RESULT, Scheduling
@@ -293,17 +295,21 @@ class TestDeliveries:
         assert self.deliveries(scheduling) == [(hook, status), (hook, 1)]
         scheduling.sql("UPDATE webhooks SET active = false")  # what is checked of active ones does not hold now
 
-    async def test_those_of_inactive_webhooks_are_given_up_after_three_days(
-        self, scheduling: Scheduling, calls: Calls
-    ) -> None:
-        active, inactive = scheduling.hook(), scheduling.hook()
-        scheduling.cancel(scheduling.submit_one())
+    @pytest.mark.usefixtures("few_at_a_time")
+    async def test_those_that_waited_for_three_days_are_given_up(self, scheduling: Scheduling, calls: Calls) -> None:
+        hooks = active, inactive = scheduling.hook(), scheduling.hook()
+        for _ in range(3):
+            scheduling.cancel(scheduling.submit_one())
         scheduling.sql("UPDATE webhooks SET active = false WHERE webhook_id = :hook", hook=inactive)
         await round_of(of_tasks(calls))
-        assert self.deliveries(scheduling) == [(active, 1), (inactive, 1)]
+        assert self.deliveries(scheduling) == [(hook, 1) for hook in hooks] * 3
         scheduling.sql("UPDATE webhook_deliveries SET expire_time = now()")
+        attempts, _ = scheduling.run(lambda tx: tx.deliveries.claim({active: 1}, 1, HOUR))
         await round_of(of_tasks(calls))
-        assert self.deliveries(scheduling) == [(active, 1), (inactive, 3)]
+        assert self.deliveries(scheduling) == [(active, 1), (inactive, 3), *[(hook, 3) for hook in hooks] * 2]
+        outcome = Tried(attempts[0], Response(204, ""))
+        scheduling.run(record, [outcome])
+        assert self.deliveries(scheduling)[0] == (active, 2), "one that a replica tried meanwhile"
 
     @pytest.mark.usefixtures("few_at_a_time")
     async def test_those_of_deleted_webhooks_are_deleted_and_then_the_webhooks(

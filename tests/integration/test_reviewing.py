@@ -10,8 +10,16 @@ import pytest
 
 from scheduler_svc.application import editing, publish_pool, reviewing
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.domain.content import Content, ContentEdit, PublishStatus, Review, ReviewDecision, ReviewStatus
-from scheduler_svc.domain.errors import EtagMismatch, InvalidState
+from scheduler_svc.domain.content import (
+    MAX_HELD_REVIEWS,
+    Content,
+    ContentEdit,
+    PublishStatus,
+    Review,
+    ReviewDecision,
+    ReviewStatus,
+)
+from scheduler_svc.domain.errors import EtagMismatch, InvalidState, TooManyReviews
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.integration.racing import overtaken
@@ -49,6 +57,25 @@ def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:
     assert Counter(taken) <= Counter(made), "none is given to two"
     scheduling.sql("UPDATE contents SET review_claim_expire_time = now()")
     assert claimed(scheduling) == made[0], "and the oldest comes again when its claim has expired"
+
+
+def test_a_reviewer_holds_a_hundred_reviews_at_most(scheduling: Scheduling) -> None:
+    made = [content(scheduling) for _ in range(MAX_HELD_REVIEWS + 3)]
+    for _ in range(MAX_HELD_REVIEWS - 1):
+        claimed(scheduling)
+    with pytest.raises(TooManyReviews):
+        overtaken(
+            scheduling,
+            lambda tx: reviewing.claim_review(tx, ALL, "anna", LEASE),
+            lambda: claimed(scheduling),
+        )
+    scheduling.run(reviewing.review_content, approve(made[0]))
+    assert claimed(scheduling) == made[MAX_HELD_REVIEWS]
+    with pytest.raises(TooManyReviews):
+        claimed(scheduling)
+    assert scheduling.run(reviewing.claim_review, ALL, "boris", LEASE).content_id == made[MAX_HELD_REVIEWS + 1]
+    scheduling.sql("UPDATE contents SET review_claim_expire_time = now() WHERE review_holder IS NOT NULL")
+    assert claimed(scheduling) == made[1]
 
 
 def test_a_claim_skips_what_is_being_decided(scheduling: Scheduling) -> None:

@@ -50,6 +50,12 @@ CASES = [
         {"account_id": "3", "limit": "9"},
     ),
     (errors.AccountQueueFull(3, 9, 10, 2), Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", {"account_id": "3"}),
+    (
+        errors.TooManyReviews("anna", 100),
+        Code.RESOURCE_EXHAUSTED,
+        "TOO_MANY_REVIEWS",
+        {"reviewer": "anna", "limit": "100"},
+    ),
     (errors.TooManyWebhooks(3, 20), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS", {"account_id": "3"}),
     (errors.ResumeTokenExpired(), Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", {}),
     (errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", {"resume_token": "a token"}),
@@ -125,7 +131,12 @@ def test_details_say_more_where_there_is_more(case: tuple[DomainError, int, str,
     assert failure is None or [violation.type for violation in failure.violations] == [reason]
     retry = detail(status, RetryInfo)
     no_wait_helps = isinstance(
-        error, errors.WatcherTooSlow | errors.RequestTooSlow | errors.TooManySchedules | errors.TooManyWebhooks
+        error,
+        errors.WatcherTooSlow
+        | errors.RequestTooSlow
+        | errors.TooManySchedules
+        | errors.TooManyReviews
+        | errors.TooManyWebhooks,
     )
     assert (retry is not None) == (code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} and not no_wait_helps)
     assert retry is None or retry.retry_delay.seconds >= 1

@@ -46,7 +46,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
     """A transaction on the tables. `timed_out` is a task whose run has just taken too long."""
     parts = {
         "signals": CommitSignals(),
-        "webhook_interest": WebhookInterest(),
+        "webhook_interest": WebhookInterest(()),
         "now": NOW,
         "tasks": _Tasks(tables),
         "waiting": WaitingRows(tables, first),

@@ -49,6 +49,7 @@ ERROR_STATUSES: Mapping[type[domain.DomainError], ErrorStatus] = {
     domain.QueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=5),
     domain.AccountQueueFull: ErrorStatus(Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", retry_after=5),
     domain.TooManySchedules: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES"),
+    domain.TooManyReviews: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_REVIEWS"),
     domain.TooManyWebhooks: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS"),
     domain.ResumeTokenExpired: ErrorStatus(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
     domain.WatcherTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import IntEnum
 from types import TracebackType
+from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -28,6 +30,7 @@ MAX_LABELS = 32
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
 _MAX_SHOWN_KEY = 40
+E = TypeVar("E", bound=IntEnum)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -122,6 +125,14 @@ class Violations:
                 self.add(f"{field}.paths[{i}]", f"must be one of {', '.join(known)}, is {path[:MAX_NAME]!r}")
         self.count(f"{field}.paths", len(mask.paths), 0, MAX_MASK_PATHS)
         return frozenset(mask.paths).intersection(known)
+
+    def status(self, field: str, value: int, known: type[E]) -> E | None:
+        """One of the `known`. Returns None for 0, which is unset."""
+        try:
+            return known(value) if value else None
+        except ValueError:
+            self.add(field, f"must be a known {known.__name__}, is {value}")
+            return None
 
     def statuses(
         self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)

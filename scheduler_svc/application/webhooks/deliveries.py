@@ -12,7 +12,7 @@ from scheduler_svc.application.records import DeliveryOutcome
 from scheduler_svc.application.webhooks.webhooks import get_webhook
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import InvalidState, NotFound
-from scheduler_svc.domain.webhook import Delivery, DeliveryAttempt, DeliveryStatus, Response, retry_delay
+from scheduler_svc.domain.webhook import MAX_PENDING, Delivery, DeliveryAttempt, DeliveryStatus, Response, retry_delay
 
 CLAIM_LEASE = timedelta(seconds=30)
 """How long a try is its replica's: longer than an answer may take, so that it is stored before."""
@@ -45,6 +45,11 @@ def next_round(tx: Tx, tried: Sequence[Tried], free: Mapping[int, int], limit: i
     if attempts or put_off:
         return DeliveryRound(attempts, more=True)
     return DeliveryRound([], more=False, next_due=tx.deliveries.next_due([key for key, n in free.items() if not n]))
+
+
+def mark_backlogs(tx: Tx, limit: int = MAX_PENDING) -> list[tuple[int, bool]]:
+    """Stops the events of webhooks for which `limit` deliveries wait, until fewer do; returns those that changed."""
+    return tx.deliveries.mark_backlogs(limit)
 
 
 def record(tx: Tx, tried: Sequence[Tried], *, final: bool = False) -> None:

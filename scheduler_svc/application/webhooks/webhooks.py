@@ -30,7 +30,7 @@ def create_webhook(tx: Tx, account_id: int, url: str, event_types: tuple[str, ..
     """Creates a webhook. Raises NotFound for an account that does not exist, and TooManyWebhooks."""
     if account_id:
         get_account(tx, account_id)
-    if tx.webhooks.count(account_id) >= MAX_WEBHOOKS:
+    if tx.webhooks.lock_count(account_id) >= MAX_WEBHOOKS:
         raise TooManyWebhooks(account_id, MAX_WEBHOOKS)
     secret = _new_secret()
     tx.signals.webhooks = True

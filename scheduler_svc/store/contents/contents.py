@@ -13,17 +13,18 @@ from scheduler_svc.domain.asset import Asset, LeftOut
 from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.store.contents import content_lists
 from scheduler_svc.store.contents.content_lists import ENTRY_STATUS, Selection
-from scheduler_svc.store.contents.publish_pool import ENTRY, entry
+from scheduler_svc.store.contents.publish_pool import ENTRY, entry, shown_time
 from scheduler_svc.store.engine.access_paths import accounts
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 
 # Nothing sweeps the expired claim of a review either: readers do not see it.
 _HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
+_CLAIM_END = _HELD.format(shown_time("review_claim_expire_time"))
 
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
-    reviewer, review_time, {_HELD.format("review_holder")}, {_HELD.format("review_claim_expire_time")},
+    reviewer, review_time, {_HELD.format("review_holder")}, {_CLAIM_END},
     {ENTRY_STATUS}, superseded_by_content_id, usage, model, {{named}}"""
 # What its result names, in order.
 _NAMED = """(

@@ -27,8 +27,14 @@ from scheduler_svc.store.schema.tables import AWAITS_RETRY, PUBLISH_TIME, PUBLIS
 _PENDING, _PUBLISHING = PublishStatus.PENDING, PublishStatus.PUBLISHING
 _HELD = f"status = {_PUBLISHING} AND claim_expire_time > now()"
 _EXPIRED = f"status = {_PUBLISHING} AND claim_expire_time <= now()"
-# The longest claim ends in a year that the driver does not know.
-_CLAIM_END = "least(claim_expire_time, '9999-12-31 00:00Z')"
+
+
+def shown_time(column: str) -> str:
+    """The end of a claim, as it is read: the longest one ends in a year that the driver does not know."""
+    return f"least({column}, '9999-12-31 00:00Z')"
+
+
+_CLAIM_END = shown_time("claim_expire_time")
 
 SEEN_STATUS = f"CASE WHEN {_EXPIRED} OR {AWAITS_RETRY} THEN {_PENDING} ELSE status END"
 """The state of an entry, as readers see it."""

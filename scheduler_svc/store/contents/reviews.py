@@ -62,6 +62,18 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     """)
 
 
+_LOCK_HELD = sa.text("""
+    SELECT pg_advisory_xact_lock(hashtextextended('contentgen.reviews.' || CAST(:reviewer AS text), 0))
+""")
+"""Locks out other claims of a reviewer."""
+_COUNT_HELD = sa.text("""
+    SELECT count(*) FROM (
+        SELECT FROM contents WHERE review_holder = :reviewer AND review_claim_expire_time > now()
+        ORDER BY review_holder, review_claim_expire_time LIMIT :limit
+    ) AS held
+""")
+"""Counts the reviews that a reviewer holds."""
+
 _REGENERATED = sa.text("""
     SELECT p.regenerates_content_id FROM contents AS c JOIN task_payloads AS p USING (task_key)
     WHERE c.content_id = :content_id AND p.regenerates_content_id IS NOT NULL
@@ -111,6 +123,11 @@ class Reviews(Statements):
     def withdraw(self, content_id: int) -> None:
         """Takes a content out of the publish pool."""
         self._run(_WITHDRAW, content_id=content_id)
+
+    def lock_held(self, reviewer: str, limit: int) -> int:
+        """How many reviews a reviewer holds, `limit` at most; no other claim of it begins before the commit."""
+        self._run(_LOCK_HELD, reviewer=reviewer)
+        return int(self._row(_COUNT_HELD, reviewer=reviewer, limit=limit)[0])
 
     def claim(self, scope: Scope, reviewer: str, lease: timedelta) -> int | None:
         """Claims the review of the oldest content that nobody holds; returns its id, None if there is none."""

@@ -22,6 +22,7 @@ _SKIP_NUMBERS = sa.text("""
         (CAST('content_seq' AS regclass), 10000),
         (CAST('session_seq' AS regclass), 1000),
         (CAST(pg_get_serial_sequence('accounts', 'account_id') AS regclass), 100),
+        (CAST(pg_get_serial_sequence('schedules', 'schedule_id') AS regclass), 100),
         (CAST(pg_get_serial_sequence('webhooks', 'webhook_id') AS regclass), 100),
         (CAST(pg_get_serial_sequence('webhook_deliveries', 'delivery_id') AS regclass), 10000)
     ) AS s(name, most_a_second)

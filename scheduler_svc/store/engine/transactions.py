@@ -59,7 +59,7 @@ from scheduler_svc.store.webhooks.webhooks import Webhooks
 _NOW = sa.text("SELECT now()")
 """Reads the transaction's time."""
 _ATTEMPTS = 5
-_NO_WEBHOOKS = WebhookInterest()
+_NO_WEBHOOKS = WebhookInterest(())
 
 # The hot statements' plans must not follow statistics from before a burst: with these off, a small batch is always
 # joined through the keys' indexes. One plan then serves every batch; to plan each anew costs as much as to run it.

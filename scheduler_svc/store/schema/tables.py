@@ -402,6 +402,12 @@ contents = sa.Table(
     # what a claim of a review may take, in its order: one that no other index has
     sa.Index("contents_waiting", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
     sa.Index("contents_waiting_by_account", "account_id", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
+    sa.Index(
+        "contents_held",
+        "review_holder",
+        "review_claim_expire_time",
+        postgresql_where=sa.text("review_holder IS NOT NULL"),
+    ),
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
 )
@@ -593,6 +599,8 @@ webhooks = sa.Table(
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("event_types", ARRAY(sa.Text), nullable=False),
     sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    # as many deliveries wait as may: no more are stored
+    sa.Column("backlogged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("secret", sa.Text, nullable=False),
     # the one before, while it is valid too
     sa.Column("previous_secret", sa.Text),
@@ -603,6 +611,7 @@ webhooks = sa.Table(
     sa.Column("delete_time", TIME),
     sa.CheckConstraint("(previous_secret IS NULL) = (previous_secret_expire_time IS NULL)", "previous_secret"),
     sa.CheckConstraint("delete_time IS NULL OR NOT active", "deleted"),
+    sa.Index("webhooks_by_account", "account_id", postgresql_where=sa.text("active")),
 )
 
 _PENDING = sa.text("next_attempt_time IS NOT NULL")
@@ -635,6 +644,8 @@ webhook_deliveries = sa.Table(
     # the statements that use these mention no column of another one's: see `store/webhooks/deliveries.py`
     sa.Index("webhook_deliveries_due", "webhook_id", "next_attempt_time", "delivery_id", postgresql_where=_PENDING),
     sa.Index("webhook_deliveries_of_task", "task_key", postgresql_where=_PENDING),
+    # the same rows, in words that no statement of the hot path has: plans made on empty tables may take any index
+    sa.Index("webhook_deliveries_expiring", "expire_time", postgresql_where=sa.text("end_time IS NULL")),
     sa.Index("webhook_deliveries_listed", "status", "webhook_id", "delivery_id"),
     sa.Index("webhook_deliveries_ended", "status", "end_time", postgresql_where=sa.text("end_time IS NOT NULL")),
 )

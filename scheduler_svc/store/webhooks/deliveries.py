@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import DeliveryOutcome, WebhookEvent
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.webhook import (
-    MAX_CONCURRENT_TRIES,
+    FIRST_CONCURRENT_TRIES,
     RETRY_FOR,
     Delivery,
     DeliveryAttempt,
@@ -32,8 +32,11 @@ _EVENTS = UnnestedRows(event_type="text", account_id="bigint", task_key="bigint"
 _STORE = sa.text(f"""
     INSERT INTO webhook_deliveries (webhook_id, event_type, task_key, message_id, data, next_attempt_time, expire_time)
     SELECT w.webhook_id, r.event_type, r.task_key, {_MESSAGE_ID}, r.data, now(), now() + {_LIFETIME}
-    FROM (SELECT *, row_number() OVER () AS n FROM {_EVENTS.source}) AS r, webhooks AS w
-    WHERE w.active AND r.event_type = ANY(w.event_types) AND w.account_id IN (0, r.account_id)
+    FROM (SELECT *, row_number() OVER () AS n FROM {_EVENTS.source}) AS r, LATERAL (
+        SELECT x.webhook_id FROM webhooks AS x
+        WHERE x.active AND NOT x.backlogged AND x.account_id = ANY(ARRAY[0, r.account_id])
+            AND r.event_type = ANY(x.event_types) OFFSET 0
+    ) AS w
     ORDER BY r.n, w.webhook_id
 """)
 """Stores events for the webhooks that want them."""
@@ -50,15 +53,34 @@ _FREE = UnnestedRows(webhook_id="bigint", free="integer")
 # what has a next try.
 _DUE_ORDER = "ORDER BY d.next_attempt_time, d.delivery_id"
 _OF_TASK = "SELECT * FROM webhook_deliveries AS x WHERE x.task_key = {}.task_key AND x.next_attempt_time IS NOT NULL"
+_OWN_PENDING = f"""(x.status, x.webhook_id, x.delivery_id) > ({DeliveryStatus.PENDING}, p.webhook_id, 0)
+                AND (x.status, x.webhook_id, x.delivery_id) < ({DeliveryStatus.PENDING}, p.webhook_id + 1, 0)"""
+# From each webhook with something pending to the next one, so that quiet ones are not looked at.
+_PENDING = """
+    RECURSIVE pending AS (
+        SELECT (
+            SELECT x.webhook_id FROM webhook_deliveries AS x WHERE x.next_attempt_time IS NOT NULL AND x.webhook_id > 0
+            ORDER BY x.webhook_id, x.next_attempt_time, x.delivery_id LIMIT 1
+        ) AS webhook_id
+        UNION ALL
+        SELECT (
+            SELECT x.webhook_id FROM webhook_deliveries AS x
+            WHERE x.next_attempt_time IS NOT NULL AND x.webhook_id > p.webhook_id
+            ORDER BY x.webhook_id, x.next_attempt_time, x.delivery_id LIMIT 1
+        ) FROM pending AS p WHERE p.webhook_id IS NOT NULL
+    ), waiting AS MATERIALIZED (
+        SELECT p.webhook_id FROM pending AS p, LATERAL (
+            SELECT FROM webhooks AS x WHERE x.webhook_id = p.webhook_id AND x.active OFFSET 0
+        ) AS w
+    )"""
 # The head of each webhook's due deliveries, and so much of it as may begin. One that is not the first of its task is
 # put off until that one's next try: else those that wait behind a receiver which is away would be read each time.
 # Webhooks in random order: if there is no place for all, it is not always the same ones that wait.
 _CLAIM = sa.text(f"""
-    WITH head AS MATERIALIZED (
+    WITH {_PENDING}, head AS MATERIALIZED (
         SELECT k.* FROM (
-            SELECT x.webhook_id, coalesce(r.free, {MAX_CONCURRENT_TRIES}) AS free
-            FROM webhooks AS x LEFT JOIN {_FREE.source} USING (webhook_id)
-            WHERE x.webhook_id > 0 AND x.active ORDER BY random()
+            SELECT x.webhook_id, coalesce(r.free, {FIRST_CONCURRENT_TRIES}) AS free
+            FROM waiting AS x LEFT JOIN {_FREE.source} USING (webhook_id) ORDER BY random()
         ) AS w, LATERAL (
             SELECT d.ctid AS row, d.delivery_id, d.webhook_id, d.task_key FROM webhook_deliveries AS d
             WHERE d.webhook_id = w.webhook_id AND d.next_attempt_time <= now()
@@ -74,8 +96,8 @@ _CLAIM = sa.text(f"""
         next_attempt_time = CASE WHEN p.first_at IS NULL THEN now() + make_interval(secs => :lease)
             ELSE greatest(p.first_at, now() + interval '1 second') END,
         attempt_count = d.attempt_count + CASE WHEN p.first_at IS NULL THEN 1 ELSE 0 END
-    FROM placed AS p, webhooks AS w
-    WHERE d.ctid = p.row AND w.webhook_id = p.webhook_id
+    FROM placed AS p, LATERAL (SELECT * FROM webhooks AS x WHERE x.webhook_id = p.webhook_id OFFSET 0) AS w
+    WHERE d.ctid = p.row
     RETURNING p.first_at IS NULL, {_ATTEMPT}
 """)
 """Claims due deliveries, and puts off those behind another one of their task."""
@@ -91,13 +113,35 @@ _CLAIM_PING = sa.text(f"""
 """)
 """Stores a ping that is being sent."""
 _NEXT_DUE = sa.text(f"""
-    SELECT extract(epoch FROM min(k.next_attempt_time) - now())::float8 FROM webhooks AS w, LATERAL (
+    WITH {_PENDING}
+    SELECT extract(epoch FROM min(k.next_attempt_time) - now())::float8 FROM waiting AS w, LATERAL (
         SELECT d.next_attempt_time FROM webhook_deliveries AS d
         WHERE d.webhook_id = w.webhook_id AND d.next_attempt_time IS NOT NULL
         {_DUE_ORDER} LIMIT 1
-    ) AS k WHERE w.webhook_id > 0 AND w.active AND w.webhook_id <> ALL(CAST(:but AS bigint[]))
+    ) AS k WHERE w.webhook_id <> ALL(CAST(:but AS bigint[]))
 """)
 """Finds when a delivery is due next."""
+
+# Ids are of all webhooks, so of one that has fewer of them between its first and its last there are fewer, too: only of
+# others the deliveries are counted, as far as they matter.
+_MARK_BACKLOGS = sa.text(f"""
+    WITH {_PENDING}, counted AS MATERIALIZED (
+        SELECT p.webhook_id, last.id - first.id + 1 >= :limit AND (
+            SELECT count(*) FROM (SELECT FROM webhook_deliveries AS x WHERE {_OWN_PENDING} LIMIT :limit) AS d
+        ) >= :limit AS backlogged
+        FROM pending AS p, LATERAL (
+            SELECT x.delivery_id AS id FROM webhook_deliveries AS x WHERE {_OWN_PENDING}
+            ORDER BY x.status, x.webhook_id, x.delivery_id LIMIT 1
+        ) AS first, LATERAL (
+            SELECT x.delivery_id AS id FROM webhook_deliveries AS x WHERE {_OWN_PENDING}
+            ORDER BY x.status DESC, x.webhook_id DESC, x.delivery_id DESC LIMIT 1
+        ) AS last
+    )
+    UPDATE webhooks AS w SET backlogged = NOT w.backlogged
+    WHERE w.backlogged <> coalesce((SELECT c.backlogged FROM counted AS c WHERE c.webhook_id = w.webhook_id), false)
+    RETURNING w.webhook_id, w.backlogged
+""")
+"""Marks the webhooks for which too many deliveries wait, and those for which they no longer do."""
 
 _OUTCOMES = UnnestedRows(
     delivery_id="bigint",
@@ -184,7 +228,7 @@ class Deliveries(Statements):
     ) -> tuple[builtins.list[DeliveryAttempt], int]:
         """Claims up to `limit` due deliveries, the first ones of their tasks; returns how many others it put off, too.
 
-        `free`: how many of each webhook; of one that is not in it `MAX_CONCURRENT_TRIES`.
+        `free`: how many of each webhook; of one that is not in it `FIRST_CONCURRENT_TRIES`.
         """
         rows = self._rows(_CLAIM, **_FREE.bind(sorted(free.items())), limit=limit, lease=lease.total_seconds())
         claimed = sorted((_attempt(row[1:]) for row in rows if row[0]), key=lambda it: it.delivery_id)
@@ -202,6 +246,13 @@ class Deliveries(Statements):
         """Seconds until a delivery of another webhook than `but` is due; None: there is none."""
         seconds = self._row(_NEXT_DUE, but=array("bigint", sorted(but)))[0]
         return None if seconds is None else float(seconds)
+
+    def mark_backlogs(self, limit: int) -> builtins.list[tuple[int, bool]]:
+        """Marks webhooks for which `limit` deliveries wait, or no longer do; returns those that changed.
+
+        Nothing is stored for a marked one.
+        """
+        return [(webhook_id, backlogged) for webhook_id, backlogged in self._rows(_MARK_BACKLOGS, limit=limit)]
 
     def record(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Records how tries went, in the order of their ids, and for their webhooks."""

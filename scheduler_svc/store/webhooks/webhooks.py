@@ -10,15 +10,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.webhook import Webhook, WebhookChange
+from scheduler_svc.domain.webhook import MAX_PENDING, Webhook, WebhookChange
 from scheduler_svc.store.engine.access_paths import account_filter
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
 
-_COLUMNS = """
-    webhook_id, account_id, url, event_types, active, last_error, create_time,
+_COLUMNS = f"""
+    webhook_id, account_id, url, event_types, active,
+    CASE WHEN backlogged THEN 'no more events are stored: {MAX_PENDING:,} deliveries wait'
+        || coalesce('; ' || nullif(last_error, ''), '') ELSE last_error END, create_time,
     CASE WHEN previous_secret_expire_time > now() THEN previous_secret_expire_time END
 """
+_LOCK_NUMBER = sa.text("""
+    SELECT pg_advisory_xact_lock(hashtextextended('contentgen.webhooks.' || CAST(:account_id AS bigint), 0))
+""")
+"""Locks out others that create a webhook of an account, or of all (0)."""
 _COUNT = sa.text("SELECT count(*) FROM webhooks WHERE account_id = :account_id AND delete_time IS NULL")
 """Counts the webhooks of an account."""
 _INSERT = sa.text(f"""
@@ -61,7 +67,9 @@ _WANTED = sa.text("SELECT DISTINCT unnest(event_types), account_id FROM webhooks
 
 
 class Webhooks(Statements):
-    def count(self, account_id: int) -> int:
+    def lock_count(self, account_id: int) -> int:
+        """How many webhooks an account has; nobody else adds one to it before this transaction ends."""
+        self._run(_LOCK_NUMBER, account_id=account_id)
         return int(self._row(_COUNT, account_id=account_id)[0])
 
     def insert(self, account_id: int, url: str, event_types: Sequence[str], secret: str) -> Webhook:
