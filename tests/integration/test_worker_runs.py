@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.harness.leaks import pending_tasks
@@ -116,3 +119,19 @@ async def test_an_exception_while_files_are_taken_costs_the_files_and_never_the_
             assert list(ended.message.completed.result.images) == ["a.png", ADDRESS]
     [event] = [event for event in events if event["action"] == "asset.fault"]
     assert lease_in(event) == ("task-a", "a", 1)
+
+
+async def test_a_picture_that_does_not_come_holds_its_article_up_for_half_of_its_time_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
+    try:
+        async with working(Pictured(), tmp_path, Fetcher(["localhost:1"])) as (worker, _):
+            worker.uploads.opened(None)
+            worker.assigned([lease("a", timeout=8.0)], now() + FAR)
+            await wait_until_async(lambda: worker.is_idle, within=30, what="the run is over")
+            [ended] = [update for update in worker.outbox.take(1) if update.kind.ends]
+            assert list(ended.message.completed.result.images) == ["a.png", ADDRESS]
+    finally:
+        over.set()
