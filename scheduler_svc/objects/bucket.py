@@ -59,13 +59,6 @@ class BucketStore:
             incoming.file.seek(0)
             obstore.put(self._store, sha256, incoming.file)
 
-    def size(self, sha256: str) -> int | None:
-        with _as_unavailable():
-            try:
-                return obstore.head(self._store, sha256)["size"]
-            except FileNotFoundError:
-                return None
-
     def read(self, sha256: str, offset: int, length: int) -> bytes:
         with _as_unavailable():
             return bytes(obstore.get_range(self._store, sha256, start=offset, length=length))

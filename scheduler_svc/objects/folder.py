@@ -59,13 +59,6 @@ class FolderStore:
             for folder in (path.parent, self._objects):  # the file's name, and that of its folder, which may be new
                 _sync(folder)
 
-    def size(self, sha256: str) -> int | None:
-        with _as_unavailable():
-            try:
-                return self.path(sha256).stat().st_size
-            except FileNotFoundError:
-                return None
-
     def read(self, sha256: str, offset: int, length: int) -> bytes:
         try:
             with self.path(sha256).open("rb") as file:

@@ -37,9 +37,6 @@ class ObjectStore(Protocol):
     def keep(self, incoming: Incoming, sha256: str) -> None:
         """Makes the file an object, durably. One that is there already is replaced by the same bytes."""
 
-    def size(self, sha256: str) -> int | None:
-        """Returns the object's bytes; None if there is none."""
-
     def read(self, sha256: str, offset: int, length: int) -> bytes:
         """Returns `length` bytes, which the object has."""
 
