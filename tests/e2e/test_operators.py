@@ -119,7 +119,7 @@ def test_what_costs_money_or_deletes_in_bulk_is_asked_on_a_terminal(scheduler: S
     tasks = [it["task_id"] for it in json.loads(run(scheduler.target, "-o", "json", "task", "list")[1])]
     assert run(scheduler.target, "task", "wait", *tasks)[0] == 1
     for command, question in (
-        (("task", "retry", "--all"), "Run up to 2 tasks again? [y/N]"),
+        (("task", "retry", "--all"), "Run 2 tasks again? [y/N]"),
         (("task", "cleanup", "--days", "0"), "ended more than 0 days ago"),
         (("content", "delete", "1", "2"), "Delete 2 contents for good? [y/N]"),
     ):
