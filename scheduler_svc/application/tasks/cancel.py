@@ -60,16 +60,21 @@ def cancel_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, *, skip_loc
     return BatchResult(len(found.keys), len(waiting) + len(leases), found.last)
 
 
+def cancel_waiting(tx: Tx, ledger: Ledger, waiting: Sequence[DequeuedTask], error: TaskError) -> None:
+    """Cancels tasks that the transaction has taken out of their queues."""
+    for task in waiting:
+        ledger.dequeued(task)
+        ledger.move(task.task_key, task.account_id, Status.PENDING, Status.CANCELLED, error.reason)
+    keys = sorted(task.task_key for task in waiting)
+    if keys and tx.tasks.cancel_waiting(keys, error_json(error) or "") != len(keys):
+        raise Inconsistent(f"of {len(keys)} tasks that were in a queue, some are not pending")
+    tx.signals.ended += keys
+
+
 def _cancel(tx: Tx, waiting: Sequence[DequeuedTask], leases: Sequence[LiveLease]) -> None:
     """Cancels tasks that the transaction has taken out of their queues, and those of leases that it has locked."""
     ledger = Ledger(tx)
-    for task in waiting:
-        ledger.dequeued(task)
-        ledger.move(task.task_key, task.account_id, Status.PENDING, Status.CANCELLED, CANCELLED_BY_CLIENT)
-    keys = sorted(task.task_key for task in waiting)
-    if keys and tx.tasks.cancel_waiting(keys, error_json(_CANCELLED) or "") != len(keys):
-        raise Inconsistent(f"of {len(keys)} tasks that were in a queue, some are not pending")
-    tx.signals.ended += keys
+    cancel_waiting(tx, ledger, waiting, _CANCELLED)
     cause = Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, CANCELLED_BY_CLIENT, _CANCELLED)
     end_attempts(tx, ledger, [EndedLease(lease, cause, revoke=True) for lease in leases], max_losses=1)
     ledger.write()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler_svc.application.leases.resolve_attempts import Inconsistent, error_json
 from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.tasks.cancel import cancel_waiting
 from scheduler_svc.application.tasks.ledger import Ledger
-from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import EXPIRED
 from scheduler_svc.domain.task import TaskError
 
@@ -29,13 +28,7 @@ def expire_tasks(tx: Tx) -> Expired:
     free = sorted(tx.tasks.lock(sorted(keys), skip_locked=True)) if keys else []
     removed = tx.expiry.remove(free) if free else []
     if removed:
-        expired = sorted(waiting.task_key for waiting in removed)
-        if tx.expiry.cancel(expired, error_json(_EXPIRED) or "") != len(expired):
-            raise Inconsistent(f"{len(expired)} tasks were in a queue, but not all of them are pending")
         ledger = Ledger(tx)
-        for waiting in removed:
-            ledger.dequeued(waiting)
-            ledger.move(waiting.task_key, waiting.account_id, Status.PENDING, Status.CANCELLED, EXPIRED)
+        cancel_waiting(tx, ledger, removed, _EXPIRED)
         ledger.write()
-        tx.signals.ended += expired
     return Expired(len(removed), tx.expiry.next())

@@ -13,7 +13,6 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import DequeuedTask
-from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.engine.access_paths import task
 from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
@@ -57,12 +56,6 @@ _REMOVE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause="cause, due_time
 """Removes tasks from `delayed` that have expired."""
 _REMOVE_READY = sa.text(_REMOVE.format(table="ready", cause="0, NULL"))
 """Removes tasks from `ready` that have expired."""
-# `+ 0`: by their keys, whatever the statistics say of a status.
-_CANCEL = sa.text(f"""
-    UPDATE tasks SET status = {Status.CANCELLED}, end_time = now(), error = CAST(:error AS jsonb)
-    WHERE task_key = ANY(CAST(:keys AS bigint[])) AND status + 0 = {Status.PENDING}
-""")
-"""Cancels expired tasks."""
 _NEXT = sa.text(f"""
     SELECT extract(epoch FROM min(expire_time) - now()) FROM (
         {_HEAD.format(table="ready", due="expire_time IS NOT NULL")}
@@ -96,10 +89,6 @@ class Expiry(Statements):
             for statement in (_REMOVE_DELAYED, _REMOVE_READY)
             for row in self._rows(statement, keys=literal)
         ]
-
-    def cancel(self, keys: Sequence[int], error: str) -> int:
-        """Cancels removed tasks; returns how many, which must be all. `error` is a JSON document."""
-        return self._run(_CANCEL, keys=array("bigint", keys), error=error)
 
     def next(self) -> float | None:
         """Seconds until the next waiting task expires (negative: overdue); None if none will."""
