@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scheduler_svc.application.leases.reporters import ReportSource, find_foreign
+from scheduler_svc.application.leases.reporters import ReportSource, find_foreign, verdict_on
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.asset import Media
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptCompleted, FoldedUpdates, LastEnd, LeaseRow, Verdict, judge
+from scheduler_svc.domain.lease import AttemptCompleted, FoldedUpdates, Verdict
 
 
 class Upload(NamedTuple):
@@ -56,8 +56,5 @@ def _may_count(tx: Tx, ref: LeaseRef, identity: str) -> bool:
     tasks = {} if held else tx.tasks.peek([ref.task_key])
     if identity and find_foreign(tx, {(ReportSource("", identity), ref)}, live, tasks):
         return False
-    task = tasks.get(ref.task_key)
-    last = LastEnd(task.status, task.attempt, task.fence, task.lease_end) if task and task.fence is not None else None
     completed = FoldedUpdates(ref, ending=AttemptCompleted(TaskResult("")))
-    verdict = judge(completed, LeaseRow(lease.ref, lease.revoked) if lease else None, last)
-    return verdict in (Verdict.APPLY, Verdict.APPLY_LATE)
+    return verdict_on(completed, lease, tasks.get(ref.task_key)) in (Verdict.APPLY, Verdict.APPLY_LATE)

@@ -9,7 +9,13 @@ from json.encoder import encode_basestring
 from typing import NamedTuple
 
 from scheduler_svc.application.assets.naming import name_assets
-from scheduler_svc.application.leases.reporters import UNKNOWN, ReportedLease, ReportSource, find_foreign
+from scheduler_svc.application.leases.reporters import (
+    UNKNOWN,
+    ReportedLease,
+    ReportSource,
+    find_foreign,
+    verdict_on,
+)
 from scheduler_svc.application.leases.resolve_attempts import (
     EndedLease,
     Inconsistent,
@@ -44,14 +50,11 @@ from scheduler_svc.domain.lease import (
     AttemptFailed,
     AttemptReleased,
     FoldedUpdates,
-    LastEnd,
     LeaseEnd,
-    LeaseRow,
     LeaseUpdate,
     Outcome,
     Verdict,
     fold_updates,
-    judge,
 )
 from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.resolution import Cause, reported_cause
@@ -293,8 +296,7 @@ def _judge(
 ) -> dict[LeaseRef, Verdict]:
     """Returns a verdict for each lease. A late result counts only if its task could be removed from its queue."""
     verdicts = {
-        ref: judge(folded, _lease_row(live.get(ref.task_key)), _last_end(tasks.get(ref.task_key)))
-        for ref, folded in folds.items()
+        ref: verdict_on(folded, live.get(ref.task_key), tasks.get(ref.task_key)) for ref, folded in folds.items()
     }
     late = {ref.task_key: ref for ref, verdict in verdicts.items() if verdict is Verdict.APPLY_LATE}
     if late:
@@ -309,18 +311,6 @@ def _own_late(tx: Tx, ledger: Ledger, late: Mapping[int, LeaseRef]) -> set[int]:
     for row in removed.values():
         ledger.dequeued(row)
     return set(removed)
-
-
-def _lease_row(lease: LiveLease | None) -> LeaseRow | None:
-    if lease is None:
-        return None
-    return LeaseRow(lease.ref, lease.revoked)
-
-
-def _last_end(task: TaskRow | None) -> LastEnd | None:
-    if task is None or task.fence is None:
-        return None
-    return LastEnd(task.status, task.attempt, task.fence, task.lease_end)
 
 
 class _Write:

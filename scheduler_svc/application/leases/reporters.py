@@ -1,4 +1,4 @@
-"""Who may report on a lease: any stream of the identity that holds it."""
+"""Who may report on a lease: any stream of the identity that holds it; and whether that counts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease, TaskRow
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import FoldedUpdates, LastEnd, LeaseRow, Verdict, judge
 
 
 class ReportSource(NamedTuple):
@@ -21,6 +22,14 @@ UNKNOWN = ReportSource("", "")
 
 ReportedLease = tuple[ReportSource, LeaseRef]
 """A lease on which a worker reports."""
+
+
+def verdict_on(folded: FoldedUpdates, lease: LiveLease | None, task: TaskRow | None) -> Verdict:
+    """Judges the updates of a lease by the task's present lease, if any, and by how its last one ended."""
+    live = None if lease is None else LeaseRow(lease.ref, lease.revoked)
+    if task is None or task.fence is None:
+        return judge(folded, live, None)
+    return judge(folded, live, LastEnd(task.status, task.attempt, task.fence, task.lease_end))
 
 
 def find_foreign(
