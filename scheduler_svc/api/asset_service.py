@@ -8,7 +8,7 @@ from contentgen.v1 import asset_service_pb2 as pb
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.validation import Violations, is_sha256
+from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.application.assets import reading
 from scheduler_svc.application.assets.objects import Objects
 from scheduler_svc.application.calls import Calls
@@ -26,7 +26,7 @@ class AssetService(AssetServiceServicer):
 
     async def GetAsset(self, request: pb.GetAssetRequest, context: object) -> AsyncIterator[pb.GetAssetResponse]:
         with Violations() as bad:
-            _check_sha256(request.sha256, bad)
+            bad.sha256("sha256", request.sha256)
             for field, number in (("offset", request.offset), ("length", request.length)):
                 if number < 0:
                     bad.add(field, f"must be 0 or more, is {number}")
@@ -41,13 +41,8 @@ class AssetService(AssetServiceServicer):
 
     async def GetAssetInfo(self, request: pb.GetAssetInfoRequest, context: object) -> pb.GetAssetInfoResponse:
         with Violations() as bad:
-            _check_sha256(request.sha256, bad)
+            bad.sha256("sha256", request.sha256)
         return pb.GetAssetInfoResponse(asset=convert.asset(await self._get(request.sha256)))
 
     async def _get(self, sha256: str) -> Asset:
         return await self._reads.run(reading.get_asset, caller().scope, sha256)
-
-
-def _check_sha256(sha256: str, bad: Violations) -> None:
-    if not is_sha256(sha256):
-        bad.add("sha256", "must be 64 digits of lower-case hex")

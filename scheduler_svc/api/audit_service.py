@@ -39,6 +39,5 @@ class AuditService(AuditServiceServicer):
 
 def _range(request: pb.ListAuditEventsRequest, bad: Violations) -> tuple[int, int]:
     """The keys of the time that is asked for, from the first to below the second."""
-    start = bad.time("start_time", request.start_time) if request.HasField("start_time") else None
-    end = bad.time("end_time", request.end_time) if request.HasField("end_time") else None
+    start, end = bad.optional_time("start_time", request), bad.optional_time("end_time", request)
     return 0 if start is None else first_key(start), KEY_MAX if end is None else first_key(end)

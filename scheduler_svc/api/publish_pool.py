@@ -168,11 +168,10 @@ def _statuses(request: pb.ListPublishPoolRequest, bad: Violations) -> frozenset[
 def _change(request: pb.UpdatePublishPoolEntryRequest, bad: Violations) -> EntryChange:
     """The values of the fields that the mask names."""
     paths = bad.mask("update_mask", request.update_mask, CHANGEABLE)
-    priority, schedule_time = None, None
+    priority = None
     if "priority" in paths:
         priority = request.entry.priority
         bad.number("entry.priority", priority, MIN_PRIORITY, MAX_PRIORITY)
     timed = "schedule_time" in paths
-    if timed and request.entry.HasField("schedule_time"):
-        schedule_time = bad.time("entry.schedule_time", request.entry.schedule_time)
+    schedule_time = bad.optional_time("entry.schedule_time", request.entry) if timed else None
     return EntryChange(priority, schedule_time, unschedule=timed and schedule_time is None)

@@ -96,17 +96,11 @@ def _template(of: Source, bad: Violations) -> bytes:
 
 
 def _catch_up(of: Source, bad: Violations) -> CatchUp:
-    if of.catch_up not in {0, *CatchUp}:
-        bad.add("catch_up", f"must be a known CatchUp, is {of.catch_up}")
-        return CatchUp.ONE
-    return CatchUp(of.catch_up or CatchUp.ONE)
+    return bad.status("catch_up", of.catch_up, CatchUp) or CatchUp.ONE
 
 
 def _overlap(of: Source, bad: Violations) -> Overlap:
-    if of.overlap not in {0, *Overlap}:
-        bad.add("overlap", f"must be a known Overlap, is {of.overlap}")
-        return Overlap.ALLOW
-    return Overlap(of.overlap or Overlap.ALLOW)
+    return bad.status("overlap", of.overlap, Overlap) or Overlap.ALLOW
 
 
 _READERS: Mapping[str, Callable[[Source, Violations], Any]] = {

@@ -10,7 +10,7 @@ from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.access.auth import caller
-from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violations, is_sha256
+from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violations
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.application.assets import uploads
 from scheduler_svc.application.assets.objects import Incoming, Objects, ObjectStore
@@ -106,8 +106,7 @@ def _upload(first: pb.PutAssetRequest) -> Upload:
     with Violations() as bad:
         bad.text("lease_id", first.lease_id, MAX_NAME, required=True)
         bad.number("attempt", first.attempt, 1, MAX_INT32)
-        if not is_sha256(first.sha256):
-            bad.add("sha256", "must be 64 digits of lower-case hex")
+        bad.sha256("sha256", first.sha256)
         bad.number("size", first.size, 1, MAX_BYTES)
     return Upload(first.lease_id, parse_lease_id(first.lease_id, first.attempt), first.sha256, first.size)
 

@@ -96,9 +96,14 @@ class Violations:
             self.add(field, "must be a time in the years 1 to 9999, with nanos from 0 to 999,999,999")
         return time
 
-    def optional_time(self, field: str, request: Message) -> datetime | None:
-        """The time of that field of the request. Returns None also if it is unset."""
-        return self.time(field, getattr(request, field)) if request.HasField(field) else None
+    def optional_time(self, field: str, message: Message) -> datetime | None:
+        """The time of that field of a message, which its path ends with. Returns None also if it is unset."""
+        name = field.rpartition(".")[2]
+        return self.time(field, getattr(message, name)) if message.HasField(name) else None
+
+    def sha256(self, field: str, text: str) -> None:
+        if not is_sha256(text):
+            self.add(field, "must be 64 digits of lower-case hex")
 
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
         if not labels or not self.count(field, len(labels), 0, MAX_LABELS):

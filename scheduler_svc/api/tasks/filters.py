@@ -52,8 +52,8 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
         labels=_either(request, "labels", bad.labels, bad),
         schedule_id=_either(request, "schedule_id", partial(_schedule_id, bad), bad) or None,
         error_reasons=_reasons(it, bad),
-        created_after=bad.time("filter.created_after", it.created_after) if it.HasField("created_after") else None,
-        created_before=bad.time("filter.created_before", it.created_before) if it.HasField("created_before") else None,
+        created_after=bad.optional_time("filter.created_after", it),
+        created_before=bad.optional_time("filter.created_before", it),
         worker_id=it.worker_id,
         topic=it.topic,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.api.messages.validation import Violations
@@ -17,22 +16,12 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 def read_period(request: pb.GetTaskHistoryRequest, bad: Violations) -> tuple[Resolution, datetime, datetime]:
     """The resolution, the start of the first hour or day, and the time before which the last one begins."""
-    try:
-        resolution = Resolution(request.resolution or Resolution.HOUR)
-    except ValueError:
-        bad.add("resolution", f"must be a known Resolution, is {request.resolution}")
-        resolution = Resolution.HOUR
-    end = _time("end_time", request, bad) or datetime.now(UTC)
+    resolution = bad.status("resolution", request.resolution, Resolution) or Resolution.HOUR
+    end = bad.optional_time("end_time", request) or datetime.now(UTC)
     earliest = max(end, _FIRST + _USUAL[resolution]) - _USUAL[resolution]
-    start = resolution.floor(_time("start_time", request, bad) or earliest)
+    start = resolution.floor(bad.optional_time("start_time", request) or earliest)
     if end < start:
         bad.add("end_time", "must not be earlier than start_time")
     elif (end - start) / resolution.length > MAX_POINTS:
         bad.add("start_time", f"must be at most {MAX_POINTS:,} {resolution.name.lower()}s before end_time")
     return resolution, start, end
-
-
-def _time(
-    field: Literal["start_time", "end_time"], request: pb.GetTaskHistoryRequest, bad: Violations
-) -> datetime | None:
-    return bad.time(field, getattr(request, field)) if request.HasField(field) else None
