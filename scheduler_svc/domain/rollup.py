@@ -12,13 +12,12 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import ENDED, Status
 
 SUBMITTED = int(Status.PENDING)
 """The kind of tasks that were submitted. Tasks that ended have the number of their state."""
 COST = 100
 """The kind of what contents have cost."""
-ENDED = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED)
 _GROWTH = 1.1
 _LOG_GROWTH = math.log(_GROWTH)
 _MIDDLE = 2 * _GROWTH / (1 + _GROWTH)
@@ -66,7 +65,7 @@ def point(time: datetime, numbers: Mapping[int, float]) -> HistoryPoint:
     return HistoryPoint(
         time,
         int(numbers.get(SUBMITTED, 0)),
-        {status: int(numbers.get(status, 0)) for status in ENDED},
+        {status: int(numbers.get(status, 0)) for status in sorted(ENDED)},
         _quantile(durations, 0.5),
         _quantile(durations, 0.95),
         numbers.get(COST, 0.0),

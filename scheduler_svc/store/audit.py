@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.records import AuditPage
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.audit import AuditEvent, AuditFilter
-from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts
+from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, of_each_account
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.schema.tables import NO_SUBMIT, SUBMITS
@@ -140,5 +140,5 @@ class Audit(Statements):
         low: int = reads["low"]
         if not of.examines:
             return low
-        skipped = max(1, MAX_EXAMINED // len(scope.accounts or (0,))) - 1
+        skipped = of_each_account(scope, MAX_EXAMINED) - 1
         return self._row(_bound(of), **reads | {"skipped": skipped})[0] or low

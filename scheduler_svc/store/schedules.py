@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import FiredSchedule, ScheduleTask
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.schedule import CatchUp, Due, Overlap, Schedule, ScheduleSettings
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, task
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
-_LATEST = 9_223_372_036_854_775_807
 _COLUMNS = """
     schedule_id, account_id, name, cron, time_zone, template, catch_up, overlap, jitter, paused, next_tick, due_time,
     create_time, last_run_time, last_task_key, last_error
@@ -45,7 +45,7 @@ _LIST = sa.text(f"SELECT {_COLUMNS} FROM schedules WHERE schedule_id > :after OR
 _LIST_OF_ACCOUNTS = sa.text(f"""
     SELECT s.* FROM {EACH_ACCOUNT}, LATERAL (
         SELECT {_COLUMNS} FROM schedules AS x
-        WHERE (x.account_id, x.schedule_id) > (a.own, :after) AND (x.account_id, x.schedule_id) <= (a.own, {_LATEST})
+        WHERE (x.account_id, x.schedule_id) > (a.own, :after) AND (x.account_id, x.schedule_id) <= (a.own, {KEY_MAX})
         ORDER BY x.account_id, x.schedule_id LIMIT :limit) AS s
     ORDER BY s.schedule_id LIMIT :limit
 """)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import RollupRow
 from scheduler_svc.domain import rollup
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import ENDED, Status
 
 MAX_FOLDED = 10_000
 """Rows that one transaction folds."""
@@ -36,9 +36,9 @@ class Rollup:
         for (account_id, source, target), n in moves.items():
             if source is Status.NONE:
                 numbers[account_id, rollup.SUBMITTED] += n
-            if target in rollup.ENDED:
+            if target in ENDED:
                 numbers[account_id, target] += n
-            if source in rollup.ENDED:
+            if source in ENDED:
                 numbers[account_id, source] -= n
         counted = [RollupRow(*key, n) for key, n in (numbers | self._durations).items() if n > 0]
         return counted + [RollupRow(account_id, rollup.COST, cost) for account_id, cost in self._costs.items()]

@@ -10,7 +10,7 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import WebhookEvent
 from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import ENDED, Status
 from scheduler_svc.domain.webhook import EventType
 
 _OF_REVIEW: Mapping[ReviewStatus, EventType] = {
@@ -33,12 +33,8 @@ class LastMove(NamedTuple):
 
 
 def store_ended_tasks(tx: Tx, last_moves: Mapping[int, LastMove]) -> None:
-    """Stores the events of tasks, by their keys, that this transaction leaves in a state without a way on."""
-    _store(tx, (_of_task(key, last) for key, last in last_moves.items() if last.status in _ENDED))
-
-
-_ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED})
-"""A task that fails and is retried leaves its transaction pending."""
+    """Stores the events of tasks, by their keys, that this transaction leaves ended, and not pending for a retry."""
+    _store(tx, (_of_task(key, last) for key, last in last_moves.items() if last.status in ENDED))
 
 
 def store_review(tx: Tx, content: Content) -> None:

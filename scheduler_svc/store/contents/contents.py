@@ -11,10 +11,11 @@ from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.asset import Asset, LeftOut
 from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, PublishStatus, ReviewStatus
+from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.store.contents import content_lists
 from scheduler_svc.store.contents.content_lists import ENTRY_STATUS, Selection
 from scheduler_svc.store.contents.publish_pool import ENTRY, entry, shown_time
-from scheduler_svc.store.engine.access_paths import accounts
+from scheduler_svc.store.engine.access_paths import accounts, of_each_account
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 
@@ -52,8 +53,6 @@ _LOCK_LISTED = sa.text(f"""
 
 _GET_ACCOUNTS = sa.text("SELECT content_id, account_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
 """Reads the accounts of contents."""
-
-_LATEST = 9_223_372_036_854_775_807
 
 _LOCK = sa.text("""
     SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
@@ -146,8 +145,8 @@ class Contents(Statements):
 
     def _bound(self, of: Selection, scope: Scope, range_: Mapping[str, Any]) -> tuple[int, bool]:
         """How far a page looks, and whether few are not approved."""
-        each = content_lists.MAX_EXAMINED // len(scope.accounts or (0,))
-        bound, few = self._row(content_lists.bound(of), **range_, skipped=max(1, each) - 1)
+        skipped = of_each_account(scope, content_lists.MAX_EXAMINED) - 1
+        bound, few = self._row(content_lists.bound(of), **range_, skipped=skipped)
         return bound, few
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
@@ -170,9 +169,9 @@ class Contents(Statements):
 def _range(scope: Scope, after: int | None, *, oldest_first: bool = False) -> dict[str, Any]:
     """Whose contents a list is about, and the ids behind `after`."""
     if oldest_first:
-        ids = {"low": (after or 0) + 1, "high": _LATEST}
+        ids = {"low": (after or 0) + 1, "high": KEY_MAX}
     else:
-        ids = {"low": 0, "high": _LATEST if after is None else after}
+        ids = {"low": 0, "high": KEY_MAX if after is None else after}
     return accounts(scope) | ids
 
 

@@ -39,6 +39,11 @@ def accounts(scope: Scope) -> dict[str, str]:
     return {} if scope.accounts is None else {"accounts": array("bigint", scope.accounts)}
 
 
+def of_each_account(scope: Scope, most: int) -> int:
+    """How many rows of each account a page examines, of `most` in all; at least one."""
+    return max(1, most // len(scope.accounts or (0,)))
+
+
 def account_filter(scope: Scope) -> str | None:
     """The accounts as an array; None for all. For `CAST(:accounts AS bigint[]) IS NULL OR …` on small tables."""
     return None if scope.accounts is None else array("bigint", scope.accounts)

@@ -327,8 +327,7 @@ class PgDatabase:
         reach the database, both on the thread that runs the work.
 
         `watch_interest`: whether anybody watches moves (None: nobody). `webhook_interest`: which events webhooks want
-        (None: none). `aging`: seconds of wait after which a task
-        competes one priority higher; 0: never.
+        (None: none). `aging`: seconds of wait after which a task competes one priority higher; 0: never.
         """
         self._engine = engine
         self._on_commit = on_commit

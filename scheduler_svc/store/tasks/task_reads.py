@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import FoundTasks, TaskPage, WaitsFor
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
@@ -23,8 +24,6 @@ from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.tasks import task_lists
 from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
 from scheduler_svc.store.tasks.task_lists import ListQuery, Span
-
-_LATEST = 9_223_372_036_854_775_807
 
 _COLUMNS = """
     {brief}, t.task_key, t.account_id, t.priority, t.auto_approve,
@@ -89,7 +88,7 @@ _EVENT_COLUMNS = """
 # through everybody's.
 _EVENTS = sa.text(f"""
     SELECT {_EVENT_COLUMNS} FROM task_events
-    WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {_LATEST})
+    WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {KEY_MAX})
     ORDER BY task_key, seq LIMIT :limit
 """)
 """Reads a page of a task's history."""
