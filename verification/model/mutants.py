@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scheduler_svc.application.dispatch.claim import SessionCapacity
-from scheduler_svc.application.leases import recover, report, sessions
+from scheduler_svc.application.leases import recover, reporters, sessions
 from scheduler_svc.application.leases.streams import Streams
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import ReadyRow
@@ -162,7 +162,7 @@ MUTANTS = (
         "The fence is off", "invariant 3, rules 14 to 16",
         "A report is judged by its task, whichever lease it names; the database compares neither attempt nor fence.",
         Scenario("fence", "", {"partition": 1}, rival=True), properties.SUPERSEDED,
-        report, "judge", _judge_without_fence, fenced=False,
+        reporters, "judge", _judge_without_fence, fenced=False,
     ),
     Mutant(
         "The heartbeat is unnumbered", "rule 6",

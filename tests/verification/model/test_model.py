@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.leases import report, sessions
+from scheduler_svc.application.leases import reporters, sessions
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.lease import FoldedUpdates, HelloVerdict, LastEnd, LeaseRow, Verdict
@@ -66,7 +66,7 @@ def test_the_models_reach_every_decision() -> None:
         openings.add(opening)
         return opening
 
-    with replaced(report, "judge", judged), replaced(sessions, "judge_hello", opened):
+    with replaced(reporters, "judge", judged), replaced(sessions, "judge_hello", opened):
         for scenario in SMALL:
             if scenario.name in {"suspend", "cancel"}:
                 explore(system(scenario), depth=30)
