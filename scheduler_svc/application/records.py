@@ -477,11 +477,10 @@ class DeliveryOutcome(NamedTuple):
 
 
 class RollupRow(NamedTuple):
-    """An insert into `rollup_deltas`."""
+    """An insert into `rollup_deltas`: what is added to an account's numbers, by kind."""
 
     account_id: int
-    kind: int
-    n: float
+    numbers: Mapping[int, float]
 
 
 class AuditPage(NamedTuple):

@@ -7,6 +7,7 @@ so it is right within 5 %, whatever hours and accounts were added up.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -19,12 +20,13 @@ SUBMITTED = int(Status.PENDING)
 COST = 100
 """The kind of what contents have cost."""
 _GROWTH = 1.1
-_LOG_GROWTH = math.log(_GROWTH)
 _MIDDLE = 2 * _GROWTH / (1 + _GROWTH)
 _BUCKET_0 = 1_000
 """The kind of durations of 1 s, and the bucket below it."""
 _LOWEST, _HIGHEST = -100, 200
 """Buckets: 70 µs and six years."""
+_ENDS = [_GROWTH**n for n in range(_LOWEST, _HIGHEST)]
+"""Where buckets end, in seconds; the highest has no end."""
 
 
 class Resolution(IntEnum):
@@ -56,7 +58,7 @@ class HistoryPoint(NamedTuple):
 
 def bucket(seconds: float) -> int:
     """Returns the kind of a duration."""
-    return _BUCKET_0 + min(max(math.ceil(math.log(max(seconds, 1e-9)) / _LOG_GROWTH), _LOWEST), _HIGHEST)
+    return _BUCKET_0 + _LOWEST + bisect_left(_ENDS, seconds)
 
 
 def point(time: datetime, numbers: Mapping[int, float]) -> HistoryPoint:

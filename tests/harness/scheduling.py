@@ -503,8 +503,8 @@ ALWAYS = WINDOW_INVARIANTS | {
             SELECT a.account_id, kind, s.resolution, sum(n) AS n FROM (
                 SELECT account_id, resolution, kind, n FROM task_rollups
                 UNION ALL
-                SELECT a, s, kind, n FROM rollup_deltas, LATERAL (VALUES (account_id), (0)) AS a(a),
-                    generate_series(1, 2) AS s
+                SELECT a, s, kind, n FROM rollup_deltas, LATERAL unnest(kinds, numbers) AS u(kind, n),
+                    LATERAL (VALUES (account_id), (0)) AS a(a), generate_series(1, 2) AS s
             ) AS r, LATERAL (VALUES (r.account_id)) AS a(account_id), LATERAL (VALUES (r.resolution)) AS s(resolution)
             WHERE kind < 100 GROUP BY 1, 2, 3
         )

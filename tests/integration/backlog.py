@@ -129,7 +129,8 @@ _FILLED = f"""
         FROM (SELECT k, k > 30000 AS waits FROM generate_series(1, 60000) AS k) AS g;
     INSERT INTO task_rollups SELECT k % 5, 1, to_timestamp(3600 * (k / 20)), k % 20, 1
         FROM generate_series(1, 100000) AS k;
-    INSERT INTO rollup_deltas (account_id, kind, n) SELECT k % 5, 1 + k % 6, 1 FROM generate_series(1, 20000) AS k;
+    INSERT INTO rollup_deltas (account_id, kinds, numbers)
+        SELECT k % 5, ARRAY[1 + k % 6], '{{1}}' FROM generate_series(1, 20000) AS k;
     INSERT INTO audit_events SELECT k, CASE WHEN k % 10 = 0 THEN 'b' ELSE 'a' END, 1 + k % 5,
             CASE WHEN k % 2 = 0 THEN 'TaskService/SubmitTask' ELSE 'TaskService/CancelTask' END, '', 'OK'
         FROM generate_series(1, 50000) AS k;

@@ -140,7 +140,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "desired_drain": False,
     },
     "task_rollups": {"account_id": 1, "resolution": 1, "time": NOW, "kind": 1, "n": 1.0},
-    "rollup_deltas": {"delta_id": 1, "account_id": 1, "kind": 1, "n": 1.0},
+    "rollup_deltas": {"delta_id": 1, "account_id": 1, "kinds": [1], "numbers": [1.0]},
     "audit_events": {"event_key": 1, "actor": "a", "account_id": 1, "method": "m", "resource": "r", "outcome": "OK"},
     "webhooks": {"webhook_id": 1, "account_id": 0, "url": "u", "event_types": ["task.ended"], "secret": "s"},
     "webhook_deliveries": {
@@ -267,7 +267,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("pauses", {"create_time": NOW}, "pauses_pkey"),
     ("audit_events", {"actor": "b"}, "audit_events_pkey"),
     ("task_rollups", {"n": 2.0}, "task_rollups_pkey"),
-    ("rollup_deltas", {"n": 2.0}, "rollup_deltas_pkey"),
+    ("rollup_deltas", {"numbers": [2.0]}, "rollup_deltas_pkey"),
     ("start_quotas", {"tagged": 1}, "start_quotas_pkey"),
     ("ready_floors", {"tag": 2.0}, "ready_floors_pkey"),
     ("ready", {"attempt": 2}, "ready_pkey"),

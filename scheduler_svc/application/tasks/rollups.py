@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from scheduler_svc.application.ports import Tx
@@ -10,7 +10,7 @@ from scheduler_svc.application.records import RollupRow
 from scheduler_svc.domain import rollup
 from scheduler_svc.domain.lifecycle import ENDED, Status
 
-MAX_FOLDED = 10_000
+MAX_FOLDED = 1_000
 """Rows that one transaction folds."""
 
 
@@ -18,30 +18,34 @@ class Rollup:
     """What one transaction adds."""
 
     def __init__(self) -> None:
-        self._durations: Counter[tuple[int, int]] = Counter()
-        self._costs: dict[int, float] = {}
+        self._durations: defaultdict[int, list[float]] = defaultdict(list)
+        self._costs: defaultdict[int, float] = defaultdict(float)
 
     def completed(self, account_id: int, seconds: float, cost: float = 0.0) -> None:
         """Adds how long the attempt took that completed a task, and what its content has cost."""
-        self._durations[account_id, rollup.bucket(seconds)] += 1
+        self._durations[account_id].append(seconds)
         if cost:
-            self._costs[account_id] = self._costs.get(account_id, 0.0) + cost
+            self._costs[account_id] += cost
 
     def rows(self, moves: Mapping[tuple[int, Status, Status], int]) -> list[RollupRow]:
         """Returns all that is to be added, with these moves by account, source and target.
 
         A failure that the same transaction retries is no end, and a retry that comes later takes none back.
         """
-        numbers: Counter[tuple[int, int]] = Counter()
+        counts: defaultdict[int, Counter[int]] = defaultdict(Counter)
         for (account_id, source, target), n in moves.items():
             if source is Status.NONE:
-                numbers[account_id, rollup.SUBMITTED] += n
+                counts[account_id][rollup.SUBMITTED] += n
             if target in ENDED:
-                numbers[account_id, target] += n
+                counts[account_id][target] += n
             if source in ENDED:
-                numbers[account_id, source] -= n
-        counted = [RollupRow(*key, n) for key, n in (numbers | self._durations).items() if n > 0]
-        return counted + [RollupRow(account_id, rollup.COST, cost) for account_id, cost in self._costs.items()]
+                counts[account_id][source] -= n
+        for account_id, durations in self._durations.items():
+            counts[account_id].update(map(rollup.bucket, durations))
+        numbers: dict[int, dict[int, float]] = {account_id: {**+counted} for account_id, counted in counts.items()}
+        for account_id, cost in self._costs.items():
+            numbers[account_id][rollup.COST] = cost
+        return [RollupRow(*row) for row in numbers.items() if row[1]]
 
 
 def fold_rollups(tx: Tx) -> bool:

@@ -80,15 +80,20 @@ _PIECE = 100
 
 
 class Insert:
-    """An insert of many rows into one table, whose columns and types stand in the order of the rows' fields."""
+    """An insert of many rows into one table, whose columns and types stand in the order of the rows' fields.
+
+    A column that holds an array, such as "bigint[]", has literals of arrays in the rows.
+    """
 
     def __init__(self, table: str, **columns: str) -> None:
         names = ", ".join(columns)
-        self._batch = UnnestedRows(**columns)
-        self._texts = [sql_type in _FREE_TEXT for sql_type in columns.values()]
-        self._times = [sql_type == "timestamptz" for sql_type in columns.values()]
-        arrays = ", ".join(f"CAST(%({name})s AS {sql_type}[])" for name, sql_type in columns.items())
-        self.sql = f"INSERT INTO {table} ({names}) SELECT {names} FROM unnest({arrays}) AS r({names})"
+        carried = {name: "text" if sql_type.endswith("[]") else sql_type for name, sql_type in columns.items()}
+        self._batch = UnnestedRows(**carried)
+        self._texts = [sql_type in _FREE_TEXT for sql_type in carried.values()]
+        self._times = [sql_type == "timestamptz" for sql_type in carried.values()]
+        arrays = ", ".join(f"CAST(%({name})s AS {sql_type}[])" for name, sql_type in carried.items())
+        values = ", ".join(f"CAST({n} AS {columns[n]})" if carried[n] != columns[n] else n for n in columns)
+        self.sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names})"
         self.copy = f"COPY {table} ({names}) FROM STDIN"
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:

@@ -700,14 +700,15 @@ task_rollups = sa.Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+# What a transaction adds: a row an account, so that there is little to fold.
 rollup_deltas = sa.Table(
     "rollup_deltas",
     metadata,
     sa.Column("delta_id", sa.BigInteger, sa.Identity(cache=100), primary_key=True),
     sa.Column("account_id", sa.BigInteger, nullable=False),
     sa.Column("hour", TIME, nullable=False, server_default=sa.text("date_trunc('hour', now(), 'UTC')")),
-    sa.Column("kind", sa.SmallInteger, nullable=False),
-    sa.Column("n", DOUBLE_PRECISION, nullable=False),
+    sa.Column("kinds", ARRAY(sa.SmallInteger), nullable=False),
+    sa.Column("numbers", ARRAY(DOUBLE_PRECISION), nullable=False),
     postgresql_with=_CHURN,
 )
 

@@ -16,7 +16,7 @@ from scheduler_svc.store.engine.rows import Statements
 
 _ALL_ACCOUNTS = 0
 
-_DELTAS = Insert("rollup_deltas", account_id="bigint", kind="smallint", n="float8")
+_DELTAS = Insert("rollup_deltas", account_id="bigint", kinds="smallint[]", numbers="float8[]")
 """Inserts what a transaction adds to this hour's rollups."""
 
 # One replica folds at a time, the others skip. Deltas are deleted by a range of ids: see `history`.
@@ -26,15 +26,19 @@ _FOLD = sa.text(f"""
     WITH gone AS (
         DELETE FROM rollup_deltas WHERE delta_id <= (
             SELECT max(delta_id) FROM (SELECT delta_id FROM rollup_deltas ORDER BY delta_id LIMIT :limit) AS first)
-        RETURNING account_id, hour, kind, n
+        RETURNING account_id, hour, kinds, numbers
+    ),
+    added AS (
+        SELECT account_id, hour, u.kind, sum(u.n) AS n
+        FROM gone, LATERAL unnest(kinds, numbers) AS u(kind, n) GROUP BY 1, 2, 3
     ),
     folded AS (
         INSERT INTO task_rollups AS r (account_id, resolution, time, kind, n)
-        SELECT a.account_id, t.resolution, t.time, g.kind, sum(g.n)
-        FROM gone AS g,
-            LATERAL (VALUES (g.account_id), ({_ALL_ACCOUNTS})) AS a(account_id),
-            LATERAL (VALUES ({Resolution.HOUR}, g.hour),
-                ({Resolution.DAY}, date_trunc('day', g.hour, 'UTC'))) AS t(resolution, time)
+        SELECT a.account_id, t.resolution, t.time, x.kind, sum(x.n)
+        FROM added AS x,
+            LATERAL (VALUES (x.account_id), ({_ALL_ACCOUNTS})) AS a(account_id),
+            LATERAL (VALUES ({Resolution.HOUR}, x.hour),
+                ({Resolution.DAY}, date_trunc('day', x.hour, 'UTC'))) AS t(resolution, time)
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
         ON CONFLICT (account_id, resolution, time, kind) DO UPDATE SET n = r.n + excluded.n
     )
@@ -52,7 +56,8 @@ _READ = sa.text(f"""
             SELECT x.time, x.kind, x.n FROM task_rollups AS x WHERE {_OWN}
             ORDER BY x.account_id, x.resolution, x.time) AS r
         UNION ALL
-        SELECT date_trunc(:unit, d.hour, 'UTC'), d.kind, d.n FROM rollup_deltas AS d
+        SELECT date_trunc(:unit, d.hour, 'UTC'), u.kind, u.n
+        FROM rollup_deltas AS d, LATERAL unnest(d.kinds, d.numbers) AS u(kind, n)
         WHERE d.hour >= :start AND d.hour < :end
             AND (CAST(:accounts AS bigint[]) = '{{{_ALL_ACCOUNTS}}}' OR d.account_id = ANY(CAST(:accounts AS bigint[])))
     ) AS n GROUP BY time, kind
@@ -72,7 +77,10 @@ class Rollups(Statements):
 
     def add(self, rows: Sequence[RollupRow]) -> None:
         """Adds to this hour."""
-        self._session.insert(_DELTAS, rows)
+        self._session.insert(
+            _DELTAS,
+            [(row.account_id, array("smallint", row.numbers), array("float8", row.numbers.values())) for row in rows],
+        )
 
     def fold(self, limit: int) -> int:
         """Folds up to `limit` rows; returns how many."""
