@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -49,6 +50,9 @@ SERVICES: list[ServiceDescriptor] = [
 """Those of clients and operators; no two RPCs of them have one name."""
 THREADS = 8
 THREAD_NAME = "scripted"
+# Each port serves once in a process: channels of one process share their connections, so a channel that an earlier test
+# left to a server that is gone would fail the calls of the next server's clients. Nobody else takes ports from here.
+_PORTS = iter(random.sample(range(10_000, 20_000), 10_000))
 
 
 def refuse(
@@ -68,7 +72,7 @@ def refuse(
     context.abort_with_status(rpc_status.to_status(status))
 
 
-@contextmanager
+@contextlib.contextmanager
 def scripted(
     credentials: grpc.ServerCredentials | None = None, threads: int = THREADS, /, **answers: Answer
 ) -> Iterator[str]:
@@ -77,14 +81,22 @@ def scripted(
     It serves `threads` calls at once; at the end all of them have ended.
     """
     with ThreadPoolExecutor(threads, THREAD_NAME) as executor:
-        server = grpc.server(executor, _handlers(answers))
-        listen = "127.0.0.1:0"
-        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
+        server = grpc.server(executor, _handlers(answers), options=[("grpc.so_reuseport", 0)])
+        address = _listen(server, credentials)
         server.start()
         try:
-            yield f"127.0.0.1:{port}"
+            yield address
         finally:
             server.stop(None).wait()
+
+
+def _listen(server: grpc.Server, credentials: grpc.ServerCredentials | None) -> str:
+    for port in _PORTS:
+        address = f"127.0.0.1:{port}"
+        with contextlib.suppress(RuntimeError):  # somebody listens there
+            server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+            return address
+    raise AssertionError("this process has started too many servers")
 
 
 def _handlers(answers: dict[str, Answer]) -> list[grpc.GenericRpcHandler]:
