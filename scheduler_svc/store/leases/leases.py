@@ -162,7 +162,7 @@ _REVOKE = sa.text(f"UPDATE leases SET revoked = true WHERE {_THESE} AND NOT revo
 
 _COMPLETED = f"""
     RETURNING t.task_key, t.content_id, t.account_id, left(p.topic, {TITLE_LENGTH}), p.category, t.priority,
-        t.schedule_time, t.auto_approve, extract(epoch FROM t.end_time - t.start_time)::float8
+        t.schedule_time, t.auto_approve, date_part('epoch', t.end_time - t.start_time)
 """
 # `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
 # The fence of a result: the lease is deleted and the task completes, or neither.
