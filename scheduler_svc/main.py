@@ -197,10 +197,10 @@ def _raise_open_files() -> None:
 
 
 def _tune_garbage_collector() -> None:
-    """Exempts present objects; of those created later, only refused calls are cycles."""
+    """Exempts present objects, and looks seldom at later ones: only refused calls are cycles."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 50, 100)
+    gc.set_threshold(200_000, 50, 100)
 
 
 async def _supervise(postgres: EmbeddedPostgres | None, health: Health) -> None:

@@ -71,6 +71,7 @@ from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.retention import Retention
+from scheduler_svc.loops.search_indexer import SearchIndexer
 from scheduler_svc.loops.service import Service
 from scheduler_svc.loops.signal_router import SignalRouter
 from scheduler_svc.loops.stalls import StallCheck
@@ -339,6 +340,7 @@ class Replica:
             Periodic("presence", self._system_status.run_once),
             Periodic("servers", self._check_servers),
             Periodic("retention", retention.run_once),
+            Periodic("search index", SearchIndexer(pools.loops).run_once),
             Periodic("assets", AssetCollection(pools.assets, self._objects).run_once),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),

@@ -30,6 +30,7 @@ def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author
         too_large = f"must have at most {MAX_RESULT_BYTES:,} bytes together with html_body, would have {size:,}"
         raise InvalidArgument([FieldViolation("content.body", too_large)])
     tx.revisions.add(content_id, edited, author)
+    tx.search.index(content_id)
     return query.get_content(tx, content_id)
 
 

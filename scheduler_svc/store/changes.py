@@ -12,6 +12,7 @@ from scheduler_svc.domain.watermark import Snapshot
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, task
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
+from scheduler_svc.store.engine.snapshots import Snapshots
 
 _LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
 _LAST_NUMBER = sa.text(_LAST)
@@ -25,15 +26,6 @@ _ORIGIN = """
 """
 _PLACE = sa.text(f"SELECT {_ORIGIN}, ({_LAST})")
 """Names the history that the numbers belong to, with the last one drawn."""
-
-# The id is taken by a statement of its own: the snapshot of the next one then shows who is older and still runs.
-_TAKE_ID = sa.text("SELECT pg_current_xact_id()")
-"""Takes a transaction id, before the snapshot that is compared with it."""
-_OLDEST = sa.text("""
-    SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint),
-        CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)
-""")
-"""Reads the transaction's own id and the oldest one that still runs."""
 
 # A range of the index of numbers.
 _PAGE = sa.text(f"""
@@ -108,10 +100,7 @@ class Changes(Statements):
 
     def snapshot(self) -> Snapshot:
         """The last number, and then which transactions run: see `domain.watermark`."""
-        last = self.last()
-        self._session.hold_back(_TAKE_ID, {})
-        own, oldest = self._row(_OLDEST)
-        return Snapshot(last, own, oldest)
+        return Snapshots(self._session).take(self.last())
 
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
         """Moves with numbers above `after`, up to `until`, as number, task and account."""

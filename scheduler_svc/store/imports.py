@@ -86,7 +86,11 @@ _TASKS = Insert(
     error="jsonb",
 )
 """Inserts imported tasks."""
-_NEXT_CONTENT_IDS = sa.text("SELECT nextval('content_seq') FROM generate_series(1, :count)")
+# The transaction has its id before it draws: the search index knows by the ids which contents are still to come.
+_NEXT_CONTENT_IDS = sa.text("""
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('content_seq') END
+    FROM generate_series(1, CAST(:count AS bigint))
+""")
 """Draws ids of new contents."""
 _CONTENTS = Insert("contents", **CONTENT_COLUMNS, review_comment="text", create_time="timestamptz")
 """Inserts imported contents."""

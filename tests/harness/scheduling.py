@@ -474,6 +474,10 @@ ALWAYS = WINDOW_INVARIANTS | {
         SELECT task_key FROM task_events AS e WHERE status = 7 AND reason = 'EXPIRED' AND EXISTS (
             SELECT FROM task_events AS x WHERE x.task_key = e.task_key AND x.status IN (3, 5, 6))
     """,
+    "each content up to the last one indexed is in the search index": """
+        SELECT content_id FROM contents JOIN search_index ON content_id <= indexed_to
+        WHERE content_id NOT IN (SELECT content_id FROM content_grams)
+    """,
     "no delta is taken for folded": "SELECT d.* FROM count_deltas AS d, count_floor AS f WHERE d.xact < f.xact",
     "the counts are the truth": f"""
         WITH truth AS (

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx, make_engine
 
@@ -30,6 +31,7 @@ _EMPTY = """
     ALTER TABLE shares SET (autovacuum_enabled = false);
     ALTER TABLE leases SET (autovacuum_enabled = false);
     ALTER TABLE contents SET (autovacuum_enabled = false);
+    ALTER TABLE content_grams SET (autovacuum_enabled = false);
     ALTER TABLE content_revisions SET (autovacuum_enabled = false);
     ALTER TABLE assets SET (autovacuum_enabled = false);
     ALTER TABLE content_assets SET (autovacuum_enabled = false);
@@ -60,8 +62,8 @@ _FILLED = f"""
     INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'
         FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;
     INSERT INTO unique_keys SELECT 1, 'key ' || task_key, task_key, now() FROM tasks;
-    INSERT INTO contents SELECT task_key, account_id, task_key, '', 'body', '', '', '', '[]', 4, NULL, 2 FROM tasks
-        WHERE status = 4;
+    INSERT INTO contents SELECT task_key, account_id, task_key, CASE WHEN task_key % 2000 = 0 THEN 'rare' ELSE '' END,
+        'body', '', '', '', '[]', 4, NULL, 2 FROM tasks WHERE status = 4;
     INSERT INTO content_revisions SELECT content_id, number, '', now(), '', 'body', '', '', '', ''
         FROM contents, generate_series(1, 2) AS number;
     INSERT INTO assets (sha256, size, complete, media_type)
@@ -184,6 +186,10 @@ class Backlog:
         for work in aged:
             self._run(work, AGING)
         self._execute(_FILLED)
+        with self.cold.connect() as connection:
+            tx = PgTx(connection)
+            tx.search.index_next(0, KEY_MAX, BACKLOG)
+            tx.commit()
 
     def _run(self, work: Work, aging: float = 0.0) -> None:
         with self.hot.connect() as connection:

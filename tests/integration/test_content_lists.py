@@ -12,7 +12,7 @@ import pytest
 from scheduler_svc.application.tasks.query import list_contents
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
-from scheduler_svc.store.contents import content_lists
+from scheduler_svc.store.contents import list_queries
 from tests.harness.scheduling import Scheduling
 
 PAGE = 7
@@ -64,11 +64,11 @@ def pages(scheduling: Scheduling, scope: Scope, wanted: ContentFilter, *, oldest
 @pytest.mark.parametrize(
     "status", ["1 + n * n % 3", "CASE WHEN n > 50 THEN 2 ELSE 3 END", "2", "CASE n WHEN 3 THEN 1 ELSE 2 END"]
 )
-@pytest.mark.parametrize("examined", [1, 5, content_lists.MAX_EXAMINED])
+@pytest.mark.parametrize("examined", [1, 5, list_queries.MAX_EXAMINED])
 def test_all_pages_together_equal_a_plain_query(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int, status: str
 ) -> None:
-    monkeypatch.setattr(content_lists, "MAX_EXAMINED", examined)
+    monkeypatch.setattr(list_queries, "MAX_EXAMINED", examined)
     store(contents, status)
     stored = contents.sql("SELECT content_id, account_id, review_status FROM contents ORDER BY content_id DESC")
     for scope, wanted in itertools.product(SCOPES, [None, *ReviewStatus]):
@@ -100,12 +100,12 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("examined", [5, content_lists.MAX_EXAMINED])
+@pytest.mark.parametrize("examined", [5, list_queries.MAX_EXAMINED])
 @pytest.mark.parametrize(("wanted", "condition"), FILTERS)
 def test_all_pages_of_a_filter_equal_a_plain_query(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int, wanted: ContentFilter, condition: str
 ) -> None:
-    monkeypatch.setattr(content_lists, "MAX_EXAMINED", examined)
+    monkeypatch.setattr(list_queries, "MAX_EXAMINED", examined)
     store(contents, "1 + n % 3")
     for statement in VARIED:
         contents.sql(statement)
@@ -123,7 +123,7 @@ def test_all_pages_of_a_filter_equal_a_plain_query(
 def test_a_page_examines_a_bounded_number_and_tells_where_it_stopped(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope, wanted: ReviewStatus
 ) -> None:
-    monkeypatch.setattr(content_lists, "MAX_EXAMINED", 4)
+    monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
     store(contents, "3")
     looked_at = [key for key in range(MANY, 0, -1) if 1 + key % 3 in scope]
     assert contents.run(list_contents, scope, ContentFilter(wanted), None, PAGE) == ([], looked_at[3])
@@ -135,7 +135,7 @@ def test_a_few_contents_that_wait_for_review_are_found_at_once(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if many newer ones are approved."""
-    monkeypatch.setattr(content_lists, "MAX_EXAMINED", 4)
+    monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
     store(contents, "CASE WHEN n <= 2 THEN 1 ELSE 2 END")
     for scope in (ALL, Scope((2, 3))):
         page = contents.run(list_contents, scope, ContentFilter(ReviewStatus.PENDING_REVIEW), None, PAGE)

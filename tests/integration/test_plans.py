@@ -40,7 +40,7 @@ from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus, EventType
-from scheduler_svc.store.contents.content_lists import MAX_EXAMINED as CONTENTS_EXAMINED
+from scheduler_svc.store.contents.list_queries import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.transactions import PgTx
 from scheduler_svc.store.schema.tables import SUBMITS
@@ -527,7 +527,6 @@ def test_a_page_of_contents_by_review_examines_a_bounded_number(
 MATCHES_NOTHING = [
     ContentFilter(publish_status=PublishStatus.FAILED),
     ContentFilter(labels={"team": "none", "all": "x"}),
-    ContentFilter(words=("nothing", "like this")),
     ContentFilter(category="none", min_quality_score=9.0, created_before=datetime(2020, 1, 1, tzinfo=UTC)),
 ]
 
@@ -545,6 +544,23 @@ def test_a_page_of_filtered_contents_examines_a_bounded_number(
     for plan in plans:
         assert plan.buffers <= 2 * MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, plan
         assert not plan.scanned, plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize(("words", "named"), [(("RARE", "topic"), 20), (("topic",), CONTENTS_EXAMINED), (("none",), 0)])
+def test_a_search_reads_the_contents_that_its_index_names(
+    backlog: Backlog, words: tuple[str, ...], named: int, oldest_first: bool, scope: Scope
+) -> None:
+    wanted = ContentFilter(words=words)
+    plans = backlog.plans(
+        backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE, oldest_first=oldest_first)
+    )
+    (compared,) = [plan for plan in plans if "strpos" in plan.statement]
+    assert sum(rows for _, rows in compared.read("contents")) <= named + PAGE, compared
+    for plan in plans:
+        assert plan.buffers <= 2 * MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, plan
+        assert not set(plan.scanned) - {"search_index"}, plan
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "category": "",
         "cover_image": "",
     },
+    "content_grams": {"content_id": 1, "grams": [1]},
     "publish_pool": {"content_id": 1, "account_id": 1, "priority": 5},
     "publish_attempts": {"content_id": 1, "number": 1, "publisher": "p", "published": False, "error": "refused"},
     "schedules": {
@@ -157,7 +158,7 @@ ROWS: dict[str, dict[str, Any]] = {
 COMPLETED = {"status": 4, "end_time": NOW, "content_id": 1, "attempt": 1, "fence": 7, "lease_end": 1}
 STARTED = {"status": 3, "accept_time": NOW, "start_time": NOW}
 
-OF_CONTENTS = ("content_revisions", "content_assets")
+OF_CONTENTS = ("content_revisions", "content_assets", "content_grams")
 """Tables whose rows need a content, and are deleted with it."""
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
@@ -277,6 +278,7 @@ TWICE: list[tuple[str, dict[str, Any], str]] = [
     ("contents", {"task_key": 2}, "contents_pkey"),
     ("contents", {"content_id": 2}, "contents_task_key_key"),  # a completed task has one content row
     ("content_revisions", {"author": "another"}, "content_revisions_pkey"),
+    ("content_grams", {"grams": [2]}, "content_grams_pkey"),
     ("publish_pool", {"account_id": 2}, "publish_pool_pkey"),
     ("publish_attempts", {"error": "another"}, "publish_attempts_pkey"),
     ("assets", {"size": 2}, "assets_pkey"),
@@ -367,6 +369,7 @@ def test_an_event_s_number_needs_a_transaction_id(connection: sa.Connection) -> 
 ONE_ROW: dict[str, dict[str, Any]] = {
     "reaper": {},
     "count_floor": {"xact": 1},
+    "search_index": {"indexed_to": 1},
     "compatibility": {"oldest_code": "0001", "migrated_by": "0.1.0"},
 }
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from contentgen.v1 import task_pb2
+from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.messages.briefs import fill_brief
 from scheduler_svc.api.messages.times import duration
@@ -208,7 +208,7 @@ def _assets(named: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
     return tuple(found.values())
 
 
-def _left_out(named: Sequence[pb.ResultAsset], reported: Sequence[pb.LeftOutAsset]) -> tuple[LeftOut, ...]:
+def _left_out(named: Sequence[pb.ResultAsset], reported: Sequence[asset_pb2.LeftOutAsset]) -> tuple[LeftOut, ...]:
     """What the worker left out, and the assets whose names lead out of a folder."""
     found = [LeftOut(_text(it.name, asset.MAX_SOURCE), _text(it.reason, MAX_STEP)) for it in reported]
     outside = [it.name for it in named if not asset.stays_below(it.name)]

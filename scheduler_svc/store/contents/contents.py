@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import ContentPage, ContentRow, PoolRow
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.asset import Asset, LeftOut
-from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry, PublishStatus, ReviewStatus
-from scheduler_svc.domain.ids import KEY_MAX
-from scheduler_svc.store.contents import content_lists
-from scheduler_svc.store.contents.content_lists import ENTRY_STATUS, Selection
-from scheduler_svc.store.contents.publish_pool import ENTRY, entry, shown_time
-from scheduler_svc.store.engine.access_paths import accounts, of_each_account
+from scheduler_svc.domain.content import Content, ContentFilter, PoolEntry
+from scheduler_svc.store.contents.content_list import ContentList
+from scheduler_svc.store.contents.content_rows import LISTED, WHOLE, content
+from scheduler_svc.store.contents.list_queries import Selection
+from scheduler_svc.store.contents.publish_pool import ENTRY, entry
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 
-# Nothing sweeps the expired claim of a review either: readers do not see it.
-_HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
-_CLAIM_END = _HELD.format(shown_time("review_claim_expire_time"))
-
-_META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
-    review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
-    reviewer, review_time, {_HELD.format("review_holder")}, {_CLAIM_END},
-    {ENTRY_STATUS}, superseded_by_content_id, usage, model, {{named}}"""
-# What its result names, in order.
-_NAMED = """(
-        SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
-            ORDER BY n.position)
-        FROM content_assets AS n
-        LEFT JOIN LATERAL (SELECT * FROM assets AS x WHERE x.sha256 = n.sha256 OFFSET 0) AS a ON true
-        WHERE n.content_id = contents.content_id) AS named"""
-_WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
-_LISTED = _META.format(bodies="'', ''", named=_NAMED)
-
-_GET = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id")
+_GET = sa.text(f"SELECT {WHOLE} FROM contents WHERE content_id = :content_id")
 """Reads one content, with its bodies."""
 
-_GET_LOCKED = sa.text(f"SELECT {_WHOLE} FROM contents WHERE content_id = :content_id FOR UPDATE")
+_GET_LOCKED = sa.text(f"SELECT {WHOLE} FROM contents WHERE content_id = :content_id FOR UPDATE")
 """Reads one content, and locks it."""
 
-_GET_LISTED = sa.text(f"SELECT {_LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
+_GET_LISTED = sa.text(f"SELECT {LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
 """Reads contents without their bodies."""
 
 _LOCK_LISTED = sa.text(f"""
-    SELECT {_LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
+    SELECT {LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
 """Reads contents without their bodies, and locks them."""
 
@@ -109,11 +88,11 @@ class Contents(Statements):
 
     def get(self, content_id: int) -> Content | None:
         row = self._row(_GET, content_id=content_id)
-        return None if row is None else _content(row)
+        return None if row is None else content(row)
 
     def get_locked(self, content_id: int) -> Content | None:
         row = self._row(_GET_LOCKED, content_id=content_id)
-        return None if row is None else _content(row)
+        return None if row is None else content(row)
 
     def listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
         """Those of these contents that there are, without their bodies."""
@@ -134,20 +113,7 @@ class Contents(Statements):
         At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
         of = Selection.of(wanted, of_accounts=scope.accounts is not None, oldest_first=oldest_first)
-        range_ = _range(scope, after, oldest_first=oldest_first)
-        bound, few = self._bound(of, scope, range_) if of.examines else (None, False)
-        end = "high" if oldest_first else "low"
-        reads = range_ if bound is None else range_ | {end: bound}
-        statement = content_lists.page(_LISTED, of, few=few)
-        rows = self._rows(statement, **reads, **content_lists.values(wanted), limit=limit)
-        ended = reads[end] == range_[end] or len(rows) == limit
-        return ContentPage([_content(row) for row in rows], None if ended else reads[end] - oldest_first)
-
-    def _bound(self, of: Selection, scope: Scope, range_: Mapping[str, Any]) -> tuple[int, bool]:
-        """How far a page looks, and whether few are not approved."""
-        skipped = of_each_account(scope, content_lists.MAX_EXAMINED) - 1
-        bound, few = self._row(content_lists.bound(of), **range_, skipped=skipped)
-        return bound, few
+        return ContentList(self._session, scope, wanted, of).page(after, limit)
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
@@ -163,49 +129,4 @@ class Contents(Statements):
 
     def _by_id(self, statement: sa.TextClause, content_ids: Sequence[int]) -> dict[int, Content]:
         rows = self._rows(statement, ids=array("bigint", content_ids))
-        return {content.content_id: content for content in map(_content, rows)}
-
-
-def _range(scope: Scope, after: int | None, *, oldest_first: bool = False) -> dict[str, Any]:
-    """Whose contents a list is about, and the ids behind `after`."""
-    if oldest_first:
-        ids = {"low": (after or 0) + 1, "high": KEY_MAX}
-    else:
-        ids = {"low": 0, "high": KEY_MAX if after is None else after}
-    return accounts(scope) | ids
-
-
-def _content(row: Any) -> Content:
-    (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
-    word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
-    reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by, *run = review
-    usage, model, named = run
-    return Content(
-        content_id=content_id,
-        account_id=account_id,
-        task_key=task_key,
-        title=title,
-        body=body,
-        html_body=html_body,
-        summary=summary,
-        category=category,
-        images=tuple(images),
-        word_count=word_count,
-        quality_score=quality_score,
-        review_status=ReviewStatus(review_status),
-        review_comment=comment,
-        create_time=create_time,
-        cover_image=cover_image,
-        revision=revision,
-        etag=etag,
-        reviewer=reviewer,
-        review_time=review_time,
-        review_holder=review_holder or "",
-        review_claim_expire_time=review_claim_expire_time,
-        publish_status=None if publish_status is None else PublishStatus(publish_status),
-        superseded_by_content_id=superseded_by or 0,
-        usage=usage or {},
-        model=model or "",
-        assets=tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
-        left_out=tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
-    )
+        return {found.content_id: found for found in map(content, rows)}

@@ -27,6 +27,7 @@ from scheduler_svc.store.contents.contents import Contents
 from scheduler_svc.store.contents.publish_pool import PublishPool
 from scheduler_svc.store.contents.reviews import Reviews
 from scheduler_svc.store.contents.revisions import Revisions
+from scheduler_svc.store.contents.search import Search
 from scheduler_svc.store.dispatch.expiry import Expiry
 from scheduler_svc.store.dispatch.floors import Floors
 from scheduler_svc.store.dispatch.pauses import Pauses
@@ -254,6 +255,10 @@ class PgTx:
     @cached_property
     def revisions(self) -> Revisions:
         return Revisions(self._session)
+
+    @cached_property
+    def search(self) -> Search:
+        return Search(self._session)
 
     @cached_property
     def reviews(self) -> Reviews:

@@ -185,7 +185,8 @@ _COMPLETE = sa.text(f"""
 _COMPLETE_LATE = sa.text(f"""
     UPDATE tasks AS t SET status = {Status.COMPLETED}, lease_end = {LeaseEnd.COMPLETED},
         start_time = coalesce(t.start_time, now()), end_time = now(),
-        content_id = nextval('content_seq'), error = NULL, losses = 0, refusals = 0
+        content_id = CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('content_seq') END,
+        error = NULL, losses = 0, refusals = 0
     FROM {_REFS.source}, {payload("r")}, {task("r", "target")}
     WHERE t.ctid = target.ctid AND t.attempt = r.attempt AND t.fence = r.fence AND t.status + 0 = {Status.PENDING}
         AND t.lease_end = {LeaseEnd.LOST}

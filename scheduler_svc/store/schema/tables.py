@@ -432,6 +432,24 @@ content_revisions = sa.Table(
     sa.CheckConstraint("number > 0", "number"),
 )
 
+# What a search looks up: see `store/contents/search.py`.
+content_grams = sa.Table(
+    "content_grams",
+    metadata,
+    _of_content("content_grams"),
+    sa.Column("grams", ARRAY(sa.BigInteger), nullable=False),
+    sa.Index("content_grams_by_gram", "grams", postgresql_using="gin"),
+)
+
+# Up to which id all contents are in it.
+search_index = sa.Table(
+    "search_index",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("indexed_to", sa.BigInteger, nullable=False),
+    sa.CheckConstraint('"only"', "only"),
+)
+
 _SHA256 = "sha256 ~ '^[0-9a-f]{64}$'"
 
 # Files that contents name. A row is there before its object, and complete once the object is durable: only then may a

@@ -2,7 +2,8 @@
 
 Without conditions every row that is read belongs on the page. With them that is not so: of a million rejected contents
 none may wait for a review. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that are not
-approved, it examines only those, which have an index of their own.
+approved, it examines only those, which have an index of their own. If they must have some words, it examines those that
+the search index names.
 
 A range is from `low` to below `high`. A list that is newest first reads it from its upper end, others from the lower.
 """
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.store.contents.publish_pool import SEEN_STATUS
+from scheduler_svc.store.contents.search import searched
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.schema.tables import NOT_APPROVED
@@ -30,10 +32,6 @@ ENTRY_STATUS = f"(SELECT {SEEN_STATUS} FROM publish_pool AS p WHERE p.content_id
 _OWN = "(account_id, content_id) >= (a.own, :low) AND (account_id, content_id) < (a.own, :high)"
 # By the columns of its index, so that the planner does not read the whole table, whatever its statistics say.
 _ALL_WAITING = f"{NOT_APPROVED} AND (account_id, content_id) > (0, 0)"
-# A title may have been edited, and has the beginning of a long topic only.
-_SEARCHED = (
-    "lower(title || ' ' || coalesce((SELECT topic FROM task_payloads AS x WHERE x.task_key = contents.task_key), ''))"
-)
 
 
 class Selection(NamedTuple):
@@ -98,8 +96,8 @@ _BY_FIELD: Mapping[str, str] = {
     "created_after": "create_time >= :created_after",
     "created_before": "create_time < :created_before",
     "words": (
-        f"(SELECT bool_and(strpos(s.text, lower(w.word)) > 0) FROM (SELECT {_SEARCHED} AS text OFFSET 0) AS s,"
-        " unnest(CAST(:words AS text[])) AS w(word))"
+        "(SELECT bool_and(strpos(s.text, lower(w.word)) > 0)"
+        f" FROM (SELECT {searched('contents')} AS text OFFSET 0) AS s, unnest(CAST(:words AS text[])) AS w(word))"
     ),
 }
 """Conditions on a content, by the field of the filter; their parameter has its name."""
@@ -132,6 +130,17 @@ def bound(of: Selection) -> sa.TextClause:
     return sa.text(
         f"SELECT CASE WHEN few THEN {everything} ELSE coalesce((SELECT {first} FROM ({end}) AS k), {everything}) END,"
         f" few FROM (SELECT {few}) AS f(few)"
+    )
+
+
+@lru_cache(maxsize=100)
+def page_of(columns: str, of: Selection) -> sa.TextClause:
+    """Reads a page of some contents: the first `limit` of `ids`."""
+    own = " AND account_id + 0 = ANY(CAST(:accounts AS bigint[]))" if of.of_accounts else ""
+    conditions = f"{own}{of.review_condition()}{of.conditions()}"
+    found = f"SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])){conditions}"
+    return sa.text(
+        f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found} {of.order} LIMIT :limit)) {of.order}"
     )
 
 

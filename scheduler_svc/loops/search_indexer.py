@@ -1,0 +1,40 @@
+"""The loop that keeps the search index of contents. Each replica has one; they take turns."""
+
+from __future__ import annotations
+
+import time
+
+from scheduler_svc.application import search_index
+from scheduler_svc.application.calls import Calls
+from scheduler_svc.domain.watermark import Watermark
+
+INTERVAL = 1.0
+"""Seconds after which it looks for new contents."""
+MAX_INDEXED = 500
+"""Contents that it indexes then: a tenth of a second."""
+MANY, MAX_INDEXED_MEANWHILE = 100, 50
+"""While more than so many contents come between two looks, tasks have the database: it indexes fewer."""
+REST = 20
+"""It rests this many times as long as it worked."""
+
+
+class SearchIndexer:
+    """A Periodic repeats `run_once`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._watermark = Watermark()
+        self._settled = 0
+        self._last = 0
+
+    async def run_once(self) -> float:
+        """Indexes some of the contents that are not indexed; returns the seconds until the next time."""
+        snapshot = await self._calls.run(search_index.unindexed)
+        if snapshot is None:
+            return INTERVAL
+        self._settled = self._watermark.settled(snapshot) or self._settled
+        limit = MAX_INDEXED_MEANWHILE if snapshot.last - self._last > MANY else MAX_INDEXED
+        self._last = snapshot.last
+        began = time.monotonic()
+        await self._calls.run(search_index.index_contents, self._settled, limit)
+        return max(INTERVAL, REST * (time.monotonic() - began))
