@@ -9,21 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from grpc import StatusCode, aio
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from scheduler_svc.api.server.certificates import earliest_expiry
 from scheduler_svc.config import Address, Settings, SettingsError
 from scheduler_svc.loops import sampling
 from scheduler_svc.metrics import MetricsEndpoint
 from scheduler_svc.replica import Replica
+from tests.contract.hooked import DELIVERED, Hooks
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.tokens import Caller, line, write
 from tests.harness.waiting import wait_until_async
+from tests.harness.webhook_receiver import receiving
 from verification.generated.metrics import DOCUMENT
 
 if TYPE_CHECKING:
@@ -204,6 +211,34 @@ async def test_refused_tokens_are_counted_by_reason(db_url: str, tmp_path: Path)
         scraped = Scrape(replica.metrics_port)
         assert scraped("contentgen_refused_calls_total", reason="TOKEN_INVALID") == 2
         assert scraped("contentgen_refused_calls_total", reason="ROLE_FORBIDDEN") == 1
+
+
+async def test_the_expiry_of_a_certificate_is_told(db_url: str, certificates: Path) -> None:
+    files = {"tls_cert": certificates / "server.pem", "tls_key": certificates / "server.key"}
+    end = earliest_expiry(files["tls_cert"].read_bytes())
+    assert end is not None
+    async with serving(db_url, **files, metrics_listen=ANY_PORT) as replica:
+        name = "contentgen_certificate_expiry_timestamp_seconds"
+        scraped = await _sampled(replica, lambda it: it(name, setting="CONTENTGEN_TLS_CERT") > 0)
+        assert scraped(name, setting="CONTENTGEN_TLS_CERT") == end.timestamp()
+
+
+async def test_tries_to_deliver_to_webhooks_are_counted(db_url: str, engine: sa.Engine) -> None:
+    async with (
+        serving(db_url, webhook_allow="127.0.0.0/8", metrics_listen=ANY_PORT) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        receiving() as receiver,
+    ):
+        made = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
+        hooks = Hooks(WebhookServiceStub(channel), engine)
+        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+        call = Caller(channel)
+        submitted = await call("TaskService/SubmitTask", account_id=made.account.account_id, topic="a topic")
+        await call("TaskService/CancelTask", task_id=submitted["task"]["task_id"])
+        await hooks.until(hook.webhook_id, DELIVERED)
+        scraped = Scrape(replica.metrics_port)
+        assert scraped("contentgen_webhook_tries_total", outcome="delivered") == 1
+        assert scraped("contentgen_task_seconds_count", status="cancelled") == 1
 
 
 async def test_without_the_setting_nothing_listens(db_url: str) -> None:
