@@ -6,6 +6,7 @@ from tests.harness.scrape import Scrape, get
 from tests.harness.service import Service
 from tests.harness.stack import Stack
 from tests.harness.waiting import wait_until
+from worker_svc.health import MAX_QUICK_FAILURES
 
 WITHIN = 30.0
 LISTEN = "127.0.0.1:0"
@@ -77,6 +78,34 @@ def test_a_result_that_waits_in_the_spool_is_seen_with_its_age(stack: Stack) -> 
     scheduler.start()
     scheduler.client.wait_completed(task_id, within=WITHIN)
     wait_until(lambda: Scrape(port)("contentgen_worker_spooled_results") == 0, within=WITHIN, what="it is acknowledged")
+
+
+def test_a_broken_cli_is_seen(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    worker = stack.worker("worker", scheduler, slots=1, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
+    port = _port(worker)
+    assert Scrape(port)("contentgen_worker_circuit_closed") == 1
+    client = scheduler.client
+    account_id = client.create_account()
+    for _ in range(MAX_QUICK_FAILURES):
+        client.submit(account_id, options={"demo-fail": "exit"}, auto_retry=False)
+    wait_until(lambda: Scrape(port)("contentgen_worker_circuit_closed") == 0, within=WITHIN, what="the circuit is open")
+    assert Scrape(port)("contentgen_worker_runs_total", outcome="CREATOR_ERROR") == MAX_QUICK_FAILURES
+    assert get(port, "/readyz") == (200, "ok\n")
+
+
+def test_an_address_that_is_in_use_ends_either_service(stack: Stack) -> None:
+    scheduler = stack.scheduler(CONTENTGEN_METRICS_LISTEN=LISTEN).start()
+    taken = f"127.0.0.1:{_port(scheduler)}"
+    _ends_at_once(stack.scheduler("another", CONTENTGEN_METRICS_LISTEN=taken), taken)
+    _ends_at_once(stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=taken), taken)
+
+
+def _ends_at_once(service: Service, taken: str) -> None:
+    service.launch()
+    wait_until(lambda: not service.alive, within=WITHIN, what="it has ended")
+    assert service.exit_status == 78
+    assert f"CONTENTGEN_METRICS_LISTEN={taken}: " in service.tail()
 
 
 def _idle(worker: Service) -> Scrape | None:
