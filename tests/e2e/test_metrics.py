@@ -60,7 +60,9 @@ def test_a_worker_is_ready_while_its_session_is_open(stack: Stack) -> None:
     wait_until(lambda: Scrape(port)("contentgen_worker_connected") == 0, within=WITHIN, what="the metric says so, too")
     scheduler.start()
     wait_until(lambda: get(port, "/readyz")[0] == 200, within=WITHIN, what="it is ready again")
-    assert Scrape(port)("contentgen_worker_sessions_total") == 2
+    scraped = Scrape(port)
+    assert scraped("contentgen_worker_sessions_total") == 2
+    assert scraped("contentgen_worker_stream_ends_total", code="UNAVAILABLE") >= 1
 
 
 def test_a_result_that_waits_in_the_spool_is_seen_with_its_age(stack: Stack) -> None:
