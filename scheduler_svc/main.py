@@ -137,8 +137,10 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
         loop.add_signal_handler(signal.SIGHUP, replica.reload_files)
     _tune_garbage_collector()
     port = await replica.start()
-    address = str(Address(settings.listen.host, port))
-    _log.info("ready", action="ready", listen=address, scheduler_id=replica.scheduler_id)
+    listening = {"listen": str(Address(settings.listen.host, port))}
+    if settings.metrics_listen:
+        listening["metrics_listen"] = str(Address(settings.metrics_listen.host, replica.metrics_port))
+    _log.info("ready", action="ready", **listening, scheduler_id=replica.scheduler_id)
     supervisor = asyncio.create_task(_supervise(postgres, replica.health))
     status = await _until_end(signals, replica)
     supervisor.cancel()

@@ -24,13 +24,13 @@ class Pools:
     def __init__(
         self,
         url: str,
-        database: Callable[[sa.Engine], PgDatabase],
+        database: Callable[[str, sa.Engine], PgDatabase],
         *,
         lock_timeout: float,
         statement_timeout: float,
         lineage: Lineage,
     ) -> None:
-        """`database` makes a database of an engine; `lineage` refuses a server that is not the fleet's.
+        """`database` makes a database of a pool's name and engine; `lineage` refuses a server that is not the fleet's.
 
         `lock_timeout`, `statement_timeout`: seconds for a wait for a lock, and for a statement of a client's call.
         """
@@ -40,32 +40,34 @@ class Pools:
         self._lock_timeout = lock_timeout
         self._engines: list[sa.Engine] = []
         self._calls: list[Calls] = []
-        self.reads = self._pool(READ_THREADS, statement_timeout)
+        self.reads = self._pool("reads", READ_THREADS, statement_timeout)
         """Clients' reads."""
-        self.writes = self._pool(2, statement_timeout)
+        self.writes = self._pool("writes", 2, statement_timeout)
         """Clients' writes to single rows: they may wait for a row's lock, which reads never do."""
-        self.operators = self._pool(2, HOT_TIMEOUT)
+        self.operators = self._pool("operators", 2, HOT_TIMEOUT)
         """Operators' calls, and work on many tasks batch by batch."""
-        self.assets = self._pool(1, HOT_TIMEOUT)
+        self.assets = self._pool("assets", 1, HOT_TIMEOUT)
         """Uploads of assets and their collection, which waits for the object store."""
-        self.sessions = self._pool(4, statement_timeout)
+        self.sessions = self._pool("sessions", 4, statement_timeout)
         """Hellos."""
-        self.watches = self._pool(2, HOT_TIMEOUT, hot=True)
+        self.watches = self._pool("watches", 2, HOT_TIMEOUT, hot=True)
         """Watchers, of which many may come back at once."""
-        self.loops = self._pool(2, HOT_TIMEOUT, hot=True)
+        self.loops = self._pool("loops", 2, HOT_TIMEOUT, hot=True)
         """Timed loops: a reaper that waited for clients would take that for an outage."""
-        self.webhooks = self._pool(1, HOT_TIMEOUT, hot=True)
+        self.webhooks = self._pool("webhooks", 1, HOT_TIMEOUT, hot=True)
         """Deliveries of webhooks."""
-        self.audit = self._pool(1, HOT_TIMEOUT, hot=True)
+        self.audit = self._pool("audit", 1, HOT_TIMEOUT, hot=True)
         """Audit events, for which calls may wait."""
-        self.dispatch = self._pool(1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT)
+        self.dispatch = self._pool("dispatch", 1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT)
         """Admission, for which the dispatcher may wait."""
-        self.diagnosis = self._pool(1, statement_timeout)
+        self.diagnosis = self._pool("diagnosis", 1, statement_timeout)
         """The search for sessions that hold locks, while other pools are blocked."""
 
-    def _pool(self, threads: int, statement: float, *, hot: bool = False, lock_timeout: float | None = None) -> Calls:
+    def _pool(
+        self, name: str, threads: int, statement: float, *, hot: bool = False, lock_timeout: float | None = None
+    ) -> Calls:
         timeouts = Timeouts(lock_timeout or self._lock_timeout, statement)
-        calls = Calls(self._database(self._engine(threads, timeouts, hot=hot)), threads)
+        calls = Calls(self._database(name, self._engine(threads, timeouts, hot=hot)), threads)
         self._calls.append(calls)
         return calls
 
@@ -74,9 +76,9 @@ class Pools:
         self._engines.append(engine)
         return engine
 
-    def committer(self) -> PgDatabase:
+    def committer(self, name: str) -> PgDatabase:
         """Returns a database for a group committer's thread."""
-        return self._database(self._engine(1, Timeouts(self._lock_timeout, HOT_TIMEOUT), hot=True))
+        return self._database(name, self._engine(1, Timeouts(self._lock_timeout, HOT_TIMEOUT), hot=True))
 
     def background(self) -> sa.Engine:
         """Returns an engine for work that nobody waits for."""

@@ -21,6 +21,7 @@ from scheduler_svc.api.content_service import ContentService
 from scheduler_svc.api.leases.asset_upload import AssetUploads
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.leases.worker_service import WorkerService
+from scheduler_svc.api.messages.errors import ERROR_STATUSES
 from scheduler_svc.api.schedule_service import ScheduleService
 from scheduler_svc.api.schedule_settings import read_template
 from scheduler_svc.api.server import server as grpc_server
@@ -56,7 +57,7 @@ from scheduler_svc.domain.access import CallerIdentity
 from scheduler_svc.domain.errors import DomainError, StoreUnavailable
 from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.publishing import PublishPolicy
-from scheduler_svc.domain.system import ReplicaState
+from scheduler_svc.domain.system import LaneState, ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.webhook_address import AddressPolicy
 from scheduler_svc.loops import recovery
@@ -71,6 +72,7 @@ from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.retention import Retention
+from scheduler_svc.loops.sampling import Sampling, reading_figures
 from scheduler_svc.loops.search_indexer import SearchIndexer
 from scheduler_svc.loops.service import Service
 from scheduler_svc.loops.signal_router import SignalRouter
@@ -78,6 +80,7 @@ from scheduler_svc.loops.stalls import StallCheck
 from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
 from scheduler_svc.loops.webhooks import DeliveryLoop, backlog_check
+from scheduler_svc.metrics import Metrics, MetricsEndpoint
 from scheduler_svc.objects.choice import open_store
 from scheduler_svc.objects.media_types import media_of
 from scheduler_svc.pools import Pools
@@ -129,7 +132,11 @@ class Replica:
         self._auth: AuthInterceptor | None = None
         self._certificates: Certificates | None = None
         self._file_reloads: list[FileReload] = []
+        self._metrics = Metrics(version("contentgen-grpc")) if settings.metrics_listen else None
+        self._endpoint: MetricsEndpoint | None = None
         self.port = 0
+        self.metrics_port = 0
+        """The port of /metrics; 0: it is not served."""
         self.failed: asyncio.Future[str] | None = None
         """Done, with the part's name, once a part that the replica needs is given up: it serves no more."""
 
@@ -149,8 +156,10 @@ class Replica:
             in_flight=self._in_flight,
             limits=self._limits,
             auditor=self._auditor,
+            metrics=self._metrics,
         )
         self.port = grpc_server.bind(self._server, self._settings, self._certificates)
+        self._listen_for_scrapes()
         with suppress(StoreUnavailable):  # then every event is taken for wanted until the loop has read it
             await self._deliveries.read()
         for service in self._services:
@@ -161,6 +170,15 @@ class Replica:
         self.health.set_store_available(True)  # its migrations have just run
         return self.port
 
+    def _listen_for_scrapes(self) -> None:
+        address, metrics = self._settings.metrics_listen, self._metrics
+        if address and metrics:
+            frozen = self._sampling.frozen_reasons
+            self._endpoint = MetricsEndpoint(
+                address, metrics.registry, live=frozen, ready=lambda: self.health.reasons + frozen()
+            )
+            self.metrics_port = self._endpoint.port
+
     def _load_files(self) -> None:
         """Loads the tokens and certificates, now and whenever they change."""
         settings = self._settings
@@ -170,7 +188,7 @@ class Replica:
         if settings.tls:
             files = Certificates.files(settings)
             self._file_reloads.append(FileReload("certificates", files, self._use_certificates))
-            self._certificates = Certificates(settings)
+            self._certificates = Certificates(settings, self._metrics)
             self._expiry = Periodic("certificate", self._certificates.warn_of_expiry)
 
     def _use_tokens(self, path: Path) -> None:
@@ -179,6 +197,8 @@ class Replica:
 
     def _refused(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:
         self._auditor.unauthorized(method, identity, error)
+        if self._metrics:
+            self._metrics.refused(ERROR_STATUSES[type(error)].reason)
 
     def _use_certificates(self) -> None:
         assert self._certificates
@@ -227,10 +247,18 @@ class Replica:
             self._dispatcher,
         ]
 
-    def _database(self, engine: sa.Engine) -> PgDatabase:
-        aging = self._settings.priority_aging
+    def _database(self, pool: str, engine: sa.Engine) -> PgDatabase:
+        own = engine.pool
+        assert isinstance(own, sa.QueuePool)
+        metrics = self._metrics.database(pool, own.size(), own.checkedout) if self._metrics else None
         return PgDatabase(
-            engine, self._committed, self._store_away_by_thread, self._interest, self._webhook_interest, aging=aging
+            engine,
+            self._committed,
+            self._store_away_by_thread,
+            self._interest,
+            self._webhook_interest,
+            aging=self._settings.priority_aging,
+            metrics=metrics,
         )
 
     def _build_committers(self) -> None:
@@ -238,7 +266,7 @@ class Replica:
         self._admission = Admission(pools.dispatch, self._needed)
         self._reports: GroupCommitter[Item, Answer] = GroupCommitter(
             "report",
-            pools.committer(),
+            pools.committer("reports"),
             ReportWork(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals).run_group,
             weight=_report_weight,
             max_weight=MAX_GROUP_WEIGHT,
@@ -246,18 +274,20 @@ class Replica:
             max_lock_wait=settings.lease_ttl,  # by then the leases in question have expired
             keys=report_keys,
             supervision=self._needed,
+            metrics=self._metrics.lane("reports") if self._metrics else None,
         )
         self._dispatcher = Dispatcher(
-            pools.committer(),
+            pools.committer("claims"),
             self._streams,
             settings.lease_ttl,
             lambda refs: self._reports.post(UnsentLeases(tuple(refs))),
             self._admission,
             supervision=self._needed,
+            metrics=self._metrics,
         )
         self._submits: GroupCommitter[SubmitItem, tuple[Task, ...]] = GroupCommitter(
             "submit",
-            pools.committer(),
+            pools.committer("submits"),
             SubmitWork(settings.max_queue_size).run_group,
             weight=_submit_weight,
             max_weight=MAX_GROUP_WEIGHT,
@@ -267,6 +297,7 @@ class Replica:
             caller=CALLER.get,
             supervision=self._needed,
             after_commit=self._dispatcher.inline_claim,
+            metrics=self._metrics.lane("submits") if self._metrics else None,
         )
         self._lanes = {
             "submits": self._submits.state,
@@ -281,7 +312,7 @@ class Replica:
         self._polls = PollWaiters(self._pools.operators)
         self._feed = ChangeFeed(self._pools.watches, self._interest)
         self._sender = WebhookSender(self._addresses, self._names)
-        self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender)
+        self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender, self._metrics)
         self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings.heartbeat_interval)
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
@@ -290,7 +321,7 @@ class Replica:
         due = Periodic("due", recovery.due(pools.loops), needed)
         expiry = Periodic("expiry", recovery.expiry(pools.loops), needed)
         ticks = Ticks(settings.max_queue_size, read_template)
-        schedules = Periodic("schedules", schedule_loop.ticking(pools.loops, ticks), needed)
+        schedules = Periodic("schedules", schedule_loop.ticking(pools.loops, ticks, self._metrics), needed)
         housekeeping = recovery.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
         floors = recovery.FloorRaiser(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)
@@ -341,19 +372,43 @@ class Replica:
             Periodic("servers", self._check_servers),
             Periodic("retention", retention.run_once),
             Periodic("search index", SearchIndexer(pools.loops).run_once),
-            Periodic("assets", AssetCollection(pools.assets, self._objects).run_once),
+            Periodic("assets", AssetCollection(pools.assets, self._objects, metrics=self._metrics).run_once),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),
+            *self._build_sampling(),
         ]
+
+    def _build_sampling(self) -> list[Periodic]:
+        """What only metrics need."""
+        if not self._metrics:
+            return []
+        self._sampling = Sampling(self._metrics, self._sample)
+        return [
+            Periodic("metrics", self._sampling.run_once),
+            Periodic("figures", reading_figures(self._pools.loops, self._metrics)),
+        ]
+
+    def _sample(self, metrics: Metrics) -> None:
+        metrics.serving.set(self.health.serving)
+        metrics.lease_streams.set(len(self._streams))
+        metrics.watchers.set(self._feed.watcher_count)
+        metrics.sample_lanes(self._lane_states())
 
     def _wake_reaper(self) -> None:
         self._reaper.wake()
 
     def _state(self) -> ReplicaState:
-        lanes = {name: state() for name, state in self._lanes.items()} | {"audit": self._audit_log.state()}
         return ReplicaState(
-            self.scheduler_id, version("contentgen-grpc"), self._start_time, None, self.health.serving, lanes
+            self.scheduler_id,
+            version("contentgen-grpc"),
+            self._start_time,
+            None,
+            self.health.serving,
+            self._lane_states(),
         )
+
+    def _lane_states(self) -> dict[str, LaneState]:
+        return {name: state() for name, state in self._lanes.items()} | {"audit": self._audit_log.state()}
 
     async def _check_servers(self) -> float:
         """Notices a standby that was promoted while this replica's connections to the old primary live on."""
@@ -383,7 +438,7 @@ class Replica:
                 pools.sessions,
                 self._reports,
                 self._streams,
-                AssetUploads(pools.assets, self._objects),
+                AssetUploads(pools.assets, self._objects, self._metrics),
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
                 capacity_changed=self._dispatcher.capacity_added,
@@ -457,6 +512,8 @@ class Replica:
         await self._pools.close()
         await asyncio.to_thread(self._objects.close)
         self._notifications.dispose()
+        if self._endpoint:
+            await asyncio.to_thread(self._endpoint.stop)
 
 
 def _age(seconds: float | None) -> timedelta | None:

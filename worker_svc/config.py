@@ -33,6 +33,7 @@ GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 """Schemes of gRPC targets."""
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*):(\d{1,5})", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _OPTION = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -130,6 +131,9 @@ class WorkerSettings(BaseSettings):
     """PEM file of this worker's own certificate; requires the CA and the key; unset: none."""
     tls_client_key: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_KEY")
     """PEM file of the key of this worker's certificate; unset: none."""
+    metrics_listen: str | None = Field(None, alias="CONTENTGEN_METRICS_LISTEN")
+    """host:port to serve /metrics, /livez and /readyz on by HTTP, without TLS or tokens; :0 is loopback with any free
+    port. Unset: none."""
     data_dir: Path = Field(Path(".contentgen"), alias="CONTENTGEN_DATA_DIR")
     """Folder for ids and unacknowledged results; each worker uses a sub-folder of its own."""
     worker_id: str | None = Field(None, alias="CONTENTGEN_WORKER_ID", min_length=1, max_length=200)
@@ -174,6 +178,16 @@ class WorkerSettings(BaseSettings):
                     f"should be host:port, several of them separated by commas, or a gRPC target; {address!r} is not"
                 )
         return target
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _listenable(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        found = _LISTEN.fullmatch(address.strip())
+        if found is None or int(found[2]) > 65535:
+            raise ValueError("should be host:port, such as 127.0.0.1:9464, [::1]:9464 or :0 (loopback, any free port)")
+        return f"{found[1] or '127.0.0.1'}:{found[2]}"
 
     @field_validator("token_file", "tls_ca", "tls_client_cert", "tls_client_key")
     @classmethod

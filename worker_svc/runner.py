@@ -31,6 +31,9 @@ _OUT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.E
 _SHELL_CANNOT_RUN = frozenset({126, 127})
 
 
+OnExit = Callable[[Exit, float], None]
+
+
 class CannotRunError(Exception):
     """This machine cannot run a CLI now (no memory, processes or disk space); the task is not the cause."""
 
@@ -66,8 +69,12 @@ class CreatorProgram:
 class CliRun:
     """An open run; implements `Cli`. Every process that it starts ends with the run."""
 
-    def __init__(self, name: str, guard: Guard, program: CreatorProgram, folder: Path) -> None:
+    def __init__(
+        self, name: str, guard: Guard, program: CreatorProgram, folder: Path, on_exit: OnExit = lambda *_: None
+    ) -> None:
+        """`on_exit` is called with each CLI's exit and the seconds that it ran."""
         self.folder = folder
+        self._on_exit = on_exit
         self.started = False
         """Whether any CLI was started."""
         self._name = name
@@ -96,6 +103,7 @@ class CliRun:
         """As `Cli.call`. Also raises CannotRunError, RunExpiredError and GuardLostError, which no creator handles."""
         path = self.folder / f"stdout.{len(self._children)}" if to_file else None
         child, file = await self._spawn(args, path)
+        began = now()
         if on_start is not None:
             on_start()
         stdout, stderr = Tail(max_output), Tail(4 * MAX_STDERR)
@@ -108,6 +116,7 @@ class CliRun:
         ]
         self._readers += readers
         ended, timed_out = await _end_of(child, limit)
+        self._on_exit(ended, now() - began)
         if ended.ended_by == "deadline":
             raise RunExpiredError
         if following:
@@ -160,12 +169,18 @@ class Runner:
         creator: Creator,
         scratch: Path,
         allowed_options: Collection[str] | None = None,
+        *,
+        on_exit: OnExit = lambda *_: None,
     ) -> None:
-        """`allowed_options` are the creator options that reach the CLI; None means those that the profile knows."""
+        """`allowed_options` are the creator options that reach the CLI; None means those that the profile knows.
+
+        `on_exit` is called when a CLI has ended, unless its run was stopped.
+        """
         self._guard = guard
         self.program = program
         self._creator = creator
         self._scratch = scratch
+        self._on_exit = on_exit
         self._allowed_options = creator.options if allowed_options is None else allowed_options
 
     @asynccontextmanager
@@ -174,7 +189,7 @@ class Runner:
 
         Raises OSError if its folder cannot be made.
         """
-        run = CliRun(name, self._guard, self.program, self._scratch / quote(name, safe=""))
+        run = CliRun(name, self._guard, self.program, self._scratch / quote(name, safe=""), self._on_exit)
         run.folder.mkdir(mode=0o700)
         try:
             for needed in self._creator.needs.folders:

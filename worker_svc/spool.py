@@ -13,6 +13,7 @@ import contextlib
 import os
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -40,6 +41,7 @@ class Entry:
 @dataclass(slots=True)
 class _File:
     path: Path
+    written_at: float
     remaining: set[str] = field(default_factory=set)
 
 
@@ -57,6 +59,12 @@ class Spool:
     def lease_ids(self) -> list[str]:
         """The lease of each entry on disk, oldest first."""
         return list(self._files)
+
+    @property
+    def oldest_age(self) -> float:
+        """Seconds since the oldest entry was written; 0: there is none."""
+        now = time.time()
+        return max((now - file.written_at for file in list(self._files.values())), default=0.0)
 
     def recover(self, report: Callable[[str], None]) -> list[Entry]:
         """Returns what an earlier process left, oldest first. Blocks; call it once, first. `report` gets the faults."""
@@ -93,7 +101,7 @@ class Spool:
     def _write_file(self, entries: Sequence[Entry]) -> None:
         path = self._folder / f"{next(self._numbers)}{_SUFFIX}"
         replace_file(path, _HEADER + b"".join(map(_encode, entries)))
-        self._own(_File(path), entries)
+        self._own(_File(path, time.time()), entries)
 
     def _own(self, file: _File, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -107,7 +115,7 @@ class Spool:
         except OSError as error:
             entries, fault = [], str(error)
         if fault is None:
-            self._own(_File(path), entries)
+            self._own(_File(path, path.stat().st_mtime), entries)
             return entries
         report(f"{path} cannot be read ({fault}): {len(entries)} results of it are kept, and it is set aside")
         self._rescue(path, entries, report)

@@ -83,7 +83,8 @@ class Stack:
         self._scheduler.append(scheduler)
         self.target = self.until(lambda: _ready(scheduler), within=START_LIMIT, what="the scheduler is ready")
         for number in range(1, WORKERS + 1):
-            settings = {"CONTENTGEN_SCHEDULER": self.target}
+            # an address is for one process: the scheduler has it
+            settings = {"CONTENTGEN_SCHEDULER": self.target, "CONTENTGEN_METRICS_LISTEN": ""}
             self._workers.append(self._service(f"worker-{number}", "contentgen-worker", settings))
 
     def _service(self, name: str, program: str, settings: Mapping[str, str]) -> Service:

@@ -21,6 +21,17 @@ class Health:
         return self._store_available and not (self._stalled or self._failed or self._draining)
 
     @property
+    def reasons(self) -> list[str]:
+        """Why it does not serve; empty if it does. Any thread may read it."""
+        present = {
+            "the database is away": not self._store_available,
+            "work stands still": self._stalled,
+            "a part that it needs keeps failing": self._failed,
+            "it is draining": self._draining,
+        }
+        return [reason for reason, holds in present.items() if holds]
+
+    @property
     def store_available(self) -> bool:
         """Whether the database answered last."""
         return self._store_available

@@ -274,6 +274,14 @@ class FlowMark(NamedTuple):
     refill: float | None
 
 
+class QueueHead(NamedTuple):
+    """The first tasks of a priority that a claim would take: how many, and the wait of the oldest in seconds."""
+
+    priority: int
+    tasks: int
+    oldest: float
+
+
 class EventRow(NamedTuple):
     """One move of the history; `retry_count` of moves back to pending."""
 
@@ -343,6 +351,8 @@ class Grant(NamedTuple):
     auto_approve: bool
     failed_elsewhere: bool
     """Whether another worker reported a failure of the attempt before."""
+    waited: float = 0.0
+    """Seconds that the task was ready."""
 
 
 class ClaimedRows(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from scheduler_svc.application.records import EventRow
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 
@@ -56,6 +57,8 @@ class CommitSignals:
     """Webhooks were created, changed or deleted."""
     deliveries: bool = False
     """There are deliveries to send. Not sent: this replica sends them."""
+    moves: list[EventRow] = field(default_factory=list)
+    """What the ledger has written, for this replica's metrics. No reason to send."""
 
     @classmethod
     def reread_all(cls) -> CommitSignals:

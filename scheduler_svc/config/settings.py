@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     listen: ListenAddress = Address("127.0.0.1", 50051)
     """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""
 
+    metrics_listen: ListenAddress | None = None
+    """host:port to serve /metrics, /livez and /readyz on by HTTP, without TLS or tokens; `:0` is loopback with any free
+    port. Default: unset, none."""
+
     tls_cert: PresentFile | None = None
     """PEM file with the certificate chain. Default: unset, plaintext and loopback only."""
 

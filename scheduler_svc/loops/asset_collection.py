@@ -11,6 +11,7 @@ from scheduler_svc.application.assets.objects import Objects
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.domain.asset import KEPT_UNNAMED
 from scheduler_svc.domain.errors import AssetStoreUnavailable
+from scheduler_svc.metrics import Metrics
 
 INTERVAL = 3_600.0
 
@@ -20,8 +21,11 @@ _log = structlog.get_logger(__name__)
 class AssetCollection:
     """A round goes through all assets. `run_once` does one batch, so that the loop stops soon."""
 
-    def __init__(self, calls: Calls, objects: Objects, age: timedelta = KEPT_UNNAMED) -> None:
+    def __init__(
+        self, calls: Calls, objects: Objects, age: timedelta = KEPT_UNNAMED, *, metrics: Metrics | None = None
+    ) -> None:
         """`age`: how long an asset stays that nothing names."""
+        self._metrics = metrics
         self._calls = calls
         self._objects = objects
         self._age = age
@@ -38,6 +42,8 @@ class AssetCollection:
             _log.error("assets that no content names can't be deleted", action="assets", error=str(error))
             deleted = 0
         if deleted:
+            if self._metrics:
+                self._metrics.assets_deleted.inc(deleted)
             _log.info("assets deleted that no content names", action="assets", count=deleted)
             return 0.0
         self._after = ""

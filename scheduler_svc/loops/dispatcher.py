@@ -24,6 +24,7 @@ from scheduler_svc.domain.system import LaneState
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.service import TaskService
 from scheduler_svc.loops.supervision import Supervision
+from scheduler_svc.metrics import Metrics
 
 MAX_CLAIM = URGENT_REFILL_LIMIT
 MIN_SESSIONS = 32
@@ -53,6 +54,7 @@ class Dispatcher(TaskService):
         admission: Admission,
         *,
         supervision: Supervision | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """`on_undelivered` gets leases whose stream closed before they were sent.
 
@@ -78,6 +80,8 @@ class Dispatcher(TaskService):
         self._quiescing = False
         self._sessions = MIN_SESSIONS
         """How many sessions the next claim is for."""
+        self._metrics = metrics
+        self._lane_metrics = metrics.lane("claims") if metrics else None
 
     async def quiesce(self, within: float) -> None:
         """Stops claiming; returns once the claim under way is handed over, or after `within` seconds."""
@@ -166,11 +170,19 @@ class Dispatcher(TaskService):
         self._busy_since = time.monotonic()
 
     def _claim(self, capacities: Sequence[SessionCapacity]) -> _Outcome:
-        hints = self._last_hint
+        hints, begun = self._last_hint, time.monotonic()
         try:
-            return hints, self._database.run(lambda tx: claim(tx, capacities, MAX_CLAIM, self._ttl))
+            claimed = self._database.run(lambda tx: claim(tx, capacities, MAX_CLAIM, self._ttl))
         except Exception as error:  # noqa: BLE001 - `_end` sorts them, on the event loop
             return hints, error
+        self._measure(claimed, begun)
+        return hints, claimed
+
+    def _measure(self, claimed: Claimed, begun: float) -> None:
+        if self._metrics and self._lane_metrics and claimed.grants:
+            grants = [grant for granted in claimed.grants.values() for grant in granted]
+            self._metrics.leased(grants)
+            self._lane_metrics.group(len(grants), time.monotonic() - begun)
 
     def _end(self, capacities: Sequence[SessionCapacity], outcome: _Outcome) -> None:
         self._seen_hint, claimed = outcome

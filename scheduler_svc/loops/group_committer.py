@@ -29,6 +29,7 @@ from scheduler_svc.loops.fair_queue import FairQueue
 from scheduler_svc.loops.service import ThreadService
 from scheduler_svc.loops.set_aside import SetAsideItems
 from scheduler_svc.loops.supervision import Supervision
+from scheduler_svc.metrics import LaneMetrics
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,6 +78,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         caller: Callable[[], str] | None = None,
         after_commit: Callable[[], AfterCommit | None] = lambda: None,
         supervision: Supervision | None = None,
+        metrics: LaneMetrics | None = None,
     ) -> None:
         """`work` answers each item of a group, in order.
 
@@ -95,6 +97,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
             after_commit: called when an item comes while none waits; what it returns runs on the thread once that
                 item is committed.
             supervision: restarts the thread's work.
+            metrics: takes the size and times of each group.
         """
         super().__init__(f"lane-{kind}", supervision)
         self._database = database
@@ -113,6 +116,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         self._open: dict[_Entry[T, R], None] = {}
         self._answered_at = time.monotonic()
         self._after_commit = after_commit
+        self._metrics = metrics
 
     async def commit(self, item: T) -> R:
         """Returns the answer to `item` once it is committed. Raises the domain error that refused it."""
@@ -168,6 +172,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
             raise
         finally:
             _run_after_commit(group)
+        self._measure(group, begun)
         self._fail_late(begun)
         return more
 
@@ -184,6 +189,11 @@ class GroupCommitter(ThreadService, Generic[T, R]):
             self._try_again()
         if group:
             self._resolve(self._answer(self._aside.pass_on(group)))
+
+    def _measure(self, group: list[_Entry[T, R]], begun: float) -> None:
+        if self._metrics and group:
+            waited = begun - min(entry.since for entry in group)
+            self._metrics.group(len(group), time.monotonic() - begun, waited)
 
     def _without_cancelled(self, group: list[_Entry[T, R]]) -> list[_Entry[T, R]]:
         if self._caller is None:

@@ -6,6 +6,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.schedule_ticks import Ticks
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.loops.recovery import Run
+from scheduler_svc.metrics import Metrics
 
 MAX_INTERVAL = 5.0
 """Seconds after which it looks without a signal: one may be lost, and a tick is missed after twice as long."""
@@ -13,12 +14,14 @@ MIN_INTERVAL = 0.1
 """Seconds until it looks again at what another replica is running now."""
 
 
-def ticking(calls: Calls, ticks: Ticks) -> Run:
+def ticking(calls: Calls, ticks: Ticks, metrics: Metrics | None = None) -> Run:
     """Runs the ticks that are due; sleeps until the next one is."""
     skipping = SkipLocked(calls)
 
     async def run_once() -> float:
         fired = await skipping.run(ticks.run_due)
+        if metrics:
+            metrics.schedule_ticks.inc(fired.count)
         if fired.next_due is None:
             return MAX_INTERVAL
         return min(max(0.0 if fired.count else MIN_INTERVAL, fired.next_due), MAX_INTERVAL)

@@ -23,6 +23,7 @@ from scheduler_svc.application.webhooks.webhooks import read_interest
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.webhook import FIRST_CONCURRENT_TRIES, MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
 from scheduler_svc.loops.recovery import Run
+from scheduler_svc.metrics import Metrics
 
 MAX_TRIES = 1_024
 """Tries of one replica under way."""
@@ -65,8 +66,9 @@ def backlog_check(calls: Calls) -> Run:
 class DeliveryLoop:
     """Lives on the event loop. A Periodic repeats `run_once`."""
 
-    def __init__(self, calls: Calls, interest: WebhookInterest, sender: Sender) -> None:
+    def __init__(self, calls: Calls, interest: WebhookInterest, sender: Sender, metrics: Metrics | None = None) -> None:
         self._calls = calls
+        self._metrics = metrics
         self._interest = interest
         self._sender = sender
         self._wake: Callable[[], None] = lambda: None
@@ -139,6 +141,8 @@ class DeliveryLoop:
         most = self._most.get(webhook_id, FIRST_CONCURRENT_TRIES)
         self._most[webhook_id] = min(2 * most, MAX_CONCURRENT_TRIES) if response.delivered else 1
         self._tried.append(Tried(attempt, response))
+        if self._metrics:
+            self._metrics.webhook_tries.labels("delivered" if response.delivered else "failed").inc()
         if not response.delivered:
             _log_failure(attempt, response)
         self._wake()

@@ -11,6 +11,7 @@ import pytest
 from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from scheduler_svc.api.schedule_settings import read_template
 from scheduler_svc.application import schedules as application
+from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.schedule_ticks import Fired, Ticks
 from scheduler_svc.application.schedules import Schedules, ShownSchedule
 from scheduler_svc.application.tasks import cleanup
@@ -32,6 +33,8 @@ from scheduler_svc.domain.schedule import (
     ScheduleSettings,
 )
 from scheduler_svc.domain.task import Task
+from scheduler_svc.loops import schedules as loop
+from scheduler_svc.metrics import Metrics
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.harness.foreign_locks import locked_rows
 from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
@@ -115,6 +118,19 @@ def test_a_tick_submits_the_template_and_the_next_one_follows(ticking: Ticking) 
     assert (next_of(read), read.last_run_time) == (at(13), at(12))
     assert (read.last_task_key, read.last_error) == (task.task_key, "")
     assert [ref.task_key for ref in ticking.scheduling.claim()] == [task.task_key], "it is due at once"
+
+
+async def test_ticks_are_counted(ticking: Ticking) -> None:
+    metrics, calls = Metrics("1"), Calls(ticking.scheduling.database, 1)
+    run_once = loop.ticking(calls, ticking.loop, metrics)
+    ticking.create()
+    try:
+        for now in (at(11, 59), at(12), at(13)):
+            ticking.now = now
+            await run_once()
+    finally:
+        calls.close()
+    assert metrics.registry.get_sample_value("contentgen_schedule_ticks_total") == 2
 
 
 def test_a_round_without_anything_due_sleeps_until_there_is(ticking: Ticking) -> None:

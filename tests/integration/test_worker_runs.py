@@ -24,6 +24,7 @@ from worker_svc.creators.base import Cli, Creator, Job, RunReporter
 from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now
+from worker_svc.metrics import WorkerMetrics
 from worker_svc.outcome import Article, Completed, Outcome
 from worker_svc.runner import CreatorProgram, Runner
 from worker_svc.session.durable_journal import DurableJournal
@@ -73,7 +74,7 @@ async def working(
     with ThreadPoolExecutor(1) as disk:
         kept = AssetFolder(assets, disk, 1_000_000, fetcher)
         journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), kept, lambda: None)
-        worker = Worker(Slots(1, 1), runner, journal, lambda: None)
+        worker = Worker(Slots(1, 1), runner, journal, lambda: None, metrics=WorkerMetrics())
         try:
             yield worker, guard
         finally:

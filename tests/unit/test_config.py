@@ -40,6 +40,14 @@ def test_the_defaults_are_the_contracts() -> None:
     assert not settings.insecure
 
 
+def test_nothing_is_served_to_prometheus_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings([]).metrics_listen is None
+    monkeypatch.setenv("CONTENTGEN_METRICS_LISTEN", ":0")
+    assert read_settings([]).metrics_listen == Address("127.0.0.1", 0)
+    (problem,) = problems("--metrics-listen=9464")
+    assert problem.startswith("--metrics-listen=9464: must be host:port")
+
+
 def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTGEN_LEASE_TTL", "30s")
     monkeypatch.setenv("CONTENTGEN_MAX_QUEUE_SIZE", "7")

@@ -36,6 +36,23 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("0.0.0.0:9464", "0.0.0.0:9464"), (":0", "127.0.0.1:0"), ("[::1]:9464", "[::1]:9464"), ("a-host:1", "a-host:1")],
+)
+def test_metrics_are_served_on_an_address(text: str, address: str) -> None:
+    assert read_settings([f"--metrics-listen={text}"]).metrics_listen == address
+
+
+@pytest.mark.parametrize("text", ["9464", "host:70000", "::1:9464", "http://host:1"])
+def test_an_address_of_metrics_that_is_none_is_named(text: str) -> None:
+    (problem,) = problems(f"--metrics-listen={text}")
+    assert problem == (
+        f"--metrics-listen is '{text}'; should be host:port, such as 127.0.0.1:9464, [::1]:9464 or :0 (loopback, any"
+        " free port)"
+    )
+
+
 def test_a_flag_beats_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTGEN_SLOTS", "5")
     monkeypatch.setenv("CONTENTGEN_QUEUE_SIZE", "7")

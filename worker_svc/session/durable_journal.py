@@ -51,6 +51,11 @@ class DurableJournal:
     def spooled(self) -> list[str]:
         return self._spool.lease_ids
 
+    @property
+    def oldest_spooled(self) -> float:
+        """Seconds since the oldest result in the spool was written; 0: there is none."""
+        return self._spool.oldest_age
+
     def recover(self) -> list[PendingUpdate]:
         """Returns the results that an earlier process left. Blocks; call it once. Logs what it cannot read."""
         updates = []

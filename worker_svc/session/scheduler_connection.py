@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.guard import now
+from worker_svc.metrics import WorkerMetrics
 from worker_svc.session import wire
 from worker_svc.session.asset_uploads import Put, PutCall
 from worker_svc.session.backoff import ReconnectBackoff
@@ -76,12 +77,15 @@ class SchedulerConnection:
         dialer: Dialer,
         next_session: Callable[[], int],
         wake: asyncio.Event,
+        *,
+        metrics: WorkerMetrics,
     ) -> None:
         """`wake` is set when the worker may have something to send."""
         self._worker = worker
         self._info = info
         self._dialer = dialer
         self._next_session = next_session
+        self._metrics = metrics
         self._backoff = ReconnectBackoff()
         self.connected = False
         """Whether a session is open."""
@@ -101,8 +105,10 @@ class SchedulerConnection:
             try:
                 await self._one_stream()
             except StreamEndedError as ended:
+                self._metrics.stream_ended("OK")
                 _log.warning("the stream ended", action="stream.ended", reason=str(ended))
             except grpc.aio.AioRpcError as error:
+                self._metrics.stream_ended(error.code().name)
                 log_refusal(error)
             except OSError as error:
                 _log.error("no session can be opened", action="session.refused", error=str(error))
@@ -178,6 +184,7 @@ class SchedulerConnection:
             accepts_report_parts=welcome.accepts_report_parts,
             on_quiesced=self.quiesced.set,
         )
+        self._metrics.sessions.inc()
         opened_at, self._backoff.max_pause, self.connected = now(), heartbeat_interval, True
         self._stream = LeaseStream(call, self._worker, policy, self._wake)
         try:

@@ -25,11 +25,13 @@ from worker_svc.creators.base import CreatorSettings
 from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
+from worker_svc.metrics import MetricsEndpoint, WorkerMetrics
 from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.loop import Loop
+from worker_svc.session.sampling import Sampling
 from worker_svc.session.scheduler_connection import SchedulerConnection, WorkerInfo
 from worker_svc.session.wire import CreatorInfo
 from worker_svc.session.worker import Worker
@@ -85,20 +87,23 @@ async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, ve
         await guard.connect()
         credentials = Credentials(settings)
         _log.info("the guard is ready", action="guard.ready", pid=guard.pid, capabilities=guard.capabilities)
-        runner = make_runner(settings, guard, folder)
+        metrics = WorkerMetrics()
+        metrics.built(version)
+        runner = make_runner(settings, guard, folder, metrics)
         creator = await _checked(settings, runner, signals)
         if creator is None:
             return 0
         with ThreadPoolExecutor(1, "disk") as disk:
             wake = asyncio.Event()
-            worker = make_worker(settings, folder, runner, disk, wake)
+            worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics)
             guard.on_deadline = worker.deadline_passed
             me = folder.identity
             info = WorkerInfo(me.worker_id, me.folder_id, uuid4().hex, platform.node(), version, creator)
             signals.on_hangup(credentials.reload)
             dialer = Dialer(settings.scheduler, credentials)
-            connection = SchedulerConnection(worker, info, dialer, folder.next_session, wake)
-            return await _Service(guard, worker, connection, credentials, settings.drain_timeout).run(signals)
+            connection = SchedulerConnection(worker, info, dialer, folder.next_session, wake, metrics=metrics)
+            async with _scraped(settings.metrics_listen, metrics, Sampling(metrics, worker, connection)):
+                return await _Service(guard, worker, connection, credentials, settings.drain_timeout).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
         return EXIT_CONFIG
@@ -110,11 +115,37 @@ async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, ve
         signals.ignore()
 
 
-def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder) -> Runner:
+@asynccontextmanager
+async def _scraped(address: str | None, metrics: WorkerMetrics, sampling: Sampling) -> AsyncIterator[None]:
+    """Samples and serves the metrics on `address`; None: does neither. Raises SettingsError."""
+    if address is None:
+        yield
+        return
+    endpoint = MetricsEndpoint(address, metrics.registry, live=sampling.not_live, ready=sampling.not_ready)
+    loop = Loop(sampling.run)
+    loop.start()
+    try:
+        _log.info(
+            "metrics are served", action="metrics.ready", metrics_listen=f"{address.rpartition(':')[0]}:{endpoint.port}"
+        )
+        yield
+    finally:
+        endpoint.stop()
+        await loop.stop()
+
+
+def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, metrics: WorkerMetrics) -> Runner:
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
     creator = creators.load(settings.creator_profile, limits)
     program = CreatorProgram.locate(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
-    return Runner(guard, program, creator, folder.scratch, settings.creator_options_allowed)
+    return Runner(
+        guard,
+        program,
+        creator,
+        folder.scratch,
+        settings.creator_options_allowed,
+        on_exit=lambda ended, seconds: metrics.cli_ended(ended.code, seconds),
+    )
 
 
 async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSignals) -> CreatorInfo | None:
@@ -139,14 +170,20 @@ async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSig
 
 
 def make_worker(
-    settings: WorkerSettings, folder: WorkerFolder, runner: Runner, disk: Executor, wake: asyncio.Event
+    settings: WorkerSettings,
+    folder: WorkerFolder,
+    runner: Runner,
+    disk: Executor,
+    wake: asyncio.Event,
+    *,
+    metrics: WorkerMetrics,
 ) -> Worker:
     """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
     slots = Slots(settings.slots, settings.queue_size)
     fetcher = Fetcher(settings.creator_asset_hosts) if settings.creator_asset_hosts else None
     assets = AssetFolder(folder.assets, disk, settings.creator_max_result, fetcher)
-    return Worker(slots, runner, DurableJournal(spool, marks, assets, wake.set), wake.set)
+    return Worker(slots, runner, DurableJournal(spool, marks, assets, wake.set), wake.set, metrics=metrics)
 
 
 class _Service:

@@ -15,6 +15,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import WorkerSettings
 from worker_svc.folder import WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
+from worker_svc.metrics import WorkerMetrics
 from worker_svc.session.loop import Loop
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck
 from worker_svc.session.service import ProcessSignals, cancelled, make_runner, make_worker
@@ -39,7 +40,9 @@ async def execute(
         await guard.connect()
         wake = asyncio.Event()
         with ThreadPoolExecutor(1, "disk") as disk:
-            worker = make_worker(settings, folder, make_runner(settings, guard, folder), disk, wake)
+            metrics = WorkerMetrics()  # nobody reads them
+            runner = make_runner(settings, guard, folder, metrics)
+            worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics)
             clock = Loop(worker.watch_time)
             clock.start()
             worker.uploads.opened(None)

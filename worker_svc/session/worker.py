@@ -16,6 +16,8 @@ from structlog.typing import FilteringBoundLogger
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
+from worker_svc.metrics import WorkerMetrics
+from worker_svc.outcome import Completed, Deferred, Outcome
 from worker_svc.session import wire
 from worker_svc.session.asset_uploads import AssetUploads, Put
 from worker_svc.session.deadlines import Renewal, grace
@@ -38,7 +40,13 @@ class Worker:
     """Everything that a worker holds. `on_change` is called whenever there may be something to send."""
 
     def __init__(
-        self, slots: Slots, runner: TaskRunner, journal: DurableJournal, on_change: Callable[[], None]
+        self,
+        slots: Slots,
+        runner: TaskRunner,
+        journal: DurableJournal,
+        on_change: Callable[[], None],
+        *,
+        metrics: WorkerMetrics,
     ) -> None:
         self.book = LeaseBook()
         self.outbox = Outbox()
@@ -48,11 +56,12 @@ class Worker:
         self._runner = runner
         self._journal = journal
         self._on_change = on_change
+        self._metrics = metrics
         self._probes = Probes(runner.version, self._circuit_opened, on_change)
         self._reporters = LeaseReporters(self.book, self._add, on_change)
         self.uploads = AssetUploads(journal.assets, self._report_by, self._add)
         self.intake = Intake(self.book, slots, journal, self._probes)
-        self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._probes.record_run)
+        self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._ran)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
         self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}
         self._held = asyncio.Event()
@@ -99,6 +108,18 @@ class Worker:
     @property
     def spooled(self) -> list[str]:
         return self._journal.spooled
+
+    def sample(self) -> None:
+        """Sets the gauges of what it holds."""
+        metrics = self._metrics
+        metrics.slots.set(self._slots.size)
+        metrics.slots_in_use.set(self._slots.taken)
+        metrics.queued.set(self._slots.queued)
+        metrics.held.set(len(self.book))
+        metrics.circuit_closed.set(not self._probes.unhealthy)
+        metrics.spooled.set(len(self._journal.spooled))
+        metrics.oldest_spooled.set(self._journal.oldest_spooled)
+        metrics.disk_writable.set(self._journal.healthy)
 
     async def wait_until_empty(self) -> None:
         await self._empty.wait()
@@ -277,6 +298,10 @@ class Worker:
             task.add_done_callback(partial(self._executed, lease))
         self._on_change()
 
+    def _ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
+        self._metrics.ran(_outcome_name(outcome), lasted)
+        self._probes.record_run(lease, outcome, lasted)
+
     def _executed(self, lease: Lease, task: asyncio.Task[PendingUpdate]) -> None:
         """A run is over. Not part of its task: a task that is cancelled before its first step never begins."""
         del self._executions[lease.lease_id]
@@ -317,6 +342,7 @@ class Worker:
         self._slots.leave(lease.lease_id)
         self._probes.record_lease_end(lease)
         self.book.settle(lease)
+        self._metrics.lease_ended(ending.kind.name.lower())
         _log.info(
             "a lease ended",
             action=f"lease.{ending.kind.name.lower()}",
@@ -353,6 +379,16 @@ class Worker:
     def _note_held(self) -> None:
         for event, holds in ((self._held, len(self.book) > 0), (self._empty, not len(self.book))):
             event.set() if holds else event.clear()
+
+
+def _outcome_name(outcome: Outcome) -> str:
+    match outcome:
+        case Completed():
+            return "COMPLETED"
+        case Deferred():
+            return "DEFERRED"
+        case _:
+            return outcome.reason.value
 
 
 def _names_assets(update: PendingUpdate) -> bool:

@@ -19,6 +19,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.domain.asset import MAX_BYTES
 from scheduler_svc.domain.errors import AssetStoreUnavailable, FieldViolation, InvalidArgument, RequestTooSlow
 from scheduler_svc.domain.ids import parse_lease_id
+from scheduler_svc.metrics import Metrics
 
 WANTED = ("asset-wanted", "true")
 """The header that asks for the bytes."""
@@ -34,9 +35,10 @@ Context = aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
 class AssetUploads:
     """The uploads of a replica."""
 
-    def __init__(self, calls: Calls, objects: Objects) -> None:
+    def __init__(self, calls: Calls, objects: Objects, metrics: Metrics | None = None) -> None:
         self._calls = calls
         self._objects = objects
+        self._metrics = metrics
         self._receiving = asyncio.Semaphore(MAX_UPLOADS)
 
     async def receive(self, context: Context) -> bool:
@@ -64,6 +66,8 @@ class AssetUploads:
                 media = await self._objects.run(lambda _: self._objects.media_of(incoming.file))
                 await self._objects.run(lambda store: store.keep(incoming, upload.sha256))
         await self._calls.run(uploads.complete, upload, media)
+        if self._metrics:
+            self._metrics.asset_stored(upload.size)
         return False
 
     async def _receive(self, upload: Upload, chunk: bytes, context: Context, incoming: Incoming) -> None:

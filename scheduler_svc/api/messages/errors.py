@@ -77,6 +77,10 @@ def undecodable_message() -> domain.InvalidArgument:
     return domain.InvalidArgument([domain.FieldViolation("", "the bytes are not a message of this RPC's request type")])
 
 
+def code_name(error: domain.DomainError) -> str:
+    return Code.Name(ERROR_STATUSES[type(error)].code)
+
+
 def status_of(error: domain.DomainError) -> Status:
     row = ERROR_STATUSES[type(error)]
     details: list[Message] = [_error_info(row, error.metadata)]

@@ -14,6 +14,7 @@ import grpc
 import structlog
 
 from scheduler_svc.config import Settings, SettingsError
+from scheduler_svc.metrics import Metrics
 
 EXPIRY_CHECK_INTERVAL = 86_400.0
 """Seconds."""
@@ -24,8 +25,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Certificates:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
         """Raises SettingsError if the files are not certificates, or do not match."""
+        self._metrics = metrics
         assert settings.tls_cert
         assert settings.tls_key
         self._cert, self._key, self._client_ca = settings.tls_cert, settings.tls_key, settings.tls_client_ca
@@ -47,6 +49,8 @@ class Certificates:
         """Logs each file whose certificates have expired or expire soon. Returns the seconds until the next check."""
         for name, path in self._files.items():
             end = earliest_expiry(await asyncio.to_thread(path.read_bytes))
+            if end and self._metrics:
+                self._metrics.certificate_expiry.labels(name).set(end.timestamp())
             if end and (expiry := describe_expiry(end, datetime.now(UTC))):
                 _log.warning(f"a certificate {expiry}", action="certificate", setting=name, file=str(path))
         return EXPIRY_CHECK_INTERVAL

@@ -3,8 +3,9 @@
 Bytes that are not a message become INVALID_ARGUMENT, and domain errors the statuses of `errors.ERROR_STATUSES`. Any
 other error is a defect: it is logged with its traceback, and the client gets INTERNAL. A cancelled call stays so.
 
-It also counts calls, limits the time that a message may take, and has calls recorded. For that every call is, to gRPC,
-one with a stream of requests: its handler starts when the headers arrive, and can refuse the call before the message.
+It also counts and measures calls, limits the time that a message may take, and has calls recorded. For that every call
+is, to gRPC, one with a stream of requests: its handler starts when the headers arrive, and can refuse the call before
+the message.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ from grpc_status import rpc_status
 
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.access.callers import Callers
-from scheduler_svc.api.messages.errors import internal_status, missing_message, status_of, undecodable_message
+from scheduler_svc.api.messages.errors import (
+    code_name,
+    internal_status,
+    missing_message,
+    status_of,
+    undecodable_message,
+)
 from scheduler_svc.api.server.auditing import Auditor
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow
+from scheduler_svc.metrics import Metrics, RpcMetrics
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -42,11 +50,18 @@ log = structlog.get_logger(__name__)
 class ErrorInterceptor(aio.ServerInterceptor):
     """Wraps asynchronous handlers of all four shapes, each at its first call."""
 
-    def __init__(self, in_flight: InFlight, limits: Limits | None = None, auditor: Auditor | None = None) -> None:
-        """`auditor` None: no call is recorded."""
+    def __init__(
+        self,
+        in_flight: InFlight,
+        limits: Limits | None = None,
+        auditor: Auditor | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`auditor` None: no call is recorded. `metrics` None: none is measured."""
         limits = limits or Limits()
         self._in_flight = in_flight
         self._auditor = auditor
+        self._metrics = metrics
         self._message_timeout = limits.message_timeout
         self._callers = Callers(limits)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -76,19 +91,24 @@ class ErrorInterceptor(aio.ServerInterceptor):
             else grpc.stream_unary_rpc_method_handler
         )
         deserialize = _checked(handler.request_deserializer or bytes)
-        return make(self._with_statuses(call, read, method), deserialize, handler.response_serializer)
+        streams = {"requests": handler.request_streaming, "responses": handler.response_streaming}
+        measured = self._metrics.rpc(method, **streams) if self._metrics else None
+        return make(self._with_statuses(call, read, method, measured), deserialize, handler.response_serializer)
 
-    def _with_statuses(self, call: Behavior, read: Read, method: str) -> Behavior:
+    def _with_statuses(self, call: Behavior, read: Read, method: str, measured: RpcMetrics | None) -> Behavior:
         audited = self._auditor.of(method) if self._auditor else None
 
         async def run(requests: object, context: Context) -> object:
             request: object = None
+            begun = measured.begin() if measured else 0.0
             try:
                 with self._in_flight.call():
                     receiving = self._callers.begin(method, context)
                     request = await read(requests, context, receiving)
                     response = await call(request, context)
             except BaseException as error:
+                if measured:
+                    measured.end(begun, _code(error))
                 if audited:
                     audited.refused(caller(), request, error)
                 if not isinstance(error, Exception):
@@ -97,6 +117,8 @@ class ErrorInterceptor(aio.ServerInterceptor):
                 await _refuse(error, method, context)
             if audited:
                 await audited.answered(caller(), request, response)
+            if measured:
+                measured.end(begun, "OK")
             return response
 
         return run
@@ -150,6 +172,15 @@ async def _refuse(error: Exception, method: str, context: Context) -> Never:
         status = internal_status()
     _drop_tracebacks(error)
     await context.abort_with_status(rpc_status.to_status(status))
+
+
+def _code(error: BaseException) -> str:
+    """The name of the status with which a call ends."""
+    if isinstance(error, DomainError):
+        return code_name(error)
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELLED"
+    return "UNKNOWN" if isinstance(error, aio.BaseError) else "INTERNAL"
 
 
 def _drop_tracebacks(error: Exception) -> None:

@@ -32,6 +32,7 @@ from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.api.server.reflection_service import ReflectionService
 from scheduler_svc.application.health import Health
 from scheduler_svc.config import Address, Settings, SettingsError
+from scheduler_svc.metrics import Metrics
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -81,14 +82,15 @@ def build(
     in_flight: InFlight | None = None,
     limits: Limits | None = None,
     auditor: Auditor | None = None,
+    metrics: Metrics | None = None,
 ) -> aio.Server:
     """A server with all services, to bind and start within the running event loop.
 
     Without `auth` every caller may call everything. `in_flight` tracks each call, `auditor` records those that may
-    change something.
+    change something, `metrics` measures all.
     """
     limits = limits or Limits()
-    errors = ErrorInterceptor(in_flight or InFlight(), limits, auditor)
+    errors = ErrorInterceptor(in_flight or InFlight(), limits, auditor, metrics)
     server = aio.server(
         interceptors=[auth, errors] if auth else [errors],
         options=(*_options(), *limits.options()),

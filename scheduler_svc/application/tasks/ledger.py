@@ -123,6 +123,8 @@ class Ledger:
         if self._events:
             self._tx.history.insert(self._events)
             self._tx.signals.moved = True
+            if self.rollup:
+                self._tx.signals.moves += self._events
         if self._last_moves:
             store_ended_tasks(self._tx, self._last_moves)
         if self._ready:

@@ -60,6 +60,10 @@ class ChangeFeed:
         self._closed = False
 
     @property
+    def watcher_count(self) -> int:
+        return len(self._watchers)
+
+    @property
     def position(self) -> int:
         """The number up to which changes were passed on. Raises ShuttingDown, StoreUnavailable."""
         if self._closed:

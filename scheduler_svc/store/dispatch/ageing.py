@@ -24,7 +24,7 @@ MIN_EXAMINED = 8
 
 _SLOTS = "cardinality(CAST(:worker_id AS text[]))"
 
-_READY = "task_key, priority, tag, account_id, attempt, timeout_ms"
+_READY = "task_key, priority, tag, account_id, attempt, timeout_ms, ready_time"
 _WAIT = "CAST(extract(epoch FROM now() - since) AS float8)"
 AGED_ORDER = "effective DESC, since, priority DESC, tag, task_key"
 AGED_HEAD = f"""

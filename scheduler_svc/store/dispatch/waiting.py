@@ -7,9 +7,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import DelayedRow, DequeuedTask, ReadyRow, TagReservation
+from scheduler_svc.application.records import DelayedRow, DequeuedTask, QueueHead, ReadyRow, TagReservation
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.fairness import MAX_WINDOW, REFILL_LIMIT
-from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, virtual_time
+from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, floor, virtual_time
 from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
@@ -112,6 +113,16 @@ _REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause
 _KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
 """Stores since when a task is ready that was taken out of `ready` and put back."""
 
+_HEADS = sa.text(f"""
+    SELECT p.priority, h.n, h.wait FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority), LATERAL (
+        SELECT count(*) AS n, coalesce(CAST(extract(epoch FROM now() - min(ready_time)) AS float8), 0) AS wait FROM (
+            SELECT ready_time FROM ready AS r
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
+            ORDER BY r.priority DESC, r.tag, r.task_key LIMIT :limit) AS head) AS h
+    ORDER BY p.priority
+""")
+"""Counts the first tasks of each priority that may be claimed, and reads the wait of the oldest of them."""
+
 # A task with a revoked lease stays delayed until that lease is gone.
 _TAKE_DUE = sa.text(f"""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(
@@ -186,6 +197,10 @@ class WaitingTasks(Statements):
     def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
         """The accounts of the tasks that `take_due` would remove."""
         return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
+
+    def heads(self, limit: int) -> list[QueueHead]:
+        """Up to `limit` tasks of each priority that a claim would take first: how many, and the wait of the oldest."""
+        return [QueueHead(*row) for row in self._rows(_HEADS, limit=limit)]
 
     def next_due(self) -> float | None:
         """Seconds until the next delayed task is due (negative: overdue); None if there is none."""

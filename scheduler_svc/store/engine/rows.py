@@ -31,6 +31,8 @@ class Pipeline:
         self._held_back = list(self._begin)
         self.committing = False
         """Whether a commit was sent: if it fails, its outcome is unknown."""
+        self.statements = 0
+        """How many were run, or held back."""
         self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
 
     def execute(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
@@ -56,6 +58,7 @@ class Pipeline:
             return
         if self._held_back:
             self._send()
+        self.statements += 1
         with self._driver.cursor() as cursor:
             cursor.copy_expert(insert.copy, _Pieces(insert.pieces(rows)))
 
@@ -64,6 +67,7 @@ class Pipeline:
         self._append(driver_sql(statement), parameters)
 
     def _append(self, sql: str, parameters: dict[str, Any]) -> None:
+        self.statements += 1
         if self._prepared is not None:
             preparation, sql = self._prepared.call(sql)
             self._held_back += preparation

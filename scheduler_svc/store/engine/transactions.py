@@ -5,6 +5,7 @@ The driver's errors become domain errors here and nowhere else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -18,7 +19,8 @@ from psycopg2 import extensions
 from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.webhooks.interest import WebhookInterest
-from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
+from scheduler_svc.domain.errors import DomainError, LockTimeout, StatementTimeout, StoreUnavailable
+from scheduler_svc.metrics import DatabaseMetrics
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.audit import Audit
 from scheduler_svc.store.changes import Changes
@@ -155,6 +157,10 @@ class PgTx:
     @property
     def committing(self) -> bool:
         return self._session.committing
+
+    @property
+    def statements(self) -> int:
+        return self._session.statements
 
     @cached_property
     def now(self) -> datetime:
@@ -327,6 +333,7 @@ class PgDatabase:
         webhook_interest: WebhookInterest | None = None,
         *,
         aging: float = 0.0,
+        metrics: DatabaseMetrics | None = None,
     ) -> None:
         """Calls `on_commit` with the signals after each commit, and `on_unavailable` with the reason of each failure to
         reach the database, both on the thread that runs the work.
@@ -340,9 +347,24 @@ class PgDatabase:
         self._watch_interest = watch_interest or WatchInterest()
         self._webhook_interest = webhook_interest
         self._aging = aging
+        self._metrics = metrics
 
     def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
         """See `application.ports.Database.run`."""
+        if self._metrics is None:
+            return self._run(work, lock_timeout)[1]
+        begun = time.perf_counter()
+        try:
+            tx, result = self._run(work, lock_timeout)
+        except Exception as error:
+            self._metrics.transaction(_outcome(error), time.perf_counter() - begun, 0)
+            raise
+        self._metrics.transaction("committed", time.perf_counter() - begun, tx.statements)
+        if tx.signals.moves:
+            self._metrics.moved(tx.signals.moves)
+        return result
+
+    def _run(self, work: Callable[[PgTx], R], lock_timeout: float | None) -> tuple[PgTx, R]:
         for attempt in range(1, _ATTEMPTS + 1):
             tx = None
             try:
@@ -365,11 +387,19 @@ class PgDatabase:
                 raise StoreUnavailable from error
             if tx.signals or (self._watch_interest.anywhere and tx.signals.moved):
                 self._on_commit(tx.signals)
-            return result
+            return tx, result
         raise AssertionError("the last attempt returns or raises")
 
     def dispose(self) -> None:
         self._engine.dispose()
+
+
+def _outcome(error: Exception) -> str:
+    """How a transaction ended that failed, as a label of its metric."""
+    for kind, outcome in _OUTCOMES.items():
+        if isinstance(error, kind):
+            return outcome
+    return "failed"
 
 
 def _is_rerunnable(error: Exception) -> bool:
@@ -406,6 +436,13 @@ _TIMED_OUT: Mapping[type, type[StoreUnavailable]] = {
     pg_errors.QueryCanceled: StatementTimeout,
 }
 """The server has ended a statement before its commit, and so its transaction."""
+_OUTCOMES: Mapping[type[DomainError], str] = {
+    LockTimeout: "lock_timeout",
+    StatementTimeout: "statement_timeout",
+    StoreUnavailable: "unavailable",
+    DomainError: "refused",
+}
+"""The first that fits."""
 _AWAY = (
     psycopg2.OperationalError,  # connections; shutdowns, out of connections, disk full
     psycopg2.InterfaceError,

@@ -40,7 +40,7 @@ SLOTS = UnnestedRows(worker_id="text", session_key="bigint")
 _HEAD = f"""
     head AS MATERIALIZED (
         SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
-            SELECT task_key, priority, tag, account_id, attempt, timeout_ms FROM ready AS r
+            SELECT task_key, priority, tag, account_id, attempt, timeout_ms, ready_time FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")} AND {UNEXPIRED}
             ORDER BY r.priority DESC, r.tag, r.task_key
             LIMIT cardinality(CAST(:worker_id AS text[])) FOR UPDATE SKIP LOCKED) AS w
@@ -123,11 +123,12 @@ _CLAIM = f"""
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
         NULL::bigint AS timeout_ms, NULL::jsonb AS labels, NULL::boolean AS auto_approve,
-        NULL::boolean AS failed_elsewhere, {NULL_BRIEF}
+        NULL::boolean AS failed_elsewhere, NULL::float8 AS waited, {NULL_BRIEF}
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
         g.timeout_ms, p.labels, t.auto_approve,
-        coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false), {BRIEF}
+        coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false),
+        CAST(extract(epoch FROM now() - g.ready_time) AS float8), {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """

@@ -42,6 +42,14 @@ _OF_WORKER = sa.text(f"""
     ORDER BY worker_id, task_key
 """)
 """Reads a worker's leases."""
+_STAGES = sa.text(f"""
+    SELECT count(*) FILTER (WHERE NOT revoked AND accept_time IS NULL),
+        count(*) FILTER (WHERE NOT revoked AND accept_time IS NOT NULL AND status = {Status.SUBMITTED}),
+        count(*) FILTER (WHERE NOT revoked AND status = {Status.PROCESSING}),
+        count(*) FILTER (WHERE revoked)
+    FROM leases
+""")
+"""Counts leases by stage."""
 _LOCK_OF_WORKER = sa.text(f"{_OF_WORKER.text} FOR UPDATE")
 """Locks a worker's leases."""
 _LOCK_FREE_OF_WORKER = sa.text(f"{_OF_WORKER.text} FOR UPDATE SKIP LOCKED")
@@ -237,6 +245,10 @@ class Leases(Statements):
 
     def of_worker(self, worker_id: str) -> list[LiveLease]:
         return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]
+
+    def stages(self) -> dict[str, int]:
+        """How many leases there are in each stage."""
+        return dict(zip(("queued", "accepted", "processing", "revoked"), self._row(_STAGES), strict=True))
 
     def lock_of_worker(self, worker_id: str, *, skip_locked: bool = False) -> list[LiveLease]:
         """The same, locked; `skip_locked`: without those that another session has locked."""

@@ -1,0 +1,390 @@
+"""All metrics of a scheduler: names, help, labels, buckets. `docs/metrics.md` is made from what is declared here.
+
+Names and units follow Prometheus' conventions, and every label has a small, fixed set of values. What a replica did
+itself is counted where it happens; what lives on its event loop, and what all replicas have in common, is sampled by
+`loops/sampling.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+
+from scheduler_svc.application.figures import Figures
+from scheduler_svc.application.records import EventRow, Grant
+from scheduler_svc.domain import retry
+from scheduler_svc.domain.ids import SEQUENCE_BITS
+from scheduler_svc.domain.lease import Release
+from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
+from scheduler_svc.domain.system import LaneState
+from scheduler_svc.metrics.distribution import Distribution
+
+CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
+QUEUE_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0)
+TASK_BUCKETS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0)
+
+COMPLETED = "COMPLETED"
+OTHER = "OTHER"
+ATTEMPT_ENDS = frozenset(
+    {
+        COMPLETED,
+        "CREATOR_ERROR",
+        "CREATOR_TIMEOUT",
+        "CREATOR_INVALID_RESPONSE",
+        "CREATOR_CLI_NOT_FOUND",
+        "NOT_DELIVERED",
+        "NOT_HELD",
+        retry.DEFERRED,
+        retry.TASK_TIMEOUT,
+        retry.WORKER_LOST,
+        *retry.FINAL_REASONS,
+        *(reason.name for reason in Release),
+    }
+)
+"""The values of `reason`; any other, which a newer worker may report, is counted as OTHER."""
+_RETRIES = {retry.AUTO_RETRY: "auto", retry.RETRY_TASK: "manual", retry.REQUEUED: "lost"}
+
+
+class Declared(NamedTuple):
+    """One metric, as the document shows it."""
+
+    name: str
+    kind: str
+    documentation: str
+    labels: tuple[str, ...]
+
+
+class RpcMetrics:
+    """The metrics of one method. On the event loop."""
+
+    def __init__(self, started: Counter, handled: Callable[[str], Counter], seconds: Histogram) -> None:
+        self._started = started
+        self._handled = handled
+        self._seconds = seconds
+
+    def begin(self) -> float:
+        """Counts a call; returns what `end` takes."""
+        self._started.inc()
+        return time.perf_counter()
+
+    def end(self, begun: float, code: str) -> None:
+        self._handled(code).inc()
+        self._seconds.observe(time.perf_counter() - begun)
+
+
+class LaneMetrics:
+    """The metrics of one lane's groups. On the lane's thread."""
+
+    def __init__(self, size: Histogram, wait: Histogram, seconds: Histogram) -> None:
+        self._size = size
+        self._wait = wait
+        self._seconds = seconds
+
+    def group(self, size: int, seconds: float, waited: float | None = None) -> None:
+        """A group is answered: its items, how long it took, and how long the first of them had waited for it."""
+        self._size.observe(size)
+        self._seconds.observe(seconds)
+        if waited is not None:
+            self._wait.observe(waited)
+
+
+class DatabaseMetrics:
+    """The metrics of one pool's transactions. On any thread."""
+
+    def __init__(
+        self,
+        seconds: Histogram,
+        ended: Callable[[str], Counter],
+        statements: Counter,
+        moved: Callable[[Sequence[EventRow]], None],
+    ) -> None:
+        self._seconds = seconds
+        self._ended = ended
+        self._statements = statements
+        self.moved = moved
+        """Takes the moves that a transaction has committed."""
+
+    def transaction(self, outcome: str, seconds: float, statements: int) -> None:
+        self._ended(outcome).inc()
+        self._seconds.observe(seconds)
+        self._statements.inc(statements)
+
+
+class Metrics:
+    """The metrics of one replica, in a registry of their own: a process may hold several replicas."""
+
+    def __init__(self, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series
+        self.registry = CollectorRegistry()
+        self.declared: list[Declared] = []
+        ProcessCollector(registry=self.registry)
+        self._gauge(
+            "contentgen_build_info", "Always 1. The version of this scheduler is a label.", "service", "version"
+        ).labels("scheduler", version).set(1)
+        self._declare_health()
+        self._declare_calls()
+        self._declare_lanes()
+        self._declare_database()
+        self._declare_tasks()
+        self._declare_others()
+
+    def _declare_health(self) -> None:
+        self.serving = self._gauge("contentgen_serving", "Whether this scheduler serves: 1, or 0 as /readyz says why.")
+        self.loop_lag = self._histogram(
+            "contentgen_event_loop_lag_seconds", "How late the event loop ran a timer, twice a second.", CALL_BUCKETS
+        )
+
+    def _declare_calls(self) -> None:
+        method = ("grpc_type", "grpc_service", "grpc_method")
+        self._started = self._counter("grpc_server_started_total", "Calls that were begun.", *method)
+        self._handled = self._counter(
+            "grpc_server_handled_total", "Calls that ended, by their status code.", *method, "grpc_code"
+        )
+        self._seconds = self._histogram(
+            "grpc_server_handling_seconds", "How long calls took. Streams count as they end.", CALL_BUCKETS, *method
+        )
+        self._refused = self._counter(
+            "contentgen_refused_calls_total", "Calls refused because of their token, or of its role.", "reason"
+        )
+        self.lease_streams = self._gauge("contentgen_lease_streams", "Workers that are connected to this scheduler.")
+        self.watchers = self._gauge("contentgen_watchers", "WatchTasks streams of this scheduler.")
+
+    def _declare_lanes(self) -> None:
+        self._group_size = self._histogram(
+            "contentgen_lane_group_items", "Items that were committed as one transaction.", GROUP_BUCKETS, "lane"
+        )
+        self._group_wait = self._histogram(
+            "contentgen_lane_wait_seconds", "How long a group's first item waited for it.", CALL_BUCKETS, "lane"
+        )
+        self._group_seconds = self._histogram(
+            "contentgen_lane_group_seconds", "How long a group took.", CALL_BUCKETS, "lane"
+        )
+        self._lane_waiting = self._gauge(
+            "contentgen_lane_waiting_items", "Items that wait for their answer, twice a second.", "lane"
+        )
+        self._lane_oldest = self._gauge(
+            "contentgen_lane_oldest_seconds",
+            "Age of the item that has waited longest (0: none waits), twice a second.",
+            "lane",
+        )
+        self._lane_aside = self._gauge(
+            "contentgen_lane_set_aside_items", "Items that wait for another session's lock, twice a second.", "lane"
+        )
+
+    def _declare_database(self) -> None:
+        self._transactions = self._counter(
+            "contentgen_transactions_total",
+            "Transactions by how they ended: committed, refused (nothing was done), lock_timeout, statement_timeout,"
+            " unavailable or failed.",
+            "pool",
+            "outcome",
+        )
+        self._transaction_seconds = self._histogram(
+            "contentgen_transaction_seconds", "How long transactions took.", CALL_BUCKETS, "pool"
+        )
+        self._statements = self._counter("contentgen_statements_total", "Statements of committed transactions.", "pool")
+        self._connections = self._gauge("contentgen_pool_connections", "Connections that a pool may have.", "pool")
+        self._connections_used = self._gauge(
+            "contentgen_pool_connections_in_use", "Connections with a transaction now.", "pool"
+        )
+
+    def _declare_tasks(self) -> None:
+        self._moves = self._counter(
+            "contentgen_task_moves_total",
+            "Moves of tasks that this scheduler has committed, by state before (none: a submit) and after.",
+            "source",
+            "target",
+        )
+        for source, target in MOVES:  # a series that begins with its first event has no rate then
+            self._moves.labels(source.label, target.label)
+        self._attempts = self._counter(
+            "contentgen_attempts_total",
+            "Attempts that ended, by reason: COMPLETED, that of Task.error, that of a release, or OTHER.",
+            "reason",
+        )
+        for reason in (*ATTEMPT_ENDS, OTHER):
+            self._attempts.labels(reason)
+        self._retries = self._counter(
+            "contentgen_task_retries_total",
+            "Tasks that were given another attempt: auto, manual (RetryTask and bulk calls), or lost (a lost worker).",
+            "kind",
+        )
+        for kind in _RETRIES.values():
+            self._retries.labels(kind)
+        self._queue_seconds = self._distribution(
+            "contentgen_task_queue_seconds",
+            "How long a task was ready before it was leased to a worker: the latency of dispatch.",
+            QUEUE_BUCKETS,
+            "priority",
+        )
+        self._task_seconds = self._distribution(
+            "contentgen_task_seconds",
+            "How long a task took from its submit to its end, waits and all attempts included.",
+            TASK_BUCKETS,
+            "status",
+        )
+        self._tasks = self._gauge(
+            "contentgen_tasks", "Tasks of the database, every 15 seconds; the same on all schedulers.", "status"
+        )
+        self._ready = self._gauge(
+            "contentgen_ready_tasks", "Tasks that wait and are due, every 15 seconds; the same on all schedulers."
+        )
+        self._oldest = self._gauge(
+            "contentgen_oldest_pending_seconds",
+            "Age of the oldest task that is pending (0: none is), every 15 seconds; the same on all schedulers.",
+        )
+        self._queue = self._gauge(
+            "contentgen_queue_tasks",
+            "Tasks that workers would get next, counted up to 1,000 of a priority, every 15 seconds; the same on all"
+            " schedulers. Tasks behind their account's window, limit or pause are not among them.",
+            "priority",
+        )
+        self._queue_oldest = self._gauge(
+            "contentgen_queue_oldest_seconds",
+            "How long the oldest of these tasks has been ready (0: there is none); the same on all schedulers.",
+            "priority",
+        )
+        self._leases = self._gauge(
+            "contentgen_leases",
+            "Leases by stage, every 15 seconds: queued (ahead of a slot), accepted (in a slot), processing (the CLI has"
+            " started) or revoked (its CLI may still run); the same on all schedulers.",
+            "stage",
+        )
+
+    def _declare_others(self) -> None:
+        self.certificate_expiry = self._gauge(
+            "contentgen_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a file expires, in Unix time.",
+            "setting",
+        )
+        self._assets_stored = self._counter("contentgen_assets_stored_total", "Assets that workers uploaded.")
+        self._asset_bytes = self._counter("contentgen_asset_bytes_total", "Bytes of these assets.")
+        self.assets_deleted = self._counter(
+            "contentgen_assets_deleted_total", "Assets that were deleted, since no content names them."
+        )
+        self.webhook_tries = self._counter(
+            "contentgen_webhook_tries_total", "Tries to deliver to webhooks: delivered or failed.", "outcome"
+        )
+        self.schedule_ticks = self._counter("contentgen_schedule_ticks_total", "Schedules whose tick was run.")
+
+    # What parts of a replica get
+
+    def rpc(self, method: str, *, requests: bool, responses: bool) -> RpcMetrics:
+        """Those of `/package.Service/Method`; `requests`, `responses`: whether it streams them."""
+        kind = {(False, False): "unary", (True, False): "client_stream", (False, True): "server_stream"}
+        service, _, name = method.lstrip("/").partition("/")
+        labels = (kind.get((requests, responses), "bidi_stream"), service, name)
+        handled = cache(lambda code: self._handled.labels(*labels, code))
+        return RpcMetrics(self._started.labels(*labels), handled, self._seconds.labels(*labels))
+
+    def lane(self, name: str) -> LaneMetrics:
+        return LaneMetrics(
+            self._group_size.labels(name), self._group_wait.labels(name), self._group_seconds.labels(name)
+        )
+
+    def database(self, pool: str, connections: int, in_use: Callable[[], int]) -> DatabaseMetrics:
+        """`in_use` is read at each scrape, on its thread."""
+        self._connections.labels(pool).set(connections)
+        self._connections_used.labels(pool).set_function(in_use)
+        return DatabaseMetrics(
+            self._transaction_seconds.labels(pool),
+            cache(lambda outcome: self._transactions.labels(pool, outcome)),
+            self._statements.labels(pool),
+            self.moved,
+        )
+
+    # What is counted
+
+    def refused(self, reason: str) -> None:
+        self._refused.labels(reason).inc()
+
+    def asset_stored(self, size: int) -> None:
+        self._assets_stored.inc()
+        self._asset_bytes.inc(size)
+
+    def moved(self, moves: Sequence[EventRow]) -> None:
+        """Counts moves that are committed."""
+        retried = False
+        for (edge, reason), n in Tally([(_EDGE * it.previous_status + it.status, it.reason) for it in moves]).items():
+            source, target = map(Status, divmod(edge, _EDGE))
+            self._moves.labels(source.label, target.label).inc(n)
+            if source in RUNNING and target not in RUNNING:
+                self._attempts.labels(reason if reason in ATTEMPT_ENDS else OTHER).inc(n)
+            if kind := _RETRIES.get(reason):
+                self._retries.labels(kind).inc(n)
+                retried = True
+        for status, seconds in _ended(moves, retried=retried).items():
+            self._task_seconds.observe(status.label, seconds)
+
+    def leased(self, grants: Iterable[Grant]) -> None:
+        """Counts what a claim has committed."""
+        waits: dict[int, list[float]] = {}
+        for grant in grants:
+            waits.setdefault(grant.priority, []).append(grant.waited)
+        for priority, seconds in waits.items():
+            self._moves.labels(Status.PENDING.label, Status.SUBMITTED.label).inc(len(seconds))
+            self._queue_seconds.observe(str(priority), seconds)
+
+    # What is sampled
+
+    def sample_lanes(self, states: Mapping[str, LaneState]) -> None:
+        for name, state in states.items():
+            self._lane_waiting.labels(name).set(state.waiting)
+            self._lane_oldest.labels(name).set(state.oldest)
+            self._lane_aside.labels(name).set(state.set_aside)
+
+    def sample_figures(self, figures: Figures) -> None:
+        for status, n in figures.tasks.counts.items():
+            self._tasks.labels(status.label).set(n)
+        self._ready.set(figures.tasks.queue_depth)
+        age = figures.tasks.oldest_pending_age
+        self._oldest.set(0.0 if age is None else age.total_seconds())
+        for head in figures.heads:
+            self._queue.labels(str(head.priority)).set(head.tasks)
+            self._queue_oldest.labels(str(head.priority)).set(head.oldest)
+        for stage, n in figures.leases.items():
+            self._leases.labels(stage).set(n)
+
+    # How they are declared
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        self.declared.append(Declared(name, "counter", documentation, labels))
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        self.declared.append(Declared(name, "gauge", documentation, labels))
+        return Gauge(name, documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        self.declared.append(Declared(name, "histogram", documentation, labels))
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
+
+    def _distribution(self, name: str, documentation: str, bounds: Sequence[float], label: str) -> Distribution:
+        self.declared.append(Declared(name, "histogram", documentation, (label,)))
+        distribution = Distribution(name, documentation, label, bounds)
+        self.registry.register(distribution)
+        return distribution
+
+
+_EDGE = max(Status) + 1
+"""For a move as one number: there are many, and the hash of an enum is a Python function."""
+
+
+def _ended(moves: Sequence[EventRow], *, retried: bool) -> dict[Status, list[float]]:
+    """How long the tasks took that have ended, by state. One that the same transaction gives a retry has not."""
+    ended = [(it.task_key, it.status) for it in moves if it.status >= Status.COMPLETED]
+    if retried:
+        again = {it.task_key for it in moves if it.previous_status >= Status.COMPLETED}
+        ended = [it for it in ended if it[0] not in again]
+    now = time.time()
+    ages: dict[Status, list[float]] = {}
+    for status in {int(status) for _, status in ended}:
+        born = [(key >> SEQUENCE_BITS) / 1_000 for key, its in ended if its == status]
+        ages[Status(status)] = [max(0.0, now - at) for at in born]
+    return ages

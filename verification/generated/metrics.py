@@ -1,0 +1,82 @@
+"""Keeps `docs/metrics.md` equal to the metrics that both services declare. Run by `make verify`; `--write` makes it so.
+
+It also checks Prometheus' conventions: a prefix, base units, `_total` for counters and for them alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from scheduler_svc.metrics import Metrics
+from scheduler_svc.metrics.catalog import Declared as OfScheduler
+from worker_svc.metrics import WorkerMetrics
+from worker_svc.metrics.catalog import Declared as OfWorker
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+Declared = OfScheduler | OfWorker
+
+_NAME = re.compile(r"(?:contentgen|grpc_server)_[a-z][a-z_]*[a-z]")
+_OTHER_UNITS = re.compile(r"_(?:ms|millis|milliseconds|minutes|hours|percent|kb|mb)(?:_|$)")
+_HEAD = """\
+# Metrics
+
+<!-- made by `python -m verification.generated.metrics --write` from scheduler_svc/metrics and worker_svc/metrics -->
+
+What a scheduler and a worker tell Prometheus at `/metrics` of `CONTENTGEN_METRICS_LISTEN`.
+[Deployment](deployment.md#metrics-and-probes) says how to scrape them.
+
+Times are in seconds. A histogram also has `_bucket`, `_sum` and `_count`. Beside these, each process has those of the
+client library: `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds`,
+`process_virtual_memory_bytes` and `process_start_time_seconds`.
+
+No label names a task, an account, a worker or a caller: each has a small, fixed set of values.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
+    services: dict[str, Sequence[Declared]] = {"scheduler": Metrics("").declared, "worker": WorkerMetrics().declared}
+    expected = document(services)
+    if "--write" in arguments:
+        DOCUMENT.write_text(expected)
+    present = DOCUMENT.read_text() if DOCUMENT.exists() else ""
+    wrong = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
+    wrong += [problem for declared in services.values() for each in declared for problem in problems(each)]
+    print("\n".join(wrong) or "docs/metrics.md lists the metrics of both services")
+    return 1 if wrong else 0
+
+
+def document(services: Mapping[str, Sequence[Declared]]) -> str:
+    """The whole document."""
+    lines = [_HEAD]
+    for service, declared in services.items():
+        lines += [f"## Of a {service}\n", "| metric | type | labels | what it says |", "|---|---|---|---|"]
+        lines += map(_row, declared)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def problems(metric: Declared) -> Iterator[str]:
+    """Where a metric does not follow the conventions."""
+    if not _NAME.fullmatch(metric.name):
+        yield f"{metric.name}: must begin with contentgen_ or grpc_server_"
+    if _OTHER_UNITS.search(metric.name):
+        yield f"{metric.name}: must be in a base unit, such as seconds"
+    if (metric.kind == "counter") != metric.name.endswith("_total"):
+        yield f"{metric.name}: a counter, and nothing else, ends with _total"
+    if not metric.documentation.endswith("."):
+        yield f"{metric.name}: its help must be a sentence"
+
+
+def _row(metric: Declared) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.documentation} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

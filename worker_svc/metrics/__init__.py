@@ -1,0 +1,9 @@
+"""What a worker tells Prometheus: its metrics, and the address that serves them.
+
+Layer: beside guard and spool, above config. `catalog.py` declares every metric; `docs/metrics.md` is made from it.
+"""
+
+from worker_svc.metrics.catalog import WorkerMetrics
+from worker_svc.metrics.endpoint import MetricsEndpoint
+
+__all__ = ["MetricsEndpoint", "WorkerMetrics"]
