@@ -138,7 +138,10 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     _tune_garbage_collector()
     port = await replica.start()
     address = str(Address(settings.listen.host, port))
-    _log.info("ready", action="ready", listen=address, scheduler_id=replica.scheduler_id)
+    scaler = {}
+    if settings.scaler_listen:
+        scaler["scaler"] = str(Address(settings.scaler_listen.host, replica.scaler_port))
+    _log.info("ready", action="ready", listen=address, scheduler_id=replica.scheduler_id, **scaler)
     supervisor = asyncio.create_task(_supervise(postgres, replica.health))
     status = await _until_end(signals, replica)
     supervisor.cancel()

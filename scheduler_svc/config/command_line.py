@@ -15,7 +15,7 @@ from scheduler_svc.config.settings import PREFIX, Settings, SettingsError, Usage
 SECRETS = frozenset({"database_url"})
 """Settings without a flag: other users can read a command line."""
 
-NOT_YET = ("CONTENTGEN_METRICS_LISTEN", "CONTENTGEN_SCALER_LISTEN")
+NOT_YET = ("CONTENTGEN_METRICS_LISTEN",)
 """Settings of the contract that this version refuses, since it would have to ignore them."""
 
 _MUST_BE = {
