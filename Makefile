@@ -11,7 +11,7 @@ STAMP := $(VENV)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)
 _ := $(shell test -x $(PY) || rm -f $(STAMP))
 # Without a HOME buf would keep its cache in the checkout.
 BUF := HOME=$${HOME:-/tmp} $(VENV)/bin/buf
-PROTOS := $(sort $(wildcard protos/contentgen/v1/*.proto))
+PROTOS := $(sort $(wildcard protos/contentgen/*/*.proto))
 BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
 AUDIT := pip-audit==2.10.1
@@ -78,7 +78,9 @@ endef
 
 verify: $(STAMP) ## check that generated files match their sources, and that no retired word is used
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(call PROTOC,"$$tmp") && \
-	  diff -ru -x __pycache__ -x __init__.py contentgen/v1 "$$tmp/contentgen/v1" && echo 'the stubs match the protos'
+	  for stubs in contentgen/v1 contentgen/keda; do \
+	    diff -ru -x __pycache__ -x __init__.py $$stubs "$$tmp/$$stubs" || exit 1; \
+	  done && echo 'the stubs match the protos'
 	@$(PY) -m verification.generated.schema
 	@$(PY) -m verification.generated.expansion
 	@$(PY) -m verification.generated.diagram
@@ -98,8 +100,8 @@ audit: ## look for known vulnerabilities in the locked dependencies
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m benchmarks $(ARGS)
 
-gen: $(STAMP) ## generate the stubs in contentgen/v1
-	@rm -f contentgen/v1/*_pb2*
+gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda
+	@rm -f contentgen/v1/*_pb2* contentgen/keda/*_pb2*
 	@$(call PROTOC,.)
 
 baseline: $(STAMP) ## accept the protos as the released API: only with a release

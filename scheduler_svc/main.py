@@ -140,6 +140,8 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     listening = {"listen": str(Address(settings.listen.host, port))}
     if settings.metrics_listen:
         listening["metrics_listen"] = str(Address(settings.metrics_listen.host, replica.metrics_port))
+    if settings.scaler_listen:
+        listening["scaler_listen"] = str(Address(settings.scaler_listen.host, replica.scaler_port))
     _log.info("ready", action="ready", **listening, scheduler_id=replica.scheduler_id)
     supervisor = asyncio.create_task(_supervise(postgres, replica.health))
     status = await _until_end(signals, replica)

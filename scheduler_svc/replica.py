@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
+from grpc import aio
 
 from scheduler_svc.api.access.auth import AuthInterceptor, KnownTokens
 from scheduler_svc.api.account_service import AccountService
@@ -22,6 +23,7 @@ from scheduler_svc.api.leases.asset_upload import AssetUploads
 from scheduler_svc.api.leases.worker_pool_service import WorkerPoolService
 from scheduler_svc.api.leases.worker_service import WorkerService
 from scheduler_svc.api.messages.errors import ERROR_STATUSES
+from scheduler_svc.api.scaler_service import ScalerService
 from scheduler_svc.api.schedule_service import ScheduleService
 from scheduler_svc.api.schedule_settings import read_template
 from scheduler_svc.api.server import server as grpc_server
@@ -34,6 +36,7 @@ from scheduler_svc.api.tasks.task_service import TaskService
 from scheduler_svc.api.webhook_service import WebhookService
 from scheduler_svc.application.assets.objects import Objects
 from scheduler_svc.application.calls import CALLER
+from scheduler_svc.application.dispatch.demand import Demands
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.leases.recover import ReaperSettings
 from scheduler_svc.application.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
@@ -137,6 +140,8 @@ class Replica:
         self.port = 0
         self.metrics_port = 0
         """The port of /metrics; 0: it is not served."""
+        self.scaler_port = 0
+        """Of ExternalScaler; 0 if it is not served."""
         self.failed: asyncio.Future[str] | None = None
         """Done, with the part's name, once a part that the replica needs is given up: it serves no more."""
 
@@ -158,7 +163,8 @@ class Replica:
             auditor=self._auditor,
             metrics=self._metrics,
         )
-        self.port = grpc_server.bind(self._server, self._settings, self._certificates)
+        self._scaler = self._bound_scaler()
+        self.port = grpc_server.bind(self._server, self._settings.listen, self._certificates)
         self._listen_for_scrapes()
         with suppress(StoreUnavailable):  # then every event is taken for wanted until the loop has read it
             await self._deliveries.read()
@@ -167,6 +173,8 @@ class Replica:
         for service in self._services:
             await service.started.wait()
         await self._server.start()
+        if self._scaler:
+            await self._scaler.start()
         self.health.set_store_available(True)  # its migrations have just run
         return self.port
 
@@ -464,6 +472,16 @@ class Replica:
             audit=AuditService(pools.reads),
         )
 
+    def _bound_scaler(self) -> aio.Server | None:
+        """The server of the autoscaler, if its address is set. Raises SettingsError if it can't listen there."""
+        address = self._settings.scaler_listen
+        if address is None:
+            return None
+        service = ScalerService(Demands(self._pools.reads), self.health)
+        server = grpc_server.build_scaler(service, self.health, in_flight=self._in_flight, limits=self._limits)
+        self.scaler_port = grpc_server.bind(server, address, self._certificates, "CONTENTGEN_SCALER_LISTEN")
+        return server
+
     def _committed(self, signals: CommitSignals) -> None:
         self._router.committed(signals)
 
@@ -485,6 +503,8 @@ class Replica:
         """Drains and ends the server. Calls that come at that moment fail with CANCELLED."""
         await self.drain(within=within)
         await self._server.stop(None)
+        if self._scaler:
+            await self._scaler.stop(None)
 
     async def drain(self, *, within: float = DRAIN_TIMEOUT) -> None:
         """Sends workers and clients to other replicas, ends the calls in flight, stops all loops.

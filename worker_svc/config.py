@@ -11,7 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -26,6 +26,8 @@ MAX_SLOTS = 1_000
 
 _SECRETS = frozenset({"CONTENTGEN_TOKEN"})
 """Variables without a flag: every user of the machine can read a command line."""
+_SWITCH: Mapping[str, Any] = {"metavar": "on|off", "nargs": "?", "const": "on"}
+"""How the flag of a switch is parsed."""
 _REDACTED = _SECRETS | {"CONTENTGEN_TOKEN_FILE"}
 """Variables whose value no message repeats: the token may have been set where the path of its file belongs."""
 
@@ -142,6 +144,11 @@ class WorkerSettings(BaseSettings):
     """CLIs that run at once, 1 to 1000. CPU-bound: the number of cores; waiting for models: 2 to 4 times that."""
     queue_size: int = Field(0, alias="CONTENTGEN_QUEUE_SIZE", ge=0, le=1000)
     """Leases that wait for a slot, 0 to 1000."""
+    run_one: bool = Field(False, alias="CONTENTGEN_RUN_ONE")
+    """Run one task, deliver its result and end, as a job needs it. One slot, whatever the settings of slots and queue
+    and the schedulers say. A result in the spool counts as this task: it is delivered, and no task is taken."""
+    run_one_wait: Duration = Field(600.0, alias="CONTENTGEN_RUN_ONE_WAIT", ge=1, le=7 * 86400)
+    """How long --run-one waits for its task. It then ends with status 0, or 1 if it has reached no scheduler."""
     drain_timeout: Duration = Field(600.0, alias="CONTENTGEN_DRAIN_TIMEOUT", ge=0, le=7 * 86400)
     """How long running CLIs may take after TERM; then they are stopped and their leases released."""
     creator_cli_path: str = Field("content-creator", alias="CREATOR_CLI_PATH", min_length=1)
@@ -285,7 +292,16 @@ def add_setting_flags(parser: argparse._ActionsContainer, prefix: str = "") -> N
         variable = str(field.alias)
         if variable not in _SECRETS:
             text = _help(field) if variable.startswith(prefix) else argparse.SUPPRESS
-            parser.add_argument(flag_of(variable), dest=variable, metavar=_metavar(variable), help=text)
+            shape: Mapping[str, Any] = _SWITCH if field.annotation is bool else {"metavar": _metavar(variable)}
+            parser.add_argument(flag_of(variable), dest=variable, help=text, **shape)
+
+
+_STATUSES = """\
+exit statuses:
+  0   drained; or the one task of --run-one is done and its result acknowledged, or none came
+  1   broken; or --run-one has reached no scheduler
+  75  --run-one: the result is not acknowledged. It is in the data folder: start again on it
+  78  wrong settings, or a CLI that cannot be run"""
 
 
 class _FlagParser(argparse.ArgumentParser):
@@ -300,10 +316,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = _FlagParser(
         prog="contentgen-worker",
         usage="contentgen-worker [--help] [--setting=value ...]\n"
+        "       contentgen-worker --run-one [...]            runs one task, and ends\n"
         "       contentgen-worker try --topic=TEXT [...]     runs the creator CLI once, without a scheduler",
         description="Runs the creator CLI on tasks that a scheduler leases to it.\nTERM drains; a second TERM stops.",
         epilog="".join(f"No flag, variable only:\n  {field.alias}: {field.description}\n\n" for field in secrets)
-        + "A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.",
+        + "A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.\n\n"
+        + _STATUSES,
         allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
     )
@@ -324,6 +342,8 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is None or value == ():
         return "unset"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return f"{value:g} s" if isinstance(value, float) else str(value)
 
 

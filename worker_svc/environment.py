@@ -33,6 +33,7 @@ _SCHEDULER_SETTINGS = frozenset(
         "PUBLISH_BACKOFF",
         "REQUIRE_DATABASE_URL",
         "RETENTION",
+        "SCALER_LISTEN",
         "STATEMENT_TIMEOUT",
         "TLS_CERT",
         "TLS_CLIENT_CA",

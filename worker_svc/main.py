@@ -2,7 +2,8 @@
 
 Layer: the top. The guard starts before gRPC is imported, because no process may be forked after that.
 
-Exit statuses: 0 drained or stopped, 1 broken (such as a lost guard), 78 wrong settings.
+Exit statuses: 0 drained or stopped, 1 broken (such as a lost guard), 75 the one task's result is not acknowledged, 78
+wrong settings.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -14,9 +13,6 @@ from scheduler_svc.config.settings import PREFIX, Settings, SettingsError, Usage
 
 SECRETS = frozenset({"database_url"})
 """Settings without a flag: other users can read a command line."""
-
-NOT_YET = ("CONTENTGEN_SCALER_LISTEN",)
-"""Settings of the contract that this version refuses, since it would have to ignore them."""
 
 _MUST_BE = {
     "bool_parsing": "must be on or off",
@@ -66,14 +62,10 @@ def settings_parser(program: str, description: str, names: Iterable[str]) -> Arg
 
 def settings_of(flags: Mapping[str, Any]) -> Settings:
     """Returns the settings of these flags, by the settings' names, and the environment. Raises SettingsError."""
-    problems = [f"{name} is not supported by this version: unset it" for name in NOT_YET if os.environ.get(name)]
     try:
-        settings = Settings(**flags)
+        return Settings(**flags)
     except ValidationError as error:
-        raise SettingsError([*problems, *_problems(error, flags)]) from None
-    if problems:
-        raise SettingsError(problems)
-    return settings
+        raise SettingsError(_problems(error, flags)) from None
 
 
 class _Parser(ArgumentParser):

@@ -16,6 +16,8 @@ _OF_OTHERS = frozenset(
     for name in (
         "DRAIN_TIMEOUT",
         "QUEUE_SIZE",
+        "RUN_ONE",
+        "RUN_ONE_WAIT",
         "SCHEDULER",
         "SLOTS",
         "TLS_CA",

@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     """host:port to serve /metrics, /livez and /readyz on by HTTP, without TLS or tokens; `:0` is loopback with any free
     port. Default: unset, none."""
 
+    scaler_listen: ListenAddress | None = None
+    """host:port to serve KEDA's externalscaler.ExternalScaler on: the number of tasks that need workers, without
+    tokens, with the certificates of the API if there are any. Default: unset, not served."""
+
     tls_cert: PresentFile | None = None
     """PEM file with the certificate chain. Default: unset, plaintext and loopback only."""
 
@@ -192,6 +196,13 @@ class Settings(BaseSettings):
             problems.append(
                 f"CONTENTGEN_LISTEN={self.listen} is wider than loopback: listen on 127.0.0.1, or set"
                 f" {', and '.join(missing)}, or set CONTENTGEN_INSECURE=on where everyone who reaches it may be trusted"
+            )
+        scaler = self.scaler_listen
+        if scaler and not (scaler.is_loopback or self.insecure or self.tls_cert):
+            problems.append(
+                f"CONTENTGEN_SCALER_LISTEN={scaler} is wider than loopback: listen on 127.0.0.1, or set"
+                " CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY, or set CONTENTGEN_INSECURE=on where everyone who reaches"
+                " it may be trusted"
             )
         if self.require_database_url and not self.database_url:
             problems.append(

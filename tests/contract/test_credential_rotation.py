@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ import pytest
 from grpc import aio
 
 from scheduler_svc.replica import Replica
+from tests.harness.certificates import shown_on
 from tests.harness.replicas import serving
 from tests.harness.tokens import Caller, line, write
 from tests.harness.waiting import wait_until_async
@@ -81,18 +80,6 @@ class Load:
         await wait_until_async(lambda: self.answered >= goal or self.failures, within=20, what="calls go on")
 
 
-def shown(replica: Replica) -> bytes:
-    """The certificate that a new connection gets."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    with (
-        socket.create_connection(("127.0.0.1", replica.port), timeout=10) as plain,
-        context.wrap_socket(plain) as secure,
-    ):
-        return secure.getpeercert(binary_form=True) or b""
-
-
 async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, certificates: Path) -> None:
     load = Load(replica, (certificates / "ca.pem").read_bytes(), "old")
     async with load.running():
@@ -122,18 +109,18 @@ async def test_certificates_are_replaced_under_load(
     replica: Replica, folder: Path, certificates: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load = Load(replica, (certificates / "ca.pem").read_bytes(), "old")
-    before = await asyncio.to_thread(shown, replica)
+    before = await asyncio.to_thread(shown_on, replica.port)
     async with load.running():
         await load.more()
         shutil.copy(certificates / "client.pem", folder / "server.pem")
         replica.reload_files()  # the key does not match yet: the former pair stays in use
         await load.more()
-        assert await asyncio.to_thread(shown, replica) == before
+        assert await asyncio.to_thread(shown_on, replica.port) == before
         shutil.copy(certificates / "client.key", folder / "server.key")
         replica.reload_files()
 
         async def changed() -> bool:
-            return await asyncio.to_thread(shown, replica) != before
+            return await asyncio.to_thread(shown_on, replica.port) != before
 
         await wait_until_async(changed, within=10, what="new connections get the new certificate")  # type: ignore[arg-type]
         await load.more()

@@ -67,7 +67,7 @@ def services() -> Services:
 async def served(settings: Settings, health: Health | None = None) -> AsyncIterator[int]:
     server = build(services(), health or Health())
     try:
-        port = bind(server, settings, Certificates(settings) if settings.tls else None)
+        port = bind(server, settings.listen, Certificates(settings) if settings.tls else None)
         await server.start()
         yield port
     finally:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.cluster import server_folder
 from tests.harness.stack import Stack, running_stack
 
 
@@ -14,3 +16,10 @@ def stack(db_url: str) -> Iterator[Stack]:
     """Schedulers and workers to be started, on a database of the test's own; at its end nothing may be left."""
     with running_stack(db_url) as stack:
         yield stack
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own that loses nothing when it is killed."""
+    with server_folder() as folder, EmbeddedPostgres(folder) as server:
+        yield server

@@ -16,7 +16,6 @@ from grpc_status import rpc_status
 
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.client import Client
-from tests.harness.cluster import server_folder
 from tests.harness.quick_creator import quick_creator
 from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
@@ -32,13 +31,6 @@ SLOTS = 4
 def outage(request: pytest.FixtureRequest) -> float:
     asked = request.config.getoption("--outage")
     return float(asked) if asked else OUTAGE
-
-
-@pytest.fixture
-def server() -> Iterator[EmbeddedPostgres]:
-    """A server of this test's own that loses nothing when it is killed."""
-    with server_folder() as folder, EmbeddedPostgres(folder) as server:
-        yield server
 
 
 def test_a_failover_stops_no_run_and_loses_nothing_acknowledged(

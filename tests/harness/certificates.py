@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -29,3 +31,12 @@ def _make(folder: Path, name: str, issuer: str = "", *, valid: str = "-days 20",
         f" -addext subjectAltName={host} -keyout {name}.key -out {name}.pem"
     )
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+
+
+def shown_on(port: int) -> bytes:
+    """The certificate that a new connection to a port of this machine gets."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, context.wrap_socket(plain) as secure:
+        return secure.getpeercert(binary_form=True) or b""

@@ -275,6 +275,16 @@ def test_pending_counts_are_read_only_for_accounts_with_a_limit(backlog: Backlog
     assert limited.found_by("count_deltas_by_transaction") <= 2 * (20_000 / 30 + ROWS), limited
 
 
+@pytest.mark.parametrize("account_id", [None, 1, 2, 3], ids=["all", "no bar", "a limit", "a quota of starts"])
+def test_a_demand_is_read_from_counts_alone(backlog: Backlog, account_id: int | None) -> None:
+    """Of tasks nothing is read; of what is small by nature anything may be."""
+    work = (lambda tx: tx.loads.all()) if account_id is None else (lambda tx: tx.loads.of(account_id))
+    (plan,) = backlog.plans(backlog.cold, work)
+    assert set(plan.scanned) <= {"accounts", "count_floor", "pauses", "start_quotas", "task_counts"}, plan
+    for table in ("ready", "delayed", "leases", "tasks"):
+        assert not plan.read(table), plan
+
+
 @pytest.mark.parametrize("account_id", [1, 2, 3], ids=["without a limit", "with a limit", "with a quota of starts"])
 def test_an_account_is_settled_by_its_own_window(backlog: Backlog, account_id: int) -> None:
     """Reads its own tags and a batch of its untagged tasks, not those of others and not all."""

@@ -285,6 +285,18 @@ def test_an_address_wider_than_loopback_needs_tls_and_tokens_or_client_certifica
     assert read_settings(["--listen", address, "--insecure"]).insecure
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0:50052", "scheduler.example:1"])
+def test_a_scaler_s_address_wider_than_loopback_needs_tls(address: str, tmp_path: Path) -> None:
+    pem = tmp_path / "file.pem"
+    pem.touch()
+    (problem,) = problems("--scaler-listen", address)
+    assert problem.startswith(f"CONTENTGEN_SCALER_LISTEN={address} is wider than loopback")
+    found = read_settings(["--scaler-listen", address, f"--tls-cert={pem}", f"--tls-key={pem}"])
+    assert str(found.scaler_listen) == address
+    assert read_settings(["--scaler-listen", address, "--insecure"]).scaler_listen == found.scaler_listen
+    assert read_settings([]).scaler_listen is None
+
+
 def test_tls_settings_go_together(tmp_path: Path) -> None:
     pem = tmp_path / "file.pem"
     pem.touch()

@@ -72,6 +72,17 @@ def test_durations_are_seconds_or_carry_a_unit(text: str, seconds: float) -> Non
     assert read_settings([f"--drain-timeout={text}"]).drain_timeout == pytest.approx(seconds)
 
 
+def test_a_worker_for_one_task_is_a_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not read_settings([]).run_one
+    settings = read_settings(["--run-one", "--slots=7"])
+    assert (settings.run_one, settings.run_one_wait, settings.slots) == (True, 600.0, 7)
+    assert read_settings(["--run-one-wait=90s"]).run_one_wait == 90
+    monkeypatch.setenv("CONTENTGEN_RUN_ONE", "on")
+    assert read_settings([]).run_one
+    assert not read_settings(["--run-one=off"]).run_one
+    assert "--run-one is 'two'; should be a valid boolean" in problems("--run-one=two")[0]
+
+
 @pytest.mark.parametrize(("text", "size"), [("1000", 1000), ("64KiB", 65536), ("3MiB", 3145728)])
 def test_sizes_are_bytes_or_carry_a_unit(text: str, size: int) -> None:
     assert read_settings([f"--creator-max-result={text}"]).creator_max_result == size

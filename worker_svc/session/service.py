@@ -39,6 +39,8 @@ from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 EXIT_BROKEN = 1
+EXIT_UNDELIVERED = os.EX_TEMPFAIL
+"""Exit status of a worker that runs one task, if its result is not acknowledged."""
 MAX_NAMED_RESULTS = 100
 """Results left in the spool that the last log event names."""
 STOP_TIMEOUT = 6.0
@@ -103,7 +105,7 @@ async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, ve
             dialer = Dialer(settings.scheduler, credentials)
             connection = SchedulerConnection(worker, info, dialer, folder.next_session, wake, metrics=metrics)
             async with _scraped(settings.metrics_listen, metrics, Sampling(metrics, worker, connection)):
-                return await _Service(guard, worker, connection, credentials, settings.drain_timeout).run(signals)
+                return await _Service(guard, worker, connection, credentials, settings).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
         return EXIT_CONFIG
@@ -180,10 +182,11 @@ def make_worker(
 ) -> Worker:
     """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
-    slots = Slots(settings.slots, settings.queue_size)
+    slots = Slots(1, 0) if settings.run_one else Slots(settings.slots, settings.queue_size)
     fetcher = Fetcher(settings.creator_asset_hosts) if settings.creator_asset_hosts else None
     assets = AssetFolder(folder.assets, disk, settings.creator_max_result, fetcher)
-    return Worker(slots, runner, DurableJournal(spool, marks, assets, wake.set), wake.set, metrics=metrics)
+    journal = DurableJournal(spool, marks, assets, wake.set)
+    return Worker(slots, runner, journal, wake.set, metrics=metrics, runs_one=settings.run_one)
 
 
 class _Service:
@@ -195,18 +198,19 @@ class _Service:
         worker: Worker,
         connection: SchedulerConnection,
         credentials: Credentials,
-        drain_timeout: float,
+        settings: WorkerSettings,
     ) -> None:
         self._guard = guard
         self._worker = worker
         self._connection = connection
-        self._drain_timeout = drain_timeout
+        self._drain_timeout = settings.drain_timeout
+        self._runs_one, self._wait = settings.run_one, settings.run_one_wait
         self._loops = [Loop(connection.run), Loop(worker.watch_time), Loop(credentials.keep_fresh), Loop(self._broken)]
 
     async def run(self, signals: ProcessSignals) -> int:
-        """Runs until a signal has drained or stopped the worker, or something breaks."""
+        """Runs until a signal has drained or stopped the worker, its one task is done, or something breaks."""
         self._worker.restore()
-        drained = asyncio.create_task(self._drain_on_signal(signals))
+        drained = asyncio.create_task(self._run_and_drain(signals))
         lost = asyncio.create_task(self._guard.lost.wait())
         loops = [loop.start() for loop in self._loops]
         try:
@@ -216,8 +220,7 @@ class _Service:
             for broken in (loop for loop in loops if loop.done()):
                 _log.critical("the worker broke", action="worker.broken", error=repr(broken.exception()))
                 return EXIT_BROKEN
-            drained.result()
-            return 0
+            return drained.result()
         finally:
             await cancelled(drained, lost)
             for loop in self._loops:
@@ -228,8 +231,31 @@ class _Service:
         await self._worker.broken.wait()
         raise RuntimeError("the worker lost track of what runs")
 
-    async def _drain_on_signal(self, signals: ProcessSignals) -> None:
-        await signals.drain.wait()
+    async def _run_and_drain(self, signals: ProcessSignals) -> int:
+        """Drains when a signal comes, or the one task is done or has not come. Returns the exit status."""
+        ends: list[Coroutine[Any, Any, object]] = [signals.drain.wait(), self._worker.has_run_one.wait()]
+        if self._runs_one:
+            ends.append(self._no_task_comes())
+        no_task = await _first(*ends) == 2
+        await self._drain(signals)
+        if not self._runs_one:
+            return 0
+        if not self._worker.is_empty:
+            return EXIT_UNDELIVERED
+        if no_task and not self._connection.last_received_at:
+            _log.error("no scheduler was reached", action="worker.no_scheduler", waited=self._wait)
+            return EXIT_BROKEN
+        return 0
+
+    async def _no_task_comes(self) -> None:
+        """Drains and returns once the wait for a task is over, and none is held."""
+        until = now() + self._wait
+        while now() < until or not self._worker.is_empty:  # noqa: ASYNC110 - no event says that time has passed
+            await asyncio.sleep(_CHECK_INTERVAL)
+        _log.info("no task came", action="worker.no_task", waited=self._wait)
+        self._worker.drain()  # in the same step: no lease may come in between
+
+    async def _drain(self, signals: ProcessSignals) -> None:
         self._worker.drain()
         scheduler_gone = False
         async with _within(self._drain_timeout):

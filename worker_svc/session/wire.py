@@ -109,6 +109,12 @@ def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUp
     return _update(lease, UpdateKind.RELEASED, pb.LeaseUpdate(released=released))
 
 
+def has_run(ending: PendingUpdate) -> bool:
+    """Whether a lease that ends so has had its run: it was not released before its CLI started."""
+    message: pb.LeaseUpdate = ending.message
+    return ending.kind is not UpdateKind.RELEASED or message.released.started
+
+
 def with_output(ending: PendingUpdate, output: RunOutput) -> PendingUpdate:
     """The update that ends a lease, with what the CLI printed added to its message."""
     if not output.stdout and not output.stderr:

@@ -47,11 +47,16 @@ class Worker:
         on_change: Callable[[], None],
         *,
         metrics: WorkerMetrics,
+        runs_one: bool = False,
     ) -> None:
+        """`runs_one`: it drains by itself after the first run, and its one slot stays the only one."""
         self.book = LeaseBook()
         self.outbox = Outbox()
         self.broken = asyncio.Event()
         """Set when it is no longer known what runs: the worker then has to exit."""
+        self.has_run_one = asyncio.Event()
+        """Set when a worker that runs one task drains because it has."""
+        self._runs_one = runs_one
         self._slots = slots
         self._runner = runner
         self._journal = journal
@@ -204,8 +209,11 @@ class Worker:
             self._release_undone()
 
     def resize(self, slots: int) -> None:
-        """Changes the number of slots. Ignores a number that no worker may have, which no hello could name."""
-        if 1 <= slots <= MAX_SLOTS and slots != self._slots.size:
+        """Changes the number of slots. Ignores a number that no worker may have, which no hello could name.
+
+        A worker that runs one task keeps its one slot.
+        """
+        if 1 <= slots <= MAX_SLOTS and slots != self._slots.size and not self._runs_one:
             _log.info("the number of slots changed", action="worker.resized", slots=slots)
             self._slots.resize(slots)
             self._fill()
@@ -223,6 +231,8 @@ class Worker:
             self._send(update)
             _log.info("a result from the spool", action="spool.recovered", **lease.log_keys)
         self._note_held()
+        if not self.is_empty:
+            self._note_run()
 
     def drain(self) -> None:
         """Takes no more leases, for good, and releases those that have not started."""
@@ -318,8 +328,16 @@ class Worker:
         if lease.stop is StopReason.REFUSED:
             self.intake.pause()
             asyncio.get_running_loop().call_later(REFUSAL_PAUSE, self._on_change)
+        if wire.has_run(ending):
+            self._note_run()
         self._end(lease, ending)
         self._fill()
+
+    def _note_run(self) -> None:
+        """A run is over, here or in an earlier process. Before its slot is free, a worker that runs one task drains."""
+        if self._runs_one:
+            self.drain()
+            self.has_run_one.set()
 
     def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
         for lease_id in lease_ids:

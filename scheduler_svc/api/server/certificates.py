@@ -35,7 +35,6 @@ class Certificates:
         if self._client_ca:
             self._files["CONTENTGEN_TLS_CLIENT_CA"] = self._client_ca
         self._current = self._read()
-        self._in_use: grpc.ServerCertificateConfiguration | None = None
 
     @staticmethod
     def files(settings: Settings) -> list[Path]:
@@ -56,20 +55,23 @@ class Certificates:
         return EXPIRY_CHECK_INTERVAL
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For a port: each handshake uses the current certificates."""
+        """For one port: each handshake uses the current certificates."""
+        in_use: grpc.ServerCertificateConfiguration | None = None
+
+        def update() -> grpc.ServerCertificateConfiguration | None:
+            """The certificates if this port does not have them yet. gRPC's threads call this at each handshake."""
+            nonlocal in_use
+            current = self._current
+            if current is in_use:
+                return None
+            in_use = current
+            return current
+
         return grpc.dynamic_ssl_server_credentials(
             self._current,
-            self._update,  # type: ignore[arg-type]  # its types lack None, which means no update
+            update,  # type: ignore[arg-type]  # its types lack None, which means no update
             require_client_authentication=self._client_ca is not None,
         )
-
-    def _update(self) -> grpc.ServerCertificateConfiguration | None:
-        """The certificates if gRPC does not have them yet. Its threads call this at each handshake."""
-        current = self._current
-        if current is self._in_use:
-            return None
-        self._in_use = current
-        return current
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         if problems := self._problems():

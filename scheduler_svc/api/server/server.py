@@ -10,6 +10,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from contentgen.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from contentgen.v1 import (
     account_service_pb2_grpc,
     asset_service_pb2_grpc,
@@ -31,12 +32,14 @@ from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.api.server.reflection_service import ReflectionService
 from scheduler_svc.application.health import Health
-from scheduler_svc.config import Address, Settings, SettingsError
+from scheduler_svc.config import Address, SettingsError
 from scheduler_svc.metrics import Metrics
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
+_SCALER = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 MAX_CONNECTION_AGE = 20 * 60.0
 """Seconds, ±10 %, after which a connection accepts no more calls, so that a load balancer spreads callers evenly over
@@ -108,31 +111,47 @@ def build(
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(services.audit, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), server)
     channelz.add_channelz_servicer(server)
-    names = [
-        *SERVICES,
-        health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-        channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
-        reflection.SERVICE_NAME,
-    ]
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-        ReflectionService(names), server
-    )
+    _describe(server, *SERVICES, _HEALTH, channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
     return server
 
 
-def bind(server: aio.Server, settings: Settings, certificates: Certificates | None = None) -> int:
-    """Listens on the settings' address. Returns the port; raises SettingsError."""
+def build_scaler(
+    scaler: externalscaler_pb2_grpc.ExternalScalerServicer, health: Health, *, in_flight: InFlight, limits: Limits
+) -> aio.Server:
+    """The autoscaler's server, for an address of its own: KEDA sends no tokens. Otherwise as of `build`."""
+    server = aio.server(
+        interceptors=[ErrorInterceptor(in_flight, limits)],
+        options=(*_options(), *limits.options()),
+        maximum_concurrent_rpcs=limits.calls,
+    )
+    externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(scaler, server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, (_SCALER,)), server)
+    _describe(server, _SCALER, _HEALTH)
+    return server
+
+
+def _describe(server: aio.Server, *names: str) -> None:
+    """Adds the reflection of these services, and of itself."""
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+        ReflectionService([*names, reflection.SERVICE_NAME]), server
+    )
+
+
+def bind(
+    server: aio.Server, address: Address, certificates: Certificates | None, setting: str = "CONTENTGEN_LISTEN"
+) -> int:
+    """Listens on an address, that of a setting. Returns the port; raises SettingsError."""
     try:
         if certificates:
-            return server.add_secure_port(str(settings.listen), certificates.credentials())
-        return server.add_insecure_port(str(settings.listen))
+            return server.add_secure_port(str(address), certificates.credentials())
+        return server.add_insecure_port(str(address))
     except RuntimeError:
-        raise SettingsError([_listen_problem(settings.listen)]) from None
+        raise SettingsError([_listen_problem(address, setting)]) from None
 
 
-def _listen_problem(address: Address) -> str:
+def _listen_problem(address: Address, setting: str) -> str:
     """Tries to bind the address, since gRPC gives no reason."""
-    advice = "set CONTENTGEN_LISTEN to another address, or stop what uses it (:0 picks a free port)"
+    advice = f"set {setting} to another address, or stop what uses it (:0 picks a free port)"
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         with socket.socket(family) as probe:
@@ -140,4 +159,4 @@ def _listen_problem(address: Address) -> str:
             reason = "gRPC can't listen there"
     except OSError as error:
         reason = error.strerror or str(error)
-    return f"CONTENTGEN_LISTEN={address}: {reason}; {advice}"
+    return f"{setting}={address}: {reason}; {advice}"

@@ -32,6 +32,7 @@ from scheduler_svc.store.contents.revisions import Revisions
 from scheduler_svc.store.contents.search import Search
 from scheduler_svc.store.dispatch.expiry import Expiry
 from scheduler_svc.store.dispatch.floors import Floors
+from scheduler_svc.store.dispatch.loads import Loads
 from scheduler_svc.store.dispatch.pauses import Pauses
 from scheduler_svc.store.dispatch.start_quotas import StartQuotas
 from scheduler_svc.store.dispatch.waiting import WaitingTasks
@@ -205,6 +206,10 @@ class PgTx:
     @cached_property
     def pauses(self) -> Pauses:
         return Pauses(self._session)
+
+    @cached_property
+    def loads(self) -> Loads:
+        return Loads(self._session)
 
     @cached_property
     def leases(self) -> Leases:

@@ -1,0 +1,1 @@
+"""Messages and stubs of KEDA's interface, generated from `protos/contentgen/keda` by `make gen`. Never edited."""

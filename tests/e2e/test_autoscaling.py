@@ -1,0 +1,108 @@
+"""An autoscaler beside real processes: it asks ExternalScaler as KEDA does, and starts a job for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+
+from contentgen.keda import externalscaler_pb2 as pb
+from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerStub
+from contentgen.v1 import task_pb2
+from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.client import request
+from tests.harness.stack import Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
+
+LEASE = 60.0
+CALL_TIMEOUT = 15.0
+TASKS, MAX_JOBS = 5, 3
+SERVED: dict[str, Any] = {"CONTENTGEN_SCALER_LISTEN": "127.0.0.1:0"}
+JOB: dict[str, Any] = {"CONTENTGEN_RUN_ONE": "on", "CONTENTGEN_RUN_ONE_WAIT": "3", "CREATOR_DEMO_SECONDS": "1"}
+
+
+class Keda:
+    """What KEDA asks one scheduler for a trigger."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub = ExternalScalerStub(channel)
+        self._ref = pb.ScaledObjectRef(name="jobs", scalerMetadata={"targetPerWorker": "1"})
+
+    def active(self) -> bool:
+        return self._stub.IsActive(self._ref, timeout=CALL_TIMEOUT).result
+
+    def demand(self) -> int:
+        (spec,) = self._stub.GetMetricSpec(self._ref, timeout=CALL_TIMEOUT).metricSpecs
+        asked = pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName=spec.metricName)
+        (value,) = self._stub.GetMetrics(asked, timeout=CALL_TIMEOUT).metricValues
+        return value.metricValue // spec.targetSize
+
+    def answer(self) -> int | None:
+        """The demand; None if the scheduler says that it can't tell."""
+        try:
+            return self.demand()
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE:
+                return None
+            raise
+
+
+@contextmanager
+def keda(scheduler: Scheduler) -> Iterator[Keda]:
+    """KEDA, connected to a scheduler that serves."""
+    (ready,) = scheduler.events("ready")
+    with grpc.insecure_channel(ready["scaler_listen"]) as channel:
+        yield Keda(channel)
+
+
+def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE, **SERVED).start()
+    client = scheduler.client
+    account_id = client.create_account()
+    jobs: list[Worker] = []
+
+    def scaled_to_zero() -> bool:
+        """Starts the jobs that are missing, as KEDA's strategy `default` counts them."""
+        running = sum(job.alive for job in jobs)
+        wanted = min(scaler.demand(), MAX_JOBS)
+        for _ in range(running, wanted):
+            jobs.append(stack.worker(f"job-{len(jobs)}", scheduler, **JOB).launch())
+        return wanted == 0 and running == 0
+
+    with keda(scheduler) as scaler:
+        assert scaled_to_zero()
+        task_ids = client.submit_all(request(account_id) for _ in range(TASKS))
+        wait_until(scaler.active, within=CALL_TIMEOUT, what="the tasks are seen")
+        wait_until(scaled_to_zero, within=90, what="all tasks are done, and no job runs")
+    tasks = client.tasks(task_ids)
+    assert {(task.status, task.attempt) for task in tasks} == {(task_pb2.TASK_STATUS_COMPLETED, 1)}
+    assert len({task.worker_id for task in tasks}) == TASKS, "a job runs one task"
+    assert {job.exit_status for job in jobs} == {0}
+    assert not any(job.spooled() for job in jobs)
+
+
+def test_no_scheduler_says_zero_while_the_database_is_stopped(stack: Stack, server: EmbeddedPostgres) -> None:
+    one, two = (stack.scheduler(name, database_url=server.url(), **SERVED) for name in ("one", "two"))
+    for scheduler in (one, two):
+        scheduler.start()
+    client = one.client
+    client.submit_all([request(client.create_account())] * 2)
+    seen: set[int | None] = set()
+
+    def says(scaler: Keda, demand: int | None) -> bool:
+        found = scaler.answer()
+        seen.add(found)
+        return found == demand
+
+    with keda(one) as first, keda(two) as second:
+        for demand, what in ((2, "both say what there is"), (None, "both refuse"), (2, "both say the same again")):
+            for each in (first, second):
+                wait_until(partial(says, each, demand), within=CALL_TIMEOUT, what=what)
+            if demand is None:
+                server.restart()
+            elif None not in seen:
+                server.quit()
+    assert seen == {2, None}, "what was submitted counts before the first answer"
