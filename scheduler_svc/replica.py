@@ -103,6 +103,8 @@ MAX_WAITING_SUBMITS = 100_000
 """Tasks that wait for their group, or a hundred MiB; beyond it, submits of callers with a share of it are refused."""
 MAX_SUBMIT_LOCK_WAIT = 8.0
 """Seconds that a submit waits for a lock of another session: clients wait 10 s by default."""
+SUBMIT_LINGER = 0.002
+"""Seconds in which single submits gather while many come."""
 DRAIN_TIMEOUT = 7.0
 """Seconds for the claim and the calls in flight to end when this replica drains."""
 SERVERS_INTERVAL = 10.0
@@ -305,6 +307,7 @@ class Replica:
             caller=CALLER.get,
             supervision=self._needed,
             after_commit=self._dispatcher.inline_claim,
+            linger=SUBMIT_LINGER,
             metrics=self._metrics.lane("submits") if self._metrics else None,
         )
         self._lanes = {

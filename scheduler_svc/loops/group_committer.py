@@ -1,7 +1,8 @@
 """Group commit: the items that arrive while one transaction runs become the next transaction.
 
-No timer adds latency on an idle system; under load the groups grow by themselves, and callers share them fairly. An
-item that needs a lock which another session holds is set aside and retried; the rest of its group goes on.
+No timer adds latency on an idle system; under load the groups grow by themselves, and callers share them fairly. A
+lane of small items may linger between groups: each transaction costs as much as some dozens of them. An item that needs
+a lock which another session holds is set aside and retried; the rest of its group goes on.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ QUEUE_TIMEOUT = 10.0
 """Seconds that an item waits for its group while groups are answered."""
 GROUP_SHARES = 10
 """While several callers wait, each has one of so many shares of a group."""
+BUSY_GROUP = 8
+"""Items of a group after which a lane lingers: as many will come again."""
 SLOW_GROUP_LIMIT = 1.0
 """Seconds. A group that takes longer is the database's fault: items that wait meanwhile don't time out."""
 
@@ -77,6 +80,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         keys: Callable[[T], Iterable[Hashable]] = lambda _: (),
         caller: Callable[[], str] | None = None,
         after_commit: Callable[[], AfterCommit | None] = lambda: None,
+        linger: float = 0.0,
         supervision: Supervision | None = None,
         metrics: LaneMetrics | None = None,
     ) -> None:
@@ -96,6 +100,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
                 waits too long fails, and an item that its caller cancels is left out. None: first come, first served.
             after_commit: called when an item comes while none waits; what it returns runs on the thread once that
                 item is committed.
+            linger: seconds in which items gather after a group that had many but was far from full.
             supervision: restarts the thread's work.
             metrics: takes the size and times of each group.
         """
@@ -108,6 +113,8 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         self._entries: FairQueue[_Entry[T, R]] = FairQueue(
             max_weight=max_weight, share=max(1, max_weight // GROUP_SHARES)
         )
+        self._few = max_weight // 10
+        self._linger = linger
         self._waits_since = -math.inf
         self._aside: SetAsideItems[_Entry[T, R]] = SetAsideItems(lambda entry: keys(entry.item))
         self._max_waiting = max_waiting
@@ -174,6 +181,8 @@ class GroupCommitter(ThreadService, Generic[T, R]):
             _run_after_commit(group)
         self._measure(group, begun)
         self._fail_late(begun)
+        if self._linger and len(group) >= BUSY_GROUP and sum(entry.weight for entry in group) < self._few:
+            time.sleep(self._linger)
         return more
 
     def _serve(self) -> None:

@@ -10,8 +10,9 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -173,15 +174,19 @@ class Audited:
         name = named or getattr(made, self._id, 0)
         return [(self._account(request, made), self._resource(name, exists=made is not None))]
 
-    def _several(self, request: Any, resources: Iterable[Any]) -> list[tuple[int, str]]:
-        by_account: dict[int, list[Any]] = {}
-        for each in resources:
-            account_id = getattr(each, "account_id", 0)
-            known = account_id in by_account or len(by_account) < MAX_ACCOUNTS
-            by_account.setdefault(account_id if known else 0, []).append(getattr(each, self._id, 0))
-        if not by_account:
+    def _several(self, request: Any, resources: Sequence[Any]) -> list[tuple[int, str]]:
+        if not resources:
             return [(self._account(request, None), "")]
-        return [(account_id, self._resource(ids[0], more=len(ids) - 1)) for account_id, ids in by_account.items()]
+        accounts = [getattr(each, "account_id", 0) for each in resources]
+        if len(counts := Counter(accounts)) > MAX_ACCOUNTS:
+            shown = set(islice(counts, MAX_ACCOUNTS))
+            accounts = [account_id if account_id in shown else 0 for account_id in accounts]
+            counts = Counter(accounts)
+        first = dict(zip(reversed(accounts), reversed(resources), strict=True))
+        return [
+            (account_id, self._resource(getattr(first[account_id], self._id, 0), more=count - 1))
+            for account_id, count in counts.items()
+        ]
 
     def _account(self, request: Any, made: Any) -> int:
         account_id: int = getattr(made, "account_id", 0) or getattr(request, "account_id", 0)

@@ -41,7 +41,8 @@ def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
         unique_for=_unique_for(request, bad) if given("unique_for") else NO_TIME,
     )
     bad.text("request_id", new.request_id, MAX_NAME)
-    bad.text("unique_key", new.unique_key, MAX_NAME)
+    if new.unique_key:
+        bad.text("unique_key", new.unique_key, MAX_NAME)
     bad.number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY)
     bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
     if new.expire_time and new.schedule_time and new.expire_time <= new.schedule_time:
