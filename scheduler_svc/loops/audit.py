@@ -24,7 +24,7 @@ MAX_WAITING = 20_000
 """Events in the buffer; further ones are dropped."""
 MAX_GROUP = 2_000
 """Events of one transaction."""
-GROUP_INTERVAL = 0.1
+GROUP_INTERVAL = 0.25
 """Seconds in which events gather that nobody waits for."""
 CLOSE_TIMEOUT = 2.0
 """Seconds to store what is in the buffer when the replica stops."""
