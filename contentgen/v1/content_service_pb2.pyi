@@ -611,8 +611,8 @@ class ListContentsResponse(_message.Message):
     @_builtins.property
     def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Content]:
         """Without `body` and `html_body`. A page may be short or empty although more follow: with any condition but
-        `account_id` it examines at most 5,000 contents. With `query` those are contents that have the characters of its
-        words; among the newest ones, of the last seconds, any.
+        `account_id` it examines at most 5,000 contents. With a `query` those are contents that have all pairs of neighbouring
+        characters of its words, and the newest ones, of the last seconds.
         """
 
     def __init__(

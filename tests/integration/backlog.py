@@ -140,6 +140,10 @@ _FILLED = f"""
     INSERT INTO count_deltas (account_id, kind, n) SELECT -20000 - k, 1, 1 FROM generate_series(1, 20 * {ROWS}) AS k;
 """
 
+_AS_LONG_AS_REAL_ONES = """
+    UPDATE content_grams SET grams = grams || ARRAY(SELECT -n FROM generate_series(1, 100) AS n);
+"""
+
 
 Work = Callable[[PgTx], Any]
 
@@ -190,6 +194,7 @@ class Backlog:
             tx = PgTx(connection)
             tx.search.index_next(0, KEY_MAX, BACKLOG)
             tx.commit()
+        self._execute(_AS_LONG_AS_REAL_ONES)
 
     def _run(self, work: Work, aging: float = 0.0) -> None:
         with self.hot.connect() as connection:

@@ -39,7 +39,7 @@ class ContentList(Statements):
         newest_first = _Ids(0, KEY_MAX if after is None else after)
         ids = _Ids((after or 0) + 1, KEY_MAX) if self._of.oldest_first else newest_first
         bound, few = self._bound(ids) if self._of.examines else (None, False)
-        if self._wanted.words and not few:
+        if not few and any(len(word) > 1 for word in self._wanted.words):
             return self._search(ids, limit)
         return self._scan(ids, bound, limit, few=few)
 

@@ -1,13 +1,14 @@
-"""The search index of contents: which characters stand in title and topic, alone and in pairs. A loop keeps it.
+"""The search index of contents: which two characters stand side by side in title and topic. A loop keeps it.
 
-Each is a *gram*, a number that the index of arrays (GIN) can look up. It needs no extension and no word boundaries, so
-it finds Chinese in any database, a word of one character too. A search reads the contents that have all grams of its
-words, and only those are compared with the words themselves: the index leaves nothing out, but may name too many.
+Each such pair is a *gram*, a number that the index of arrays (GIN) can look up. It needs no extension and no word
+boundaries, so it finds Chinese in any database. A search reads the contents that have all grams of its words, and only
+those are compared with the words themselves: the index leaves nothing out, but may name too many.
 
-Before the gram stands the *segment* of the content, 65,536 ids. So a search reads segment after segment, in the order
-of its list, and stops where a page is full: a word that half of all contents have costs no more than a rare one.
+A gram counts within a *segment* of contents, 65,536 ids. So a search reads segment after segment, in the order of its
+list, and stops where a page is full: a word that half of all contents have costs little more than a rare one.
 
-Contents up to `indexed_to` are in the index. Those behind, of the last seconds, are read one by one.
+Contents up to `indexed_to` are in the index. Those behind, of the last seconds, are read one by one; for words of one
+character all of them are.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from scheduler_svc.store.engine.rows import Statements
 from scheduler_svc.store.engine.snapshots import Snapshots
 
 _SEGMENT_BITS = 16
-_CHARACTER_BITS = 21
-"""Unicode has no higher code point; this is what `ascii` tells in a database of UTF-8."""
-_NO_CHARACTER = (1 << _CHARACTER_BITS) - 1
-"""Stands for the first character where the second number is an account."""
+_OF_SEGMENT, _OF_FIRST, _OF_SECOND = 2_654_435_761, 2_246_822_519, 3_266_489_917
+"""A gram has 31 bits of the sum of these products: all are odd, and large primes."""
+_NO_CHARACTER = (1 << 21) - 1
+"""Stands for the first character where the second number is an account. Unicode has no such code point."""
 _FIRST_BATCH, _LAST_BATCH = 1, 128
 """Segments that one statement reads, doubled each time. A segment without the words costs some 20 µs a gram."""
 _MAX_SEGMENTS = 1_000
@@ -43,23 +44,26 @@ def searched(contents: str) -> str:
 
 
 def _grams(text: str) -> str:
-    """A query for the grams of a text, without a segment. No word has a space, so no gram has one."""
+    """A query for the grams of a text, without a segment. No word has a space, so no gram has one.
+
+    `ascii` tells the code point of a character.
+    """
     return f"""
-        SELECT DISTINCT (CAST(ascii(c.first) AS bigint) << {_CHARACTER_BITS}) + n.second
+        SELECT DISTINCT ascii(c.first) * {_OF_FIRST} + ascii(c.second) * {_OF_SECOND}
         FROM (SELECT string_to_array({text}, NULL) AS list OFFSET 0) AS t,
-            unnest(t.list, t.list[2:]) AS c(first, second),
-            LATERAL (VALUES (0), (CASE WHEN c.second <> ' ' THEN ascii(c.second) ELSE 0 END)) AS n(second)
-        WHERE c.first <> ' '"""
+            unnest(t.list, t.list[2:]) AS c(first, second)
+        WHERE c.first <> ' ' AND c.second <> ' '"""
 
 
 def _account_gram(account: str) -> str:
     """The gram of an account: others may have the same one."""
-    return f"({_NO_CHARACTER}::bigint << {_CHARACTER_BITS}) + ({account} & {_NO_CHARACTER})"
+    return f"{_NO_CHARACTER} * {_OF_FIRST} + ({account} & {_NO_CHARACTER}) * {_OF_SECOND}"
 
 
 def _in_segment(segment: str, grams: str) -> str:
     """A query for grams of a segment. Its higher bits are lost, so far away another segment has the same ones."""
-    return f"SELECT (({segment}) << {2 * _CHARACTER_BITS}) + g.gram FROM ({grams}) AS g(gram)"
+    of_segment = f"(({segment}) & {_NO_CHARACTER}) * {_OF_SEGMENT}"
+    return f"SELECT CAST(({of_segment} + g.gram) & {(1 << 31) - 1} AS integer) FROM ({grams}) AS g(gram)"
 
 
 def _index(contents: str) -> sa.TextClause:

@@ -437,7 +437,7 @@ content_grams = sa.Table(
     "content_grams",
     metadata,
     _of_content("content_grams"),
-    sa.Column("grams", ARRAY(sa.BigInteger), nullable=False),
+    sa.Column("grams", ARRAY(sa.Integer), nullable=False),
     sa.Index("content_grams_by_gram", "grams", postgresql_using="gin"),
 )
 

@@ -11,7 +11,7 @@ oldest_code = "0001"
 _DDL = """
 CREATE TABLE content_grams (
     content_id BIGINT NOT NULL,
-    grams BIGINT[] NOT NULL,
+    grams INTEGER[] NOT NULL,
     CONSTRAINT content_grams_pkey PRIMARY KEY (content_id),
     CONSTRAINT content_grams_content_id_fkey FOREIGN KEY (content_id) REFERENCES contents (content_id) ON DELETE CASCADE
 );
