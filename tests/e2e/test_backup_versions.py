@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, find_bindir
 from scheduler_svc.store.schema.migrate import migrate
+from tests.harness.ports import free_port
 from tests.harness.process import installed, run_to_end
 from tests.harness.tcp_server import TcpServer, running
 
@@ -62,7 +62,7 @@ class Site:
 
 @pytest.fixture(params=INSTALLED, ids=lambda bindir: bindir.parent.name)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with running(random.randrange(20_000, 32_000), request.param, tls=True) as server:
+    with running(free_port(), request.param, tls=True) as server:
         yield Site(server, tmp_path)
 
 

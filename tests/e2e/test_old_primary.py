@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,6 +21,7 @@ from scheduler_svc.store.engine.lineage import Lineage, WrongServer
 from scheduler_svc.store.engine.lineage_file import LineageFile
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
+from tests.harness.ports import free_port
 from tests.harness.stack import Scheduler, Stack, running_stack
 from tests.harness.tcp_server import USER, TcpServer, running
 from tests.harness.waiting import wait_until
@@ -37,7 +37,7 @@ class Pair:
         for each in (first, second):
             each.mkdir()
             each.chmod(0o711)
-        port = random.randrange(20_000, 32_000)
+        port = free_port(following=1)
         self.first = TcpServer(first, port).create().start()
         self.second = TcpServer(second, port + 1).follow(self.first).start()
 
@@ -218,7 +218,7 @@ def reasons(scheduler: Scheduler) -> list[str]:
 
 
 def test_another_system_is_refused_until_the_operator_says_so(tmp_path: Path) -> None:
-    port = random.randrange(20_000, 32_000)
+    port = free_port()
     with running(port) as server, running_stack(server.url()) as stack:
         scheduler = stack.scheduler().start()
         scheduler.stop()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from scheduler_svc.postgres.identity import server_user_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.journal import Journal
+from tests.harness.ports import free_port
 from tests.harness.process import STOP_LIMIT, inherited, installed
 from tests.harness.processes import belonging_to, children, living
 from tests.harness.service import Service
@@ -28,7 +27,6 @@ SHORT_LEASE = 5.0
 EMBEDDED = ""
 """Instead of a database's URL: the scheduler's embedded PostgreSQL."""
 _GONE_LIMIT = 10.0
-_PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients, so that a restart finds its own again
 _CREATOR_VARIABLES = ("CREATOR_DEMO_JOURNAL", "CREATOR_DEMO_DIR", "CREATOR_DEMO_SECONDS")
 
 
@@ -36,7 +34,7 @@ class Scheduler(Service):
     """`contentgen-scheduler` on a port that it keeps over restarts."""
 
     def __init__(self, name: str, folder: Path, database_url: str, lease_ttl: float, **settings: str) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
         self.data_dir = folder / name
         self._client: Client | None = None
@@ -193,11 +191,3 @@ def _kill_all(processes: list[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     wait_until_gone(lambda: living(processes), within=_GONE_LIMIT, what="PostgreSQL is gone")
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

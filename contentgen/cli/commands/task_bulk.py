@@ -30,7 +30,7 @@ class BulkMove:
     """The name of their number in JSON."""
 
     def run(self, session: Session, question: str, *, limit: int | None, dry_run: bool, yes: bool) -> int:
-        """Moves up to `limit` tasks (None: all), after a prompt on a terminal, where `{}` is their number."""
+        """Moves up to `limit` tasks (None: all), after a prompt on a terminal, where `{}` is how many tasks."""
         self.request.dry_run = True
         matched = self._call(session).matched_count
         most = matched if limit is None else min(matched, limit)
@@ -38,7 +38,7 @@ class BulkMove:
             session.output.text(f"would be {self.done}: {most:,}", {self.count: most, "dry_run": True})
             return Status.DONE
         if most:
-            session.confirm(question.format(f"{most:,}"), yes=yes)
+            session.confirm(question.format("1 task" if most == 1 else f"{most:,} tasks"), yes=yes)
         self.request.dry_run = False
         moved = self._move(session, most)
         session.output.text(f"{self.done}: {moved:,}", {self.count: moved, "dry_run": False})

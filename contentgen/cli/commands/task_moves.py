@@ -76,7 +76,7 @@ def cancel(
         return _cancel_each(session, task_ids, force=force)
     request = pb.BulkCancelTasksRequest(filter=selection.filter, force=force)
     move = BulkMove(tasks.BulkCancelTasks, request, "cancelled", "cancelled_count")
-    return move.run(session, "Cancel {} tasks?", limit=limit, dry_run=dry_run, yes=yes)
+    return move.run(session, "Cancel {}?", limit=limit, dry_run=dry_run, yes=yes)
 
 
 def _cancel_each(session: Session, task_ids: Sequence[str], *, force: bool) -> int:
@@ -111,7 +111,7 @@ def retry(
     request = pb.BulkRetryTasksRequest(filter=selection.filter)
     rpc = session.connection.stubs.tasks.BulkRetryTasks
     move = BulkMove(rpc, request, "put back to pending", "retried_count")
-    return move.run(session, "Run {} tasks again?", limit=limit, dry_run=dry_run, yes=yes)
+    return move.run(session, "Run {} again?", limit=limit, dry_run=dry_run, yes=yes)
 
 
 def _check_all(task_ids: Sequence[str] | None, *, all_: bool, given: bool) -> None:
@@ -144,7 +144,7 @@ def cleanup(
     """
     request = pb.CleanupTasksRequest(days=days, filter=selection.filter)
     move = BulkMove(session.connection.stubs.tasks.CleanupTasks, request, "deleted", "deleted_count")
-    question = f"Delete {{}} tasks that ended more than {days} days ago, with their history?"
+    question = f"Delete {{}} that ended more than {days} days ago, with all history?"
     return move.run(session, question, limit=limit, dry_run=dry_run, yes=yes)
 
 
