@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from scheduler_svc.application import search_index
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.domain.errors import LockTimeout
 from scheduler_svc.domain.watermark import Watermark
 
 INTERVAL = 1.0
@@ -36,5 +38,6 @@ class SearchIndexer:
         limit = MAX_INDEXED_MEANWHILE if snapshot.last - self._last > MANY else MAX_INDEXED
         self._last = snapshot.last
         began = time.monotonic()
-        await self._calls.run(search_index.index_contents, self._settled, limit)
+        with suppress(LockTimeout):  # somebody has locked a content; a search examines it meanwhile
+            await self._calls.run(search_index.index_contents, self._settled, limit)
         return max(INTERVAL, REST * (time.monotonic() - began))

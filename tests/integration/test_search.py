@@ -139,6 +139,24 @@ async def test_the_loop_indexes_what_is_new_and_no_id_that_a_transaction_may_sti
     calls.close()
 
 
+async def test_a_content_that_somebody_has_locked_is_indexed_later(
+    contents: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = store(contents, random.Random(3))
+    contents.sql("SELECT setval('content_seq', :last)", last=ids[-1])
+    run = contents.database.run
+    monkeypatch.setattr(contents.database, "run", lambda work: run(work, lock_timeout=0.05))
+    calls = Calls(contents.database, 1)
+    loop = SearchIndexer(calls)
+    with contents.transaction() as other:
+        other.contents.lock([ids[0]])
+        await loop.run_once()
+        assert contents.sql("SELECT indexed_to FROM search_index") == [(0,)]
+    await loop.run_once()
+    assert contents.sql("SELECT indexed_to FROM search_index") == [(ids[-1],)]
+    calls.close()
+
+
 def test_an_edited_title_is_found_and_the_old_one_is_not(contents: Scheduling) -> None:
     ids = store(contents, random.Random(1))
     index(contents, ids[-2])
