@@ -56,6 +56,7 @@ LINGER_TIMEOUT = 0.1
 """Seconds for the last answers to reach their callers."""
 _COMMANDS = {
     "backup": "scheduler_svc.backups:backup_command",
+    "config": "scheduler_svc.config_command:config_command",
     "import": "scheduler_svc.importer:import_command",
     "migrate": "scheduler_svc.migrate_command:migrate_command",
     "restore": "scheduler_svc.backups:restore_command",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from hypothesis import settings
 
 from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.certificates import make_certificates
 from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.leaks import child_processes, lasting_threads, pending_tasks
 from tests.harness.waiting import wait_until_gone, wait_until_gone_async
@@ -54,6 +56,16 @@ def template(cluster: EmbeddedPostgres, databases: Databases) -> str:
     upgrade(engine)
     engine.dispose()
     return name
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what `make_certificates` makes, as `NAME.pem` and `NAME.key`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates, and it is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder)
+    return folder
 
 
 @pytest.fixture

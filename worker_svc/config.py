@@ -222,13 +222,20 @@ class WorkerSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole_identity(self) -> WorkerSettings:
-        if self.token is not None and self.token_file is not None:
-            raise ValueError("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
-        if (self.tls_client_cert is None) != (self.tls_client_key is None):
-            raise ValueError("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
-        if self.tls_client_cert is not None and self.tls_ca is None:
-            raise ValueError("CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is")
+        if problems := self.conflicts():
+            raise ValueError("\n".join(problems))
         return self
+
+    def conflicts(self) -> list[str]:
+        """What is wrong with the values together."""
+        problems = []
+        if self.token is not None and self.token_file is not None:
+            problems.append("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
+        if (self.tls_client_cert is None) != (self.tls_client_key is None):
+            problems.append("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
+        if self.tls_client_cert is not None and self.tls_ca is None:
+            problems.append("CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is")
+        return problems
 
 
 def addresses(target: str) -> list[str]:
@@ -268,7 +275,8 @@ def make_settings(flags: Mapping[str, str], problems: Sequence[str] = ()) -> Wor
     try:
         settings = WorkerSettings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
     except ValidationError as error:
-        raise SettingsError([*problems, *(_problem(detail, flags) for detail in error.errors())]) from None
+        found = (line for detail in error.errors() for line in _problem(detail, flags).splitlines())
+        raise SettingsError([*problems, *found]) from None
     if problems:
         raise SettingsError(problems)
     return settings
@@ -317,7 +325,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="contentgen-worker",
         usage="contentgen-worker [--help] [--setting=value ...]\n"
         "       contentgen-worker --run-one [...]            runs one task, and ends\n"
-        "       contentgen-worker try --topic=TEXT [...]     runs the creator CLI once, without a scheduler",
+        "       contentgen-worker try --topic=TEXT [...]     runs the creator CLI once, without a scheduler\n"
+        "       contentgen-worker config check [...]         shows the settings, and what is wrong with them",
         description="Runs the creator CLI on tasks that a scheduler leases to it.\nTERM drains; a second TERM stops.",
         epilog="".join(f"No flag, variable only:\n  {field.alias}: {field.description}\n\n" for field in secrets)
         + "A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.\n\n"

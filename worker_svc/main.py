@@ -19,7 +19,7 @@ from typing import NoReturn
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc import try_command
+from worker_svc import config_command, try_command
 from worker_svc.config import EXIT_CONFIG, SettingsError, WorkerSettings, read_settings
 from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
@@ -41,6 +41,8 @@ def run(argv: Sequence[str]) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its messages are not JSON, and repeat ours
     if argv and argv[0] == "try":
         return try_command.run(argv[1:])
+    if argv and argv[0] == "config":
+        return config_command.run(argv[1:])
     try:
         settings = read_settings(argv)
     except SettingsError as error:

@@ -53,7 +53,7 @@ def environment(folder: Path) -> dict[str, str]:
     ours = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("CONTENTGEN_", "CREATOR_")) and name != "DATABASE_URL"
+        if not name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL"))
     }
     if bindir := os.environ.get("CONTENTGEN_PG_BINDIR"):
         ours["CONTENTGEN_PG_BINDIR"] = bindir

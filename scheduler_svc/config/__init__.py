@@ -3,7 +3,7 @@
 The lowest layer: other modules get `Settings`; none reads the environment itself.
 """
 
-from scheduler_svc.config.command_line import read_settings, settings_of, settings_parser
+from scheduler_svc.config.command_line import read_settings, settings_of, settings_parser, variable_of
 from scheduler_svc.config.logs import configure_logging
 from scheduler_svc.config.notices import notices
 from scheduler_svc.config.settings import EXIT_STATUS, Settings, SettingsError, UsageError
@@ -22,4 +22,5 @@ __all__ = [
     "read_settings",
     "settings_of",
     "settings_parser",
+    "variable_of",
 ]

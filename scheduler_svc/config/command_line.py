@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from scheduler_svc.config.settings import PREFIX, Settings, SettingsError, UsageError
 
-SECRETS = frozenset({"database_url"})
-"""Settings without a flag: other users can read a command line."""
+SECRETS = frozenset({"database_url", "database_url_file"})
+"""Settings without a flag, whose values no message repeats: other users can read a command line, and the URL may have
+been set where the path of its file belongs."""
 
 _MUST_BE = {
     "bool_parsing": "must be on or off",
@@ -24,7 +25,9 @@ _DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in Postgr
 TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait.
 `contentgen-scheduler token create --help` tells how callers get a token, `contentgen-scheduler import --help` how the
 old application's data is taken over, `contentgen-scheduler migrate --help` how the database gets its tables where this
-role may not make them, `contentgen-scheduler backup --help` and `restore --help` how it is kept and brought back."""
+role may not make them, `contentgen-scheduler backup --help` and `restore --help` how it is kept and brought back,
+`contentgen-scheduler config --help` how settings are checked before a start, `contentgen-scheduler health --help` how a
+container's health is."""
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -65,7 +68,7 @@ def settings_of(flags: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**flags)
     except ValidationError as error:
-        raise SettingsError(_problems(error, flags)) from None
+        raise SettingsError(_problems(error, flags), map(_name_at, _locations(error))) from None
 
 
 class _Parser(ArgumentParser):
@@ -92,25 +95,33 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _variable(name: str) -> str:
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
     field = Settings.model_fields[name]
     return str(field.validation_alias) if field.validation_alias else PREFIX + name.upper()
 
 
 def _help(name: str) -> str:
     text = " ".join((Settings.model_fields[name].description or "").split())
-    return f"{text} [{_variable(name)}]".replace("%", "%%")
+    return f"{text} [{variable_of(name)}]".replace("%", "%%")
+
+
+def _locations(error: ValidationError) -> Iterator[str]:
+    yield from (str(problem["loc"][0]) for problem in error.errors(include_url=False) if problem["loc"])
+
+
+def _name_at(location: str) -> str:
+    """The setting of an error's location, which is its variable where that has a name of its own."""
+    return next((name for name in SECRETS if variable_of(name) == location), location)
 
 
 def _problems(error: ValidationError, flags: Collection[str]) -> Iterator[str]:
     """One line a problem: its flag or variable, its value unless secret, and what it should be."""
-    by_location = {_variable(name): name for name in Settings.model_fields if name in SECRETS}
     for problem in error.errors(include_url=False):
         text = _MUST_BE.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
             yield from text.splitlines()
             continue
-        location = str(problem["loc"][0])
-        name = by_location.get(location, location)
-        source = _flag(name) if name in flags else _variable(name)
+        name = _name_at(str(problem["loc"][0]))
+        source = _flag(name) if name in flags else variable_of(name)
         yield f"{source}: {text}" if name in SECRETS else f"{source}={problem['input']}: {text}"

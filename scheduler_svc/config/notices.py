@@ -38,7 +38,7 @@ _OF_KUBERNETES = re.compile(
 
 def notices(environ: Mapping[str, str]) -> Iterator[str]:
     """Yields a line for each variable that is probably a mistake."""
-    if environ.get("DATABASE_URL") == "":
+    if environ.get("DATABASE_URL") == "" and not environ.get("DATABASE_URL_FILE"):
         yield "DATABASE_URL is empty, which counts as unset: an embedded PostgreSQL is used"
     known = _OF_OTHERS | {_variable(name) for name in Settings.model_fields}
     for variable, value in sorted(environ.items()):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scheduler_svc.config.values import (
@@ -22,6 +22,7 @@ from scheduler_svc.config.values import (
     Networks,
     PresentFile,
     PresentFolder,
+    UrlFile,
     choice,
     duration,
     whole_number,
@@ -36,10 +37,11 @@ MAX_HEARTBEAT_INTERVAL = 10.0
 
 
 class SettingsError(Exception):
-    """Invalid settings. `problems` has one line for each, with what it should be."""
+    """Invalid settings. `problems` has one line for each, with what it should be; `names` are those of fields."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    def __init__(self, problems: Iterable[str], names: Iterable[str] = ()) -> None:
         self.problems = tuple(problems)
+        self.names = frozenset(names)
         super().__init__("\n".join(self.problems))
 
 
@@ -61,7 +63,12 @@ class Settings(BaseSettings):
         validate_default=False,
     )
 
-    database_url: DatabaseUrl | None = Field(default=None, validation_alias="DATABASE_URL", repr=False)
+    database_url_file: UrlFile | None = Field(default=None, validation_alias="DATABASE_URL_FILE")
+    """File that holds the URL, instead of DATABASE_URL, such as a mounted secret; read at start. Default: unset."""
+
+    database_url: DatabaseUrl | None = Field(
+        default=None, validation_alias="DATABASE_URL", validate_default=True, repr=False
+    )
     """URL of the PostgreSQL to use. Default: unset, an embedded PostgreSQL in the data folder."""
 
     require_database_url: bool = False
@@ -182,8 +189,25 @@ class Settings(BaseSettings):
     def tls(self) -> bool:
         return self.tls_cert is not None
 
+    @field_validator("database_url")
+    @classmethod
+    def _from_file(cls, url: str | None, info: ValidationInfo) -> str | None:
+        """The URL, whether it was given itself or in a file."""
+        file = info.data.get("database_url_file")
+        if file is None:
+            return url
+        if url is not None:
+            raise ValueError("exactly one of DATABASE_URL and DATABASE_URL_FILE may be set: unset the other one")
+        return str(file.url)
+
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
+        if problems := self.conflicts():
+            raise ValueError("\n".join(problems))
+        return self
+
+    def conflicts(self) -> list[str]:
+        """What is wrong with the values together."""
         problems = []
         if (self.tls_cert is None) != (self.tls_key is None):
             problems.append("CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY go together: set both or none")
@@ -206,9 +230,7 @@ class Settings(BaseSettings):
             )
         if self.require_database_url and not self.database_url:
             problems.append(
-                "DATABASE_URL must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on: without it, an embedded"
-                " PostgreSQL in the data folder would be used"
+                "DATABASE_URL or DATABASE_URL_FILE must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on: without,"
+                " an embedded PostgreSQL in the data folder would be used"
             )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+        return problems

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.replica import Replica
 from tests.contract.maker import Maker
-from tests.harness.certificates import make_certificates
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker
 
@@ -28,16 +26,6 @@ if TYPE_CHECKING:  # for type checkers only
     from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of what `make_certificates` makes, as `NAME.pem` and `NAME.key`."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates, and it is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-    make_certificates(folder)
-    return folder
 
 
 @pytest.fixture

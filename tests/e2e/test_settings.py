@@ -26,5 +26,5 @@ def test_a_scheduler_that_requires_a_database_url_does_not_make_a_database_of_it
     scheduler = stack.scheduler(database_url=EMBEDDED, CONTENTGEN_REQUIRE_DATABASE_URL="on").launch()
     wait_until(lambda: not scheduler.alive, within=START_LIMIT, what="it has ended")
     assert scheduler.exit_status == 78
-    assert "DATABASE_URL must be set" in scheduler.tail()
+    assert "DATABASE_URL or DATABASE_URL_FILE must be set" in scheduler.tail()
     assert not scheduler.data_dir.exists()

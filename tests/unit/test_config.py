@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from scheduler_svc.config import Address, Settings, SettingsError, read_settings
+from scheduler_svc.config.command_line import SECRETS
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name == "DATABASE_URL" or name.startswith("CONTENTGEN_"):
+        if name.startswith(("CONTENTGEN_", "DATABASE_URL")):
             monkeypatch.delenv(name)
 
 
@@ -110,6 +111,56 @@ def test_several_hosts_of_a_database_become_parameters(url: str, read: str, monk
     assert read_settings([]).database_url == f"postgresql+psycopg2://{read}"
 
 
+def test_the_database_url_comes_from_a_file_and_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgres://user:zebra@host/db\n")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(file))
+    monkeypatch.setenv("CONTENTGEN_REQUIRE_DATABASE_URL", "on")
+    settings = read_settings([])
+    assert settings.database_url == "postgresql+psycopg2://user:zebra@host/db"
+    assert "zebra" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("held", "wrong"),
+    [
+        (None, "must be the path of a file that can be read"),
+        (b"zebra", "the URL in the file must begin with postgresql://"),
+        (b"", "the URL in the file must begin with postgresql://"),
+        (b"\xff", "must be the path of a file that holds the URL and nothing else"),
+    ],
+)
+def test_a_file_without_a_database_url_is_refused(
+    held: bytes | None, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "url"
+    if held is not None:
+        file.write_bytes(held)
+    monkeypatch.setenv("DATABASE_URL_FILE", str(file))
+    (problem,) = problems()
+    assert problem.startswith(f"DATABASE_URL_FILE: {wrong}")
+    assert "zebra" not in problem
+
+
+def test_a_url_in_the_place_of_its_file_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL_FILE", "postgresql://user:zebra@host/db")
+    (problem,) = problems()
+    assert problem == "DATABASE_URL_FILE: must be the path of a file that can be read (No such file or directory)"
+
+
+def test_exactly_one_of_url_and_file_may_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://one/db")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(file))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://other/db")
+    (problem,) = problems()
+    assert problem == (
+        "DATABASE_URL: exactly one of DATABASE_URL and DATABASE_URL_FILE may be set: unset the other one"
+    )
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert read_settings([]).database_url == "postgresql+psycopg2://one/db"
+
+
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "secret", "sqlite:///secret"])
 def test_another_database_is_refused_without_its_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
@@ -174,7 +225,9 @@ def test_a_database_url_can_be_required(given: str | None, monkeypatch: pytest.M
     if given is not None:
         monkeypatch.setenv("DATABASE_URL", given)
     (problem,) = problems()
-    assert problem.startswith("DATABASE_URL must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on")
+    assert problem.startswith(
+        "DATABASE_URL or DATABASE_URL_FILE must be set, since CONTENTGEN_REQUIRE_DATABASE_URL is on"
+    )
     assert len(problems("--require-database-url")) == 1
     monkeypatch.setenv("DATABASE_URL", "postgresql://host/db")
     assert read_settings([]).require_database_url
@@ -318,8 +371,9 @@ def test_the_help_names_every_setting_with_its_variable_and_default(capsys: pyte
         read_settings(["--help"])
     assert raised.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for name in Settings.model_fields.keys() - {"database_url"}:
+    for name in Settings.model_fields.keys() - SECRETS:
         assert f"--{name.replace('_', '-')}" in shown
         assert f"[CONTENTGEN_{name.upper()}]" in shown
     assert "[DATABASE_URL]" in shown
+    assert "[DATABASE_URL_FILE]" in shown
     assert shown.count("Default:") == len(Settings.model_fields)

@@ -1,0 +1,219 @@
+"""`config check` of both services: what a start would refuse and what files hold, all at once, without secrets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scheduler_svc.config import Settings, variable_of
+from scheduler_svc.config_command import config_command
+from tests.harness.certificates import make_signed
+from tests.harness.tokens import line, write
+from worker_svc import config_command as worker_command
+from worker_svc.config import WorkerSettings
+
+Check = Callable[..., tuple[int, str, list[str]]]
+"""Runs a check with these variables: its status, its standard output, the problems."""
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    for name in list(os.environ):
+        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CONTENTGEN_DATA_DIR", str(tmp_path / "data"))
+
+    def put(settings: dict[str, str]) -> None:
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+def told(status: int, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    return status, captured.out, [text.removeprefix("problem: ") for text in lines if text.startswith("problem: ")]
+
+
+@pytest.fixture
+def scheduler(environment: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]) -> Check:
+    def check(*flags: str, **settings: str) -> tuple[int, str, list[str]]:
+        environment(settings)
+        return told(config_command(["check", *flags]), capsys)
+
+    return check
+
+
+@pytest.fixture
+def worker(environment: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]) -> Check:
+    def check(*flags: str, **settings: str) -> tuple[int, str, list[str]]:
+        environment({"CREATOR_CLI_PATH": "true", **settings})
+        return told(worker_command.run(["check", *flags]), capsys)
+
+    return check
+
+
+@pytest.fixture
+def pems(certificates: Path, tmp_path: Path) -> Path:
+    """A folder of its own with the certificates of the session, and an expired one of their authority."""
+    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
+    make_signed(tmp_path, "expired", days=0)
+    return tmp_path
+
+
+def test_each_setting_of_a_scheduler_is_shown_with_where_it_comes_from(scheduler: Check, tmp_path: Path) -> None:
+    status, out, problems = scheduler("--lease-ttl=90", CONTENTGEN_MAX_QUEUE_SIZE="7")
+    assert (status, problems) == (0, [])
+    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == set(map(variable_of, Settings.model_fields))
+    assert "CONTENTGEN_LEASE_TTL=90s (flag)\n" in out
+    assert "CONTENTGEN_MAX_QUEUE_SIZE=7 (environment)\n" in out
+    assert "CONTENTGEN_AUDIT_RETENTION=400d (default)\n" in out
+    assert "DATABASE_URL=unset (default)\n" in out
+    assert out.endswith("\nall settings are right\n")
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_wrong_with_a_scheduler_is_told_at_once(scheduler: Check, pems: Path) -> None:
+    (pems / "tokens").write_text('{"name": "zebra"}\n')
+    (pems / "file").touch()
+    status, out, problems = scheduler(
+        "--max-queue-size=0",
+        CONTENTGEN_LEASE_TTL="3s",
+        CONTENTGEN_LISTEN="0.0.0.0:50051",
+        CONTENTGEN_METRICS_LISTEN="0.0.0.0:50051",
+        CONTENTGEN_SCALER_LISTEN="0.0.0.0:50052",
+        CONTENTGEN_TLS_CERT=str(pems / "expired.pem"),
+        CONTENTGEN_TLS_KEY=str(pems / "other.key"),
+        CONTENTGEN_TOKENS_FILE=str(pems / "tokens"),
+        CONTENTGEN_ASSETS=str(pems / "file" / "assets"),
+        DATABASE_URL="postgresql://user:zebra@host/db",
+    )
+    assert status == 78
+    for named in (
+        "CONTENTGEN_LEASE_TTL=3s: must be a duration",
+        "--max-queue-size=0: must be a whole number",
+        f"CONTENTGEN_TLS_CERT={pems}/expired.pem, CONTENTGEN_TLS_KEY={pems}/other.key: must be PEM files that belong",
+        f"CONTENTGEN_TLS_CERT={pems}/expired.pem: must hold valid certificates only, and one expired on 2026-01-01",
+        f"CONTENTGEN_TOKENS_FILE={pems}/tokens, line 1: sha256 must be",
+        f"CONTENTGEN_ASSETS={pems}/file/assets: must be a folder that this user can write",
+        "CONTENTGEN_METRICS_LISTEN=0.0.0.0:50051: must have a port of its own",
+    ):
+        assert any(problem.startswith(named) for problem in problems), named
+    assert f"{len(problems)} problems\n" in out
+    assert "CONTENTGEN_LEASE_TTL=invalid (environment)\n" in out
+    assert "DATABASE_URL=set, not shown (environment)\n" in out
+    assert "zebra" not in out + " ".join(problems)
+
+
+def test_values_that_do_not_fit_together_are_told_beside_invalid_ones(scheduler: Check) -> None:
+    _, _, problems = scheduler(CONTENTGEN_LEASE_TTL="3s", CONTENTGEN_LISTEN="0.0.0.0:1")
+    assert [problem.partition(" ")[0] for problem in problems] == [
+        "CONTENTGEN_LEASE_TTL=3s:",
+        "CONTENTGEN_LISTEN=0.0.0.0:1",
+    ]
+
+
+def test_a_tokens_file_that_admits_nobody_is_a_problem(scheduler: Check, tmp_path: Path) -> None:
+    status, _, problems = scheduler(CONTENTGEN_TOKENS_FILE=str(write(tmp_path / "tokens")))
+    assert status == 78
+    assert "token create adds one" in problems[0]
+    write(tmp_path / "tokens", line("a", "client"), line("b", "client"), line("w", "worker"))
+    status, out, _ = scheduler()
+    assert status == 0
+    assert "tokens (environment): 2 of role client, 1 of role worker\n" in out
+
+
+def test_the_expiry_of_valid_certificates_is_shown(scheduler: Check, pems: Path) -> None:
+    status, out, _ = scheduler(
+        CONTENTGEN_TLS_CERT=str(pems / "server.pem"),
+        CONTENTGEN_TLS_KEY=str(pems / "server.key"),
+        CONTENTGEN_TLS_CLIENT_CA=str(pems / "ca.pem"),
+    )
+    assert status == 0
+    assert out.count("): expires on ") == 2
+
+
+def test_a_scheduler_logs_in_to_the_database_only_if_asked(scheduler: Check, db_url: str) -> None:
+    away = "postgresql://user:zebra@127.0.0.1:1/db"
+    assert scheduler(DATABASE_URL=away)[0] == 0
+    status, out, problems = scheduler("--connect", CONTENTGEN_LISTEN="nowhere.invalid:1", CONTENTGEN_INSECURE="on")
+    assert status == 78
+    assert [problem.partition(" (")[0] for problem in problems[:1]] == [
+        "CONTENTGEN_LISTEN: nowhere.invalid must be a name that resolves here"
+    ]
+    assert problems[1].startswith("DATABASE_URL can't be used: connection to server")
+    assert "zebra" not in out + " ".join(problems)
+    status, out, _ = scheduler("--connect", "--listen=:0", DATABASE_URL=db_url)
+    assert status == 0
+    assert "DATABASE_URL=set, not shown (environment): answers, and keeps sessions\n" in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["chek"], ["check", "--lissen=:0"]])
+def test_wrong_usage_has_a_status_of_its_own(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert config_command(arguments) == 2
+    assert "--help" in capsys.readouterr().err
+    assert worker_command.run(arguments) == 2
+
+
+def test_each_setting_of_a_worker_is_shown_with_where_it_comes_from(worker: Check, tmp_path: Path) -> None:
+    status, out, problems = worker("--slots=5", CONTENTGEN_TOKEN="zebra", CREATOR_ENV="PATH,NOT_SET")
+    assert (status, problems) == (0, [])
+    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == {
+        str(field.alias) for field in WorkerSettings.model_fields.values()
+    }
+    assert "CONTENTGEN_SLOTS=5 (flag)\n" in out
+    assert "CONTENTGEN_TOKEN=set, not shown (environment)\n" in out
+    assert "CREATOR_CLI_PATH=true (environment): found, /" in out
+    assert "zebra" not in out
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_wrong_with_a_worker_is_told_at_once(worker: Check, pems: Path) -> None:
+    (pems / "token").write_text("two zebras")
+    status, out, problems = worker(
+        CONTENTGEN_SLOTS="0",
+        CONTENTGEN_TOKEN_FILE=str(pems / "token"),
+        CONTENTGEN_TLS_CA=str(pems / "ca.pem"),
+        CONTENTGEN_TLS_CLIENT_CERT=str(pems / "expired.pem"),
+        CONTENTGEN_TLS_CLIENT_KEY=str(pems / "other.key"),
+        CREATOR_CLI_PATH=str(pems / "nothing"),
+        CONTENTGEN_DATA_DIR=str(pems / "token" / "data"),
+    )
+    assert status == 78
+    for named in (
+        "CONTENTGEN_SLOTS is '0'; should be greater",
+        f"CONTENTGEN_TOKEN_FILE={pems}/token: should hold one token",
+        f"CONTENTGEN_TLS_CLIENT_CERT={pems}/expired.pem, CONTENTGEN_TLS_CLIENT_KEY={pems}/other.key: should be PEM",
+        f"CONTENTGEN_TLS_CLIENT_CERT={pems}/expired.pem: should hold valid certificates only, and one expired",
+        f"CREATOR_CLI_PATH={pems}/nothing: should be a program",
+        f"CONTENTGEN_DATA_DIR={pems}/token/data: should be a folder",
+    ):
+        assert any(problem.startswith(named) for problem in problems), named
+    assert len(problems) == 6
+    assert "CONTENTGEN_SLOTS=invalid (environment)\n" in out
+    assert "zebras" not in " ".join(problems)
+
+
+def test_all_conflicts_of_a_worker_are_told(worker: Check, pems: Path) -> None:
+    _, _, problems = worker(
+        CONTENTGEN_TOKEN="zebra",
+        CONTENTGEN_TOKEN_FILE=str(pems / "ca.pem"),
+        CONTENTGEN_TLS_CLIENT_CERT=str(pems / "client.pem"),
+    )
+    assert [problem.partition(" should")[0] for problem in problems] == [
+        "CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them",
+        "CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY",
+        "CONTENTGEN_TLS_CA",
+    ]
+
+
+def test_a_worker_asks_schedulers_only_if_told(worker: Check) -> None:
+    assert worker(CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
+    status, _, problems = worker("--connect")
+    assert status == 78
+    assert problems[0].startswith("CONTENTGEN_SCHEDULER: 127.0.0.1:1 should answer, and does not (UNAVAILABLE")

@@ -1,0 +1,278 @@
+"""The manifests of deploy/kubernetes, as kustomize renders them: valid, in step with the settings, and hardened."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cloudcoil.models.keda import v1alpha1 as keda
+from kubernetes_validate.utils import ValidationError, validate
+
+from scheduler_svc.config import Settings, variable_of
+from scheduler_svc.config_command import config_command
+from scheduler_svc.main import SHUTDOWN_TIMEOUT
+from tests.harness.process import run_to_end
+from tests.harness.tokens import line, write
+from worker_svc import config_command as worker_command
+from worker_svc.config import WorkerSettings
+
+Manifest = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/kubernetes"
+DOCS = ROOT / "docs/deployment.md"
+OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
+VERSIONS = ("1.30", "1.37")
+"""Of Kubernetes: the oldest that the manifests are for, and the newest that there are schemas of."""
+LIMIT = 60
+NAMES = {
+    "scheduler": {variable_of(name) for name in Settings.model_fields},
+    "worker": {str(field.alias) for field in WorkerSettings.model_fields.values()},
+}
+SCALED = ("ScaledObject", "ScaledJob")
+SECRETS = {
+    "contentgen-database",
+    "contentgen-tokens",
+    "contentgen-tls",
+    "contentgen-worker-token",
+    "contentgen-creator",
+    "contentgen-bucket",
+}
+"""That an operator makes, or a generator of the overlay."""
+
+pytestmark = pytest.mark.skipif(shutil.which("kustomize") is None, reason="kustomize is not installed")
+overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+@cache
+def rendered(overlay: str) -> tuple[Manifest, ...]:
+    built = run_to_end(["kustomize", "build", FOLDER / "overlays" / overlay], within=LIMIT)
+    assert (built.returncode, built.stderr) == (0, "")
+    return tuple(yaml.safe_load_all(built.stdout))
+
+
+def named(manifest: Manifest) -> str:
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+def of_kind(overlay: str, *kinds: str) -> list[Manifest]:
+    return [it for it in rendered(overlay) if it["kind"] in kinds]
+
+
+def templates(overlay: str) -> Iterator[Manifest]:
+    """The template of each workload's pods."""
+    for manifest in of_kind(overlay, "Deployment", "StatefulSet"):
+        yield manifest["spec"]["template"]
+    for manifest in of_kind(overlay, "ScaledJob"):
+        yield manifest["spec"]["jobTargetRef"]["template"]
+
+
+def services(overlay: str) -> Iterator[tuple[str, Manifest, Manifest]]:
+    """Of each pod that runs one of our services: its name, the pod's spec, and the container."""
+    for template in templates(overlay):
+        for container in template["spec"]["containers"]:
+            if container["name"] in NAMES:
+                yield container["name"], template["spec"], container
+
+
+def environment(overlay: str, container: Manifest) -> dict[str, str]:
+    """What a container gets by itself and from config maps."""
+    maps = {it["metadata"]["name"]: it["data"] for it in of_kind(overlay, "ConfigMap")}
+    found: dict[str, str] = {}
+    for source in container["envFrom"]:
+        found |= maps[source["configMapRef"]["name"]] if "configMapRef" in source else {}
+    return found | {it["name"]: it.get("value", "from-a-field") for it in container.get("env", ())}
+
+
+@overlays
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_manifest_is_what_its_schema_allows_and_no_more(overlay: str, version: str) -> None:
+    for manifest in rendered(overlay):
+        if manifest["apiVersion"].startswith("keda.sh/"):
+            model = getattr(keda, manifest["kind"]).model_validate(manifest)
+            kept = json.loads(model.model_dump_json(by_alias=True, exclude_unset=True))
+            assert kept == manifest, named(manifest)  # a field that KEDA does not know would be gone
+        else:
+            validate(manifest, version, strict=True)
+
+
+@overlays
+def test_the_pods_of_a_scaled_job_are_valid_too(overlay: str) -> None:
+    for manifest in of_kind(overlay, "ScaledJob"):
+        template = {key: it for key, it in manifest["spec"]["jobTargetRef"].items() if key != "rollout"}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": template}
+        validate(job, VERSIONS[-1], strict=True)
+
+
+def test_an_unknown_field_is_found() -> None:
+    manifest = json.loads(json.dumps(of_kind("production", "Deployment")[0]))
+    manifest["spec"]["replica"] = 1
+    with pytest.raises(ValidationError):
+        validate(manifest, VERSIONS[-1], strict=True)
+
+
+def test_each_overlay_has_what_it_is_for() -> None:
+    kinds = {overlay: {it["kind"] for it in rendered(overlay)} for overlay in OVERLAYS}
+    assert not kinds["try"] & {*SCALED}
+    assert kinds["production"] & {*SCALED, "StatefulSet"} == {"ScaledObject", "StatefulSet"}
+    assert kinds["production-jobs"] & {*SCALED, "StatefulSet"} == {"ScaledJob"}
+
+
+@overlays
+def test_each_variable_is_a_setting(overlay: str) -> None:
+    found = list(services(overlay))
+    assert {service for service, _, _ in found} == set(NAMES)
+    for service, _, container in found:
+        assert environment(overlay, container).keys() - NAMES[service] == set()
+
+
+@overlays
+def test_the_settings_pass_the_check_of_their_service(
+    overlay: str,
+    tmp_path: Path,
+    certificates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With files in place of the mounted ones."""
+    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
+    for mounted, made in {"tls.crt": "server.pem", "tls.key": "server.key", "ca.crt": "ca.pem"}.items():
+        (tmp_path / made).rename(tmp_path / mounted)
+    write(tmp_path / "tokens", line("w", "worker"))
+    (tmp_path / "token").write_text("w-token")
+    (tmp_path / "database-url").write_text("postgresql://contentgen@db/contentgen")
+    for _, _, container in services(overlay):
+        for name in list(os.environ):
+            if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
+                monkeypatch.delenv(name)
+        for name, value in environment(overlay, container).items():
+            monkeypatch.setenv(name, re.sub("^(/run/contentgen|/data)", str(tmp_path), value))
+        if container["name"] == "worker":
+            monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
+            flags = container.get("args", [])
+            assert worker_command.run(["check", *flags]) == 0, capsys.readouterr().err
+        else:
+            assert config_command(["check"]) == 0, capsys.readouterr().err
+
+
+@overlays
+def test_files_that_the_settings_name_are_mounted(overlay: str) -> None:
+    for _, spec, container in services(overlay):
+        mounts = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}
+        claims = {"data"} if not any(it["name"] == "data" for it in spec["volumes"]) else set()
+        assert set(mounts.values()) == {it["name"] for it in spec["volumes"]} | claims
+        [secrets] = [it for it in spec["volumes"] if it["name"] == "secrets"]
+        paths = {item["path"] for source in secrets["projected"]["sources"] for item in source["secret"]["items"]}
+        values = environment(overlay, container).values()
+        files = {it.removeprefix("/run/contentgen/") for it in values if it.startswith("/run/contentgen/")}
+        assert files <= paths
+        assert environment(overlay, container)["CONTENTGEN_DATA_DIR"] in mounts
+
+
+@overlays
+def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
+    text = json.dumps(rendered(overlay))
+    used = set(re.findall(r'"secret(?:KeyRef|Ref)?": \{[^}]*?"name": "([\w-]+)"', text))
+    generated = {it["metadata"]["name"]: it for it in of_kind(overlay, "Secret")}
+    assert used
+    assert {re.sub("-[a-z0-9]{10}$", "", name) for name in generated} & used == set()  # references have the hash too
+    assert {name for name in used if name not in generated} <= SECRETS
+    assert all(f"`{name}`" in DOCS.read_text() for name in SECRETS)
+
+
+@overlays
+def test_a_pod_has_time_to_drain(overlay: str) -> None:
+    for service, spec, container in services(overlay):
+        given = spec["terminationGracePeriodSeconds"]
+        if service == "scheduler":
+            assert given >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + SHUTDOWN_TIMEOUT + 5
+        else:
+            assert environment(overlay, container)["CONTENTGEN_DRAIN_TIMEOUT"] == "10m"
+            assert given >= 600 + 30
+
+
+@overlays
+def test_probes_ask_where_the_service_answers(overlay: str) -> None:
+    for _, _, container in services(overlay):
+        ports = {it["name"]: it["containerPort"] for it in container["ports"]}
+        variables = environment(overlay, container)
+        assert variables["CONTENTGEN_METRICS_LISTEN"] == f"0.0.0.0:{ports['metrics']}"
+        asked = {
+            probe: (it["httpGet"]["path"], it["httpGet"]["port"])
+            for probe, it in container.items()
+            if probe.endswith("Probe")
+        }
+        assert asked["livenessProbe"] == ("/livez", "metrics")
+        assert "--run-one" in container.get("args", ()) or asked["readinessProbe"] == ("/readyz", "metrics")
+        if "CONTENTGEN_SCALER_LISTEN" in variables:
+            assert variables["CONTENTGEN_SCALER_LISTEN"] == f"0.0.0.0:{ports['scaler']}"
+            assert variables["CONTENTGEN_LISTEN"] == f"0.0.0.0:{ports['grpc']}"
+
+
+@overlays
+def test_pods_may_do_little(overlay: str) -> None:
+    for template in templates(overlay):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False  # its variables would begin with CONTENTGEN_
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+
+
+@overlays
+def test_selectors_find_pods_and_their_ports(overlay: str) -> None:
+    pods = [(it["metadata"]["labels"], it["spec"]["containers"]) for it in templates(overlay)]
+
+    def selected(labels: Manifest) -> list[Manifest]:
+        return [it for of, containers in pods if labels.items() <= of.items() for it in containers]
+
+    for manifest in of_kind(overlay, "Service"):
+        [container] = selected(manifest["spec"]["selector"])
+        ports = {port["name"] for port in container["ports"]}
+        assert {port["targetPort"] for port in manifest["spec"]["ports"]} <= ports
+    for manifest in of_kind(overlay, "PodDisruptionBudget", "Deployment", "StatefulSet"):
+        assert selected(manifest["spec"]["selector"]["matchLabels"]), named(manifest)
+    for manifest in of_kind(overlay, "NetworkPolicy"):
+        [container] = selected(manifest["spec"]["podSelector"]["matchLabels"])
+        ports = {port["name"] for port in container["ports"]}
+        assert {port["port"] for rule in manifest["spec"]["ingress"] for port in rule["ports"]} <= ports
+
+
+@overlays
+def test_autoscalers_ask_the_schedulers_as_their_settings_say(overlay: str) -> None:
+    variables = next(environment(overlay, it) for service, _, it in services(overlay) if service == "worker")
+    for manifest in of_kind(overlay, *SCALED):
+        [trigger] = manifest["spec"]["triggers"]
+        told = trigger["metadata"]
+        assert told["scalerAddress"] == "contentgen-scheduler.contentgen:50052"
+        assert told["enableTLS"] == "true"
+        assert told["targetPerWorker"] == ("1" if manifest["kind"] == "ScaledJob" else variables["CONTENTGEN_SLOTS"])
+        [authentication] = of_kind(overlay, "TriggerAuthentication")
+        assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    for manifest in of_kind(overlay, "ScaledObject"):
+        [target] = of_kind(overlay, "StatefulSet")
+        assert manifest["spec"]["scaleTargetRef"]["name"] == target["metadata"]["name"]
+        assert "replicas" not in target["spec"]
+
+
+def test_a_worker_keeps_its_disk() -> None:
+    [workers] = of_kind("production", "StatefulSet")
+    assert workers["spec"]["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    [claim] = workers["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data"
