@@ -6,22 +6,17 @@ is skipped.
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.harness.programs import program
 from tests.harness.waiting import wait_until
 
 _START_LIMIT = 10.0
 _STOP_LIMIT = 5.0
-_PROGRAMS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(Path(sys.executable).parent)])
 
 _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr;
@@ -99,39 +94,32 @@ ENVOY_SETTINGS = "timeout: 0s"
 @contextmanager
 def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) -> Iterator[str]:
     """The target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
-    program, port = _program("nginx"), _free_port()
+    found, port = program("nginx"), _free_port()
     servers = " ".join(f"server 127.0.0.1:{it};" for it in ports)
     config = _written(
         folder / "nginx.conf", _NGINX.format(folder=folder, port=port, servers=servers, settings=settings)
     )
-    yield from _running([program, "-c", str(config), "-p", str(folder), "-e", "stderr"], port)
+    yield from _running([found, "-c", str(config), "-p", str(folder), "-e", "stderr"], port)
 
 
 @contextmanager
 def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS) -> Iterator[str]:
     """The target of HAProxy, in front of the schedulers on these ports; `settings` are its defaults."""
-    program, port = _program("haproxy"), _free_port()
+    found, port = program("haproxy"), _free_port()
     servers = "\n  ".join(f"server scheduler{it} 127.0.0.1:{it} proto h2" for it in ports)
     config = _written(folder / "haproxy.cfg", _HAPROXY.format(port=port, servers=servers, settings=settings))
-    yield from _running([program, "-db", "-f", str(config)], port)
+    yield from _running([found, "-db", "-f", str(config)], port)
 
 
 @contextmanager
 def envoy(folder: Path, ports: Sequence[int], settings: str = ENVOY_SETTINGS) -> Iterator[str]:
     """The target of Envoy, in front of the schedulers on these ports; `settings` are of its route."""
-    program, port = _program("envoy"), _free_port()
+    found, port = program("envoy"), _free_port()
     address = "{{socket_address: {{address: 127.0.0.1, port_value: {}}}}}"
     servers = "\n".join(f"        - endpoint: {{address: {address.format(it)}}}" for it in ports)
     config = _written(folder / "envoy.yaml", _ENVOY.format(port=port, servers=servers, settings=settings))
-    command = [program, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
+    command = [found, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
     yield from _running(command, port)
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path=_PROGRAMS)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 def _written(path: Path, text: str) -> Path:

@@ -1,0 +1,20 @@
+"""Programs of the system that some tests run: proxies, Prometheus."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+_FOLDERS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(Path(sys.executable).parent)])
+
+
+def program(name: str) -> str:
+    """The path of a program; a test whose program is not installed is skipped."""
+    found = shutil.which(name, path=_FOLDERS)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
