@@ -34,6 +34,8 @@ from scheduler_svc.config import (
     Settings,
     SettingsError,
     configure_logging,
+    follow_level_signals,
+    ignore_level_signals,
     notices,
     read_settings,
 )
@@ -81,6 +83,7 @@ def main() -> None:
         if settings.tls:
             redirect_stderr()
         configure_logging(settings)
+        ignore_level_signals()
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
         _serve(settings)
@@ -132,6 +135,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    follow_level_signals(loop, settings)
     _raise_open_files()
     replica = Replica(settings, url, lineage=lineage)
     if settings.tokens_file or settings.tls:

@@ -327,7 +327,9 @@ def _parser() -> argparse.ArgumentParser:
         "       contentgen-worker --run-one [...]            runs one task, and ends\n"
         "       contentgen-worker try --topic=TEXT [...]     runs the creator CLI once, without a scheduler\n"
         "       contentgen-worker config check [...]         shows the settings, and what is wrong with them",
-        description="Runs the creator CLI on tasks that a scheduler leases to it.\nTERM drains; a second TERM stops.",
+        description="Runs the creator CLI on tasks that a scheduler leases to it.\n"
+        "TERM drains; a second TERM stops. HUP reads the token and certificate files again.\n"
+        "USR1 sets the log level to debug, USR2 sets it back.",
         epilog="".join(f"No flag, variable only:\n  {field.alias}: {field.description}\n\n" for field in secrets)
         + "A flag beats its variable. Durations are seconds, or carry a unit: 90, 90s, 2m.\n\n"
         + _STATUSES,

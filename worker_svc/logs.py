@@ -5,7 +5,9 @@ Layer: beside config, used by main. The scheduler has code of its own for the sa
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import sys
 from typing import Literal
 
@@ -18,6 +20,8 @@ _NOISY_LIBRARIES = ("grpc", "asyncio")
 _REDUNDANT_LOGGER = "grpc._common"
 """Logs a traceback for a malformed message. The stream ends then, which the worker logs itself."""
 
+LEVEL_SIGNALS = (_DEBUG, _AS_SET) = (signal.SIGUSR1, signal.SIGUSR2)
+
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -25,9 +29,11 @@ _SHARED: tuple[Processor, ...] = (
 )
 
 
+_log = structlog.get_logger()
+
+
 def configure_logging(level: str, form: Literal["console", "json"] | None) -> None:
     """Sets up structlog and the root logger. If `form` is None: console on a terminal, else JSON."""
-    least = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -36,16 +42,48 @@ def configure_logging(level: str, form: Literal["console", "json"] | None) -> No
         )
     )
     logging.root.handlers = [handler]
-    logging.root.setLevel(least)
-    for name in _NOISY_LIBRARIES:
-        logging.getLogger(name).setLevel(max(least, logging.WARNING))
     logging.getLogger(_REDUNDANT_LOGGER).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    _set_level(_number(level))
+
+
+def ignore_level_signals() -> None:
+    """Where they are not followed they would end the process."""
+    for number in LEVEL_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def follow_level_signals(loop: asyncio.AbstractEventLoop, level: str) -> None:
+    """USR1 sets the level to debug, USR2 back to `level`."""
+    loop.add_signal_handler(_DEBUG, _change_level, logging.DEBUG)
+    loop.add_signal_handler(_AS_SET, _change_level, _number(level))
+
+
+def _change_level(level: int) -> None:
+    """Sets the level, and logs that at the lower one of the two."""
+    former = logging.root.level
+    _set_level(min(level, former))
+    _log.info("the log level changes", action="log_level", former=_name(former), present=_name(level))
+    _set_level(level)
+
+
+def _set_level(level: int) -> None:
+    logging.root.setLevel(level)
+    for name in _NOISY_LIBRARIES:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
+def _number(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _name(level: int) -> str:
+    return logging.getLevelName(level).lower()
 
 
 def _rendering(form: str) -> list[Processor]:

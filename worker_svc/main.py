@@ -24,7 +24,7 @@ from worker_svc.config import EXIT_CONFIG, SettingsError, WorkerSettings, read_s
 from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard import Guard
-from worker_svc.logs import configure_logging
+from worker_svc.logs import configure_logging, ignore_level_signals
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -48,6 +48,7 @@ def run(argv: Sequence[str]) -> int:
     except SettingsError as error:
         return _cannot_start(*error.problems)
     configure_logging(settings.log_level, settings.log_format)
+    ignore_level_signals()
     for notice in notices(os.environ):
         _log.warning(notice, action="settings.notice")
     try:

@@ -6,7 +6,9 @@ An event's text says what happened; its keys say where: `action` (a fixed word),
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import sys
 
 import structlog
@@ -16,6 +18,8 @@ from scheduler_svc.config.settings import Settings
 
 _QUIET = ("grpc", "sqlalchemy", "alembic", "asyncio")
 """Libraries that log every step."""
+
+_DEBUG, _AS_SET = signal.SIGUSR1, signal.SIGUSR2
 
 _UNSENT = ("grpc._cython.cygrpc", "InternalError")
 """The class of gRPC's exception for an unsent answer, by name: settings are read before gRPC is imported."""
@@ -27,9 +31,11 @@ _SHARED: tuple[Processor, ...] = (
 )
 
 
+_log = structlog.get_logger(__name__)
+
+
 def configure_logging(settings: Settings) -> None:
     """Configures structlog and the root logger, also for loggers that exist already."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     format_ = settings.log_format or ("console" if sys.stderr.isatty() else "json")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -39,15 +45,47 @@ def configure_logging(settings: Settings) -> None:
     )
     handler.addFilter(_is_our_concern)
     logging.root.handlers = [handler]
-    logging.root.setLevel(level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    _set_level(_number(settings.log_level))
+
+
+def ignore_level_signals() -> None:
+    """Until `follow_level_signals` they would end the process."""
+    for number in (_DEBUG, _AS_SET):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def follow_level_signals(loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
+    """USR1 sets the level to debug, USR2 back to what the settings say."""
+    loop.add_signal_handler(_DEBUG, _change_level, logging.DEBUG)
+    loop.add_signal_handler(_AS_SET, _change_level, _number(settings.log_level))
+
+
+def _change_level(level: int) -> None:
+    """Sets the level, and logs that at the lower one of the two."""
+    former = logging.root.level
+    _set_level(min(level, former))
+    _log.info("the log level changes", action="log_level", former=_name(former), present=_name(level))
+    _set_level(level)
+
+
+def _set_level(level: int) -> None:
+    logging.root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
+def _number(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _name(level: int) -> str:
+    return logging.getLevelName(level).lower()
 
 
 def _is_our_concern(record: logging.LogRecord) -> bool:

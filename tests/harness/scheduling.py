@@ -437,6 +437,12 @@ WINDOW_INVARIANTS = {
     """,
 }
 ALWAYS = WINDOW_INVARIANTS | {
+    "each open task is once in the views for people": """
+        SELECT task_id FROM (
+            SELECT 'task-' || lpad(to_hex(task_key), 16, '0') AS task_id FROM tasks WHERE status = 1
+            UNION ALL SELECT task_id FROM v_running UNION ALL SELECT task_id FROM v_waiting) AS shown
+        GROUP BY task_id HAVING count(*) <> 2
+    """,
     "an open task stands in exactly one place, an ended one in none": """
         SELECT t.task_key, t.status FROM tasks AS t LEFT JOIN (
             SELECT task_key FROM ready UNION ALL SELECT task_key FROM delayed

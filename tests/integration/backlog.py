@@ -239,12 +239,13 @@ def _explained(connection: sa.Connection, script: str) -> list[Plan]:
     script = script.removeprefix(f"{BEGIN}; ")
     executed = [f"EXECUTE{each.partition('; PREPARE ')[0]}" for each in script.split("; EXECUTE")[1:]] or [script]
     connection.exec_driver_sql(BEGIN)
-    plans = [_plan(connection, each) for each in executed]
+    plans = [plan_of(connection, each) for each in executed]
     connection.exec_driver_sql("ROLLBACK")
     return plans
 
 
-def _plan(connection: sa.Connection, statement: str) -> Plan:
+def plan_of(connection: sa.Connection, statement: str) -> Plan:
+    """The plan of one statement, which it runs."""
     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
     found = connection.exec_driver_sql(explain + statement, execution_options={"no_parameters": True}).scalar_one()
     root = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]

@@ -26,6 +26,7 @@ from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.store.engine.restored import RestoredCounts
 from scheduler_svc.store.schema.migrate import upgrade
+from scheduler_svc.store.schema.views import VIEWS
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.process import installed, run_to_end
 from tests.harness.waiting import wait_until
@@ -99,10 +100,12 @@ def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -
     """It also drops the database that a killed restore had left."""
     backed_up.sql("UPDATE reaper SET stamp = now()")
     backed_up.back_up(overwrite=True)
-    backed_up.sql("DROP TABLE accounts, tasks")
+    backed_up.sql("DROP TABLE accounts, tasks CASCADE")
     backed_up.server("CREATE DATABASE contentgen_restoring_0 TEMPLATE template0")
     assert backed_up.restore() == (RestoredCounts(accounts=2, tasks=0, running=0, contents=0), None)
     assert backed_up.names() == ["before", "after"]
+    comments = backed_up.sql("SELECT obj_description(oid) FROM pg_class WHERE relname LIKE 'v\\_%'")
+    assert [str(comment).split(";")[0] for (comment,) in comments] == ["For people"] * len(VIEWS)
     ((silent,),) = backed_up.sql("SELECT now() - stamp > interval '1 year' FROM reaper")
     assert silent  # so the first tick finds a gap
     backed_up.sql(ACCOUNT, name="new")

@@ -17,7 +17,7 @@ _CHECK = "ALTER TABLE task_events DROP CONSTRAINT task_events_legal_move, ADD CO
 FOUND = [
     ("ALTER TABLE workers DROP COLUMN labels", "removes column workers labels"),
     ("ALTER TABLE workers RENAME COLUMN labels TO tags", "removes column workers labels"),
-    ("DROP TABLE pauses", "removes column pauses account_id"),
+    ("DROP TABLE pauses CASCADE", "removes column pauses account_id"),
     ("DROP INDEX tasks_by_status", "removes index tasks tasks_by_status"),
     ("ALTER TABLE workers ALTER COLUMN draining DROP NOT NULL", "changes column workers draining from 'boolean NOT"),
     ("ALTER TABLE workers ADD COLUMN later TEXT NOT NULL", "adds column workers later, which the version before"),
@@ -39,6 +39,7 @@ LET_PASS = [
     execute("ALTER TABLE workers ADD COLUMN later TEXT, ADD COLUMN later_too INTEGER NOT NULL DEFAULT 7"),
     execute("CREATE TABLE later (n INTEGER PRIMARY KEY, t TEXT NOT NULL); CREATE UNIQUE INDEX later_t ON later (t)"),
     'build_index("later", "tasks (create_time)")',
+    execute("DROP VIEW v_running; CREATE VIEW v_running AS SELECT 1 AS later"),
     f'widen_check("task_events", "task_events_legal_move", "{_MOVES} IN ({_LEGAL}, 99)")',
 ]
 
@@ -83,6 +84,17 @@ def test_additions_pass(db_url: str, later: LaterMigrations) -> None:
 def test_a_contraction_may_remove_objects_that_no_supported_version_uses(db_url: str, later: LaterMigrations) -> None:
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later TEXT"))
     later.add("0091", execute("ALTER TABLE workers DROP COLUMN labels"), oldest_code="0090")
+    assert faults(db_url, later) == []
+
+
+def test_a_view_that_reads_a_removed_column_is_dropped_before_and_created_after(
+    db_url: str, later: LaterMigrations
+) -> None:
+    """As docs/development.md says; without that PostgreSQL refuses."""
+    view = "SELECT worker_id FROM leases"
+    drop, create = "DROP VIEW v_running, v_stuck", f"CREATE VIEW v_running AS {view}; CREATE VIEW v_stuck AS {view}"
+    later.add("0090", execute("SELECT 1"))
+    later.add("0091", execute(f"{drop}; ALTER TABLE leases DROP COLUMN timeout_ms; {create}"), oldest_code="0090")
     assert faults(db_url, later) == []
 
 

@@ -56,6 +56,7 @@ from tests.integration.backlog import (
     TAGGED,
     WITH_TAGS,
     Backlog,
+    plan_of,
 )
 
 # A row costs three or four pages for each index that is read or written for it.
@@ -409,6 +410,25 @@ def test_a_late_page_costs_as_much_as_the_first_one(backlog: Backlog, what: str)
     (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
     assert first.buffers <= MAX_BUFFERS_A_PAGE, first
     assert later.buffers <= MAX_BUFFERS_A_PAGE, later
+
+
+@pytest.mark.parametrize("rows", ["", " ORDER BY end_time DESC", " WHERE account_id = 1"])
+def test_the_latest_failures_are_read_by_an_index(backlog: Backlog, rows: str) -> None:
+    """Of the view for people; a tenth of what has ended are failures."""
+    with backlog.cold.connect() as connection:
+        connection.exec_driver_sql(f"{BEGIN}; UPDATE tasks SET status = 5, content_id = NULL WHERE task_key <= 2000")
+        plan = plan_of(connection, f"SELECT * FROM v_failures{rows} LIMIT {PAGE}")
+        connection.exec_driver_sql("ROLLBACK")
+    assert plan.found_by("task_payloads_pkey") == PAGE, plan
+    assert not set(plan.scanned) - {"accounts"}, plan
+
+
+def test_a_page_of_what_runs_looks_its_tasks_up(backlog: Backlog) -> None:
+    """Of the view for people; leases are few, and read whole."""
+    with backlog.cold.connect() as connection:
+        plan = plan_of(connection, f"SELECT * FROM v_running LIMIT {PAGE}")
+    assert plan.found_by("tasks_pkey") == plan.found_by("task_payloads_pkey") == PAGE, plan
+    assert not set(plan.scanned) - {"accounts", "leases"}, plan
 
 
 COMPLETED, FAILED = frozenset({Status.COMPLETED}), frozenset({Status.FAILED})

@@ -11,16 +11,23 @@ import pytest
 
 SERVICES = {
     "scheduler": """
-from scheduler_svc.config import Settings, configure_logging
+from scheduler_svc.config import Settings, configure_logging, follow_level_signals
 quiet = ("grpc", "asyncio", "sqlalchemy", "alembic")
 def configure(log_format):
     configure_logging(Settings(log_level="info", log_format=log_format))
+def follow(loop, level):
+    settings = Settings(log_level=level, log_format="json")
+    configure_logging(settings)
+    follow_level_signals(loop, settings)
 """,
     "worker": """
-from worker_svc.logs import configure_logging
+from worker_svc.logs import configure_logging, follow_level_signals
 quiet = ("grpc", "asyncio")
 def configure(log_format):
     configure_logging("info", log_format)
+def follow(loop, level):
+    configure_logging(level, "json")
+    follow_level_signals(loop, level)
 """,
 }
 PROGRAM = """
@@ -61,11 +68,30 @@ configure({log_format!r})
 assert _common.deserialize(b"\\xff", pb.LeaseResponse.FromString) is None
 """
 
+LEVELS = """
+import asyncio, os, signal
+import structlog
+
+log = structlog.get_logger()
+async def main():
+    follow(asyncio.get_running_loop(), {level!r})
+    for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0)  # the loop reads that a signal came
+        await asyncio.sleep(0)  # and calls its handler
+        log.debug("a step")
+asyncio.run(main())
+"""
+
 of_both = pytest.mark.parametrize("service", list(SERVICES))
 
 
 def logged(service: str, log_format: str, program: str = PROGRAM) -> str:
-    whole = SERVICES[service] + program.format(log_format=log_format)
+    return run(service, program.format(log_format=log_format))
+
+
+def run(service: str, program: str) -> str:
+    whole = SERVICES[service] + program
     ended = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True)
     assert ended.stdout == ""
     return ended.stderr
@@ -100,6 +126,15 @@ def test_the_console_is_for_people_and_shows_no_variables(service: str) -> None:
     assert "not shown" not in shown
     assert "ValueError: two" in shown
     assert "secret" not in shown
+
+
+@of_both
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_a_change_of_the_level_is_told_while_debug_is_shown(service: str, level: str) -> None:
+    events = [json.loads(line) for line in run(service, LEVELS.format(level=level)).splitlines()]
+    told = [(event["former"], event["present"]) if "former" in event else event["event"] for event in events]
+    unchanged = [(level, level)] if level == "info" else []
+    assert told == [*unchanged, (level, "debug"), "a step", ("debug", "debug"), "a step", ("debug", level)]
 
 
 def test_an_answer_for_one_who_hung_up_is_no_error_of_the_schedulers() -> None:

@@ -28,16 +28,20 @@ _QUERIES = {
     """,
     "options": f"""
         SELECT c.relname, c.relkind, coalesce(array_to_string(c.reloptions, ', '), '')
-        FROM pg_class AS c WHERE {_OURS} ORDER BY 1
+        FROM pg_class AS c WHERE {_OURS} AND c.relkind <> 'v' ORDER BY 1
     """,
     "sequence": f"""
         SELECT c.relname, format_type(s.seqtypid, NULL), concat_ws(' ', s.seqstart, s.seqmin, s.seqmax,
             'INCREMENT', s.seqincrement, 'CACHE', s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE' END)
         FROM pg_class AS c JOIN pg_sequence AS s ON s.seqrelid = c.oid WHERE {_OURS} ORDER BY 1
     """,
+    "view": f"""
+        SELECT c.relname, c.relkind, concat_ws(' ', pg_get_viewdef(c.oid), obj_description(c.oid), c.reloptions)
+        FROM pg_class AS c WHERE {_OURS} AND c.relkind = 'v' ORDER BY 1
+    """,
     "other": f"""
         SELECT c.relname, c.relkind, '' FROM pg_class AS c
-        WHERE {_OURS} AND c.relkind NOT IN ('r', 'i', 'S') ORDER BY 1
+        WHERE {_OURS} AND c.relkind NOT IN ('r', 'i', 'S', 'v') ORDER BY 1
     """,
 }
 

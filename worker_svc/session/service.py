@@ -25,6 +25,7 @@ from worker_svc.creators.base import CreatorSettings
 from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
+from worker_svc.logs import LEVEL_SIGNALS, follow_level_signals
 from worker_svc.metrics import MetricsEndpoint, WorkerMetrics
 from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
@@ -74,7 +75,7 @@ class ProcessSignals:
 
     def ignore(self) -> None:
         """Ignores all from now on: without the loop's handlers one of them would kill a process that is exiting."""
-        for number in (*_SIGNALS, signal.SIGHUP):
+        for number in (*_SIGNALS, *LEVEL_SIGNALS, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
@@ -85,6 +86,7 @@ class ProcessSignals:
 async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str) -> int:
     """Runs the worker until a signal stops it, and returns its exit status. Raises SettingsError."""
     signals = ProcessSignals()
+    follow_level_signals(asyncio.get_running_loop(), settings.log_level)
     try:
         await guard.connect()
         credentials = Credentials(settings)

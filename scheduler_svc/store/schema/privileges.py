@@ -14,6 +14,7 @@ from psycopg2 import errors as pg_errors
 
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.schema import tables as schema
+from scheduler_svc.store.schema.views import VIEWS
 
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NUMBERS = ("USAGE", "SELECT")
@@ -93,6 +94,8 @@ def _needed() -> Iterator[tuple[str, str, str]]:
     for name in schema.metadata.tables:
         for privilege in ("SELECT",) if name in _ONLY_READ else _ROWS:
             yield "table", name, privilege
+    for name in VIEWS:
+        yield "table", name, "SELECT"
     for sequence in vars(schema).values():
         if isinstance(sequence, sa.Sequence):
             for privilege in _NUMBERS:
