@@ -161,7 +161,7 @@ class WorkerSettings(BaseSettings):
     """Size of body and HTML together, 3MiB at most; a larger result fails the task."""
     creator_env: Names = Field((), alias="CREATOR_ENV")
     """Names of variables, separated by commas, that the CLI gets beside PATH, HOME, LANG, LC_ALL, TMPDIR and those of
-    its profile."""
+    its profile. The value of each may be in a file that NAME_FILE names, read at start."""
     creator_asset_hosts: Hosts = Field((), alias="CREATOR_ASSET_HOSTS")
     """Hosts, separated by commas, whose pictures are taken when a result names their https addresses, such as
     cdn.example.com, *.example.com (all below that name) or cdn.example.com:8443; unset: only files of the run are

@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from worker_svc import creators
 from worker_svc.config import (
     EXIT_CONFIG,
     SettingsError,
@@ -37,7 +38,8 @@ from worker_svc.config import (
     given_settings,
     make_settings,
 )
-from worker_svc.environment import notices
+from worker_svc.creators.base import CreatorSettings
+from worker_svc.environment import notices, variables_for_cli
 from worker_svc.session.credentials import Credentials
 
 EXIT_USAGE = 2
@@ -197,12 +199,21 @@ def _cli(settings: WorkerSettings, findings: dict[str, str]) -> Iterator[str]:
             f"CREATOR_CLI_PATH={path}: should be a program that can be run, by its path or by a name on the PATH, and"
             " there is none: install the creator CLI, or name it"
         )
+    try:
+        variables_for_cli(_names_for_cli(settings), os.environ)
+    except SettingsError as error:
+        yield from error.problems
+
+
+def _names_for_cli(settings: WorkerSettings) -> tuple[str, ...]:
+    limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
+    return (*creators.load(settings.creator_profile, limits).needs.inherited, *settings.creator_env)
 
 
 def _notes(settings: WorkerSettings) -> Iterator[str]:
     yield from notices(os.environ)
     for name in settings.creator_env:
-        if name not in os.environ:
+        if not {name, f"{name}_FILE"} & os.environ.keys():
             yield f"CREATOR_ENV names {name}, which is not set: the CLI does not get it"
 
 

@@ -1,6 +1,6 @@
-"""Warnings at start about variables that look like settings and are not.
+"""The environment beside the settings: what the CLI gets of it, and variables that look like settings and are not.
 
-Layer: beside outcome, above config; used by main.
+Layer: beside outcome, above config; used by main and runner.
 
 No value is repeated: a misspelled variable may hold a secret.
 """
@@ -8,10 +8,11 @@ No value is repeated: a misspelled variable may hold a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
-from worker_svc.config import WorkerSettings
+from worker_svc.config import SettingsError, WorkerSettings
 
 _PREFIX = "CONTENTGEN_"
 _SCHEDULER_SETTINGS = frozenset(
@@ -64,3 +65,34 @@ def _guess(variable: str, known: frozenset[str]) -> str:
     by_name = {name.removeprefix(_PREFIX): name for name in known}
     found = get_close_matches(variable.removeprefix(_PREFIX), by_name, n=1, cutoff=0.75)
     return f": did you mean {by_name[found[0]]}?" if found else " (--help lists the settings)"
+
+
+def variables_for_cli(names: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables of these names that are set, or whose value is in a file that NAME_FILE names.
+
+    Raises SettingsError for a file that can't be read, or if both are set.
+    """
+    found, problems = {name: environ[name] for name in names if name in environ}, []
+    for name in names:
+        file = f"{name}_FILE"
+        if not environ.get(file) or file in names:  # a CLI that reads the file itself gets its path
+            continue
+        if environ.get(name):
+            problems.append(f"{name} and {file} exclude each other: unset one of them")
+            continue
+        try:
+            found[name] = _held_by(Path(environ[file]))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it should be text"
+            problems.append(f"{file} should be the path of a file that holds {name} ({why})")
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def _held_by(file: Path) -> str:
+    """Raises OSError, ValueError."""
+    text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    if "\0" in text:
+        raise ValueError
+    return text

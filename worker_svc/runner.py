@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, Creator, Job, Needs, RunReporter, job_problem
 from worker_svc.creators.options import refusal
+from worker_svc.environment import variables_for_cli
 from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, SpawnError, now
 from worker_svc.outcome import MAX_OUTPUT, MAX_STDERR, Outcome, Reason, RunOutput, clean, clean_tail, failed
 from worker_svc.output import FileFollower, LineSplitter, Sink, Tail, read_to_end
@@ -57,10 +58,10 @@ class CreatorProgram:
     def locate(cls, path: str, names: Sequence[str], environ: Mapping[str, str], needs: Needs) -> CreatorProgram:
         """Returns the CLI at `path`, or of that name on the PATH.
 
-        Its environment has a few standard variables, those in `names`, and what its profile needs.
+        Its environment has a few standard variables, those in `names`, and what its profile needs. Raises
+        SettingsError.
         """
-        passed = ("PATH", "LANG", "LC_ALL", *needs.inherited, *names)
-        given = {name: environ[name] for name in passed if name in environ}
+        given = variables_for_cli(("PATH", "LANG", "LC_ALL", *needs.inherited, *names), environ)
         environment = {"LANG": "C.UTF-8", **given, **needs.fixed}
         whole = str(Path(path).absolute()) if "/" in path else shutil.which(path, path=environ.get("PATH"))
         return cls(whole or path, environment)

@@ -102,6 +102,8 @@ def run(argv: Sequence[str]) -> int:
             return _run_in(Path(folder), request, settings)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except SettingsError as error:
+        return _fail(EXIT_CONFIG, *error.problems)
     except (GuardLostError, FolderError, OSError) as error:
         return _fail(EXIT_FAILED, str(error))
 

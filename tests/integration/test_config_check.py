@@ -23,7 +23,7 @@ Check = Callable[..., tuple[int, str, list[str]]]
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     for name in list(os.environ):
-        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
+        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL", "LLM_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CONTENTGEN_DATA_DIR", str(tmp_path / "data"))
 
@@ -210,6 +210,16 @@ def test_all_conflicts_of_a_worker_are_told(worker: Check, pems: Path) -> None:
         "CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY",
         "CONTENTGEN_TLS_CA",
     ]
+
+
+def test_files_of_the_clis_variables_are_checked(worker: Check, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    profile = {"CREATOR_PROFILE": "llm-content-creator", "LLM_API_KEY_FILE": str(key)}
+    status, _, problems = worker(**profile)
+    assert (status, len(problems)) == (78, 1)
+    assert problems[0].startswith("LLM_API_KEY_FILE should be the path of a file that holds LLM_API_KEY")
+    key.write_text("zebra")
+    assert worker(**profile)[0] == 0
 
 
 def test_a_worker_asks_schedulers_only_if_told(worker: Check) -> None:

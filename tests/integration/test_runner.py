@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.guarded import FAMILY, marked, python
 from worker_svc import output
+from worker_svc.config import SettingsError
 from worker_svc.creators.base import Cli, Creator, Job, Needs, RunReporter, call
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import MAX_OUTPUT, Failed, Outcome, Reason, RunOutput
@@ -64,6 +65,37 @@ async def test_a_run_has_the_environment_and_files_of_its_profile(guard: Guard, 
         assert run.folder.parent == tmp_path
     assert done.stdout == b"data a file c None\n"
     assert names_in(tmp_path) == []
+
+
+async def test_a_variable_of_the_cli_may_be_in_a_file(guard: Guard, tmp_path: Path) -> None:
+    secret, scratch = tmp_path / "secret", tmp_path / "scratch"
+    secret.write_text("a b\n")
+    scratch.mkdir()
+    show = "import os; print([os.environ.get(name) for name in ('KEY', 'KEY_FILE', 'NAMED', 'OTHER')])"
+    files = {"KEY_FILE": str(secret), "NAMED_FILE": str(secret), "OTHER_FILE": str(secret)}
+    async with opened(guard, scratch, **files) as run:
+        done = await run.call(["-c", show], limit=30)
+    assert done.stdout == b"['a b', None, 'a b', None]\n"
+
+
+def test_files_of_variables_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"zebra\0")
+    environ = {
+        "KEY": "zebra",
+        "KEY_FILE": str(tmp_path / "binary"),
+        "ONE_FILE": str(tmp_path / "binary"),
+        "TWO_FILE": "/nowhere/zebra",
+    }
+    with pytest.raises(SettingsError) as raised:
+        CreatorProgram.locate(sys.executable, ("ONE", "TWO"), environ, NEEDS)
+    assert raised.value.problems == (
+        "KEY and KEY_FILE exclude each other: unset one of them",
+        "ONE_FILE should be the path of a file that holds ONE (it should be text)",
+        "TWO_FILE should be the path of a file that holds TWO (No such file or directory)",
+    )
+    passed = CreatorProgram.locate(sys.executable, ("KEY_FILE",), {"KEY_FILE": "/path"}, NEEDS)
+    assert passed.environment["KEY_FILE"] == "/path"
+    assert "KEY" not in passed.environment
 
 
 async def test_stdout_in_a_file_is_complete_and_reported_line_by_line(guard: Guard, tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ def test_a_completed_run_shows_an_excerpt_and_its_progress(trying: Try) -> None:
     assert "  0% outline" in done.stderr
 
 
+def test_a_secret_file_that_is_missing_is_named(trying: Try) -> None:
+    done = trying.run("--topic=Tea", CREATOR_ENV="SECRET", SECRET_FILE="/nowhere/secret")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "SECRET_FILE should be the path of a file that holds SECRET (No such file or directory)\n" in done.stderr
+
+
 def test_json_output_holds_all_that_would_be_stored(trying: Try) -> None:
     arguments = ["--topic=人工智能", "--requirements=短", "--tone=专业", "--keywords=机器"]
     printed = subprocess.run(
