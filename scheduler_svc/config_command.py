@@ -30,6 +30,7 @@ from scheduler_svc.config.command_line import SECRETS
 from scheduler_svc.config.settings import DAY, HOUR
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.config.valid_settings import ValidSettings
+from scheduler_svc.objects.choice import open_store
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.postgres.binaries import find_bindir
 from scheduler_svc.store.engine.session_check import check_sessions
@@ -146,7 +147,7 @@ def _tokens(settings: Settings, findings: dict[str, str]) -> Iterator[str]:
 
 
 def _folders(settings: Settings) -> Iterator[str]:
-    """Whether the folders can be written, or made; and the programs of an embedded PostgreSQL."""
+    """Whether the folders can be written, or made; a bucket's credentials; an embedded PostgreSQL's programs."""
     folders: dict[str, Path] = {"CONTENTGEN_DATA_DIR": settings.data_dir}
     if isinstance(settings.assets, Path):
         folders["CONTENTGEN_ASSETS"] = settings.assets
@@ -157,6 +158,11 @@ def _folders(settings: Settings) -> Iterator[str]:
                 f"{variable}={folder}: must be a folder that this user can write or make, and {present} is not:"
                 " name another one, or change its owner"
             )
+    if isinstance(settings.assets, Bucket):
+        try:
+            open_store(settings.assets)
+        except SettingsError as error:
+            yield from error.problems
     if not settings.model_fields_set & SECRETS:
         try:
             find_bindir()

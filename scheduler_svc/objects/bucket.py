@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from scheduler_svc.application.assets.objects import Incoming
-from scheduler_svc.config import Bucket
+from scheduler_svc.config import Bucket, SettingsError
 from scheduler_svc.domain.errors import AssetStoreUnavailable
+
+if TYPE_CHECKING:  # for type checkers only
+    from obstore.store import S3Config
 
 TIMEOUT = timedelta(seconds=30)
 """Of one request."""
@@ -29,16 +33,42 @@ DELETE_TIMEOUT = timedelta(seconds=6)
 """Of a deletion, which is tried once: a transaction waits for it."""
 
 
+def credentials_in_files(environ: Mapping[str, str]) -> S3Config:
+    """The credentials that variables such as AWS_SECRET_ACCESS_KEY_FILE name files for.
+
+    Raises SettingsError for a file that can't be read, or if the variable itself is set too.
+    """
+    found, problems = {}, []
+    for key in ("access_key_id", "secret_access_key", "session_token"):
+        name = f"AWS_{key.upper()}"
+        if not (file := environ.get(f"{name}_FILE")):
+            continue
+        if environ.get(name):
+            problems.append(f"exactly one of {name} and {name}_FILE may be set: unset the other one")
+            continue
+        try:
+            found[key] = Path(file).read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a key"
+            problems.append(f"{name}_FILE: must be the path of a file that holds {name} ({why})")
+    if problems:
+        raise SettingsError(problems)
+    return cast("S3Config", found)
+
+
 class BucketStore:
     def __init__(self, bucket: Bucket) -> None:
-        """Connects to nothing yet. Credentials come from the environment."""
+        """Connects to nothing yet. Credentials come from the environment, or its files. Raises SettingsError."""
+        config = credentials_in_files(os.environ)
+        if bucket.endpoint is not None:
+            config["endpoint"] = bucket.endpoint
         region = bucket.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         plain = bucket.endpoint is not None and bucket.endpoint.startswith("http://")
         with _as_unavailable():
             self._store, self._for_deletes = (
                 S3Store(
                     bucket.name,
-                    config={"endpoint": bucket.endpoint} if bucket.endpoint else {},
+                    config=config,
                     prefix=bucket.prefix or None,
                     region=region,
                     virtual_hosted_style_request=bucket.endpoint is None,

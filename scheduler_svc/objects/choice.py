@@ -10,7 +10,7 @@ from scheduler_svc.objects.folder import FolderStore
 
 
 def open_store(location: Path | Bucket) -> ObjectStore:
-    """Connects to nothing and creates nothing yet."""
+    """Connects to nothing and creates nothing yet. Raises SettingsError for credentials in files that can't be used."""
     if isinstance(location, Bucket):
         from scheduler_svc.objects.bucket import BucketStore  # imported on use: most schedulers use a folder
 

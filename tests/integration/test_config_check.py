@@ -23,7 +23,7 @@ Check = Callable[..., tuple[int, str, list[str]]]
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     for name in list(os.environ):
-        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL", "LLM_")):
+        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL", "LLM_", "AWS_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CONTENTGEN_DATA_DIR", str(tmp_path / "data"))
 
@@ -126,6 +126,12 @@ def test_a_tokens_file_that_admits_nobody_is_a_problem(scheduler: Check, tmp_pat
     status, out, _ = scheduler()
     assert status == 0
     assert "tokens (environment): 2 of role client, 1 of role worker\n" in out
+
+
+def test_files_with_the_credentials_of_a_bucket_are_checked(scheduler: Check) -> None:
+    status, _, problems = scheduler(CONTENTGEN_ASSETS="s3://pictures", AWS_SECRET_ACCESS_KEY_FILE="/nowhere")
+    assert status == 78
+    assert problems[0].startswith("AWS_SECRET_ACCESS_KEY_FILE: must be the path of a file that holds")
 
 
 def test_the_expiry_of_valid_certificates_is_shown(scheduler: Check, pems: Path) -> None:

@@ -20,6 +20,7 @@ from scheduler_svc.config import Settings, variable_of
 from scheduler_svc.config_command import config_command
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import run_to_end
+from tests.harness.programs import program
 from tests.harness.tokens import line, write
 from worker_svc import config_command as worker_command
 from worker_svc.config import WorkerSettings
@@ -48,13 +49,12 @@ SECRETS = {
 }
 """That an operator makes, or a generator of the overlay."""
 
-pytestmark = pytest.mark.skipif(shutil.which("kustomize") is None, reason="kustomize is not installed")
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
 @cache
 def rendered(overlay: str) -> tuple[Manifest, ...]:
-    built = run_to_end(["kustomize", "build", FOLDER / "overlays" / overlay], within=LIMIT)
+    built = run_to_end([program("kustomize"), "build", FOLDER / "overlays" / overlay], within=LIMIT)
     assert (built.returncode, built.stderr) == (0, "")
     return tuple(yaml.safe_load_all(built.stdout))
 

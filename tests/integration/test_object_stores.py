@@ -17,7 +17,7 @@ from obstore.store import S3Store
 
 from scheduler_svc.application.assets.collection import MAX_SECONDS
 from scheduler_svc.application.assets.objects import ObjectStore
-from scheduler_svc.config import Bucket
+from scheduler_svc.config import Bucket, SettingsError
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.objects import bucket as buckets
 from scheduler_svc.objects.choice import open_store
@@ -105,6 +105,27 @@ def test_objects_are_below_the_prefix(s3: str, monkeypatch: pytest.MonkeyPatch) 
     bucket = S3Store("pictures", config={"endpoint": s3}, region="us-east-1", client_options={"allow_http": True})
     found = [it["path"] for page in obstore.list(bucket, "below") for it in page]
     assert found == [f"below/{digest}"]
+
+
+def test_credentials_may_be_in_files(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.delenv(name, raising=False)
+        (tmp_path / name).write_text(f"{value}\n")
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    bucket = Bucket.parse(f"s3://pictures/files?endpoint={s3}")
+    store = open_store(bucket)
+    assert has(store, keep(store, b"a file"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "zebra")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY_FILE", "/nowhere")
+    with pytest.raises(SettingsError) as raised:
+        open_store(bucket)
+    assert raised.value.problems == (
+        "exactly one of AWS_ACCESS_KEY_ID and AWS_ACCESS_KEY_ID_FILE may be set: unset the other one",
+        (
+            "AWS_SECRET_ACCESS_KEY_FILE: must be the path of a file that holds AWS_SECRET_ACCESS_KEY"
+            " (No such file or directory)"
+        ),
+    )
 
 
 @pytest.mark.parametrize("text", ["s3://none?endpoint={s3}", "s3://pictures?endpoint=http://127.0.0.1:1"])

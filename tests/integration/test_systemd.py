@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from scheduler_svc.config import Settings, variable_of
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, run_to_end
+from tests.harness.programs import program
 from worker_svc.config import WorkerSettings
 from worker_svc.session.service import STOP_TIMEOUT
 
@@ -24,7 +24,6 @@ NAMES = {
 }
 
 services = pytest.mark.parametrize("service", NAMES)
-with_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
 def unit(service: str) -> str:
@@ -44,21 +43,19 @@ def put(service: str, tmp_path: Path) -> Path:
     return path
 
 
-@with_systemd
 @services
 def test_systemd_finds_nothing_wrong(put: Path) -> None:
-    checked = run_to_end(["systemd-analyze", "verify", "--man=no", put], within=LIMIT)
+    checked = run_to_end([program("systemd-analyze"), "verify", "--man=no", put], within=LIMIT)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-@with_systemd
 @services
 def test_the_exposure_is_the_one_that_the_docs_name(service: str, put: Path) -> None:
-    checked = run_to_end(["systemd-analyze", "security", "--offline=yes", "--no-pager", put], within=LIMIT)
+    checked = run_to_end([program("systemd-analyze"), "security", "--offline=yes", "--no-pager", put], within=LIMIT)
     assert checked.returncode == 0, checked.stderr
     [level] = re.findall(r"Overall exposure level for \S+: ([\d.]+) OK", checked.stdout)
     assert float(level) < 2
-    version = run_to_end(["systemd-analyze", "--version"], within=LIMIT).stdout.split()[1]
+    version = run_to_end([program("systemd-analyze"), "--version"], within=LIMIT).stdout.split()[1]
     if f"`systemd-analyze security` ({version})" in DOCS.read_text():  # another version may look at more
         assert f"| `contentgen-{service}.service` | {level} |" in DOCS.read_text()
 
