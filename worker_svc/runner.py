@@ -61,7 +61,8 @@ class CreatorProgram:
         Its environment has a few standard variables, those in `names`, and what its profile needs. Raises
         SettingsError.
         """
-        given = variables_for_cli(("PATH", "LANG", "LC_ALL", *needs.inherited, *names), environ)
+        given = {name: environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in environ}
+        given |= variables_for_cli((*needs.inherited, *names), environ)
         environment = {"LANG": "C.UTF-8", **given, **needs.fixed}
         whole = str(Path(path).absolute()) if "/" in path else shutil.which(path, path=environ.get("PATH"))
         return cls(whole or path, environment)
