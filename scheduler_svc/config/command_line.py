@@ -22,8 +22,8 @@ _MUST_BE = {
 }
 
 _DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in PostgreSQL and leases them to workers.
-TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait. HUP reads token and
-certificate files again. USR1 sets the log level to debug, USR2 sets it back.
+TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait.
+With a tokens file or TLS, HUP reads those files again. USR1 sets the log level to debug, USR2 sets it back.
 `contentgen-scheduler token create --help` tells how callers get a token, `contentgen-scheduler import --help` how the
 old application's data is taken over, `contentgen-scheduler migrate --help` how the database gets its tables where this
 role may not make them, `contentgen-scheduler backup --help` and `restore --help` how it is kept and brought back,
