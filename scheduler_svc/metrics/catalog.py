@@ -152,6 +152,8 @@ class Metrics:
         self._refused = self._counter(
             "contentgen_refused_calls_total", "Calls refused because of their token, or of its role.", "reason"
         )
+        for reason in ("TOKEN_INVALID", "ROLE_FORBIDDEN"):
+            self._refused.labels(reason)
         self.lease_streams = self._gauge("contentgen_lease_streams", "Workers that are connected to this scheduler.")
         self.watchers = self._gauge("contentgen_watchers", "WatchTasks streams of this scheduler.")
 
@@ -271,6 +273,8 @@ class Metrics:
         self.webhook_tries = self._counter(
             "contentgen_webhook_tries_total", "Tries to deliver to webhooks: delivered or failed.", "outcome"
         )
+        for outcome in ("delivered", "failed"):
+            self.webhook_tries.labels(outcome)
         self.schedule_ticks = self._counter("contentgen_schedule_ticks_total", "Schedules whose tick was run.")
 
     # What parts of a replica get
