@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-from functools import cache
-from typing import Any, NamedTuple
 
 import pytest
 from promql_parser import parse
 
 from scheduler_svc.metrics import Metrics
+from tests.verification.monitoring.dashboard import Query, dashboard, panels, queries
 from tests.verification.monitoring.expressions import SCRAPED, Metric, problems, selectors
-from tests.verification.monitoring.rules import ROOT, RUNBOOKS, alerts, known, recording
+from tests.verification.monitoring.rules import RUNBOOKS, alerts, known, recording
 from worker_svc.metrics import WorkerMetrics
 
-DASHBOARD = ROOT / "deploy" / "grafana" / "contentgen.json"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS = 24
-
-
-class Query(NamedTuple):
-    """What one target of a panel asks."""
-
-    panel: str
-    expression: str
-    legend: str
-
-
-@cache
-def dashboard() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    return loaded
-
-
-def panels() -> list[dict[str, Any]]:
-    """Those that show something."""
-    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
-
-
-def queries() -> list[Query]:
-    return [
-        Query(panel["title"], target["expr"].replace("$__rate_interval", "5m"), target["legendFormat"])
-        for panel in panels()
-        for target in panel["targets"]
-    ]
 
 
 def shown() -> dict[str, Metric]:

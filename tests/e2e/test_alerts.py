@@ -1,0 +1,113 @@
+"""A real Prometheus with our rules and the dashboard's queries, beside real services that are killed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import yaml
+
+from tests.harness.process import Process, inherited
+from tests.harness.programs import program
+from tests.harness.scrape import get
+from tests.harness.service import Service
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
+from tests.verification.monitoring.dashboard import queries
+from tests.verification.monitoring.rules import RULES
+
+WITHIN = 60.0
+LISTEN = "127.0.0.1:0"
+_ADDRESS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')
+_READY = "Server is ready to receive web requests."
+_WAITS = re.compile(r"^( +for: ).*", re.MULTILINE)
+
+
+class Prometheus:
+    """Asks it by its HTTP API."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def ask(self, path: str, **query: str) -> Any:
+        status, text = get(self._port, f"/api/v1/{path}?{urlencode(query)}")
+        assert status == 200, text
+        return json.loads(text)["data"]
+
+    def firing(self) -> dict[str, set[str]]:
+        """The instances of each alert that fires."""
+        found: dict[str, set[str]] = {}
+        for alert in self.ask("alerts")["alerts"]:
+            if alert["state"] == "firing":
+                found.setdefault(alert["labels"]["alertname"], set()).add(alert["labels"].get("instance", ""))
+        return found
+
+    def up(self) -> set[str]:
+        """The instances that it has scraped."""
+        targets = self.ask("targets")["activeTargets"]
+        return {target["labels"]["instance"] for target in targets if target["health"] == "up"}
+
+
+@contextmanager
+def watching(folder: Path, schedulers: Sequence[str], workers: Sequence[str]) -> Iterator[Prometheus]:
+    """It scrapes and evaluates each second, and an alert fires after one."""
+    (folder / "rules.yaml").write_text(_WAITS.sub(r"\g<1>1s", RULES.read_text(encoding="utf-8")))
+    jobs = {"contentgen-scheduler": schedulers, "contentgen-worker": workers}
+    settings = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(it)}]} for job, it in jobs.items()],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
+    command = [program("prometheus"), "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]
+    with Process("prometheus", [*command, f"--web.listen-address={LISTEN}"], folder / "log", inherited()) as process:
+        wait_until(lambda: _READY in process.text(), within=WITHIN, what="Prometheus is ready")
+        (port,) = _ADDRESS.findall(process.text())
+        yield Prometheus(int(port))
+
+
+def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> None:
+    scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
+    worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
+    client = scheduler.client
+    client.wait_completed(client.submit(client.create_account(), options={"demo-seconds": "0.1"}), within=WITHIN)
+    of_scheduler, of_worker = _address(scheduler), _address(worker)
+    with watching(tmp_path, [of_scheduler], [of_worker]) as prometheus:
+        wait_until(lambda: prometheus.up() == {of_scheduler, of_worker}, within=WITHIN, what="both are scraped")
+        wait_until(
+            lambda: prometheus.ask("query", query="contentgen:worker_free_slots:sum")["result"],
+            within=WITHIN,
+            what="rules are evaluated",
+        )
+        wait_until(lambda: not prometheus.firing(), within=WITHIN, what="nothing fires")
+        for query in queries():
+            prometheus.ask("query", query=query.expression)
+        groups = prometheus.ask("rules")["groups"]
+        assert {
+            rule["name"]: rule["lastError"] for group in groups for rule in group["rules"] if "lastError" in rule
+        } == {}
+
+        worker.kill()
+        wait_until(
+            lambda: prometheus.firing() == {"ContentgenProcessDown": {of_worker}}, within=WITHIN, what="its end is told"
+        )
+        scheduler.kill()
+        wait_until(
+            lambda: (
+                prometheus.firing()
+                == {"ContentgenProcessDown": {of_worker, of_scheduler}, "ContentgenNoSchedulerServes": {""}}
+            ),
+            within=WITHIN,
+            what="the scheduler's end is told, too",
+        )
+
+
+def _address(service: Service) -> str:
+    """Where it serves its metrics, as its log says."""
+    (ready,) = service.events("ready") or service.events("metrics.ready")
+    return str(ready["metrics_listen"])
