@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: processes are started beside it
+
+import inspect
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing

@@ -104,7 +104,9 @@ async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: li
                 lambda: first._submits.state().set_aside, within=PATIENCE_S, what="the submit is set aside"
             )
             await first._system_status.run_once()
-            answer = await stub.GetSystem(pb.GetSystemRequest())
+            async with asyncio.timeout(PATIENCE_S):  # it waits for the lock a moment at a time, when it is tried again
+                while not (answer := await stub.GetSystem(pb.GetSystemRequest())).lock_holders:
+                    pass
         told_by_other = {it.scheduler_id: {lane.name: lane for lane in it.lanes} for it in answer.replicas}
         submits = told_by_other[first.scheduler_id]["submits"]
         assert (submits.waiting, submits.set_aside) == (1, 1)
