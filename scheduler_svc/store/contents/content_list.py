@@ -38,10 +38,13 @@ class ContentList(Statements):
         """Contents behind the id `after`."""
         newest_first = _Ids(0, KEY_MAX if after is None else after)
         ids = _Ids((after or 0) + 1, KEY_MAX) if self._of.oldest_first else newest_first
-        bound, few = self._bound(ids) if self._of.examines else (None, False)
-        if not few and any(len(word) > 1 for word in self._wanted.words):
+        if not self._of.examines:
+            return self._scan(ids, None, limit)
+        searches = any(len(word) > 1 for word in self._wanted.words)
+        if searches and not self._of.waits:
             return self._search(ids, limit)
-        return self._scan(ids, bound, limit, few=few)
+        bound, few = self._bound(ids)
+        return self._search(ids, limit) if searches and not few else self._scan(ids, bound, limit, few=few)
 
     def _bound(self, ids: _Ids) -> tuple[int, bool]:
         """How far a page that reads one content after another looks, and whether few are not approved."""
