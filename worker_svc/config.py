@@ -312,7 +312,7 @@ exit statuses:
   78  wrong settings, or a CLI that cannot be run"""
 
 
-class _FlagParser(argparse.ArgumentParser):
+class FlagParser(argparse.ArgumentParser):
     """Raises what is wrong with the flags, so that it is reported together with all else."""
 
     def error(self, message: str) -> NoReturn:
@@ -321,7 +321,7 @@ class _FlagParser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     secrets = [field for field in WorkerSettings.model_fields.values() if field.alias in _SECRETS]
-    parser = _FlagParser(
+    parser = FlagParser(
         prog="contentgen-worker",
         usage="contentgen-worker [--help] [--setting=value ...]\n"
         "       contentgen-worker --run-one [...]            runs one task, and ends\n"

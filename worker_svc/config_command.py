@@ -16,7 +16,7 @@ import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import (
     SecretStr,
@@ -30,6 +30,7 @@ from pydantic import (
 from worker_svc import creators
 from worker_svc.config import (
     EXIT_CONFIG,
+    FlagParser,
     SettingsError,
     WorkerSettings,
     add_setting_flags,
@@ -82,13 +83,6 @@ class ValidSettings(WorkerSettings):
         return self
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises what is wrong, so that it gets the same form as other errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError([message])
-
-
 def run(argv: Sequence[str]) -> int:
     """Runs the command with the arguments after `config`, and returns its exit status."""
     try:
@@ -114,7 +108,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> tuple[dict[str, str], bool]:
     """Returns the settings given as flags, and whether to connect. Raises SettingsError; `--help` exits 0."""
-    parser = _Parser(
+    parser = FlagParser(
         prog="contentgen-worker config",
         usage="contentgen-worker config check [--connect] [--setting=value ...]",
         description=_DESCRIPTION,
