@@ -14,10 +14,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from contentgen.keda import externalscaler_pb2 as pb
-from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerStub
-
-CALL_TIMEOUT = 5.0
+from tests.harness.keda import Keda
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +31,13 @@ class Autoscaler:
     """What one trigger of KEDA wants."""
 
     def __init__(self, channel: grpc.Channel, scaling: Scaling) -> None:
-        self._stub = ExternalScalerStub(channel)
+        self._keda = Keda(channel, scaling.target)
         self._scaling = scaling
-        self._ref = pb.ScaledObjectRef(name="workers", scalerMetadata={"targetPerWorker": str(scaling.target)})
         self._wanted: deque[tuple[float, int]] = deque()
 
     def demand(self) -> int:
         """Tasks that run or may run now."""
-        (spec,) = self._stub.GetMetricSpec(self._ref, timeout=CALL_TIMEOUT).metricSpecs
-        asked = pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName=spec.metricName)
-        (value,) = self._stub.GetMetrics(asked, timeout=CALL_TIMEOUT).metricValues
-        return int(value.metricValue)
+        return self._keda.metric()[0]
 
     def replicas(self, demand: int) -> int:
         """Workers to run, now that there is this demand."""

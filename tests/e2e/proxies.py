@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.harness.ports import free_port
 from tests.harness.programs import program
 from tests.harness.waiting import wait_until
 
@@ -94,7 +95,7 @@ ENVOY_SETTINGS = "timeout: 0s"
 @contextmanager
 def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) -> Iterator[str]:
     """The target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
-    found, port = program("nginx"), _free_port()
+    found, port = program("nginx"), free_port()
     servers = " ".join(f"server 127.0.0.1:{it};" for it in ports)
     config = _written(
         folder / "nginx.conf", _NGINX.format(folder=folder, port=port, servers=servers, settings=settings)
@@ -105,7 +106,7 @@ def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) ->
 @contextmanager
 def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS) -> Iterator[str]:
     """The target of HAProxy, in front of the schedulers on these ports; `settings` are its defaults."""
-    found, port = program("haproxy"), _free_port()
+    found, port = program("haproxy"), free_port()
     servers = "\n  ".join(f"server scheduler{it} 127.0.0.1:{it} proto h2" for it in ports)
     config = _written(folder / "haproxy.cfg", _HAPROXY.format(port=port, servers=servers, settings=settings))
     yield from _running([found, "-db", "-f", str(config)], port)
@@ -114,7 +115,7 @@ def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS
 @contextmanager
 def envoy(folder: Path, ports: Sequence[int], settings: str = ENVOY_SETTINGS) -> Iterator[str]:
     """The target of Envoy, in front of the schedulers on these ports; `settings` are of its route."""
-    found, port = program("envoy"), _free_port()
+    found, port = program("envoy"), free_port()
     address = "{{socket_address: {{address: 127.0.0.1, port_value: {}}}}}"
     servers = "\n".join(f"        - endpoint: {{address: {address.format(it)}}}" for it in ports)
     config = _written(folder / "envoy.yaml", _ENVOY.format(port=port, servers=servers, settings=settings))
@@ -125,12 +126,6 @@ def envoy(folder: Path, ports: Sequence[int], settings: str = ENVOY_SETTINGS) ->
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _running(command: Sequence[str], port: int) -> Iterator[str]:

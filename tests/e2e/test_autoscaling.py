@@ -9,36 +9,28 @@ from typing import Any
 
 import grpc
 
-from contentgen.keda import externalscaler_pb2 as pb
-from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from contentgen.v1 import task_pb2
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.client import request
+from tests.harness.keda import CALL_TIMEOUT, Keda
 from tests.harness.stack import Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
 
 LEASE = 60.0
-CALL_TIMEOUT = 15.0
 TASKS, MAX_JOBS = 5, 3
 SERVED: dict[str, Any] = {"CONTENTGEN_SCALER_LISTEN": "127.0.0.1:0"}
 JOB: dict[str, Any] = {"CONTENTGEN_RUN_ONE": "on", "CONTENTGEN_RUN_ONE_WAIT": "3", "CREATOR_DEMO_SECONDS": "1"}
 
 
-class Keda:
-    """What KEDA asks one scheduler for a trigger."""
+class Jobs(Keda):
+    """KEDA with one task for each worker."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self._stub = ExternalScalerStub(channel)
-        self._ref = pb.ScaledObjectRef(name="jobs", scalerMetadata={"targetPerWorker": "1"})
-
-    def active(self) -> bool:
-        return self._stub.IsActive(self._ref, timeout=CALL_TIMEOUT).result
+        super().__init__(channel, target=1)
 
     def demand(self) -> int:
-        (spec,) = self._stub.GetMetricSpec(self._ref, timeout=CALL_TIMEOUT).metricSpecs
-        asked = pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName=spec.metricName)
-        (value,) = self._stub.GetMetrics(asked, timeout=CALL_TIMEOUT).metricValues
-        return value.metricValue // spec.targetSize
+        tasks, target = self.metric()
+        return tasks // target
 
     def answer(self) -> int | None:
         """The demand; None if the scheduler says that it can't tell."""
@@ -51,11 +43,11 @@ class Keda:
 
 
 @contextmanager
-def keda(scheduler: Scheduler) -> Iterator[Keda]:
+def keda(scheduler: Scheduler) -> Iterator[Jobs]:
     """KEDA, connected to a scheduler that serves."""
     (ready,) = scheduler.events("ready")
     with grpc.insecure_channel(ready["scaler_listen"]) as channel:
-        yield Keda(channel)
+        yield Jobs(channel)
 
 
 def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
@@ -92,7 +84,7 @@ def test_no_scheduler_says_zero_while_the_database_is_stopped(stack: Stack, serv
     client.submit_all([request(client.create_account())] * 2)
     seen: set[int | None] = set()
 
-    def says(scaler: Keda, demand: int | None) -> bool:
+    def says(scaler: Jobs, demand: int | None) -> bool:
         found = scaler.answer()
         seen.add(found)
         return found == demand

@@ -13,9 +13,9 @@ from scheduler_svc.application.tasks.query import list_contents
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.store.contents import list_queries
+from tests.harness.content_pages import PAGE, pages
 from tests.harness.scheduling import Scheduling
 
-PAGE = 7
 MANY = 60
 SCOPES = [ALL, Scope((1,)), Scope((1, 2)), Scope((2, 3)), Scope((9,))]
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -48,17 +48,6 @@ def contents(scheduling: Scheduling) -> Iterator[Scheduling]:
 
 def store(scheduling: Scheduling, status: str, count: int = MANY) -> None:
     scheduling.sql(STORE.format(status=status, count=count))
-
-
-def pages(scheduling: Scheduling, scope: Scope, wanted: ContentFilter, *, oldest_first: bool = False) -> list[int]:
-    ids: list[int] = []
-    after: int | None = None
-    lists = partial(list_contents, oldest_first=oldest_first)
-    while (page := scheduling.run(lists, scope, wanted, after, PAGE)).contents or page.rest:
-        assert page.rest is None or len(page.contents) < PAGE
-        ids += [content.content_id for content in page.contents]
-        after = page.rest or ids[-1]
-    return ids
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import shutil
 import socket
 import ssl
 import threading
@@ -18,7 +17,7 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.harness.certificates import make_certificates, make_signed
+from tests.harness.certificates import make_signed
 from tests.harness.pictures import png, sha256
 from tests.harness.waiting import wait_until_async
 from worker_svc import fetching
@@ -65,13 +64,10 @@ class Pictures(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates, and it is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-    make_certificates(folder)
-    make_signed(folder, "localhost", host="DNS:localhost")
-    return folder
+def certificates(certificates: Path) -> Path:
+    """With one for `localhost`."""
+    make_signed(certificates, "localhost", host="DNS:localhost")
+    return certificates
 
 
 @pytest.fixture

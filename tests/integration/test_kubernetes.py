@@ -16,14 +16,13 @@ import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from kubernetes_validate.utils import ValidationError, validate
 
-from scheduler_svc.config import Settings, variable_of
 from scheduler_svc.config_command import config_command
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import run_to_end
 from tests.harness.programs import program
+from tests.harness.setting_names import NAMES
 from tests.harness.tokens import line, write
 from worker_svc import config_command as worker_command
-from worker_svc.config import WorkerSettings
 
 Manifest = dict[str, Any]
 
@@ -34,10 +33,6 @@ OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 VERSIONS = ("1.30", "1.37")
 """Of Kubernetes: the oldest that the manifests are for, and the newest that there are schemas of."""
 LIMIT = 60
-NAMES = {
-    "scheduler": {variable_of(name) for name in Settings.model_fields},
-    "worker": {str(field.alias) for field in WorkerSettings.model_fields.values()},
-}
 SCALED = ("ScaledObject", "ScaledJob")
 SECRETS = {
     "contentgen-database",

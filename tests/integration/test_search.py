@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.editing import update_content
 from scheduler_svc.application.search_index import index_contents, unindexed
-from scheduler_svc.application.tasks.query import list_contents
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentEdit, ContentFilter, ReviewStatus
 from scheduler_svc.loops.search_indexer import INTERVAL, SearchIndexer
 from scheduler_svc.store.contents import list_queries, search
+from tests.harness.content_pages import pages
 from tests.harness.scheduling import RESULT, Scheduling
 
-PAGE = 7
 COUNT = 150
 CHARACTERS = "aAbÉé 咖啡的％ 👩‍🚀_"
 SCOPES = [ALL, Scope((1,)), Scope((1, 3)), Scope((1 + (1 << 21),)), Scope(())]
@@ -75,17 +73,6 @@ def index(contents: Scheduling, until: int) -> None:
     """All contents up to an id."""
     while contents.sql("SELECT indexed_to FROM search_index")[0][0] < until:
         contents.run(index_contents, until, 40)
-
-
-def pages(contents: Scheduling, scope: Scope, wanted: ContentFilter, *, oldest_first: bool) -> list[int]:
-    ids: list[int] = []
-    after: int | None = None
-    lists = partial(list_contents, oldest_first=oldest_first)
-    while (page := contents.run(lists, scope, wanted, after, PAGE)).contents or page.rest:
-        assert page.rest is None or len(page.contents) < PAGE
-        ids += [content.content_id for content in page.contents]
-        after = page.rest or ids[-1]
-    return ids
 
 
 @pytest.mark.parametrize("examined", [1, 10, list_queries.MAX_EXAMINED])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.config import Settings, variable_of
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, run_to_end
 from tests.harness.programs import program
+from tests.harness.setting_names import NAMES
 from worker_svc.config import WorkerSettings
 from worker_svc.session.service import STOP_TIMEOUT
 
@@ -18,10 +18,6 @@ ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy/systemd"
 DOCS = ROOT / "docs/deployment.md"
 LIMIT = 60
-NAMES = {
-    "scheduler": {variable_of(name) for name in Settings.model_fields},
-    "worker": {str(field.alias) for field in WorkerSettings.model_fields.values()},
-}
 
 services = pytest.mark.parametrize("service", NAMES)
 

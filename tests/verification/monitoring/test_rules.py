@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scheduler_svc.config import Settings
 from scheduler_svc.metrics.catalog import ATTEMPT_ENDS
 from tests.contract.operators.transcript import run
 from tests.harness.programs import program
 from tests.harness.scripted_server import scripted
+from tests.harness.setting_names import NAMES
 from tests.verification.monitoring.expressions import existing, problems
 from tests.verification.monitoring.rules import FOLDER, ROOT, RUNBOOKS, TESTS, Alert, alerts, known, recording
-from worker_svc.config import WorkerSettings
 
 PAGES = sorted(RUNBOOKS.iterdir())
 SECTIONS = ["## What it means", "## How to see it", "## What to do", "## When to worry"]
@@ -101,16 +100,7 @@ def test_a_runbook_says_what_to_do_and_names_what_exists(page: Path) -> None:
     assert re.findall(r"^## .*", text, re.MULTILINE) == SECTIONS
     assert "contentgen doctor" in text or re.search(r"contentgen --scheduler \S+ doctor", text)
     assert sorted(set(_METRIC.findall(text)) - set(existing())) == []
-    assert sorted(set(_SETTING.findall(text)) - _settings() - ATTEMPT_ENDS) == []
-
-
-def _settings() -> set[str]:
-    """The variables that both services read."""
-    of_worker = {str(field.alias) for field in WorkerSettings.model_fields.values()}
-    of_scheduler = {
-        field.validation_alias or f"CONTENTGEN_{name.upper()}" for name, field in Settings.model_fields.items()
-    }
-    return of_worker | set(map(str, of_scheduler))
+    assert sorted(set(_SETTING.findall(text)) - NAMES["scheduler"] - NAMES["worker"] - ATTEMPT_ENDS) == []
 
 
 def test_the_commands_of_runbooks_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
