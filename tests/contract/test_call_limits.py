@@ -66,9 +66,30 @@ async def test_a_call_whose_message_never_arrives_is_refused(db_url: str) -> Non
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         honest_caller(replica),
     ):
-        with refused(StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW") as refusal:
-            await silent_call(channel, "a")
-        assert "within 0.2 s" in refusal.message
+        for _ in range(2):
+            calls = [silent_call(channel, "a") for _ in range(3)]
+            for call in calls:
+                with refused(StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW") as refusal:
+                    await call
+                assert "within 0.2 s" in refusal.message
+
+
+async def test_the_work_of_a_call_does_not_grow_with_the_number_of_methods(
+    channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """grpc.aio waits for the next call of each registered method."""
+    waited: list[int] = []
+    wait = asyncio.wait
+
+    def counting(futures: Any, **options: Any) -> Any:
+        waited.append(len(futures))
+        return wait(futures, **options)
+
+    monkeypatch.setattr(asyncio, "wait", counting)
+    for _ in range(2):
+        await Caller(channel, "a-token")("AccountService/ListAccounts")
+    assert waited
+    assert max(waited) == 1
 
 
 async def test_a_call_without_a_message_is_an_invalid_argument(channel: aio.Channel) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import islice
 from operator import attrgetter
@@ -150,14 +150,13 @@ class Audited:
         self._id = f"{subject.kind}_id"
         self._awaited = self._name not in _NOT_AWAITED
 
-    async def answered(self, identity: CallerIdentity, request: Any, response: Any) -> None:
-        """Records a call that succeeded, and waits until that is committed, a second at most."""
+    def answered(self, identity: CallerIdentity, request: Any, response: Any) -> Awaitable[object] | None:
+        """Records a call that succeeded. What it returns waits until that is committed, a second at most."""
         about = self._about(request, response)
         if self._subject.claims and not about[0][1]:
-            return
+            return None
         stored = self._auditor.add(identity, self._name, about, OK, awaited=self._awaited)
-        if stored is not None:
-            await asyncio.wait([stored], timeout=MAX_WAIT)
+        return stored and asyncio.wait([stored], timeout=MAX_WAIT)
 
     def refused(self, identity: CallerIdentity, request: Any, error: BaseException) -> None:
         """Records a call that failed; `request` None: nothing is known of it."""

@@ -34,7 +34,8 @@ from scheduler_svc.api.messages.errors import (
 from scheduler_svc.api.server.auditing import Auditor
 from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
-from scheduler_svc.domain.errors import DomainError, RequestTooSlow
+from scheduler_svc.api.server.read_timeout import ReadTimeout
+from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.metrics import Metrics, RpcMetrics
 
 Request = TypeVar("Request")
@@ -62,7 +63,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
         self._in_flight = in_flight
         self._auditor = auditor
         self._metrics = metrics
-        self._message_timeout = limits.message_timeout
+        self._timeout = ReadTimeout(limits.message_timeout)
         self._callers = Callers(limits)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -115,8 +116,8 @@ class ErrorInterceptor(aio.ServerInterceptor):
                     raise
                 request = None
                 await _refuse(error, method, context)
-            if audited:
-                await audited.answered(caller(), request, response)
+            if audited and (stored := audited.answered(caller(), request, response)):
+                await stored
             if measured:
                 measured.end(begun, "OK")
             return response
@@ -126,11 +127,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
     async def _request(self, _requests: object, context: Context, receiving: asyncio.Semaphore) -> object:
         """The one message of a call. Raises RequestTooSlow, InvalidArgument."""
         async with receiving:
-            try:
-                async with asyncio.timeout(self._message_timeout):
-                    request: object = await context.read()
-            except TimeoutError:
-                raise RequestTooSlow(self._message_timeout) from None
+            request = await self._timeout.read(context.read())
         if request is aio.EOF:
             raise missing_message()
         return request
