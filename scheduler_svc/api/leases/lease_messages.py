@@ -14,7 +14,7 @@ from datetime import timedelta
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.messages.briefs import fill_brief
-from scheduler_svc.api.messages.times import duration
+from scheduler_svc.api.messages.times import duration, set_milliseconds
 from scheduler_svc.api.messages.validation import MAX_ITEMS, MAX_NAME, Violations, is_sha256
 from scheduler_svc.application.leases import streams
 from scheduler_svc.application.leases.sessions import OpenedSession
@@ -156,9 +156,9 @@ def _change(index: int, it: pb.LeaseUpdate) -> Change:
 
 
 def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
-    if result.ByteSize() > MAX_RESULT_BYTES and _bytes(result.body) + _bytes(result.html_body) > MAX_RESULT_BYTES:
+    body, html_body = result.body.replace("\0", ""), result.html_body.replace("\0", "")
+    if len(body) + len(html_body) > MAX_RESULT_BYTES // 4 and _bytes(body) + _bytes(html_body) > MAX_RESULT_BYTES:
         return AttemptFailed(TaskError("RESULT_TOO_LARGE", f"body and HTML have more than {MAX_RESULT_BYTES} bytes"))
-    body = result.body.replace("\0", "")
     if not body:
         return AttemptFailed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
     score = result.quality_score if result.HasField("quality_score") else None
@@ -175,7 +175,7 @@ def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
     return AttemptCompleted(
         TaskResult(
             body,
-            result.html_body.replace("\0", ""),
+            html_body,
             images,
             score,
             title and _text(title, TITLE_LENGTH).strip(),
@@ -335,7 +335,7 @@ def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
     """Sets the fields in place, since protobuf would copy a message that is built separately."""
     lease.lease_id = grant.ref.lease_id
     lease.attempt = grant.ref.attempt
-    lease.timeout.FromMilliseconds(grant.timeout_ms)
+    set_milliseconds(lease.timeout, grant.timeout_ms)
     lease.failed_elsewhere = grant.failed_elsewhere
     if grant.brief.creator_options:
         lease.creator_options.update(grant.brief.creator_options)
@@ -348,7 +348,7 @@ def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
     task.status = task_pb2.TASK_STATUS_SUBMITTED
     task.attempt = grant.ref.attempt
     task.worker_id = grant.worker_id
-    task.timeout.FromMilliseconds(grant.timeout_ms)
+    set_milliseconds(task.timeout, grant.timeout_ms)
     task.lease_id = lease.lease_id
     if grant.labels:
         task.labels.update(grant.labels)

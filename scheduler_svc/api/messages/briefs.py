@@ -43,7 +43,8 @@ def read_brief(request: pb.SubmitTaskRequest, bad: Violations) -> Brief:
 def fill_brief(message: task_pb2.Task, brief: Brief, names: Sequence[str] = TEXTS) -> None:
     """Sets these texts of a task."""
     for name in names:
-        setattr(message, name, getattr(brief, name))
+        if text := getattr(brief, name):
+            setattr(message, name, text)
 
 
 def _creator_options(options: Mapping[str, str], bad: Violations) -> dict[str, str]:

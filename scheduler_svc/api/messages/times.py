@@ -44,6 +44,11 @@ def set_duration(message: Duration, length: timedelta) -> None:
     message.seconds, message.nanos = length.days * _DAY + length.seconds, length.microseconds * 1000
 
 
+def set_milliseconds(message: Duration, milliseconds: int) -> None:
+    seconds, rest = divmod(milliseconds, 1000)
+    message.seconds, message.nanos = seconds, rest * 1_000_000
+
+
 def datetime_of(message: Timestamp) -> datetime | None:
     """The time in UTC, cut to microseconds; None if the message is out of protobuf's range."""
     if not (_FIRST_SECOND <= message.seconds <= _LAST_SECOND and 0 <= message.nanos < _BILLION):

@@ -10,10 +10,11 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import islice
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import structlog
@@ -39,12 +40,15 @@ _CANCELLED = "CANCELLED"
 _ID = re.compile(r"[\w.:@/-]{1,100}", re.ASCII)
 
 _log = structlog.get_logger(__name__)
-_concerned: ContextVar[int] = ContextVar("account of the audited call", default=0)
+_concerned: ContextVar[Mapping[int, int]] = ContextVar("accounts of the audited call", default=MappingProxyType({}))
 
 
-def concerns(account_id: int) -> None:
-    """Says which account the running call is about, if neither its request nor its response does."""
-    _concerned.set(account_id)
+def concerns(account_ids: Iterable[int]) -> None:
+    """Says which accounts the running call is about, one for each of its resources, where its messages do not.
+
+    Where they do, it saves reading each message.
+    """
+    _concerned.set(Counter(account_ids))
 
 
 class Subject(NamedTuple):
@@ -176,15 +180,19 @@ class Audited:
     def _several(self, request: Any, resources: Sequence[Any]) -> list[tuple[int, str]]:
         if not resources:
             return [(self._account(request, None), "")]
-        accounts = [getattr(each, "account_id", 0) for each in resources]
-        if len(counts := Counter(accounts)) > MAX_ACCOUNTS:
-            shown = set(islice(counts, MAX_ACCOUNTS))
-            accounts = [account_id if account_id in shown else 0 for account_id in accounts]
-            counts = Counter(accounts)
-        first = dict(zip(reversed(accounts), reversed(resources), strict=True))
+        counts = _concerned.get() or Counter(getattr(each, "account_id", 0) for each in resources)
+        shown = dict(islice(counts.items(), MAX_ACCOUNTS))
+        if others := sum(counts.values()) - sum(shown.values()):
+            shown[0] = shown.get(0, 0) + others
+        first: dict[int, Any] = {}
+        for each in resources:
+            account_id = getattr(each, "account_id", 0)
+            first.setdefault(account_id if account_id in shown else 0, each)
+            if len(first) == len(shown):
+                break
         return [
             (account_id, self._resource(getattr(first[account_id], self._id, 0), more=count - 1))
-            for account_id, count in counts.items()
+            for account_id, count in shown.items()
         ]
 
     def _account(self, request: Any, made: Any) -> int:
@@ -233,7 +241,7 @@ class Auditor:
         self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
     ) -> asyncio.Future[None] | None:
         actor, own = identity.name or self._nameless, identity.scope.accounts or ()
-        default = _concerned.get() or (own[0] if len(own) == 1 else 0)
+        default = next(iter(_concerned.get()), own[0] if len(own) == 1 else 0)
         calls = [AuditedCall(actor, account_id or default, method, name, outcome) for account_id, name in about]
         return self._sink.add(calls, awaited=awaited)
 

@@ -14,10 +14,10 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
-from scheduler_svc.api.messages.briefs import MAX_BYTES_OF_A_CHARACTER
 from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest
 from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
+from scheduler_svc.api.server.auditing import concerns
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
 from scheduler_svc.api.tasks.edits import task_edit
@@ -84,8 +84,10 @@ class TaskService(TaskServiceServicer):
     ) -> pb.BatchSubmitTasksResponse:
         with Violations() as bad:
             new = _new_tasks(request, bad)
-        for account_id in {task.account_id for task in new}:
+        accounts = [task.account_id for task in new]
+        for account_id in set(accounts):
             caller().about(account_id)
+        concerns(accounts)
         tasks = await self._submits.commit(SubmitItem(new, request.ByteSize(), batch=True))
         response = pb.BatchSubmitTasksResponse()
         for i, task in enumerate(tasks):
@@ -270,8 +272,7 @@ def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[Ne
         new.append(new_task(each, bad))
     bad.path = ""
     _check_request_ids(new, bad)
-    if sum(map(_max_response_bytes, new)) > MAX_MESSAGE_BYTES:
-        _check_response_size(request, bad)
+    _check_response_size(request, bad)
     return tuple(new)
 
 
@@ -284,17 +285,11 @@ def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
             bad.add(f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs")
 
 
-def _max_response_bytes(new: NewTask) -> int:
-    """The most bytes that a task takes in the response, which is cheaper than its size."""
-    labels = sum(len(name) + len(value) + 2 for name, value in new.labels.items())
-    texts = sum(map(len, new.brief.texts)) - len(new.brief.requirements)
-    return (texts + len(new.request_id) + len(new.unique_key) + labels) * MAX_BYTES_OF_A_CHARACTER + _MAX_ADDED_BYTES
-
-
 def _check_response_size(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
     """Refuses a batch whose response the client could not receive after all is stored."""
     size = request.ByteSize() + len(request.requests) * _MAX_ADDED_BYTES
-    size -= sum(len(each.requirements.encode()) for each in request.requests)
+    if size > MAX_MESSAGE_BYTES:
+        size -= sum(len(each.requirements.encode()) for each in request.requests)
     if size > MAX_MESSAGE_BYTES:
         text = f"must be split: the response could have {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}"
         bad.add("requests", text)
