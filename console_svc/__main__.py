@@ -1,0 +1,26 @@
+"""`contentgen-console`: the entry point, which says what to install where the extra `console` is missing.
+
+Layer: above `main`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Serves the console. Exit status 78 where a module is missing, else see `main`."""
+    try:
+        from console_svc.main import main as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"", "contentgen", "console_svc"}:
+            raise
+        sys.stderr.write(
+            f"contentgen-console: the module {error.name} is missing: pip install 'contentgen-grpc[console]'\n"
+        )
+        sys.exit(78)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The console's settings: one frozen object, read once from flags and environment variables.
+
+Layer: the bottom of console_svc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXIT_CONFIG = 78
+"""Exit status (EX_CONFIG) of a console whose settings are wrong."""
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*):(\d{1,5})", re.ASCII)
+_PREFIX = re.compile(r"(?:/[\w.~-]+)*", re.ASCII)
+
+
+class SettingsError(Exception):
+    """Some settings are wrong; `problems` has a line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class ConsoleSettings(BaseSettings):
+    """What an operator may set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_ignore_empty=True, case_sensitive=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    console_listen: str = Field("127.0.0.1:8080", alias="CONTENTGEN_CONSOLE_LISTEN")
+    """host:port to serve the pages on; :0 is loopback with any free port. Beyond loopback it needs TLS, or a proxy that
+    has it and --console-behind-proxy."""
+    scheduler: str = Field("127.0.0.1:50051", alias="CONTENTGEN_SCHEDULER", min_length=1)
+    """Address of the schedulers: any gRPC target."""
+    tls_ca: Path | None = Field(None, alias="CONTENTGEN_TLS_CA")
+    """PEM file of the CA that signed the schedulers' certificate; unset: plaintext."""
+    tls_client_cert: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_CERT")
+    """PEM file of the console's own certificate for the schedulers; requires the CA and the key."""
+    tls_client_key: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_KEY")
+    """PEM file of its key."""
+    console_tls_cert: Path | None = Field(None, alias="CONTENTGEN_CONSOLE_TLS_CERT")
+    """PEM file of the certificate that browsers see."""
+    console_tls_key: Path | None = Field(None, alias="CONTENTGEN_CONSOLE_TLS_KEY")
+    """PEM file of its key."""
+    console_behind_proxy: bool = Field(False, alias="CONTENTGEN_CONSOLE_BEHIND_PROXY")
+    """Whether a proxy with TLS is before it: it may listen beyond loopback, and cookies are for https only."""
+    console_prefix: str = Field("", alias="CONTENTGEN_CONSOLE_PREFIX")
+    """Path before all addresses, such as /console, where a proxy has others beside it."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
+    """Lowest level that is logged: debug, info, warning or error."""
+
+    @field_validator("console_listen")
+    @classmethod
+    def _listenable(cls, address: str) -> str:
+        found = _LISTEN.fullmatch(address.strip())
+        if found is None or int(found[2]) > 65535:
+            raise ValueError("should be host:port, such as 127.0.0.1:8080, [::1]:8080 or :0 (loopback, any free port)")
+        return f"{found[1] or '127.0.0.1'}:{found[2]}"
+
+    @field_validator("console_prefix")
+    @classmethod
+    def _path(cls, prefix: str) -> str:
+        if not _PREFIX.fullmatch(prefix := prefix.rstrip("/")):
+            raise ValueError("should be a path such as /console")
+        return prefix
+
+    @field_validator("tls_ca", "tls_client_cert", "tls_client_key", "console_tls_cert", "console_tls_key")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise ValueError(f"should be a readable file ({error.strerror})") from None
+        return path
+
+    @model_validator(mode="after")
+    def _whole(self) -> ConsoleSettings:
+        problems = []
+        if (self.tls_client_cert is None) != (self.tls_client_key is None):
+            problems.append("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
+        if (self.console_tls_cert is None) != (self.console_tls_key is None):
+            problems.append("CONTENTGEN_CONSOLE_TLS_CERT and CONTENTGEN_CONSOLE_TLS_KEY should be set together")
+        if not (self.listen.loopback or self.secure):
+            problems.append(
+                f"CONTENTGEN_CONSOLE_LISTEN={self.listen}: tokens would pass the network in plaintext: set"
+                " CONTENTGEN_CONSOLE_TLS_CERT and _KEY, or CONTENTGEN_CONSOLE_BEHIND_PROXY if a proxy has TLS, or listen"
+                " on 127.0.0.1"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def listen(self) -> Address:
+        host, _, port = self.console_listen.rpartition(":")
+        return Address(host.strip("[]"), int(port))
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers come by https."""
+        return self.console_tls_cert is not None or self.console_behind_proxy
+
+
+def read_settings(argv: Sequence[str]) -> ConsoleSettings:
+    """Returns the settings from `argv` (without the program's name) and the environment; a flag beats its variable.
+
+    `--help` prints every setting and exits 0. Raises SettingsError with everything that is wrong.
+    """
+    flags = {name: value for name, value in vars(_parser().parse_args(argv)).items() if value is not None}
+    try:
+        return ConsoleSettings(**flags)
+    except ValidationError as error:
+        raise SettingsError([line for detail in error.errors() for line in _lines(detail, flags)]) from None
+
+
+def _lines(detail: dict[str, object] | object, flags: dict[str, str]) -> list[str]:
+    found = dict(detail)  # type: ignore[call-overload]
+    text = str(found["msg"]).removeprefix("Value error, ")
+    if not found["loc"]:
+        return text.splitlines()
+    name = str(found["loc"][0])
+    return [f"{_flag(name) if name in flags else name}={found['input']}: {text}"]
+
+
+def _flag(variable: str) -> str:
+    return "--" + variable.removeprefix("CONTENTGEN_").lower().replace("_", "-")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="contentgen-console",
+        description="Serves the pages of contentgen: tasks, contents, workers. It asks the schedulers with the token of"
+        " whoever has signed in.",
+    )
+    parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
+    for field in ConsoleSettings.model_fields.values():
+        variable = str(field.alias)
+        default = "" if field.default in {None, ""} else f" Default: {field.default}."
+        help_ = f"{(field.description or '').replace(chr(10), ' ')}{default} [{variable}]"
+        switch = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
+        metavar = "on|off" if switch else variable.rpartition("_")[2]
+        parser.add_argument(_flag(variable), dest=variable, metavar=metavar, help=help_.replace("%", "%%"), **switch)
+    return parser

@@ -1,0 +1,43 @@
+"""English and 中文: which of them a page is in, and its texts.
+
+The templates have the English texts; `CHINESE` translates them, and a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+from console_svc.chinese import CHINESE
+
+ENGLISH, ZH = "en", "zh-CN"
+COOKIE = "language"
+NAMES: Mapping[str, str] = {ENGLISH: "English", ZH: "中文"}
+
+
+def language_of(request: Request) -> str:
+    """That of the cookie, else the first of the browser's that we have, else English."""
+    chosen = request.cookies.get(COOKIE)
+    if chosen in NAMES:
+        return chosen
+    for part in request.headers.get("accept-language", "").split(","):
+        tag = part.partition(";")[0].strip().lower()
+        if tag.startswith("zh"):
+            return ZH
+        if tag.startswith("en"):
+            return ENGLISH
+    return ENGLISH
+
+
+class Texts:
+    """Translates the texts of one page."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._known: Mapping[str, str] = CHINESE if language == ZH else {}
+
+    def __call__(self, text: str, **values: object) -> str:
+        """The text in the page's language, with `{name}` filled in."""
+        found = self._known.get(text, text)
+        return found.format(**values) if values else found

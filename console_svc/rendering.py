@@ -1,0 +1,62 @@
+"""Templates, and what all of them know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from console_svc.language import NAMES, Texts, language_of
+from console_svc.security import CSRF_FIELD
+from console_svc.sessions import Session
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+class Renderer:
+    def __init__(self, prefix: str) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(length_of_time=length_of_time, moment=moment)
+        self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD)
+
+    def page(
+        self, request: Request, template: str, values: Mapping[str, Any], *, session: Session | None, status: int = 200
+    ) -> HTMLResponse:
+        return HTMLResponse(self.text(request, template, values, session=session), status)
+
+    def text(self, request: Request, template: str, values: Mapping[str, Any], *, session: Session | None) -> str:
+        texts = Texts(language_of(request))
+        known = {"_": texts, "language": texts.language, "session": session, "path": request.url.path}
+        return self._environment.get_template(template).render({**known, **values})
+
+
+def length_of_time(seconds: float | None) -> str:
+    """A length such as `42 s`, `3 min 5 s`, `2 h 10 min` or `4 d 2 h`; empty for None."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def moment(text: str | None) -> str:
+    """An ISO 8601 time as `2026-01-31 12:00:05 UTC`; empty for None. A script shows it in the reader's zone."""
+    if text is None:
+        return ""
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,80 @@
+"""What keeps other sites, scripts and guessers out: headers, the origin of forms, tries to sign in."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CSRF_FIELD = "csrf"
+MAX_TRIES = 10
+"""Tries to sign in that an address may make in `TRIES_WINDOW`."""
+TRIES_WINDOW = 60.0
+MAX_ADDRESSES = 10_000
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+_HSTS = "max-age=31536000"
+
+
+class SecurityHeaders:
+    """ASGI middleware. Pages are not cached: the next user of the browser would see them."""
+
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
+        self._app = app
+        self._headers = {**_HEADERS, **({"strict-transport-security": _HSTS} if secure else {})}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a form comes from a page of ours. A browser that sends neither header is too old."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+def same_token(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+class SignInTries:
+    """Counts the tries of each address."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tries: dict[str, list[float]] = {}
+
+    def admit(self, address: str) -> bool:
+        """Whether one more is allowed; it counts then."""
+        now = self._clock()
+        recent = [at for at in self._tries.pop(address, []) if now - at < TRIES_WINDOW]
+        allowed = len(recent) < MAX_TRIES
+        if allowed:
+            recent.append(now)
+        while len(self._tries) >= MAX_ADDRESSES:
+            del self._tries[next(iter(self._tries))]
+        self._tries[address] = recent
+        return allowed
