@@ -21,6 +21,7 @@ from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Re
 from worker_svc.references import SCHEME, renamed
 from worker_svc.session.leases import Lease, Stage, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
+from worker_svc.trace_context import TraceContext
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of the largest update; a message has to hold it with some overhead."""
@@ -61,6 +62,7 @@ def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
         deadline,
         account_id=assigned.task.account_id,
         failed_elsewhere=assigned.failed_elsewhere,
+        trace=TraceContext.of(assigned.traceparent, assigned.tracestate),
     )
 
 

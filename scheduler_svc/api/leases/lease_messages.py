@@ -37,6 +37,7 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.retry import DEFAULT_PAUSE
 from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
+from scheduler_svc.domain.trace import trace_id
 from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
 
 MAX_HELD = 10_000
@@ -352,3 +353,7 @@ def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
     task.lease_id = lease.lease_id
     if grant.labels:
         task.labels.update(grant.labels)
+    if grant.traceparent:
+        lease.traceparent = grant.traceparent
+        lease.tracestate = grant.tracestate or ""
+        task.trace_id = trace_id(grant.traceparent)

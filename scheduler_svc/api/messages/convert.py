@@ -94,6 +94,7 @@ def fill_task(message: pb.Task, it: Task) -> None:
         set_timestamp(message.expire_time, it.expire_time)
     if it.unique_key:
         _fill_unique_key(message, it)
+    message.trace_id = it.trace.trace_id if it.trace else ""
 
 
 def _fill_unique_key(message: pb.Task, it: Task) -> None:

@@ -1,0 +1,62 @@
+"""What the scheduler tells a tracer. Without one, tasks keep the trace that their caller sent, and no span is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from scheduler_svc.application.records import Grant
+from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.domain.trace import TraceContext
+
+
+class SubmitSpan(Protocol):
+    """The span of a call, or of a tick, that submits tasks."""
+
+    def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
+        """These tasks, each with the span that its attempts will follow."""
+        ...
+
+    def stored(self, tasks: Sequence[Task]) -> None:
+        """Tells the spans what was stored for the tasks of `traced`, in their order."""
+        ...
+
+
+class Tracer(Protocol):
+    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
+        """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
+        ...
+
+    def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
+        """These grants, each with the span that its attempt will follow. Records how long each task was ready."""
+        ...
+
+
+class NoTracer:
+    """Implements `Tracer`; makes no spans."""
+
+    @contextmanager
+    def submit(self, name: str, caller: TraceContext | None) -> Iterator[SubmitSpan]:  # noqa: ARG002 - see `Tracer`
+        yield _Passed(caller)
+
+    def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
+        return list(grants)
+
+
+class _Passed:
+    """Implements `SubmitSpan`: tasks follow the caller's span itself."""
+
+    def __init__(self, caller: TraceContext | None) -> None:
+        self._caller = caller
+
+    def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
+        if self._caller is None:
+            return tuple(tasks)
+        return tuple(task._replace(trace=self._caller) for task in tasks)
+
+    def stored(self, tasks: Sequence[Task]) -> None:
+        pass
+
+
+NO_TRACER: Tracer = NoTracer()
