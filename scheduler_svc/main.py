@@ -41,7 +41,7 @@ from scheduler_svc.config import (
 )
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.objects.folder import FolderStore
-from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, find_bindir
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.lineage_file import LineageFile
@@ -125,8 +125,10 @@ def _prepare_assets(settings: Settings) -> None:
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
+    """Raises PostgresError if there are no programs for it: images leave them out."""
+    bindir = settings.pg_bindir or find_bindir()
     _log.info("no DATABASE_URL: an embedded PostgreSQL is used", action="postgres", folder=str(settings.data_dir))
-    return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
+    return EmbeddedPostgres(settings.data_dir / "postgres", bindir=bindir)
 
 
 async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage) -> Never:
