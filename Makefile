@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean
 
 setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
@@ -38,6 +38,9 @@ demo: $(STAMP) ## start the whole stack, run a few tasks, show them live, stop i
 
 run: $(STAMP) ## run the stack in the foreground until Ctrl-C; data is kept in .contentgen
 	@exec $(PY) -m contentgen.stack run $(ARGS)
+
+cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus under load, to be killed (ARGS=--help)
+	@exec $(PY) -m verification.cluster $(ARGS)
 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all

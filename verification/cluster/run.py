@@ -1,0 +1,129 @@
+"""One run: starts the cluster and the load, obeys keys or a script, and judges in the end. Above `faults`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from contentgen.cli.keys import Key, keys
+from contentgen.stack.interrupts import Interrupts
+from verification.chaos.stored import read_stored
+from verification.cluster.audit import Audit, audit
+from verification.cluster.cluster import Cluster, ClusterError
+from verification.cluster.commands import KEYS, parse
+from verification.cluster.faults import Faults
+from verification.cluster.load import Load
+from verification.cluster.options import Options
+from verification.cluster.picture import Picture, picture
+from verification.cluster.summary import summary
+
+_START_LIMIT = 60.0
+_TICK = 0.2
+_LAST_CALLS, _SETTLE = 5.0, 4.0
+"""Seconds at the end, of calls that are repeated, and for what is open; unattended there is more time."""
+_UNATTENDED = 90.0
+
+
+class Run:
+    """`make cluster`, once."""
+
+    def __init__(self, folder: Path, options: Options, interrupts: Interrupts, *, disks: bool) -> None:
+        self._folder = folder
+        self._options = options
+        self._interrupts = interrupts
+        self._disks = disks
+        self._began = time.monotonic()
+
+    def run(self) -> int:
+        """Its exit status. Raises ClusterError, Interrupted."""
+        shown = picture(self._options)
+        with shown, Cluster(self._folder, self._options, shown.say, disks=self._disks) as cluster:
+            self._await_health(cluster, shown)
+            load = Load(cluster.target, self._options.rate, self._options.run_seconds)
+            try:
+                load.start()
+                faults = Faults(cluster, load, self._options.down, shown.say)
+                self._go_on(cluster, load, faults, shown)
+                found = self._settle(cluster, load, faults, shown)
+            finally:
+                load.close()
+            shown.say("stopping")
+        lines, good = summary(found, load, faults, self._options, time.monotonic() - self._began)
+        print("\n".join(lines), flush=True)
+        if self._options.folder:
+            print(f"logs: {self._folder}")
+        return 0 if good else 1
+
+    def _await_health(self, cluster: Cluster, shown: Picture) -> None:
+        shown.say(f"starting in {self._folder}")
+        deadline = time.monotonic() + _START_LIMIT
+        while not cluster.healthy():
+            if time.monotonic() > deadline:
+                raise ClusterError(f"not within {_START_LIMIT:g} s: {'; '.join(cluster.unwell(cluster.readings.last))}")
+            cluster.keep_up()
+            self._interrupts.pause(_TICK)
+        shown.say(f"up after {time.monotonic() - self._began:.1f} s; callers and workers use {cluster.target}")
+        if cluster.prometheus_port:
+            shown.say(f"Prometheus: http://127.0.0.1:{cluster.prometheus_port}")
+
+    def _go_on(self, cluster: Cluster, load: Load, faults: Faults, shown: Picture) -> None:
+        """Until q, a signal, or the end of script and duration."""
+        began = time.monotonic()
+        for step in self._options.script:
+            faults.do(step)
+        with keys() as key:
+            while not self._interrupts.count:
+                cluster.keep_up()
+                faults.proceed()
+                shown.show(cluster, load, faults)
+                if self._is_over(faults, time.monotonic() - began):
+                    return
+                if not _obey(key, cluster, load, faults):
+                    return
+
+    def _is_over(self, faults: Faults, after: float) -> bool:
+        if self._options.duration is not None:
+            return after >= self._options.duration and not faults.busy
+        return bool(self._options.script) and not faults.busy
+
+    def _settle(self, cluster: Cluster, load: Load, faults: Faults, shown: Picture) -> Audit:
+        """Ends load and faults, lets what is open come to its end, and reads the database."""
+        quick = self._interrupts.count or not self._options.unattended
+        shown.say("no more load; all comes back" if quick else "no more load; all comes back, and what is open is done")
+        faults.undo_all()
+        load.rate = 0.0
+        calls, settle = (_LAST_CALLS, _SETTLE) if quick else (_UNATTENDED, _UNATTENDED)
+        count = self._interrupts.count
+        deadline = time.monotonic() + calls + settle
+
+        def until(condition: Callable[[], bool]) -> None:
+            while not condition() and time.monotonic() < deadline and self._interrupts.count == count:
+                cluster.keep_up()
+                faults.proceed()
+                shown.show(cluster, load, faults)
+                time.sleep(_TICK)
+
+        until(lambda: cluster.healthy() and not faults.active)
+        load.stop(calls if self._interrupts.count == count else 0.0)
+        until(lambda: load.open == 0)
+        return audit(load.task_ids, load.completed, read_stored(cluster.postgres.dsn))
+
+
+def _obey(key: Key, cluster: Cluster, load: Load, faults: Faults) -> bool:
+    """Waits for a key, a moment; whether it goes on."""
+    pressed = key(_TICK)
+    if pressed in {"q", "Q"}:
+        return False
+    workers = sum(not worker.leaves for worker in cluster.workers)
+    more = {
+        "+": f"scale {workers + 1}",
+        "-": f"scale {max(workers - 1, 0)}",
+        "0": f"scale {0 if workers else 5}",
+        ">": f"rate {min(load.rate * 2, 200):g}",
+        "<": f"rate {load.rate / 2:g}",
+    }
+    step = KEYS.get(pressed) or more.get(pressed)
+    if step:
+        faults.do(parse(step))
+    return True
