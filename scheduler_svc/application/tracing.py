@@ -32,6 +32,9 @@ class Tracer(Protocol):
         """These grants, each with the span that its attempt will follow. Records how long each task was ready."""
         ...
 
+    def close(self, within: float) -> None:
+        """Exports what is left, for so many seconds at most."""
+
 
 class NoTracer:
     """Implements `Tracer`; makes no spans."""
@@ -42,6 +45,9 @@ class NoTracer:
 
     def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
         return list(grants)
+
+    def close(self, within: float) -> None:
+        pass
 
 
 class _Passed:
@@ -59,4 +65,5 @@ class _Passed:
         pass
 
 
+NO_SPAN: SubmitSpan = _Passed(None)
 NO_TRACER: Tracer = NoTracer()
