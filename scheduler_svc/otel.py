@@ -121,6 +121,6 @@ def _after(trace: TraceContext | None) -> Context:
 
 def _before(span: Span) -> TraceContext:
     """What is handed on for spans that follow this one."""
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier, set_span_in_context(span, Context()))
-    return TraceContext(**carrier)
+    headers: dict[str, str] = {}
+    _W3C.inject(headers, set_span_in_context(span, Context()))
+    return TraceContext(**headers)

@@ -69,18 +69,18 @@ class OtelTracer:
         closing.join(within)
 
     def _start(self, name: str, lease: Lease, parent: TraceContext, kind: SpanKind) -> Span:
-        carrier = {"traceparent": parent.traceparent, "tracestate": parent.tracestate}
+        headers = {"traceparent": parent.traceparent, "tracestate": parent.tracestate}
         attributes: dict[str, str | int] = {
             "contentgen.task_id": lease.task_id,
             "contentgen.account_id": lease.account_id,
             "contentgen.attempt": lease.attempt,
             "contentgen.worker_id": self._worker_id,
         }
-        return self._tracer.start_span(name, _W3C.extract(carrier, Context()), kind, attributes)
+        return self._tracer.start_span(name, _W3C.extract(headers, Context()), kind, attributes)
 
 
 def _before(span: Span) -> TraceContext:
     """What is handed on for spans that follow this one."""
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier, set_span_in_context(span, Context()))
-    return TraceContext(**carrier)
+    headers: dict[str, str] = {}
+    _W3C.inject(headers, set_span_in_context(span, Context()))
+    return TraceContext(**headers)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from scheduler_svc.application.records import Grant
@@ -39,9 +39,8 @@ class Tracer(Protocol):
 class NoTracer:
     """Implements `Tracer`; makes no spans."""
 
-    @contextmanager
-    def submit(self, name: str, caller: TraceContext | None) -> Iterator[SubmitSpan]:  # noqa: ARG002 - see `Tracer`
-        yield _Passed(caller)
+    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:  # noqa: ARG002 - see `Tracer`
+        return CallerSpan(caller) if caller else NO_SPAN
 
     def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
         return list(grants)
@@ -50,11 +49,17 @@ class NoTracer:
         pass
 
 
-class _Passed:
+class CallerSpan:
     """Implements `SubmitSpan`: tasks follow the caller's span itself."""
 
     def __init__(self, caller: TraceContext | None) -> None:
         self._caller = caller
+
+    def __enter__(self) -> SubmitSpan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
         if self._caller is None:
@@ -65,5 +70,5 @@ class _Passed:
         pass
 
 
-NO_SPAN: SubmitSpan = _Passed(None)
+NO_SPAN = CallerSpan(None)
 NO_TRACER: Tracer = NoTracer()
