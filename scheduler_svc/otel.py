@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ class OtelTracer:
             "service.instance.id": str(uuid.uuid4()),
         }
         resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns of each retry
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("contentgen.scheduler")

@@ -7,6 +7,7 @@ protos.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from importlib.metadata import version
 from threading import Thread
@@ -36,6 +37,7 @@ class OtelTracer:
         }
         resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
         self._worker_id = worker_id
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns of each retry
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("contentgen.worker")

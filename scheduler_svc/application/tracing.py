@@ -28,7 +28,7 @@ class Tracer(Protocol):
         """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
         ...
 
-    def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
+    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
         """These grants, each with the span that its attempt will follow. Records how long each task was ready."""
         ...
 
@@ -42,8 +42,8 @@ class NoTracer:
     def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:  # noqa: ARG002 - see `Tracer`
         return CallerSpan(caller) if caller else NO_SPAN
 
-    def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
-        return list(grants)
+    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
+        return grants
 
     def close(self, within: float) -> None:
         pass
