@@ -116,8 +116,8 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(UV) && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements.lock pyproject.toml && \
-	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler -o docker/scheduler.lock pyproject.toml && \
-	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker -o docker/worker.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra otel -o docker/scheduler.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker --extra otel -o docker/worker.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock
 
 # The wheel's name ends with its commit; each build of it is the same bytes.

@@ -27,6 +27,7 @@ import uvloop
 
 from scheduler_svc.api.server.core_log import redirect_stderr
 from scheduler_svc.application.health import Health
+from scheduler_svc.application.tracing import NO_TRACER, Tracer
 from scheduler_svc.config import (
     EXIT_STATUS,
     Address,
@@ -34,6 +35,7 @@ from scheduler_svc.config import (
     Settings,
     SettingsError,
     configure_logging,
+    exports_traces,
     follow_level_signals,
     ignore_level_signals,
     notices,
@@ -54,6 +56,8 @@ MIN_OPEN_FILES = 16_384
 """What `Limits.connections` needs, and some more."""
 SHUTDOWN_TIMEOUT = 9.0
 """Seconds of a drain at most: without an answer from the database, some part would wait forever."""
+EXPORT_TIMEOUT = 0.5
+"""Seconds for the last spans to be exported."""
 LINGER_TIMEOUT = 0.1
 """Seconds for the last answers to reach their callers."""
 _COMMANDS = {
@@ -86,7 +90,7 @@ def main() -> None:
         ignore_level_signals()
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
-        _serve(settings)
+        _serve(settings, _tracer())
     except (SettingsError, PostgresError, UnsupportedSchema) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
@@ -95,7 +99,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def _serve(settings: Settings) -> None:
+def _tracer() -> Tracer:
+    """Raises SettingsError if spans are to be exported and can't be."""
+    if not exports_traces(os.environ):
+        return NO_TRACER
+    from scheduler_svc.otel import OtelTracer
+
+    return OtelTracer()
+
+
+def _serve(settings: Settings, tracer: Tracer) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
@@ -108,7 +121,7 @@ def _serve(settings: Settings) -> None:
         if not postgres:
             check_rights(url, lineage)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, url, postgres, lineage))
+            runner.run(_run(settings, url, postgres, lineage, tracer))
 
 
 def _prepare_assets(settings: Settings) -> None:
@@ -131,7 +144,9 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=bindir)
 
 
-async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage) -> Never:
+async def _run(
+    settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage, tracer: Tracer
+) -> Never:
     """Serves until TERM or INT, then drains and ends the process. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -139,7 +154,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
         loop.add_signal_handler(number, signals.put_nowait, number)
     follow_level_signals(loop, settings)
     _raise_open_files()
-    replica = Replica(settings, url, lineage=lineage)
+    replica = Replica(settings, url, lineage=lineage, tracer=tracer)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reload_files)
     _tune_garbage_collector()
@@ -164,6 +179,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     with suppress(asyncio.CancelledError):
         await again
     await drain
+    tracer.close(EXPORT_TIMEOUT)
     await asyncio.sleep(LINGER_TIMEOUT)
     _log.info("stopped", action="stop")
     _end_now(postgres, status)

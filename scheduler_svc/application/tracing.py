@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from scheduler_svc.application.records import Grant
@@ -28,27 +28,38 @@ class Tracer(Protocol):
         """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
         ...
 
-    def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
+    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
         """These grants, each with the span that its attempt will follow. Records how long each task was ready."""
         ...
+
+    def close(self, within: float) -> None:
+        """Exports what is left, for so many seconds at most."""
 
 
 class NoTracer:
     """Implements `Tracer`; makes no spans."""
 
-    @contextmanager
-    def submit(self, name: str, caller: TraceContext | None) -> Iterator[SubmitSpan]:  # noqa: ARG002 - see `Tracer`
-        yield _Passed(caller)
+    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:  # noqa: ARG002 - see `Tracer`
+        return CallerSpan(caller) if caller else NO_SPAN
 
-    def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
-        return list(grants)
+    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
+        return grants
+
+    def close(self, within: float) -> None:
+        pass
 
 
-class _Passed:
+class CallerSpan:
     """Implements `SubmitSpan`: tasks follow the caller's span itself."""
 
     def __init__(self, caller: TraceContext | None) -> None:
         self._caller = caller
+
+    def __enter__(self) -> SubmitSpan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
         if self._caller is None:
@@ -59,4 +70,5 @@ class _Passed:
         pass
 
 
+NO_SPAN = CallerSpan(None)
 NO_TRACER: Tracer = NoTracer()

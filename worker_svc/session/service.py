@@ -34,6 +34,7 @@ from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.loop import Loop
 from worker_svc.session.sampling import Sampling
 from worker_svc.session.scheduler_connection import SchedulerConnection, WorkerInfo
+from worker_svc.session.tracing import NO_TRACER, Tracer
 from worker_svc.session.wire import CreatorInfo
 from worker_svc.session.worker import Worker
 from worker_svc.slots import Slots
@@ -83,7 +84,9 @@ class ProcessSignals:
         (self.stop if self.drain.is_set() else self.drain).set()
 
 
-async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str) -> int:
+async def serve(
+    settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str, tracer: Tracer = NO_TRACER
+) -> int:
     """Runs the worker until a signal stops it, and returns its exit status. Raises SettingsError."""
     signals = ProcessSignals()
     follow_level_signals(asyncio.get_running_loop(), settings.log_level)
@@ -99,7 +102,7 @@ async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, ve
             return 0
         with ThreadPoolExecutor(1, "disk") as disk:
             wake = asyncio.Event()
-            worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics)
+            worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics, tracer=tracer)
             guard.on_deadline = worker.deadline_passed
             me = folder.identity
             info = WorkerInfo(me.worker_id, me.folder_id, uuid4().hex, platform.node(), version, creator)
@@ -181,6 +184,7 @@ def make_worker(
     wake: asyncio.Event,
     *,
     metrics: WorkerMetrics,
+    tracer: Tracer = NO_TRACER,
 ) -> Worker:
     """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
@@ -188,7 +192,7 @@ def make_worker(
     fetcher = Fetcher(settings.creator_asset_hosts) if settings.creator_asset_hosts else None
     assets = AssetFolder(folder.assets, disk, settings.creator_max_result, fetcher)
     journal = DurableJournal(spool, marks, assets, wake.set)
-    return Worker(slots, runner, journal, wake.set, metrics=metrics, runs_one=settings.run_one)
+    return Worker(slots, runner, journal, wake.set, metrics=metrics, tracer=tracer, runs_one=settings.run_one)
 
 
 class _Service:

@@ -117,6 +117,16 @@ def has_run(ending: PendingUpdate) -> bool:
     return ending.kind is not UpdateKind.RELEASED or message.released.started
 
 
+def reason_of(ending: PendingUpdate) -> str:
+    """Why a lease ended without a result, for a tracer; empty if it has one."""
+    message: pb.LeaseUpdate = ending.message
+    if ending.kind is UpdateKind.FAILED:
+        return message.failed.error.reason
+    if ending.kind is UpdateKind.RELEASED:
+        return pb.ReleaseReason.Name(message.released.reason).removeprefix("RELEASE_REASON_")
+    return "DEFERRED" if ending.kind is UpdateKind.DEFERRED else ""
+
+
 def with_output(ending: PendingUpdate, output: RunOutput) -> PendingUpdate:
     """The update that ends a lease, with what the CLI printed added to its message."""
     if not output.stdout and not output.stderr:
