@@ -18,7 +18,7 @@ AUDIT := pip-audit==2.10.1
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean images images-check images-pin
 
 setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
@@ -70,6 +70,7 @@ lint: $(STAMP) ## check rules, format, types, layers, protos
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@out=$$($(VENV)/bin/lint-imports --no-cache) || { echo "$$out"; exit 1; }
+	@$(VENV)/bin/hadolint docker/Dockerfile
 	@$(BUF) lint
 	@$(BUF) format --diff --exit-code --path protos/contentgen
 	@$(BUF) breaking protos --against $(BASELINE)
@@ -118,6 +119,8 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra otel -o docker/scheduler.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker --extra otel -o docker/worker.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra embedded -o docker/backup.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --group sbom -o docker/sbom.lock && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock
 
 # The wheel's name ends with its commit; each build of it is the same bytes.
@@ -135,6 +138,15 @@ wheel: $(STAMP) ## build dist/*.whl, reproducibly
 
 sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
 	@$(PY) -m hatchling build --target sdist --directory dist
+
+images: ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
+	@docker/images.sh build $(ARGS)
+
+images-check: $(STAMP) ## start and drive the images that make images has built (root; a minute)
+	@$(PY) -m verification.images
+
+images-pin: ## write the digests of foreign images behind their tags: with a release, where their registries can be reached
+	@docker/images.sh pin
 
 clean: ## remove what was built, but not the data in .contentgen
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -53,6 +53,7 @@ SILENCE_TIMEOUT = 12.0
 A connected scheduler acknowledges each heartbeat, at most 10 s apart.
 """
 _CHECK_INTERVAL = 0.5
+_REAP_INTERVAL = 10.0
 QUIESCE_TIMEOUT = 3.0
 """Seconds that the last heartbeats of a drained worker may take to be acknowledged."""
 
@@ -84,11 +85,24 @@ class ProcessSignals:
         (self.stop if self.drain.is_set() else self.drain).set()
 
 
+def _reap_strays(loop: asyncio.AbstractEventLoop, guard: int) -> None:
+    """As process 1 of a container the worker inherits orphans, such as those of an `exec`; the guard has the CLIs'.
+
+    Reaps those that have ended, but not the guard, whose end its client waits for. (uvloop leaves no one its SIGCHLD.)
+    """
+    loop.call_later(_REAP_INTERVAL, _reap_strays, loop, guard)
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != guard:
+            os.waitpid(ended.si_pid, 0)
+
+
 async def serve(
     settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str, tracer: Tracer = NO_TRACER
 ) -> int:
     """Runs the worker until a signal stops it, and returns its exit status. Raises SettingsError."""
     signals = ProcessSignals()
+    if os.getpid() == 1:
+        _reap_strays(asyncio.get_running_loop(), guard.pid)
     follow_level_signals(asyncio.get_running_loop(), settings.log_level)
     try:
         await guard.connect()
