@@ -16,10 +16,10 @@ from verification.cluster.cluster import Cluster
 from verification.cluster.faults import Faults
 from verification.cluster.load import Load
 from verification.cluster.nodes import Node
-from verification.cluster.options import Options
 from verification.cluster.readings import Reading
 
 _STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow"}
+_OF_ALERTS = {True: "bold red", False: "yellow"}
 _MOST_ALERTS, _SAID = 4, 50
 _STATUS_EVERY = 10.0
 _KEYS = (
@@ -40,7 +40,7 @@ class Picture(Protocol):
         """Draws it anew."""
 
 
-def picture(options: Options) -> Picture:
+def picture() -> Picture:
     out = console()
     return LivePicture(out) if out.is_terminal else PlainLines(out)
 
@@ -122,9 +122,8 @@ def totals(load: Load) -> Text:
     twice = sum(count > 1 for count in load.completed.values())
     style = "bold red" if twice or load.wrong else "bold green"
     return Text.assemble(
-        ("clients ", "bold"),
-        f"{load.submitted} submitted = {load.acknowledged} acknowledged, {len(load.completed)} completed,"
-        f" {load.open} open; ",
+        f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {len(load.completed)},"
+        f" open {load.open}; ",
         (f"wrong {len(load.wrong)}, twice {twice}", style),
     )
 
@@ -136,11 +135,14 @@ def alerts(reading: Reading) -> Iterator[Text]:
         return
     if not reading.alerts:
         yield Text("alerts  none", "green")
-    for alert in reading.alerts[:_MOST_ALERTS]:
-        style = "bold red" if alert.fires else "yellow"
-        yield Text(f"{'FIRES' if alert.fires else 'soon':<6}{alert.instance or 'all':<12}{alert.runbook}", style)
-    if len(reading.alerts) > _MOST_ALERTS:
-        yield Text(f"… and {len(reading.alerts) - _MOST_ALERTS} more", "dim")
+    by_name: dict[tuple[bool, str], list[str]] = {}
+    for alert in reading.alerts:
+        by_name.setdefault((alert.fires, alert.runbook), []).append(alert.instance or "all")
+    for (fires, runbook), instances in [*by_name.items()][:_MOST_ALERTS]:
+        more = f" +{len(instances) - 1}" if len(instances) > 1 else ""
+        yield Text(f"{'FIRES' if fires else 'soon':<6}{instances[0] + more:<15} {runbook}", _OF_ALERTS[fires])
+    if len(by_name) > _MOST_ALERTS:
+        yield Text(f"… and {len(by_name) - _MOST_ALERTS} more", "dim")
 
 
 def rows(cluster: Cluster, room: int) -> Iterator[Text]:
@@ -175,7 +177,7 @@ def _figures(node: Node, reading: Reading) -> Text:
         sign = _sign(samples.get("contentgen_worker_connected") == 1, "session", "no session")
     in_use, slots = samples.get("contentgen_worker_slots_in_use", 0), samples.get("contentgen_worker_slots", 0)
     spooled = samples.get("contentgen_worker_spooled_results", 0)
-    return Text.assemble(sign, f"  {rate}  {in_use:.0f}/{slots:.0f} slots  {spooled:.0f} unacknowledged")
+    return Text.assemble(sign, f"  {rate}  {in_use:.0f}/{slots:.0f} slots  {spooled:.0f} spooled")
 
 
 def _sign(good: bool, if_good: str, otherwise: str) -> Text:

@@ -20,6 +20,7 @@ from verification.cluster.summary import summary
 
 _START_LIMIT = 60.0
 _TICK = 0.2
+_MIN_RATE, _MAX_RATE = 0.5, 200.0
 _LAST_CALLS, _SETTLE = 5.0, 4.0
 """Seconds at the end, of calls that are repeated, and for what is open; unattended there is more time."""
 _UNATTENDED = 90.0
@@ -37,18 +38,19 @@ class Run:
 
     def run(self) -> int:
         """Its exit status. Raises ClusterError, Interrupted."""
-        shown = picture(self._options)
-        with shown, Cluster(self._folder, self._options, shown.say, disks=self._disks) as cluster:
-            self._await_health(cluster, shown)
-            load = Load(cluster.target, self._options.rate, self._options.run_seconds)
-            try:
-                load.start()
+        with keys() as key, picture() as shown:
+            shown.say(f"starting in {self._folder}")
+            with Cluster(self._folder, self._options, shown.say, disks=self._disks) as cluster:
+                self._await_health(cluster, shown)
+                load = Load(cluster.target, self._options.rate, self._options.run_seconds)
                 faults = Faults(cluster, load, self._options.down, shown.say)
-                self._go_on(cluster, load, faults, shown)
-                found = self._settle(cluster, load, faults, shown)
-            finally:
-                load.close()
-            shown.say("stopping")
+                try:
+                    load.start()
+                    self._go_on(cluster, load, faults, shown, key)
+                    found = self._settle(cluster, load, faults, shown)
+                finally:
+                    load.close()
+                shown.say("stopping")
         lines, good = summary(found, load, faults, self._options, time.monotonic() - self._began)
         print("\n".join(lines), flush=True)
         if self._options.folder:
@@ -56,7 +58,6 @@ class Run:
         return 0 if good else 1
 
     def _await_health(self, cluster: Cluster, shown: Picture) -> None:
-        shown.say(f"starting in {self._folder}")
         deadline = time.monotonic() + _START_LIMIT
         while not cluster.healthy():
             if time.monotonic() > deadline:
@@ -67,20 +68,20 @@ class Run:
         if cluster.prometheus_port:
             shown.say(f"Prometheus: http://127.0.0.1:{cluster.prometheus_port}")
 
-    def _go_on(self, cluster: Cluster, load: Load, faults: Faults, shown: Picture) -> None:
+    def _go_on(self, cluster: Cluster, load: Load, faults: Faults, shown: Picture, key: Key) -> None:
         """Until q, a signal, or the end of script and duration."""
         began = time.monotonic()
         for step in self._options.script:
             faults.do(step)
-        with keys() as key:
-            while not self._interrupts.count:
-                cluster.keep_up()
-                faults.proceed()
-                shown.show(cluster, load, faults)
-                if self._is_over(faults, time.monotonic() - began):
-                    return
-                if not _obey(key, cluster, load, faults):
-                    return
+        while not self._interrupts.count and not self._is_over(faults, time.monotonic() - began):
+            cluster.keep_up()
+            faults.proceed()
+            shown.show(cluster, load, faults)
+            pressed = key(_TICK)
+            if pressed in {"q", "Q"}:
+                return
+            if wanted := self._step(pressed, cluster, load):
+                faults.do(parse(wanted))
 
     def _is_over(self, faults: Faults, after: float) -> bool:
         if self._options.duration is not None:
@@ -109,21 +110,14 @@ class Run:
         until(lambda: load.open == 0)
         return audit(load.task_ids, load.completed, read_stored(cluster.postgres.dsn))
 
-
-def _obey(key: Key, cluster: Cluster, load: Load, faults: Faults) -> bool:
-    """Waits for a key, a moment; whether it goes on."""
-    pressed = key(_TICK)
-    if pressed in {"q", "Q"}:
-        return False
-    workers = sum(not worker.leaves for worker in cluster.workers)
-    more = {
-        "+": f"scale {workers + 1}",
-        "-": f"scale {max(workers - 1, 0)}",
-        "0": f"scale {0 if workers else 5}",
-        ">": f"rate {min(load.rate * 2, 200):g}",
-        "<": f"rate {load.rate / 2:g}",
-    }
-    step = KEYS.get(pressed) or more.get(pressed)
-    if step:
-        faults.do(parse(step))
-    return True
+    def _step(self, pressed: str, cluster: Cluster, load: Load) -> str | None:
+        """What a key stands for."""
+        workers = sum(not worker.leaves for worker in cluster.workers)
+        more = {
+            "+": f"scale {workers + 1}",
+            "-": f"scale {max(workers - 1, 0)}",
+            "0": f"scale {0 if workers else self._options.workers}",
+            ">": f"rate {min(load.rate * 2, _MAX_RATE):g}",
+            "<": f"rate {max(load.rate / 2, _MIN_RATE):g}",
+        }
+        return KEYS.get(pressed) or more.get(pressed)
