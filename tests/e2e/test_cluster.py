@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.e2e.operator import Operator
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited
 from tests.harness.processes import belonging_to
@@ -55,13 +55,22 @@ def test_kills_of_all_kinds_lose_nothing_and_do_nothing_twice() -> None:
     assert "nothing was lost, and nothing done twice" in said
 
 
-def test_ctrl_c_ends_all_in_time_with_a_summary() -> None:
-    with cluster() as (process, folder):
-        wait_until(lambda: UP in process.text(), within=PATIENCE, what="it is up")
-        assert len(belonging_to(folder)) > 8, "schedulers, workers, their guards, HAProxy, PostgreSQL"
-        process.signal(signal.SIGINT)
-        process.ended(STOPS_WITHIN)
-        assert "nothing was lost, and nothing done twice" in process.text()
+def test_keys_hurt_it_and_ctrl_c_ends_all_with_a_summary() -> None:
+    program("haproxy")
+    with server_folder() as folder:
+        command = [sys.executable, "-m", "verification.cluster", *SMALL, "--folder", str(folder)]
+        with Operator("", terminal=True, keyboard=True, program=command) as operator:
+            for seen in ("scheduler-2", "session", "acknowledged", "lost 0, twice 0", "kill: s scheduler w worker"):
+                operator.wait_for(seen)
+            operator.type("d")
+            operator.wait_for("kill -9 database")
+            operator.wait_for("down")
+            operator.type("u")
+            operator.wait_for("healthy ")
+            operator.interrupt()
+            status, _ = operator.ended()
+        assert (status, belonging_to(folder)) == (0, [])
+        assert "nothing was lost, and nothing done twice" in operator.output
 
 
 def test_nothing_outlives_a_launcher_that_is_killed() -> None:

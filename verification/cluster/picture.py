@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from contentgen.stack.show import console
+from verification.cluster.audit import LiveAudit
 from verification.cluster.cluster import Cluster
-from verification.cluster.faults import Faults
 from verification.cluster.load import Load
 from verification.cluster.nodes import Node
 from verification.cluster.readings import Reading
@@ -36,7 +36,7 @@ class Picture(Protocol):
     def say(self, text: str) -> None:
         """Tells of something that happened."""
 
-    def show(self, cluster: Cluster, load: Load, faults: Faults) -> None:
+    def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
         """Draws it anew."""
 
 
@@ -62,11 +62,11 @@ class PlainLines:
     def say(self, text: str) -> None:
         self._out.print(f"{time.monotonic() - self._began:6.1f} s  {text}", soft_wrap=True)
 
-    def show(self, cluster: Cluster, load: Load, faults: Faults) -> None:
+    def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
         now = time.monotonic()
         if now >= self._shown + _STATUS_EVERY:
             self._shown = now
-            self.say(totals(load).plain)
+            self.say(totals(load, live).plain)
 
 
 class LivePicture:
@@ -76,6 +76,7 @@ class LivePicture:
         self._out = out
         self._began = time.monotonic()
         self._said: deque[Text] = deque(maxlen=_SAID)
+        self._shown = False
         self._live = Live(console=out, screen=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -87,10 +88,12 @@ class LivePicture:
 
     def say(self, text: str) -> None:
         self._said.append(Text(f"{time.monotonic() - self._began:6.1f} s  {text}", "dim"))
-        self._live.update(Group(*self._said), refresh=True)
+        if not self._shown:
+            self._live.update(Group(*self._said), refresh=True)
 
-    def show(self, cluster: Cluster, load: Load, faults: Faults) -> None:
-        above = [*head(cluster, load), *alerts(cluster.readings.last)]
+    def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
+        self._shown = True
+        above = [*head(cluster, load, live), *alerts(cluster.readings.last)]
         below = [Text(line, "reverse") for line in _KEYS]
         room = max(self._out.height - len(above) - len(below) - 3, 1)
         lines = [*above[:1], *rows(cluster, room), *above[1:]]
@@ -102,7 +105,7 @@ class LivePicture:
         self._live.update(Group(*lines), refresh=True)
 
 
-def head(cluster: Cluster, load: Load) -> Iterator[Text]:
+def head(cluster: Cluster, load: Load, live: LiveAudit) -> Iterator[Text]:
     """The title, the queue and the totals."""
     at = f"  Prometheus :{cluster.prometheus_port}" if cluster.prometheus_port else ""
     yield Text(f"contentgen cluster  {cluster.target}  {load.rate:g} tasks/s{at}", "reverse")
@@ -114,17 +117,16 @@ def head(cluster: Cluster, load: Load) -> Iterator[Text]:
         f" the oldest {reading.largest('contentgen_queue_oldest_seconds'):.0f} s;"
         f" {reading.largest('contentgen_leases'):.0f} leased, {reading.largest('running'):.0f} run; {done:.1f}/s done",
     )
-    yield totals(load)
+    yield totals(load, live)
 
 
-def totals(load: Load) -> Text:
-    """What the clients know: the audit of the end asks the database."""
-    twice = sum(count > 1 for count in load.completed.values())
-    style = "bold red" if twice or load.wrong else "bold green"
+def totals(load: Load, live: LiveAudit) -> Text:
+    """What the clients know, and what the database says of it."""
+    twice = max(live.twice, sum(count > 1 for count in load.completed.values()))
+    wrong = f", wrong {len(load.wrong)}" if load.wrong else ""
     return Text.assemble(
-        f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {len(load.completed)},"
-        f" open {load.open}; ",
-        (f"wrong {len(load.wrong)}, twice {twice}", style),
+        f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {len(load.completed)}; ",
+        (f"lost {live.lost}, twice {twice}{wrong}", "bold red" if live.lost or twice or wrong else "bold green"),
     )
 
 
