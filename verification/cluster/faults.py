@@ -185,7 +185,7 @@ class Faults:
             for connection in held:
                 connection.close()
 
-        self._begin(f"hold all {len(held)} connections of PostgreSQL", undo)
+        self._begin(f"starve: hold {len(held)} connections", undo)
 
     def _roll(self) -> Iterator[Condition]:
         self._say("roll: schedulers and workers, one after the other")

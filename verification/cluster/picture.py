@@ -12,14 +12,14 @@ from rich.live import Live
 from rich.text import Text
 
 from contentgen.stack.show import console
+from verification.cluster.audit import LiveAudit
 from verification.cluster.cluster import Cluster
-from verification.cluster.faults import Faults
 from verification.cluster.load import Load
 from verification.cluster.nodes import Node
-from verification.cluster.options import Options
 from verification.cluster.readings import Reading
 
 _STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow"}
+_OF_ALERTS = {True: "bold red", False: "yellow"}
 _MOST_ALERTS, _SAID = 4, 50
 _STATUS_EVERY = 10.0
 _KEYS = (
@@ -36,11 +36,11 @@ class Picture(Protocol):
     def say(self, text: str) -> None:
         """Tells of something that happened."""
 
-    def show(self, cluster: Cluster, load: Load, faults: Faults) -> None:
+    def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
         """Draws it anew."""
 
 
-def picture(options: Options) -> Picture:
+def picture() -> Picture:
     out = console()
     return LivePicture(out) if out.is_terminal else PlainLines(out)
 
@@ -62,11 +62,11 @@ class PlainLines:
     def say(self, text: str) -> None:
         self._out.print(f"{time.monotonic() - self._began:6.1f} s  {text}", soft_wrap=True)
 
-    def show(self, cluster: Cluster, load: Load, faults: Faults) -> None:
+    def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
         now = time.monotonic()
         if now >= self._shown + _STATUS_EVERY:
             self._shown = now
-            self.say(totals(load).plain)
+            self.say(totals(load, live).plain)
 
 
 class LivePicture:
@@ -76,6 +76,7 @@ class LivePicture:
         self._out = out
         self._began = time.monotonic()
         self._said: deque[Text] = deque(maxlen=_SAID)
+        self._shown = False
         self._live = Live(console=out, screen=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -87,10 +88,12 @@ class LivePicture:
 
     def say(self, text: str) -> None:
         self._said.append(Text(f"{time.monotonic() - self._began:6.1f} s  {text}", "dim"))
-        self._live.update(Group(*self._said), refresh=True)
+        if not self._shown:
+            self._live.update(Group(*self._said), refresh=True)
 
-    def show(self, cluster: Cluster, load: Load, faults: Faults) -> None:
-        above = [*head(cluster, load), *alerts(cluster.readings.last)]
+    def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
+        self._shown = True
+        above = [*head(cluster, load, live), *alerts(cluster.readings.last)]
         below = [Text(line, "reverse") for line in _KEYS]
         room = max(self._out.height - len(above) - len(below) - 3, 1)
         lines = [*above[:1], *rows(cluster, room), *above[1:]]
@@ -102,7 +105,7 @@ class LivePicture:
         self._live.update(Group(*lines), refresh=True)
 
 
-def head(cluster: Cluster, load: Load) -> Iterator[Text]:
+def head(cluster: Cluster, load: Load, live: LiveAudit) -> Iterator[Text]:
     """The title, the queue and the totals."""
     at = f"  Prometheus :{cluster.prometheus_port}" if cluster.prometheus_port else ""
     yield Text(f"contentgen cluster  {cluster.target}  {load.rate:g} tasks/s{at}", "reverse")
@@ -114,18 +117,16 @@ def head(cluster: Cluster, load: Load) -> Iterator[Text]:
         f" the oldest {reading.largest('contentgen_queue_oldest_seconds'):.0f} s;"
         f" {reading.largest('contentgen_leases'):.0f} leased, {reading.largest('running'):.0f} run; {done:.1f}/s done",
     )
-    yield totals(load)
+    yield totals(load, live)
 
 
-def totals(load: Load) -> Text:
-    """What the clients know: the audit of the end asks the database."""
-    twice = sum(count > 1 for count in load.completed.values())
-    style = "bold red" if twice or load.wrong else "bold green"
+def totals(load: Load, live: LiveAudit) -> Text:
+    """What the clients know, and what the database says of it."""
+    twice = max(live.twice, sum(count > 1 for count in load.completed.values()))
+    wrong = f", wrong {len(load.wrong)}" if load.wrong else ""
     return Text.assemble(
-        ("clients ", "bold"),
-        f"{load.submitted} submitted = {load.acknowledged} acknowledged, {len(load.completed)} completed,"
-        f" {load.open} open; ",
-        (f"wrong {len(load.wrong)}, twice {twice}", style),
+        f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {len(load.completed)}; ",
+        (f"lost {live.lost}, twice {twice}{wrong}", "bold red" if live.lost or twice or wrong else "bold green"),
     )
 
 
@@ -136,11 +137,14 @@ def alerts(reading: Reading) -> Iterator[Text]:
         return
     if not reading.alerts:
         yield Text("alerts  none", "green")
-    for alert in reading.alerts[:_MOST_ALERTS]:
-        style = "bold red" if alert.fires else "yellow"
-        yield Text(f"{'FIRES' if alert.fires else 'soon':<6}{alert.instance or 'all':<12}{alert.runbook}", style)
-    if len(reading.alerts) > _MOST_ALERTS:
-        yield Text(f"… and {len(reading.alerts) - _MOST_ALERTS} more", "dim")
+    by_name: dict[tuple[bool, str], list[str]] = {}
+    for alert in reading.alerts:
+        by_name.setdefault((alert.fires, alert.runbook), []).append(alert.instance or "all")
+    for (fires, runbook), instances in [*by_name.items()][:_MOST_ALERTS]:
+        more = f" +{len(instances) - 1}" if len(instances) > 1 else ""
+        yield Text(f"{'FIRES' if fires else 'soon':<6}{instances[0] + more:<15} {runbook}", _OF_ALERTS[fires])
+    if len(by_name) > _MOST_ALERTS:
+        yield Text(f"… and {len(by_name) - _MOST_ALERTS} more", "dim")
 
 
 def rows(cluster: Cluster, room: int) -> Iterator[Text]:
@@ -175,7 +179,7 @@ def _figures(node: Node, reading: Reading) -> Text:
         sign = _sign(samples.get("contentgen_worker_connected") == 1, "session", "no session")
     in_use, slots = samples.get("contentgen_worker_slots_in_use", 0), samples.get("contentgen_worker_slots", 0)
     spooled = samples.get("contentgen_worker_spooled_results", 0)
-    return Text.assemble(sign, f"  {rate}  {in_use:.0f}/{slots:.0f} slots  {spooled:.0f} unacknowledged")
+    return Text.assemble(sign, f"  {rate}  {in_use:.0f}/{slots:.0f} slots  {spooled:.0f} spooled")
 
 
 def _sign(good: bool, if_good: str, otherwise: str) -> Text:

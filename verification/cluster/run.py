@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg2
 
 from contentgen.cli.keys import Key, keys
 from contentgen.stack.interrupts import Interrupts
 from verification.chaos.stored import read_stored
-from verification.cluster.audit import Audit, audit
+from verification.cluster.audit import Audit, LiveAudit, audit
 from verification.cluster.cluster import Cluster, ClusterError
 from verification.cluster.commands import KEYS, parse
 from verification.cluster.faults import Faults
@@ -20,9 +23,27 @@ from verification.cluster.summary import summary
 
 _START_LIMIT = 60.0
 _TICK = 0.2
+_MIN_RATE, _MAX_RATE = 0.5, 200.0
 _LAST_CALLS, _SETTLE = 5.0, 4.0
 """Seconds at the end, of calls that are repeated, and for what is open; unattended there is more time."""
 _UNATTENDED = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a run is made of, once it is up."""
+
+    cluster: Cluster
+    load: Load
+    live: LiveAudit
+    faults: Faults
+    shown: Picture
+
+    def go_on(self) -> None:
+        """Keeps all up, and shows it; to be called again and again."""
+        self.cluster.keep_up()
+        self.faults.proceed()
+        self.shown.show(self.cluster, self.load, self.live)
 
 
 class Run:
@@ -37,18 +58,21 @@ class Run:
 
     def run(self) -> int:
         """Its exit status. Raises ClusterError, Interrupted."""
-        shown = picture(self._options)
-        with shown, Cluster(self._folder, self._options, shown.say, disks=self._disks) as cluster:
-            self._await_health(cluster, shown)
-            load = Load(cluster.target, self._options.rate, self._options.run_seconds)
-            try:
-                load.start()
+        with keys() as key, picture() as shown:
+            shown.say(f"starting in {self._folder}")
+            with Cluster(self._folder, self._options, shown.say, disks=self._disks) as cluster:
+                self._await_health(cluster, shown)
+                load = Load(cluster.target, self._options.rate, self._options.run_seconds)
                 faults = Faults(cluster, load, self._options.down, shown.say)
-                self._go_on(cluster, load, faults, shown)
-                found = self._settle(cluster, load, faults, shown)
-            finally:
-                load.close()
-            shown.say("stopping")
+                try:
+                    load.start()
+                    with LiveAudit(cluster.postgres, lambda: load.acknowledged) as live:
+                        scene = Scene(cluster, load, live, faults, shown)
+                        self._go_on(scene, key)
+                        found = self._settle(scene)
+                finally:
+                    load.close()
+                shown.say("stopping")
         lines, good = summary(found, load, faults, self._options, time.monotonic() - self._began)
         print("\n".join(lines), flush=True)
         if self._options.folder:
@@ -56,7 +80,6 @@ class Run:
         return 0 if good else 1
 
     def _await_health(self, cluster: Cluster, shown: Picture) -> None:
-        shown.say(f"starting in {self._folder}")
         deadline = time.monotonic() + _START_LIMIT
         while not cluster.healthy():
             if time.monotonic() > deadline:
@@ -67,63 +90,58 @@ class Run:
         if cluster.prometheus_port:
             shown.say(f"Prometheus: http://127.0.0.1:{cluster.prometheus_port}")
 
-    def _go_on(self, cluster: Cluster, load: Load, faults: Faults, shown: Picture) -> None:
+    def _go_on(self, scene: Scene, key: Key) -> None:
         """Until q, a signal, or the end of script and duration."""
         began = time.monotonic()
         for step in self._options.script:
-            faults.do(step)
-        with keys() as key:
-            while not self._interrupts.count:
-                cluster.keep_up()
-                faults.proceed()
-                shown.show(cluster, load, faults)
-                if self._is_over(faults, time.monotonic() - began):
-                    return
-                if not _obey(key, cluster, load, faults):
-                    return
+            scene.faults.do(step)
+        while not self._interrupts.count and not self._is_over(scene.faults, time.monotonic() - began):
+            scene.go_on()
+            pressed = key(_TICK)
+            if pressed in {"q", "Q"}:
+                return
+            if wanted := self._step(pressed, scene.cluster, scene.load):
+                scene.faults.do(parse(wanted))
 
     def _is_over(self, faults: Faults, after: float) -> bool:
+        if faults.busy:
+            return False
         if self._options.duration is not None:
-            return after >= self._options.duration and not faults.busy
-        return bool(self._options.script) and not faults.busy
+            return after >= self._options.duration
+        return bool(self._options.script)
 
-    def _settle(self, cluster: Cluster, load: Load, faults: Faults, shown: Picture) -> Audit:
+    def _settle(self, scene: Scene) -> Audit:
         """Ends load and faults, lets what is open come to its end, and reads the database."""
-        quick = self._interrupts.count or not self._options.unattended
-        shown.say("no more load; all comes back" if quick else "no more load; all comes back, and what is open is done")
-        faults.undo_all()
-        load.rate = 0.0
-        calls, settle = (_LAST_CALLS, _SETTLE) if quick else (_UNATTENDED, _UNATTENDED)
         count = self._interrupts.count
+        quick = count > 0 or not self._options.unattended
+        calls, settle = (_LAST_CALLS, _SETTLE) if quick else (_UNATTENDED, _UNATTENDED)
         deadline = time.monotonic() + calls + settle
+        scene.shown.say("no more load; all comes back, and what is open may end")
+        scene.faults.undo_all()
+        scene.load.rate = 0.0
 
         def until(condition: Callable[[], bool]) -> None:
             while not condition() and time.monotonic() < deadline and self._interrupts.count == count:
-                cluster.keep_up()
-                faults.proceed()
-                shown.show(cluster, load, faults)
+                scene.go_on()
                 time.sleep(_TICK)
 
-        until(lambda: cluster.healthy() and not faults.active)
-        load.stop(calls if self._interrupts.count == count else 0.0)
-        until(lambda: load.open == 0)
-        return audit(load.task_ids, load.completed, read_stored(cluster.postgres.dsn))
+        until(lambda: scene.cluster.healthy() and not scene.faults.active)
+        scene.load.stop(calls if self._interrupts.count == count else 0.0)
+        until(lambda: scene.load.open == 0)
+        try:
+            stored = read_stored(scene.cluster.postgres.dsn)
+        except psycopg2.Error as error:
+            raise ClusterError(f"the database did not come back, so nothing was checked: {error}") from error
+        return audit(scene.load.task_ids, scene.load.completed, stored)
 
-
-def _obey(key: Key, cluster: Cluster, load: Load, faults: Faults) -> bool:
-    """Waits for a key, a moment; whether it goes on."""
-    pressed = key(_TICK)
-    if pressed in {"q", "Q"}:
-        return False
-    workers = sum(not worker.leaves for worker in cluster.workers)
-    more = {
-        "+": f"scale {workers + 1}",
-        "-": f"scale {max(workers - 1, 0)}",
-        "0": f"scale {0 if workers else 5}",
-        ">": f"rate {min(load.rate * 2, 200):g}",
-        "<": f"rate {load.rate / 2:g}",
-    }
-    step = KEYS.get(pressed) or more.get(pressed)
-    if step:
-        faults.do(parse(step))
-    return True
+    def _step(self, pressed: str, cluster: Cluster, load: Load) -> str | None:
+        """What a key stands for."""
+        workers = sum(not worker.leaves for worker in cluster.workers)
+        more = {
+            "+": f"scale {workers + 1}",
+            "-": f"scale {max(workers - 1, 0)}",
+            "0": f"scale {0 if workers else self._options.workers}",
+            ">": f"rate {min(load.rate * 2, _MAX_RATE):g}",
+            "<": f"rate {max(load.rate / 2, _MIN_RATE):g}",
+        }
+        return KEYS.get(pressed) or more.get(pressed)
