@@ -15,6 +15,7 @@ PROTOS := $(sort $(wildcard protos/contentgen/*/*.proto))
 BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
 AUDIT := pip-audit==2.10.1
+SBOM := cyclonedx-bom==7.5.0
 
 .PHONY: help
 help: ## list the targets
@@ -29,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean images images-check images-pin
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench gen baseline previous lock wheel sdist clean images images-check images-pin
 
 setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
@@ -92,14 +93,14 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	@$(PY) -m verification.generated.metrics
 	@$(PY) -m verification.generated.words
 
-# Not part of .ci/run: it queries a public database, which a build machine may not reach. No answer is a failure.
-audit: ## look for known vulnerabilities in the locked dependencies
+# Not part of .ci/run: it queries a public database, which a build machine may not reach.
+audit: $(STAMP) ## look at the locked dependencies; what could not be known is said, with status 75
+	@$(PY) -m verification.shipped.audit $(AUDIT) $(ARGS)
+
+sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
-	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(AUDIT) && \
-	  { "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes $(ARGS) \
-	    -r requirements.lock -r docker/build.lock || { printf '%s\n' >&2 \
-	    'audit failed: the packages listed above are vulnerable, or the advisories could not be read.' \
-	    'They are those of PyPI; ARGS=--vulnerability-service=osv queries OSV instead.'; exit 1; }; }
+	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(SBOM) && \
+	  $(PY) -m verification.shipped.sbom "$$tmp"/bin/cyclonedx-py build/sbom
 
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m benchmarks $(ARGS)
