@@ -63,6 +63,21 @@ def test_a_lease_that_never_ran_is_delivered_in_its_trace(receiver: OtlpReceiver
     assert (span.name, span.trace_id, span.parent_id) == ("deliver", TRACE, PARENT.split("-")[2])
 
 
+def test_an_attempt_that_was_stopped_early_is_no_error(receiver: OtlpReceiver) -> None:
+    tracer = of_worker.OtelTracer("a worker")
+    lease = Lease("lease-1", 1, "task-1", 60.0, 0.0, inf, trace=OfLease(PARENT, "vendor=1"))
+    tracer.started(lease)
+    assert lease.trace
+    assert (lease.trace.trace_id, lease.trace.tracestate) == (TRACE, "vendor=1")
+    tracer.ended(lease, "released", "EXPIRED")
+    tracer.delivered("lease-1", "lease_lost")
+    tracer.close(WITHIN)
+    attempt, delivery = receiver.spans()
+    assert (attempt.error, attempt.attributes["contentgen.reason"]) == ("", "EXPIRED")
+    assert delivery.parent_id == attempt.span_id == lease.trace.traceparent.split("-")[2]
+    assert delivery.attributes["contentgen.outcome"] == "lease_lost"
+
+
 def test_a_lease_without_a_trace_has_no_spans(receiver: OtlpReceiver) -> None:
     tracer = of_worker.OtelTracer("a worker")
     lease = Lease("lease-1", 1, "task-1", 60.0, 0.0, inf)
