@@ -405,7 +405,7 @@ class Replica:
         self._sampling = Sampling(self._metrics, self._sample)
         return [
             Periodic("metrics", self._sampling.run_once),
-            Periodic("figures", reading_figures(self._pools.loops, self._metrics)),
+            Periodic("figures", reading_figures(self._pools.loops, self._metrics, self._settings.metrics_accounts)),
         ]
 
     def _sample(self, metrics: Metrics) -> None:

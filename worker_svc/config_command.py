@@ -42,7 +42,7 @@ from worker_svc.config import (
 from worker_svc.creators.base import CreatorSettings
 from worker_svc.environment import notices, variables_for_cli
 from worker_svc.otel_settings import exports_traces
-from worker_svc.session.credentials import Credentials
+from worker_svc.session.credentials import Credentials, earliest_expiry
 
 EXIT_USAGE = 2
 CALL_TIMEOUT = 5.0
@@ -158,7 +158,7 @@ def _files(settings: WorkerSettings, findings: dict[str, str]) -> Iterator[str]:
         ("CONTENTGEN_TLS_CA", settings.tls_ca),
         ("CONTENTGEN_TLS_CLIENT_CERT", settings.tls_client_cert),
     ):
-        if (end := _earliest_expiry(path)) is None:
+        if (end := _expiry(path)) is None:
             continue
         expired = end <= now
         findings[variable] = text = f"{'expired' if expired else 'expires'} on {end:%Y-%m-%d %H:%M} UTC"
@@ -166,15 +166,11 @@ def _files(settings: WorkerSettings, findings: dict[str, str]) -> Iterator[str]:
             yield f"{variable}={path}: should hold valid certificates only, and one {text}: replace the file"
 
 
-def _earliest_expiry(path: Path | None) -> datetime | None:
+def _expiry(path: Path | None) -> datetime | None:
     """When the first of its certificates expires. Returns None for what can't be read, which is told otherwise."""
-    if path is None:
-        return None
-    from cryptography import x509  # a worker without TLS does not need it
-
     try:
-        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(path.read_bytes()))
-    except (OSError, ValueError):
+        return earliest_expiry(path.read_bytes()) if path else None
+    except OSError:
         return None
 
 

@@ -29,6 +29,7 @@ _SCHEDULER_SETTINGS = frozenset(
         "MAX_PUBLISH_ATTEMPTS",
         "MAX_QUEUE_SIZE",
         "MAX_WORKER_LOSSES",
+        "METRICS_ACCOUNTS",
         "PG_BINDIR",
         "PRIORITY_AGING",
         "PUBLISH_BACKOFF",

@@ -13,6 +13,7 @@ from scheduler_svc.application.records import (
     AccountQueue,
     AttemptLogRow,
     AuditPage,
+    Backlogs,
     ClaimedRows,
     CompletedTask,
     ContentAssetRow,
@@ -216,6 +217,10 @@ class CountsPort(Protocol):
     def add(self, deltas: Mapping[tuple[int, int], int]) -> None: ...
     def read(self, scope: Scope) -> dict[int, int]: ...
     def fold(self, limit: int) -> int: ...
+
+
+class BacklogsPort(Protocol):
+    def read(self, limit: int) -> Backlogs: ...
 
 
 class RollupsPort(Protocol):
@@ -472,6 +477,8 @@ class Tx(Protocol):
     def attempt_logs(self) -> AttemptLogsPort: ...
     @property
     def counts(self) -> CountsPort: ...
+    @property
+    def backlogs(self) -> BacklogsPort: ...
     @property
     def rollups(self) -> RollupsPort: ...
     @property

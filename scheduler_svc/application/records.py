@@ -284,6 +284,20 @@ class QueueHead(NamedTuple):
     oldest: float
 
 
+class Backlogs(NamedTuple):
+    """What waits besides tasks. Counts have a limit; times are in seconds, 0 or less if nothing waits."""
+
+    pending_deliveries: int
+    exhausted_deliveries: int
+    oldest_delivery: float
+    pool_pending: int
+    pool_publishing: int
+    pool_retrying: int
+    pool_failed: int
+    active_schedules: int
+    schedule_lateness: float
+
+
 class EventRow(NamedTuple):
     """One move of the history; `retry_count` of moves back to pending."""
 

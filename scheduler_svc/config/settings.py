@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scheduler_svc.config.values import (
+    AccountIds,
     Address,
     AssetLocation,
     Bucket,
@@ -89,6 +90,10 @@ class Settings(BaseSettings):
     metrics_listen: ListenAddress | None = None
     """host:port to serve /metrics, /livez and /readyz on by HTTP, without TLS or tokens; `:0` is loopback with any free
     port. Default: unset, none."""
+
+    metrics_accounts: AccountIds = ()
+    """Accounts, by comma, such as 1,42, whose tasks /metrics tells of by themselves, 100 at most: each has ten series.
+    Default: unset, none."""
 
     scaler_listen: ListenAddress | None = None
     """host:port to serve KEDA's externalscaler.ExternalScaler on: the number of tasks that need workers, without

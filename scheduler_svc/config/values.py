@@ -183,6 +183,21 @@ def _networks(value: object) -> tuple[Network, ...]:
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 
 
+MAX_METRICS_ACCOUNTS = 100
+
+
+def _account_ids(value: object) -> tuple[int, ...]:
+    ids = [text.strip() for text in str(value).split(",") if text.strip()]
+    if not all(each.isdecimal() and each.isascii() and 0 < int(each) < 1 << 63 for each in ids):
+        raise ValueError("must be ids of accounts by comma, such as 1,42")
+    if len(ids) > MAX_METRICS_ACCOUNTS:
+        raise ValueError(f"must name at most {MAX_METRICS_ACCOUNTS} accounts, names {len(ids)}")
+    return tuple(dict.fromkeys(map(int, ids)))
+
+
+AccountIds = Annotated[tuple[int, ...], BeforeValidator(_account_ids)]
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket of an S3 service. Credentials come from the environment, as AWS_ACCESS_KEY_ID and so on.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.figures import read_figures
@@ -47,11 +47,11 @@ class Sampling:
         return [f"the event loop has not run for {silent:.0f} s"] if silent > FROZEN_LIMIT else []
 
 
-def reading_figures(calls: Calls, metrics: Metrics) -> Run:
-    """Reads what all replicas have in common."""
+def reading_figures(calls: Calls, metrics: Metrics, account_ids: Sequence[int]) -> Run:
+    """Reads what all replicas have in common, and what is told of these accounts."""
 
     async def run_once() -> float:
-        metrics.sample_figures(await calls.run(read_figures))
+        metrics.sample_figures(await calls.run(read_figures, account_ids))
         return FIGURES_INTERVAL
 
     return run_once

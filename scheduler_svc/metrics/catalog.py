@@ -16,7 +16,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from scheduler_svc.application.figures import Figures
-from scheduler_svc.application.records import EventRow, Grant
+from scheduler_svc.application.records import Backlogs, EventRow, Grant
 from scheduler_svc.domain import retry
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import Release
@@ -132,6 +132,7 @@ class Metrics:
         self._declare_lanes()
         self._declare_database()
         self._declare_tasks()
+        self._declare_backlogs()
         self._declare_others()
 
     def _declare_health(self) -> None:
@@ -259,6 +260,45 @@ class Metrics:
             "stage",
         )
 
+        self._account_tasks = self._gauge(
+            "contentgen_account_tasks",
+            "Tasks of an account that CONTENTGEN_METRICS_ACCOUNTS names, every 15 seconds; the same on all schedulers.",
+            "account_id",
+            "status",
+        )
+        self._account_ready = self._gauge(
+            "contentgen_account_ready_tasks",
+            "Tasks of such an account that wait and are due; the same on all schedulers.",
+            "account_id",
+        )
+
+    def _declare_backlogs(self) -> None:
+        self._deliveries = self._gauge(
+            "contentgen_webhook_deliveries",
+            "Deliveries to webhooks that are pending or exhausted, counted up to 10,000, every 15 seconds; the same on"
+            " all schedulers.",
+            "status",
+        )
+        self._oldest_delivery = self._gauge(
+            "contentgen_oldest_pending_delivery_seconds",
+            "Age of the oldest delivery that is pending (0: none is); the same on all schedulers.",
+        )
+        self._pool_entries = self._gauge(
+            "contentgen_publish_pool_entries",
+            "Entries of the publish pool, counted up to 10,000 of a state, every 15 seconds: pending (scheduled ones"
+            " too), publishing (claimed), retrying (an attempt failed, another one follows) or failed (none follows);"
+            " the same on all schedulers.",
+            "state",
+        )
+        self._schedules = self._gauge(
+            "contentgen_schedules",
+            "Schedules with a tick to come, counted up to 10,000, every 15 seconds; the same on all schedulers.",
+        )
+        self._schedule_lateness = self._gauge(
+            "contentgen_schedule_lateness_seconds",
+            "How long the first tick is overdue (0: none is); the same on all schedulers.",
+        )
+
     def _declare_others(self) -> None:
         self.certificate_expiry = self._gauge(
             "contentgen_certificate_expiry_timestamp_seconds",
@@ -354,6 +394,22 @@ class Metrics:
             self._queue_oldest.labels(str(head.priority)).set(head.oldest)
         for stage, n in figures.leases.items():
             self._leases.labels(stage).set(n)
+        self._sample_backlogs(figures.backlogs)
+        for account_id, stats in figures.accounts.items():
+            for status, n in stats.counts.items():
+                self._account_tasks.labels(str(account_id), status.label).set(n)
+            self._account_ready.labels(str(account_id)).set(stats.queue_depth)
+
+    def _sample_backlogs(self, backlogs: Backlogs) -> None:
+        self._deliveries.labels("pending").set(backlogs.pending_deliveries)
+        self._deliveries.labels("exhausted").set(backlogs.exhausted_deliveries)
+        self._oldest_delivery.set(max(0.0, backlogs.oldest_delivery))
+        self._pool_entries.labels("pending").set(backlogs.pool_pending)
+        self._pool_entries.labels("publishing").set(backlogs.pool_publishing)
+        self._pool_entries.labels("retrying").set(backlogs.pool_retrying)
+        self._pool_entries.labels("failed").set(backlogs.pool_failed)
+        self._schedules.set(backlogs.active_schedules)
+        self._schedule_lateness.set(max(0.0, backlogs.schedule_lateness))
 
     # How they are declared
 

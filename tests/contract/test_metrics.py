@@ -24,6 +24,7 @@ from scheduler_svc.loops import sampling
 from scheduler_svc.metrics import MetricsEndpoint
 from scheduler_svc.replica import Replica
 from tests.contract.hooked import DELIVERED, Hooks
+from tests.harness.ports import free_port
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
 from tests.harness.scrape import Scrape, get
@@ -239,6 +240,73 @@ async def test_tries_to_deliver_to_webhooks_are_counted(db_url: str, engine: sa.
         scraped = Scrape(replica.metrics_port)
         assert scraped("contentgen_webhook_tries_total", outcome="delivered") == 1
         assert scraped("contentgen_task_seconds_count", status="cancelled") == 1
+
+
+async def test_what_waits_besides_tasks_is_shown(
+    db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "FIGURES_INTERVAL", 0.1)
+    async with (
+        serving(db_url, webhook_allow="127.0.0.0/8", metrics_listen=ANY_PORT) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        ScriptedWorker(channel) as worker,
+    ):
+        scraped = await _sampled(replica, lambda it: it("contentgen_publish_pool_entries", state="pending") == 0)
+        assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
+        assert scraped("contentgen_schedule_lateness_seconds") == 0
+        made = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
+        account_id = made.account.account_id
+        call = Caller(channel)
+        hooks = Hooks(WebhookServiceStub(channel), engine)
+        await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
+        for _ in range(4):
+            await call("TaskService/SubmitTask", account_id=account_id, topic="a topic")
+        for lease in await worker.take(4):
+            await worker.complete(lease)
+        claimed = (await call("ContentService/ClaimPublishPool", limit=3))["entries"]
+        for entry in claimed[:2]:
+            await call(
+                "ContentService/ReportPublished",
+                content_id=entry["content_id"],
+                claim_id=entry["claim_id"],
+                error="no page",
+            )
+        sql = "UPDATE publish_pool SET next_attempt_time = NULL WHERE content_id = :id"
+        with engine.begin() as connection:
+            connection.execute(sa.text(sql), {"id": claimed[0]["content_id"]})
+        for paused in (False, True):
+            await call(
+                "ScheduleService/CreateSchedule",
+                account_id=account_id,
+                cron="0 0 1 1 *",
+                paused=paused,
+                template={"topic": "a topic"},
+            )
+
+        scraped = await _sampled(replica, lambda it: it("contentgen_schedules") == 1)
+        states = ("pending", "publishing", "retrying", "failed")
+        assert [scraped("contentgen_publish_pool_entries", state=state) for state in states] == [1, 1, 1, 1]
+        assert scraped("contentgen_webhook_deliveries", status="pending") == 4
+        assert scraped("contentgen_webhook_deliveries", status="exhausted") == 0
+        assert 0 < scraped("contentgen_oldest_pending_delivery_seconds") < PATIENCE_S
+        assert scraped("contentgen_schedule_lateness_seconds") == 0
+
+
+async def test_accounts_are_told_of_only_if_they_are_named(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "FIGURES_INTERVAL", 0.1)
+    async with (
+        serving(db_url, metrics_accounts="1,7", metrics_listen=ANY_PORT) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        call = Caller(channel)
+        ids = [(await call("AccountService/CreateAccount", name=name))["account"]["account_id"] for name in ("a", "b")]
+        assert ids == ["1", "2"]
+        for account_id in ids:
+            await call("TaskService/SubmitTask", account_id=account_id, topic="a topic")
+        scraped = await _sampled(replica, lambda it: it("contentgen_account_ready_tasks", account_id="1") == 1)
+        assert scraped("contentgen_account_tasks", account_id="1", status="pending") == 1
+        samples = scraped.families["contentgen_account_tasks"].samples
+        assert {sample.labels["account_id"] for sample in samples} == {"1"}, "account 2 is not named, 7 does not exist"
 
 
 async def test_without_the_setting_nothing_listens(db_url: str) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from scheduler_svc.replica import Replica
 from tests.harness.replicas import serving
+from tests.harness.scrape import Scrape
 from tests.harness.tokens import line, write
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_process
+from worker_svc.session.credentials import earliest_expiry
 
 PATIENCE_S = 30
 
@@ -82,6 +85,32 @@ async def test_token_and_certificates_are_replaced(
     assert "old" not in worker.text()
     worker.term()
     assert await worker.exited() == 0
+
+
+async def test_the_expiry_of_certificates_is_told(replica: Replica, folder: Path, certificates: Path) -> None:
+    """Of those that are in use, also after they were replaced."""
+    settings = {**settings_of(folder), "CONTENTGEN_METRICS_LISTEN": "127.0.0.1:0"}
+    with worker_process(folder / "worker", f"127.0.0.1:{replica.port}", **settings) as worker:
+        await times(worker, "metrics.ready", 1)
+        port = int(worker.events("metrics.ready")[0]["metrics_listen"].rpartition(":")[2])
+        of_ca, of_client, of_other = (
+            earliest_expiry((certificates / f"{name}.pem").read_bytes()) for name in ("ca", "client", "other")
+        )
+        await _expiry_is_told(port, "CONTENTGEN_TLS_CA", of_ca)
+        await _expiry_is_told(port, "CONTENTGEN_TLS_CLIENT_CERT", of_client)
+        for kind in ("pem", "key"):
+            shutil.copy(certificates / f"other.{kind}", folder / f"client.{kind}")
+        await _expiry_is_told(port, "CONTENTGEN_TLS_CLIENT_CERT", of_other)
+        worker.term()
+        assert await worker.exited() == 0
+
+
+async def _expiry_is_told(port: int, setting: str, end: datetime | None) -> None:
+    assert end is not None
+    metric = "contentgen_certificate_expiry_timestamp_seconds"
+    await wait_until_async(
+        lambda: Scrape(port)(metric, setting=setting) == end.timestamp(), within=PATIENCE_S, what=f"{setting} is told"
+    )
 
 
 async def test_unusable_files_are_logged_once_and_the_former_ones_stay_in_use(

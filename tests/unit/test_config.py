@@ -68,6 +68,22 @@ def test_a_retention_of_the_audit_out_of_range_is_refused(text: str) -> None:
     assert problem.startswith(f"--audit-retention={text}: must be a duration of 1 s to")
 
 
+def test_accounts_of_metrics_are_ids_each_once() -> None:
+    assert read_settings(["--metrics-accounts", "42, 7,42,"]).metrics_accounts == (42, 7)
+    assert read_settings([]).metrics_accounts == ()
+
+
+@pytest.mark.parametrize("value", ["all", "0", "-1", "1;2", "１", str(1 << 63)])
+def test_accounts_of_metrics_that_are_no_ids_are_refused(value: str) -> None:
+    (problem,) = problems(f"--metrics-accounts={value}")
+    assert "must be ids of accounts by comma, such as 1,42" in problem
+
+
+def test_accounts_of_metrics_are_limited() -> None:
+    (problem,) = problems("--metrics-accounts", ",".join(map(str, range(1, 102))))
+    assert "must name at most 100 accounts, names 101" in problem
+
+
 def test_networks_of_webhooks_are_addresses_or_prefixes() -> None:
     settings = read_settings(["--webhook-allow", "10.1.0.0/16, 127.0.0.1,::1"])
     assert [str(network) for network in settings.webhook_allow] == ["10.1.0.0/16", "127.0.0.1/32", "::1/128"]

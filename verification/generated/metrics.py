@@ -34,7 +34,8 @@ Times are in seconds. A histogram also has `_bucket`, `_sum` and `_count`. Besid
 client library: `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds`,
 `process_virtual_memory_bytes` and `process_start_time_seconds`.
 
-No label names a task, an account, a worker or a caller: each has a small, fixed set of values.
+No label names a task, a worker or a caller: each has a small, fixed set of values. An account is named only if
+`CONTENTGEN_METRICS_ACCOUNTS` names it.
 """
 
 

@@ -52,6 +52,11 @@ class WorkerMetrics:
             "Streams to schedulers that ended, by status code (OK: the scheduler ended it, or asked for another one).",
             "code",
         )
+        self.certificate_expiry = self._gauge(
+            "contentgen_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a file expires, in Unix time.",
+            "setting",
+        )
 
     def _declare_leases(self) -> None:
         self.slots = self._gauge("contentgen_worker_slots", "CLIs that may run at once.")

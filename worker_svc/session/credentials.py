@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -35,6 +36,11 @@ class TlsCredentials:
     ca: bytes
     cert: bytes | None = None
     key: bytes | None = None
+
+    def expiries(self) -> dict[str, datetime]:
+        """When the first certificate of each file expires, by its setting."""
+        files = {"CONTENTGEN_TLS_CA": self.ca, "CONTENTGEN_TLS_CLIENT_CERT": self.cert}
+        return {setting: end for setting, pem in files.items() if pem and (end := earliest_expiry(pem))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,16 @@ class Credentials:
             )
         else:
             _log.info("changed files were read; the next stream uses them", action="credentials.read")
+
+
+def earliest_expiry(pem: bytes) -> datetime | None:
+    """When the first of the certificates in a PEM document expires. Returns None if they can't be read."""
+    from cryptography import x509  # a worker without TLS does not need it
+
+    try:
+        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
+    except ValueError:
+        return None
 
 
 def _read(settings: WorkerSettings) -> StreamCredentials:

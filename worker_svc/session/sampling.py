@@ -9,6 +9,7 @@ import asyncio
 import time
 
 from worker_svc.metrics import WorkerMetrics
+from worker_svc.session.credentials import Credentials, TlsCredentials
 from worker_svc.session.scheduler_connection import SchedulerConnection
 from worker_svc.session.worker import Worker
 
@@ -20,8 +21,12 @@ FROZEN_LIMIT = 30.0
 class Sampling:
     """Lives on the event loop, but for the probes, which any thread may call."""
 
-    def __init__(self, metrics: WorkerMetrics, worker: Worker, connection: SchedulerConnection) -> None:
+    def __init__(
+        self, metrics: WorkerMetrics, worker: Worker, connection: SchedulerConnection, credentials: Credentials
+    ) -> None:
         self._metrics = metrics
+        self._credentials = credentials
+        self._told: TlsCredentials | None = None
         self._worker = worker
         self._connection = connection
         self._sampled_at = time.monotonic()
@@ -31,9 +36,17 @@ class Sampling:
         while True:
             self._metrics.connected.set(self._connection.connected)
             self._worker.sample()
+            await self._sample_certificates()
             self._sampled_at = time.monotonic()
             await asyncio.sleep(SAMPLE_INTERVAL)
             self._metrics.loop_lag.observe(max(0.0, time.monotonic() - self._sampled_at - SAMPLE_INTERVAL))
+
+    async def _sample_certificates(self) -> None:
+        tls = self._credentials.current.tls
+        if tls is not None and tls is not self._told:
+            self._told = tls
+            for setting, end in (await asyncio.to_thread(tls.expiries)).items():
+                self._metrics.certificate_expiry.labels(setting).set(end.timestamp())
 
     def not_live(self) -> list[str]:
         """Why the process counts as dead; empty if it lives."""

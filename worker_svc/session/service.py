@@ -109,7 +109,7 @@ async def serve(
             signals.on_hangup(credentials.reload)
             dialer = Dialer(settings.scheduler, credentials)
             connection = SchedulerConnection(worker, info, dialer, folder.next_session, wake, metrics=metrics)
-            async with _scraped(settings.metrics_listen, metrics, Sampling(metrics, worker, connection)):
+            async with _scraped(settings.metrics_listen, metrics, Sampling(metrics, worker, connection, credentials)):
                 return await _Service(guard, worker, connection, credentials, settings).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")

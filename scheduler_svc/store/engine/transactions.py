@@ -23,6 +23,7 @@ from scheduler_svc.domain.errors import DomainError, LockTimeout, StatementTimeo
 from scheduler_svc.metrics import DatabaseMetrics
 from scheduler_svc.store.accounts import Accounts
 from scheduler_svc.store.audit import Audit
+from scheduler_svc.store.backlogs import BacklogReads
 from scheduler_svc.store.changes import Changes
 from scheduler_svc.store.contents.assets import Assets
 from scheduler_svc.store.contents.contents import Contents
@@ -226,6 +227,10 @@ class PgTx:
     @cached_property
     def counts(self) -> Counts:
         return Counts(self._session)
+
+    @cached_property
+    def backlogs(self) -> BacklogReads:
+        return BacklogReads(self._session)
 
     @cached_property
     def rollups(self) -> Rollups:

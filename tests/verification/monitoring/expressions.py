@@ -21,6 +21,7 @@ SCRAPED = frozenset({"job", "instance"})
 _WORD = re.compile(r"\w+")
 _FURTHER_VALUES: Mapping[str, set[str]] = {
     "contentgen_tasks": {status.label for status in Status},
+    "contentgen_account_tasks": {status.label for status in Status},
     "grpc_server_handled_total": {*(code.name for code in grpc.StatusCode), "unary", "bidi_stream"},
     "grpc_server_handling_seconds_bucket": {"unary", "bidi_stream"},
 }
