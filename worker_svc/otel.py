@@ -56,6 +56,7 @@ class OtelTracer:
             span.set_attribute("contentgen.ending", ending)
             if reason:
                 span.set_attribute("contentgen.reason", reason)
+            if ending == "failed":
                 span.set_status(StatusCode.ERROR, reason)
             span.end()
         self._deliveries[lease.lease_id] = self._start("deliver", lease, lease.trace, SpanKind.CLIENT)
