@@ -118,8 +118,10 @@ class Cluster:
         for worker in gone:
             self.workers.remove(worker)
         for node in self.nodes:
-            if node.alive or node.starting or node.held or node.leaves:
+            if node.alive or node.held or node.leaves:
                 self._retry_at.pop(node.name, None)
+            elif node.starting:
+                continue
             elif node.name not in self._retry_at:
                 self._say(f"{node.name} has ended" + (f" with status {node.status}" if node.status is not None else ""))
                 self._retry_at[node.name] = time.monotonic() + _RESTART_PAUSE

@@ -33,6 +33,8 @@ class Fault:
     began: float
     due: float
     """When it is undone by itself."""
+    go_on: Callable[[], None]
+    """Does it again and again meanwhile."""
     alerts: dict[tuple[str, str], float] = field(default_factory=dict)
     """What began to fire meanwhile, by name and instance: seconds since it began."""
     runbooks: dict[str, str] = field(default_factory=dict)
@@ -102,6 +104,8 @@ class Faults:
             self._note_health(fault, now)
             if fault.undone is None and now >= fault.due:
                 self._undo(fault)
+            elif fault.undone is None:
+                fault.go_on()
         self._courses = [course for course in self._courses if not course.is_over()]
 
     def undo_all(self) -> None:
@@ -134,10 +138,12 @@ class Faults:
         self._say(f"ends: {fault.what}")
         fault.undo()
 
-    def _begin(self, what: str, victim: str, undo: Callable[[], None]) -> None:
+    def _begin(
+        self, what: str, victim: str, undo: Callable[[], None], go_on: Callable[[], None] = lambda: None
+    ) -> None:
         now = time.monotonic()
         self._load.slowest()
-        self.all.append(Fault(what, victim, undo, now, now + self._down))
+        self.all.append(Fault(what, victim, undo, now, now + self._down, go_on))
         self._say(what)
 
     def _step(self, name: str, argument: str = "") -> Iterator[Condition]:
@@ -198,7 +204,12 @@ class Faults:
         if node is self._cluster.database:
             with contextlib.suppress(psycopg2.Error):  # that is what it is for
                 self._cluster.postgres.want_space()
-        self._begin(f"fill the disk of {node.name}", node.name, disk.empty)
+
+        def go_on() -> None:
+            with contextlib.suppress(OSError):
+                disk.fill()  # what is deleted meanwhile leaves no space either
+
+        self._begin(f"fill the disk of {node.name}", node.name, disk.empty, go_on)
 
     def _starve(self) -> None:
         if self._cluster.database.state != "up":

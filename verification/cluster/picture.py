@@ -20,7 +20,7 @@ from verification.cluster.readings import Reading
 
 _STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow", "starts": "yellow"}
 _OF_ALERTS = {True: "bold red", False: "yellow"}
-_MOST_ALERTS, _SAID = 4, 50
+_ALERT_ROWS, _SAID = 4, 50
 _STATUS_EVERY = 10.0
 _KEYS = (
     "kill: s scheduler w worker d database b balancer   freeze: S W D   t drain",
@@ -70,7 +70,7 @@ class PlainLines:
 
 
 class LivePicture:
-    """All of it at once, on a screen that is given back at the end."""
+    """All of it at once, on a screen of its own."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -95,8 +95,8 @@ class LivePicture:
         self._shown = True
         above = [*head(cluster, load, live), *alerts(cluster.readings.last)]
         below = [Text(line, "reverse") for line in _KEYS]
-        room = max(self._out.height - len(above) - len(below) - 3, 1)
-        lines = [*above[:1], *rows(cluster, room), *above[1:]]
+        height = max(self._out.height - len(above) - len(below) - 3, 1)
+        lines = [*above[:1], *rows(cluster, height), *above[1:]]
         left = self._out.height - len(lines) - len(below)
         lines += [Text(), *list(self._said)[-(left - 1) :]] if left > 1 else []
         lines += [Text()] * (self._out.height - len(lines) - len(below))
@@ -141,18 +141,18 @@ def alerts(reading: Reading) -> Iterator[Text]:
     by_name: dict[tuple[bool, str], list[str]] = {}
     for alert in reading.alerts:
         by_name.setdefault((alert.fires, alert.runbook), []).append(alert.instance or "all")
-    for (fires, runbook), instances in [*by_name.items()][:_MOST_ALERTS]:
+    for (fires, runbook), instances in [*by_name.items()][:_ALERT_ROWS]:
         more = f" +{len(instances) - 1}" if len(instances) > 1 else ""
         yield Text(f"{'FIRES' if fires else 'soon':<6}{instances[0] + more:<15} {runbook}", _OF_ALERTS[fires])
-    if len(by_name) > _MOST_ALERTS:
-        yield Text(f"… and {len(by_name) - _MOST_ALERTS} more", "dim")
+    if len(by_name) > _ALERT_ROWS:
+        yield Text(f"… and {len(by_name) - _ALERT_ROWS} more", "dim")
 
 
-def rows(cluster: Cluster, room: int) -> Iterator[Text]:
-    """A line for each process, as far as there is room."""
+def rows(cluster: Cluster, height: int) -> Iterator[Text]:
+    """A line for each process, as many as fit."""
     reading = cluster.readings.last
     nodes = cluster.nodes
-    shown = nodes if len(nodes) <= room else nodes[: room - 1]
+    shown = nodes if len(nodes) <= height else nodes[: height - 1]
     for node in shown:
         state = node.state
         yield Text.assemble(
