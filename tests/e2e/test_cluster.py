@@ -17,7 +17,7 @@ from tests.harness.waiting import wait_until, wait_until_gone
 from verification.chaos.undertaker import bury
 
 PATIENCE = 90.0
-STOPS_WITHIN = 15.0
+STOP_LIMIT = 15.0
 SMALL = ("--schedulers", "2", "--workers", "2", "--rate", "4", "--lease", "5")
 UP = " up after "
 
@@ -31,7 +31,7 @@ def cluster(*arguments: str) -> Iterator[tuple[Process, Path]]:
         process = Process("cluster", command, folder / "log", inherited(), cwd=Path.cwd())
         with process:
             yield process, folder
-            wait_until_gone(lambda: belonging_to(folder), within=STOPS_WITHIN, what="nothing is left running")
+            wait_until_gone(lambda: belonging_to(folder), within=STOP_LIMIT, what="nothing is left running")
         bury(folder)
 
 
@@ -77,7 +77,7 @@ def test_nothing_outlives_a_launcher_that_is_killed() -> None:
     with cluster() as (process, folder):
         wait_until(lambda: UP in process.text(), within=PATIENCE, what="it is up")
         process.kill()
-        wait_until_gone(lambda: belonging_to(folder), within=STOPS_WITHIN, what="nothing is left running")
+        wait_until_gone(lambda: belonging_to(folder), within=STOP_LIMIT, what="nothing is left running")
 
 
 def test_a_script_that_makes_no_sense_is_refused() -> None:

@@ -134,10 +134,13 @@ class Database:
             cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
             return len(pids)
 
-    def hold_connections(self) -> list[extensions.connection]:
-        """All connections that there are, the schedulers' too, which are ended for it. Raises psycopg2.Error."""
+    def hold_connections(self, rounds: int = 3) -> list[extensions.connection]:
+        """All connections that there are, the schedulers' too, which are ended for it. Raises psycopg2.Error.
+
+        The schedulers are as quick to connect again: more rounds leave them less.
+        """
         held: list[extensions.connection] = []
-        for _ in range(3):
+        for _ in range(rounds):
             with contextlib.suppress(psycopg2.OperationalError):
                 while len(held) < self._max_connections:
                     held.append(self.connect())

@@ -120,18 +120,14 @@ class Cluster:
         for node in self.nodes:
             if node.alive or node.held or node.leaves:
                 self._retry_at.pop(node.name, None)
-            elif self._is_due(node):
+            elif node.starting:
+                continue
+            elif node.name not in self._retry_at:
+                self._say(f"{node.name} has ended" + (f" with status {node.status}" if node.status is not None else ""))
+                self._retry_at[node.name] = time.monotonic() + _RESTART_PAUSE
+            elif time.monotonic() >= self._retry_at[node.name]:
+                self._retry_at[node.name] = time.monotonic() + _RESTART_PAUSE
                 node.start()
-
-    def _is_due(self, node: Node) -> bool:
-        """At once where it was released, else after a pause."""
-        now = time.monotonic()
-        if node.name not in self._retry_at:
-            self._retry_at[node.name] = now + _RESTART_PAUSE
-        if now < self._retry_at[node.name]:
-            return False
-        self._retry_at[node.name] = now + 5 * _RESTART_PAUSE
-        return True
 
     def _add_database(self) -> None:
         root = self.folder / "postgres"
@@ -178,7 +174,7 @@ class Cluster:
             self._say("no alerts: prometheus is not installed (Debian: apt install prometheus)")
             return
         self.prometheus_port = free_port()
-        settings = monitoring.write_settings(self.folder, self._options.scrape)
+        settings = monitoring.write_settings(self.folder)
         data, address = self.folder / "prometheus", f"127.0.0.1:{self.prometheus_port}"
         self._add_program(
             "prometheus",

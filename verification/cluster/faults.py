@@ -12,11 +12,14 @@ import psycopg2
 
 from verification.cluster.cluster import Cluster
 from verification.cluster.load import Load
+from verification.cluster.monitoring import Alert
 from verification.cluster.nodes import Node
 
 Condition = Callable[[], bool]
 _LIMIT = 120.0
 """Seconds that a step waits for health, or for an alert."""
+_ROUNDS = 20
+"""After which schedulers have no connection left, or nearly so."""
 
 
 @dataclass
@@ -24,12 +27,14 @@ class Fault:
     """Something that was done; times by the monotonic clock."""
 
     what: str
+    victim: str
+    """The process that it was done to."""
     undo: Callable[[], None]
     began: float
     due: float
     """When it is undone by itself."""
-    known: frozenset[tuple[str, str]]
-    """Alerts that fired already."""
+    go_on: Callable[[], None]
+    """Does it again and again meanwhile."""
     alerts: dict[tuple[str, str], float] = field(default_factory=dict)
     """What began to fire meanwhile, by name and instance: seconds since it began."""
     runbooks: dict[str, str] = field(default_factory=dict)
@@ -41,6 +46,24 @@ class Fault:
     @property
     def over(self) -> bool:
         return self.healthy is not None
+
+
+class _Course:
+    """Steps that follow one another, each as soon as what the one before waits for is so."""
+
+    def __init__(self, conditions: Iterator[Condition]) -> None:
+        self._conditions = conditions
+        self._waits_for: Condition | None = _nothing
+
+    def is_over(self) -> bool:
+        """Goes on as far as it can; whether that was all."""
+        while self._waits_for is not None and self._waits_for():
+            self._waits_for = next(self._conditions, None)
+        return self._waits_for is None
+
+
+def _nothing() -> bool:
+    return True
 
 
 class Faults:
@@ -55,8 +78,9 @@ class Faults:
         self._down = down
         self._say = say
         self._turns: dict[str, int] = {}
-        self._steps: list[Iterator[Condition]] = []
-        self._waits_for: Condition | None = None
+        self._courses: list[_Course] = []
+        self._rolling = False
+        self._firing: set[Alert] = set()
 
     @property
     def active(self) -> list[Fault]:
@@ -64,25 +88,25 @@ class Faults:
 
     @property
     def busy(self) -> bool:
-        """Whether steps are under way, or wait for their turn."""
-        return bool(self._steps)
+        """Whether steps are under way."""
+        return bool(self._courses)
 
-    def do(self, words: Sequence[str]) -> None:
-        """Begins a step; it goes on with `proceed`, after those before it."""
-        self._steps.append(self._step(*words))
+    def do(self, steps: Sequence[Sequence[str]]) -> None:
+        """Begins with steps, which follow one another; they go on with `proceed`."""
+        self._courses.append(_Course(condition for step in steps for condition in self._step(*step)))
 
     def proceed(self) -> None:
         """To be called again and again: goes on with steps, undoes what is due, and notes what came of it."""
         now, slowest = time.monotonic(), self._load.slowest()
+        self._note_alerts(now)
         for fault in self.active:
             fault.slowest = max(fault.slowest, slowest)
-            self._note(fault, now)
+            self._note_health(fault, now)
             if fault.undone is None and now >= fault.due:
                 self._undo(fault)
-        while self._steps and (self._waits_for is None or self._waits_for()):
-            self._waits_for = next(self._steps[0], None)
-            if self._waits_for is None:
-                self._steps.pop(0)
+            elif fault.undone is None:
+                fault.go_on()
+        self._courses = [course for course in self._courses if not course.is_over()]
 
     def undo_all(self) -> None:
         """Ends all faults."""
@@ -90,14 +114,21 @@ class Faults:
             if fault.undone is None:
                 self._undo(fault)
 
-    def _note(self, fault: Fault, now: float) -> None:
+    def _note_alerts(self, now: float) -> None:
+        """Alerts that have begun to fire: of a process that another fault has hurt, they are that one's."""
         reading = self._cluster.readings.last
-        for alert in reading.firing:
-            of = (alert.name, alert.instance)
-            if of not in fault.known and of not in fault.alerts and reading.taken > fault.began:
-                fault.alerts[of] = now - fault.began
-                fault.runbooks[alert.name] = alert.runbook
-                self._say(f"ALERT {alert.name} {alert.instance} after {now - fault.began:.0f} s: {alert.runbook}")
+        if reading.alerts is None:
+            return
+        firing = reading.firing
+        for alert in sorted(firing - self._firing):
+            for fault in self.active:
+                if alert.instance not in {other.victim for other in self.active} - {fault.victim}:
+                    fault.alerts[alert.name, alert.instance] = now - fault.began
+                    fault.runbooks[alert.name] = alert.runbook
+                    self._say(f"{alert.name} {alert.instance} after {now - fault.began:.0f} s: {alert.runbook}")
+        self._firing = firing
+
+    def _note_health(self, fault: Fault, now: float) -> None:
         if fault.undone is not None and self._cluster.healthy(fault.undone):
             fault.healthy = now
             self._say(f"healthy {now - fault.undone:.1f} s after the end of: {fault.what}")
@@ -107,11 +138,12 @@ class Faults:
         self._say(f"ends: {fault.what}")
         fault.undo()
 
-    def _begin(self, what: str, undo: Callable[[], None]) -> None:
+    def _begin(
+        self, what: str, victim: str, undo: Callable[[], None], go_on: Callable[[], None] = lambda: None
+    ) -> None:
         now = time.monotonic()
-        known = frozenset((alert.name, alert.instance) for alert in self._cluster.readings.last.firing)
         self._load.slowest()
-        self.all.append(Fault(what, undo, now, now + self._down, known))
+        self.all.append(Fault(what, victim, undo, now, now + self._down, go_on))
         self._say(what)
 
     def _step(self, name: str, argument: str = "") -> Iterator[Condition]:
@@ -152,16 +184,16 @@ class Faults:
     def _kill(self, node: Node) -> None:
         node.held = True
         node.kill()
-        self._begin(f"kill -9 {node.name}", lambda: _release(node))
+        self._begin(f"kill -9 {node.name}", node.name, lambda: _release(node))
 
     def _drain(self, node: Node) -> None:
         node.held = True
         node.end()
-        self._begin(f"drain {node.name}", lambda: _release(node))
+        self._begin(f"drain {node.name}", node.name, lambda: _release(node))
 
     def _freeze(self, node: Node) -> None:
         node.freeze()
-        self._begin(f"freeze {node.name}", node.thaw)
+        self._begin(f"freeze {node.name}", node.name, node.thaw)
 
     def _fill(self, node: Node) -> None:
         disk = node.disk
@@ -172,11 +204,19 @@ class Faults:
         if node is self._cluster.database:
             with contextlib.suppress(psycopg2.Error):  # that is what it is for
                 self._cluster.postgres.want_space()
-        self._begin(f"fill the disk of {node.name}", disk.empty)
+
+        def go_on() -> None:
+            with contextlib.suppress(OSError):
+                disk.fill()  # what is deleted meanwhile leaves no space either
+
+        self._begin(f"fill the disk of {node.name}", node.name, disk.empty, go_on)
 
     def _starve(self) -> None:
+        if self._cluster.database.state != "up":
+            self._say("nothing to starve: the database is not up")
+            return
         try:
-            held = self._cluster.postgres.hold_connections()
+            held = self._cluster.postgres.hold_connections(_ROUNDS)
         except psycopg2.Error as error:
             self._say(f"nothing to starve: {error}")
             return
@@ -185,9 +225,12 @@ class Faults:
             for connection in held:
                 connection.close()
 
-        self._begin(f"starve: hold {len(held)} connections", undo)
+        self._begin(f"starve: hold {len(held)} connections", self._cluster.database.name, undo)
 
     def _roll(self) -> Iterator[Condition]:
+        if self._rolling:
+            return
+        self._rolling = True
         self._say("roll: schedulers and workers, one after the other")
         for node in [*self._cluster.schedulers, *self._cluster.workers]:
             if node.state != "up":
@@ -199,6 +242,7 @@ class Faults:
             node.start()
             yield partial(self._cluster.healthy, time.monotonic())
             self.restarts += 1
+        self._rolling = False
         self._say("roll: done")
 
     def _waiting(self, what: str) -> Condition:
@@ -216,5 +260,7 @@ def _has_ended(node: Node) -> bool:
 
 
 def _release(node: Node) -> None:
-    """It is started again as soon as it has ended."""
+    """Starts it again; one that still drains, once it has ended."""
     node.held = False
+    if not node.alive:
+        node.start()

@@ -34,15 +34,10 @@ class Alert(NamedTuple):
         return self.state == "firing"
 
 
-def write_settings(folder: Path, scrape: float) -> Path:
-    """Those of deploy/prometheus, but for intervals of `scrape` seconds, and targets that `write_targets` changes."""
+def write_settings(folder: Path) -> Path:
+    """Those of deploy/prometheus, but for the targets, which `write_targets` changes."""
     shutil.copy(DEPLOYED / RULES, folder / RULES)
     settings = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text(encoding="utf-8"))
-    settings["global"] = {
-        "scrape_interval": f"{scrape * 1000:.0f}ms",
-        "evaluation_interval": f"{scrape * 1000:.0f}ms",
-        "scrape_timeout": f"{min(scrape, 10) * 1000:.0f}ms",
-    }
     for job in settings["scrape_configs"]:
         del job["static_configs"]
         job["file_sd_configs"] = [{"files": [_targets(job["job_name"])]}]

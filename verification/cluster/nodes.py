@@ -35,9 +35,19 @@ class Node(ABC):
     def pid(self) -> int | None: ...
 
     @property
+    def status(self) -> int | None:
+        """What it ended with, if that is known."""
+        return None
+
+    @property
+    def starting(self) -> bool:
+        """Whether it does not live yet, and will."""
+        return False
+
+    @property
     def state(self) -> str:
         if not self.alive:
-            return "down"
+            return "starts" if self.starting else "down"
         if self.frozen:
             return "frozen"
         return "ends" if self.held or self.leaves else "up"
@@ -83,7 +93,6 @@ class ServiceNode(Node):
 
     @property
     def status(self) -> int | None:
-        """What it ended with; None while it runs."""
         return self._process.exit_status
 
     def start(self) -> None:
@@ -107,7 +116,8 @@ class DatabaseNode(Node):
 
     @property
     def alive(self) -> bool:
-        return self._database.alive
+        """Not while it is being started."""
+        return not self.starting and self._database.alive
 
     @property
     def pid(self) -> int | None:
@@ -115,12 +125,16 @@ class DatabaseNode(Node):
 
     def start(self) -> None:
         self.frozen = False
-        if self._starting is None or not self._starting.is_alive():
+        if not self.starting:
             self._starting = threading.Thread(target=self._database.restart_if_gone, name="database")
             self._starting.start()
 
     def kill(self) -> None:
         signal_all(self._database.processes(), signal.SIGKILL)
+
+    @property
+    def starting(self) -> bool:
+        return self._starting is not None and self._starting.is_alive()
 
     def join(self) -> None:
         """Until no start is under way."""

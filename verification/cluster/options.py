@@ -32,7 +32,6 @@ class Options:
     run_seconds: float
     lease: float
     down: float
-    scrape: float
     duration: float | None
     script: Sequence[Sequence[str]]
     folder: Path | None
@@ -64,7 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-seconds", type=_positive, default=0.5, help="how long a CLI runs (default 0.5)")
     parser.add_argument("--lease", type=_positive, default=15.0, help="lease time (default 15; a service's own is 120)")
     parser.add_argument("--down", type=_positive, default=60.0, help="how long what is done lasts (default 60)")
-    parser.add_argument("--scrape", type=_positive, default=5.0, help="Prometheus' intervals (default 5)")
     parser.add_argument("--duration", type=_positive, help="end after so many seconds")
     parser.add_argument("--script", type=_script, default=(), help="do these steps, then end")
     parser.add_argument("--folder", type=Path, help="keep the logs in this folder; by default nothing is kept")

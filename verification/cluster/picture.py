@@ -18,9 +18,9 @@ from verification.cluster.load import Load
 from verification.cluster.nodes import Node
 from verification.cluster.readings import Reading
 
-_STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow"}
+_STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow", "starts": "yellow"}
 _OF_ALERTS = {True: "bold red", False: "yellow"}
-_MOST_ALERTS, _SAID = 4, 50
+_ALERT_ROWS, _SAID = 4, 50
 _STATUS_EVERY = 10.0
 _KEYS = (
     "kill: s scheduler w worker d database b balancer   freeze: S W D   t drain",
@@ -70,7 +70,7 @@ class PlainLines:
 
 
 class LivePicture:
-    """All of it at once, on a screen that is given back at the end."""
+    """All of it at once, on a screen of its own."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -95,10 +95,11 @@ class LivePicture:
         self._shown = True
         above = [*head(cluster, load, live), *alerts(cluster.readings.last)]
         below = [Text(line, "reverse") for line in _KEYS]
-        room = max(self._out.height - len(above) - len(below) - 3, 1)
-        lines = [*above[:1], *rows(cluster, room), *above[1:]]
+        height = max(self._out.height - len(above) - len(below) - 3, 1)
+        lines = [*above[:1], *rows(cluster, height), *above[1:]]
         left = self._out.height - len(lines) - len(below)
         lines += [Text(), *list(self._said)[-(left - 1) :]] if left > 1 else []
+        lines += [Text()] * (self._out.height - len(lines) - len(below))
         lines = [*lines[: self._out.height - len(below)], *below]
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
@@ -133,25 +134,25 @@ def totals(load: Load, live: LiveAudit) -> Text:
 def alerts(reading: Reading) -> Iterator[Text]:
     """Those that fire or are about to, with their runbooks."""
     if reading.alerts is None:
-        yield Text("alerts  Prometheus does not answer", "yellow")
+        yield Text("alerts  no Prometheus answers", "yellow")
         return
     if not reading.alerts:
         yield Text("alerts  none", "green")
     by_name: dict[tuple[bool, str], list[str]] = {}
     for alert in reading.alerts:
         by_name.setdefault((alert.fires, alert.runbook), []).append(alert.instance or "all")
-    for (fires, runbook), instances in [*by_name.items()][:_MOST_ALERTS]:
+    for (fires, runbook), instances in [*by_name.items()][:_ALERT_ROWS]:
         more = f" +{len(instances) - 1}" if len(instances) > 1 else ""
         yield Text(f"{'FIRES' if fires else 'soon':<6}{instances[0] + more:<15} {runbook}", _OF_ALERTS[fires])
-    if len(by_name) > _MOST_ALERTS:
-        yield Text(f"… and {len(by_name) - _MOST_ALERTS} more", "dim")
+    if len(by_name) > _ALERT_ROWS:
+        yield Text(f"… and {len(by_name) - _ALERT_ROWS} more", "dim")
 
 
-def rows(cluster: Cluster, room: int) -> Iterator[Text]:
-    """A line for each process, as far as there is room."""
+def rows(cluster: Cluster, height: int) -> Iterator[Text]:
+    """A line for each process, as many as fit."""
     reading = cluster.readings.last
     nodes = cluster.nodes
-    shown = nodes if len(nodes) <= room else nodes[: room - 1]
+    shown = nodes if len(nodes) <= height else nodes[: height - 1]
     for node in shown:
         state = node.state
         yield Text.assemble(
@@ -170,8 +171,8 @@ def _figures(node: Node, reading: Reading) -> Text:
     rate = f"{reading.rates.get(node.name, 0.0):5.1f}/s"
     if node.kind == "scheduler":
         sign = _sign(samples.get("contentgen_serving") == 1, "serves", "does not serve")
-        text = f"  {rate}  {samples.get('contentgen_lease_streams', 0):.0f} workers  "
-        text += f"{samples.get('contentgen_pool_connections_in_use', 0):.0f} transactions"
+        text = f"  {rate}  workers {samples.get('contentgen_lease_streams', 0):.0f}  "
+        text += f"transactions {samples.get('contentgen_pool_connections_in_use', 0):.0f}"
         return Text.assemble(sign, text)
     if samples.get("contentgen_worker_disk_writable") == 0:
         sign = _sign(False, "", "disk full")
@@ -179,7 +180,7 @@ def _figures(node: Node, reading: Reading) -> Text:
         sign = _sign(samples.get("contentgen_worker_connected") == 1, "session", "no session")
     in_use, slots = samples.get("contentgen_worker_slots_in_use", 0), samples.get("contentgen_worker_slots", 0)
     spooled = samples.get("contentgen_worker_spooled_results", 0)
-    return Text.assemble(sign, f"  {rate}  {in_use:.0f}/{slots:.0f} slots  {spooled:.0f} spooled")
+    return Text.assemble(sign, f"  {rate}  slots {in_use:.0f}/{slots:.0f}  spooled {spooled:.0f}")
 
 
 def _sign(good: bool, if_good: str, otherwise: str) -> Text:

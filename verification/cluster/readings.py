@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ Samples = Mapping[str, float]
 """By name; samples that differ in their labels only are added up, or for `_MAXIMA` the largest is taken."""
 
 _MAXIMA = frozenset({"contentgen_queue_oldest_seconds", "contentgen_lane_oldest_seconds"})
-COMPLETED = {
+_PARTS = {
     'contentgen_task_moves_total{source="processing",target="completed"}': "completed",
     'contentgen_worker_leases_total{end="completed"}': "completed",
     'contentgen_leases{stage="processing"}': "running",
-    "contentgen_leases": "leases",
 }
+"""Samples that count by themselves, too, and their names then."""
+_WINDOW = 10.0
+"""Seconds that a rate is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Readings:
         self._prometheus = prometheus
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._read_on, name="readings")
-        self._completed: dict[str, tuple[float, float]] = {}
+        self._completed: dict[str, deque[tuple[float, float]]] = defaultdict(deque)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -90,19 +93,17 @@ class Readings:
             return None
 
     def _rates(self, samples: Mapping[str, Samples]) -> Mapping[str, float]:
-        rates, now = {}, time.monotonic()
-        for name, found in samples.items():
-            completed = found.get("completed", 0.0)
-            then, before = self._completed.get(name, (now, completed))
-            if completed < before or now - then > _OVER:
-                self._completed[name] = (now, completed)
-            rates[name] = max(completed - before, 0.0) / (now - then) if now > then else 0.0
-            self._completed.setdefault(name, (now, completed))
-        return rates
+        return {name: self._rate(name, found.get("completed", 0.0)) for name, found in samples.items()}
 
-
-_OVER = 10.0
-"""Seconds that a rate is of, at most."""
+    def _rate(self, name: str, completed: float) -> float:
+        now, counts = time.monotonic(), self._completed[name]
+        if counts and completed < counts[-1][1]:
+            counts.clear()  # it was started anew
+        counts.append((now, completed))
+        while now - counts[0][0] > _WINDOW:
+            counts.popleft()
+        then, before = counts[0]
+        return (completed - before) / (now - then) if now > then else 0.0
 
 
 def _samples(port: int) -> Samples | None:
@@ -125,6 +126,6 @@ def parsed(text: str) -> Samples:
             continue
         number = float(value)
         found[name] = max(found.get(name, 0.0), number) if name in _MAXIMA else found.get(name, 0.0) + number
-        if labelled in COMPLETED:
-            found[COMPLETED[labelled]] = number
+        if labelled in _PARTS:
+            found[_PARTS[labelled]] = number
     return found

@@ -93,15 +93,14 @@ class Run:
     def _go_on(self, scene: Scene, key: Key) -> None:
         """Until q, a signal, or the end of script and duration."""
         began = time.monotonic()
-        for step in self._options.script:
-            scene.faults.do(step)
+        scene.faults.do(self._options.script)
         while not self._interrupts.count and not self._is_over(scene.faults, time.monotonic() - began):
             scene.go_on()
             pressed = key(_TICK)
             if pressed in {"q", "Q"}:
                 return
             if wanted := self._step(pressed, scene.cluster, scene.load):
-                scene.faults.do(parse(wanted))
+                scene.faults.do([parse(wanted)])
 
     def _is_over(self, faults: Faults, after: float) -> bool:
         if faults.busy:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from verification.cluster import options
@@ -46,6 +48,12 @@ def test_options_have_a_script_of_steps() -> None:
     assert chosen.script == [["kill", "scheduler"], ["wait", "1"]]
     assert chosen.unattended
     assert not options.read([]).unattended
+
+
+def test_the_docs_have_every_key_and_every_step() -> None:
+    told = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text(encoding="utf-8").replace("\\|", "|")
+    assert [it.usage for it in COMMANDS if f"`{it.usage}`" not in told] == []
+    assert [key for key in KEYS if f"`{key}`" not in told] == []
 
 
 def test_the_help_names_every_step(capsys: pytest.CaptureFixture[str]) -> None:
