@@ -27,8 +27,8 @@ LOCK = ROOT / "requirements.lock"
 NOT_LOCKED = frozenset({OURS, "pip", "setuptools"})
 """What an environment has of itself."""
 UNKNOWN = 75
-_INSTALL_WITHIN = 120.0
-_QUERY_WITHIN = 300.0
+_INSTALL_TIMEOUT = 120.0
+_QUERY_TIMEOUT = 300.0
 """Seconds, however slowly the index or the service of advisories answers."""
 _NAMED = 5
 _OK, _FAIL, _NOT_KNOWN = "ok", "FAIL", "?"
@@ -121,14 +121,14 @@ def _advisories(tool: str, locks: Sequence[Path], arguments: Sequence[str]) -> F
         venv.create(folder, symlinks=True)
         python = Path(folder) / "bin" / "python"
         pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--quiet"]
-        installed = _run([*pip, "install", "--retries", "1", "--timeout", "15", tool], _INSTALL_WITHIN)
+        installed = _run([*pip, "install", "--retries", "1", "--timeout", "15", tool], _INSTALL_TIMEOUT)
         if not isinstance(installed, str) and installed.returncode:
             installed = _last(installed.stderr)
         if isinstance(installed, str):
             return Finding(_NOT_KNOWN, "advisories", f"none was read: {tool} could not be installed ({installed})")
         asked = [python.with_name("pip-audit"), "--format", "json", "--progress-spinner", "off", "--timeout", "15"]
         files = [part for lock in locks for part in ("-r", lock)]
-        answer = _run([*asked, "--disable-pip", "--require-hashes", *arguments, *files], _QUERY_WITHIN)
+        answer = _run([*asked, "--disable-pip", "--require-hashes", *arguments, *files], _QUERY_TIMEOUT)
     if isinstance(answer, str):
         return Finding(_NOT_KNOWN, "advisories", f"none was read: {answer}")
     try:
@@ -157,13 +157,13 @@ def _finding(check: str, problems: Sequence[str], fine: str) -> Finding:
     return Finding(_FAIL, check, "; ".join(problems)) if problems else Finding(_OK, check, fine)
 
 
-def _run(command: Sequence[object], within: float) -> subprocess.CompletedProcess[str] | str:
+def _run(command: Sequence[object], timeout: float) -> subprocess.CompletedProcess[str] | str:
     """The end of a command, or why it has none."""
     parts = [str(part) for part in command]
     try:
-        return subprocess.run(parts, capture_output=True, text=True, timeout=within, check=False)
+        return subprocess.run(parts, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        return f"no end within {within:g} s"
+        return f"no end within {timeout:g} s"
 
 
 def _last(said: str) -> str:

@@ -19,7 +19,7 @@ from verification.shipped.distributions import INSTALLATIONS, shipped
 from verification.shipped.licences import table
 
 _PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-_WITHIN = 120.0
+_TIMEOUT = 120.0
 """Seconds for a run of the generator."""
 
 
@@ -51,7 +51,7 @@ def environment(folder: Path, found: Sequence[Distribution]) -> Path:
 def _describe(generator: Path, python: Path, file: Path) -> None:
     command = [generator, "environment", "--pyproject", _PROJECT, "--mc-type", "application", "--output-reproducible"]
     command += ["--spec-version", "1.6", "--output-format", "JSON", "--output-file", file, python]
-    subprocess.run([str(part) for part in command], check=True, timeout=_WITHIN)
+    subprocess.run([str(part) for part in command], check=True, timeout=_TIMEOUT)
 
 
 if __name__ == "__main__":
