@@ -50,7 +50,8 @@ class Cluster:
         """Database, balancer, Prometheus."""
         self._options = options
         self._say = say
-        self._disks = disks
+        self._has_disks = disks
+        self._disks: list[Disk] = []
         self._stack = ExitStack()
         self._retry_at: dict[str, float] = {}
         self._numbers = 0
@@ -65,6 +66,7 @@ class Cluster:
         with ExitStack() as stack:
             self._stack = stack
             stack.enter_context(undertaken(self.folder))
+            stack.callback(self._unmount)
             stack.callback(bury, self.folder)
             stack.callback(self._end_others)
             self._add_database()
@@ -141,11 +143,14 @@ class Cluster:
         self.others.append(node)
 
     def _disk(self, folder: Path, size: int) -> Disk | None:
-        if not self._disks:
+        if not self._has_disks:
             return None
-        disk = Disk(folder, size)
-        self._stack.callback(disk.unmount)
-        return disk
+        self._disks.append(Disk(folder, size))
+        return self._disks[-1]
+
+    def _unmount(self) -> None:
+        for disk in self._disks:
+            disk.unmount()
 
     def _add_schedulers(self) -> None:
         for number in range(1, self._options.schedulers + 1):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-KINDS = ("scheduler", "worker", "database", "balancer")
-"""What may be killed, frozen or drained: one of them by chance of order, or by its name (`worker-2`)."""
-_ANY = frozenset(KINDS)
+_ANY = frozenset({"scheduler", "worker", "database", "balancer"})
+"""Kinds; of a kind the next one is meant, or one is named (`worker-2`)."""
 _SERVICES = frozenset({"scheduler", "worker"})
 _WAITS = frozenset({"healthy", "alert"})
 _WITH_DISK = frozenset({"worker", "database"})

@@ -260,7 +260,7 @@ def _has_ended(node: Node) -> bool:
 
 
 def _release(node: Node) -> None:
-    """Starts it again; one that still drains, once it has ended."""
+    """Starts it again; one that still drains, once it has ended; one that was scaled away meanwhile, never."""
     node.held = False
-    if not node.alive:
+    if not node.alive and not node.leaves:
         node.start()
