@@ -143,7 +143,7 @@ sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
 images: ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
 	@docker/images.sh build $(ARGS)
 
-images-check: $(STAMP) ## start and drive the images that make images has built (root; a minute)
+images-check: $(STAMP) ## start and drive the images that make images has built (root; minutes)
 	@$(PY) -m verification.images
 
 images-pin: ## write the digests of foreign images behind their tags: with a release, where their registries can be reached

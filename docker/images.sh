@@ -40,8 +40,8 @@ build() {
         # shellcheck disable=SC2086 # options are words
         $command ${BUILD_OPTIONS:-} ${BASE:+--build-arg "BASE=$BASE"} --file docker/Dockerfile --target "$target" \
             --build-arg "VERSION=$(version)" \
-            --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-            --build-arg "SOURCE=${SOURCE:-unknown}" \
+            --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+            --label "org.opencontainers.image.source=${SOURCE:-unknown}" \
             --tag "$name:$(version)" --tag "$name:latest" .
         copy "$name" usr/share/contentgen/sbom.cdx.json "dist/images/$name.cdx.json"
         echo "$name:$(version), what is in it: dist/images/$name.cdx.json"

@@ -184,7 +184,8 @@ def test_secrets_of_production_are_files() -> None:
     whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
     for name, service in whole["services"].items():
         variables = service.get("environment", {})
-        files = {it.removeprefix("/run/secrets/") for it in variables.values() if it.startswith("/run/secrets/")}
+        values = [it for it in variables.values() if it is not None]
+        files = {it.removeprefix("/run/secrets/") for it in values if it.startswith("/run/secrets/")}
         assert files == set(service.get("secrets", [])), name
         secret = {key for key in variables if SECRET.search(key)} - {"CONTENTGEN_REQUIRE_DATABASE_URL"}
         assert all(variables[key].startswith("/run/secrets/") for key in secret), name
@@ -212,7 +213,7 @@ def test_settings_of_production_pass_the_check_of_their_service(
             if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
                 monkeypatch.delenv(name)
         for name, value in (environment(image) | service["environment"]).items():
-            if name != "PATH":
+            if name != "PATH" and value is not None:
                 monkeypatch.setenv(name, re.sub("^(/run/secrets|/data)", str(tmp_path), value))
         if image.startswith("worker"):
             monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image

@@ -1,4 +1,4 @@
-"""`make images-check`: the images that `make images` has built, each started and driven.  As root; a minute.
+"""`make images-check`: the images that `make images` has built, each started and driven.  As root; minutes.
 
 A read-only root, the image's user, no capabilities, process 1 of its own: a task goes through scheduler and worker,
 with the demo creator and with the published npm package (its services are stand-ins), a backup is made and proved, and
