@@ -23,7 +23,7 @@ def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds:
         wrong.append(f"{found.open} tasks did not come to their end")
     lines = [
         "",
-        f"{seconds:.0f} s; {len(faults.all)} faults, {faults.restarts} restarts by roll",
+        f"{seconds:.0f} s; faults {len(faults.all)}, restarts by roll {faults.restarts}",
         f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {found.completed}, open {found.open}",
         f"lost {found.lost}, twice {found.twice}; {found.again} needed another attempt"
         + (f"; {unsure} submits got no answer before the end" if unsure else ""),
