@@ -70,6 +70,13 @@ def seconds(text: str) -> int:
     return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
 
 
+def test_foreign_images_are_pinned_by_digest() -> None:
+    (base,) = re.findall(r"^ARG BASE=(.+)$", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
+    foreign = [it["image"] for name in COMPOSE for it in compose(name).values() if "build" not in it]
+    assert len(foreign) == 5
+    assert [name for name in (base, *foreign) if not re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
+
+
 def test_hadolint_finds_nothing() -> None:
     checked = run_to_end([installed("hadolint"), DOCKER / "Dockerfile"], within=LIMIT)
     assert (checked.returncode, checked.stdout) == (0, "")
