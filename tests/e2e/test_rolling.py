@@ -18,7 +18,7 @@ from tests.harness.stack import Scheduler, Stack, Worker, running_stack
 from tests.harness.waiting import wait_until
 
 LEASE = 30.0
-ROUNDS = 2
+ROUNDS = 1
 CALLERS = 3
 """Of each kind."""
 CALLS = 100
