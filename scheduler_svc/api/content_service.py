@@ -159,7 +159,7 @@ class ContentService(PublishPoolCalls):
         with Violations() as bad:
             bad.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
-        concerns([await self.writes.run(publishing.delete_content, request.content_id, force=request.force)])
+        concerns(await self.writes.run(publishing.delete_content, request.content_id, force=request.force))
         return pb.DeleteContentResponse()
 
 

@@ -60,7 +60,7 @@ class ScheduleService(ScheduleServiceServicer):
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: object) -> pb.DeleteScheduleResponse:
         schedule_id = _id(request.schedule_id)
-        concerns([await self._writes.run(schedules.delete_schedule, caller().scope, schedule_id)])
+        concerns(await self._writes.run(schedules.delete_schedule, caller().scope, schedule_id))
         return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: object) -> pb.PauseScheduleResponse:

@@ -18,7 +18,7 @@ from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest
 from scheduler_svc.api.messages.times import MAX_DURATION
 from scheduler_svc.api.messages.traces import caller_trace
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
-from scheduler_svc.api.server.auditing import concerns
+from scheduler_svc.api.server.auditing import counts_resources
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
 from scheduler_svc.api.tasks.edits import task_edit
@@ -91,14 +91,15 @@ class TaskService(TaskServiceServicer):
     async def BatchSubmitTasks(
         self, request: pb.BatchSubmitTasksRequest, context: Context
     ) -> pb.BatchSubmitTasksResponse:
+        size = request.ByteSize()
         with Violations() as bad:
-            new = _new_tasks(request, bad)
+            new = _new_tasks(request, size, bad)
         accounts = [task.account_id for task in new]
         for account_id in set(accounts):
             caller().about(account_id)
-        concerns(accounts)
+        counts_resources(accounts)
         with self._tracer.submit("TaskService/BatchSubmitTasks", caller_trace(context)) as span:
-            tasks = await self._submits.commit(SubmitItem(span.traced(new), request.ByteSize(), batch=True))
+            tasks = await self._submits.commit(SubmitItem(span.traced(new), size, batch=True))
             span.stored(tasks)
         response = pb.BatchSubmitTasksResponse()
         for i, task in enumerate(tasks):
@@ -274,7 +275,7 @@ class TaskService(TaskServiceServicer):
             await self._reads.run(query.require_own_tasks, scope, keys)
 
 
-def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:
+def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> tuple[NewTask, ...]:
     if not bad.count("requests", len(request.requests), 1, MAX_ITEMS):
         return ()
     new = []
@@ -283,7 +284,7 @@ def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[Ne
         new.append(new_task(each, bad))
     bad.path = ""
     _check_request_ids(new, bad)
-    _check_response_size(request, bad)
+    _check_response_size(request, size, bad)
     return tuple(new)
 
 
@@ -296,9 +297,9 @@ def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
             bad.add(f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs")
 
 
-def _check_response_size(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
+def _check_response_size(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> None:
     """Refuses a batch whose response the client could not receive after all is stored."""
-    size = request.ByteSize() + len(request.requests) * _MAX_ADDED_BYTES
+    size += len(request.requests) * _MAX_ADDED_BYTES
     if size > MAX_MESSAGE_BYTES:
         size -= sum(len(each.requirements.encode()) for each in request.requests)
     if size > MAX_MESSAGE_BYTES:
