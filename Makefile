@@ -15,10 +15,11 @@ PROTOS := $(sort $(wildcard protos/contentgen/*/*.proto))
 BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
 AUDIT := pip-audit==2.10.1
+SBOM := cyclonedx-bom==7.5.0
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
@@ -29,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run examples test model fuzz chaos chaos-long mutants lint verify audit bench gen baseline previous lock wheel sdist clean
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench gen baseline previous lock wheel sdist clean images images-check images-pin
 
 setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
@@ -38,6 +39,9 @@ demo: $(STAMP) ## start the whole stack, run a few tasks, show them live, stop i
 
 run: $(STAMP) ## run the stack in the foreground until Ctrl-C; data is kept in .contentgen
 	@exec $(PY) -m contentgen.stack run $(ARGS)
+
+cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus under load, to be killed (ARGS=--help)
+	@exec $(PY) -m verification.cluster $(ARGS)
 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all
@@ -67,6 +71,7 @@ lint: $(STAMP) ## check rules, format, types, layers, protos
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@out=$$($(VENV)/bin/lint-imports --no-cache) || { echo "$$out"; exit 1; }
+	@$(VENV)/bin/hadolint docker/Dockerfile
 	@$(BUF) lint
 	@$(BUF) format --diff --exit-code --path protos/contentgen
 	@$(BUF) breaking protos --against $(BASELINE)
@@ -88,14 +93,14 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	@$(PY) -m verification.generated.metrics
 	@$(PY) -m verification.generated.words
 
-# Not part of .ci/run: it queries a public database, which a build machine may not reach. No answer is a failure.
-audit: ## look for known vulnerabilities in the locked dependencies
+# Not part of .ci/run: it queries a public database, which a build machine may not reach.
+audit: $(STAMP) ## look at the locked dependencies; what could not be known is said, with status 75
+	@$(PY) -m verification.shipped.audit $(AUDIT) $(ARGS)
+
+sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
-	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(AUDIT) && \
-	  { "$$tmp"/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes $(ARGS) \
-	    -r requirements.lock -r docker/build.lock || { printf '%s\n' >&2 \
-	    'audit failed: the packages listed above are vulnerable, or the advisories could not be read.' \
-	    'They are those of PyPI; ARGS=--vulnerability-service=osv queries OSV instead.'; exit 1; }; }
+	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(SBOM) && \
+	  $(PY) -m verification.shipped.sbom "$$tmp"/bin/cyclonedx-py build/sbom
 
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m benchmarks $(ARGS)
@@ -113,8 +118,10 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(UV) && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements.lock pyproject.toml && \
-	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler -o docker/scheduler.lock pyproject.toml && \
-	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker -o docker/worker.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra otel -o docker/scheduler.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker --extra otel -o docker/worker.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra embedded -o docker/backup.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --group sbom -o docker/sbom.lock && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock
 
 # The wheel's name ends with its commit; each build of it is the same bytes.
@@ -132,6 +139,15 @@ wheel: $(STAMP) ## build dist/*.whl, reproducibly
 
 sdist: $(STAMP) ## build dist/*.tar.gz, reproducibly
 	@$(PY) -m hatchling build --target sdist --directory dist
+
+images: ## build the images with docker or buildah, and their bills of materials in dist/images (ARGS='scheduler worker')
+	@docker/images.sh build $(ARGS)
+
+images-check: $(STAMP) ## start and drive the images that make images has built (root; minutes)
+	@$(PY) -m verification.images
+
+images-pin: ## write the digests of foreign images behind their tags: with a release, where their registries can be reached
+	@docker/images.sh pin
 
 clean: ## remove what was built, but not the data in .contentgen
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,11 +5,15 @@ Layer: above `main`. It imports nothing by itself: `main` sets what gRPC reads b
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 
 def main() -> None:
     """Runs the scheduler or one of its commands. Exit status 78 where a module is missing, else see `main`."""
+    if os.getpid() == 1:  # of a container: the kernel drops a TERM that it has no handler for, and a start takes time
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         if sys.argv[1:2] == ["health"]:  # run every few seconds: it needs little of the scheduler
             from scheduler_svc.health_command import main as run

@@ -21,6 +21,7 @@ from scheduler_svc.config import (
     SettingsError,
     UsageError,
     configure_logging,
+    exports_traces,
     notices,
     settings_of,
     settings_parser,
@@ -66,6 +67,10 @@ def config_command(arguments: Sequence[str]) -> int:
     findings: dict[str, str] = {}
     for check in (_certificates(settings, findings), _tokens(settings, findings), _folders(settings), _ports(settings)):
         problems += check
+    try:
+        exports_traces(os.environ)
+    except SettingsError as error:
+        problems += error.problems
     if connect:
         problems += _unreachable(settings, findings)
     _show(settings, flags, findings, invalid)

@@ -27,6 +27,7 @@ import uvloop
 
 from scheduler_svc.api.server.core_log import redirect_stderr
 from scheduler_svc.application.health import Health
+from scheduler_svc.application.tracing import NO_TRACER, Tracer
 from scheduler_svc.config import (
     EXIT_STATUS,
     Address,
@@ -34,6 +35,7 @@ from scheduler_svc.config import (
     Settings,
     SettingsError,
     configure_logging,
+    exports_traces,
     follow_level_signals,
     ignore_level_signals,
     notices,
@@ -41,7 +43,7 @@ from scheduler_svc.config import (
 )
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.objects.folder import FolderStore
-from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, find_bindir
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.lineage_file import LineageFile
@@ -54,6 +56,8 @@ MIN_OPEN_FILES = 16_384
 """What `Limits.connections` needs, and some more."""
 SHUTDOWN_TIMEOUT = 9.0
 """Seconds of a drain at most: without an answer from the database, some part would wait forever."""
+EXPORT_TIMEOUT = 0.5
+"""Seconds for the last spans to be exported."""
 LINGER_TIMEOUT = 0.1
 """Seconds for the last answers to reach their callers."""
 _COMMANDS = {
@@ -86,7 +90,7 @@ def main() -> None:
         ignore_level_signals()
         for notice in notices(os.environ):
             _log.warning(notice, action="settings")
-        _serve(settings)
+        _serve(settings, _tracer())
     except (SettingsError, PostgresError, UnsupportedSchema) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
@@ -95,7 +99,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def _serve(settings: Settings) -> None:
+def _tracer() -> Tracer:
+    """Raises SettingsError if spans are to be exported and can't be."""
+    if not exports_traces(os.environ):
+        return NO_TRACER
+    from scheduler_svc.otel import OtelTracer
+
+    return OtelTracer()
+
+
+def _serve(settings: Settings, tracer: Tracer) -> None:
     with ExitStack() as stack:
         postgres = None if settings.database_url else stack.enter_context(_embedded(settings))
         url = postgres.url() if postgres else str(settings.database_url)
@@ -108,7 +121,7 @@ def _serve(settings: Settings) -> None:
         if not postgres:
             check_rights(url, lineage)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, url, postgres, lineage))
+            runner.run(_run(settings, url, postgres, lineage, tracer))
 
 
 def _prepare_assets(settings: Settings) -> None:
@@ -125,11 +138,15 @@ def _prepare_assets(settings: Settings) -> None:
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
+    """Raises PostgresError if there are no programs for it: images leave them out."""
+    bindir = settings.pg_bindir or find_bindir()
     _log.info("no DATABASE_URL: an embedded PostgreSQL is used", action="postgres", folder=str(settings.data_dir))
-    return EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
+    return EmbeddedPostgres(settings.data_dir / "postgres", bindir=bindir)
 
 
-async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage) -> Never:
+async def _run(
+    settings: Settings, url: str, postgres: EmbeddedPostgres | None, lineage: Lineage, tracer: Tracer
+) -> Never:
     """Serves until TERM or INT, then drains and ends the process. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -137,7 +154,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
         loop.add_signal_handler(number, signals.put_nowait, number)
     follow_level_signals(loop, settings)
     _raise_open_files()
-    replica = Replica(settings, url, lineage=lineage)
+    replica = Replica(settings, url, lineage=lineage, tracer=tracer)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reload_files)
     _tune_garbage_collector()
@@ -162,6 +179,7 @@ async def _run(settings: Settings, url: str, postgres: EmbeddedPostgres | None, 
     with suppress(asyncio.CancelledError):
         await again
     await drain
+    tracer.close(EXPORT_TIMEOUT)
     await asyncio.sleep(LINGER_TIMEOUT)
     _log.info("stopped", action="stop")
     _end_now(postgres, status)

@@ -19,6 +19,8 @@ from scheduler_svc.config import (
     settings_parser,
 )
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
+from scheduler_svc.store.engine.databases import Databases
+from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.engine.session_check import check_sessions
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema
 from scheduler_svc.store.schema.migrate import MigrationStuck, migrate, scripts
@@ -35,6 +37,10 @@ not: then run this first, as the role that owns the tables, and the schedulers w
 any time, and by several at once.
 
   DATABASE_URL=postgresql://owner@host/name contentgen-scheduler migrate
+
+Use --recovered for a database that PostgreSQL's own means have brought back to a moment in the past (point-in-time
+recovery), before any scheduler starts on it: numbers that were assigned after that moment are skipped, and workers
+get a lease time to come back. `restore` does this by itself.
 
 Exit status: 0 the database has the schema, 1 it failed midway (run it again: it resumes), 2 wrong usage, 78 refused: no
 database, missing rights (it names the GRANTs), or a schema that does not support this version.
@@ -60,12 +66,36 @@ def migrate_command(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> None:
     parser = settings_parser("contentgen-scheduler migrate", _DESCRIPTION, _SETTINGS)
     parser.formatter_class = RawDescriptionHelpFormatter
-    settings = settings_of(vars(parser.parse_args(arguments)))
+    parser.add_argument("--recovered", action="store_true", help="also prepare a database that was recovered to a time")
+    asked = vars(parser.parse_args(arguments))
+    recovered = asked.pop("recovered", False)
+    settings = settings_of(asked)
     configure_logging(settings)
     with _server(settings) as url:
+        if recovered:
+            _check_unused(url)
         applied = migrate(url)
+        counts = _prepare(url) if recovered else None
     newest = scripts()[-1].revision
     print(f"schema {newest}: " + (f"applied {', '.join(applied)}" if applied else "nothing to do"))
+    if counts:
+        print(f"ready for schedulers: {counts.accounts} accounts, {counts.tasks} tasks, {counts.running} running")
+
+
+def _check_unused(url: str) -> None:
+    databases = Databases(url)
+    with databases.locked() as alone:
+        if not alone or (sessions := databases.lasting_sessions()):
+            found = "\n".join(map(str, sessions)) if alone else "a restore on this server"
+            raise SettingsError([f"the database is in use: stop every scheduler, close all other sessions:\n{found}"])
+
+
+def _prepare(url: str) -> RestoredCounts:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        return prepare_restored(engine)
+    finally:
+        engine.dispose()
 
 
 @contextmanager

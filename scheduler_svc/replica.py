@@ -50,6 +50,7 @@ from scheduler_svc.application.tasks.bulk import Bulk
 from scheduler_svc.application.tasks.polling import PollWaiters
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.tasks.waiting import Waiters
+from scheduler_svc.application.tracing import NO_TRACER, Tracer
 from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import Watches
@@ -119,13 +120,20 @@ class Replica:
     """A scheduler on one database. Call `start` and `stop` once each, on the event loop."""
 
     def __init__(
-        self, settings: Settings, database_url: str, limits: Limits | None = None, lineage: Lineage | None = None
+        self,
+        settings: Settings,
+        database_url: str,
+        limits: Limits | None = None,
+        lineage: Lineage | None = None,
+        *,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._start_time = datetime.now(UTC)
         self._settings = settings
         self._url = database_url
         self._limits = limits or Limits()
+        self._tracer = tracer
         self._lineage = lineage or Lineage()
         self.health = Health()
         self._in_flight = InFlight()
@@ -294,6 +302,7 @@ class Replica:
             self._admission,
             supervision=self._needed,
             metrics=self._metrics,
+            tracer=self._tracer,
         )
         self._submits: GroupCommitter[SubmitItem, tuple[Task, ...]] = GroupCommitter(
             "submit",
@@ -331,7 +340,7 @@ class Replica:
         settings, pools, needed = self._settings, self._pools, self._needed
         due = Periodic("due", recovery.due(pools.loops), needed)
         expiry = Periodic("expiry", recovery.expiry(pools.loops), needed)
-        ticks = Ticks(settings.max_queue_size, read_template)
+        ticks = Ticks(settings.max_queue_size, read_template, tracer=self._tracer)
         schedules = Periodic("schedules", schedule_loop.ticking(pools.loops, ticks, self._metrics), needed)
         housekeeping = recovery.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
         floors = recovery.FloorRaiser(pools.loops)
@@ -444,6 +453,7 @@ class Replica:
                 polls=self._polls,
                 bulk=bulk,
                 lease_ttl=settings.lease_ttl,
+                tracer=self._tracer,
             ),
             worker=WorkerService(
                 pools.sessions,
@@ -460,10 +470,13 @@ class Replica:
                 pools.writes,
                 PublishPolicy(settings.max_publish_attempts, timedelta(seconds=settings.publish_backoff)),
                 self._submits,
+                self._tracer,
             ),
             asset=AssetService(pools.reads, self._objects),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
-            schedule=ScheduleService(pools.reads, pools.writes, Schedules(settings.max_queue_size, read_template)),
+            schedule=ScheduleService(
+                pools.reads, pools.writes, Schedules(settings.max_queue_size, read_template), self._tracer
+            ),
             system=SystemService(self._system_status, settings, self._limits),
             webhook=WebhookService(
                 pools.reads,

@@ -41,6 +41,7 @@ from worker_svc.config import (
 )
 from worker_svc.creators.base import CreatorSettings
 from worker_svc.environment import notices, variables_for_cli
+from worker_svc.otel_settings import exports_traces
 from worker_svc.session.credentials import Credentials, earliest_expiry
 
 EXIT_USAGE = 2
@@ -96,6 +97,10 @@ def run(argv: Sequence[str]) -> int:
     findings: dict[str, str] = {}
     for check in (_files(settings, findings), _folder(settings), _cli(settings, findings)):
         problems += check
+    try:
+        exports_traces(os.environ)
+    except SettingsError as error:
+        problems += error.problems
     if connect and not problems:
         problems += asyncio.run(_unreachable(settings, findings))
     _show(settings, flags, findings, invalid)

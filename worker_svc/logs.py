@@ -14,7 +14,7 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor
 
-_NOISY_LIBRARIES = ("grpc", "asyncio")
+_NOISY_LIBRARIES = ("grpc", "asyncio", "opentelemetry", "urllib3")
 """Libraries that log too much below warnings."""
 
 _REDUNDANT_LOGGER = "grpc._common"

@@ -14,7 +14,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -25,6 +25,13 @@ from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard import Guard
 from worker_svc.logs import configure_logging, ignore_level_signals
+from worker_svc.otel_settings import exports_traces
+
+if TYPE_CHECKING:
+    from worker_svc.session.tracing import Tracer
+
+EXPORT_TIMEOUT = 2.0
+"""Seconds for the last spans to be exported."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -45,6 +52,7 @@ def run(argv: Sequence[str]) -> int:
         return config_command.run(argv[1:])
     try:
         settings = read_settings(argv)
+        traced = exports_traces(os.environ)
     except SettingsError as error:
         return _cannot_start(*error.problems)
     configure_logging(settings.log_level, settings.log_format)
@@ -58,18 +66,31 @@ def run(argv: Sequence[str]) -> int:
     structlog.contextvars.bind_contextvars(worker_id=folder.identity.worker_id)
     guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id)
     try:
-        return _serve(settings, folder, guard)
+        return _serve(settings, folder, guard, traced=traced)
     except SettingsError as error:
         return _cannot_start(*error.problems)
 
 
-def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard) -> int:
+def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, *, traced: bool) -> int:
     import uvloop
 
     from worker_svc.session.service import serve
 
+    tracer = _tracer(folder.identity.worker_id, traced=traced)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings, folder, guard, version("contentgen-grpc")))
+        status = runner.run(serve(settings, folder, guard, version("contentgen-grpc"), tracer))
+    tracer.close(EXPORT_TIMEOUT)
+    return status
+
+
+def _tracer(worker_id: str, *, traced: bool) -> Tracer:
+    from worker_svc.session.tracing import NO_TRACER
+
+    if not traced:
+        return NO_TRACER
+    from worker_svc.otel import OtelTracer
+
+    return OtelTracer(worker_id)
 
 
 def _log_notice(text: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ VERSION_TIMEOUT = 15.0
 _OUTPUT_TIMEOUT = 0.1
 """Seconds without output after a CLI's exit until its pipes are given up, if a descendant keeps them open."""
 _OUT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _SHELL_CANNOT_RUN = frozenset({126, 127})
 
 
@@ -72,9 +74,17 @@ class CliRun:
     """An open run; implements `Cli`. Every process that it starts ends with the run."""
 
     def __init__(
-        self, name: str, guard: Guard, program: CreatorProgram, folder: Path, on_exit: OnExit = lambda *_: None
+        self,
+        name: str,
+        guard: Guard,
+        program: CreatorProgram,
+        folder: Path,
+        *,
+        on_exit: OnExit = lambda *_: None,
+        variables: Mapping[str, str] = _NO_VARIABLES,
     ) -> None:
-        """`on_exit` is called with each CLI's exit and the seconds that it ran."""
+        """`on_exit` is called with each CLI's exit and the seconds that it ran; `variables` are of this run alone."""
+        self._variables = variables
         self.folder = folder
         self._on_exit = on_exit
         self.started = False
@@ -141,7 +151,8 @@ class CliRun:
 
     async def _spawn(self, args: Sequence[str], stdout: Path | None) -> tuple[Child, BinaryIO | None]:
         """Starts the CLI. Returns it, and the file that takes its stdout, open for reading."""
-        environment = {"HOME": str(self.folder), "TMPDIR": str(self.folder), **self._program.environment}
+        own = {"HOME": str(self.folder), "TMPDIR": str(self.folder)}
+        environment = {**own, **self._program.environment, **self._variables}
         argv = [self._program.path, *args]
         try:
             with _created(stdout) as (written, file):
@@ -186,12 +197,21 @@ class Runner:
         self._allowed_options = creator.options if allowed_options is None else allowed_options
 
     @asynccontextmanager
-    async def open(self, name: str, deadline: float) -> AsyncIterator[CliRun]:
+    async def open(
+        self, name: str, deadline: float, variables: Mapping[str, str] = _NO_VARIABLES
+    ) -> AsyncIterator[CliRun]:
         """Opens a run that is guarded until `deadline` (CLOCK_BOOTTIME). On leaving the context no process of it lives.
 
-        Raises OSError if its folder cannot be made.
+        `variables` are added to its CLI's environment. Raises OSError if its folder cannot be made.
         """
-        run = CliRun(name, self._guard, self.program, self._scratch / quote(name, safe=""), self._on_exit)
+        run = CliRun(
+            name,
+            self._guard,
+            self.program,
+            self._scratch / quote(name, safe=""),
+            on_exit=self._on_exit,
+            variables=variables,
+        )
         run.folder.mkdir(mode=0o700)
         try:
             for needed in self._creator.needs.folders:

@@ -9,6 +9,7 @@ what it can of a damaged file, and moves the file to `unreadable/`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import stat
@@ -30,6 +31,8 @@ _MAX_RECORD = 16 * 1024 * 1024
 _MAX_BATCH = 16 * 1024 * 1024
 _MAX_FILE_SIZE = 2 * _MAX_BATCH
 """Bytes of a file, with ample space for what a batch holds beside its payloads."""
+_PROBE_SIZE = 1 << 20
+"""Bytes: larger than nearly all results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,18 @@ class Spool:
     async def keep(self, entry: Entry) -> None:
         """Returns once `entry` is durable. Raises OSError."""
         await self._writer.put(entry)
+
+    async def probe(self) -> None:
+        """Returns once a file as large as results are could be written; it is gone then. Raises OSError.
+
+        An empty file tells nothing: a full disk takes those.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._write_probe)
+
+    def _write_probe(self) -> None:
+        path = self._folder / "probe.tmp"  # swept by `recover`
+        replace_file(path, bytes(_PROBE_SIZE))
+        path.unlink()
 
     def forget(self, lease_id: str) -> None:
         """Removes an acknowledged entry, and its file with the last entry in it."""

@@ -17,6 +17,7 @@ import typer
 
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.connection import open_channel
+from contentgen.client.tracing import Metadata
 from contentgen.client.transport import TOKEN, Page, PageRequest, Pages, Request, Response, Stubs, run
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ CONNECT_TIMEOUT = 3.0
 
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):([0-9]{1,5})")
+_SENDABLE = re.compile(r"[ -~]+")
 _LOOPBACK = re.compile(r"(127\.[\d.]+|localhost|\[::1\]):\d+|unix(-abstract)?:.*")
 
 
@@ -158,7 +160,7 @@ class Connection:
     def transport_with(self, token: str | None, timeout: float = CALL_TIMEOUT) -> BlockingTransport:
         """A transport on the same channel, for another token."""
         return BlockingTransport(
-            self.target.scheduler, token=token, credentials=None, timeout=timeout, channel=self.channel
+            self.target.scheduler, token=token, credentials=None, timeout=timeout, channel=self.channel, span=_span
         )
 
     @property
@@ -197,6 +199,12 @@ class Connection:
 
     def _dial(self, address: str) -> grpc.Channel:
         return open_channel(address, self.target.tls.credentials() if self.target.tls else None)
+
+
+def _span() -> Metadata:
+    """The span that this command belongs to, by the variables of W3C Trace Context."""
+    given = {name.lower(): os.environ.get(name, "") for name in ("TRACEPARENT", "TRACESTATE")}
+    return tuple((name, value) for name, value in given.items() if _SENDABLE.fullmatch(value))
 
 
 def _ready(channel: grpc.Channel) -> bool:

@@ -292,6 +292,7 @@ def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     if it["unique_for"] is not None:
         yield "unique for", cells.duration(it["unique_for"])
     yield "schedule", str(it["schedule_id"] or "")
+    yield "trace", cells.line(it["trace_id"])
 
 
 def _retries(it: Document) -> str:

@@ -55,7 +55,7 @@ class AioTransport(Transport):
         self._check_open()
         made = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", rpc)
         with _failures():
-            return _readable(await made(request, timeout=self.timeout + waits, metadata=self._metadata))
+            return _readable(await made(request, timeout=self.timeout + waits, metadata=self._metadata + self._span()))
 
     def stream(
         self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float

@@ -6,12 +6,14 @@ Layer: client.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import grpc
 
 from contentgen.client.connection import open_channel
 from contentgen.client.errors import request_error
+from contentgen.client.tracing import Metadata, current_span
 from contentgen.client.transport import Request, Response, Signal, Stream, Stubs, Transport
 
 Response_co = TypeVar("Response_co", covariant=True)
@@ -28,9 +30,10 @@ class BlockingTransport(Transport):
         credentials: grpc.ChannelCredentials | None,
         timeout: float,
         channel: grpc.Channel | None,
+        span: Callable[[], Metadata] = current_span,
     ) -> None:
         """As `ContentGenerationClient` says."""
-        super().__init__(token, timeout)
+        super().__init__(token, timeout, span)
         self._channel = open_channel(target, credentials) if channel is None else channel
         self._owned = channel is None
         self._stubs = Stubs(self._channel)
@@ -44,7 +47,7 @@ class BlockingTransport(Transport):
     ) -> Response:
         self._check_open()
         try:
-            return rpc(request, timeout=self.timeout + waits, metadata=self._metadata)
+            return rpc(request, timeout=self.timeout + waits, metadata=self._metadata + self._span())
         except grpc.RpcError as error:
             raise request_error(error) from error
 

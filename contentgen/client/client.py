@@ -52,7 +52,8 @@ class ContentGenerationClient(_AllMethods, Blocking):
 
     Methods raise ContentGenerationError: RequestError and its subclasses if a call fails, ResourceNotFoundException and
     InvalidStateException among them. Calls that are safe to retry are retried while the scheduler is UNAVAILABLE, for a
-    few seconds. Each call has a deadline.
+    few seconds. Each call has a deadline. In a program that uses OpenTelemetry each call carries the current span, and
+    tasks belong to its trace.
 
     Example:
         >>> with ContentGenerationClient("127.0.0.1:50051") as client:

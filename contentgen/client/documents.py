@@ -79,6 +79,7 @@ def task(message: task_pb2.Task) -> results.Task:
         "expire_time": _time(message, "expire_time"),
         "unique_key": message.unique_key or None,
         "unique_for": _duration(message, "unique_for"),
+        "trace_id": message.trace_id or None,
     }
 
 

@@ -92,6 +92,8 @@ class Task(TypedDict):
     """No other open task of the account has it."""
     unique_for: float | None
     """Seconds after its submit in which it keeps its key though it has ended."""
+    trace_id: str | None
+    """The trace that it belongs to, over all its attempts."""
 
 
 class TaskChange(TypedDict):

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
+from contentgen.client.tracing import Metadata, current_span
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -81,12 +82,16 @@ C = TypeVar("C", bound=Closable)
 class Transport(ABC):
     """A connection to the schedulers, with what is open on it."""
 
-    def __init__(self, token: str | None, timeout: float) -> None:
-        """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait."""
+    def __init__(self, token: str | None, timeout: float, span: Callable[[], Metadata] = current_span) -> None:
+        """`timeout`: seconds that a call may take, beyond what it asks the scheduler to wait.
+
+        `span` tells, at each call, which span the call belongs to.
+        """
         if token and not TOKEN.fullmatch(token):
             raise ValueError("token should be one word of printable ASCII, without a line end")
         self.timeout = timeout
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._metadata: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._span = span
         self._lock = threading.Lock()
         self._closed = False
         self._open: weakref.WeakSet[Closable] = weakref.WeakSet()

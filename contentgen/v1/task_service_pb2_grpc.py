@@ -66,6 +66,10 @@ class TaskServiceStub:
     TIME. A call that does not wait for something takes milliseconds. While the database restarts, calls fail within
     seconds instead of hanging. Set a deadline nevertheless; a write that exceeds it may have been committed or not.
 
+    TRACES. The RPCs that make tasks (SubmitTask, BatchSubmitTasks, RegenerateContent, RunSchedule) take the metadata
+    `traceparent` and `tracestate` of W3C Trace Context. The task then belongs to the caller's trace, over all its attempts
+    (`Task.trace_id`), and its CLI gets the span that it belongs to as TRACEPARENT and TRACESTATE. An invalid one is ignored.
+
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
     `page_token` of the next, with the same filter; another filter, or an invalid token, is INVALID_ARGUMENT. The end is
     an empty `next_page_token`, not a short or empty page: a page ends early before it exceeds 3 MiB, or after it has
@@ -221,6 +225,10 @@ class TaskServiceServicer:
 
     TIME. A call that does not wait for something takes milliseconds. While the database restarts, calls fail within
     seconds instead of hanging. Set a deadline nevertheless; a write that exceeds it may have been committed or not.
+
+    TRACES. The RPCs that make tasks (SubmitTask, BatchSubmitTasks, RegenerateContent, RunSchedule) take the metadata
+    `traceparent` and `tracestate` of W3C Trace Context. The task then belongs to the caller's trace, over all its attempts
+    (`Task.trace_id`), and its CLI gets the span that it belongs to as TRACEPARENT and TRACESTATE. An invalid one is ignored.
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
     `page_token` of the next, with the same filter; another filter, or an invalid token, is INVALID_ARGUMENT. The end is
@@ -777,6 +785,10 @@ class TaskService:
 
     TIME. A call that does not wait for something takes milliseconds. While the database restarts, calls fail within
     seconds instead of hanging. Set a deadline nevertheless; a write that exceeds it may have been committed or not.
+
+    TRACES. The RPCs that make tasks (SubmitTask, BatchSubmitTasks, RegenerateContent, RunSchedule) take the metadata
+    `traceparent` and `tracestate` of W3C Trace Context. The task then belongs to the caller's trace, over all its attempts
+    (`Task.trace_id`), and its CLI gets the span that it belongs to as TRACEPARENT and TRACESTATE. An invalid one is ignored.
 
     LISTS. `page_size` 0 means 50, more than 1,000 counts as 1,000, negative is refused. `next_page_token` of one page is
     `page_token` of the next, with the same filter; another filter, or an invalid token, is INVALID_ARGUMENT. The end is

@@ -1103,6 +1103,8 @@ class AssignedLease(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CREATOR_OPTIONS_FIELD_NUMBER: _builtins.int
     FAILED_ELSEWHERE_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Names the lease in all later messages; opaque, never reused."""
     attempt: _builtins.int
@@ -1111,6 +1113,13 @@ class AssignedLease(_message.Message):
     """Whether another worker reported the previous attempt as failed: a failure here is then no evidence against this
     worker's CLI (rule 8). False from an older scheduler.
     """
+    traceparent: _builtins.str
+    """The span that this attempt follows, as W3C Trace Context writes it; empty if the task belongs to no trace. A worker
+    SHOULD hand it to the CLI as the variable TRACEPARENT, or that of a span of its own below it, and ignore one that is
+    invalid.
+    """
+    tracestate: _builtins.str
+    """What belongs to it, for the variable TRACESTATE; may be empty."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """The task as submitted, with its ids and status submitted; without times, retries, error and request_id."""
@@ -1132,10 +1141,12 @@ class AssignedLease(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         creator_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         failed_elsewhere: _builtins.bool = ...,
+        traceparent: _builtins.str = ...,
+        tracestate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "creator_options", b"creator_options", "failed_elsewhere", b"failed_elsewhere", "lease_id", b"lease_id", "task", b"task", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "creator_options", b"creator_options", "failed_elsewhere", b"failed_elsewhere", "lease_id", b"lease_id", "task", b"task", "timeout", b"timeout", "traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
+from typing import Any
+
+from grpc import aio
 
 from contentgen.v1 import content_service_pb2 as pb
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest, selection
+from scheduler_svc.api.messages.traces import caller_trace
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
 from scheduler_svc.api.publish_pool import MAX_REMARK, PublishPoolCalls, lease_of
 from scheduler_svc.api.server.auditing import concerns
@@ -16,6 +20,7 @@ from scheduler_svc.application import editing, publishing, regenerating, reviewi
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
 from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
+from scheduler_svc.application.tracing import Tracer
 from scheduler_svc.domain.access import ANONYMOUS
 from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
@@ -44,9 +49,12 @@ MAX_WORDS = 10
 
 
 class ContentService(PublishPoolCalls):
-    def __init__(self, reads: Calls, writes: Calls, policy: PublishPolicy, submits: SubmitCommitter) -> None:
+    def __init__(
+        self, reads: Calls, writes: Calls, policy: PublishPolicy, submits: SubmitCommitter, tracer: Tracer
+    ) -> None:
         super().__init__(reads, writes, policy)
         self._submits = submits
+        self._tracer = tracer
 
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
         with Violations() as bad:
@@ -133,21 +141,25 @@ class ContentService(PublishPoolCalls):
         return pb.ReleaseReviewResponse(content=convert.content(content))
 
     async def RegenerateContent(
-        self, request: pb.RegenerateContentRequest, context: object
+        self, request: pb.RegenerateContentRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.RegenerateContentResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
             bad.text("feedback", request.feedback, MAX_REMARK, required=True)
         await self.check_ownership(request.content_id)
         new = await self.reads.run(regenerating.new_task, request.content_id, request.feedback)
-        (task,) = await self._submits.commit(SubmitItem((new,), len(new.brief.requirements) + request.ByteSize()))
+        size = len(new.brief.requirements) + request.ByteSize()
+        with self._tracer.submit("ContentService/RegenerateContent", caller_trace(context)) as span:
+            stored = await self._submits.commit(SubmitItem(span.traced((new,)), size))
+            span.stored(stored)
+        (task,) = stored
         return pb.RegenerateContentResponse(task=convert.listed_task(task))
 
     async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
         with Violations() as bad:
             bad.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
-        concerns([await self.writes.run(publishing.delete_content, request.content_id, force=request.force)])
+        concerns(await self.writes.run(publishing.delete_content, request.content_id, force=request.force))
         return pb.DeleteContentResponse()
 
 

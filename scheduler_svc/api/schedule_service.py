@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from grpc import aio
+
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
+from scheduler_svc.api.messages.traces import caller_trace
 from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.api.schedule_settings import changed_settings, new_settings
 from scheduler_svc.api.server.auditing import concerns
 from scheduler_svc.application import schedules
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.schedules import Schedules, ShownSchedule
+from scheduler_svc.application.tracing import Tracer
 from scheduler_svc.domain.schedule import ScheduleChange
 
 
 class ScheduleService(ScheduleServiceServicer):
-    def __init__(self, reads: Calls, writes: Calls, work: Schedules) -> None:
+    def __init__(self, reads: Calls, writes: Calls, work: Schedules, tracer: Tracer) -> None:
         self._reads = reads
         self._writes = writes
         self._work = work
+        self._tracer = tracer
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: object) -> pb.CreateScheduleResponse:
         with Violations() as bad:
@@ -53,7 +60,7 @@ class ScheduleService(ScheduleServiceServicer):
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: object) -> pb.DeleteScheduleResponse:
         schedule_id = _id(request.schedule_id)
-        concerns([await self._writes.run(schedules.delete_schedule, caller().scope, schedule_id)])
+        concerns(await self._writes.run(schedules.delete_schedule, caller().scope, schedule_id))
         return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: object) -> pb.PauseScheduleResponse:
@@ -64,9 +71,13 @@ class ScheduleService(ScheduleServiceServicer):
         changed = await self._update(_id(request.schedule_id), ScheduleChange(paused=False))
         return pb.ResumeScheduleResponse(schedule=changed)
 
-    async def RunSchedule(self, request: pb.RunScheduleRequest, context: object) -> pb.RunScheduleResponse:
+    async def RunSchedule(
+        self, request: pb.RunScheduleRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.RunScheduleResponse:
         schedule_id = _id(request.schedule_id)
-        task = await self._writes.run(self._work.run, caller().scope, schedule_id)
+        with self._tracer.submit("ScheduleService/RunSchedule", caller_trace(context)) as span:
+            task = await self._writes.run(self._work.run, caller().scope, schedule_id, span)
+            span.stored((task,))
         return pb.RunScheduleResponse(task=convert.task(task))
 
     async def _update(self, schedule_id: int, change: ScheduleChange) -> pb.Schedule:

@@ -29,7 +29,7 @@ class Figures:
     accounts: Mapping[int, TaskStats]
 
 
-def read_figures(tx: Tx, account_ids: Sequence[int] = ()) -> Figures:
+def read_figures(tx: Tx, account_ids: Sequence[int]) -> Figures:
     """Reads counts that every move keeps, the head of the queue, the leases, and other backlogs up to a limit: no more,
     however much waits. Of `account_ids`, those that exist are told of by themselves.
     """

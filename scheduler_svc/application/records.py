@@ -17,6 +17,7 @@ from scheduler_svc.domain.publishing import PoolPosition
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.start_quota import StartQuota
 from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.trace import TraceContext
 from scheduler_svc.domain.webhook import EventType
 from scheduler_svc.domain.worker import DesiredState
 
@@ -43,6 +44,7 @@ class PayloadRow(NamedTuple):
     brief: Brief
     labels: Mapping[str, str]
     request_id: str = ""
+    trace: TraceContext | None = None
 
 
 class LabelRow(NamedTuple):
@@ -367,6 +369,8 @@ class Grant(NamedTuple):
     """Whether another worker reported a failure of the attempt before."""
     waited: float = 0.0
     """Seconds that the task was ready."""
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class ClaimedRows(NamedTuple):

@@ -14,11 +14,12 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import FiredSchedule, ScheduleTask
 from scheduler_svc.application.schedules import Clock, ReadTemplate, database_clock
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.application.tracing import NO_TRACER, Tracer
 from scheduler_svc.domain.cron import UnknownZone
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.schedule import Due, Overlap, Plan, Schedule, plan
-from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.task import NewTask, Task
 
 MAX_BATCH = 50
 """Schedules that one transaction looks at."""
@@ -55,7 +56,14 @@ class _Firing:
 class Ticks:
     """The work of the loop that runs ticks. For one thread at a time."""
 
-    def __init__(self, max_queue_size: int, read_template: ReadTemplate, clock: Clock = database_clock) -> None:
+    def __init__(
+        self,
+        max_queue_size: int,
+        read_template: ReadTemplate,
+        clock: Clock = database_clock,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
+        self._tracer = tracer
         self._submits = SubmitWork(max_queue_size)
         self._read_template = read_template
         self._clock = clock
@@ -81,12 +89,12 @@ class Ticks:
             if not firing.plan.ticks:
                 continue
             try:
-                item = SubmitItem((self._read_template(firing.schedule),))
+                new = self._read_template(firing.schedule)
             except DomainError as error:
                 firing.error = error.message
                 continue
             ticks += [(firing, tick) for tick in firing.plan.ticks]
-            items += [item] * len(firing.plan.ticks)
+            items += [SubmitItem(self._traced(new)) for _ in firing.plan.ticks]
         made: list[ScheduleTask] = []
         for (firing, tick), answer in zip(ticks, self._submits.run_group(tx, items) if items else (), strict=True):
             if isinstance(answer, DomainError):
@@ -97,6 +105,10 @@ class Ticks:
                 made.append(ScheduleTask(firing.last.task_key, firing.schedule.schedule_id, tick))
         if made:
             tx.schedules.add_tasks(made)
+
+    def _traced(self, new: NewTask) -> tuple[NewTask, ...]:
+        with self._tracer.submit("schedule", None) as span:
+            return span.traced((new,))
 
 
 def _locked_accounts(tx: Tx, now: datetime) -> Collection[int]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import ScheduleTask
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.application.tracing import NO_SPAN, SubmitSpan
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.cron import UnknownZone
 from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument, NotFound, TooManySchedules
@@ -73,11 +74,11 @@ class Schedules:
         tx.signals.schedules = True
         return shown(replace(schedule, next=first))
 
-    def run(self, tx: Tx, scope: Scope, schedule_id: int) -> Task:
+    def run(self, tx: Tx, scope: Scope, schedule_id: int, span: SubmitSpan = NO_SPAN) -> Task:
         """Submits a schedule's task beside its ticks. Raises NotFound, and what a submit is refused with."""
         schedule = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
         submits = SubmitWork(self._max_queue_size)  # it is for one thread, and calls have several
-        (answer,) = submits.run_group(tx, [SubmitItem((self._read_template(schedule),))])
+        (answer,) = submits.run_group(tx, [SubmitItem(span.traced((self._read_template(schedule),)))])
         if isinstance(answer, DomainError):
             raise answer
         (task,) = answer

@@ -22,6 +22,8 @@ class StoppedAttempt(NamedTuple):
     worker_id: str
     reason: str
     status: Status
+    trace_id: str = ""
+    """Empty if the task belongs to no trace."""
 
 
 @dataclass(slots=True)

@@ -57,7 +57,7 @@ class Programs:
         if not found:
             raise PostgresError(
                 f"there are no programs of a server of PostgreSQL {major} or newer to restore into, in"
-                f" {', '.join(map(str, folders))}: install contentgen-grpc[scheduler], or leave --verify out"
+                f" {', '.join(map(str, folders))}: install contentgen-grpc[embedded], or leave --verify out"
             )
         return min(found, key=lambda program: program.major)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,15 +15,10 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import RestoreProgress
 from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.store.engine.databases import Databases, DatabaseSession
+from scheduler_svc.store.engine.databases import Databases
 from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
 from scheduler_svc.store.schema.migrate import scripts, upgrade
-
-DISCONNECT_TIMEOUT = 3.0
-"""Seconds in which the sessions on the database may end."""
-
-_POLL_INTERVAL = 0.1
 
 
 def check_schema(archive: Archive) -> None:
@@ -67,7 +61,7 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
             f"{archive.path} was made on PostgreSQL {archive.server}, and the server is {databases.major()}: "
             "restore into a server of that version or newer"
         )
-    if sessions := _remaining_sessions(databases):
+    if sessions := databases.lasting_sessions():
         raise CannotRestore(
             f"database {databases.target} is in use: stop every scheduler, and close all other sessions:\n"
             + "\n".join(map(str, sessions))
@@ -77,14 +71,6 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
             f"database {databases.target} is not empty: use --replace to drop its contents (back it up first),"
             " or name another database or data folder"
         )
-
-
-def _remaining_sessions(databases: Databases) -> Sequence[DatabaseSession]:
-    """The sessions that stay: those of a scheduler that was just stopped may take a moment to end."""
-    deadline = time.monotonic() + DISCONNECT_TIMEOUT
-    while (sessions := databases.sessions()) and time.monotonic() < deadline:
-        time.sleep(_POLL_INTERVAL)
-    return sessions
 
 
 @contextmanager

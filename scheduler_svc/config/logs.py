@@ -16,7 +16,7 @@ from structlog.types import Processor
 
 from scheduler_svc.config.settings import Settings
 
-_QUIET = ("grpc", "sqlalchemy", "alembic", "asyncio")
+_QUIET = ("grpc", "sqlalchemy", "alembic", "asyncio", "opentelemetry", "urllib3")
 """Libraries that log every step."""
 
 _DEBUG, _AS_SET = signal.SIGUSR1, signal.SIGUSR2

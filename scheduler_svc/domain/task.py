@@ -15,6 +15,7 @@ from scheduler_svc.domain.brief import TEXTS, Brief
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.trace import TraceContext
 
 DEFAULT_PRIORITY = 5
 DEFAULT_MAX_RETRIES = 3
@@ -45,6 +46,8 @@ class NewTask(NamedTuple):
     expire_time: datetime | None = None
     unique_key: str = ""
     unique_for: timedelta = NO_TIME
+    trace: TraceContext | None = None
+    """Of the call that submits it; not part of the payload: a submit that is repeated may come in another one."""
 
     def fingerprint(self) -> bytes:
         """Returns 16 bytes that identify the payload, to compare submits with the same `request_id`."""
@@ -138,6 +141,7 @@ class Task(NamedTuple):
     expire_time: datetime | None = None
     unique_key: str = ""
     unique_for: timedelta = NO_TIME
+    trace: TraceContext | None = None
 
     @property
     def task_id(self) -> str:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
 from scheduler_svc.application.leases.streams import ReconnectOrder, Streams
 from scheduler_svc.application.ports import Database
+from scheduler_svc.application.tracing import NO_TRACER, Tracer
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.fairness import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
@@ -55,6 +56,7 @@ class Dispatcher(TaskService):
         *,
         supervision: Supervision | None = None,
         metrics: Metrics | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         """`on_undelivered` gets leases whose stream closed before they were sent.
 
@@ -67,6 +69,7 @@ class Dispatcher(TaskService):
         self._ttl = lease_ttl
         self._on_undelivered = on_undelivered
         self._admission = admission
+        self._tracer = tracer
         self._refilling: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="lane-claim")
         self._numbers = itertools.count(1)
@@ -230,7 +233,7 @@ class Dispatcher(TaskService):
             if stream is None:
                 self._on_undelivered([grant.ref for grant in grants])
             else:
-                stream.assign(heartbeat_numbers[session_key], grants)
+                stream.assign(heartbeat_numbers[session_key], self._tracer.dispatched(grants))
         for session_key in claimed.closed:
             if stream := self._streams.get(session_key):
                 stream.close_capacity()

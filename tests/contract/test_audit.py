@@ -117,6 +117,15 @@ async def test_a_batch_is_an_event_of_each_account(audit: Audit) -> None:
     assert second["resource"].startswith("task:task-")
 
 
+async def test_what_a_batch_has_beyond_some_accounts_is_of_none(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "MAX_ACCOUNTS", 1)
+    requests = [{"account_id": each, "topic": "a topic"} for each in (1, 2, 2)]
+    await audit.operator("TaskService/BatchSubmitTasks", requests=requests)
+    await audit.event(method="TaskService/BatchSubmitTasks", account_id=1)
+    events = await audit.events(method="TaskService/BatchSubmitTasks")
+    assert {event.get("account_id", "0") for event in events} == {"1", "0"}
+
+
 async def test_a_refused_call_is_of_the_account_of_what_it_named(audit: Audit) -> None:
     task = (await audit.operator("TaskService/SubmitTask", account_id=2, topic="a topic"))["task"]
     with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):

@@ -85,6 +85,7 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "expire_time": None,
         "unique_key": None,
         "unique_for": None,
+        "trace_id": None,
         "regenerates_content_id": None,
         "attempt": 0,
         "progress": None,

@@ -46,6 +46,7 @@ _REPEATING = json.dumps(
 _OPTIONS = (
     ("grpc.service_config", _REPEATING),
     ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),  # a busy machine may need long for a start
     ("grpc.use_local_subchannel_pool", 1),
 )
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -31,14 +31,15 @@ class Operator:
         terminal: bool = False,
         keyboard: bool = False,
         variables: Mapping[str, str] | None = None,
+        program: Sequence[str | Path] = (Path(sys.executable).with_name("contentgen"),),
     ) -> None:
-        """`keyboard`: whether its terminal is its input too, for `type`."""
+        """`keyboard`: whether its terminal is its input too, for `type`; `program`: what is run instead."""
         self._output = bytearray()
         read, write = pty.openpty() if terminal else os.pipe()
         if terminal:
             fcntl.ioctl(write, termios.TIOCSWINSZ, _SIZE)
         self._process = subprocess.Popen(
-            [Path(sys.executable).with_name("contentgen"), *arguments],
+            [*program, *arguments],
             env={
                 "PATH": os.environ["PATH"],
                 "TERM": "xterm-256color",

@@ -96,7 +96,7 @@ ENVOY_SETTINGS = "timeout: 0s"
 def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) -> Iterator[str]:
     """The target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
     found, port = program("nginx"), free_port()
-    servers = " ".join(f"server 127.0.0.1:{it};" for it in ports)
+    servers = " ".join(f"server 127.0.0.1:{it} max_fails=0;" for it in ports)
     config = _written(
         folder / "nginx.conf", _NGINX.format(folder=folder, port=port, servers=servers, settings=settings)
     )

@@ -1,26 +1,31 @@
-"""Three replicas behind one target: each may be restarted or killed under load, and neither a call nor a run minds."""
+"""Replicas behind one target: each may be restarted, upgraded or killed under load; neither a call nor a run minds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.load import Load, loaded
+from tests.e2e.previous import previous_version
+from tests.e2e.test_upgrades import OLD_SCHEMA, schema
 from tests.harness.client import Client, status_name
+from tests.harness.later_migrations import NEWEST
+from tests.harness.process import installed
 from tests.harness.quick_creator import quick_creator
-from tests.harness.stack import Scheduler, Stack
+from tests.harness.stack import Scheduler, Stack, Worker, running_stack
 from tests.harness.waiting import wait_until
 
 LEASE = 30.0
-ROUNDS = 2
+ROUNDS = 1
 CALLERS = 3
 """Of each kind."""
 CALLS = 100
 """That are made at the least, beside the submits."""
 RUN = 2.0
 """Seconds that a CLI takes."""
-_BACK = 15.0
+_BACK = 30.0
 
 
 @pytest.fixture
@@ -71,6 +76,74 @@ def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, rep
         wait_until(lambda: load.calls >= goal, within=30, what="the callers go on")
         _finish(load)
     _assert_each_ran_once(stack, replicas[0].client, load)
+
+
+@pytest.fixture
+def empty_stack(empty_db_url: str) -> Iterator[Stack]:
+    """A stack on a database that no version has migrated yet."""
+    with running_stack(empty_db_url) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("before", ["previous", "this"])
+def test_all_processes_are_replaced_one_by_one_under_load(empty_stack: Stack, empty_db_url: str, before: str) -> None:
+    """Schedulers first, then workers, by this version; from the previous one also back again, schedulers last."""
+    stack = empty_stack
+    previous = previous_version(stack.folder)
+    here = (installed("contentgen-scheduler"), installed("contentgen-worker"))
+    there = (previous.scheduler, previous.worker) if before == "previous" else here
+    schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]
+    target = _target(schedulers)
+    cli = str(quick_creator(stack.folder))
+    workers = [stack.worker(name, target, slots=4, CREATOR_CLI_PATH=cli) for name in ("a", "b")]
+    for service, program in zip((*schedulers, *workers), (there[0],) * 2 + (there[1],) * 2, strict=True):
+        service.command = [str(program)]
+        service.start()
+    account_id = schedulers[0].client.create_account()
+    assert schema(empty_db_url) == (OLD_SCHEMA if before == "previous" else NEWEST)
+    with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
+        _replace_schedulers(load, schedulers, here[0])
+        assert schema(empty_db_url) == NEWEST
+        _replace_workers(load, schedulers[0].client, workers, here[1])
+        if before == "previous":
+            _replace_workers(load, schedulers[0].client, workers, there[1])
+            _replace_schedulers(load, schedulers, there[0])
+        _finish(load)
+    _assert_each_ran_once(stack, schedulers[0].client, load)
+    for task in schedulers[0].client.tasks(load.task_ids):
+        _assert_each_attempt_but_the_last_was_unrun(schedulers[0].client, task.task_id, task.attempt)
+
+
+def _replace_schedulers(load: Load, schedulers: Sequence[Scheduler], program: Path) -> None:
+    for scheduler in schedulers:
+        _wait_connected(load, scheduler)
+        scheduler.stop()
+        load.check()
+        scheduler.command = [str(program)]
+        scheduler.start()
+    _wait_connected(load, schedulers[-1])
+
+
+def _replace_workers(load: Load, client: Client, workers: Sequence[Worker], program: Path) -> None:
+    """Each while it runs CLIs; the next one once this one runs some again."""
+    for worker in workers:
+        _wait_busy(client, worker)
+        worker.stop()  # has to let them end, and to deliver what they made
+        load.check()
+        worker.command = [str(program)]
+        worker.start()
+
+
+def _wait_busy(client: Client, worker: Worker) -> None:
+    wait_until(lambda: client.workers()[worker.name].busy_slots, within=_BACK, what=f"{worker.name} runs CLIs")
+
+
+def _assert_each_attempt_but_the_last_was_unrun(client: Client, task_id: str, attempts: int) -> None:
+    """A worker that ends releases what has not started: that uses up an attempt, and no retry."""
+    moves = client.moves(task_id)
+    assert [status for status, _ in moves].count("processing") == 1
+    assert [reason for _, reason in moves].count("LEASED") == attempts
+    assert {reason for _, reason in moves} <= {"SUBMITTED", "LEASED", "STARTED", "COMPLETED", "DRAINING"}, moves
 
 
 def _wait_connected(load: Load, replica: Scheduler) -> None:

@@ -19,6 +19,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from tests.harness.waiting import wait_until
 
+Metadata = tuple[tuple[str, str | bytes], ...]
 CALL_TIMEOUT = 15.0
 """Seconds for a call that does not wait for anything."""
 
@@ -42,10 +43,10 @@ class Client:
         request = account_pb.CreateAccountRequest(name="an account")
         return self._accounts.CreateAccount(request, timeout=CALL_TIMEOUT).account.account_id
 
-    def submit(self, account_id: int, topic: str = "a topic", **fields: Any) -> str:
+    def submit(self, account_id: int, topic: str = "a topic", metadata: Metadata = (), **fields: Any) -> str:
         """The id of a new task; see `request`."""
         asked = request(account_id, topic, **fields)
-        return self._tasks.SubmitTask(asked, timeout=CALL_TIMEOUT).task.task_id
+        return self._tasks.SubmitTask(asked, timeout=CALL_TIMEOUT, metadata=metadata).task.task_id
 
     def submit_all(self, requests: Iterable[task_pb.SubmitTaskRequest]) -> list[str]:
         """The ids of new tasks, submitted at once."""

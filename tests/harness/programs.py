@@ -12,9 +12,14 @@ import pytest
 _FOLDERS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(Path(sys.executable).parent)])
 
 
+def found_program(name: str) -> str | None:
+    """The path of a program; None if it is not installed."""
+    return shutil.which(name, path=_FOLDERS)
+
+
 def program(name: str) -> str:
     """The path of a program; a test whose program is not installed is skipped."""
-    found = shutil.which(name, path=_FOLDERS)
+    found = found_program(name)
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found

@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 _PATIENCE_S = 10.0
 
 
-def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
-    """The status and the body."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
+def get(port: int, path: str, method: str = "GET", patience: float = _PATIENCE_S) -> tuple[int, str]:
+    """The status and the body. `patience` is in seconds."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
         connection.request(method, path)
         response = connection.getresponse()

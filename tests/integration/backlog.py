@@ -57,7 +57,8 @@ _FILLED = f"""
             CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() END, CASE WHEN done THEN k END
         FROM (SELECT k, k <= 20000 AS done FROM generate_series(1, {BACKLOG} + 30000) AS k) AS g;
     INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '',
-        CASE WHEN task_key % 10 = 0 THEN jsonb '{{"team": "a"}}' END, NULL, 'r' || task_key FROM tasks;
+        CASE WHEN task_key % 10 = 0 THEN jsonb '{{"team": "a"}}' END, NULL, 'r' || task_key, NULL, NULL, NULL,
+        '00-' || lpad(CAST(task_key AS text), 32, '0') || '-b7ad6b7169203331-01' FROM tasks;
     INSERT INTO request_ids SELECT account_id, 'r' || task_key, task_key, '', now(), NULL FROM tasks;
     INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'
         FROM generate_series(1000001, 1000000 + 2 * {ROWS}) AS k;

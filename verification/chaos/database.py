@@ -27,7 +27,6 @@ from tests.harness.processes import process_of
 MAX_CONNECTIONS = 70
 """Two schedulers need about 50 of them."""
 _SETTINGS = (
-    f"max_connections={MAX_CONNECTIONS}",
     "min_wal_size=32MB",
     "max_wal_size=128MB",  # a restart after a kill has at most that to go through, and the disk is small
     "checkpoint_timeout=60s",
@@ -43,8 +42,9 @@ _RESTART_LIMIT = 30.0
 class Database:
     """One server, which is started again whenever it has gone."""
 
-    def __init__(self, root: Path) -> None:
-        self._server = EmbeddedPostgres(root, settings=_SETTINGS)
+    def __init__(self, root: Path, max_connections: int = MAX_CONNECTIONS) -> None:
+        self._server = EmbeddedPostgres(root, settings=(f"max_connections={max_connections}", *_SETTINGS))
+        self._max_connections = max_connections
         self.stood_still = 0
         """How often it had to be ended since it stood still."""
         self._lock = threading.Lock()
@@ -59,6 +59,15 @@ class Database:
     def dsn(self) -> str:
         """The same for libpq."""
         return self._server.dsn()
+
+    @property
+    def alive(self) -> bool:
+        return self._server.alive()
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's; of one that has ended, its last."""
+        return self._server.pid
 
     @property
     def socket_folder(self) -> Path:
@@ -125,12 +134,15 @@ class Database:
             cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
             return len(pids)
 
-    def hold_connections(self) -> list[extensions.connection]:
-        """All connections that there are, the schedulers' too, which are ended for it. Raises psycopg2.Error."""
+    def hold_connections(self, rounds: int = 3) -> list[extensions.connection]:
+        """All connections that there are, the schedulers' too, which are ended for it. Raises psycopg2.Error.
+
+        The schedulers are as quick to connect again: more rounds leave them less.
+        """
         held: list[extensions.connection] = []
-        for _ in range(3):
+        for _ in range(rounds):
             with contextlib.suppress(psycopg2.OperationalError):
-                while len(held) < MAX_CONNECTIONS:
+                while len(held) < self._max_connections:
                     held.append(self.connect())
             if held:
                 self._end_schedulers(held[0])

@@ -21,7 +21,7 @@ _EPILOG = """\
 A case is made from the seed, its target and its number alone, but for ids of tasks and tokens that the run has learnt
 from answers. What was found is written to the folder of --findings, a JSON file each: target, seed, number and bytes.
 
-  python -m verification.fuzz --calls 20000 --seed 1          what CI runs
+  python -m verification.fuzz --calls 12000 --seed 1          what CI runs
   python -m verification.fuzz --only TaskService/SubmitTask   one RPC
 """
 

@@ -104,6 +104,9 @@ class _Tasks:
         task.status = Status.CANCELLED
         return 1
 
+    def traces(self, keys: Sequence[int]) -> dict[int, str]:
+        return {}
+
     def retry(self, task_key: int, status: Status, retry_count: int) -> int:
         task = self._tables.tasks[task_key]
         if task.status is not status:

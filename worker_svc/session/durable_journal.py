@@ -3,7 +3,8 @@
 Layer: inside session, over spool, folder and asset_folder.
 
 If the disk fails (full, read-only), nothing is lost while the process lives: the result is reported from memory, and
-the write is retried until it succeeds or the result is acknowledged. Until a write succeeds, the worker takes nothing.
+the write is retried until it succeeds or the result is acknowledged. Until there is space for results again, the
+worker takes nothing.
 """
 
 from __future__ import annotations
@@ -136,7 +137,9 @@ class DurableJournal:
                 if self._unwritten.pop(entry.lease_id, None) is None:
                     self._spool.forget(entry.lease_id)  # it was acknowledged meanwhile
             await self._marks.put(_PROBE)
+            await self._spool.probe()
         except OSError:
             return False
-        self._marks.clear(_PROBE)
+        finally:
+            self._marks.clear(_PROBE)
         return True

@@ -31,7 +31,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class TaskRunner(Protocol):
     """Runs the CLI for tasks; implemented by `runner.Runner`."""
 
-    def open(self, name: str, deadline: float) -> AbstractAsyncContextManager[CliRun]: ...
+    def open(self, name: str, deadline: float, variables: Mapping[str, str]) -> AbstractAsyncContextManager[CliRun]: ...
 
     async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome: ...
 
@@ -68,7 +68,8 @@ class LeaseExecutor:
         ending, run = None, None
         try:
             await self._journal.mark(lease)
-            async with self._runner.open(lease.lease_id, lease.deadline) as run:
+            variables = lease.trace.variables() if lease.trace else {}
+            async with self._runner.open(lease.lease_id, lease.deadline, variables) as run:
                 began = now()
                 outcome = await self._outcome(lease, run, job)
                 if outcome is not None and lease.stop is None:

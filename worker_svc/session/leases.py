@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from math import inf
 
+from worker_svc.trace_context import TraceContext
+
 REPORT_RESERVE = 15.0
 """Seconds before a task's timeout in which its result is sent, whatever of it is not uploaded; or a quarter of it."""
 
@@ -76,6 +78,8 @@ class Lease:
     account_id: int = 0
     failed_elsewhere: bool = False
     """Whether the task's previous attempt failed on another worker."""
+    trace: TraceContext | None = None
+    """The span that the attempt follows; None if its task belongs to no trace."""
 
     @property
     def report_by(self) -> float:
@@ -89,7 +93,8 @@ class Lease:
     def log_keys(self) -> dict[str, str | int]:
         """Identifies the lease in a log event. A lease from the spool does not know its task."""
         task = {"task_id": self.task_id} if self.task_id else {}
-        return {**task, "lease_id": self.lease_id, "attempt": self.attempt}
+        trace = {"trace_id": self.trace.trace_id} if self.trace else {}
+        return {**task, "lease_id": self.lease_id, "attempt": self.attempt, **trace}
 
 
 class LeaseBook:

@@ -34,6 +34,7 @@ from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.loop import Loop
 from worker_svc.session.sampling import Sampling
 from worker_svc.session.scheduler_connection import SchedulerConnection, WorkerInfo
+from worker_svc.session.tracing import NO_TRACER, Tracer
 from worker_svc.session.wire import CreatorInfo
 from worker_svc.session.worker import Worker
 from worker_svc.slots import Slots
@@ -52,6 +53,7 @@ SILENCE_TIMEOUT = 12.0
 A connected scheduler acknowledges each heartbeat, at most 10 s apart.
 """
 _CHECK_INTERVAL = 0.5
+_REAP_INTERVAL = 10.0
 QUIESCE_TIMEOUT = 3.0
 """Seconds that the last heartbeats of a drained worker may take to be acknowledged."""
 
@@ -83,9 +85,24 @@ class ProcessSignals:
         (self.stop if self.drain.is_set() else self.drain).set()
 
 
-async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str) -> int:
+def _reap_strays(loop: asyncio.AbstractEventLoop, guard: int) -> None:
+    """As process 1 of a container the worker inherits orphans, such as those of an `exec`; the guard has the CLIs'.
+
+    Reaps those that have ended, but not the guard, whose end its client waits for. (uvloop leaves no one its SIGCHLD.)
+    """
+    loop.call_later(_REAP_INTERVAL, _reap_strays, loop, guard)
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != guard:
+            os.waitpid(ended.si_pid, 0)
+
+
+async def serve(
+    settings: WorkerSettings, folder: WorkerFolder, guard: Guard, version: str, tracer: Tracer = NO_TRACER
+) -> int:
     """Runs the worker until a signal stops it, and returns its exit status. Raises SettingsError."""
     signals = ProcessSignals()
+    if os.getpid() == 1:
+        _reap_strays(asyncio.get_running_loop(), guard.pid)
     follow_level_signals(asyncio.get_running_loop(), settings.log_level)
     try:
         await guard.connect()
@@ -99,7 +116,7 @@ async def serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, ve
             return 0
         with ThreadPoolExecutor(1, "disk") as disk:
             wake = asyncio.Event()
-            worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics)
+            worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics, tracer=tracer)
             guard.on_deadline = worker.deadline_passed
             me = folder.identity
             info = WorkerInfo(me.worker_id, me.folder_id, uuid4().hex, platform.node(), version, creator)
@@ -181,6 +198,7 @@ def make_worker(
     wake: asyncio.Event,
     *,
     metrics: WorkerMetrics,
+    tracer: Tracer = NO_TRACER,
 ) -> Worker:
     """Returns a worker that sets `wake` when it may have something to send."""
     spool, marks = Spool(folder.spool, disk), StartedMarks(folder.started, disk)
@@ -188,7 +206,7 @@ def make_worker(
     fetcher = Fetcher(settings.creator_asset_hosts) if settings.creator_asset_hosts else None
     assets = AssetFolder(folder.assets, disk, settings.creator_max_result, fetcher)
     journal = DurableJournal(spool, marks, assets, wake.set)
-    return Worker(slots, runner, journal, wake.set, metrics=metrics, runs_one=settings.run_one)
+    return Worker(slots, runner, journal, wake.set, metrics=metrics, tracer=tracer, runs_one=settings.run_one)
 
 
 class _Service:

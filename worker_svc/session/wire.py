@@ -21,6 +21,7 @@ from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Re
 from worker_svc.references import SCHEME, renamed
 from worker_svc.session.leases import Lease, Stage, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
+from worker_svc.trace_context import TraceContext
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of the largest update; a message has to hold it with some overhead."""
@@ -61,6 +62,7 @@ def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
         deadline,
         account_id=assigned.task.account_id,
         failed_elsewhere=assigned.failed_elsewhere,
+        trace=TraceContext.of(assigned.traceparent, assigned.tracestate),
     )
 
 
@@ -113,6 +115,16 @@ def has_run(ending: PendingUpdate) -> bool:
     """Whether a lease that ends so has had its run: it was not released before its CLI started."""
     message: pb.LeaseUpdate = ending.message
     return ending.kind is not UpdateKind.RELEASED or message.released.started
+
+
+def reason_of(ending: PendingUpdate) -> str:
+    """Why a lease ended without a result, for a tracer; empty if it has one."""
+    message: pb.LeaseUpdate = ending.message
+    if ending.kind is UpdateKind.FAILED:
+        return message.failed.error.reason
+    if ending.kind is UpdateKind.RELEASED:
+        return pb.ReleaseReason.Name(message.released.reason).removeprefix("RELEASE_REASON_")
+    return "DEFERRED" if ending.kind is UpdateKind.DEFERRED else ""
 
 
 def with_output(ending: PendingUpdate, output: RunOutput) -> PendingUpdate:

@@ -28,6 +28,7 @@ from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
 from worker_svc.session.probes import Probes
 from worker_svc.session.reporter import LeaseReporters
+from worker_svc.session.tracing import NO_TRACER, Tracer
 from worker_svc.slots import Slots
 
 CHECK_INTERVAL = 0.2
@@ -47,6 +48,7 @@ class Worker:
         on_change: Callable[[], None],
         *,
         metrics: WorkerMetrics,
+        tracer: Tracer = NO_TRACER,
         runs_one: bool = False,
     ) -> None:
         """`runs_one`: it drains by itself after the first run, and its one slot stays the only one."""
@@ -62,6 +64,7 @@ class Worker:
         self._journal = journal
         self._on_change = on_change
         self._metrics = metrics
+        self._tracer = tracer
         self._probes = Probes(runner.version, self._circuit_opened, on_change)
         self._reporters = LeaseReporters(self.book, self._add, on_change)
         self.uploads = AssetUploads(journal.assets, self._report_by, self._add)
@@ -303,6 +306,7 @@ class Worker:
                 self._stop(lease, too_late)
                 continue
             self.outbox.add(wire.accepted(lease))
+            self._tracer.started(lease)
             job = wire.job_of(self._assigned.pop(lease_id))
             task = self._executions[lease_id] = asyncio.create_task(self._executor.execute(lease, job))
             task.add_done_callback(partial(self._executed, lease))
@@ -360,10 +364,12 @@ class Worker:
         self._slots.leave(lease.lease_id)
         self._probes.record_lease_end(lease)
         self.book.settle(lease)
-        self._metrics.lease_ended(ending.kind.name.lower())
+        kind = ending.kind.name.lower()
+        self._metrics.lease_ended(kind)
+        self._tracer.ended(lease, kind, wire.reason_of(ending))
         _log.info(
             "a lease ended",
-            action=f"lease.{ending.kind.name.lower()}",
+            action=f"lease.{kind}",
             **lease.log_keys,
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
@@ -374,6 +380,7 @@ class Worker:
     def _acknowledged(self, update: PendingUpdate, outcome: int) -> None:
         lease = self.book.forget(update.lease_id)
         self._journal.forget(update.lease_id)
+        self._tracer.delivered(update.lease_id, wire.outcome_name(outcome))
         if lease is not None and outcome != pb.UPDATE_OUTCOME_COMMITTED:
             name = wire.outcome_name(outcome)
             _log.warning("the scheduler did not need a result", action="lease.answered", outcome=name, **lease.log_keys)

@@ -37,6 +37,7 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.retry import DEFAULT_PAUSE
 from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
+from scheduler_svc.domain.trace import trace_id
 from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
 
 MAX_HELD = 10_000
@@ -156,9 +157,10 @@ def _change(index: int, it: pb.LeaseUpdate) -> Change:
 
 
 def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
-    body, html_body = result.body.replace("\0", ""), result.html_body.replace("\0", "")
+    body, html_body = result.body, result.html_body
     if len(body) + len(html_body) > MAX_RESULT_BYTES // 4 and _bytes(body) + _bytes(html_body) > MAX_RESULT_BYTES:
         return AttemptFailed(TaskError("RESULT_TOO_LARGE", f"body and HTML have more than {MAX_RESULT_BYTES} bytes"))
+    body, html_body = body.replace("\0", ""), html_body.replace("\0", "")
     if not body:
         return AttemptFailed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
     score = result.quality_score if result.HasField("quality_score") else None
@@ -352,3 +354,7 @@ def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
     task.lease_id = lease.lease_id
     if grant.labels:
         task.labels.update(grant.labels)
+    if grant.traceparent:
+        lease.traceparent = grant.traceparent
+        lease.tracestate = grant.tracestate or ""
+        task.trace_id = trace_id(grant.traceparent)

@@ -92,14 +92,16 @@ def fill_task(message: pb.Task, it: Task) -> None:
         message.schedule_id = it.schedule_id
     if it.expire_time:
         set_timestamp(message.expire_time, it.expire_time)
-    if it.unique_key:
-        _fill_unique_key(message, it)
+    if it.unique_key or it.trace:
+        _fill_rare(message, it)
 
 
-def _fill_unique_key(message: pb.Task, it: Task) -> None:
+def _fill_rare(message: pb.Task, it: Task) -> None:
     message.unique_key = it.unique_key
     if it.unique_for:
         set_duration(message.unique_for, it.unique_for)
+    if it.trace:
+        message.trace_id = it.trace.trace_id
 
 
 def _fill_backoff(message: pb.Task, it: RetryBackoff) -> None:

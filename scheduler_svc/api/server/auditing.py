@@ -40,15 +40,18 @@ _CANCELLED = "CANCELLED"
 _ID = re.compile(r"[\w.:@/-]{1,100}", re.ASCII)
 
 _log = structlog.get_logger(__name__)
-_concerned: ContextVar[Mapping[int, int]] = ContextVar("accounts of the audited call", default=MappingProxyType({}))
+_concerned: ContextVar[int] = ContextVar("account of the audited call", default=0)
+_counted: ContextVar[Mapping[int, int]] = ContextVar("resources of the audited call", default=MappingProxyType({}))
 
 
-def concerns(account_ids: Iterable[int]) -> None:
-    """Says which accounts the running call is about, one for each of its resources, where its messages do not.
+def concerns(account_id: int) -> None:
+    """Says which account the running call is about, if neither its request nor its response does."""
+    _concerned.set(account_id)
 
-    Where they do, it saves reading each message.
-    """
-    _concerned.set(Counter(account_ids))
+
+def counts_resources(account_ids: Iterable[int]) -> None:
+    """Says whose resources the running call is about, one for each of them: it saves reading each message."""
+    _counted.set(Counter(account_ids))
 
 
 class Subject(NamedTuple):
@@ -180,7 +183,7 @@ class Audited:
     def _several(self, request: Any, resources: Sequence[Any]) -> list[tuple[int, str]]:
         if not resources:
             return [(self._account(request, None), "")]
-        counts = _concerned.get() or Counter(getattr(each, "account_id", 0) for each in resources)
+        counts = _counted.get() or Counter(getattr(each, "account_id", 0) for each in resources)
         shown = dict(islice(counts.items(), MAX_ACCOUNTS))
         if others := sum(counts.values()) - sum(shown.values()):
             shown[0] = shown.get(0, 0) + others
@@ -241,7 +244,7 @@ class Auditor:
         self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
     ) -> asyncio.Future[None] | None:
         actor, own = identity.name or self._nameless, identity.scope.accounts or ()
-        default = next(iter(_concerned.get()), own[0] if len(own) == 1 else 0)
+        default = _concerned.get() or (own[0] if len(own) == 1 else 0)
         calls = [AuditedCall(actor, account_id or default, method, name, outcome) for account_id, name in about]
         return self._sink.add(calls, awaited=awaited)
 

@@ -16,8 +16,9 @@ from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest
 from scheduler_svc.api.messages.times import MAX_DURATION
+from scheduler_svc.api.messages.traces import caller_trace
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_ITEMS, Violations, task_key
-from scheduler_svc.api.server.auditing import concerns
+from scheduler_svc.api.server.auditing import counts_resources
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.api.tasks import watching
 from scheduler_svc.api.tasks.edits import task_edit
@@ -30,6 +31,7 @@ from scheduler_svc.application.tasks.bulk import Bulk
 from scheduler_svc.application.tasks.polling import PollWaiters
 from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
 from scheduler_svc.application.tasks.waiting import Waiters
+from scheduler_svc.application.tracing import Tracer
 from scheduler_svc.application.watch.watcher import Overrun
 from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.domain.access import ALL
@@ -38,6 +40,8 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task import ExistingTask, NewTask
 
+Context = aio.ServicerContext[Any, Any]
+
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_WAIT = timedelta(seconds=30)
 MAX_WAIT = timedelta(minutes=10)
@@ -45,8 +49,8 @@ DEFAULT_BULK_LIMIT = 1_000
 DEFAULT_CLEANUP_DAYS = 7
 MAX_CLEANUP_DAYS = 365_000
 """More counts as this: no task is that old."""
-_MAX_ADDED_BYTES = 256
-"""The most bytes by which a new task exceeds its request: ids, times, defaults."""
+_MAX_ADDED_BYTES = 320
+"""The most bytes by which a new task exceeds its request: ids, times, defaults, trace."""
 
 
 class TaskService(TaskServiceServicer):
@@ -61,8 +65,10 @@ class TaskService(TaskServiceServicer):
         polls: PollWaiters,
         bulk: Bulk,
         lease_ttl: float,
+        tracer: Tracer,
     ) -> None:
         """`lease_ttl` is in seconds."""
+        self._tracer = tracer
         self._reads = reads
         self._writes = writes
         self._polls = polls
@@ -72,23 +78,29 @@ class TaskService(TaskServiceServicer):
         self._waiters = waiters
         self._watches = watches
 
-    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: object) -> pb.SubmitTaskResponse:
+    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:
         with Violations() as bad:
             new = new_task(request, bad)
         caller().about(new.account_id)
-        (task,) = await self._submits.commit(SubmitItem((new,), request.ByteSize()))
+        with self._tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
+            stored = await self._submits.commit(SubmitItem(span.traced((new,)), request.ByteSize()))
+            span.stored(stored)
+        (task,) = stored
         return pb.SubmitTaskResponse(task=convert.task(task), existing=isinstance(task, ExistingTask))
 
     async def BatchSubmitTasks(
-        self, request: pb.BatchSubmitTasksRequest, context: object
+        self, request: pb.BatchSubmitTasksRequest, context: Context
     ) -> pb.BatchSubmitTasksResponse:
+        size = request.ByteSize()
         with Violations() as bad:
-            new = _new_tasks(request, bad)
+            new = _new_tasks(request, size, bad)
         accounts = [task.account_id for task in new]
         for account_id in set(accounts):
             caller().about(account_id)
-        concerns(accounts)
-        tasks = await self._submits.commit(SubmitItem(new, request.ByteSize(), batch=True))
+        counts_resources(accounts)
+        with self._tracer.submit("TaskService/BatchSubmitTasks", caller_trace(context)) as span:
+            tasks = await self._submits.commit(SubmitItem(span.traced(new), size, batch=True))
+            span.stored(tasks)
         response = pb.BatchSubmitTasksResponse()
         for i, task in enumerate(tasks):
             convert.fill_task(response.tasks.add(), task)
@@ -263,7 +275,7 @@ class TaskService(TaskServiceServicer):
             await self._reads.run(query.require_own_tasks, scope, keys)
 
 
-def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[NewTask, ...]:
+def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> tuple[NewTask, ...]:
     if not bad.count("requests", len(request.requests), 1, MAX_ITEMS):
         return ()
     new = []
@@ -272,7 +284,7 @@ def _new_tasks(request: pb.BatchSubmitTasksRequest, bad: Violations) -> tuple[Ne
         new.append(new_task(each, bad))
     bad.path = ""
     _check_request_ids(new, bad)
-    _check_response_size(request, bad)
+    _check_response_size(request, size, bad)
     return tuple(new)
 
 
@@ -285,9 +297,9 @@ def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
             bad.add(f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs")
 
 
-def _check_response_size(request: pb.BatchSubmitTasksRequest, bad: Violations) -> None:
+def _check_response_size(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> None:
     """Refuses a batch whose response the client could not receive after all is stored."""
-    size = request.ByteSize() + len(request.requests) * _MAX_ADDED_BYTES
+    size += len(request.requests) * _MAX_ADDED_BYTES
     if size > MAX_MESSAGE_BYTES:
         size -= sum(len(each.requirements.encode()) for each in request.requests)
     if size > MAX_MESSAGE_BYTES:

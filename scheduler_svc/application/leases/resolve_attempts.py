@@ -40,13 +40,24 @@ def end_attempts(tx: Tx, ledger: Ledger, ended: Sequence[EndedLease], max_losses
     if not ended:
         return
     tasks = tx.tasks.lock(sorted(item.lease.ref.task_key for item in ended))
+    stopped_before = len(tx.signals.stopped)
     rows = [_end(tx, ledger, item, tasks[item.lease.ref.task_key], max_losses) for item in ended]
     deleted = [item.lease.ref for item in ended if not item.revoke]
     revoked = [item.lease.ref for item in ended if item.revoke]
     moved = tx.tasks.end_attempts(rows)
     changed = (tx.leases.delete(deleted) if deleted else 0) + (tx.leases.revoke(revoked) if revoked else 0)
+    _name_traces(tx, stopped_before)
     if not moved == changed == len(ended):
         raise Inconsistent(f"{len(ended)} attempts end, {moved} tasks moved, {changed} leases changed")
+
+
+def _name_traces(tx: Tx, first: int) -> None:
+    """Adds to the stopped attempts from `first` on the traces of their tasks, for the log."""
+    stopped = tx.signals.stopped[first:]
+    traces = tx.tasks.traces([attempt.ref.task_key for attempt in stopped]) if stopped else {}
+    if traces:
+        named = [it._replace(trace_id=traces.get(it.ref.task_key, "")) for it in stopped]
+        tx.signals.stopped[first:] = named
 
 
 def delete_revoked(tx: Tx, revoked: Sequence[LiveLease]) -> None:

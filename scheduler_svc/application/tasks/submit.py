@@ -198,7 +198,7 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
         return
     tx.tasks.insert(
         [_task_row(key, task) for key, task in created],
-        [PayloadRow(key, task.brief, task.labels, task.request_id) for key, task in created],
+        [PayloadRow(key, task.brief, task.labels, task.request_id, task.trace) for key, task in created],
         [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
     )
     expire_times = {}
@@ -295,4 +295,5 @@ def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
         expire_time=task.expire_time,
         unique_key=task.unique_key,
         unique_for=task.unique_for,
+        trace=task.trace,
     )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+DISCONNECT_TIMEOUT = 3.0
+"""Seconds in which the sessions on a database may end."""
+
+_POLL_INTERVAL = 0.1
 _MAINTENANCE = "postgres"
 _LOCK_KEY = 0x72_65_73_74_6F_72_65  # "restore"
 _UNFINISHED = "contentgen_restoring_"
@@ -73,6 +78,13 @@ class Databases:
     def sessions(self) -> Sequence[DatabaseSession]:
         """The sessions on the database, oldest first."""
         return [DatabaseSession(*row) for row in self._admin.execute(_SESSIONS, {"name": self.target})]
+
+    def lasting_sessions(self) -> Sequence[DatabaseSession]:
+        """The sessions that stay: those of a scheduler that was just stopped may take a moment to end."""
+        deadline = time.monotonic() + DISCONNECT_TIMEOUT
+        while (sessions := self.sessions()) and time.monotonic() < deadline:
+            time.sleep(_POLL_INTERVAL)
+        return sessions
 
     def exists(self) -> bool:
         return self._admin.scalar(_EXISTS, {"name": self.target}) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -40,7 +41,7 @@ class LineageFile:
     def write(self, system: int, timeline: int) -> None:
         """Logs a warning if the folder is not writable."""
         text = json.dumps({"database": self._name, "system": str(system), "timeline": timeline})
-        unfinished = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        unfinished = self._path.with_name(f"{self._path.name}.{platform.node()}.{os.getpid()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.write_text(f"{text}\n", encoding="utf-8")

@@ -123,12 +123,13 @@ _CLAIM = f"""
         NULL::bigint AS task_key, NULL::integer AS attempt,
         NULL::integer AS fence, NULL::text AS worker_id, NULL::bigint AS account_id, NULL::smallint AS priority,
         NULL::bigint AS timeout_ms, NULL::jsonb AS labels, NULL::boolean AS auto_approve,
-        NULL::boolean AS failed_elsewhere, NULL::float8 AS waited, {NULL_BRIEF}
+        NULL::boolean AS failed_elsewhere, NULL::float8 AS waited, NULL::text AS traceparent, NULL::text AS tracestate,
+        {NULL_BRIEF}
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
         g.timeout_ms, p.labels, t.auto_approve,
         coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false),
-        CAST(extract(epoch FROM now() - g.ready_time) AS float8), {BRIEF}
+        CAST(extract(epoch FROM now() - g.ready_time) AS float8), p.traceparent, p.tracestate, {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """

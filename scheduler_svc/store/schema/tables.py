@@ -154,6 +154,9 @@ task_payloads = sa.Table(
     # no other open task of its account has it; and until when after its submit a submit returns it, open or not
     sa.Column("unique_key", sa.Text),
     sa.Column("unique_for_ms", sa.BigInteger),
+    # the span that its attempts follow, as W3C Trace Context writes it
+    sa.Column("traceparent", sa.Text),
+    sa.Column("tracestate", sa.Text),
     postgresql_with={"toast_tuple_target": "8160"},
 )
 

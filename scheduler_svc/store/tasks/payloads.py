@@ -12,8 +12,11 @@ from scheduler_svc.store.engine.batch import Insert
 
 _TYPES = dict.fromkeys(TEXTS, "text") | {"creator_options": "jsonb"}
 
-PAYLOADS = Insert("task_payloads", task_key="bigint", **_TYPES, labels="jsonb", request_id="text")
+_PAYLOAD = {"task_key": "bigint", **_TYPES, "labels": "jsonb", "request_id": "text"}
+PAYLOADS = Insert("task_payloads", **_PAYLOAD)
 """Inserts the payloads of tasks."""
+TRACED_PAYLOADS = Insert("task_payloads", **_PAYLOAD, traceparent="text", tracestate="text")
+"""Inserts the payloads of tasks of which some belong to a trace."""
 
 BRIEF = ", ".join(f"p.{name}" for name in _TYPES)
 """For SELECT: the columns of a brief, from `access_paths.payload`."""
@@ -31,6 +34,12 @@ def stored(row: PayloadRow) -> tuple[Any, ...]:
     """The values of `PAYLOADS`."""
     options = entries(row.brief.creator_options)
     return (row.task_key, *row.brief.texts, options, entries(row.labels), row.request_id or None)
+
+
+def stored_traced(row: PayloadRow) -> tuple[Any, ...]:
+    """The values of `TRACED_PAYLOADS`."""
+    trace = row.trace
+    return (*stored(row), *((trace.traceparent, trace.tracestate or None) if trace else (None, None)))
 
 
 def entries(pairs: Mapping[str, str]) -> str | None:

@@ -18,6 +18,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
 from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.trace import TraceContext
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, payload
 from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
@@ -34,7 +35,7 @@ _COLUMNS = """
     coalesce(l.worker_id, t.worker_id, '') AS worker_id, l.percent, l.step, l.message, t.error, t.content_id,
     p.labels, coalesce(p.request_id, '') AS request_id, l.fence,
     t.initial_backoff_ms, t.backoff_multiplier, t.max_backoff_ms, t.schedule_id, p.regenerates_content_id,
-    t.expire_time, p.unique_key, p.unique_for_ms
+    t.expire_time, p.unique_key, p.unique_for_ms, p.traceparent, p.tracestate
 """
 # A revoked lease only bars its task; it is not the task's any more.
 _SOURCE = f"""
@@ -242,4 +243,5 @@ def _task(row: Any) -> Task:
         expire_time=row.expire_time,
         unique_key=row.unique_key or "",
         unique_for=timedelta(milliseconds=row.unique_for_ms or 0),
+        trace=TraceContext(row.traceparent, row.tracestate or "") if row.traceparent else None,
     )

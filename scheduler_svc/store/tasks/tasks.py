@@ -13,10 +13,11 @@ from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.trace import trace_id
 from scheduler_svc.store.engine.access_paths import task
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.tasks.payloads import PAYLOADS, entries, stored
+from scheduler_svc.store.tasks.payloads import PAYLOADS, TRACED_PAYLOADS, entries, stored, stored_traced
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -127,18 +128,30 @@ _DELETE_LABELS = sa.text("""
         FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS r(name, value))
 """)
 """Deletes the labels that a task had."""
+_TRACEPARENTS = sa.text("""
+    SELECT task_key, traceparent FROM task_payloads
+    WHERE task_key = ANY(CAST(:keys AS bigint[])) AND traceparent IS NOT NULL
+""")
+"""Reads the traces of some tasks."""
 
 
 class Tasks(Statements):
     def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
         """Inserts pending tasks with their payloads and labels."""
         self._session.insert(_TASKS, tasks)
-        self._session.insert(PAYLOADS, [stored(payload) for payload in payloads])
+        if any(payload.trace for payload in payloads):
+            self._session.insert(TRACED_PAYLOADS, [stored_traced(payload) for payload in payloads])
+        else:
+            self._session.insert(PAYLOADS, [stored(payload) for payload in payloads])
         self._session.insert(_LABELS, labels)
 
     def regenerate(self, task_key: int, content_id: int) -> None:
         """Says of a new task that it writes a content anew."""
         self._run(_REGENERATE, task_key=task_key, content_id=content_id)
+
+    def traces(self, keys: Sequence[int]) -> dict[int, str]:
+        """The ids of the traces of those of these tasks that belong to one."""
+        return {key: trace_id(parent) for key, parent in self._rows(_TRACEPARENTS, keys=array("bigint", keys))}
 
     def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
         """The columns of these tasks that decisions need, without a lock."""

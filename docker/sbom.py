@@ -1,0 +1,100 @@
+"""Prints the bill of materials of the image that it runs in, as CycloneDX 1.6: packages of Debian, PyPI and npm.
+
+Usage: sbom.py NAME VERSION [--root DIR]. The Dockerfile calls it, with the Python of its stage `sbom`. It lists what is
+installed, not what a lock file asks for. The same packages give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+_SITES = "opt/app/lib/python3*/site-packages"
+_NODE = "opt/creator/node_modules/.package-lock.json"
+"""What npm writes of the packages that it has installed."""
+_licenses = LicenseFactory()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="of the image")
+    parser.add_argument("version", help="of the image")
+    parser.add_argument("--root", type=Path, default=Path("/"), help="folder with the image's files")
+    asked = parser.parse_args()
+    found = [*debian(asked.root), *python(asked.root), *node(asked.root)]
+    sys.stdout.write(bill(asked.name, asked.version, found) + "\n")
+
+
+def bill(name: str, version: str, components: Iterable[Component]) -> str:
+    """The document, without the time, and with a serial number of its content."""
+    found = sorted(components, key=lambda each: str(each.purl))
+    image = Component(type=ComponentType.CONTAINER, name=name, version=version, bom_ref=name)
+    content = "\n".join([name, version, *(str(each.purl) for each in found)])
+    bom = Bom(components=found, serial_number=uuid.uuid5(uuid.NAMESPACE_URL, content))
+    bom.metadata.component = image
+    bom.register_dependency(image, found)
+    document = json.loads(JsonV1Dot6(bom).output_as_string())
+    del document["metadata"]["timestamp"]
+    return json.dumps(document, indent=1, ensure_ascii=False)
+
+
+def debian(root: Path) -> Iterator[Component]:
+    """What dpkg has installed."""
+    format_ = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
+    command = ["dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", "--show", "-f", format_]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for line in listed.splitlines():
+        status, name, version, architecture = line.split("\t")
+        if status == "installed":
+            purl = PackageURL("deb", "debian", name, version, {"arch": architecture})
+            yield component(purl, name, version)
+
+
+def python(root: Path) -> Iterator[Component]:
+    """What pip has installed for the service."""
+    for found in distributions(path=[str(site) for site in root.glob(_SITES)]):
+        name = found.metadata["Name"]
+        purl = PackageURL("pypi", None, name.lower().replace("_", "-"), found.version)
+        yield component(purl, name, found.version, _license(found))
+
+
+def _license(found: Distribution) -> str | None:
+    metadata = found.metadata.json
+    said = str(metadata.get("license_expression") or metadata.get("license") or "")
+    if said and "\n" not in said:
+        return said
+    named = [each for each in metadata.get("classifier", ()) if each.startswith("License ::")]
+    return named[0].rpartition(" :: ")[2] if named else None
+
+
+def node(root: Path) -> Iterator[Component]:
+    """What npm has installed as the creator CLI."""
+    for installed in root.glob(_NODE):
+        for path, package in json.loads(installed.read_text())["packages"].items():
+            name = path.rpartition("node_modules/")[2]
+            scope, _, short = name.rpartition("/")
+            purl = PackageURL("npm", scope or None, short, package["version"])
+            yield component(purl, name, package["version"], package.get("license"))
+
+
+def component(purl: PackageURL, name: str, version: str, license_: str | None = None) -> Component:
+    known = [_licenses.make_from_string(license_)] if license_ else []
+    return Component(
+        type=ComponentType.LIBRARY, name=name, version=version, purl=purl, bom_ref=str(purl), licenses=known
+    )
+
+
+if __name__ == "__main__":
+    main()

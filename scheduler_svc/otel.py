@@ -1,0 +1,128 @@
+"""The scheduler's spans, made by OpenTelemetry and exported by OTLP. Beside `metrics`.
+
+`main` imports it only if spans are exported: without that nothing of OpenTelemetry is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from threading import Thread
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from scheduler_svc.application.records import Grant
+from scheduler_svc.application.tracing import SubmitSpan
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.task import ExistingTask, NewTask, Task
+from scheduler_svc.domain.trace import TraceContext
+
+_W3C = TraceContextTextMapPropagator()
+
+
+class OtelTracer:
+    """Implements `application.tracing.Tracer`. Spans wait in memory for an exporter's thread; no call waits for it."""
+
+    def __init__(self) -> None:
+        own = {
+            "service.name": "contentgen-scheduler",
+            "service.version": version("contentgen-grpc"),
+            "service.instance.id": str(uuid.uuid4()),
+        }
+        resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns of each retry
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("contentgen.scheduler")
+
+    @contextmanager
+    def submit(self, name: str, caller: TraceContext | None) -> Iterator[SubmitSpan]:
+        kind = SpanKind.SERVER if "/" in name else SpanKind.PRODUCER
+        span = self._tracer.start_span(name, _after(caller), kind)
+        try:
+            yield _Submit(self._tracer, span, caller)
+        except BaseException as error:
+            span.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
+        finally:
+            span.end()
+
+    def dispatched(self, grants: Sequence[Grant]) -> list[Grant]:
+        return [self._dispatched(grant) if grant.traceparent else grant for grant in grants]
+
+    def _dispatched(self, grant: Grant) -> Grant:
+        now = time.time_ns()
+        parent = _after(TraceContext(grant.traceparent or "", grant.tracestate or ""))
+        attributes: dict[str, str | int] = {
+            "contentgen.task_id": format_task_id(grant.ref.task_key),
+            "contentgen.account_id": grant.account_id,
+            "contentgen.attempt": grant.ref.attempt,
+            "contentgen.worker_id": grant.worker_id,
+        }
+        span = self._tracer.start_span(
+            "dispatch", parent, attributes=attributes, start_time=now - int(grant.waited * 1e9)
+        )
+        span.end(now)
+        return grant._replace(**_before(span)._asdict())
+
+    def close(self, within: float) -> None:
+        closing = Thread(target=self._provider.shutdown, name="otel-close", daemon=True)
+        closing.start()
+        closing.join(within)
+
+
+class _Submit:
+    """Implements `SubmitSpan`. Tasks of a batch whose caller has no trace get one each, linked with the batch."""
+
+    def __init__(self, tracer: Tracer, span: Span, caller: TraceContext | None) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._caller = caller
+        self._created: list[Span] = []
+
+    def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
+        if self._caller or len(tasks) == 1:
+            shared = _before(self._span)
+            return tuple(task._replace(trace=shared) for task in tasks)
+        link = Link(self._span.get_span_context())
+        self._created = [self._tracer.start_span("create", Context(), SpanKind.PRODUCER, links=(link,)) for _ in tasks]
+        return tuple(task._replace(trace=_before(span)) for task, span in zip(tasks, self._created, strict=True))
+
+    def stored(self, tasks: Sequence[Task]) -> None:
+        if len(tasks) == 1:
+            _describe(self._span, tasks[0])
+        else:
+            self._span.set_attribute("contentgen.task_count", len(tasks))
+        for span, task in zip(self._created, tasks, strict=False):
+            _describe(span, task)
+            span.end()
+
+
+def _describe(span: Span, task: Task) -> None:
+    span.set_attributes({"contentgen.task_id": task.task_id, "contentgen.account_id": task.account_id})
+    if isinstance(task, ExistingTask):
+        span.set_attribute("contentgen.existing", value=True)
+
+
+def _after(trace: TraceContext | None) -> Context:
+    """What a span that follows this one is started in."""
+    if trace is None:
+        return Context()
+    return _W3C.extract({"traceparent": trace.traceparent, "tracestate": trace.tracestate}, Context())
+
+
+def _before(span: Span) -> TraceContext:
+    """What is handed on for spans that follow this one."""
+    headers: dict[str, str] = {}
+    _W3C.inject(headers, set_span_in_context(span, Context()))
+    return TraceContext(**headers)

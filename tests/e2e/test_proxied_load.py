@@ -1,0 +1,117 @@
+"""Callers and workers behind nginx and HAProxy, by the settings of docs/deployment.md: restarts, ages, time-outs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.load import Load, loaded
+from tests.e2e.proxies import HAPROXY_SETTINGS, NGINX_SETTINGS, haproxy, nginx
+from tests.harness.quick_creator import quick_creator
+from tests.harness.stack import Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
+
+LEASE = 30.0
+CALLERS = 2
+WITHIN = 30.0
+FEW_CALLS_NGINX = f"{NGINX_SETTINGS} keepalive_requests 20; keepalive_time 2s;"
+"""It sends GOAWAY after 20 calls and after 2 s."""
+FEW_CALLS_HAPROXY = f"{HAPROXY_SETTINGS}\nglobal\n  tune.h2.fe.max-total-streams 20"
+"""It sends GOAWAY after 20 calls."""
+
+Proxy = Callable[[Path, Sequence[int], str], AbstractContextManager[str]]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "settings"), [(nginx, NGINX_SETTINGS), (haproxy, HAPROXY_SETTINGS)], ids=["nginx", "haproxy"]
+)
+def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
+    schedulers = [stack.scheduler(name, lease_ttl=LEASE).start() for name in ("one", "two")]
+    with proxy(tmp_path, [it.port for it in schedulers], settings) as target:
+        _workers(stack, target)
+        with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
+            for scheduler in schedulers:
+                scheduler.stop()
+                load.check()
+                scheduler.start()
+                _wait_used(load, scheduler)
+            _finish(load)
+    _assert_each_ran_once(stack, schedulers[0], load)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "settings"),
+    [(nginx, FEW_CALLS_NGINX), (haproxy, FEW_CALLS_HAPROXY)],
+    ids=["nginx", "haproxy"],
+)
+def test_old_connections_and_streams_are_noticed_by_nobody(
+    stack: Stack, tmp_path: Path, proxy: Proxy, settings: str
+) -> None:
+    """The schedulers' connections are old after 1 s, workers' streams after 1 to 2 s, the proxy's after 20 calls."""
+    schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]
+    for scheduler in schedulers:
+        scheduler.command = [sys.executable, "-m", "tests.e2e.short_ages"]
+        scheduler.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        scheduler.start()
+    with proxy(tmp_path, [it.port for it in schedulers], settings) as target:
+        workers = _workers(stack, target)
+        with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
+            wait_until(lambda: _moved(load, workers, times=3), within=WITHIN, what="each worker has moved three times")
+            _finish(load)
+    _assert_each_ran_once(stack, schedulers[0], load)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "settings"),
+    [(nginx, "grpc_read_timeout 1s;"), (haproxy, "timeout client 1s\n  timeout server 1s")],
+    ids=["nginx", "haproxy"],
+)
+def test_a_run_outlives_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
+    """It ends the worker's stream each second, because heartbeats are rarer."""
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    with proxy(tmp_path, [scheduler.port], settings) as target:
+        cli = str(quick_creator(stack.folder))
+        worker = stack.worker("a", target, CREATOR_CLI_PATH=cli).start()
+        task_id = client.submit(client.create_account(), options={"seconds": "4"})
+        task = client.wait_completed(task_id, within=WITHIN)
+        assert (task.attempt, len(stack.journal.creates())) == (1, 1)
+        assert len(worker.events("session.opened")) > 2
+        worker.stop()
+
+
+def _workers(stack: Stack, target: str) -> list[Worker]:
+    cli = str(quick_creator(stack.folder))
+    return [stack.worker(name, target, slots=4, CREATOR_CLI_PATH=cli).start() for name in ("a", "b")]
+
+
+def _wait_used(load: Load, scheduler: Scheduler) -> None:
+    """Until the proxy sends calls there again."""
+
+    def used() -> bool:
+        load.check()
+        return any(it.raddr and it.raddr.port == scheduler.port for it in psutil.net_connections("tcp"))
+
+    wait_until(used, within=WITHIN, what=f"the proxy has a connection to {scheduler.name}")
+
+
+def _moved(load: Load, workers: Sequence[Worker], times: int) -> bool:
+    load.check()
+    return all(len(it.events("session.opened")) > times for it in workers)
+
+
+def _finish(load: Load) -> None:
+    load.stop()
+    load.wait_told(len(load.task_ids), within=WITHIN)
+
+
+def _assert_each_ran_once(stack: Stack, scheduler: Scheduler, load: Load) -> None:
+    runs = stack.journal.creates()
+    assert sorted((run.task_id, run.status) for run in runs) == [(task_id, 0) for task_id in sorted(load.task_ids)]
+    reasons = {event.reason for task_id in load.task_ids for event in scheduler.client.history(task_id)}
+    assert "WORKER_LOST" not in reasons

@@ -1,0 +1,206 @@
+"""One trace a task: from the caller's metadata through the scheduler and the worker to the CLI, over its retries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from contentgen.v1 import task_pb2
+from tests.harness.client import request
+from tests.harness.otlp_receiver import OtlpReceiver
+from tests.harness.ports import free_port
+from tests.harness.process import STOP_LIMIT, inherited, installed, run_to_end
+from tests.harness.stack import Scheduler, Stack, Worker
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+STATE = "vendor=1"
+WITHIN = 30.0
+_CREATOR = """#!/bin/sh
+[ "$1" = create ] || exit 0
+for option; do
+    case "$option" in --task-id=*) id=${option#*=} ;; esac
+done
+echo "${TRACEPARENT-none} ${TRACESTATE-none}" >> FOLDER/$id
+[ "$(wc -l < FOLDER/$id)" -gt 1 ] || { echo 'the first try fails' >&2; exit 3; }
+echo '{"content": "an article"}'
+"""
+
+
+class Creator:
+    """A CLI that fails at the first attempt of each task, and notes what it gets of the trace."""
+
+    def __init__(self, folder: Path) -> None:
+        self._seen = folder / "seen"
+        self._seen.mkdir()
+        self.path = folder / "traced-creator"
+        self.path.write_text(_CREATOR.replace("FOLDER", str(self._seen)))
+        self.path.chmod(0o755)
+
+    def seen(self, task_id: str) -> list[tuple[str, str]]:
+        """TRACEPARENT and TRACESTATE of each attempt."""
+        lines = (self._seen / task_id).read_text().splitlines()
+        return [(parent, state) for parent, state in (line.split(" ", 1) for line in lines)]
+
+
+@pytest.fixture
+def creator(stack: Stack) -> Creator:
+    return Creator(stack.folder)
+
+
+def _submit(scheduler: Scheduler, *metadata: tuple[str, str]) -> str:
+    """The id of a task that is retried at once."""
+    account_id = scheduler.client.create_account()
+    return scheduler.client.submit(account_id, metadata=metadata, max_retries=1, initial_backoff=Duration(nanos=10**6))
+
+
+def _completed(scheduler: Scheduler, task_id: str) -> task_pb2.Task:
+    task = scheduler.client.wait_completed(task_id, within=WITHIN)
+    assert task.attempt == 2
+    return task
+
+
+def test_a_task_and_each_of_its_attempts_follow_the_callers_span(stack: Stack, creator: Creator) -> None:
+    scheduler = stack.scheduler(lease_ttl=30, PYTHONPROFILEIMPORTTIME="1").start()
+    settings = {"CREATOR_CLI_PATH": str(creator.path), "PYTHONPROFILEIMPORTTIME": "1"}
+    worker = stack.worker("worker", scheduler, slots=1, **settings).start()
+    task_id = _submit(scheduler, ("traceparent", PARENT), ("tracestate", STATE))
+    assert _completed(scheduler, task_id).trace_id == TRACE
+    assert creator.seen(task_id) == [(PARENT, STATE), (PARENT, STATE)]
+    (stopped,) = scheduler.events("attempt.stopped")
+    assert (stopped["task_id"], stopped["trace_id"]) == (task_id, TRACE)
+    ended = worker.events("lease.failed") + worker.events("lease.completed")
+    assert [(it["task_id"], it["trace_id"]) for it in ended] == [(task_id, TRACE)] * 2
+    for service in (scheduler, worker):  # their logs have each module that they import
+        assert "structlog" in service.text()
+        assert "opentelemetry" not in service.text()
+
+
+@pytest.mark.parametrize("metadata", [(), (("traceparent", "00-0-0-0"), ("tracestate", STATE))])
+def test_without_a_valid_traceparent_there_is_no_trace(
+    stack: Stack, creator: Creator, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    stack.worker("worker", scheduler, CREATOR_CLI_PATH=str(creator.path)).start()
+    task_id = _submit(scheduler, *metadata)
+    assert _completed(scheduler, task_id).trace_id == ""
+    assert creator.seen(task_id) == [("none", "none")] * 2
+    (stopped,) = scheduler.events("attempt.stopped")
+    assert "trace_id" not in stopped
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver().serving() as receiver:
+        yield receiver
+
+
+def _exporting(endpoint: str) -> dict[str, str]:
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+
+def _traced_stack(stack: Stack, creator: Creator, endpoint: str) -> tuple[Scheduler, Worker]:
+    exporting = _exporting(endpoint)
+    scheduler = stack.scheduler(lease_ttl=30, database_url=None, **exporting).start()
+    worker = stack.worker("worker", scheduler, slots=1, CREATOR_CLI_PATH=str(creator.path), **exporting)
+    return scheduler, worker.start()
+
+
+def test_the_spans_of_a_task_and_its_retry_are_one_trace(
+    stack: Stack, creator: Creator, receiver: OtlpReceiver
+) -> None:
+    scheduler, worker = _traced_stack(stack, creator, receiver.endpoint)
+    task_id = _submit(scheduler, ("traceparent", PARENT), ("tracestate", STATE))
+    assert _completed(scheduler, task_id).trace_id == TRACE
+    spans = receiver.wait_for(7, within=WITHIN)
+    (submit,) = receiver.spans("TaskService/SubmitTask")
+    dispatches, attempts, deliveries = map(receiver.spans, ("dispatch", "attempt", "deliver"))
+    assert {it.trace_id for it in spans} == {TRACE}
+    assert len(spans) == 1 + len(dispatches) + len(attempts) + len(deliveries)
+
+    assert submit.parent_id == SPAN
+    assert [it.parent_id for it in dispatches] == [submit.span_id] * 2
+    assert [it.parent_id for it in attempts] == [it.span_id for it in dispatches]
+    assert [it.parent_id for it in deliveries] == [it.span_id for it in attempts]
+    assert creator.seen(task_id) == [(it.traceparent, STATE) for it in attempts]
+    assert {it.service for it in (submit, *dispatches)} == {"contentgen-scheduler"}
+    assert {it.service for it in (*attempts, *deliveries)} == {"contentgen-worker"}
+    assert [submit.kind, dispatches[0].kind, attempts[0].kind] == ["server", "internal", "consumer"]
+
+    for number, both in enumerate(zip(dispatches, attempts, deliveries, strict=True), 1):
+        for it in both:
+            assert it.attributes["contentgen.task_id"] == task_id
+            assert it.attributes["contentgen.attempt"] == number
+            assert it.attributes["contentgen.worker_id"] == "worker"
+            assert it.start <= it.end
+    assert [it.error for it in attempts] == ["CREATOR_ERROR", ""]
+    assert [it.attributes["contentgen.ending"] for it in attempts] == ["failed", "completed"]
+    assert [it.attributes["contentgen.outcome"] for it in deliveries] == ["committed"] * 2
+    (stopped,) = scheduler.events("attempt.stopped")
+    (ended,) = worker.events("lease.completed")
+    assert stopped["trace_id"] == ended["trace_id"] == TRACE
+    assert not [it for it in spans if "a topic" in str(it.attributes.values())]
+
+
+def test_without_a_callers_trace_each_task_gets_one(stack: Stack, creator: Creator, receiver: OtlpReceiver) -> None:
+    scheduler, _ = _traced_stack(stack, creator, receiver.endpoint)
+    account_id = scheduler.client.create_account()
+    at_once = Duration(nanos=10**6)
+    alone = scheduler.client.submit(account_id, max_retries=1, initial_backoff=at_once)
+    wanted = request(account_id, max_retries=1, initial_backoff=at_once)
+    batch = scheduler.client.submit_all([wanted, wanted])
+    tasks = {task_id: _completed(scheduler, task_id) for task_id in (alone, *batch)}
+    receiver.wait_for(3 * 7 + 1, within=WITHIN)
+    assert len({task.trace_id for task in tasks.values()}) == 3
+    for task_id, task in tasks.items():
+        followed = receiver.spans(trace_id=task.trace_id)
+        assert len(followed) == 7
+        (root,) = [it for it in followed if not it.parent_id]
+        assert root.name == ("TaskService/SubmitTask" if task_id == alone else "create")
+        assert root.attributes["contentgen.task_id"] == task_id
+        attempts = receiver.spans("attempt", task.trace_id)
+        assert [parent.split("-")[2] for parent, _ in creator.seen(task_id)] == [it.span_id for it in attempts]
+    (call,) = receiver.spans("TaskService/BatchSubmitTasks")
+    assert call.attributes["contentgen.task_count"] == 2
+    assert [it.linked for it in receiver.spans("create")] == [(call.trace_id,)] * 2
+
+
+def test_a_caller_that_does_not_sample_gets_no_spans_and_its_trace_goes_on(
+    stack: Stack, creator: Creator, receiver: OtlpReceiver
+) -> None:
+    scheduler, _ = _traced_stack(stack, creator, receiver.endpoint)
+    unsampled = _submit(scheduler, ("traceparent", f"00-{TRACE}-{SPAN}-00"))
+    assert _completed(scheduler, unsampled).trace_id == TRACE
+    sampled = _completed(scheduler, _submit(scheduler))  # its spans come last
+    assert {it.trace_id for it in receiver.wait_for(7, within=WITHIN)} == {sampled.trace_id}
+    assert [parent[:36] + parent[-2:] for parent, _ in creator.seen(unsampled)] == [f"00-{TRACE}-00"] * 2
+
+
+def test_a_command_hands_on_the_span_of_its_environment(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    account_id = str(scheduler.client.create_account())
+    command = [installed("contentgen"), "-s", scheduler.target, "task"]
+    environment = inherited() | {"TRACEPARENT": PARENT, "HOME": str(stack.folder)}
+    submitted = run_to_end([*command, "submit", "-a", account_id, "a topic"], environment, within=WITHIN)
+    assert submitted.returncode == 0, submitted.stderr
+    shown = run_to_end([*command, "status", submitted.stdout.strip()], environment, within=WITHIN)
+    assert ["trace", TRACE] in [line.split() for line in shown.stdout.splitlines()]
+
+
+def test_nothing_waits_for_a_receiver_that_is_away(stack: Stack, creator: Creator) -> None:
+    scheduler, worker = _traced_stack(stack, creator, f"http://127.0.0.1:{free_port()}")
+    task_id = _submit(scheduler, ("traceparent", PARENT))
+    assert _completed(scheduler, task_id).trace_id == TRACE
+    for service in (worker, scheduler):
+        service.stop(STOP_LIMIT)
+
+
+def test_what_can_not_be_exported_is_a_settings_error(stack: Stack) -> None:
+    wrong = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    scheduler = stack.scheduler()
+    for service in (scheduler, stack.worker("worker", scheduler)):
+        service.launch(**wrong).ended(WITHIN, status=78)
+        assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in service.text()

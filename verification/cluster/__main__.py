@@ -1,0 +1,60 @@
+"""`make cluster`: a whole deployment on this machine, under load, to be killed. `--help` says how."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: processes are started beside it
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from contentgen.stack.interrupts import Interrupted, Interrupts
+from tests.harness.cluster import server_folder
+from verification.chaos.disks import DisksUnavailableError, enter_namespace
+from verification.cluster import options
+from verification.cluster.cluster import ClusterError
+from verification.cluster.run import Run
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0 where nothing was lost and nothing done twice."""
+    chosen = options.read(arguments)
+    disks = _disks()
+    with Interrupts() as interrupts, _folder(chosen.folder) as folder:
+        try:
+            return Run(folder, chosen, interrupts, disks=disks).run()
+        except ClusterError as error:
+            print(f"cluster failed: {error}", file=sys.stderr)
+            return 1
+        except Interrupted:
+            print("interrupted before it was up; everything is stopped", file=sys.stderr)
+            return 130
+
+
+def _disks() -> bool:
+    try:
+        enter_namespace()
+    except DisksUnavailableError:
+        return False
+    return True
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    """One of its own, that another user's PostgreSQL can reach, and whose name no other process has."""
+    if kept is None:
+        with server_folder() as folder:
+            yield folder
+    else:
+        kept.mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="cluster-", dir=kept.resolve()))
+        folder.chmod(0o711)
+        yield folder
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

