@@ -1,8 +1,8 @@
-"""Builds the console: routes, pages, static files, headers."""
+"""Builds the console: pages, static files, headers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,9 +20,16 @@ from console_svc.pages.task import TaskPage
 from console_svc.pages.tasks import Tasks
 from console_svc.schedulers import Schedulers
 from console_svc.security import SecurityHeaders
-from console_svc.site import NOT_FOUND, Site
+from console_svc.site import NOT_FOUND, Page, Site
 
 STATIC = Path(__file__).parent / "static"
+PAGES: Sequence[Callable[[Site], Page]] = (
+    SignIn,
+    Overview,
+    Tasks,
+    TaskPage,
+)
+"""In the order of the navigation."""
 
 
 def build(settings: ConsoleSettings) -> Starlette:
@@ -50,18 +57,10 @@ def _under(prefix: str, routes: list[BaseRoute]) -> list[BaseRoute]:
 
 
 def _routes(site: Site) -> list[BaseRoute]:
-    sign_in, overview, tasks, task = SignIn(site), Overview(site), Tasks(site), TaskPage(site)
+    pages = [page(site) for page in PAGES]
+    site.links = [page.link for page in pages if page.link]
     return [
-        Route("/login", sign_in.form, methods=["GET"]),
-        Route("/login", sign_in.submit, methods=["POST"]),
-        Route("/logout", site.signed_in(sign_in.out), methods=["POST"]),
-        Route("/language/{language}", sign_in.language, methods=["GET"]),
-        Route("/", site.signed_in(overview.show), methods=["GET"]),
-        Route("/tasks", site.signed_in(tasks.show), methods=["GET"]),
-        Route("/tasks/live", site.signed_in(tasks.live), methods=["GET"]),
-        Route("/tasks/{task_id}", site.signed_in(task.show), methods=["GET"]),
-        Route("/tasks/{task_id}/cancel", site.signed_in(task.cancel), methods=["POST"]),
-        Route("/tasks/{task_id}/retry", site.signed_in(task.retry), methods=["POST"]),
+        *(route for page in pages for route in page.routes()),
         Route("/healthz", _healthy, methods=["GET"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

@@ -71,6 +71,11 @@ class ConsoleSettings(BaseSettings):
     """Whether a proxy with TLS is before it: it may listen beyond loopback, and cookies are for https only."""
     console_prefix: str = Field("", alias="CONTENTGEN_CONSOLE_PREFIX")
     """Path before all addresses, such as /console, where a proxy has others beside it."""
+    console_token_header: str = Field("", alias="CONTENTGEN_CONSOLE_TOKEN_HEADER")
+    """Name of a request header in which a proxy that signs users in names their token. Whoever reaches the console past
+    that proxy may send it, too."""
+    metrics_listen: str = Field("", alias="CONTENTGEN_METRICS_LISTEN")
+    """host:port for /metrics, /livez and /readyz; unset: none."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
     """Lowest level that is logged: debug, info, warning or error."""
 

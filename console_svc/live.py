@@ -1,26 +1,59 @@
-"""Moves of tasks, for the pages that are open: one watch a token, however many pages it has."""
+"""Moves of tasks for the pages that are open: one watch for each token in use, however many pages it has open."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
 
 import structlog
 
 from console_svc.sessions import Session
-from contentgen.client.errors import ContentGenerationError
-from contentgen.client.results import TaskChange
+from contentgen import ContentGenerationError, Task, TaskChange
 
 MAX_WAITING = 1_000
 """Moves that a page may be behind; then it is told to load anew."""
 RETRY_INTERVAL = 1.0
 """Seconds until a watch that failed is begun anew."""
-
-Told = TaskChange | None
-"""A move; None: some were missed, so that the page has to load anew."""
+PING_INTERVAL = 15.0
+"""Seconds after which a stream that tells nothing is kept open by a comment."""
 
 _log = structlog.get_logger(__name__)
+
+
+class News(Enum):
+    """What a page is told beside moves."""
+
+    STALE = "stale"
+    """Moves were missed: it has to load anew."""
+    AWAY = "away"
+    """The schedulers do not answer."""
+    BACK = "back"
+    """They do again."""
+
+
+@dataclass(slots=True)
+class Move:
+    """A move of a task. What it looks like is rendered once for all pages."""
+
+    change: TaskChange
+    _rendered: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        return self.change["task"]
+
+    def rendered(self, key: str, render: Callable[[], str]) -> str:
+        """What `render` returned when it was first called for this key."""
+        if key not in self._rendered:
+            self._rendered[key] = render()
+        return self._rendered[key]
+
+
+Told = Move | News
 
 
 class _Feed:
@@ -28,25 +61,37 @@ class _Feed:
 
     def __init__(self, session: Session) -> None:
         self.pages: set[asyncio.Queue[Told]] = set()
+        self.connected = self.away = False
+        self.last_moved = 0.0
         self.job = asyncio.create_task(self._run(session))
 
     async def _run(self, session: Session) -> None:
         while True:
             try:
-                async with session.client.watch(patience=None) as watch:
+                async with session.client.watch(skip_present=True, patience=RETRY_INTERVAL) as watch:
+                    self._connected()
                     async for change in watch:
-                        self._tell(change)
+                        self.last_moved = time.time()
+                        self._tell(Move(change))
             except ContentGenerationError as error:
-                _log.warning("a watch has failed, and begins anew", action="watch", error=str(error))
+                _log.info("a watch ended, and begins anew", action="watch", error=str(error))
+            self.connected, self.away = False, True
+            self._tell(News.AWAY)
             await asyncio.sleep(RETRY_INTERVAL)
-            self._tell(None)
+
+    def _connected(self) -> None:
+        self.connected = True
+        if self.away:
+            self.away = False
+            self._tell(News.BACK)
+        self._tell(News.STALE)  # nobody knows what moved before
 
     def _tell(self, told: Told) -> None:
         for page in self.pages:
             if page.full():
                 while not page.empty():
                     page.get_nowait()
-                told = None
+                told = News.STALE
             page.put_nowait(told)
 
 
@@ -56,13 +101,25 @@ class LiveTasks:
     def __init__(self) -> None:
         self._feeds: dict[str | None, _Feed] = {}
 
+    @property
+    def watches(self) -> int:
+        return len(self._feeds)
+
+    @property
+    def pages(self) -> int:
+        return sum(len(feed.pages) for feed in self._feeds.values())
+
     @asynccontextmanager
-    async def follow(self, session: Session) -> AsyncIterator[asyncio.Queue[Told]]:
-        """A queue of the moves that a session may see, from now on."""
+    async def follow(self, session: Session, since: float) -> AsyncIterator[asyncio.Queue[Told]]:
+        """A queue of the moves that a session may see, for a page of that time (UNIX seconds)."""
         feed = self._feeds.get(session.token)
         if feed is None:
             feed = self._feeds[session.token] = _Feed(session)
         page: asyncio.Queue[Told] = asyncio.Queue(MAX_WAITING)
+        if feed.away:
+            page.put_nowait(News.AWAY)
+        elif feed.connected and feed.last_moved >= since:
+            page.put_nowait(News.STALE)
         feed.pages.add(page)
         try:
             yield page
@@ -76,5 +133,22 @@ class LiveTasks:
         jobs = [feed.job for feed in self._feeds.values()]
         for job in jobs:
             job.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+
+async def server_sent(moves: asyncio.Queue[Told], row: Callable[[Move], str]) -> AsyncIterator[str]:
+    """The stream of a page: rows of tasks that have moved (`row`: empty, the page does not show it), and news.
+
+    An event without a name holds HTML that htmx puts into the page; `stale`, `away` and `back` are events of the page.
+    """
+    yield ": open\n\n"
+    while True:
+        try:
+            told = await asyncio.wait_for(moves.get(), PING_INTERVAL)
+        except TimeoutError:
+            yield ": still here\n\n"
+            continue
+        if isinstance(told, News):
+            yield f"event: {told.value}\ndata:\n\n"
+        elif html := row(told):
+            yield "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"

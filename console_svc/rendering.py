@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,11 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
 
 from console_svc.language import NAMES, Texts, language_of
 from console_svc.security import CSRF_FIELD
-from console_svc.sessions import Session
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -28,16 +27,13 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.filters.update(length_of_time=length_of_time, moment=moment)
-        self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD)
+        self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
 
-    def page(
-        self, request: Request, template: str, values: Mapping[str, Any], *, session: Session | None, status: int = 200
-    ) -> HTMLResponse:
-        return HTMLResponse(self.text(request, template, values, session=session), status)
-
-    def text(self, request: Request, template: str, values: Mapping[str, Any], *, session: Session | None) -> str:
+    def text(self, request: Request, template: str, values: Mapping[str, Any]) -> str:
+        """A template filled in, in the language of the request."""
         texts = Texts(language_of(request))
-        known = {"_": texts, "language": texts.language, "session": session, "path": request.url.path}
+        query = f"?{request.url.query}" if request.url.query else ""
+        known = {"_": texts, "language": texts.language, "path": request.url.path, "here": request.url.path + query}
         return self._environment.get_template(template).render({**known, **values})
 
 

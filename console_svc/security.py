@@ -18,18 +18,21 @@ TRIES_WINDOW = 60.0
 MAX_ADDRESSES = 10_000
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " connect-src 'self'; font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    " connect-src 'self'; font-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none';"
+    " base-uri 'none'",
     "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",  # the next user of the browser would see pages that it keeps
 }
 _HSTS = "max-age=31536000"
 
 
 class SecurityHeaders:
-    """ASGI middleware. Pages are not cached: the next user of the browser would see them."""
+    """ASGI middleware. A page that sets one of these headers itself keeps its own."""
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self._app = app
@@ -41,7 +44,6 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
-                headers.setdefault("cache-control", "no-store")
             await send(message)
 
         await self._app(scope, receive, with_headers)
@@ -56,8 +58,16 @@ def same_origin(request: Request) -> bool:
     return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
 
 
-def same_token(given: str, expected: str) -> bool:
+def same_text(given: str, expected: str) -> bool:
+    """Compares without telling by its time how much of it is the same."""
     return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def address_of(request: Request, *, behind_proxy: bool) -> str:
+    """Where a browser is; as the proxy says, which appends what it sees to X-Forwarded-For."""
+    if behind_proxy and (seen := request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()):
+        return seen
+    return request.client.host if request.client else ""
 
 
 class SignInTries:

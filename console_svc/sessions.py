@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from contentgen.client.client import AsyncContentGenerationClient
+from typing import TypedDict
+
+from contentgen import AsyncContentGenerationClient
+
+
+class Caller(TypedDict):  # INTERIM: contentgen.Caller comes with GetCaller
+    name: str
+    role: str
+    account_ids: list[int]
+    methods: list[str]
+    token_required: bool
+
 
 IDLE_LIMIT = 8 * 3_600.0
 """Seconds without a request after which a session ends."""
@@ -15,18 +26,37 @@ AGE_LIMIT = 24 * 3_600.0
 """Seconds after which a session ends in any case."""
 MAX_SESSIONS = 10_000
 """Beyond it the one that was idle for longest ends."""
+MAX_NOTICES = 5
+
+Notice = tuple[str, Mapping[str, object]]
+"""An English text, and what is filled in."""
 
 
 @dataclass(slots=True)
 class Session:
-    """`key` is the cookie's value, `csrf` that of the forms, `token` the user's own (None: the scheduler asks none)."""
+    """`key` is the cookie's value, `csrf` that of the forms, `token` the user's own (None: the schedulers ask none)."""
 
     key: str
     csrf: str
     token: str | None
     client: AsyncContentGenerationClient
+    caller: Caller
     began: float
-    used: float = field(default=0.0)
+    used: float
+    _notices: list[Notice] = field(default_factory=list)
+
+    def may(self, method: str) -> bool:
+        """Whether the user's role may call `Service/Method`. What it may not is not offered."""
+        return method in self.caller["methods"]
+
+    def tell(self, text: str, **values: object) -> None:
+        """Shows a text on the next page, in its language, with `{name}` filled in."""
+        self._notices = [*self._notices, (text, values)][-MAX_NOTICES:]
+
+    def take_notices(self) -> Sequence[Notice]:
+        """The texts that no page has shown yet."""
+        notices, self._notices = self._notices, []
+        return notices
 
 
 class Sessions:
@@ -34,10 +64,13 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}  # the one that was idle for longest first
 
-    def begin(self, token: str | None, client: AsyncContentGenerationClient) -> Session:
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def begin(self, token: str | None, client: AsyncContentGenerationClient, caller: Caller) -> Session:
         """A new session, under a new key: one that somebody planted in the browser is worth nothing."""
         now = self._clock()
-        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), token, client, now, now)
+        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), token, client, caller, now, now)
         while len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         self._sessions[session.key] = session
@@ -52,6 +85,13 @@ class Sessions:
         session.used = now
         self._sessions[key] = session
         return session
+
+    def of_token(self, token: str) -> Session | None:
+        """The session that was used last of those with this token."""
+        for key, session in reversed(self._sessions.items()):
+            if session.token == token:
+                return self.find(key)
+        return None
 
     def end(self, session: Session, *, everywhere: bool = False) -> None:
         """Ends this session; `everywhere`: all of its token."""

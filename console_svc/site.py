@@ -1,23 +1,46 @@
-"""What the pages share: who has signed in, what an error looks like, forms that change something."""
+"""What the pages share: who has signed in, forms that change something, what an error looks like."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from console_svc.config import ConsoleSettings
 from console_svc.live import LiveTasks
 from console_svc.rendering import Renderer
-from console_svc.schedulers import UNAUTHENTICATED, Schedulers
-from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_token
+from console_svc.schedulers import Schedulers
+from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_text
 from console_svc.sessions import AGE_LIMIT, Session, Sessions
-from contentgen.client.errors import RequestError, Unavailable
+from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
-SEE_OTHER, FORBIDDEN, NOT_FOUND, AWAY, BAD = 303, 403, 404, 503, 400
-Page = Callable[[Request, Session], Awaitable[Response]]
+SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, AWAY = 303, 400, 401, 403, 404, 503
+FOREIGN_FORM = "This form is not from this page, or too old. Load the page anew."
+Handler = Callable[[Request, Session], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A page in the navigation, for those who may call `method`."""
+
+    path: str
+    label: str
+    method: str = ""
+
+
+class Page(Protocol):
+    """A page, or some pages that belong together."""
+
+    @property
+    def link(self) -> Link | None:
+        """Where the navigation leads; None: other pages lead there."""
+
+    def routes(self) -> Sequence[BaseRoute]: ...
 
 
 class Site:
@@ -30,44 +53,49 @@ class Site:
         self.tries = SignInTries()
         self.live = LiveTasks()
         self.renderer = Renderer(settings.console_prefix)
+        self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
 
     def path(self, path: str) -> str:
         return f"{self.settings.console_prefix}{path}"
 
+    def see(self, path: str) -> Response:
+        """Where a form leads when it has done its work."""
+        return RedirectResponse(self.path(path), SEE_OTHER)
+
+    def page(self, path: str, handler: Handler) -> Route:
+        """The route of a page that only shows something."""
+        return Route(path, self._signed_in(handler), methods=["GET"])
+
+    def form(self, path: str, handler: Handler) -> Route:
+        """The route of a form, which has to hold the session's CSRF token: `parts.html` has its field."""
+        return Route(path, self._signed_in(handler), methods=["POST"])
+
+    def render(
+        self,
+        request: Request,
+        template: str,
+        values: Mapping[str, Any],
+        session: Session | None = None,
+        *,
+        status: int = 200,
+    ) -> HTMLResponse:
+        links = [link for link in self.links if session and (not link.method or session.may(link.method))]
+        known = {"session": session, "links": links, "notices": session.take_notices() if session else ()}
+        return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
+
+    def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
+        """The page that says what is wrong."""
+        return self.render(request, "error.html", {"message": message, "away": status == AWAY}, session, status=status)
+
     def session(self, request: Request) -> Session | None:
         return self.sessions.find(request.cookies.get(self._cookie, ""))
 
-    def render(
-        self, request: Request, template: str, values: Mapping[str, Any], session: Session | None = None, *, status: int = 200
-    ) -> HTMLResponse:
-        return self.renderer.page(request, template, values, session=session, status=status)
-
-    def signed_in(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
-        """A page for whoever has signed in; others come to the form. A form of it needs the session's CSRF token."""
-
-        async def served(request: Request) -> Response:
-            session = self.session(request) or await self._anonymous()
-            if session is None:
-                return RedirectResponse(self.path("/login"), SEE_OTHER)
-            if request.method == "POST" and not await _genuine(request, session):
-                return self.failure(request, session, "This form is not from this page, or too old. Load the page anew.", FORBIDDEN)
-            try:
-                response = await page(request, session)
-            except RequestError as error:
-                response = self.refused(request, session, error)
-            self.keep(response, session)
-            return response
-
-        return served
-
-    async def _anonymous(self) -> Session | None:
-        """A session without a token, if the schedulers ask for none."""
-        client = self.schedulers.client(None)
-        try:
-            return self.sessions.begin(None, client) if await self.schedulers.accepts(client) else None
-        except RequestError:  # the form says so
-            return None
+    async def begin(self, token: str | None) -> Session | None:
+        """A new session of a token; None if the schedulers do not know it. Raises RequestError if none answers."""
+        client = self.schedulers.client(token)
+        caller = await self.schedulers.recognise(client)
+        return self.sessions.begin(token, client, caller) if caller else None
 
     def keep(self, response: Response, session: Session) -> None:
         """Gives the browser its cookie: for this site alone, out of reach for scripts."""
@@ -81,22 +109,49 @@ class Site:
             samesite="strict",
         )
 
-    def forget(self, response: Response) -> None:
-        response.delete_cookie(self._cookie, path="/", secure=self.settings.secure, httponly=True, samesite="strict")
+    def _signed_in(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def served(request: Request) -> Response:
+            try:
+                session = self.session(request) or await self._by_itself(request)
+            except RequestError:
+                return self.failure(request, None, "The schedulers do not answer", AWAY)
+            if session is None:
+                return self._to_sign_in(request)
+            response = await self._served(handler, request, session)
+            if request.cookies.get(self._cookie) != session.key and self.sessions.find(session.key):
+                self.keep(response, session)
+            return response
 
-    def refused(self, request: Request, session: Session, error: RequestError) -> Response:
-        """The page for a call that the schedulers have refused."""
-        if error.code == UNAUTHENTICATED:  # the token was revoked
+        return served
+
+    async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
+        if request.method == "POST" and not await _genuine(request, session):
+            return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+        try:
+            return await handler(request, session)
+        except Unauthenticated:  # the token was revoked
             self.sessions.end(session)
-            return RedirectResponse(self.path("/login"), SEE_OTHER)
-        status = AWAY if isinstance(error, Unavailable) else NOT_FOUND if error.code == "NOT_FOUND" else BAD
-        values = {"message": str(error), "away": status == AWAY}
-        return self.render(request, "error.html", values, session, status=status)
+            return self._to_sign_in(request)
+        except RequestError as error:
+            status = AWAY if isinstance(error, Unavailable) else BAD
+            status = NOT_FOUND if isinstance(error, ResourceNotFoundException) else status
+            return self.failure(request, session, error.message, status)
 
-    def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
-        return self.render(request, "error.html", {"message": message, "away": False}, session, status=status)
+    def _to_sign_in(self, request: Request) -> Response:
+        """To the form, which leads back; a script of the page is told to load it as a whole."""
+        form = self.path("/login")
+        if "hx-request" in request.headers:
+            return Response(status_code=UNAUTHORIZED, headers={"hx-redirect": form})
+        back = request.url.path if request.method == "GET" else self.path("/")
+        return RedirectResponse(f"{form}?{urlencode({'next': back})}" if back != self.path("/") else form, SEE_OTHER)
+
+    async def _by_itself(self, request: Request) -> Session | None:
+        """A session for whom nobody has to sign in: the proxy names the token, or the schedulers ask for none."""
+        header = self.settings.console_token_header
+        token = request.headers.get(header, "").strip() if header else ""
+        return (self.sessions.of_token(token) if token else None) or await self.begin(token or None)
 
 
 async def _genuine(request: Request, session: Session) -> bool:
     given = (await request.form()).get(CSRF_FIELD)
-    return same_origin(request) and isinstance(given, str) and same_token(given, session.csrf)
+    return same_origin(request) and isinstance(given, str) and same_text(given, session.csrf)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from console_svc.sessions import Session
-from console_svc.site import Site
-from contentgen.client.errors import RequestError
+from console_svc.site import Link, Site
 
 RECENT = 10
 MOST = 100
@@ -19,19 +19,24 @@ T = TypeVar("T")
 
 
 class Overview:
+    link = Link("/", "Overview")
+
     def __init__(self, site: Site) -> None:
         self._site = site
 
+    def routes(self) -> Sequence[BaseRoute]:
+        return (self._site.page("/", self.show),)
+
     async def show(self, request: Request, session: Session) -> Response:
-        client = session.client
-        stats, running, recent = await asyncio.gather(
-            client.get_task_stats(), client.list_tasks(status=["submitted", "processing"], limit=RECENT), client.list_tasks(limit=RECENT)
-        )
-        pool, dispatch, failed, reviews = await asyncio.gather(
-            _permitted(client.get_worker_pool_status()),
-            _permitted(client.get_dispatch_status()),
-            _permitted(_first(client.iter_publish_pool(statuses="failed", page_size=MOST))),
-            _permitted(_first(client.iter_contents(review_status="pending_review", page_size=MOST))),
+        client, may = session.client, session.may
+        stats, running, recent, pool, dispatch, failed, reviews = await asyncio.gather(
+            _if(may("TaskService/GetTaskStats"), client.get_task_stats()),
+            _if(may("TaskService/ListTasks"), client.list_tasks(status=["submitted", "processing"], limit=RECENT)),
+            _if(may("TaskService/ListTasks"), client.list_tasks(limit=RECENT)),
+            _if(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
+            _if(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
+            _if(may("ContentService/ListPublishPool"), _some(client.iter_publish_pool(statuses="failed", page_size=MOST))),
+            _if(may("ContentService/ListContents"), _some(client.iter_contents(review_status="pending_review", page_size=MOST))),
         )
         values = {
             "stats": stats,
@@ -46,17 +51,16 @@ class Overview:
         return self._site.render(request, "overview.html", values, session)
 
 
-async def _permitted(call: Awaitable[T]) -> T | None:
-    """What it returns. None if the token may not ask for it."""
-    try:
+async def _if(allowed: bool, call: Awaitable[T]) -> T | None:
+    """What it returns; None, and no call, where the user may not ask for it."""
+    if allowed:
         return await call
-    except RequestError as error:
-        if error.code != "PERMISSION_DENIED":
-            raise
-        return None
+    if asyncio.iscoroutine(call):
+        call.close()
+    return None
 
 
-async def _first(found: AsyncIterator[T]) -> list[T]:
+async def _some(found: AsyncIterator[T]) -> list[T]:
     """`MOST` of them at most."""
     some: list[T] = []
     async for one in found:

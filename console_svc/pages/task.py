@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from console_svc.sessions import Session
-from console_svc.site import NOT_FOUND, SEE_OTHER, Site
-from contentgen.client.results import AttemptLog, TaskEvent
+from console_svc.site import NOT_FOUND, Site
+from contentgen import AttemptLog, TaskEvent
 
 MAX_EVENTS = 200
 """Events that a page shows: the newest."""
@@ -18,8 +20,17 @@ RETRYABLE = ("failed", "timeout", "cancelled")
 
 
 class TaskPage:
+    link = None
+
     def __init__(self, site: Site) -> None:
         self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return (
+            self._site.page("/tasks/{task_id}", self.show),
+            self._site.form("/tasks/{task_id}/cancel", self.cancel),
+            self._site.form("/tasks/{task_id}/retry", self.retry),
+        )
 
     async def show(self, request: Request, session: Session) -> Response:
         task_id = request.path_params["task_id"]
@@ -31,8 +42,8 @@ class TaskPage:
             "task": task,
             "events": events[-MAX_EVENTS:],
             "logs": logs,
-            "ended": task["status"] in ENDED,
-            "retryable": task["status"] in RETRYABLE,
+            "cancellable": task["status"] not in ENDED and session.may("TaskService/CancelTask"),
+            "retryable": task["status"] in RETRYABLE and session.may("TaskService/RetryTask"),
         }
         return self._site.render(request, "task.html", values, session)
 
@@ -45,7 +56,7 @@ class TaskPage:
         return self._back(request)
 
     def _back(self, request: Request) -> Response:
-        return RedirectResponse(self._site.path(f"/tasks/{request.path_params['task_id']}"), SEE_OTHER)
+        return self._site.see(f"/tasks/{request.path_params['task_id']}")
 
 
 async def _events(session: Session, task_id: str) -> list[TaskEvent]:

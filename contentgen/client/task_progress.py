@@ -77,13 +77,14 @@ class TaskProgressMethods(Methods):
         account_id: int | None = None,
         resume_token: str = "",
         *,
+        skip_present: bool = False,
         until_ended: bool = False,
         patience: float | None = PATIENCE,
     ) -> TaskWatch:
         """Iterates over the moves of these tasks, of an account's, or of all accounts', as they are committed.
 
-        It begins with the present state of the tasks (of accounts': those that have not ended), or right after the
-        event whose `resume_token` is given. It reconnects by itself, to any scheduler, and goes on after the last
+        It begins with the present state of the tasks (of accounts': those that have not ended), with the next move
+        (`skip_present`), or right after the event whose `resume_token` is given. It reconnects by itself, to any scheduler, and goes on after the last
         event: none is missed or doubled. Only what begins and ends during an interruption before the very first event
         is not seen: there is no token yet.
 
@@ -96,8 +97,11 @@ class TaskProgressMethods(Methods):
             task_ids: up to 1,000 tasks.
             account_id: instead of them, an account. None, without `task_ids`: all accounts that the token may access.
             resume_token: of the last event seen, of a watch of the same tasks. Empty: from the present state.
+            skip_present: whether the present states are left out: what moves during an interruption before the very
+                first event is not seen then.
             until_ended: whether it ends once all of `task_ids` have ended: completed, cancelled, or failed or timed out
-                with no retry to come. It needs their present state, so it excludes `account_id` and `resume_token`.
+                with no retry to come. It needs their present state, so it excludes `account_id`, `resume_token` and
+                `skip_present`.
             patience: seconds without a scheduler before Unavailable is raised; None: any time. Before the first event,
                 the client's `timeout` at most.
 
@@ -116,9 +120,11 @@ class TaskProgressMethods(Methods):
             ...     for event in events:
             ...         print(event["event_time"], event["previous_status"], "→", event["task"]["status"])
         """
-        _check_selection(task_ids, account_id, resume_token, until_ended)
+        _check_selection(task_ids, account_id, until_ended, resume_token or skip_present)
         ids = list(task_ids or ())
-        request = pb.WatchTasksRequest(task_ids=ids, account_id=account_id or 0, resume_token=resume_token)
+        request = pb.WatchTasksRequest(
+            task_ids=ids, account_id=account_id or 0, resume_token=resume_token, skip_present=skip_present
+        )
         stream = ResumingStream(self._transport, request, Backoff(patience, at_first=self._transport.timeout))
         return self._transport.keep(TaskWatch(stream, until_ended=ids if until_ended else None))
 
@@ -164,7 +170,7 @@ def _check_completed(task: task_pb2.Task) -> None:
 
 
 def _check_selection(
-    task_ids: Collection[str] | None, account_id: int | None, resume_token: str, until_ended: bool
+    task_ids: Collection[str] | None, account_id: int | None, until_ended: bool, without_present: object
 ) -> None:
     if isinstance(task_ids, str):
         raise ValueError("task_ids should be a list of ids, not one text")
@@ -172,5 +178,5 @@ def _check_selection(
         raise ValueError("task_ids should have at least one id; leave it out to watch an account, or all")
     if task_ids and account_id:
         raise ValueError("give task_ids or account_id, not both")
-    if until_ended and (not task_ids or resume_token):
-        raise ValueError("until_ended goes with task_ids and without a resume_token: leave one of them out")
+    if until_ended and (not task_ids or without_present):
+        raise ValueError("until_ended goes with task_ids, without resume_token and skip_present: leave one out")

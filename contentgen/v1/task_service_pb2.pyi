@@ -1057,12 +1057,15 @@ class WatchTasksRequest(_message.Message):
     TASK_IDS_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    SKIP_PRESENT_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """All tasks of this account, future ones too. 0: those of `task_ids`; if these are empty too, all tasks of the
     accounts that the caller may access.
     """
     resume_token: _builtins.str
     """Token of the last event seen, with the same selection. Empty: start with the present states."""
+    skip_present: _builtins.bool
+    """Start with the moves from now on, without the present states. Without effect beside a `resume_token`."""
     @_builtins.property
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Up to 1,000 tasks. Empty: those of `account_id`."""
@@ -1073,10 +1076,11 @@ class WatchTasksRequest(_message.Message):
         task_ids: _abc.Iterable[_builtins.str] | None = ...,
         account_id: _builtins.int = ...,
         resume_token: _builtins.str = ...,
+        skip_present: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "resume_token", b"resume_token", "task_ids", b"task_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "resume_token", b"resume_token", "skip_present", b"skip_present", "task_ids", b"task_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -289,8 +289,8 @@ class TaskServiceStub:
     It watches the tasks named, or all tasks of an account, or, with neither, of all accounts of the caller.
 
     Without a `resume_token` it starts with the present state of the tasks named, or of the accounts' tasks that have
-    not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
-    their order. With the token of the last event received it continues after that event, on any replica, without gaps
+    not ended, one event each, with `previous_status` unspecified; `skip_present` leaves these out. Then every move
+    follows, once, each task's moves in their order. With the token of the last event received it continues after that event, on any replica, without gaps
     or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
     The response headers arrive once the watch is established: every later move is sent. A task that ends while the
@@ -661,8 +661,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     It watches the tasks named, or all tasks of an account, or, with neither, of all accounts of the caller.
 
     Without a `resume_token` it starts with the present state of the tasks named, or of the accounts' tasks that have
-    not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
-    their order. With the token of the last event received it continues after that event, on any replica, without gaps
+    not ended, one event each, with `previous_status` unspecified; `skip_present` leaves these out. Then every move
+    follows, once, each task's moves in their order. With the token of the last event received it continues after that event, on any replica, without gaps
     or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
     The response headers arrive once the watch is established: every later move is sent. A task that ends while the
@@ -1108,8 +1108,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         It watches the tasks named, or all tasks of an account, or, with neither, of all accounts of the caller.
 
         Without a `resume_token` it starts with the present state of the tasks named, or of the accounts' tasks that have
-        not ended, one event each, with `previous_status` unspecified; then every move follows, once, each task's moves in
-        their order. With the token of the last event received it continues after that event, on any replica, without gaps
+        not ended, one event each, with `previous_status` unspecified; `skip_present` leaves these out. Then every move
+        follows, once, each task's moves in their order. With the token of the last event received it continues after that event, on any replica, without gaps
         or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
         The response headers arrive once the watch is established: every later move is sent. A task that ends while the

@@ -258,6 +258,7 @@ def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
         ({"account_id": 1, "until_ended": True}, "until_ended goes with"),
         ({"until_ended": True}, "until_ended goes with"),
         ({"task_ids": [A], "resume_token": "t", "until_ended": True}, "until_ended goes with"),
+        ({"task_ids": [A], "skip_present": True, "until_ended": True}, "until_ended goes with"),
     ],
 )
 def test_bad_watches_are_refused_at_once(client: ContentGenerationClient, arguments: dict[str, Any], says: str) -> None:

@@ -137,6 +137,19 @@ async def test_a_watch_without_a_selection_is_of_all_accounts(
     assert refusal.fields == ["resume_token"]
 
 
+async def test_a_watch_may_begin_with_the_next_move(tasks: TaskServiceAsyncStub, account: int) -> None:
+    (there,) = await batch(tasks, account, 1)
+    for selection in ({"task_ids": [there]}, {"account_id": account}, {}):
+        async with watching(tasks, skip_present=True, **selection) as watcher:
+            await watcher.stands()
+            if "task_ids" in selection:
+                await tasks.CancelTask(pb.CancelTaskRequest(task_id=there))
+                assert told([await watcher.next()]) == [(there, "pending", "cancelled")]
+            else:
+                new = await batch(tasks, account, 2)
+                assert told(await watcher.take(2)) == [(task_id, "unspecified", "pending") for task_id in new]
+
+
 async def test_a_watch_of_an_ended_task_sends_its_present_state(tasks: TaskServiceAsyncStub, account: int) -> None:
     task_id = await submitted(tasks, account)
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))

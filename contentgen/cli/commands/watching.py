@@ -35,6 +35,8 @@ ResumeToken = Annotated[
     ),
 ]
 
+FromNow = Annotated[bool, typer.Option("--from-now", help="Leave out how they stand now.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """`watch`."""
@@ -43,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
         "watch",
         "contentgen task watch task-0000000000000001",
         "contentgen task watch --account 1",
-        "contentgen task watch --all",
+        "contentgen task watch --all --from-now",
         "contentgen --output jsonl task watch -a 1 | jq -r 'select(.task.status == \"failed\").task.task_id'",
         "contentgen task watch -a 1 --resume-token TOKEN_OF_THE_LAST_EVENT",
     )(watch)
@@ -55,16 +57,21 @@ def watch(
     account: WatchedAccount = None,
     all_: Everything = False,
     resume_token: ResumeToken = "",
+    from_now: FromNow = False,
 ) -> int:
     """Follow tasks, move by move.
 
-    First how they stand now, then every move as it is committed, each once. It goes on by itself after a lost
+    First how they stand now (--from-now: not), then every move as it is committed, each once. It goes on by itself after a lost
     connection, on whichever scheduler answers. Tasks that are named are watched until they have ended: exit status 0
     when all of them are completed, else 1. With JSON each event is a line, and its resume_token is where to go on.
     """
     if sum(map(bool, (task_ids, account, all_))) != 1:
         raise typer.BadParameter("give either tasks, or --account, or --all")
-    request = pb.WatchTasksRequest(task_ids=task_ids, account_id=account or 0, resume_token=resume_token)
+    if task_ids and from_now:
+        raise typer.BadParameter("leave out --from-now: tasks that are named are watched until they have ended")
+    request = pb.WatchTasksRequest(
+        task_ids=task_ids, account_id=account or 0, resume_token=resume_token, skip_present=from_now
+    )
     named = set(task_ids or ())
     completed: dict[str, bool] = {}
     with closing(changes(session.connection, request)) as events:

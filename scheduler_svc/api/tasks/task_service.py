@@ -252,7 +252,8 @@ class TaskService(TaskServiceServicer):
     ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
         selection = watching.selection(request, caller())
         await self._check_ownership(selection.keys)
-        async with self._watches.open(selection, watching.resume_position(request, selection)) as watch:
+        resumed = watching.resume_position(request, selection)
+        async with self._watches.open(selection, resumed, present=not request.skip_present) as watch:
             await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on
             try:
                 async with aclosing(watch.changes()) as changes:

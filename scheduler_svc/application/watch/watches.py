@@ -81,13 +81,15 @@ class Watches:
         self._feed = feed
 
     @asynccontextmanager
-    async def open(self, selection: Selection, resumed: tuple[Position, str] | None) -> AsyncIterator[TaskWatch]:
-        """Opens a watch anew, or after a position in a history.
+    async def open(
+        self, selection: Selection, resumed: tuple[Position, str] | None, *, present: bool = True
+    ) -> AsyncIterator[TaskWatch]:
+        """Opens a watch anew, with the present states or without, or after a position in a history.
 
         Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ShuttingDown.
         """
         with self._feed.admitted():
             opened = await self._calls.run(changes.open_watch, selection, resumed)
             await self._feed.reach(opened.last)
-            position = resumed[0] if resumed else Position(opened.last, 0, listing=True)
+            position = resumed[0] if resumed else Position(opened.last, 0, listing=present)
             yield TaskWatch(self._calls, self._feed, selection, opened, position)

@@ -1,0 +1,34 @@
+"""The Chinese texts of all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+TEXTS: Final[Mapping[str, str]] = {
+    "Pages": "页面",
+    "Overview": "总览",
+    "Tasks": "任务",
+    "Sign in": "登录",
+    "Sign out": "退出",
+    "Sign out everywhere": "退出所有会话",
+    "Not done": "未完成",
+    "The schedulers do not answer": "调度器没有响应",
+    "This page tries again by itself.": "本页会自动重试。",
+    "This form is not from this page, or too old. Load the page anew.": "表单不是来自本页，或已过期，请重新加载页面。",
+    "Topic": "主题",
+    "State": "状态",
+    "Priority": "优先级",
+    "Account": "账号",
+    "Attempt": "尝试",
+    "Worker": "worker",
+    "Created": "创建时间",
+    "Error": "错误",
+    "pending": "等待中",
+    "submitted": "已派发",
+    "processing": "运行中",
+    "completed": "已完成",
+    "failed": "失败",
+    "timeout": "超时",
+    "cancelled": "已取消",
+}

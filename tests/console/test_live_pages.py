@@ -1,0 +1,50 @@
+"""Pages that stay fresh by themselves, in a real browser."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from tests.console.conftest import Place, sign_in
+
+
+def test_a_row_moves_while_the_page_is_open(place: Place, page: Page) -> None:
+    sign_in(page)
+    page.goto("/tasks?topic=moves")
+    expect(page.get_by_text("No task is like that")).to_be_visible()
+    task_id = place.client.submit_task(account_id=place.account, topic="it moves")
+    row = page.locator(f"tr#{task_id}")
+    expect(row).to_contain_text("completed")
+    assert page.locator("#main").count() == 1
+
+
+def test_what_somebody_types_stays(place: Place, page: Page) -> None:
+    sign_in(page)
+    page.goto("/tasks")
+    page.get_by_label("Topic").fill("half a wo")
+    task_id = place.client.submit_task(account_id=place.account, topic="another one")
+    expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
+    expect(page.get_by_label("Topic")).to_have_value("half a wo")
+    expect(page.get_by_label("Topic")).to_be_focused()
+
+
+def test_a_page_goes_on_when_the_scheduler_is_back(place: Place, page: Page) -> None:
+    sign_in(page)
+    task_id = place.client.submit_task(account_id=place.account, topic="before")
+    page.goto("/tasks")
+    expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
+    place.scheduler.kill()
+    expect(page.locator("#news")).to_contain_text("The schedulers do not answer")
+    expect(page.locator(f"tr#{task_id}")).to_be_visible()
+    place.scheduler.start()
+    expect(page.locator("#news")).to_be_empty()
+    later = place.client.submit_task(account_id=place.account, topic="after")
+    expect(page.locator(f"tr#{later}")).to_contain_text("completed")
+
+
+def test_a_page_goes_on_when_the_console_is_back(place: Place, page: Page) -> None:
+    sign_in(page)
+    page.goto("/tasks")
+    place.console.kill()
+    expect(page.locator("#news")).to_contain_text("The console does not answer")
+    place.console.start()
+    page.wait_for_url("/login")

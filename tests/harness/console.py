@@ -1,0 +1,75 @@
+"""A console process, and a client of it that keeps cookies as a browser does."""
+
+from __future__ import annotations
+
+import re
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener
+
+from tests.harness.ports import free_port
+from tests.harness.process import inherited
+from tests.harness.service import Service
+
+_CSRF = re.compile(r'name="csrf" value="([^"]+)"')
+TIMEOUT = 20.0
+
+
+class Console(Service):
+    """`contentgen-console` on a port that it keeps over restarts."""
+
+    def __init__(self, folder: Path, scheduler: str, **settings: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = {
+            **inherited(),
+            "CONTENTGEN_CONSOLE_LISTEN": f"127.0.0.1:{self.port}",
+            "CONTENTGEN_SCHEDULER": scheduler,
+            **settings,
+        }
+        super().__init__("console", "contentgen-console", "ready", folder / "console.log", environment)
+
+
+class Answer:
+    """What came back, redirects followed."""
+
+    def __init__(self, status: int, url: str, headers: dict[str, str], text: str) -> None:
+        self.status = status
+        self.url = url
+        self.headers = headers
+        self.text = text
+
+
+class Visitor:
+    """Somebody with a browser without scripts."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.cookies = CookieJar()
+        self._opener = build_opener(HTTPCookieProcessor(self.cookies))
+        self._csrf = ""
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self._open(Request(self.url + path, headers=headers))
+
+    def post(self, path: str, fields: dict[str, str], *, csrf: str | None = None, **headers: str) -> Answer:
+        """Sends a form from the last page, unless the headers or `csrf` say otherwise."""
+        sent = {"csrf": self._csrf if csrf is None else csrf, **fields}
+        given = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return self._open(Request(self.url + path, urlencode(sent).encode(), given))
+
+    def sign_in(self, token: str) -> Answer:
+        return self.post("/login", {"token": token})
+
+    def _open(self, request: Request) -> Answer:
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as response:
+                answer = Answer(response.status, response.url, dict(response.headers), response.read().decode())
+        except HTTPError as error:
+            with error:
+                answer = Answer(error.code, error.url, dict(error.headers), error.read().decode())
+        if found := _CSRF.search(answer.text):
+            self._csrf = found[1]
+        return answer
