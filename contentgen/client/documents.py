@@ -385,6 +385,16 @@ def system(message: system_service_pb2.GetSystemResponse) -> results.System:
     }
 
 
+def caller(message: system_service_pb2.GetCallerResponse) -> results.Caller:
+    return {
+        "name": message.name,
+        "role": message.role,
+        "account_ids": list(message.account_ids),
+        "methods": list(message.methods),
+        "token_required": message.token_required,
+    }
+
+
 def _replica(message: system_service_pb2.Replica) -> results.Replica:
     return {
         "scheduler_id": message.scheduler_id,

@@ -453,6 +453,21 @@ class System(TypedDict):
     limits: Limits
 
 
+class Caller(TypedDict):
+    """Whose a token is, and what it may call."""
+
+    name: str
+    """Empty: no tokens are required."""
+    role: str
+    """As in the tokens file, such as `client`."""
+    account_ids: list[int]
+    """The accounts that the token is tied to. Empty: all."""
+    methods: list[str]
+    """The RPCs that it may call, such as `TaskService/SubmitTask`, sorted."""
+    token_required: bool
+    """Whether the scheduler requires a token of each call."""
+
+
 class Webhook(TypedDict):
     """A webhook, without its secret."""
 

@@ -57,7 +57,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
     _SCHEDULES: ("GetSchedule", "ListSchedules"),
-    _SYSTEM: ("GetSystem",),
+    _SYSTEM: ("GetSystem", "GetCaller"),
     _WEBHOOKS: ("GetWebhook", "ListWebhooks", "ListDeliveries"),
     _AUDIT: ("ListAuditEvents",),
 }

@@ -1,10 +1,10 @@
-"""The schedulers themselves. For operators. Layer: client."""
+"""The schedulers themselves, for operators, and what a caller may call. Layer: client."""
 
 from __future__ import annotations
 
 from contentgen.client import documents
 from contentgen.client.methods import Methods, Unary
-from contentgen.client.results import System
+from contentgen.client.results import Caller, System
 from contentgen.v1 import system_service_pb2 as pb
 
 
@@ -17,3 +17,12 @@ class SystemMethods(Methods):
             >>> away = [it["scheduler_id"] for it in client.get_system()["replicas"] if not it["serving"]]
         """
         return documents.system(await self._call(self._stubs.system.GetSystem, pb.GetSystemRequest()))
+
+    @Unary
+    async def get_caller(self) -> Caller:
+        """Returns whose token the client has, and which RPCs it may call. Every role may ask.
+
+        Example:
+            >>> may_submit = "TaskService/SubmitTask" in client.get_caller()["methods"]
+        """
+        return documents.caller(await self._call(self._stubs.system.GetCaller, pb.GetCallerRequest()))

@@ -340,3 +340,66 @@ class GetSystemResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSystemResponse: _TypeAlias = GetSystemResponse  # noqa: Y015
+
+@_typing.final
+class GetCallerRequest(_message.Message):
+    """Has no parameters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallerRequest: _TypeAlias = GetCallerRequest  # noqa: Y015
+
+@_typing.final
+class GetCallerResponse(_message.Message):
+    """Who calls, and what it may call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    TOKEN_REQUIRED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the token, as in the tokens file; empty if no tokens are required."""
+    role: _builtins.str
+    """The role of the token, as in the tokens file: `client`, `reviewer`, `publisher`, `viewer`, `worker` or `operator`,
+    and others in later versions. `operator` if no tokens are required.
+    """
+    token_required: _builtins.bool
+    """Whether this scheduler requires a token of each call. If not, every caller may call everything."""
+    @_builtins.property
+    def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The accounts that the token is tied to, ascending; empty: it is for all accounts."""
+
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The RPCs of this contract that the caller may call, such as `TaskService/SubmitTask`, sorted. All others are refused
+        with PERMISSION_DENIED, whatever they ask for. One of these may be refused for what it asks for: another account.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: _builtins.str = ...,
+        account_ids: _abc.Iterable[_builtins.int] | None = ...,
+        methods: _abc.Iterable[_builtins.str] | None = ...,
+        token_required: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "methods", b"methods", "name", b"name", "role", b"role", "token_required", b"token_required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallerResponse: _TypeAlias = GetCallerResponse  # noqa: Y015

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SystemServiceStub:
-    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService.
+    """The schedulers themselves and their database. For operators; GetCaller is for every role. Errors: see the comment of
+    TaskService.
     """
 
     def __init__(self, channel):
@@ -40,10 +41,16 @@ class SystemServiceStub:
                 request_serializer=contentgen_dot_v1_dot_system__service__pb2.GetSystemRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_system__service__pb2.GetSystemResponse.FromString,
                 _registered_method=True)
+        self.GetCaller = channel.unary_unary(
+                '/contentgen.v1.SystemService/GetCaller',
+                request_serializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer:
-    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService.
+    """The schedulers themselves and their database. For operators; GetCaller is for every role. Errors: see the comment of
+    TaskService.
     """
 
     def GetSystem(self, request, context):
@@ -61,6 +68,19 @@ class SystemServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCaller(self, request, context):
+        """Returns whose the token of this call is, and what it may call: for a program that offers its user only that.
+
+        Every role may call it, and so may a token that is tied to accounts. It only reads, needs no database, and is safe to
+        repeat. The answer holds until the tokens file changes.
+
+        Statuses:
+        UNAUTHENTICATED `TOKEN_INVALID`, INTERNAL `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -68,6 +88,11 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.GetSystem,
                     request_deserializer=contentgen_dot_v1_dot_system__service__pb2.GetSystemRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_system__service__pb2.GetSystemResponse.SerializeToString,
+            ),
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_system__service__pb2.GetCallerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -78,7 +103,8 @@ def add_SystemServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SystemService:
-    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService.
+    """The schedulers themselves and their database. For operators; GetCaller is for every role. Errors: see the comment of
+    TaskService.
     """
 
     @staticmethod
@@ -98,6 +124,33 @@ class SystemService:
             '/contentgen.v1.SystemService/GetSystem',
             contentgen_dot_v1_dot_system__service__pb2.GetSystemRequest.SerializeToString,
             contentgen_dot_v1_dot_system__service__pb2.GetSystemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.SystemService/GetCaller',
+            contentgen_dot_v1_dot_system__service__pb2.GetCallerRequest.SerializeToString,
+            contentgen_dot_v1_dot_system__service__pb2.GetCallerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SystemServiceStub:
-    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService."""
+    """The schedulers themselves and their database. For operators; GetCaller is for every role. Errors: see the comment of
+    TaskService.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,10 +46,21 @@ class SystemServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
       PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    GetCaller: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.GetCallerRequest, _system_service_pb2.GetCallerResponse]
+    """Returns whose the token of this call is, and what it may call: for a program that offers its user only that.
+
+    Every role may call it, and so may a token that is tied to accounts. It only reads, needs no database, and is safe to
+    repeat. The answer holds until the tokens file changes.
+
+    Statuses:
+      UNAUTHENTICATED `TOKEN_INVALID`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 @_typing.type_check_only
 class SystemServiceAsyncStub(SystemServiceStub):
-    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService."""
+    """The schedulers themselves and their database. For operators; GetCaller is for every role. Errors: see the comment of
+    TaskService.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSystem: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetSystemRequest, _system_service_pb2.GetSystemResponse]  # type: ignore[assignment]
@@ -61,9 +74,20 @@ class SystemServiceAsyncStub(SystemServiceStub):
       UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
       PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
+    GetCaller: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetCallerRequest, _system_service_pb2.GetCallerResponse]  # type: ignore[assignment]
+    """Returns whose the token of this call is, and what it may call: for a program that offers its user only that.
+
+    Every role may call it, and so may a token that is tied to accounts. It only reads, needs no database, and is safe to
+    repeat. The answer holds until the tokens file changes.
+
+    Statuses:
+      UNAUTHENTICATED `TOKEN_INVALID`, INTERNAL `INTERNAL`: see TaskService.
+    """
 
 class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The schedulers themselves and their database. For operators. Errors: see the comment of TaskService."""
+    """The schedulers themselves and their database. For operators; GetCaller is for every role. Errors: see the comment of
+    TaskService.
+    """
 
     @_abc_1.abstractmethod
     def GetSystem(
@@ -80,6 +104,21 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; the schedulers serve all of them.
           UNAVAILABLE `STORE_UNAVAILABLE`, `LOCK_TIMEOUT`, `STATEMENT_TIMEOUT`, UNAUTHENTICATED `TOKEN_INVALID`,
           PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCaller(
+        self,
+        request: _system_service_pb2.GetCallerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_system_service_pb2.GetCallerResponse, _abc.Awaitable[_system_service_pb2.GetCallerResponse]]:
+        """Returns whose the token of this call is, and what it may call: for a program that offers its user only that.
+
+        Every role may call it, and so may a token that is tied to accounts. It only reads, needs no database, and is safe to
+        repeat. The answer holds until the tokens file changes.
+
+        Statuses:
+          UNAUTHENTICATED `TOKEN_INVALID`, INTERNAL `INTERNAL`: see TaskService.
         """
 
 def add_SystemServiceServicer_to_server(servicer: SystemServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

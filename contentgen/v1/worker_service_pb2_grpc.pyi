@@ -334,6 +334,7 @@ class WorkerServiceStub:
       - ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
       - ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
       - UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+      - PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; a worker takes tasks of all of them.
       - UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
       - RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the Hello
         waited 10 s without being served.
@@ -355,6 +356,7 @@ class WorkerServiceStub:
       worker holds it. The worker MUST send its update nevertheless: that is judged.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
       UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; a worker takes tasks of all of them.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
@@ -664,6 +666,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       - ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
       - ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
       - UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+      - PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; a worker takes tasks of all of them.
       - UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
       - RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the Hello
         waited 10 s without being served.
@@ -685,6 +688,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       worker holds it. The worker MUST send its update nevertheless: that is judged.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
       UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
+      PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; a worker takes tasks of all of them.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
     """
 
@@ -997,6 +1001,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           - ABORTED `SESSION_REPLACED` (`worker_id`): rules 2 and 3.
           - ALREADY_EXISTS `WORKER_ID_IN_USE` (`worker_id`, `hostname`): rule 3.
           - UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: what is not acknowledged may be committed or not.
+          - PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; a worker takes tasks of all of them.
           - UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
           - RESOURCE_EXHAUSTED `TOO_MANY_CALLS`: 5,000 streams of this token's name are open at this replica, or the Hello
             waited 10 s without being served.
@@ -1024,6 +1029,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           worker holds it. The worker MUST send its update nevertheless: that is judged.
           RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
           UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
+          PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to accounts; a worker takes tasks of all of them.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see TaskService.
         """
 

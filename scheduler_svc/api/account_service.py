@@ -40,7 +40,6 @@ class AccountService(AccountServiceServicer):
         quotas = Quotas(request.max_pending_tasks, request.max_priority, request.max_starts_per_minute)
         with Violations() as bad:
             _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), bad)
-        caller().about_everyone("new accounts")
         made = await self._operators.run(
             accounts.create_account, request.name, request.max_concurrent_tasks, weight, quotas
         )

@@ -1,4 +1,4 @@
-"""SystemService: the state and the limits of the schedulers. Part of `api`."""
+"""SystemService: the state and the limits of the schedulers, and what a caller may call. Part of `api`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
-from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.access.auth import caller, methods_of
 from scheduler_svc.api.messages.times import duration, timestamp
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.application.system import SystemStatus
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState
 
-_SCHEDULERS = "the schedulers, which serve all accounts"
-
 
 class SystemService(SystemServiceServicer):
     def __init__(self, systems: SystemStatus, settings: Settings, limits: Limits) -> None:
         self._systems = systems
         self._limits = _limits(settings, limits)
+        self._token_required = settings.tokens_file is not None
 
     async def GetSystem(self, request: pb.GetSystemRequest, context: object) -> pb.GetSystemResponse:
-        caller().about_everyone(_SCHEDULERS)
         system = await self._systems.get()
         return pb.GetSystemResponse(
             version=version("contentgen-grpc"),
@@ -33,6 +31,16 @@ class SystemService(SystemServiceServicer):
             lock_holders=[_holder(it) for it in system.lock_holders],
             database=pb.Database(version=system.database.version, size=system.database.size),
             limits=self._limits,
+        )
+
+    async def GetCaller(self, request: pb.GetCallerRequest, context: object) -> pb.GetCallerResponse:
+        identity = caller()
+        return pb.GetCallerResponse(
+            name=identity.name,
+            role=identity.role,
+            account_ids=identity.scope.accounts or (),
+            methods=methods_of(identity),
+            token_required=self._token_required,
         )
 
 

@@ -383,6 +383,10 @@ async def dispatch_status(world: World, rpc: str) -> None:
     assert await world.tied(rpc) == {"all_paused": True, "paused_account_ids": ["1"]}
 
 
+async def own_accounts(world: World, rpc: str) -> None:
+    assert (await world.tied(rpc))["account_ids"] == ["1"]
+
+
 OWN = {"1"}
 BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/SubmitTask": of_account(topic="a topic"),
@@ -413,6 +417,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "WorkerPoolService/ResumeDispatch": dispatch,
     "WorkerPoolService/GetDispatchStatus": dispatch_status,
     "SystemService/GetSystem": of_everyone(),
+    "SystemService/GetCaller": own_accounts,
     "AuditService/ListAuditEvents": unnamed(lambda _: OWN, accounts_of("events")),
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
@@ -457,13 +462,13 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "AccountService/ListAccounts": list_accounts,
     "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
     "AccountService/DeactivateAccount": of_account(),
+    "WorkerService/Lease": of_everyone(),
+    "WorkerService/PutAsset": of_everyone(),
 }
-WORKERS_ONLY = {"WorkerService/Lease", "WorkerService/PutAsset"}
-"""RPCs of workers, whose tokens can't be tied to accounts."""
 
 
 def test_the_table_covers_every_rpc_of_the_descriptors() -> None:
-    assert BOUND.keys() | WORKERS_ONLY == METHODS.keys()
+    assert BOUND.keys() == METHODS.keys()
 
 
 @pytest.mark.parametrize("rpc", BOUND)

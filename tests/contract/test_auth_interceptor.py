@@ -34,7 +34,7 @@ NAMES = {
     Role.VIEWER: "v",
     Role.WORKER: "w",
 }
-"""Of a token of each role."""
+"""Of a token of each role; with `-tied`, of one that is tied to accounts."""
 OPERATORS = {Role.OPERATOR}
 CLIENTS = {Role.CLIENT, Role.OPERATOR}
 READERS = {*CLIENTS, Role.VIEWER}
@@ -100,6 +100,7 @@ FOR: dict[str, set[Role]] = {
     "WorkerPoolService/PauseDispatch": OPERATORS,
     "WorkerPoolService/ResumeDispatch": OPERATORS,
     "SystemService/GetSystem": {Role.VIEWER, Role.OPERATOR},
+    "SystemService/GetCaller": set(Role),
     "AccountService/CreateAccount": OPERATORS,
     "AccountService/GetAccount": READERS | REVIEWERS,
     "AccountService/ListAccounts": READERS | REVIEWERS,
@@ -121,7 +122,8 @@ FOR: dict[str, set[Role]] = {
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
-    return write(tmp_path / "tokens", *(line(name, role) for role, name in NAMES.items()))
+    tied = (line(f"{name}-tied", role, [2, 1]) for role, name in NAMES.items() if role is not Role.WORKER)
+    return write(tmp_path / "tokens", *(line(name, role) for role, name in NAMES.items()), *tied)
 
 
 @pytest.fixture
@@ -151,9 +153,23 @@ async def test_every_rpc_requires_a_token_of_its_roles(channel: aio.Channel) -> 
                 assert await _code(caller, rpc) in answers, rpc
 
 
+@pytest.mark.parametrize(
+    ("role", "tied"), [(role, tied) for role in Role for tied in (False, True) if not (tied and role is Role.WORKER)]
+)
+async def test_get_caller_names_the_very_rpcs_that_are_not_denied(channel: aio.Channel, role: Role, tied: bool) -> None:
+    name = f"{NAMES[role]}-tied" if tied else NAMES[role]
+    caller = Caller(channel, f"{name}-token")
+    denied = {rpc for rpc in METHODS if await _code(caller, rpc) is StatusCode.PERMISSION_DENIED}
+    told = await caller("SystemService/GetCaller")
+    assert told.pop("account_ids", []) == (["1", "2"] if tied else [])
+    methods = sorted(METHODS.keys() - denied)
+    assert told == {"name": name, "role": role, "methods": methods, "token_required": True}
+
+
 async def _code(caller: Caller, rpc: str) -> StatusCode:
-    """Of a call with an empty request; a watch with one would have no end."""
-    fields = {"account_id": -1} if rpc == "TaskService/WatchTasks" else {}
+    """Of a call with an empty request, or a bad one: an empty one would watch without end, or be about all accounts."""
+    bad = {"TaskService/WatchTasks", "WorkerPoolService/PauseDispatch", "WorkerPoolService/ResumeDispatch"}
+    fields = {"account_id": -1} if rpc in bad else {}
     try:
         await caller(rpc, **fields)
     except aio.AioRpcError as error:

@@ -349,6 +349,7 @@ RPCS: dict[str, Rpc] = {
         unset=PAGE,
     ),
     "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
+    "GetCaller": Rpc(lambda client: client.get_caller(), system_pb.GetCallerResponse(name="op")),
 }
 STREAMS = {"WatchTasks", "GetAsset"}
 """They reconnect by themselves."""

@@ -1,4 +1,4 @@
-"""SystemService: each replica shows all replicas, and sessions that hold locks."""
+"""SystemService: each replica shows all replicas, and sessions that hold locks; who a caller is."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.harness.foreign_locks import APPLICATION, locked_rows
 from tests.harness.lease_stream import hello
 from tests.harness.replicas import MAX_QUEUE_SIZE, serving_all
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.tokens import METHODS
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
@@ -84,6 +85,18 @@ async def test_the_client_returns_the_system_as_a_dict(replicas: list[Replica]) 
         "max_wait_calls": 2_000,
         "max_watch_streams": 2_000,
         "max_lease_streams": 5_000,
+    }
+
+
+async def test_without_tokens_the_client_is_an_operator_who_may_call_everything(replicas: list[Replica]) -> None:
+    with ContentGenerationClient(f"127.0.0.1:{replicas[0].port}") as client:
+        told = await asyncio.to_thread(client.get_caller)
+    assert told == {
+        "name": "",
+        "role": "operator",
+        "account_ids": [],
+        "methods": sorted(METHODS),
+        "token_required": False,
     }
 
 

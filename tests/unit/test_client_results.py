@@ -104,6 +104,7 @@ PAIRS = [
     ),
     Pair(worker_pool_service_pb2.GetDispatchStatusResponse, results.DispatchStatus, documents.dispatch_status),
     Pair(system_service_pb2.GetSystemResponse, results.System, documents.system),
+    Pair(system_service_pb2.GetCallerResponse, results.Caller, documents.caller),
     Pair(webhook_service_pb2.Webhook, results.Webhook, documents.webhook),
     Pair(webhook_service_pb2.Delivery, results.Delivery, documents.delivery, renamed={"end_time": "ended_at"}),
     Pair(audit_service_pb2.AuditEvent, results.AuditEvent, documents.audit_event),

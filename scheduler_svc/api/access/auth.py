@@ -1,4 +1,4 @@
-"""Authentication: which identity a call's token belongs to, and whether its role may call the method. Part of `api`.
+"""Authentication: which identity a call's token belongs to, and whether it may call the method. Part of `api`.
 
 Handlers get the identity from `caller()`, and from it the accounts that the call may concern.
 """
@@ -35,7 +35,7 @@ from scheduler_svc.api.access.open_streams import OpenStreams
 from scheduler_svc.api.messages.errors import status_of
 from scheduler_svc.config.tokens import TokenLine
 from scheduler_svc.domain.access import ANYONE, CallerIdentity, Role, Scope
-from scheduler_svc.domain.errors import DomainError, TokenInvalid
+from scheduler_svc.domain.errors import AccountForbidden, DomainError, RoleForbidden, TokenInvalid
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -68,6 +68,7 @@ _BY_NAME: Mapping[str, frozenset[Role]] = {
     "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,
     "contentgen.v1.AccountService.GetAccount": _CLIENTS,
     "contentgen.v1.AccountService.ListAccounts": _CLIENTS,
+    "contentgen.v1.SystemService.GetCaller": frozenset(Role),
 }
 """Services and methods that others than operators may call; see also `_MAY_CALL`."""
 
@@ -127,6 +128,18 @@ ROLES: Mapping[str, frozenset[Role]] = {
 }
 """The roles that may call each method; other methods (reflection, channelz) are for operators."""
 
+_ALL_WORKERS = "the workers, which serve all accounts"
+OF_ALL_ACCOUNTS: Mapping[str, str] = {
+    "/contentgen.v1.WorkerService/Lease": _ALL_WORKERS,
+    "/contentgen.v1.WorkerService/PutAsset": _ALL_WORKERS,
+    "/contentgen.v1.WorkerPoolService/DrainWorker": _ALL_WORKERS,
+    "/contentgen.v1.WorkerPoolService/UndrainWorker": _ALL_WORKERS,
+    "/contentgen.v1.WorkerPoolService/ResizeWorker": _ALL_WORKERS,
+    "/contentgen.v1.SystemService/GetSystem": "the schedulers, which serve all accounts",
+    "/contentgen.v1.AccountService/CreateAccount": "new accounts",
+}
+"""The methods that a token tied to accounts may never call, with what each of them is about."""
+
 OPEN = frozenset(
     f"/{service.full_name}/{method.name}"
     for service in health_pb2.DESCRIPTOR.services_by_name.values()
@@ -144,6 +157,26 @@ _log = structlog.get_logger(__name__)
 def caller() -> CallerIdentity:
     """The identity that makes the current call."""
     return _caller.get()
+
+
+def methods_of(identity: CallerIdentity) -> list[str]:
+    """The methods of the contract that this caller may call, such as `TaskService/SubmitTask`, sorted."""
+    return sorted(method.removeprefix("/contentgen.v1.") for method in ROLES if _may_call(identity, method))
+
+
+def _may_call(identity: CallerIdentity, method: str) -> bool:
+    try:
+        _check(identity, method)
+    except (RoleForbidden, AccountForbidden):
+        return False
+    return True
+
+
+def _check(identity: CallerIdentity, method: str) -> None:
+    """Raises RoleForbidden, or AccountForbidden, if this caller may not call the method, whatever it asks for."""
+    identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
+    if what := OF_ALL_ACCOUNTS.get(method):
+        identity.about_everyone(what)
 
 
 class KnownTokens:
@@ -196,7 +229,7 @@ class AuthInterceptor(aio.ServerInterceptor):
         try:
             credential = self._authenticate(handler_call_details.invocation_metadata)
             identity = credential[1]
-            identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
+            _check(identity, method)
         except DomainError as error:
             _log.debug("a call is refused", action="auth", method=method, reason=str(error))
             self._on_refusal(method, identity, error)

@@ -16,7 +16,6 @@ from scheduler_svc.application.leases import worker_pool
 
 MAX_WORKERS = 20_000
 """The default page size; the limit of a page's bytes is mostly reached first."""
-_WORKERS = "the workers, which serve all accounts"
 
 
 class WorkerPoolService(WorkerPoolServiceServicer):
@@ -44,14 +43,12 @@ class WorkerPoolService(WorkerPoolServiceServicer):
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
         with Violations() as bad:
             bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
-        caller().about_everyone(_WORKERS)
         worker = await self._calls.run(worker_pool.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=convert.worker(worker))
 
     async def UndrainWorker(self, request: pb.UndrainWorkerRequest, context: object) -> pb.UndrainWorkerResponse:
         with Violations() as bad:
             bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
-        caller().about_everyone(_WORKERS)
         worker = await self._calls.run(worker_pool.undrain_worker, request.worker_id, self._lease_ttl)
         return pb.UndrainWorkerResponse(worker=convert.worker(worker))
 
@@ -59,7 +56,6 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         with Violations() as bad:
             bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
             bad.number("slots", request.slots, 1, MAX_ITEMS)
-        caller().about_everyone(_WORKERS)
         worker = await self._calls.run(worker_pool.resize_worker, request.worker_id, request.slots, self._lease_ttl)
         return pb.ResizeWorkerResponse(worker=convert.worker(worker))
 

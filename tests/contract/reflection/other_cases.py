@@ -547,6 +547,17 @@ GOOD = [
             "limits": {"max_queue_size": str, "lease_ttl": str, "max_calls": 1_000},
         },
     ),
+    Good(
+        "contentgen.v1.SystemService/GetCaller",
+        {},
+        {
+            "name": "",
+            "role": "operator",
+            "account_ids": [],
+            "methods": lambda it: it == sorted(it) and {"TaskService/SubmitTask", "WorkerService/Lease"} < set(it),
+            "token_required": False,
+        },
+    ),
 ]
 
 BAD = [

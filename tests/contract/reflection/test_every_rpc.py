@@ -21,7 +21,11 @@ GOOD: list[Good] = [*task_cases.GOOD, *other_cases.GOOD]
 BAD: list[Bad] = [*task_cases.BAD, *other_cases.BAD]
 
 
-ALWAYS_GOOD = {f"{PACKAGE}.SystemService/GetSystem", f"{PACKAGE}.WorkerPoolService/GetDispatchStatus"}
+ALWAYS_GOOD = {
+    f"{PACKAGE}.SystemService/GetSystem",
+    f"{PACKAGE}.SystemService/GetCaller",
+    f"{PACKAGE}.WorkerPoolService/GetDispatchStatus",
+}
 """They have nothing that could be wrong, but bytes that are no message."""
 
 

@@ -121,13 +121,18 @@ class Trial:
         self._clients.append(self._receiver.start(self.scheduler.target))
 
     def tick(self) -> None:
-        """A schedule of a new account has the tick of this minute, which is due, and its task."""
+        """A schedule of a new account has the tick of this minute, which is due, and its task.
+
+        The minute may turn meanwhile, so that there is a second tick.
+        """
         account_id = self.account()
+        task = {"topic": "a topic"}
         with ContentGenerationClient(self.scheduler.target) as client:
-            schedule_id = client.create_schedule(account_id, "* * * * *", {"topic": "a topic"})["schedule_id"]
+            schedule_id = client.create_schedule(account_id, "* * * * *", task, catch_up="all")["schedule_id"]
             minute = time.time() // MINUTE * MINUTE
             self.sql(f"UPDATE schedules SET next_tick = to_timestamp({minute}), due_time = now()")
-            wait_until(lambda: self._rows("SELECT FROM schedule_tasks"), within=TICKED, what="the tick has a task")
+            ran = f"SELECT FROM schedule_tasks WHERE tick = to_timestamp({minute})"
+            wait_until(lambda: self._rows(ran), within=TICKED, what="the tick has a task")
             client.pause_schedule(schedule_id)
         self._clients.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
 
