@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_CONFIG = 78
@@ -114,8 +115,8 @@ class ConsoleSettings(BaseSettings):
         if not (self.listen.loopback or self.secure):
             problems.append(
                 f"CONTENTGEN_CONSOLE_LISTEN={self.listen}: tokens would pass the network in plaintext: set"
-                " CONTENTGEN_CONSOLE_TLS_CERT and _KEY, or CONTENTGEN_CONSOLE_BEHIND_PROXY if a proxy has TLS, or listen"
-                " on 127.0.0.1"
+                " CONTENTGEN_CONSOLE_TLS_CERT and _KEY, or CONTENTGEN_CONSOLE_BEHIND_PROXY=true if a proxy has TLS, or"
+                " listen on 127.0.0.1"
             )
         if problems:
             raise ValueError("\n".join(problems))
@@ -144,13 +145,12 @@ def read_settings(argv: Sequence[str]) -> ConsoleSettings:
         raise SettingsError([line for detail in error.errors() for line in _lines(detail, flags)]) from None
 
 
-def _lines(detail: dict[str, object] | object, flags: dict[str, str]) -> list[str]:
-    found = dict(detail)  # type: ignore[call-overload]
-    text = str(found["msg"]).removeprefix("Value error, ")
-    if not found["loc"]:
+def _lines(detail: ErrorDetails, flags: Mapping[str, str]) -> list[str]:
+    text = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
         return text.splitlines()
-    name = str(found["loc"][0])
-    return [f"{_flag(name) if name in flags else name}={found['input']}: {text}"]
+    name = str(detail["loc"][0])
+    return [f"{_flag(name) if name in flags else name}={detail['input']}: {text}"]
 
 
 def _flag(variable: str) -> str:
@@ -167,8 +167,10 @@ def _parser() -> argparse.ArgumentParser:
     for field in ConsoleSettings.model_fields.values():
         variable = str(field.alias)
         default = "" if field.default in {None, ""} else f" Default: {field.default}."
-        help_ = f"{(field.description or '').replace(chr(10), ' ')}{default} [{variable}]"
-        switch = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
-        metavar = "on|off" if switch else variable.rpartition("_")[2]
-        parser.add_argument(_flag(variable), dest=variable, metavar=metavar, help=help_.replace("%", "%%"), **switch)
+        description = " ".join((field.description or "").split())
+        text = f"{description}{default} [{variable}]".replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(_flag(variable), dest=variable, nargs="?", const="true", metavar="BOOL", help=text)
+        else:
+            parser.add_argument(_flag(variable), dest=variable, metavar=variable.rpartition("_")[2], help=text)
     return parser

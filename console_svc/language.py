@@ -18,7 +18,7 @@ NAMES: Mapping[str, str] = {ENGLISH: "English", ZH: "中文"}
 
 def language_of(request: Request) -> str:
     """That of the cookie, else the first of the browser's that we have, else English."""
-    chosen = request.cookies.get(COOKIE)
+    chosen = request.cookies.get(COOKIE, "")
     if chosen in NAMES:
         return chosen
     for part in request.headers.get("accept-language", "").split(","):

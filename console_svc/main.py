@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
 
@@ -52,7 +53,9 @@ def _listen(settings: ConsoleSettings) -> socket.socket:
 def _serve(settings: ConsoleSettings, listening: socket.socket) -> None:
     scheme = "https" if settings.console_tls_cert else "http"
     at = Address(settings.listen.host, listening.getsockname()[1])
-    _log.info("ready", action="ready", console=f"{scheme}://{at}{settings.console_prefix}/", scheduler=settings.scheduler)
+    _log.info(
+        "ready", action="ready", console=f"{scheme}://{at}{settings.console_prefix}/", scheduler=settings.scheduler
+    )
     config = uvicorn.Config(
         build(settings),
         log_config=None,
@@ -63,5 +66,7 @@ def _serve(settings: ConsoleSettings, listening: socket.socket) -> None:
         ssl_keyfile=settings.console_tls_key,
         timeout_graceful_shutdown=STOP_TIMEOUT,
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn, which stops by them, raises them again at its end
     uvicorn.Server(config).run(sockets=[listening])
     _log.info("stopped", action="stop")

@@ -6,17 +6,8 @@ import grpc
 import grpc.aio
 
 from console_svc.config import ConsoleSettings
-from console_svc.sessions import Caller
-from contentgen import AsyncContentGenerationClient, Unauthenticated
+from contentgen import AsyncContentGenerationClient, Caller, Unauthenticated
 from contentgen.client.connection import open_aio_channel
-
-
-class All(list):
-    def __contains__(self, _):
-        return True
-
-
-Everything = Caller
 
 
 class Schedulers:
@@ -35,8 +26,7 @@ class Schedulers:
         Raises RequestError if none answers.
         """
         try:
-            await client.get_task_stats()
-            return Everything(name="interim", role="operator", account_ids=[], methods=All(), token_required=True)  # INTERIM
+            return await client.get_caller()
         except Unauthenticated:
             return None
 

@@ -7,18 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from typing import TypedDict
-
-from contentgen import AsyncContentGenerationClient
-
-
-class Caller(TypedDict):  # INTERIM: contentgen.Caller comes with GetCaller
-    name: str
-    role: str
-    account_ids: list[int]
-    methods: list[str]
-    token_required: bool
-
+from contentgen import AsyncContentGenerationClient, Caller
 
 IDLE_LIMIT = 8 * 3_600.0
 """Seconds without a request after which a session ends."""

@@ -35,8 +35,14 @@ class Overview:
             _if(may("TaskService/ListTasks"), client.list_tasks(limit=RECENT)),
             _if(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
             _if(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
-            _if(may("ContentService/ListPublishPool"), _some(client.iter_publish_pool(statuses="failed", page_size=MOST))),
-            _if(may("ContentService/ListContents"), _some(client.iter_contents(review_status="pending_review", page_size=MOST))),
+            _if(
+                may("ContentService/ListPublishPool"),
+                _some(client.iter_publish_pool(statuses="failed", page_size=MOST)),
+            ),
+            _if(
+                may("ContentService/ListContents"),
+                _some(client.iter_contents(review_status="pending_review", page_size=MOST)),
+            ),
         )
         values = {
             "stats": stats,

@@ -16,10 +16,9 @@ from console_svc.sessions import Session
 from console_svc.site import AWAY, FORBIDDEN, SEE_OTHER, Site
 from contentgen import RequestError
 
-MAX_TOKEN = 4_096
 TOO_MANY = 429
 _YEAR = 365 * 86_400
-_TOKEN = re.compile(r"[!-~]{1,%d}" % MAX_TOKEN)
+_TOKEN = re.compile(r"[!-~]{1,4096}")
 _LOCAL = re.compile(r"/(?![/\\])")
 """A path, and no address of another host."""
 
@@ -49,7 +48,9 @@ class SignIn:
             return self._form(request, "Too many tries. Wait a minute.", TOO_MANY)
         token = (await request.form()).get("token")
         try:
-            session = await site.begin(token.strip()) if isinstance(token, str) and _TOKEN.fullmatch(token.strip()) else None
+            session = (
+                await site.begin(token.strip()) if isinstance(token, str) and _TOKEN.fullmatch(token.strip()) else None
+            )
         except RequestError:
             return self._form(request, "No scheduler answers. Try again in a moment.", AWAY)
         if session is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import get_args
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -13,9 +14,10 @@ from console_svc.language import language_of
 from console_svc.live import Move, server_sent
 from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
+from contentgen import TaskStatus
 
 PAGE_SIZE = 50
-STATES = ("pending", "submitted", "processing", "completed", "failed", "timeout", "cancelled")
+STATES: Sequence[TaskStatus] = get_args(TaskStatus)
 _TEXTS = ("account", "topic", "worker", "before")
 
 
@@ -31,7 +33,7 @@ class Tasks:
     async def show(self, request: Request, session: Session) -> Response:
         """Newest first. `before`: only those created earlier, which is how the next page begins."""
         asked = {name: text for name in _TEXTS if (text := request.query_params.get(name, "").strip())}
-        states = [state for state in request.query_params.getlist("status") if state in STATES]
+        states = [state for state in STATES if state in request.query_params.getlist("status")]
         try:
             tasks = await session.client.list_tasks(
                 int(asked["account"]) if "account" in asked else None,

@@ -16,19 +16,14 @@ function localTimes() {
   }
 }
 
-const stale = () => document.querySelector("#main").dispatchEvent(new Event("stale"));
-
-// Rows that the page does not have yet belong to its top: the whole page knows where.
+// Where a row belongs that the page does not have yet, only the whole page knows; and a page that is being loaded may
+// have been made before the row.
 document.addEventListener("htmx:sse:before:message", ({ detail }) => {
+  const main = document.querySelector("#main");
   const row = /^<tr id="([\w-]+)"/.exec(detail.message.data.trimStart());
-  if (row && !document.getElementById(row[1])) stale();
+  if (row && (main.matches(".htmx-request") || !document.getElementById(row[1]))) htmx.trigger(main, "stale");
 });
-let connected = false;
-document.addEventListener("htmx:sse:after:connection", () => {
-  news("");
-  if (connected) stale();
-  connected = true;
-});
+document.addEventListener("htmx:sse:after:connection", () => news(""));
 document.addEventListener("htmx:sse:error", () => news(text("lost")));
 document.addEventListener("away", () => news(text("away")));
 document.addEventListener("back", () => news(""));

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from contentgen import ContentGenerationClient
 from tests.harness import tokens
@@ -16,6 +17,7 @@ from tests.harness.programs import program
 from tests.harness.stack import Scheduler, Stack, Worker, running_stack
 
 PATIENCE_MS = 15_000
+expect.set_options(timeout=PATIENCE_MS)
 """How long the browser waits for what has to appear."""
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -42,6 +44,20 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(databases: Databases, template: str) -> Iterator[Place]:
+    """For tests that kill nothing of it."""
+    with _opened(databases, template) as place:
+        yield place
+
+
+@pytest.fixture
+def own_place(databases: Databases, template: str) -> Iterator[Place]:
+    """For one test, which may kill what it likes."""
+    with _opened(databases, template) as place:
+        yield place
+
+
+@contextmanager
+def _opened(databases: Databases, template: str) -> Iterator[Place]:
     with databases.lent(template) as url, running_stack(url) as stack:
         file = tokens.write(
             stack.folder / "tokens",
@@ -52,7 +68,9 @@ def place(databases: Databases, template: str) -> Iterator[Place]:
             tokens.line("worker", "worker"),
         )
         scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(file)).start()
-        worker = stack.worker("worker-1", scheduler, CONTENTGEN_TOKEN="worker-token").start()
+        worker = stack.worker(
+            "worker-1", scheduler, CONTENTGEN_TOKEN="worker-token", CREATOR_DEMO_SECONDS="0.5"
+        ).start()
         console = Console(stack.folder, scheduler.target).start()
         with ContentGenerationClient(scheduler.target, token=OPERATOR) as client:
             account = client.create_account("press")["account_id"]
@@ -76,7 +94,14 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser, place: Place) -> Iterator[Page]:
-    """A page at the console, where nobody has signed in; a script or a request that fails fails the test."""
+    """A page at the console, where nobody has signed in."""
+    with page_at(place, chromium) as page:
+        yield page
+
+
+@contextmanager
+def page_at(place: Place, chromium: Browser) -> Iterator[Page]:
+    """A page of a browser of its own; an error in a script fails the test."""
     context = chromium.new_context(base_url=place.console.url, viewport=DESKTOP, locale="en-GB")  # type: ignore[arg-type]
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()

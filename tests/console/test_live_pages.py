@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.console.conftest import Place, sign_in
+from tests.console.conftest import Place, page_at, sign_in
 
 
 def test_a_row_moves_while_the_page_is_open(place: Place, page: Page) -> None:
@@ -27,24 +27,23 @@ def test_what_somebody_types_stays(place: Place, page: Page) -> None:
     expect(page.get_by_label("Topic")).to_be_focused()
 
 
-def test_a_page_goes_on_when_the_scheduler_is_back(place: Place, page: Page) -> None:
-    sign_in(page)
-    task_id = place.client.submit_task(account_id=place.account, topic="before")
-    page.goto("/tasks")
-    expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
-    place.scheduler.kill()
-    expect(page.locator("#news")).to_contain_text("The schedulers do not answer")
-    expect(page.locator(f"tr#{task_id}")).to_be_visible()
-    place.scheduler.start()
-    expect(page.locator("#news")).to_be_empty()
-    later = place.client.submit_task(account_id=place.account, topic="after")
-    expect(page.locator(f"tr#{later}")).to_contain_text("completed")
-
-
-def test_a_page_goes_on_when_the_console_is_back(place: Place, page: Page) -> None:
-    sign_in(page)
-    page.goto("/tasks")
-    place.console.kill()
-    expect(page.locator("#news")).to_contain_text("The console does not answer")
-    place.console.start()
-    page.wait_for_url("/login")
+def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_back(
+    own_place: Place, chromium: Browser
+) -> None:
+    place = own_place
+    with page_at(place, chromium) as page:
+        sign_in(page)
+        task_id = place.client.submit_task(account_id=place.account, topic="before")
+        page.goto("/tasks")
+        expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
+        place.scheduler.kill()
+        expect(page.locator("#news")).to_contain_text("The schedulers do not answer")
+        expect(page.locator(f"tr#{task_id}")).to_be_visible()
+        place.scheduler.start()
+        expect(page.locator("#news")).to_be_empty()
+        later = place.client.submit_task(account_id=place.account, topic="after")
+        expect(page.locator(f"tr#{later}")).to_contain_text("completed")
+        place.console.kill()
+        expect(page.locator("#news")).to_contain_text("The console does not answer")
+        place.console.start()
+        page.wait_for_url("/login")

@@ -1,0 +1,63 @@
+"""Each text of the pages has its Chinese, and no Chinese is left without its text."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import get_args
+
+import pytest
+from jinja2 import Environment, nodes
+
+import console_svc
+import console_svc.chinese
+from console_svc.chinese import CHINESE
+from contentgen import TaskStatus
+from scheduler_svc.domain.access import Role
+
+PACKAGE = Path(console_svc.__file__).parent
+TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1}
+"""Functions of the console, and which of their arguments is a text of a page."""
+VALUES = {*get_args(TaskStatus), *map(str, Role)}
+"""Values of the API that pages show as words: `_(value)`."""
+
+
+def in_templates() -> Iterator[str]:
+    for path in sorted((PACKAGE / "templates").glob("*.html")):
+        for call in Environment(autoescape=True).parse(path.read_text(encoding="utf-8")).find_all(nodes.Call):
+            if isinstance(call.node, nodes.Name) and call.node.name == "_":
+                yield from (arg.value for arg in call.args[:1] if isinstance(arg, nodes.Const))
+
+
+def in_code() -> Iterator[str]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call):
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                for argument in call.args[TAKES_TEXT[name] :][:1] if name in TAKES_TEXT else ():
+                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                        yield argument.value
+
+
+def test_each_text_has_its_chinese() -> None:
+    texts = {*in_templates(), *in_code(), *VALUES}
+    assert len(texts) > 50
+    assert texts - CHINESE.keys() == set()
+
+
+def test_no_chinese_is_left_over() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.html")) + "".join(
+        path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.parent.name != "chinese"
+    )
+    joined = re.sub(r'"\s*\n\s*f?"', "", source)
+    assert [text for text in CHINESE if text not in VALUES and text not in joined] == []
+
+
+@pytest.mark.parametrize("module", [it.name for it in iter_modules(console_svc.chinese.__path__)])
+def test_what_is_filled_in_is_the_same_in_both_languages(module: str) -> None:
+    for english, chinese in import_module(f"console_svc.chinese.{module}").TEXTS.items():
+        assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", chinese)), english
