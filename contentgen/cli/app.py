@@ -28,6 +28,7 @@ from contentgen.cli.commands import (
     waiting,
     watching,
     webhooks,
+    whoami,
     workers,
 )
 from contentgen.cli.completion import context_names
@@ -154,6 +155,7 @@ def make_app() -> typer.Typer:
     webhooks.add_to(_group(app, "webhook", "Addresses that are told what happens to tasks and contents."))
     audit.add_to(_group(app, "audit", "Who made which call, and how it ended."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
+    whoami.add_to(app)
     top.add_to(app)
     doctor.add_to(app)
     return app

@@ -384,7 +384,8 @@ class GetCallerResponse(_message.Message):
     @_builtins.property
     def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The RPCs of this contract that the caller may call, such as `TaskService/SubmitTask`, sorted. All others are refused
-        with PERMISSION_DENIED, whatever they ask for. One of these may be refused for what it asks for: another account.
+        with PERMISSION_DENIED, whatever they ask for. A call of one of these may be refused for what it asks for, such as
+        another account.
         """
 
     def __init__(

@@ -151,9 +151,11 @@ class Metrics:
             "grpc_server_handling_seconds", "How long calls took. Streams count as they end.", CALL_BUCKETS, *method
         )
         self._refused = self._counter(
-            "contentgen_refused_calls_total", "Calls refused because of their token, or of its role.", "reason"
+            "contentgen_refused_calls_total",
+            "Calls refused because of their token, its role, or because it is tied to accounts and the RPC is for all.",
+            "reason",
         )
-        for reason in ("TOKEN_INVALID", "ROLE_FORBIDDEN"):
+        for reason in ("TOKEN_INVALID", "ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"):
             self._refused.labels(reason)
         self.lease_streams = self._gauge("contentgen_lease_streams", "Workers that are connected to this scheduler.")
         self.watchers = self._gauge("contentgen_watchers", "WatchTasks streams of this scheduler.")

@@ -54,7 +54,13 @@ class Audit:
 
 @pytest.fixture
 async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    lines = [line("op", "operator"), line("one", "client", [1]), line("v2", "viewer", [2]), line("w", "worker")]
+    lines = [
+        line("op", "operator"),
+        line("op1", "operator", [1]),
+        line("one", "client", [1]),
+        line("v2", "viewer", [2]),
+        line("w", "worker"),
+    ]
     async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines)) as replica:
         yield replica
 
@@ -106,6 +112,14 @@ async def test_refused_calls_are_recorded_with_their_reason(audit: Audit) -> Non
         await audit.by("guessed")("TaskService/RetryTask", task_id="task-0000000000000001")
     event = await audit.event(method="TaskService/RetryTask")
     assert event == {"method": "TaskService/RetryTask", "outcome": "UNAUTHENTICATED TOKEN_INVALID"}
+    with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
+        await audit.by("op1-token")("WorkerPoolService/DrainWorker", worker_id="w1")
+    assert await audit.event(actor="op1") == {
+        "actor": "op1",
+        "account_id": "1",
+        "method": "WorkerPoolService/DrainWorker",
+        "outcome": "PERMISSION_DENIED ACCOUNT_FORBIDDEN",
+    }
 
 
 async def test_a_batch_is_an_event_of_each_account(audit: Audit) -> None:

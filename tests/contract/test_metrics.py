@@ -201,7 +201,7 @@ async def test_silent_clients_hold_up_no_probe_for_long(replica: Replica, monkey
 
 
 async def test_refused_tokens_are_counted_by_reason(db_url: str, tmp_path: Path) -> None:
-    tokens = write(tmp_path / "tokens", line("reader", "viewer"))
+    tokens = write(tmp_path / "tokens", line("reader", "viewer", [1]))
     async with serving(db_url, tokens_file=tokens, metrics_listen=ANY_PORT) as replica:
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
             for _ in range(2):
@@ -209,9 +209,12 @@ async def test_refused_tokens_are_counted_by_reason(db_url: str, tmp_path: Path)
                     await Caller(channel, "wrong")("TaskService/GetTaskStats")
             with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
                 await Caller(channel, "reader-token")("TaskService/HandleTimeouts")
+            with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
+                await Caller(channel, "reader-token")("SystemService/GetSystem")
         scraped = Scrape(replica.metrics_port)
         assert scraped("contentgen_refused_calls_total", reason="TOKEN_INVALID") == 2
         assert scraped("contentgen_refused_calls_total", reason="ROLE_FORBIDDEN") == 1
+        assert scraped("contentgen_refused_calls_total", reason="ACCOUNT_FORBIDDEN") == 1
 
 
 async def test_the_expiry_of_a_certificate_is_told(db_url: str, certificates: Path) -> None:

@@ -64,6 +64,7 @@ COMMANDS = {
         "redeliver",
     ),
     "audit": ("list",),
+    "whoami": (),
     "top": (),
     "doctor": (),
 }
@@ -92,7 +93,7 @@ def test_the_command_s_help_prints_the_golden_screen(request: pytest.FixtureRequ
 def examples() -> Iterator[str]:
     """Every call of the command in its help and in its page, up to what it is piped into."""
     groups = ([group, name] for group, names in COMMANDS.items() for name in names)
-    helps = [run(*words, "--help").out for words in ([], ["top"], ["doctor"], *groups)]
+    helps = [run(*words, "--help").out for words in ([], ["whoami"], ["top"], ["doctor"], *groups)]
     for text in (*helps, OPERATORS.read_text(encoding="utf-8")):
         for called in CALL.findall(text):
             if "--install-completion" not in called and "…" not in called:

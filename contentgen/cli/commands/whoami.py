@@ -1,0 +1,62 @@
+"""`contentgen whoami`. Layer: commands."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import typer
+from rich.console import Console
+
+from contentgen.cli import cells
+from contentgen.cli.command import Session, command
+from contentgen.cli.documents import Document, document
+from contentgen.cli.output import broken, fields
+from contentgen.v1 import system_service_pb2 as pb
+
+_BESIDE = 20
+"""The width of the longest name before the methods of a service, and some."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """`whoami`."""
+    command(
+        app,
+        "whoami",
+        "contentgen whoami",
+        "contentgen -o json whoami | jq -r '.methods[]'",
+    )(whoami)
+
+
+def whoami(session: Session) -> None:
+    """Show whose the token is, and which RPCs it may call.
+
+    Every role may ask. All other calls are refused, whatever they are about.
+    """
+    connection = session.connection
+    caller = document(connection.call(connection.stubs.system.GetCaller, pb.GetCallerRequest()))
+    session.output.one(caller, _write)
+
+
+def _write(to: Console, caller: Document) -> None:
+    width = to.width if to.is_terminal else None
+    fields(
+        to,
+        [
+            ("name", cells.line(caller["name"])),
+            ("role", cells.line(caller["role"])),
+            ("accounts", ", ".join(map(str, caller["account_ids"])) or "all"),
+            ("tokens", "" if caller["token_required"] else "none are required: every caller may call everything"),
+            *(
+                (service, "\n".join(broken(", ".join(names), width, _BESIDE)))
+                for service, names in _by_service(caller["methods"]).items()
+            ),
+        ],
+    )
+
+
+def _by_service(methods: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for method in methods:
+        service, _, name = cells.line(method).rpartition("/")
+        found[service].append(name)
+    return found
