@@ -38,7 +38,7 @@ class SignIn:
         )
 
     async def show(self, request: Request) -> Response:
-        return self._site.see("/") if self._site.session(request) else self._form(request)
+        return self._next(request) if self._site.session(request) else self._form(request)
 
     async def submit(self, request: Request) -> Response:
         site = self._site
@@ -55,9 +55,14 @@ class SignIn:
             return self._form(request, "No scheduler answers. Try again in a moment.", AWAY)
         if session is None:
             return self._form(request, "The schedulers do not know this token.", FORBIDDEN)
-        response = site.see("/")
+        response = self._next(request)
         site.keep(response, session)
         return response
+
+    def _next(self, request: Request) -> Response:
+        """To the page that was asked for before the form."""
+        wanted = request.query_params.get("next", "")
+        return RedirectResponse(wanted if _LOCAL.match(wanted) else self._site.path("/"), SEE_OTHER)
 
     def _form(self, request: Request, problem: str = "", status: int = 200) -> Response:
         return self._site.render(request, "login.html", {"problem": problem}, status=status)

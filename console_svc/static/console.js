@@ -24,7 +24,10 @@ document.addEventListener("htmx:sse:before:message", ({ detail }) => {
   if (row && (main.matches(".htmx-request") || !document.getElementById(row[1]))) htmx.trigger(main, "stale");
 });
 document.addEventListener("htmx:sse:after:connection", () => news(""));
-document.addEventListener("htmx:sse:error", () => news(text("lost")));
+document.addEventListener("htmx:sse:error", ({ detail }) => {
+  if (detail.status === 401) location.reload(); // the session has ended
+  else news(text("lost"));
+});
 document.addEventListener("away", () => news(text("away")));
 document.addEventListener("back", () => news(""));
 document.addEventListener("htmx:after:swap", localTimes);

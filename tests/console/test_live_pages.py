@@ -46,4 +46,4 @@ def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_b
         place.console.kill()
         expect(page.locator("#news")).to_contain_text("The console does not answer")
         place.console.start()
-        page.wait_for_url("/login")
+        page.wait_for_url("/login?next=%2Ftasks")
