@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
 from console_svc.pages.overview import Overview
+from console_svc.pages.pool import PublishPool
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.tasks import Tasks
@@ -28,6 +29,7 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Overview,
     Tasks,
     TaskPage,
+    PublishPool,
 )
 """In the order of the navigation."""
 
