@@ -35,6 +35,11 @@ class Address(NamedTuple):
     host: str
     port: int
 
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        host, _, port = text.rpartition(":")
+        return cls(host.strip("[]"), int(port))
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -80,13 +85,13 @@ class ConsoleSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
     """Lowest level that is logged: debug, info, warning or error."""
 
-    @field_validator("console_listen")
+    @field_validator("console_listen", "metrics_listen")
     @classmethod
     def _listenable(cls, address: str) -> str:
         found = _LISTEN.fullmatch(address.strip())
-        if found is None or int(found[2]) > 65535:
+        if address and (found is None or int(found[2]) > 65535):
             raise ValueError("should be host:port, such as 127.0.0.1:8080, [::1]:8080 or :0 (loopback, any free port)")
-        return f"{found[1] or '127.0.0.1'}:{found[2]}"
+        return f"{found[1] or '127.0.0.1'}:{found[2]}" if found else ""
 
     @field_validator("console_prefix")
     @classmethod
@@ -124,8 +129,11 @@ class ConsoleSettings(BaseSettings):
 
     @property
     def listen(self) -> Address:
-        host, _, port = self.console_listen.rpartition(":")
-        return Address(host.strip("[]"), int(port))
+        return Address.parse(self.console_listen)
+
+    @property
+    def metrics(self) -> Address | None:
+        return Address.parse(self.metrics_listen) if self.metrics_listen else None
 
     @property
     def secure(self) -> bool:
