@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from console_svc.app import build
-from console_svc.config import EXIT_CONFIG, Address, ConsoleSettings, SettingsError, read_settings
+from console_svc.config import EXIT_CONFIG, Address, ConsoleSettings, SettingsError, notices, read_settings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.probes import probes
 
@@ -36,6 +37,8 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIG)
     _log_as_json(settings.log_level)
+    for notice in notices(os.environ):
+        _log.warning(notice, action="setting.ignored")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn, which stops by them, raises them again at its end
     asyncio.run(_serve(settings, pages, metrics))
