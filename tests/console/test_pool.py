@@ -231,7 +231,7 @@ def test_an_entry_is_moved_by_keys(place: Place, page: Page, entries: Sequence[i
 
 def test_an_entry_is_moved_by_its_form_on_a_phone(place: Place, page: Page, entries: Sequence[int]) -> None:
     content_id = entries[0]
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.set_viewport_size(PHONE)
     _calendar(place, page, content_id)
     page.get_by_role("button", name=f"Change entry {content_id}").click()
     form = page.locator(f"#change-{content_id}")
