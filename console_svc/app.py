@@ -16,12 +16,14 @@ from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
+from console_svc.pages.audit import Audit
 from console_svc.pages.overview import Overview
 from console_svc.pages.pool import PublishPool
 from console_svc.pages.schedules import Schedules
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.webhooks import Webhooks
 from console_svc.schedulers import Schedulers
 from console_svc.security import BodyLimit, SecurityHeaders
 from console_svc.site import NOT_FOUND, Page, Site
@@ -34,6 +36,8 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     TaskPage,
     PublishPool,
     Schedules,
+    Webhooks,
+    Audit,
 )
 """In the order of the navigation."""
 
