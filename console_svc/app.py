@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.pages.overview import Overview
+from console_svc.pages.pool import PublishPool
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.tasks import Tasks
@@ -30,6 +31,7 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Overview,
     Tasks,
     TaskPage,
+    PublishPool,
 )
 """In the order of the navigation."""
 
