@@ -80,9 +80,13 @@ class Site:
         *,
         status: int = 200,
     ) -> HTMLResponse:
-        links = [link for link in self.links if session and (not link.method or session.may(link.method))]
+        links = self.offered(session)
         known = {"session": session, "links": links, "notices": session.take_notices() if session else ()}
         return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
+
+    def offered(self, session: Session | None) -> Sequence[Link]:
+        """The pages in the navigation of a user."""
+        return [link for link in self.links if session and (not link.method or session.may(link.method))]
 
     def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
         """The page that says what is wrong."""
