@@ -18,6 +18,7 @@ from console_svc.pages.overview import Overview
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.workers import Workers
 from console_svc.schedulers import Schedulers
 from console_svc.security import SecurityHeaders
 from console_svc.site import NOT_FOUND, Page, Site
@@ -28,6 +29,7 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Overview,
     Tasks,
     TaskPage,
+    Workers,
 )
 """In the order of the navigation."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from console_svc import history, needs
 from console_svc.language import language_of
 from console_svc.live import Move, server_sent, since
 from console_svc.needs import MOST
-from console_svc.sessions import Session
+from console_svc.sessions import Session, permitted
 from console_svc.site import Link, Site
 
 RUNNING = 12
@@ -36,19 +36,21 @@ class Overview:
         sees_history = may("TaskService/GetTaskHistory")
         (stats, running, points, today), (pool, dispatch, failed, reviews) = await asyncio.gather(
             asyncio.gather(
-                _if(may("TaskService/GetTaskStats"), client.get_task_stats()),
-                _if(may("TaskService/ListTasks"), client.list_tasks(status=["submitted", "processing"], limit=RUNNING)),
-                _if(sees_history, history.read(client, span)),
-                _if(sees_history, history.today(client)),
+                permitted(may("TaskService/GetTaskStats"), client.get_task_stats()),
+                permitted(
+                    may("TaskService/ListTasks"), client.list_tasks(status=["submitted", "processing"], limit=RUNNING)
+                ),
+                permitted(sees_history, history.read(client, span)),
+                permitted(sees_history, history.today(client)),
             ),
             asyncio.gather(
-                _if(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
-                _if(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
-                _if(
+                permitted(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
+                permitted(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
+                permitted(
                     may("ContentService/ListPublishPool"),
                     _some(client.iter_publish_pool(statuses="failed", page_size=MOST)),
                 ),
-                _if(
+                permitted(
                     may("ContentService/ReviewContent"),
                     _some(client.iter_contents(review_status="pending_review", page_size=MOST)),
                 ),
@@ -88,15 +90,6 @@ class Overview:
                         yield "event: stale\ndata:\n\n"
 
         return StreamingResponse(events(), media_type="text/event-stream")
-
-
-async def _if(allowed: bool, call: Awaitable[T]) -> T | None:
-    """What it returns; None, and no call, where the user may not ask for it."""
-    if allowed:
-        return await call
-    if asyncio.iscoroutine(call):
-        call.close()
-    return None
 
 
 async def _some(found: AsyncIterator[T]) -> list[T]:
