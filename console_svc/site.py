@@ -93,7 +93,8 @@ class Site:
         status: int = 200,
     ) -> HTMLResponse:
         links = self.offered(session)
-        known = {"session": session, "links": links, "notices": session.take_notices() if session else ()}
+        whole = session if "hx-request" not in request.headers else None  # a script takes `main`, without notices
+        known = {"session": session, "links": links, "notices": whole.take_notices() if whole else ()}
         return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
 
     def offered(self, session: Session | None) -> Sequence[Link]:
