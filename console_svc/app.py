@@ -21,6 +21,7 @@ from console_svc.pages.pool import PublishPool
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.workers import Workers
 from console_svc.schedulers import Schedulers
 from console_svc.security import BodyLimit, SecurityHeaders
 from console_svc.site import NOT_FOUND, Page, Site
@@ -32,6 +33,7 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Tasks,
     TaskPage,
     PublishPool,
+    Workers,
 )
 """In the order of the navigation."""
 

@@ -92,9 +92,14 @@ class Site:
         *,
         status: int = 200,
     ) -> HTMLResponse:
-        links = [link for link in self.links if session and (not link.method or session.may(link.method))]
-        known = {"session": session, "links": links, "notices": session.take_notices() if session else ()}
+        links = self.offered(session)
+        whole = session if "hx-request" not in request.headers else None  # a script takes `main`, without notices
+        known = {"session": session, "links": links, "notices": whole.take_notices() if whole else ()}
         return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
+
+    def offered(self, session: Session | None) -> Sequence[Link]:
+        """The pages in the navigation of a user."""
+        return [link for link in self.links if session and (not link.method or session.may(link.method))]
 
     def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
         """The page that says what is wrong."""

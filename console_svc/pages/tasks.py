@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from console_svc.language import language_of
-from console_svc.live import Move, server_sent
+from console_svc.live import Move, server_sent, since
 from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
 from contentgen import TaskStatus
@@ -69,20 +69,12 @@ class Tasks:
             return move.rendered(language, rendered) if wanted.has(move) else ""
 
         async def events() -> AsyncIterator[str]:
-            async with self._site.live.follow(session, _since(request)) as moves:
+            async with self._site.live.follow(session, since(request)) as moves:
                 async for text in server_sent(moves, row):
                     yield text
 
         unbuffered = {"x-accel-buffering": "no"}
         return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
-
-
-def _since(request: Request) -> float:
-    """When the page was made; 0: nobody knows."""
-    try:
-        return float(request.query_params.get("since", ""))
-    except ValueError:
-        return 0.0
 
 
 class _Wanted:

@@ -34,6 +34,10 @@ document.addEventListener("htmx:sse:error", ({ detail }) => {
 });
 document.addEventListener("away", () => news(text("away")));
 document.addEventListener("back", () => news(""));
+// The page that comes does not know what somebody has opened.
+htmx.registerExtension("opened", {
+  htmx_before_morph_attr: (element, { attrName }) => !(attrName === "open" && element.matches("details")),
+});
 document.addEventListener("htmx:after:swap", localTimes);
 document.addEventListener("DOMContentLoaded", localTimes);
 document.addEventListener("submit", (event) => {
