@@ -17,7 +17,9 @@ from console_svc.config import ConsoleSettings
 from console_svc.pages.overview import Overview
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
+from console_svc.pages.task_moves import TaskMoves
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.works import WorkPage
 from console_svc.schedulers import Schedulers
 from console_svc.security import SecurityHeaders
 from console_svc.site import NOT_FOUND, Page, Site
@@ -27,7 +29,9 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     SignIn,
     Overview,
     Tasks,
+    TaskMoves,
     TaskPage,
+    WorkPage,
 )
 """In the order of the navigation."""
 
@@ -43,6 +47,7 @@ def build(settings: ConsoleSettings) -> Starlette:
             yield
         finally:
             await site.live.close()
+            await site.works.close()
             await site.schedulers.close()
 
     return Starlette(

@@ -20,7 +20,7 @@ from contentgen import TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
-TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1}
+TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1, "text": 0}
 """Functions of the console, and which of their arguments is a text of a page."""
 VALUES = {*get_args(TaskStatus), *map(str, Role)}
 """Values of the API that pages show as words: `_(value)`."""
