@@ -14,7 +14,7 @@ from console_svc.sessions import Session
 from console_svc.site import Link, Site
 
 RECENT = 10
-MOST = 100
+LIMIT = 100
 T = TypeVar("T")
 
 
@@ -37,11 +37,11 @@ class Overview:
             _if(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
             _if(
                 may("ContentService/ListPublishPool"),
-                _some(client.iter_publish_pool(statuses="failed", page_size=MOST)),
+                _some(client.iter_publish_pool(statuses="failed", page_size=LIMIT)),
             ),
             _if(
                 may("ContentService/ListContents"),
-                _some(client.iter_contents(review_status="pending_review", page_size=MOST)),
+                _some(client.iter_contents(review_status="pending_review", page_size=LIMIT)),
             ),
         )
         values = {
@@ -52,7 +52,7 @@ class Overview:
             "dispatch": dispatch,
             "failed_publications": failed,
             "to_review": reviews,
-            "most": MOST,
+            "most": LIMIT,
         }
         return self._site.render(request, "overview.html", values, session)
 
@@ -67,10 +67,10 @@ async def _if(allowed: bool, call: Awaitable[T]) -> T | None:
 
 
 async def _some(found: AsyncIterator[T]) -> list[T]:
-    """`MOST` of them at most."""
+    """`LIMIT` of them at most."""
     some: list[T] = []
     async for one in found:
         some.append(one)
-        if len(some) == MOST:
+        if len(some) == LIMIT:
             break
     return some

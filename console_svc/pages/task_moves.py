@@ -25,7 +25,8 @@ from contentgen import InvalidStateException, RequestError, Task
 
 BATCH = 500
 """Tasks that one bulk call moves; progress is shown between two."""
-AT_ONCE = 8
+MAX_CALLS = 8
+"""Calls at a time."""
 MAX_TICKED = 1_000
 SHOWN = 50
 SOON = 1.5
@@ -251,7 +252,7 @@ class _Moves:
             except RequestError as error:
                 work.fail(task_id, f"/tasks/{task_id}", text("{why}"), why=error.message)
 
-        async with at_once(AT_ONCE) as begin:
+        async with at_once(MAX_CALLS) as begin:
             for task_id in ids:
                 await begin(one(task_id))
 

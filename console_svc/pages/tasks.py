@@ -85,7 +85,8 @@ class Tasks:
                 async for text in server_sent(moves, row):
                     yield text
 
-        return StreamingResponse(events(), media_type="text/event-stream")
+        unbuffered = {"x-accel-buffering": "no"}
+        return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
 
 
 async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[list[Task], str]:

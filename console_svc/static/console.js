@@ -7,9 +7,13 @@ function news(said) {
   document.querySelector("#news").textContent = said;
 }
 
+// As the reader's country writes it, if the page is in the reader's language.
+const page = document.documentElement.lang;
+const locale = navigator.languages.find((it) => it.slice(0, 2) === page.slice(0, 2)) || page;
+
 function localTimes() {
   for (const time of document.querySelectorAll("time[datetime]")) {
-    const local = new Date(time.dateTime).toLocaleString(document.documentElement.lang, { dateStyle: "short", timeStyle: "medium" });
+    const local = new Date(time.dateTime).toLocaleString(locale, { dateStyle: "medium", timeStyle: "medium" });
     if (time.textContent === local) continue;
     time.title = time.textContent;
     time.textContent = local;
