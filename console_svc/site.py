@@ -20,6 +20,7 @@ from console_svc.rendering import Renderer
 from console_svc.schedulers import Schedulers
 from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_text
 from console_svc.sessions import AGE_LIMIT, Session, Sessions
+from console_svc.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503
@@ -59,6 +60,7 @@ class Site:
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks()
+        self.works = Works()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
