@@ -21,6 +21,7 @@ from tests.harness.programs import found_program
 
 PENDING = 10
 """One task of so many still waits; the others have ended."""
+BATCH = 100
 LIVE_PAGES = 100
 PATIENCE_S = 30.0
 _LINK = re.compile(r'<a href="([^"]+)"')
@@ -48,11 +49,12 @@ async def figures(stack: Stack, tasks: int, samples: int, workers: int, depth: i
 
 
 async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
-    ended = tasks - tasks // PENDING
-    await scenario.load(stack, ended, batch=min(500, ended), in_flight=4)
+    pending = tasks // PENDING // BATCH * BATCH
+    ended = tasks // BATCH * BATCH - pending
+    await scenario.load(stack, ended, batch=BATCH, in_flight=4)
     async with scenario.noop_workers(stack, workers, depth) as running:
         await scenario.drain(stack, running, ended)
-    await scenario.load(stack, tasks // PENDING, batch=min(500, tasks // PENDING), in_flight=4)
+    await scenario.load(stack, pending, batch=BATCH, in_flight=4)
 
 
 @asynccontextmanager
