@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, Request, build_opener
+from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
 
 from tests.harness.ports import free_port
 from tests.harness.process import inherited
@@ -46,10 +47,11 @@ class Answer:
 class Visitor:
     """Somebody with a browser without scripts."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
+        """`context`: for a console with TLS."""
         self.url = url
         self.cookies = CookieJar()
-        self._opener = build_opener(HTTPCookieProcessor(self.cookies))
+        self._opener = build_opener(HTTPCookieProcessor(self.cookies), HTTPSHandler(context=context))
         self._csrf = ""
 
     def get(self, path: str, **headers: str) -> Answer:
