@@ -18,6 +18,7 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.pages.overview import Overview
 from console_svc.pages.pool import PublishPool
+from console_svc.pages.schedules import Schedules
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.task_moves import TaskMoves
@@ -38,6 +39,7 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     WorkPage,
     PublishPool,
     Workers,
+    Schedules,
 )
 """In the order of the navigation."""
 
