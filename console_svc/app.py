@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
+from console_svc.pages.accounts import Accounts
 from console_svc.pages.overview import Overview
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
@@ -32,6 +33,7 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Tasks,
     TaskPage,
     Workers,
+    Accounts,
 )
 """In the order of the navigation."""
 
