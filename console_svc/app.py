@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
+from console_svc.pages.accounts import Accounts
 from console_svc.pages.overview import Overview
 from console_svc.pages.pool import PublishPool
 from console_svc.pages.schedules import Schedules
@@ -38,8 +39,9 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     TaskPage,
     WorkPage,
     PublishPool,
-    Workers,
     Schedules,
+    Workers,
+    Accounts,
 )
 """In the order of the navigation."""
 

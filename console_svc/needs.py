@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from contentgen import Content, DispatchStatus, PublishPoolEntry, WorkerPool
+from console_svc.limits import Hold
+from contentgen import Account, Content, DispatchStatus, PublishPoolEntry, WorkerPool
 
 MOST = 100
 """Where there are more, "100+" says enough."""
@@ -35,11 +36,14 @@ def found(
     dispatch: DispatchStatus | None,
     to_review: Sequence[Content] | None,
     failed: Sequence[PublishPoolEntry] | None,
+    held_back: Sequence[tuple[Account, Hold]],
 ) -> Iterator[Need]:
     """What the user may not ask for is None."""
     yield from _of_workers(pool)
     if dispatch:
         yield from _of_pauses(dispatch)
+    if pool and free_slots(pool):
+        yield from _of_limits(held_back)
     if to_review:
         yield Need("{n} contents wait for their review.", REVIEW, values={"n": count(to_review)})
     if failed:
@@ -65,6 +69,18 @@ def _of_pauses(dispatch: DispatchStatus) -> Iterator[Need]:
         yield Need("Everything is paused: no task is handed out.", WORKERS, "#dispatch")
     for account_id in dispatch["paused_account_ids"]:
         yield Need("Account {account} is paused.", ACCOUNTS, f"/{account_id}", values={"account": account_id})
+
+
+def _of_limits(held_back: Sequence[tuple[Account, Hold]]) -> Iterator[Need]:
+    for account, hold in held_back:
+        values = {**hold.values, "account": account["account_id"]}
+        yield Need(hold.text, ACCOUNTS, f"/{account['account_id']}", values=values, detail=account["name"])
+
+
+def free_slots(pool: WorkerPool) -> int:
+    """Of workers that take tasks: while there are some, what waits waits for something else."""
+    takers = [worker for worker in pool["worker_statuses"] if worker["running"] and not worker["unhealthy"]]
+    return sum(max(worker["slots"] - worker["busy_slots"], 0) for worker in takers)
 
 
 def linked(needs: Iterator[Need], pages: Collection[str]) -> list[Need]:

@@ -14,6 +14,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "Tasks submitted, and how they ended": "提交的任务及其结果",
     "Seconds that completed ones took": "完成的任务所用秒数",
     "Cost of the contents": "内容的费用",
+    "Quality score, the mean": "质量评分（平均）",
+    "Score": "评分",
     "As a table": "以表格显示",
     "Figures by time": "各时段数据",
     "Time": "时间",

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from console_svc import history, needs
 from console_svc.language import language_of
+from console_svc.limits import held_back
 from console_svc.live import Move, server_sent, since
 from console_svc.needs import MOST
 from console_svc.sessions import Session, permitted
@@ -34,7 +35,7 @@ class Overview:
         client, may = session.client, session.may
         span = history.chosen(request.query_params.get("span"), "24h")
         sees_history = may("TaskService/GetTaskHistory")
-        (stats, running, points, today), (pool, dispatch, failed, reviews) = await asyncio.gather(
+        (stats, running, points, today), (pool, dispatch, failed, reviews, held) = await asyncio.gather(
             asyncio.gather(
                 permitted(may("TaskService/GetTaskStats"), client.get_task_stats()),
                 permitted(
@@ -54,6 +55,7 @@ class Overview:
                     may("ContentService/ReviewContent"),
                     _some(client.iter_contents(review_status="pending_review", page_size=MOST)),
                 ),
+                held_back(session),
             ),
         )
         pages = {link.path for link in self._site.offered(session)}
@@ -68,7 +70,7 @@ class Overview:
             "success": history.success_rate(today) if today else None,
             "pool": pool,
             "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
-            "needs": needs.linked(needs.found(pool, dispatch, reviews, failed), pages),
+            "needs": needs.linked(needs.found(pool, dispatch, reviews, failed, held), pages),
         }
         return self._site.render(request, "overview.html", values, session)
 

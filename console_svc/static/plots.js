@@ -15,6 +15,7 @@
       { column: "most", color: "--busy", dash: [4, 3] },
     ],
     cost: [{ column: "cost", bars: true, color: "--link" }],
+    score: [{ column: "score", color: "--good" }],
   };
   const drawn = new Map();
 
