@@ -19,7 +19,7 @@ _REST = timedelta(days=4)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Period:
     """A month or a week. `weeks` has its days, from Monday on; those of a month begin and end with whole weeks."""
 
     kind: Literal["month", "week"]
@@ -48,7 +48,7 @@ class Span:
         return self.weeks[-1][-1]
 
 
-def span_of(asked: Mapping[str, str], today: date) -> Span:
+def span_of(asked: Mapping[str, str], today: date) -> Period:
     """What `month` or `week` names; the present month if neither names one."""
     if found := _WEEK.fullmatch(asked.get("week", "")):
         try:
@@ -74,15 +74,15 @@ def _name(kind: Literal["month", "week"], day: date) -> str:
     return f"{year}-W{week:02}"
 
 
-def _month(day: date) -> Span:
+def _month(day: date) -> Period:
     start = _possible(day).replace(day=1)
-    return Span("month", start, Calendar().monthdatescalendar(start.year, start.month))
+    return Period("month", start, Calendar().monthdatescalendar(start.year, start.month))
 
 
-def _week(monday: date) -> Span:
+def _week(monday: date) -> Period:
     monday = _possible(monday)
     monday -= timedelta(days=monday.weekday())
-    return Span("week", monday, [[monday + timedelta(days=number) for number in range(7)]])
+    return Period("week", monday, [[monday + timedelta(days=number) for number in range(7)]])
 
 
 def _possible(day: date) -> date:

@@ -20,9 +20,21 @@ from contentgen import DeliveryStatus, PublishStatus, TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
-TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1}
+TAKES_TEXT = {
+    "failure": 2,
+    "tell": 0,
+    "text": 0,
+    "Field": 1,
+    "Hold": 0,
+    "Link": 1,
+    "Need": 0,
+    "Span": 0,
+    "Typed": 2,
+    "_form": 1,
+}
 """Functions of the console, and which of their arguments is a text of a page."""
-VALUES = {*get_args(TaskStatus), *get_args(PublishStatus), *get_args(DeliveryStatus), *map(str, Role)}
+OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
+VALUES = {*get_args(TaskStatus), *get_args(PublishStatus), *get_args(DeliveryStatus), *map(str, Role), *OF_WORKERS}
 """Values of the API that pages show as words: `_(value)`."""
 
 
