@@ -5,11 +5,13 @@ Layer: above `main`.
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Serves the console. Exit status 78 where a module is missing, else see `main`."""
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: articles are worked on in processes
     try:
         from console_svc.main import main as run
     except ModuleNotFoundError as error:

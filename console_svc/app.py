@@ -14,7 +14,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
+from console_svc.pages.assets import Assets
+from console_svc.pages.content import ContentPage
+from console_svc.pages.contents import Contents
+from console_svc.pages.edit import Edit
 from console_svc.pages.overview import Overview
+from console_svc.pages.review import ReviewDesk
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.tasks import Tasks
@@ -28,6 +33,11 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Overview,
     Tasks,
     TaskPage,
+    ReviewDesk,
+    Contents,
+    ContentPage,
+    Edit,
+    Assets,
 )
 """In the order of the navigation."""
 
@@ -43,6 +53,7 @@ def build(settings: ConsoleSettings) -> Starlette:
             yield
         finally:
             await site.live.close()
+            await site.workshop.close()
             await site.schedulers.close()
 
     return Starlette(

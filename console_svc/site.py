@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from console_svc.articles.workshop import Workshop
 from console_svc.config import ConsoleSettings
 from console_svc.live import LiveTasks
 from console_svc.rendering import Renderer
@@ -52,6 +53,7 @@ class Site:
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks()
+        self.workshop = Workshop()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"

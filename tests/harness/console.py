@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
+from urllib.response import addinfourl
 
 from tests.harness.ports import free_port
 from tests.harness.process import inherited
@@ -66,10 +67,14 @@ class Visitor:
     def _open(self, request: Request) -> Answer:
         try:
             with self._opener.open(request, timeout=TIMEOUT) as response:
-                answer = Answer(response.status, response.url, dict(response.headers), response.read().decode())
+                answer = _answer(response.status, response)
         except HTTPError as error:
             with error:
-                answer = Answer(error.code, error.url, dict(error.headers), error.read().decode())
+                answer = _answer(error.code, error)
         if found := _CSRF.search(answer.text):
             self._csrf = found[1]
         return answer
+
+
+def _answer(status: int, response: addinfourl) -> Answer:
+    return Answer(status, response.url, dict(response.headers), response.read().decode(errors="replace"))
