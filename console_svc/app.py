@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -14,17 +15,24 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
+from console_svc.metrics import ConsoleMetrics
+from console_svc.pages.accounts import Accounts
 from console_svc.pages.assets import Assets
 from console_svc.pages.content import ContentPage
 from console_svc.pages.contents import Contents
 from console_svc.pages.edit import Edit
 from console_svc.pages.overview import Overview
+from console_svc.pages.pool import PublishPool
 from console_svc.pages.review import ReviewDesk
+from console_svc.pages.schedules import Schedules
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
+from console_svc.pages.task_moves import TaskMoves
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.workers import Workers
+from console_svc.pages.works import WorkPage
 from console_svc.schedulers import Schedulers
-from console_svc.security import SecurityHeaders
+from console_svc.security import BodyLimit, SecurityHeaders
 from console_svc.site import NOT_FOUND, Page, Site
 
 STATIC = Path(__file__).parent / "static"
@@ -32,33 +40,40 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     SignIn,
     Overview,
     Tasks,
+    TaskMoves,
     TaskPage,
+    WorkPage,
     ReviewDesk,
     Contents,
     ContentPage,
     Edit,
     Assets,
+    PublishPool,
+    Schedules,
+    Workers,
+    Accounts,
 )
 """In the order of the navigation."""
 
 
-def build(settings: ConsoleSettings) -> Starlette:
+def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
     """The application. Its lifespan makes and closes the channel to the schedulers."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        site = Site(settings, Schedulers(settings))
+        site = Site(settings, Schedulers(settings), metrics)
         app.router.routes.extend(_under(settings.console_prefix, _routes(site)))
         try:
             yield
         finally:
             await site.live.close()
             await site.workshop.close()
+            await site.works.close()
             await site.schedulers.close()
 
     return Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(SecurityHeaders, secure=settings.secure)],
+        middleware=[Middleware(SecurityHeaders, secure=settings.secure), Middleware(BodyLimit)],
         exception_handlers={NOT_FOUND: _no_such_page},
     )
 
@@ -73,8 +88,17 @@ def _routes(site: Site) -> list[BaseRoute]:
     return [
         *(route for page in pages for route in page.routes()),
         Route("/healthz", _healthy, methods=["GET"]),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", _Static(directory=STATIC)),
     ]
+
+
+class _Static(StaticFiles):
+    """A browser keeps them, and asks whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 async def _healthy(_: Request) -> Response:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_CONFIG = 78
 """Exit status (EX_CONFIG) of a console whose settings are wrong."""
+_OWN = "CONTENTGEN_CONSOLE_"
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*):(\d{1,5})", re.ASCII)
 _PREFIX = re.compile(r"(?:/[\w.~-]+)*", re.ASCII)
 
@@ -34,6 +36,11 @@ class SettingsError(Exception):
 class Address(NamedTuple):
     host: str
     port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        host, _, port = text.rpartition(":")
+        return cls(host.strip("[]"), int(port))
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -72,7 +79,7 @@ class ConsoleSettings(BaseSettings):
     """Whether a proxy with TLS is before it: it may listen beyond loopback, and cookies are for https only."""
     console_prefix: str = Field("", alias="CONTENTGEN_CONSOLE_PREFIX")
     """Path before all addresses, such as /console, where a proxy has others beside it."""
-    console_token_header: str = Field("", alias="CONTENTGEN_CONSOLE_TOKEN_HEADER")
+    console_token_header: str = Field("", pattern=r"^[A-Za-z0-9-]*$", alias="CONTENTGEN_CONSOLE_TOKEN_HEADER")
     """Name of a request header in which a proxy that signs users in names their token. Whoever reaches the console past
     that proxy may send it, too."""
     metrics_listen: str = Field("", alias="CONTENTGEN_METRICS_LISTEN")
@@ -80,13 +87,13 @@ class ConsoleSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
     """Lowest level that is logged: debug, info, warning or error."""
 
-    @field_validator("console_listen")
+    @field_validator("console_listen", "metrics_listen")
     @classmethod
     def _listenable(cls, address: str) -> str:
         found = _LISTEN.fullmatch(address.strip())
-        if found is None or int(found[2]) > 65535:
+        if address and (found is None or int(found[2]) > 65535):
             raise ValueError("should be host:port, such as 127.0.0.1:8080, [::1]:8080 or :0 (loopback, any free port)")
-        return f"{found[1] or '127.0.0.1'}:{found[2]}"
+        return f"{found[1] or '127.0.0.1'}:{found[2]}" if found else ""
 
     @field_validator("console_prefix")
     @classmethod
@@ -124,8 +131,11 @@ class ConsoleSettings(BaseSettings):
 
     @property
     def listen(self) -> Address:
-        host, _, port = self.console_listen.rpartition(":")
-        return Address(host.strip("[]"), int(port))
+        return Address.parse(self.console_listen)
+
+    @property
+    def metrics(self) -> Address | None:
+        return Address.parse(self.metrics_listen) if self.metrics_listen else None
 
     @property
     def secure(self) -> bool:
@@ -143,6 +153,16 @@ def read_settings(argv: Sequence[str]) -> ConsoleSettings:
         return ConsoleSettings(**flags)
     except ValidationError as error:
         raise SettingsError([line for detail in error.errors() for line in _lines(detail, flags)]) from None
+
+
+def notices(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yields a line for each variable that is probably a mistake. Other services look at the other variables."""
+    known = [str(field.alias).removeprefix(_OWN) for field in ConsoleSettings.model_fields.values()]
+    for variable in sorted(environ):
+        if variable.startswith(_OWN) and (name := variable.removeprefix(_OWN)) not in known:
+            guess = get_close_matches(name, known, n=1, cutoff=0.75)
+            advice = f": did you mean {_OWN}{guess[0]}?" if guess else " (--help lists the settings)"
+            yield f"{variable} is no setting, and is ignored{advice}"
 
 
 def _lines(detail: ErrorDetails, flags: Mapping[str, str]) -> list[str]:

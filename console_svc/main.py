@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from console_svc.app import build
-from console_svc.config import EXIT_CONFIG, Address, ConsoleSettings, SettingsError, read_settings
+from console_svc.config import EXIT_CONFIG, Address, ConsoleSettings, SettingsError, notices, read_settings
+from console_svc.metrics import ConsoleMetrics
+from console_svc.probes import probes
 
 STOP_TIMEOUT = 3
 """Seconds for answers under way; live pages are cut off then, and come back by themselves."""
@@ -23,50 +31,77 @@ def main() -> None:
     """The entry point. Exit status 0 after TERM or INT; 78 if the settings are wrong."""
     try:
         settings = read_settings(sys.argv[1:])
-        listening = _listen(settings)
+        pages = _listen("CONTENTGEN_CONSOLE_LISTEN", settings.listen)
+        metrics = _listen("CONTENTGEN_METRICS_LISTEN", settings.metrics) if settings.metrics else None
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIG)
+    _log_as_json(settings.log_level)
+    for notice in notices(os.environ):
+        _log.warning(notice, action="setting.ignored")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn, which stops by them, raises them again at its end
+    asyncio.run(_serve(settings, pages, metrics))
+    _log.info("stopped", action="stop")
+
+
+def _log_as_json(level: str) -> None:
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    _serve(settings, listening)
 
 
-def _listen(settings: ConsoleSettings) -> socket.socket:
-    address = settings.listen
+def _listen(setting: str, address: Address) -> socket.socket:
     try:
-        return socket.create_server(
-            (address.host, address.port), family=socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        )
+        return socket.create_server(address, family=socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     except OSError as error:
-        text = f"CONTENTGEN_CONSOLE_LISTEN={address}: {error.strerror}; set another address, or stop what uses it"
+        text = (
+            f"{setting}={address}: {error.strerror}; set another address, or stop what uses it (:0 picks a free port)"
+        )
         raise SettingsError([text]) from None
 
 
-def _serve(settings: ConsoleSettings, listening: socket.socket) -> None:
+class _Beside(uvicorn.Server):
+    """A server that is stopped by the one it stands beside."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: ConsoleSettings, listening: socket.socket, metrics_at: socket.socket | None) -> None:
+    metrics = ConsoleMetrics()
+    metrics.built(version("contentgen-grpc"))
+    pages = uvicorn.Server(_config(build(settings, metrics), settings.console_tls_cert, settings.console_tls_key))
+    beside = _Beside(_config(probes(metrics.registry, lambda: pages.should_exit)))
     scheme = "https" if settings.console_tls_cert else "http"
     at = Address(settings.listen.host, listening.getsockname()[1])
-    _log.info(
-        "ready", action="ready", console=f"{scheme}://{at}{settings.console_prefix}/", scheduler=settings.scheduler
-    )
-    config = uvicorn.Config(
-        build(settings),
+    seen_at = f"{scheme}://{at}{settings.console_prefix}/"
+    also = {} if metrics_at is None else {"metrics": str(Address(*metrics_at.getsockname()[:2]))}
+    _log.info("ready", action="ready", console=seen_at, scheduler=settings.scheduler, **also)
+    watched = asyncio.create_task(beside.serve([metrics_at])) if metrics_at else None
+    await pages.serve([listening])
+    if watched:
+        beside.should_exit = True
+        await watched
+
+
+def _config(app: ASGIApp, cert: object = None, key: object = None) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=settings.console_behind_proxy,
-        ssl_certfile=settings.console_tls_cert,
-        ssl_keyfile=settings.console_tls_key,
+        proxy_headers=False,
+        ssl_certfile=str(cert) if cert else None,
+        ssl_keyfile=str(key) if key else None,
         timeout_graceful_shutdown=STOP_TIMEOUT,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn, which stops by them, raises them again at its end
-    uvicorn.Server(config).run(sockets=[listening])
-    _log.info("stopped", action="stop")

@@ -9,13 +9,16 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSRF_FIELD = "csrf"
 MAX_TRIES = 10
-"""Tries to sign in that an address may make in `TRIES_WINDOW`."""
+"""Tries to sign in with a wrong token that an address may make in `TRIES_WINDOW`."""
 TRIES_WINDOW = 60.0
 MAX_ADDRESSES = 10_000
+MAX_BODY = 8 << 20
+"""Bytes of a form, files included."""
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; font-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none';"
@@ -49,6 +52,33 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
+class BodyLimit:
+    """ASGI middleware: a request whose body is longer than `MAX_BODY` gets 413, before anything else reads it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
+            await self._app(scope, receive, send)
+            return
+        body = bytearray()
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if len(body) > MAX_BODY:
+                refusal = PlainTextResponse(f"The form is larger than {MAX_BODY >> 20} MiB.\n", 413)
+                await refusal(scope, receive, send)
+                return
+            if not message.get("more_body", False):
+                break
+        read = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
+
+        async def again() -> Message:
+            return next(read, None) or await receive()
+
+        await self._app(scope, again, send)
+
+
 def same_origin(request: Request) -> bool:
     """Whether a form comes from a page of ours. A browser that sends neither header is too old."""
     site = request.headers.get("sec-fetch-site")
@@ -78,7 +108,7 @@ class SignInTries:
         self._tries: dict[str, list[float]] = {}
 
     def admit(self, address: str) -> bool:
-        """Whether one more is allowed; it counts then."""
+        """Whether one more is allowed; it counts then, until it is forgiven."""
         now = self._clock()
         recent = [at for at in self._tries.pop(address, []) if now - at < TRIES_WINDOW]
         allowed = len(recent) < MAX_TRIES
@@ -88,3 +118,8 @@ class SignInTries:
             del self._tries[next(iter(self._tries))]
         self._tries[address] = recent
         return allowed
+
+    def forgive(self, address: str) -> None:
+        """The last try has succeeded, and does not count."""
+        if recent := self._tries.get(address):
+            recent.pop()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -14,15 +16,20 @@ from starlette.routing import BaseRoute, Route
 from console_svc.articles.workshop import Workshop
 from console_svc.config import ConsoleSettings
 from console_svc.live import LiveTasks
+from console_svc.metrics import ConsoleMetrics
 from console_svc.rendering import Renderer
 from console_svc.schedulers import Schedulers
 from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_text
 from console_svc.sessions import AGE_LIMIT, Session, Sessions
+from console_svc.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
-SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, AWAY = 303, 400, 401, 403, 404, 503
+SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503
 FOREIGN_FORM = "This form is not from this page, or too old. Load the page anew."
 Handler = Callable[[Request, Session], Awaitable[Response]]
+Served = Callable[[Request], Awaitable[Response]]
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +54,19 @@ class Page(Protocol):
 class Site:
     """The parts of one console."""
 
-    def __init__(self, settings: ConsoleSettings, schedulers: Schedulers) -> None:
+    def __init__(self, settings: ConsoleSettings, schedulers: Schedulers, metrics: ConsoleMetrics) -> None:
         self.settings = settings
         self.schedulers = schedulers
+        self.metrics = metrics
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks()
         self.workshop = Workshop()
+        self.works = Works()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
+        metrics.follow(lambda: len(self.sessions), lambda: self.live.pages, lambda: self.live.watches)
 
     def path(self, path: str) -> str:
         return f"{self.settings.console_prefix}{path}"
@@ -67,11 +77,15 @@ class Site:
 
     def page(self, path: str, handler: Handler) -> Route:
         """The route of a page that only shows something."""
-        return Route(path, self._signed_in(handler), methods=["GET"])
+        return Route(path, self._measured(path, self._signed_in(handler)), methods=["GET"])
 
     def form(self, path: str, handler: Handler) -> Route:
         """The route of a form, which has to hold the session's CSRF token: `parts.html` has its field."""
-        return Route(path, self._signed_in(handler), methods=["POST"])
+        return Route(path, self._measured(path, self._signed_in(handler)), methods=["POST"])
+
+    def open(self, path: str, method: str, handler: Served) -> Route:
+        """The route of something for which nobody has to sign in."""
+        return Route(path, self._measured(path, handler), methods=[method])
 
     def render(
         self,
@@ -82,9 +96,14 @@ class Site:
         *,
         status: int = 200,
     ) -> HTMLResponse:
-        links = [link for link in self.links if session and (not link.method or session.may(link.method))]
-        known = {"session": session, "links": links, "notices": session.take_notices() if session else ()}
+        links = self.offered(session)
+        whole = session if "hx-request" not in request.headers else None  # a script takes `main`, without notices
+        known = {"session": session, "links": links, "notices": whole.take_notices() if whole else ()}
         return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
+
+    def offered(self, session: Session | None) -> Sequence[Link]:
+        """The pages in the navigation of a user."""
+        return [link for link in self.links if session and (not link.method or session.may(link.method))]
 
     def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
         """The page that says what is wrong."""
@@ -111,7 +130,21 @@ class Site:
             samesite="strict",
         )
 
-    def _signed_in(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def _measured(self, path: str, serve: Served) -> Served:
+        async def served(request: Request) -> Response:
+            begun, status = time.monotonic(), BROKEN
+            try:
+                response = await serve(request)
+                status = response.status_code
+            except Exception:  # noqa: BLE001 - whatever it is, somebody waits for an answer
+                _log.exception("a page failed", action="page.failed", page=path)
+                response = self.failure(request, None, "The console has failed. Its log says why.", BROKEN)
+            self.metrics.answered(path, request.method, status, time.monotonic() - begun)
+            return response
+
+        return served
+
+    def _signed_in(self, handler: Handler) -> Served:
         async def served(request: Request) -> Response:
             try:
                 session = self.session(request) or await self._by_itself(request)
@@ -144,7 +177,8 @@ class Site:
         form = self.path("/login")
         if "hx-request" in request.headers:
             return Response(status_code=UNAUTHORIZED, headers={"hx-redirect": form})
-        back = request.url.path if request.method == "GET" else self.path("/")
+        query = f"?{request.url.query}" if request.url.query else ""
+        back = f"{request.url.path}{query}" if request.method == "GET" else self.path("/")
         return RedirectResponse(f"{form}?{urlencode({'next': back})}" if back != self.path("/") else form, SEE_OTHER)
 
     async def _by_itself(self, request: Request) -> Session | None:

@@ -45,6 +45,8 @@ _SCHEDULER_SETTINGS = frozenset(
     )
 )
 """Settings of the scheduler, which may share the environment."""
+_OF_CONSOLE = _PREFIX + "CONSOLE_"
+"""How the names of the console's settings begin: it looks at them itself."""
 
 _KUBERNETES_VARIABLE = re.compile(
     r"\w+_(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_\w+_(PROTO|PORT|ADDR)=.*)"
@@ -56,7 +58,7 @@ def notices(environ: Mapping[str, str]) -> Iterator[str]:
     """Yields a line for each variable that is probably a mistake."""
     known = _SCHEDULER_SETTINGS | {str(field.alias) for field in WorkerSettings.model_fields.values()}
     for variable, value in sorted(environ.items()):
-        if not variable.startswith(_PREFIX) or variable in known:
+        if not variable.startswith(_PREFIX) or variable in known or variable.startswith(_OF_CONSOLE):
             continue
         if not _KUBERNETES_VARIABLE.fullmatch(f"{variable}={value}"):
             yield f"{variable} is no setting, and is ignored{_guess(variable, known)}"

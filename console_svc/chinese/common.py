@@ -31,6 +31,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "failed": "失败",
     "timeout": "超时",
     "cancelled": "已取消",
+    "The console has failed. Its log says why.": "控制台出错，原因见其日志。",
     "Progress": "进度",
     "To the content": "跳到内容",
     "The schedulers do not answer. This page goes on by itself.": "调度器没有响应，本页会自动恢复。",

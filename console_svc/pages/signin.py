@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from console_svc.language import COOKIE, NAMES
 from console_svc.security import address_of, same_origin
@@ -31,30 +31,35 @@ class SignIn:
 
     def routes(self) -> Sequence[BaseRoute]:
         return (
-            Route("/login", self.show, methods=["GET"]),
-            Route("/login", self.submit, methods=["POST"]),
+            self._site.open("/login", "GET", self.show),
+            self._site.open("/login", "POST", self.submit),
             self._site.form("/logout", self.sign_out),
-            Route("/language/{language}", self.set_language, methods=["GET"]),
+            self._site.open("/language/{language}", "GET", self.set_language),
         )
 
     async def show(self, request: Request) -> Response:
         return self._next(request) if self._site.session(request) else self._form(request)
 
     async def submit(self, request: Request) -> Response:
-        site = self._site
+        site, counted = self._site, self._site.metrics.signed_in
         if not same_origin(request):
+            counted("foreign_form")
             return self._form(request, "This form is not from this page. Load the page anew.", FORBIDDEN)
-        if not site.tries.admit(address_of(request, behind_proxy=site.settings.console_behind_proxy)):
+        address = address_of(request, behind_proxy=site.settings.console_behind_proxy)
+        if not site.tries.admit(address):
+            counted("too_many")
             return self._form(request, "Too many tries. Wait a minute.", TOO_MANY)
-        token = (await request.form()).get("token")
+        token = str((await request.form()).get("token", "")).strip()
         try:
-            session = (
-                await site.begin(token.strip()) if isinstance(token, str) and _TOKEN.fullmatch(token.strip()) else None
-            )
+            session = await site.begin(token) if _TOKEN.fullmatch(token) else None
         except RequestError:
+            counted("schedulers_away")
             return self._form(request, "No scheduler answers. Try again in a moment.", AWAY)
         if session is None:
+            counted("unknown_token")
             return self._form(request, "The schedulers do not know this token.", FORBIDDEN)
+        counted("accepted")
+        site.tries.forgive(address)
         response = self._next(request)
         site.keep(response, session)
         return response

@@ -84,9 +84,9 @@ class TaskProgressMethods(Methods):
         """Iterates over the moves of these tasks, of an account's, or of all accounts', as they are committed.
 
         It begins with the present state of the tasks (of accounts': those that have not ended), with the next move
-        (`skip_present`), or right after the event whose `resume_token` is given. It reconnects by itself, to any scheduler, and goes on after the last
-        event: none is missed or doubled. Only what begins and ends during an interruption before the very first event
-        is not seen: there is no token yet.
+        (`skip_present`), or right after the event whose `resume_token` is given. It reconnects by itself, to any
+        scheduler, and goes on after the last event: none is missed or doubled. Only what begins and ends during an
+        interruption before the very first event is not seen: there is no token yet.
 
         Entered as a context manager it returns once a scheduler has taken the watch: every later move is seen.
 

@@ -76,8 +76,9 @@ def demo(interrupts: Interrupts) -> None:
     out = show.console()
     start = time.monotonic()
     with throwaway_folder("demo") as folder:
-        out.print(f"starting PostgreSQL, a scheduler and {WORKERS} workers in {folder}", soft_wrap=True)
+        out.print(f"starting PostgreSQL, a scheduler, a console and {WORKERS} workers in {folder}", soft_wrap=True)
         with Stack(_environment(folder), folder / "logs", GRACE, interrupts) as stack:
+            out.print(f"the console is at {stack.console} until the end", soft_wrap=True)
             with ContentGenerationClient(stack.target) as client:
                 _Story(stack, client, out, folder / "logs").tell()
             out.print("stopping")

@@ -6,6 +6,7 @@ Layer: cli.
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 from contentgen.cli.connection import DEFAULT_SCHEDULER
@@ -13,6 +14,7 @@ from contentgen.client import ContentGenerationClient
 from contentgen.stack.interrupts import Interrupted, Interrupts
 from contentgen.stack.services import START_LIMIT, WORKERS, Stack, command, demo_creator
 
+DEFAULT_CONSOLE = "127.0.0.1", 8080
 GRACE = 10.0
 """Seconds that running CLIs get after Ctrl-C."""
 _POLL = 0.2
@@ -28,7 +30,7 @@ def run(interrupts: Interrupts) -> None:
         with Stack(_environment(data), data / "logs", GRACE, interrupts) as stack:
             with ContentGenerationClient(stack.target) as client:
                 _set_up(stack, client)
-            _say_how_to_use_it(stack.target, data)
+            _say_how_to_use_it(stack, data)
             stack.keep_up(_say, _POLL)
     except Interrupted:
         print("stopped")
@@ -40,8 +42,19 @@ def _say(text: str) -> None:
 
 def _environment(data: Path) -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if name != "CONTENTGEN_WORKER_ID"}  # there are two
+    if not given.get("CONTENTGEN_CONSOLE_LISTEN") and _taken(DEFAULT_CONSOLE):
+        given["CONTENTGEN_CONSOLE_LISTEN"] = f"{DEFAULT_CONSOLE[0]}:0"
     creator = {} if given.get("CREATOR_CLI_PATH") else demo_creator(data / "creator")
     return {**given, **creator, "CONTENTGEN_DATA_DIR": str(data)}
+
+
+def _taken(address: tuple[str, int]) -> bool:
+    """Whether another program has an address: 8080 is popular."""
+    try:
+        socket.create_server(address).close()
+    except OSError:
+        return True
+    return False
 
 
 def _set_up(stack: Stack, client: ContentGenerationClient) -> None:
@@ -54,12 +67,13 @@ def _set_up(stack: Stack, client: ContentGenerationClient) -> None:
         print(f"the database is empty: made account {client.create_account('default')['account_id']}")
 
 
-def _say_how_to_use_it(target: str, data: Path) -> None:
-    cli = os.environ.get("CREATOR_CLI_PATH")
+def _say_how_to_use_it(stack: Stack, data: Path) -> None:
+    target, cli = stack.target, os.environ.get("CREATOR_CLI_PATH")
     contentgen = command("contentgen") + ("" if target == DEFAULT_SCHEDULER else f" --scheduler {target}")
     creator = cli or "the demo creator, an offline stand-in (CREATOR_CLI_PATH names yours)"
     print(
         f"""\
+console    {stack.console}
 scheduler  {target}, with {WORKERS} workers
 CLI        {creator}
 data       {data}, logs in {data / "logs"}

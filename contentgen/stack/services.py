@@ -1,4 +1,4 @@
-"""A scheduler and two workers on this machine: their commands and settings, and the order of start and end.
+"""A scheduler, two workers and a console on this machine: their commands and settings, and the order of start and end.
 
 Layer: cli, between the commands and `processes`.
 """
@@ -42,13 +42,15 @@ def demo_creator(folder: Path) -> dict[str, str]:
 
 
 class Stack:
-    """Entered, a scheduler serves at `target` and two workers have been started; at the exit all have ended."""
+    """Entered, a scheduler serves at `target`, a console at `console`, and two workers have been started; at the exit
+    all have ended.
+    """
 
     def __init__(self, environment: Mapping[str, str], logs: Path, grace: float, interrupts: Interrupts) -> None:
         """What it is made of.
 
         Args:
-            environment: all settings of both services but CONTENTGEN_SCHEDULER.
+            environment: all settings of all services but CONTENTGEN_SCHEDULER.
             logs: the folder for a log of each.
             grace: seconds that running CLIs get at the end, before they are stopped.
             interrupts: checked during each wait.
@@ -59,8 +61,10 @@ class Stack:
         self._interrupts = interrupts
         self._scheduler: list[Service] = []
         self._workers: list[Service] = []
+        self._consoles: list[Service] = []
         self._killed: Service | None = None
         self.target = ""
+        self.console = ""
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -81,19 +85,22 @@ class Stack:
     def _start(self) -> None:
         scheduler = self._service("scheduler", "contentgen-scheduler", {})
         self._scheduler.append(scheduler)
-        self.target = self.until(lambda: _ready(scheduler), within=START_LIMIT, what="the scheduler is ready")
+        self.target = self.until(lambda: _ready(scheduler, "listen"), within=START_LIMIT, what="the scheduler is ready")
+        # an address is for one process: the scheduler has it
+        settings = {"CONTENTGEN_SCHEDULER": self.target, "CONTENTGEN_METRICS_LISTEN": ""}
         for number in range(1, WORKERS + 1):
-            # an address is for one process: the scheduler has it
-            settings = {"CONTENTGEN_SCHEDULER": self.target, "CONTENTGEN_METRICS_LISTEN": ""}
             self._workers.append(self._service(f"worker-{number}", "contentgen-worker", settings))
+        console = self._service("console", "contentgen-console", settings)
+        self._consoles.append(console)
+        self.console = self.until(lambda: _ready(console, "console"), within=START_LIMIT, what="the console is ready")
 
     def _service(self, name: str, program: str, settings: Mapping[str, str]) -> Service:
         return Service(name, [command(program)], {**self._environment, **settings}, self._logs / f"{name}.log")
 
     def _end(self) -> None:
-        """Stops the workers first, so that they can still release their leases to a scheduler."""
+        """Stops the scheduler last, so that the workers can still release their leases to it."""
         try:
-            end(self._workers, self._grace, self._interrupts)
+            end([*self._workers, *self._consoles], self._grace, self._interrupts)
         finally:
             end(self._scheduler, self._grace, self._interrupts)
 
@@ -105,7 +112,7 @@ class Stack:
     def check(self) -> None:
         """Raises Interrupted if a signal came, StackError if a service has ended by itself."""
         self._interrupts.check()
-        for service in (*self._scheduler, *self._workers):
+        for service in (*self._scheduler, *self._workers, *self._consoles):
             if service is not self._killed:
                 service.check()
 
@@ -125,13 +132,13 @@ class Stack:
             self._killed = None
 
     def keep_up(self, say: Callable[[str], None], pause: float) -> Never:
-        """Restarts workers that end by themselves, and calls `say` for each; checks every `pause` seconds.
+        """Restarts workers and consoles that end by themselves, and calls `say` for each; checks every `pause` seconds.
 
         Raises:
             StackError: the scheduler has ended.
             Interrupted: a signal came.
         """
-        supervisors = [Supervisor(worker, say) for worker in self._workers]
+        supervisors = [Supervisor(service, say) for service in (*self._workers, *self._consoles)]
         while True:
             for scheduler in self._scheduler:
                 scheduler.check()
@@ -155,13 +162,13 @@ class Stack:
         return value
 
 
-def _ready(scheduler: Service) -> str | None:
-    """The address that it says it serves at."""
-    for line in scheduler.log_text().splitlines():
+def _ready(service: Service, field: str) -> str | None:
+    """The address that its log says it serves at, in that field."""
+    for line in service.log_text().splitlines():
         try:
             event = json.loads(line)
         except ValueError:
             continue  # no event, or one that is just being written
         if isinstance(event, dict) and event.get("action") == "ready":
-            return str(event["listen"])
+            return str(event[field])
     return None

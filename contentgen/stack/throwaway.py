@@ -63,4 +63,5 @@ def environment(folder: Path) -> dict[str, str]:
         "CONTENTGEN_DATA_DIR": str(data),
         "TMPDIR": str(data),  # the socket's folder too goes with it, where a killed scheduler can't remove it
         "CONTENTGEN_LISTEN": "127.0.0.1:0",
+        "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0",
     }

@@ -29,6 +29,8 @@ _OF_OTHERS = frozenset(
     )
 )
 """Settings of the worker and the operators' command, which may share the environment."""
+_OF_CONSOLE = PREFIX + "CONSOLE_"
+"""How the names of the console's settings begin: it looks at them itself."""
 
 _OF_KUBERNETES = re.compile(
     r"\w+_(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_\w+_(PROTO|PORT|ADDR)=.*)"
@@ -42,7 +44,7 @@ def notices(environ: Mapping[str, str]) -> Iterator[str]:
         yield "DATABASE_URL is empty, which counts as unset: an embedded PostgreSQL is used"
     known = _OF_OTHERS | {_variable(name) for name in Settings.model_fields}
     for variable, value in sorted(environ.items()):
-        if not variable.startswith(PREFIX) or variable in known:
+        if not variable.startswith(PREFIX) or variable in known or variable.startswith(_OF_CONSOLE):
             continue
         if not _OF_KUBERNETES.fullmatch(f"{variable}={value}"):
             yield f"{variable} is no setting, and is ignored{_guess(variable, known)}"

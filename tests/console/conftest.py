@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from contentgen import ContentGenerationClient
 from tests.harness import tokens
@@ -19,8 +19,8 @@ from tests.harness.stack import Scheduler, Stack, Worker, running_stack
 PATIENCE_MS = 15_000
 expect.set_options(timeout=PATIENCE_MS)
 """How long the browser waits for what has to appear."""
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
+DESKTOP = ViewportSize(width=1280, height=800)
+PHONE = ViewportSize(width=390, height=844)
 OPERATOR, CLIENT, REVIEWER, VIEWER = "operator-token", "client-token", "reviewer-token", "viewer-token"
 ANNA, BORIS = "anna-token", "boris-token"
 """Two more reviewers."""
@@ -71,7 +71,7 @@ def _opened(databases: Databases, template: str) -> Iterator[Place]:
             tokens.line("viewer", "viewer"),
             tokens.line("worker", "worker"),
         )
-        scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(file)).start()
+        scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(file), CONTENTGEN_MAX_PUBLISH_ATTEMPTS="1").start()
         worker = stack.worker(
             "worker-1", scheduler, CONTENTGEN_TOKEN="worker-token", CREATOR_DEMO_SECONDS="0.5"
         ).start()
@@ -104,9 +104,11 @@ def page(chromium: Browser, place: Place) -> Iterator[Page]:
 
 
 @contextmanager
-def page_at(place: Place, chromium: Browser) -> Iterator[Page]:
+def page_at(place: Place, chromium: Browser, *, size: ViewportSize = DESKTOP, dark: bool = False) -> Iterator[Page]:
     """A page of a browser of its own; an error in a script fails the test."""
-    context = chromium.new_context(base_url=place.console.url, viewport=DESKTOP, locale="en-GB")  # type: ignore[arg-type]
+    context = chromium.new_context(
+        base_url=place.console.url, viewport=size, locale="en-GB", color_scheme="dark" if dark else "light"
+    )
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     errors: list[str] = []

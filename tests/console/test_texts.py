@@ -21,9 +21,22 @@ from contentgen import PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
-TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1, "_again": 2}
+TAKES_TEXT = {
+    "failure": 2,
+    "tell": 0,
+    "text": 0,
+    "Field": 1,
+    "Hold": 0,
+    "Link": 1,
+    "Need": 0,
+    "Span": 0,
+    "Typed": 2,
+    "_again": 2,
+    "_form": 1,
+}
 """Functions of the console, and which of their arguments is a text of a page."""
-VALUES = {*get_args(TaskStatus), *get_args(ReviewStatus), *get_args(PublishStatus), *map(str, Role)}
+OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
+VALUES = {*get_args(TaskStatus), *get_args(PublishStatus), *get_args(ReviewStatus), *map(str, Role), *OF_WORKERS}
 """Values of the API that pages show as words: `_(value)`."""
 NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, contents.NOT_READ, edit.DELETED}
 """Texts that pages take from names of their modules."""

@@ -19,6 +19,7 @@ from contentgen.client import ContentGenerationClient
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import server_user_for
 from tests.harness.cluster import server_folder
+from tests.harness.console import Visitor
 from tests.harness.process import Process
 from tests.harness.waiting import wait_until, wait_until_gone
 
@@ -26,6 +27,7 @@ PATIENCE_S = 60
 PROMISED_S = 60
 """Within which the demo ends, set up already, with other tests beside it; alone it takes a third of that."""
 FOLDER = re.compile(r"workers in (/\S+)")
+CONSOLE = re.compile(r"^console +(http://\S+)/$", re.MULTILINE)
 ADDRESS = re.compile(r"^scheduler +(\S+),", re.MULTILINE)
 
 
@@ -128,8 +130,8 @@ def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> 
     demo = start("demo")
     folder = Path(demo.printed(FOLDER))
     demo.printed(re.compile(r"(processing)"))
-    # itself, scheduler, PostgreSQL, two workers with their guards, CLIs
-    wait_until(lambda: len(demo.family()) > 5, within=10, what="the demo has its processes")
+    # itself, scheduler, PostgreSQL, console, two workers with their guards, CLIs
+    wait_until(lambda: len(demo.family()) > 6, within=10, what="the demo has its processes")
     demo.signal(signal.SIGINT)
     demo.ended(status=130)
     assert not folder.exists()
@@ -163,11 +165,16 @@ def _writes(process: psutil.Process, log: Path) -> bool:
 
 def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command]) -> None:
     with server_folder() as data:
-        settings = {"CONTENTGEN_DATA_DIR": str(data / "data"), "CONTENTGEN_LISTEN": "127.0.0.1:0"}
+        settings = {
+            "CONTENTGEN_DATA_DIR": str(data / "data"),
+            "CONTENTGEN_LISTEN": "127.0.0.1:0",
+            "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0",
+        }
         first = start("run", CREATOR_DEMO_SECONDS="0.1", **settings)
         with ContentGenerationClient(first.printed(ADDRESS)) as client:
             task_id = client.submit_task(1, "what is kept")
             assert client.wait(task_id, PATIENCE_S, check=True)["status"] == "completed"
+        assert "what is kept" in Visitor(first.printed(CONSOLE)).get("/tasks").text
         first.signal(signal.SIGINT)
         first.ended()
         assert "made account 1" in first.out()

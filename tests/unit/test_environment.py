@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from console_svc.config import ConsoleSettings
 from scheduler_svc import config as scheduler
 from worker_svc import config as worker
 from worker_svc import environment
@@ -16,10 +17,11 @@ both = pytest.mark.parametrize("notices", [scheduler.notices, environment.notice
 
 
 @both
-def test_settings_of_either_service_are_known_to_both(notices: Notices) -> None:
+def test_settings_of_every_service_are_known_to_both(notices: Notices) -> None:
     of_scheduler = {str(field.validation_alias or f"CONTENTGEN_{name.upper()}") for name, field in FIELDS.items()}
     of_worker = {str(field.alias) for field in worker.WorkerSettings.model_fields.values()}
-    assert list(notices(dict.fromkeys(of_scheduler | of_worker, "x"))) == []
+    of_console = {str(field.alias) for field in ConsoleSettings.model_fields.values()}
+    assert list(notices(dict.fromkeys(of_scheduler | of_worker | of_console, "x"))) == []
 
 
 @both

@@ -1,4 +1,4 @@
-"""Keeps `docs/metrics.md` equal to the metrics that both services declare. Run by `make verify`; `--write` makes it so.
+"""Keeps `docs/metrics.md` equal to the metrics that all services declare. Run by `make verify`; `--write` makes it so.
 
 It also checks Prometheus' conventions: a prefix, base units, `_total` for counters and for them alone.
 """
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from console_svc.metrics import ConsoleMetrics
+from console_svc.metrics import Declared as OfConsole
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.metrics.catalog import Declared as OfScheduler
 from worker_svc.metrics import WorkerMetrics
@@ -18,16 +20,16 @@ from worker_svc.metrics.catalog import Declared as OfWorker
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
-Declared = OfScheduler | OfWorker
+Declared = OfScheduler | OfWorker | OfConsole
 
 _NAME = re.compile(r"(?:contentgen|grpc_server)_[a-z][a-z_]*[a-z]")
 _OTHER_UNITS = re.compile(r"_(?:ms|millis|milliseconds|minutes|hours|percent|kb|mb)(?:_|$)")
 _HEAD = """\
 # Metrics
 
-<!-- made by `python -m verification.generated.metrics --write` from scheduler_svc/metrics and worker_svc/metrics -->
+<!-- made by `python -m verification.generated.metrics --write` from what the services declare -->
 
-What a scheduler and a worker tell Prometheus at `/metrics` of `CONTENTGEN_METRICS_LISTEN`.
+What a scheduler, a worker and a console tell Prometheus at `/metrics` of `CONTENTGEN_METRICS_LISTEN`.
 [Deployment](deployment.md#metrics-and-probes) says how to scrape them.
 
 Times are in seconds. A histogram also has `_bucket`, `_sum` and `_count`. Beside these, each process has those of the
@@ -41,14 +43,18 @@ No label names a task, a worker or a caller: each has a small, fixed set of valu
 
 def main(arguments: list[str]) -> int:
     """The exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
-    services: dict[str, Sequence[Declared]] = {"scheduler": Metrics("").declared, "worker": WorkerMetrics().declared}
+    services: dict[str, Sequence[Declared]] = {
+        "scheduler": Metrics("").declared,
+        "worker": WorkerMetrics().declared,
+        "console": ConsoleMetrics().declared,
+    }
     expected = document(services)
     if "--write" in arguments:
         DOCUMENT.write_text(expected)
     present = DOCUMENT.read_text() if DOCUMENT.exists() else ""
     wrong = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
     wrong += [problem for declared in services.values() for each in declared for problem in problems(each)]
-    print("\n".join(wrong) or "docs/metrics.md lists the metrics of both services")
+    print("\n".join(wrong) or "docs/metrics.md lists the metrics of all services")
     return 1 if wrong else 0
 
 

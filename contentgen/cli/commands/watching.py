@@ -61,9 +61,10 @@ def watch(
 ) -> int:
     """Follow tasks, move by move.
 
-    First how they stand now (--from-now: not), then every move as it is committed, each once. It goes on by itself after a lost
-    connection, on whichever scheduler answers. Tasks that are named are watched until they have ended: exit status 0
-    when all of them are completed, else 1. With JSON each event is a line, and its resume_token is where to go on.
+    First how they stand now (--from-now: not), then every move as it is committed, each once. It goes on by itself
+    after a lost connection, on whichever scheduler answers. Tasks that are named are watched until they have ended:
+    exit status 0 when all of them are completed, else 1. With JSON each event is a line, and its resume_token is where
+    to go on.
     """
     if sum(map(bool, (task_ids, account, all_))) != 1:
         raise typer.BadParameter("give either tasks, or --account, or --all")

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import grpc
 from promql_parser import AggregateExpr, BinaryExpr, Expr, Matcher, MatchOp, VectorSelector, parse, walk
 
+from console_svc.metrics import ConsoleMetrics
+from console_svc.metrics import Declared as OfConsole
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.metrics.catalog import Declared as OfScheduler
@@ -37,9 +39,9 @@ class Metric(NamedTuple):
 
 @cache
 def existing() -> Mapping[str, Metric]:
-    """The series that Prometheus has of schedulers and workers, by name, and `up`, which it makes itself."""
+    """The series that Prometheus has of schedulers, workers and consoles, by name, and `up`, which it makes itself."""
     found: dict[str, Metric] = {"up": Metric(SCRAPED)}
-    for metrics in (Metrics(""), WorkerMetrics()):
+    for metrics in (Metrics(""), WorkerMetrics(), ConsoleMetrics()):
         for declared in metrics.declared:
             labels, values = SCRAPED | frozenset(declared.labels), frozenset(_WORD.findall(declared.documentation))
             for name, added in _series(declared).items():
@@ -53,7 +55,7 @@ def existing() -> Mapping[str, Metric]:
     return found
 
 
-def _series(metric: OfScheduler | OfWorker) -> Mapping[str, frozenset[str]]:
+def _series(metric: OfScheduler | OfWorker | OfConsole) -> Mapping[str, frozenset[str]]:
     """The names of its series, with the labels that they have besides its own."""
     if metric.kind != "histogram":
         return {metric.name: frozenset()}

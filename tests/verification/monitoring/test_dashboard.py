@@ -7,6 +7,7 @@ import re
 import pytest
 from promql_parser import parse
 
+from console_svc.metrics import ConsoleMetrics
 from scheduler_svc.metrics import Metrics
 from tests.verification.monitoring.dashboard import Query, dashboard, panels, queries
 from tests.verification.monitoring.expressions import SCRAPED, Metric, problems, selectors
@@ -41,7 +42,8 @@ def test_a_legend_names_labels_that_the_answer_has(query: Query) -> None:
 def test_every_metric_of_the_services_is_shown() -> None:
     """By itself, or in what is recorded."""
     asked = " ".join([*(query.expression for query in queries()), *recording().values()])
-    declared = {metric.name for metrics in (Metrics(""), WorkerMetrics()) for metric in metrics.declared}
+    services = (Metrics(""), WorkerMetrics(), ConsoleMetrics())
+    declared = {metric.name for metrics in services for metric in metrics.declared}
     assert sorted(name for name in declared if not re.search(rf"\b{name}(?:_bucket|_sum|_count)?\b", asked)) == []
 
 

@@ -1,0 +1,113 @@
+"""Every page of the navigation and every kind of page behind it: both languages, both sizes, light and dark.
+
+`--screenshots FOLDER` keeps what was seen, which is where the pictures of docs/console.md come from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, ViewportSize
+
+from contentgen import ContentGenerationClient
+from tests.console.conftest import DESKTOP, PHONE, Place, page_at, sign_in
+
+SENTENCE = re.compile(r"\b[A-Za-z]+(?:[ ,]+[A-Za-z]+){3,}")
+"""Four English words in a row: on a Chinese page nobody has translated them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    name: str
+    language: str
+    size: ViewportSize
+    dark: bool = False
+
+
+LOOKS = (
+    Look("en", "en", DESKTOP),
+    Look("zh", "zh-CN", DESKTOP, dark=True),
+    Look("en-phone", "en", PHONE, dark=True),
+    Look("zh-phone", "zh-CN", PHONE),
+)
+
+
+@pytest.fixture(scope="module")
+def furnished(place: Place) -> Place:
+    """A place where something is on every page."""
+    client = place.client
+    done = client.submit_task(account_id=place.account, topic="春天的第一杯咖啡", category="生活", keywords="咖啡,春天")
+    kept = client.submit_task(account_id=place.account, topic="人工智能的未来发展", auto_approve=False, priority=8)
+    bad = {"demo-fail": "exit"}
+    lost = client.submit_task(account_id=place.account, topic="坏掉的任务", creator_options=bad, auto_retry=False)
+    client.submit_task(account_id=place.account, topic="新年快乐", schedule_time="2099-12-31T23:00:00Z")
+    for task_id in (done, kept, lost):
+        client.wait(task_id, 60)
+    client.create_schedule(place.account, "0 8 * * 1-5", {"topic": "每日新闻"}, time_zone="Asia/Shanghai")
+    return place
+
+
+def addresses(client: ContentGenerationClient, page: Page) -> Iterator[str]:
+    """Those of the navigation, and one of each kind that lists lead to."""
+    for link in page.locator("nav a").all():
+        yield str(link.get_attribute("href"))
+    for task in client.list_tasks():
+        if task["status"] in {"completed", "failed"}:
+            yield f"/tasks/{task['task_id']}"
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=lambda it: it.name)
+def test_every_page_is_fit_to_look_at(
+    furnished: Place, chromium: Browser, look: Look, pytestconfig: pytest.Config
+) -> None:
+    problems: list[str] = []
+    folder = pytestconfig.getoption("--screenshots")
+    with page_at(furnished, chromium, size=look.size, dark=look.dark) as page:
+        sign_in(page)
+        page.goto(f"/language/{look.language}")
+        paths = list(addresses(furnished.client, page))
+        assert len(paths) > 3
+        for path in paths:
+            page.goto(path)
+            problems += [f"{path}: {problem}" for problem in seen(page, look)]
+            if folder:
+                name = re.sub(r"/(?:task-)?\w*\d\w*", "-one", path).strip("/").replace("/", "-") or "overview"
+                Path(folder, f"{name}-{look.name}.png").write_bytes(page.screenshot())
+    assert problems == []
+
+
+def seen(page: Page, look: Look) -> Iterator[str]:
+    """What is wrong with a page."""
+    if page.locator("h1").count() != 1:
+        yield f"it has {page.locator('h1').count()} main headings"
+    if page.locator("html").get_attribute("lang") != look.language:
+        yield "it is in the other language"
+    if (beyond := page.evaluate("document.documentElement.scrollWidth - window.innerWidth")) > 0:
+        yield f"it is {beyond} pixels wider than the window"
+    if look.language != "en":
+        yield from untranslated(page)
+    for violation in Axe().run(page).response["violations"]:
+        if violation["impact"] in {"serious", "critical"}:
+            where = ", ".join(str(node["target"]) for node in violation["nodes"][:3])
+            yield f"{violation['id']}: {violation['help']} ({where})"
+
+
+def untranslated(page: Page) -> Iterator[str]:
+    """English on a Chinese page. Commands, code and what the API says stay as they are."""
+    text = page.evaluate(
+        """() => {
+            const copy = document.body.cloneNode(true);
+            for (const it of copy.querySelectorAll("code, pre, script, [translate=no], [lang=en]")) it.remove();
+            document.body.append(copy);
+            const text = copy.innerText;
+            copy.remove();
+            return text;
+        }"""
+    )
+    for found in SENTENCE.findall(text):
+        yield f"nobody has translated {found!r}"

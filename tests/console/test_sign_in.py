@@ -1,0 +1,164 @@
+"""Who gets in, how it ends, and what a browser is told to keep."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from console_svc.security import MAX_TRIES, SignInTries
+from console_svc.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_SESSIONS, Sessions
+from contentgen import AsyncContentGenerationClient, Caller
+from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place
+from tests.harness.console import Visitor
+
+CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_required=True)
+
+
+def test_whoever_has_no_session_is_led_to_the_form_and_from_there_to_the_page(place: Place) -> None:
+    visitor = Visitor(place.console.url)
+    form = visitor.get("/")
+    assert (form.status, form.url) == (200, f"{place.console.url}/login")
+    assert form.text.count('type="password"') == form.text.count("<form") == 1
+    asked = visitor.get("/tasks?status=failed")
+    assert asked.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
+    came = visitor.post("/login?next=%2Ftasks%3Fstatus%3Dfailed", {"token": OPERATOR})
+    assert (came.status, came.url) == (200, f"{place.console.url}/tasks?status=failed")
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://example.org/", "//example.org/", "/\\example.org/", "javascript:alert(1)"]
+)
+def test_the_form_leads_to_no_other_site(place: Place, elsewhere: str) -> None:
+    came = Visitor(place.console.url).post(f"/login?next={elsewhere}", {"token": OPERATOR})
+    assert came.url == f"{place.console.url}/"
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "two words", "x" * 5_000, "令牌", "line\nbreak", "\0"])
+def test_a_token_that_nobody_has_is_refused(place: Place, token: str) -> None:
+    refused = Visitor(place.console.url).sign_in(token)
+    assert refused.status == 403
+    assert "The schedulers do not know this token." in refused.text
+
+
+def test_the_cookie_is_for_this_site_alone_and_out_of_reach_for_scripts(place: Place) -> None:
+    visitor = place.visitor()
+    (cookie,) = visitor.cookies
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.get_nonstandard_attr("SameSite", "").lower() == "strict"
+    assert OPERATOR not in str(cookie.value)
+    assert OPERATOR not in visitor.get("/").text
+
+
+def test_a_session_of_before_is_worth_nothing_after_a_sign_in(place: Place) -> None:
+    visitor = place.visitor()
+    (planted,) = visitor.cookies
+    visitor.sign_in(CLIENT)
+    (cookie,) = visitor.cookies
+    assert cookie.value != planted.value
+
+
+def test_whoever_signs_out_has_no_session_any_more(place: Place) -> None:
+    visitor, other = place.visitor(VIEWER), place.visitor(VIEWER)
+    visitor.get("/")
+    assert visitor.post("/logout", {}).url == f"{place.console.url}/login"
+    assert visitor.get("/tasks").url.startswith(f"{place.console.url}/login")
+    assert other.get("/tasks").url == f"{place.console.url}/tasks"
+
+
+def test_signing_out_everywhere_ends_all_sessions_of_the_token(place: Place) -> None:
+    visitor, other, stranger = place.visitor(VIEWER), place.visitor(VIEWER), place.visitor(CLIENT)
+    visitor.get("/")
+    visitor.post("/logout", {"everywhere": "yes"})
+    assert other.get("/tasks").url.startswith(f"{place.console.url}/login")
+    assert stranger.get("/tasks").url == f"{place.console.url}/tasks"
+
+
+def test_a_form_of_another_site_does_nothing(place: Place) -> None:
+    task_id = place.client.submit_task(account_id=place.account, topic="not theirs", schedule_time="2030-01-01T00:00Z")
+    visitor = place.visitor()
+    visitor.get(f"/tasks/{task_id}")
+    path = f"/tasks/{task_id}/cancel"
+    refused = [
+        visitor.post(path, {}, Sec_Fetch_Site="cross-site"),
+        visitor.post(path, {}, Origin="https://example.org"),
+        visitor.post(path, {}, csrf=""),
+        visitor.post(path, {}, csrf="guessed"),
+    ]
+    assert [it.status for it in refused] == [403] * 4
+    assert visitor.post("/login", {"token": OPERATOR}, Origin="https://example.org").status == 403
+    task = place.client.get_task_status(task_id)
+    assert task is not None
+    assert task["status"] == "pending"
+
+
+def test_what_a_role_may_not_do_is_not_offered_and_refused(place: Place) -> None:
+    task_id = place.client.submit_task(account_id=place.account, topic="to look at", schedule_time="2030-01-01T00:00Z")
+    offered = {
+        token: f"/tasks/{task_id}/cancel" in place.visitor(token).get(f"/tasks/{task_id}").text
+        for token in (OPERATOR, CLIENT, REVIEWER, VIEWER)
+    }
+    assert offered == {OPERATOR: True, CLIENT: True, REVIEWER: False, VIEWER: False}
+    visitor = place.visitor(VIEWER)
+    visitor.get("/")
+    refused = visitor.post(f"/tasks/{task_id}/cancel", {})
+    assert refused.status == 400
+    assert "TaskService/CancelTask" in refused.text
+
+
+def test_an_account_s_user_sees_no_other_account(place: Place) -> None:
+    other = place.client.create_account("other")["account_id"]
+    task_id = place.client.submit_task(account_id=other, topic="a secret", schedule_time="2030-01-01T00:00Z")
+    visitor = place.visitor(CLIENT)
+    assert "a secret" not in visitor.get("/tasks").text
+    assert visitor.get(f"/tasks/{task_id}").status == 404
+
+
+def test_each_answer_has_the_headers_that_keep_others_out(place: Place) -> None:
+    visitor = place.visitor()
+    for path in ("/", "/tasks", "/login", "/no-such-page", "/static/console.css", "/healthz"):
+        headers = {name.lower(): value for name, value in visitor.get(path).headers.items()}
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store")
+        assert "server" not in headers
+
+
+def test_a_form_that_is_too_large_is_refused(place: Place) -> None:
+    assert Visitor(place.console.url).sign_in("x" * (9 << 20)).status == 413
+
+
+def test_an_address_may_try_ten_times_a_minute() -> None:
+    now = [0.0]
+    tries = SignInTries(lambda: now[0])
+    assert [tries.admit("a") for _ in range(MAX_TRIES + 1)] == [True] * MAX_TRIES + [False]
+    assert tries.admit("b")
+    tries.forgive("a")
+    assert tries.admit("a")
+    assert not tries.admit("a")
+    now[0] = 61.0
+    assert tries.admit("a")
+
+
+def test_a_session_ends_when_it_is_idle_when_it_is_old_and_when_there_are_too_many() -> None:
+    now = [0.0]
+    sessions = Sessions(lambda: now[0])
+    client = AsyncContentGenerationClient("127.0.0.1:1")
+    idle, old = (sessions.begin("t", client, CALLER) for _ in range(2))
+    while now[0] < AGE_LIMIT:
+        assert sessions.find(old.key) is old
+        now[0] += IDLE_LIMIT - 1
+    assert sessions.find(idle.key) is None
+    assert sessions.find(old.key) is None
+    first, *_ = [sessions.begin("t", client, CALLER) for _ in range(MAX_SESSIONS + 1)]
+    assert len(sessions) == MAX_SESSIONS
+    assert sessions.find(first.key) is None
+
+
+def test_many_browsers_may_sign_in_at_once(place: Place) -> None:
+    with ThreadPoolExecutor(4) as several:
+        statuses = list(several.map(lambda _: place.visitor(REVIEWER).get("/tasks").status, range(4)))
+    assert statuses == [200] * 4
