@@ -18,6 +18,7 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.pages.accounts import Accounts
 from console_svc.pages.assets import Assets
+from console_svc.pages.audit import Audit
 from console_svc.pages.content import ContentPage
 from console_svc.pages.contents import Contents
 from console_svc.pages.edit import Edit
@@ -29,6 +30,7 @@ from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.task_moves import TaskMoves
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.webhooks import Webhooks
 from console_svc.pages.workers import Workers
 from console_svc.pages.works import WorkPage
 from console_svc.schedulers import Schedulers
@@ -52,6 +54,8 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Schedules,
     Workers,
     Accounts,
+    Webhooks,
+    Audit,
 )
 """In the order of the navigation."""
 

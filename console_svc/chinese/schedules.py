@@ -50,7 +50,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "Begin paused": "创建后暂停",
     "Create": "创建",
     "A number of seconds.": "应为秒数。",
-    "A whole number.": "应为整数。",
     "A number from 1 to 10.": "应为 1 到 10 的数字。",
     "Created schedule {schedule_id}.": "已创建计划 {schedule_id}。",
     "Changed schedule {schedule_id}.": "已修改计划 {schedule_id}。",

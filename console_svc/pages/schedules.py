@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.language import language_of
+from console_svc.numbers import number_of
 from console_svc.paging import fetched, page_number, page_of
 from console_svc.schedules.form import CATCH_UPS, NEW, OVERLAPS, ScheduleForm
 from console_svc.schedules.shown import shown
@@ -46,24 +47,23 @@ class Schedules:
 
     async def show(self, request: Request, session: Session) -> Response:
         text = request.query_params.get("account", "").strip()
-        known = text.isascii() and text.isdigit() and 0 < len(text) < 19
         number = page_number(request)
         found: list[Schedule] = []
-        more = False
-        if known or not text:
-            schedules = session.client.iter_schedules(int(text) if text else None, page_size=fetched(number))
+        more = bad = False
+        try:
+            schedules = session.client.iter_schedules(number_of(text), page_size=fetched(number))
             found, more = await page_of(schedules, number)
+        except ValueError:
+            bad = True
         values = {
             "shown": [shown(schedule, language_of(request)) for schedule in found],
             "account": text,
-            "bad_account": bool(text) and not known,
+            "bad_account": bad,
             "page": number,
             "more": more,
             **_offered(session),
         }
-        return self._site.render(
-            request, "schedules.html", values, session, status=BAD if values["bad_account"] else 200
-        )
+        return self._site.render(request, "schedules.html", values, session, status=BAD if bad else 200)
 
     async def blank(self, request: Request, session: Session) -> Response:
         return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}))
