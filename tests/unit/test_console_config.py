@@ -52,10 +52,8 @@ def test_everything_that_is_wrong_is_named(tmp_path: Path) -> None:
         "--log-level=loud",
         "--console-token-header=X Token",
     ) == (
-        (
-            "--console-listen=nowhere: should be host:port, such as 127.0.0.1:8080, [::1]:8080 or :0 (loopback, any free"
-            " port)"
-        ),
+        ("--console-listen=nowhere: should be host:port, such as 127.0.0.1:8080, [::1]:8080 or :0 (loopback, any free"
+        " port)"),
         f"--tls-ca={none}: should be a readable file (No such file or directory)",
         "--console-prefix=a page: should be a path such as /console",
         "--console-token-header=X Token: String should match pattern '^[A-Za-z0-9-]*$'",
