@@ -12,6 +12,7 @@ OURS = "contentgen-grpc"
 INSTALLATIONS = {
     "client": "",
     "cli": "cli",
+    "console": "console",
     "embedded": "embedded",
     "otel": "otel",
     "scheduler": "scheduler",
