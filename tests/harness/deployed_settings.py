@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from console_svc import config_command as console_command
 from scheduler_svc.config_command import config_command
 from tests.harness.tokens import line, write
 from worker_svc import config_command as worker_command
 
 
 def make_secrets(folder: Path, certificates: Path, tls: Mapping[str, str], tokens: Sequence[str]) -> None:
-    """What a deployment mounts. `tls` has its names of server.pem, server.key and ca.pem; `tokens` are files of one."""
+    """What a deployment mounts. `tls` has its names of the files of `make_certificates`; `tokens` are files of one."""
     shutil.copytree(certificates, folder, dirs_exist_ok=True)
     for made, mounted in tls.items():
         (folder / made).rename(folder / mounted)
@@ -44,5 +45,7 @@ def check(
         monkeypatch.setenv(name, mounted.sub(str(folder), value))
     if service == "scheduler":
         return config_command(["check", *flags])
+    if service == "console":
+        return console_command.run(["check", *flags])
     monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
     return worker_command.run(["check", *flags])

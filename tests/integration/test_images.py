@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from console_svc.main import STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.deployed_settings import check, make_secrets
 from tests.harness.process import installed, run_to_end
@@ -25,7 +26,7 @@ Service = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 LIMIT = 60
-IMAGES = ("scheduler", "worker", "worker-llm-content-creator", "backup")
+IMAGES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")
 COMPOSE = ("compose.yaml", "compose.prod.yaml")
 OF_CREATOR = {"LLM_BASE_URL", "LLM_MODEL_NAME", "LLM_API_KEY_FILE", "TAVILY_API_KEY_FILE", "ARK_API_KEY_FILE"}
 """Variables of workers that are for the CLI of their image."""
@@ -158,6 +159,8 @@ def test_a_stop_leaves_time_for_the_drain(name: str) -> None:
         given = seconds(service["stop_grace_period"])
         if image == "scheduler":
             assert given >= SHUTDOWN_TIMEOUT + 5
+        elif image == "console":
+            assert given >= STOP_TIMEOUT + 5
         elif image != "backup":
             drain = service["environment"].get("CONTENTGEN_DRAIN_TIMEOUT", "10m")
             assert given >= seconds(drain) + 30
@@ -165,8 +168,11 @@ def test_a_stop_leaves_time_for_the_drain(name: str) -> None:
 
 @compose_files
 def test_schedulers_and_workers_can_be_scaled(name: str) -> None:
-    """A port of the machine or a container's name can be given once only."""
-    ranges = {"compose.yaml": {"scheduler": ["127.0.0.1:50051-50059:50051"]}}
+    """A port of the machine or a container's name can be given once only: there is one console."""
+    ranges = {
+        "compose.yaml": {"scheduler": ["127.0.0.1:50051-50059:50051"], "console": ["127.0.0.1:8080:8080"]},
+        "compose.prod.yaml": {"console": ["${CONTENTGEN_CONSOLE_PORT:-8443}:8443"]},
+    }
     for service, (_, it) in ours(name).items():
         assert it.get("ports", []) == ranges.get(name, {}).get(service, [])
         assert "container_name" not in it
@@ -181,7 +187,7 @@ def test_services_of_production_may_do_little_and_are_bounded() -> None:
         assert service.keys() >= {"mem_limit", "cpus", "pids_limit", "healthcheck", "restart", "networks"}
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}
         published = [port for port in service.get("ports", []) if not port.startswith("127.0.0.1:")]
-        assert bool(published) == (name == "balancer")
+        assert bool(published) == (name in {"balancer", "console"})
 
 
 def test_secrets_of_production_are_files() -> None:
@@ -206,9 +212,10 @@ def test_settings_of_production_pass_the_check_of_their_service(
 ) -> None:
     """With files in place of the mounted ones."""
     tls = {"server.pem": "tls-cert", "server.key": "tls-key", "ca.pem": "tls-ca"}
+    tls |= {"client.pem": "console-cert", "client.key": "console-key"}
     make_secrets(tmp_path, certificates, tls, ["worker-token", "llm-api-key", "tavily-api-key", "ark-api-key"])
     for image, service in ours("compose.prod.yaml").values():
-        kind = "worker" if image.startswith("worker") else "scheduler"
+        kind = "scheduler" if image == "backup" else image.partition("-")[0]
         given = (environment(image) | service["environment"]).items()
         settings = {name: value for name, value in given if name != "PATH" and value is not None}
         assert check(monkeypatch, kind, settings, ("/run/secrets", "/data"), tmp_path) == 0, capsys.readouterr().err
