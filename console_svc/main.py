@@ -49,8 +49,6 @@ def main() -> None:
     for variable, path, end in expiries(settings):
         if end <= datetime.now(UTC):
             _log.warning("a certificate has expired", action="certificate", setting=variable, file=str(path))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn, which stops by them, raises them again at its end
     asyncio.run(_serve(settings, pages, metrics))
     _log.info("stopped", action="stop")
 
@@ -91,6 +89,8 @@ async def _serve(settings: ConsoleSettings, listening: socket.socket, metrics_at
     metrics = ConsoleMetrics()
     metrics.built(version("contentgen-grpc"))
     pages = uvicorn.Server(_config(build(settings, metrics), settings.console_tls_cert, settings.console_tls_key))
+    for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn heeds them, and when it raises them again at its end
+        signal.signal(number, lambda *_: setattr(pages, "should_exit", True))
     beside = _Beside(_config(probes(metrics.registry, lambda: pages.should_exit)))
     scheme = "https" if settings.console_tls_cert else "http"
     at = Address(settings.listen.host, listening.getsockname()[1])
