@@ -17,9 +17,13 @@ from starlette.staticfiles import StaticFiles
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.pages.overview import Overview
+from console_svc.pages.pool import PublishPool
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
+from console_svc.pages.task_moves import TaskMoves
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.workers import Workers
+from console_svc.pages.works import WorkPage
 from console_svc.schedulers import Schedulers
 from console_svc.security import BodyLimit, SecurityHeaders
 from console_svc.site import NOT_FOUND, Page, Site
@@ -29,7 +33,11 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     SignIn,
     Overview,
     Tasks,
+    TaskMoves,
     TaskPage,
+    WorkPage,
+    PublishPool,
+    Workers,
 )
 """In the order of the navigation."""
 
@@ -45,6 +53,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
             yield
         finally:
             await site.live.close()
+            await site.works.close()
             await site.schedulers.close()
 
     return Starlette(

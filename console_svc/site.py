@@ -20,6 +20,7 @@ from console_svc.rendering import Renderer
 from console_svc.schedulers import Schedulers
 from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_text
 from console_svc.sessions import AGE_LIMIT, Session, Sessions
+from console_svc.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503
@@ -59,6 +60,7 @@ class Site:
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks()
+        self.works = Works()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
@@ -92,9 +94,14 @@ class Site:
         *,
         status: int = 200,
     ) -> HTMLResponse:
-        links = [link for link in self.links if session and (not link.method or session.may(link.method))]
-        known = {"session": session, "links": links, "notices": session.take_notices() if session else ()}
+        links = self.offered(session)
+        whole = session if "hx-request" not in request.headers else None  # a script takes `main`, without notices
+        known = {"session": session, "links": links, "notices": whole.take_notices() if whole else ()}
         return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
+
+    def offered(self, session: Session | None) -> Sequence[Link]:
+        """The pages in the navigation of a user."""
+        return [link for link in self.links if session and (not link.method or session.may(link.method))]
 
     def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
         """The page that says what is wrong."""

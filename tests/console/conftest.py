@@ -67,7 +67,7 @@ def _opened(databases: Databases, template: str) -> Iterator[Place]:
             tokens.line("viewer", "viewer"),
             tokens.line("worker", "worker"),
         )
-        scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(file)).start()
+        scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(file), CONTENTGEN_MAX_PUBLISH_ATTEMPTS="1").start()
         worker = stack.worker(
             "worker-1", scheduler, CONTENTGEN_TOKEN="worker-token", CREATOR_DEMO_SECONDS="0.5"
         ).start()

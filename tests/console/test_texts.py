@@ -16,13 +16,14 @@ from jinja2 import Environment, nodes
 import console_svc
 import console_svc.chinese
 from console_svc.chinese import CHINESE
-from contentgen import TaskStatus
+from contentgen import PublishStatus, TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
-TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1}
+TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1, "Need": 0, "Span": 0, "Typed": 2, "text": 0}
 """Functions of the console, and which of their arguments is a text of a page."""
-VALUES = {*get_args(TaskStatus), *map(str, Role)}
+OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
+VALUES = {*get_args(TaskStatus), *get_args(PublishStatus), *map(str, Role), *OF_WORKERS}
 """Values of the API that pages show as words: `_(value)`."""
 
 

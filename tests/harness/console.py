@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import ssl
+from collections.abc import Mapping
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, Request, build_opener
+from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
 
 from tests.harness.ports import free_port
 from tests.harness.process import inherited
@@ -45,20 +47,27 @@ class Answer:
 class Visitor:
     """Somebody with a browser without scripts."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
+        """`context`: for a console with TLS."""
         self.url = url
         self.cookies = CookieJar()
-        self._opener = build_opener(HTTPCookieProcessor(self.cookies))
+        self._opener = build_opener(HTTPCookieProcessor(self.cookies), HTTPSHandler(context=context))
         self._csrf = ""
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self._open(Request(self.url + path, headers=headers))  # noqa: S310 (it is ours)
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._open(Request(self.url + path, headers=given))  # noqa: S310 (it is ours)
 
-    def post(self, path: str, fields: dict[str, str], *, csrf: str | None = None, **headers: str) -> Answer:
-        """Sends a form from the last page, unless the headers or `csrf` say otherwise."""
+    def post(
+        self, path: str, fields: Mapping[str, str | list[str]], *, csrf: str | None = None, **headers: str
+    ) -> Answer:
+        """Sends a form from the last page, unless the headers or `csrf` say otherwise.
+
+        A field may have several values.
+        """
         sent = {"csrf": self._csrf if csrf is None else csrf, **fields}
         given = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self._open(Request(self.url + path, urlencode(sent).encode(), given))  # noqa: S310 (it is ours)
+        return self._open(Request(self.url + path, urlencode(sent, doseq=True).encode(), given))  # noqa: S310 (it is ours)
 
     def sign_in(self, token: str) -> Answer:
         return self.post("/login", {"token": token})
