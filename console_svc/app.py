@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
+from console_svc.pages.new import New
 from console_svc.pages.overview import Overview
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
@@ -30,6 +31,7 @@ STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (
     SignIn,
     Overview,
+    New,
     Tasks,
     TaskMoves,
     TaskPage,
