@@ -19,7 +19,7 @@ from console_svc.live import LiveTasks
 from console_svc.metrics import ConsoleMetrics
 from console_svc.rendering import Renderer
 from console_svc.schedulers import Schedulers
-from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_text
+from console_svc.security import CSRF_FIELD, MAX_BODY, SignInTries, same_origin, same_text
 from console_svc.sessions import AGE_LIMIT, Session, Sessions
 from console_svc.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
@@ -189,5 +189,5 @@ class Site:
 
 
 async def _genuine(request: Request, session: Session) -> bool:
-    given = (await request.form()).get(CSRF_FIELD)
+    given = (await request.form(max_part_size=MAX_BODY)).get(CSRF_FIELD)
     return same_origin(request) and isinstance(given, str) and same_text(given, session.csrf)
