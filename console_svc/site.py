@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from console_svc.config import ConsoleSettings
+from console_svc.diagnosis import Diagnoses
 from console_svc.live import LiveTasks
 from console_svc.metrics import ConsoleMetrics
 from console_svc.rendering import Renderer
@@ -59,6 +60,7 @@ class Site:
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks()
+        self.diagnoses = Diagnoses()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
@@ -156,8 +158,10 @@ class Site:
         return served
 
     async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
-        if request.method == "POST" and not await _genuine(request, session):
-            return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+        if request.method == "POST":
+            if not await _genuine(request, session):
+                return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+            self.diagnoses.forget(session)
         try:
             return await handler(request, session)
         except Unauthenticated:  # the token was revoked

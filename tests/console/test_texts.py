@@ -15,14 +15,29 @@ from jinja2 import Environment, nodes
 
 import console_svc
 import console_svc.chinese
+import contentgen.doctor
 from console_svc.chinese import CHINESE
+from console_svc.diagnosis import PAGES
 from contentgen import TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
-TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1, "Need": 0, "Span": 0, "Typed": 2, "Hold": 0, "Field": 1}
+DOCTOR = Path(contentgen.doctor.__file__).parent
+"""Its findings are shown by the overview."""
+TAKES_TEXT = {
+    "failure": 2,
+    "tell": 0,
+    "Link": 1,
+    "_form": 1,
+    "Need": 0,
+    "Span": 0,
+    "Typed": 2,
+    "Hold": 0,
+    "Phrase": 0,
+    "Field": 1,
+}
 """Functions of the console, and which of their arguments is a text of a page."""
-VALUES = {*get_args(TaskStatus), *map(str, Role), "taking tasks", "draining", "unhealthy", "gone"}
+VALUES = {*get_args(TaskStatus), *map(str, Role), *PAGES, "taking tasks", "draining", "unhealthy", "gone"}
 """Values of the API that pages show as words: `_(value)`."""
 
 
@@ -34,7 +49,7 @@ def in_templates() -> Iterator[str]:
 
 
 def in_code() -> Iterator[str]:
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *DOCTOR.glob("*.py")]):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call):
                 name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
@@ -51,7 +66,9 @@ def test_each_text_has_its_chinese() -> None:
 
 def test_no_chinese_is_left_over() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.html")) + "".join(
-        path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.parent.name != "chinese"
+        path.read_text(encoding="utf-8")
+        for path in [*PACKAGE.rglob("*.py"), *DOCTOR.glob("*.py")]
+        if path.parent.name != "chinese"
     )
     joined = re.sub(r'"\s*\n\s*f?"', "", source)
     assert [text for text in CHINESE if text not in VALUES and text not in joined] == []
