@@ -10,12 +10,12 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.doctor.certificate import end_of_certificate
-from contentgen.cli.doctor.findings import Finding, fail, ok, warn
 from contentgen.cli.failures import error_line
 from contentgen.cli.validity import expiry_text, first_end
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.errors import RequestError
 from contentgen.client.transport import run
+from contentgen.doctor.findings import Finding, fail, ok, warn
 from contentgen.v1 import account_service_pb2, task_service_pb2
 
 SERVICES = (
