@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from contentgen.cli import values
+from contentgen.cli import cells, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.connection import Connection
 from contentgen.cli.doctor import reach, schedulers, work
@@ -24,6 +24,8 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
 _ADVICE_INDENT = 8
 _QUEUE_LIMIT = 1_000_000
+
+Check = Callable[[], Iterator[Finding]]
 
 StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
 QueueLimit = Annotated[
@@ -82,13 +84,18 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from _safely("token", connection, lambda: reach.token(connection))
     yield from _safely("database", connection, lambda: reach.database(connection))
     system = _System(connection)
-    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(system.current))
-    yield from _safely("workers", connection, lambda: _workers(connection, system.known))
-    yield from _safely("queue", connection, lambda: work.queue(connection, _limit(queue_limit, system.known)))
-    yield from _safely("dispatch", connection, lambda: work.dispatch(connection, stuck_after))
-    yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
-    yield from _safely("options", connection, lambda: work.refused_options(connection))
-    yield from _safely("publishing", connection, lambda: work.unpublished(connection))
+    yield from _stored(
+        connection,
+        {
+            "schedulers": lambda: schedulers.schedulers(system.current),
+            "workers": lambda: _workers(connection, system.known),
+            "queue": lambda: work.queue(connection, _limit(queue_limit, system.known)),
+            "dispatch": lambda: work.dispatch(connection, stuck_after),
+            "submitted": lambda: work.submitted(connection, stuck_after),
+            "options": lambda: work.refused_options(connection),
+            "publishing": lambda: work.unpublished(connection),
+        },
+    )
 
 
 class _System:
@@ -118,13 +125,31 @@ def _workers(connection: Connection, system: GetSystemResponse | None) -> Iterat
     yield from work.clis(pool.workers)
 
 
-def _safely(name: str, connection: Connection, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Finding]:
+    """Those that read the database, up to the first that can't: each of the others would wait for it, too."""
+    names = list(checks)
+    for i, name in enumerate(names):
+        try:
+            yield from checks[name]()
+        except RequestError as error:
+            if error.reason == "STORE_UNAVAILABLE":
+                skipped = f"; not looked at: {', '.join(names[i + 1 :])}" if names[i + 1 :] else ""
+                yield fail(name, f"{cells.line(error.message)}{skipped}", "look at PostgreSQL and the scheduler's log")
+                return
+            yield _failed(name, connection, error)
+
+
+def _safely(name: str, connection: Connection, check: Check) -> Iterator[Finding]:
     """A check whose calls fail has failed, and the others go on."""
     try:
         yield from check()
     except RequestError as error:
-        message, _, advice = error_line(error, connection.target).partition("; ")
-        yield fail(name, message, advice)
+        yield _failed(name, connection, error)
+
+
+def _failed(name: str, connection: Connection, error: RequestError) -> Finding:
+    message, _, advice = error_line(error, connection.target).partition("; ")
+    return fail(name, message, advice)
 
 
 def _write(to: Console, finding: Document) -> None:

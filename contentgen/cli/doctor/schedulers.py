@@ -11,8 +11,8 @@ from contentgen.client.documents import seconds
 from contentgen.client.errors import RequestError
 from contentgen.v1 import system_service_pb2 as pb
 
-_SILENT_AFTER = 60.0
-"""Seconds without a word of a replica: it says how it stands each 10 s at least."""
+_SILENT_AFTER, _FORGOTTEN_AFTER = 25.0, 300.0
+"""Seconds without a word of a replica: it says how it stands each 10 s at least, and another may run in its place."""
 _NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
 
 
@@ -29,12 +29,13 @@ def system_of(connection: Connection) -> pb.GetSystemResponse | None:
 def schedulers(system: pb.GetSystemResponse | None) -> Iterator[Finding]:
     """One line where all is well, with the age of what waits longest.
 
-    Else a line for each that does not serve, each lane with items set aside, and each session that holds locks.
+    Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
+    session that holds locks.
     """
     if system is None:
         return
     here = _here(system)
-    findings = [*_not_serving(here), *_set_aside(here), *_holders(system.lock_holders)]
+    findings = [*_not_serving(here), *_silent(system), *_set_aside(here), *_holders(system.lock_holders)]
     yield from findings
     if not findings:
         lanes = [lane for it in here for lane in it.lanes]
@@ -51,8 +52,25 @@ def versions(system: pb.GetSystemResponse | None) -> set[str]:
 
 def _here(system: pb.GetSystemResponse) -> list[pb.Replica]:
     """Those that said lately how they stand."""
-    times = ((it, it.last_heartbeat_time.ToJsonString()) for it in system.replicas)
-    return [replica for replica, time in times if cells.seconds_since(time) < _SILENT_AFTER]
+    return [replica for replica, silence in _silences(system) if silence < _SILENT_AFTER]
+
+
+def _silences(system: pb.GetSystemResponse) -> Iterator[tuple[pb.Replica, float]]:
+    """Each replica, and for how many seconds it has said nothing; the one that answers says how it stands now."""
+    now = max((it.last_heartbeat_time.ToNanoseconds() for it in system.replicas), default=0)
+    for replica in system.replicas:
+        yield replica, (now - replica.last_heartbeat_time.ToNanoseconds()) / 1e9
+
+
+def _silent(system: pb.GetSystemResponse) -> Iterator[Finding]:
+    for replica, silence in _silences(system):
+        if _SILENT_AFTER <= silence < _FORGOTTEN_AFTER:
+            yield warn(
+                "schedulers",
+                f"{cells.line(replica.scheduler_id)} has said nothing for {cells.duration(silence)}: it was killed, is"
+                " frozen, or does not reach the database",
+                "start it again, unless another runs in its place",
+            )
 
 
 def _not_serving(replicas: Sequence[pb.Replica]) -> Iterator[Finding]:

@@ -109,7 +109,8 @@ def queue(connection: Connection, limit: int) -> Iterator[Finding]:
     """How full it is; `limit` is what we believe the schedulers' CONTENTGEN_MAX_QUEUE_SIZE to be."""
     stats = document(connection.call(connection.stubs.tasks.GetTaskStats, pb.GetTaskStatsRequest()))
     pending = stats["counts"].get("pending", 0)
-    waits = f", the oldest for {cells.duration(stats['oldest_pending_age'])}" if pending else ""
+    oldest = cells.duration(stats["oldest_pending_age"])
+    waits = f", the oldest for {oldest}" if oldest else ""
     message = f"{pending:,} of {limit:,} pending, {stats['queue_depth']:,} due{waits}"
     if pending >= limit > stats["queue_depth"]:
         advice = "what is scheduled for the day after tomorrow (UTC) or later does not count"
