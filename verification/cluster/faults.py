@@ -73,6 +73,8 @@ class Faults:
         self.all: list[Fault] = []
         self.restarts = 0
         """Of `roll`."""
+        self.missed: list[str] = []
+        """Why steps could not be done, or did not come to what they waited for."""
         self._cluster = cluster
         self._load = load
         self._down = down
@@ -151,7 +153,7 @@ class Faults:
             case "kill" | "freeze" | "drain" | "fill":
                 node = self._victim(argument)
                 if node is None:
-                    self._say(f"nothing to {name}: no {argument} is up")
+                    self._miss(f"nothing to {name}: no {argument} is up")
                 else:
                     {"kill": self._kill, "freeze": self._freeze, "drain": self._drain, "fill": self._fill}[name](node)
             case "starve":
@@ -198,7 +200,7 @@ class Faults:
     def _fill(self, node: Node) -> None:
         disk = node.disk
         if disk is None:
-            self._say("disks can't be filled here: that takes root's rights")
+            self._miss("disks can't be filled here: that takes root's rights")
             return
         disk.fill()
         if node is self._cluster.database:
@@ -213,12 +215,12 @@ class Faults:
 
     def _starve(self) -> None:
         if self._cluster.database.state != "up":
-            self._say("nothing to starve: the database is not up")
+            self._miss("nothing to starve: the database is not up")
             return
         try:
             held = self._cluster.postgres.hold_connections(_ROUNDS)
         except psycopg2.Error as error:
-            self._say(f"nothing to starve: {error}")
+            self._miss(f"nothing to starve: {error}")
             return
 
         def undo() -> None:
@@ -248,11 +250,28 @@ class Faults:
     def _waiting(self, what: str) -> Condition:
         began = time.monotonic()
         if what == "healthy":
-            return lambda: (self._cluster.healthy(began) and not self.active) or time.monotonic() > began + _LIMIT
+            return self._within(_LIMIT, lambda: self._cluster.healthy(began) and not self.active, "it is not healthy")
         if what == "alert":
             last = self.all[-1:]
-            return lambda: any(fault.alerts for fault in last) or time.monotonic() > began + _LIMIT
+            return self._within(_LIMIT, lambda: any(fault.alerts for fault in last), "no alert fires")
         return lambda: time.monotonic() > began + float(what)
+
+    def _within(self, limit: float, condition: Condition, otherwise: str) -> Condition:
+        deadline = time.monotonic() + limit
+
+        def reached() -> bool:
+            if condition():
+                return True
+            if time.monotonic() <= deadline:
+                return False
+            self._miss(f"{otherwise} within {limit:g} s")
+            return True
+
+        return reached
+
+    def _miss(self, why: str) -> None:
+        self.missed.append(why)
+        self._say(why)
 
 
 def _has_ended(node: Node) -> bool:
