@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from contentgen.cli import cells, values
+from contentgen.cli import values
 from contentgen.cli.command import Session, command
 from contentgen.cli.connection import Connection
 from contentgen.cli.doctor import reach, schedulers, work
@@ -133,8 +133,8 @@ def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Fin
             yield from checks[name]()
         except RequestError as error:
             if error.reason == "STORE_UNAVAILABLE":
-                skipped = f"; not looked at: {', '.join(names[i + 1 :])}" if names[i + 1 :] else ""
-                yield fail(name, f"{cells.line(error.message)}{skipped}", "look at PostgreSQL and the scheduler's log")
+                skipped = f", so these were not looked at: {', '.join(names[i + 1 :])}" if names[i + 1 :] else ""
+                yield fail(name, f"the database is away{skipped}", "look at PostgreSQL and the scheduler's log")
                 return
             yield _failed(name, connection, error)
 

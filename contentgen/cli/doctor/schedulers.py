@@ -40,7 +40,7 @@ def schedulers(system: pb.GetSystemResponse | None) -> Iterator[Finding]:
     if not findings:
         lanes = [lane for it in here for lane in it.lanes]
         oldest = max(lanes, key=lambda lane: seconds(lane.oldest_age), default=None)
-        waits = oldest is not None and seconds(oldest.oldest_age) > 0
+        waits = oldest is not None and seconds(oldest.oldest_age) >= 0.1
         waiting = f"the oldest of the {oldest.name} waits for {_age(oldest)}" if oldest and waits else "nothing waits"
         yield ok("schedulers", f"{len(here)} of {len(here)} serve, and {waiting}")
 

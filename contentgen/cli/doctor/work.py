@@ -30,6 +30,16 @@ _MAX_SUBMITTED = 10_000
 _DAY = 86_400.0
 _NAMED = 3
 """Of many things, as many are named."""
+_DISK_REFUSES = "the data folder can't be written"
+"""So begins a worker's own word for it."""
+_DISK_ADVICE = (
+    "it takes no task: make space in its CONTENTGEN_DATA_DIR, and do not restart it before, since results may be in its"
+    " memory only"
+)
+_SIZE_ADVICE = (
+    "look for what limits the size of requests between it and the scheduler (nginx: client_max_body_size);"
+    " it tries again by itself, 5 min apart at most, and at once when it is restarted"
+)
 
 
 def pool_of(connection: Connection) -> pool_pb.GetWorkerPoolResponse:
@@ -73,8 +83,7 @@ def workers(found: pool_pb.GetWorkerPoolResponse) -> Iterator[Finding]:
             yield warn(
                 "workers",
                 f"{cells.line(worker.worker_id)}: {cells.line(worker.last_error)}",
-                "look for what limits the size of requests between it and the scheduler (nginx: client_max_body_size);"
-                " it tries again by itself, 5 min apart at most, and at once when it is restarted",
+                _DISK_ADVICE if worker.last_error.startswith(_DISK_REFUSES) else _SIZE_ADVICE,
             )
     gone = [it.worker_id for it in found.workers if not (it.running or it.connected or it.draining)]
     if gone:

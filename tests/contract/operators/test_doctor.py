@@ -79,6 +79,12 @@ def test_a_healthy_deployment_has_no_findings() -> None:
             "workers",
             "w2: a result of 2,000,057 bytes does not get through",
         ),
+        (
+            [GOOD, worker(worker_id="w2", last_error="the data folder can't be written: No space left on device")],
+            0,
+            "workers",
+            "w2: the data folder can't be written: No space left on device",
+        ),
     ],
 )
 def test_workers_with_problems_are_found(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
@@ -337,7 +343,7 @@ def test_without_a_database_one_check_that_needs_it_is_made() -> None:
         ran = run("-s", target, "-o", "json", "doctor")
     *_, last = json.loads(ran.out)
     assert (ran.status, last["check"], last["level"]) == (1, "schedulers", "fail")
-    assert last["message"].startswith("the database is away; not looked at: workers, queue, dispatch, ")
+    assert last["message"].startswith("the database is away, so these were not looked at: workers, queue, ")
     assert last["advice"] == "look at PostgreSQL and the scheduler's log"
 
 
