@@ -12,7 +12,7 @@ from contentgen.client.errors import RequestError
 from contentgen.v1 import system_service_pb2 as pb
 
 _SILENT_AFTER, _FORGOTTEN_AFTER = 25.0, 300.0
-"""Seconds without a word of a replica: it says how it stands each 10 s at least, and another may run in its place."""
+"""Seconds without a word of a replica: it says how it stands each 10 s at least. Later it may be gone on purpose."""
 _NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
 
 
@@ -63,13 +63,19 @@ def _silences(system: pb.GetSystemResponse) -> Iterator[tuple[pb.Replica, float]
 
 
 def _silent(system: pb.GetSystemResponse) -> Iterator[Finding]:
+    """Those in whose place no other has started since."""
+    starts = [it.start_time.ToNanoseconds() for it in _here(system)]
     for replica, silence in _silences(system):
         if _SILENT_AFTER <= silence < _FORGOTTEN_AFTER:
+            later = [start for start in starts if start > replica.last_heartbeat_time.ToNanoseconds()]
+            if later:
+                starts.remove(later[0])
+                continue
             yield warn(
                 "schedulers",
                 f"{cells.line(replica.scheduler_id)} has said nothing for {cells.duration(silence)}: it was killed, is"
                 " frozen, or does not reach the database",
-                "start it again, unless another runs in its place",
+                "start it again",
             )
 
 

@@ -299,12 +299,15 @@ def test_the_schedulers_limit_of_the_queue_is_used() -> None:
     assert [finding["check"] for finding in examined(deployment)[1]] == ["queue"]
 
 
-@pytest.mark.parametrize(("silence", "told"), [(20, False), (45, True), (300, False)])
-def test_a_replica_that_was_killed_is_reported_for_minutes(silence: int, told: bool) -> None:
-    """Whatever our own clock says; longer ago another may have taken its place."""
+@pytest.mark.parametrize(
+    ("silence", "age", "told"), [(20, 500, False), (45, 500, True), (45, 30, False), (300, 500, False)]
+)
+def test_a_replica_that_was_killed_is_reported_for_minutes(silence: int, age: int, told: bool) -> None:
+    """Whatever our own clock says, and unless another was started since."""
     deployment = Deployment()
     answering, killed = replica("s0"), replica("s1")
     answering.last_heartbeat_time.FromSeconds(int(time.time()) - 4_000)
+    answering.start_time.FromSeconds(int(time.time()) - 4_000 - age)
     killed.last_heartbeat_time.FromSeconds(int(time.time()) - 4_000 - silence)
     deployment.system.replicas.extend([answering, killed])
     status, findings = examined(deployment)
