@@ -123,12 +123,19 @@ class Faults:
             return
         firing = reading.firing
         for alert in sorted(firing - self._firing):
-            for fault in self.active:
-                if alert.instance not in {other.victim for other in self.active} - {fault.victim}:
-                    fault.alerts[alert.name, alert.instance] = now - fault.began
-                    fault.runbooks[alert.name] = alert.runbook
-                    self._say(f"{alert.name} {alert.instance} after {now - fault.began:.0f} s: {alert.runbook}")
+            causes = [fault for fault in self.active if not self._is_of_another(alert, fault)]
+            for fault in causes:
+                fault.alerts[alert.name, alert.instance] = now - fault.began
+                fault.runbooks[alert.name] = alert.runbook
+                self._say(f"{alert.name} {alert.instance} after {now - fault.began:.0f} s: {alert.runbook}")
+            if not causes:
+                self._say(f"{alert.name} {alert.instance}: {alert.runbook}")
+        for name, instance in sorted({it[:2] for it in self._firing} - {it[:2] for it in firing}):
+            self._say(f"over: {name} {instance}")
         self._firing = firing
+
+    def _is_of_another(self, alert: Alert, fault: Fault) -> bool:
+        return alert.instance in {other.victim for other in self.active} - {fault.victim}
 
     def _note_health(self, fault: Fault, now: float) -> None:
         if fault.undone is not None and self._cluster.healthy(fault.undone):
