@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tomllib
@@ -14,14 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler_svc.config_command import config_command
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
+from tests.harness.deployed_settings import check, make_secrets
 from tests.harness.process import installed, run_to_end
 from tests.harness.programs import program
 from tests.harness.setting_names import NAMES
-from tests.harness.tokens import line, write
 from tests.published.package import INTEGRITY, NAME, VERSION
-from worker_svc import config_command as worker_command
 
 Service = dict[str, Any]
 
@@ -208,25 +205,13 @@ def test_settings_of_production_pass_the_check_of_their_service(
     tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With files in place of the mounted ones."""
-    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
-    for mounted, made in {"tls-cert": "server.pem", "tls-key": "server.key", "tls-ca": "ca.pem"}.items():
-        (tmp_path / made).rename(tmp_path / mounted)
-    write(tmp_path / "tokens", line("w", "worker"))
-    (tmp_path / "database-url").write_text("postgresql://contentgen@db/contentgen")
-    for name in ("worker-token", "llm-api-key", "tavily-api-key", "ark-api-key"):
-        (tmp_path / name).write_text("w-token")
+    tls = {"server.pem": "tls-cert", "server.key": "tls-key", "ca.pem": "tls-ca"}
+    make_secrets(tmp_path, certificates, tls, ["worker-token", "llm-api-key", "tavily-api-key", "ark-api-key"])
     for image, service in ours("compose.prod.yaml").values():
-        for name in list(os.environ):
-            if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
-                monkeypatch.delenv(name)
-        for name, value in (environment(image) | service["environment"]).items():
-            if name != "PATH" and value is not None:
-                monkeypatch.setenv(name, re.sub("^(/run/secrets|/data)", str(tmp_path), value))
-        if image.startswith("worker"):
-            monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
-            assert worker_command.run(["check"]) == 0, capsys.readouterr().err
-        else:
-            assert config_command(["check"]) == 0, capsys.readouterr().err
+        kind = "worker" if image.startswith("worker") else "scheduler"
+        given = (environment(image) | service["environment"]).items()
+        settings = {name: value for name, value in given if name != "PATH" and value is not None}
+        assert check(monkeypatch, kind, settings, ("/run/secrets", "/data"), tmp_path) == 0, capsys.readouterr().err
 
 
 @compose_files

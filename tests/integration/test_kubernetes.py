@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,13 +14,11 @@ import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from kubernetes_validate.utils import ValidationError, validate
 
-from scheduler_svc.config_command import config_command
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
+from tests.harness.deployed_settings import check, make_secrets
 from tests.harness.process import run_to_end
 from tests.harness.programs import program
 from tests.harness.setting_names import NAMES
-from tests.harness.tokens import line, write
-from worker_svc import config_command as worker_command
 
 Manifest = dict[str, Any]
 
@@ -138,24 +134,12 @@ def test_the_settings_pass_the_check_of_their_service(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With files in place of the mounted ones."""
-    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
-    for mounted, made in {"tls.crt": "server.pem", "tls.key": "server.key", "ca.crt": "ca.pem"}.items():
-        (tmp_path / made).rename(tmp_path / mounted)
-    write(tmp_path / "tokens", line("w", "worker"))
-    (tmp_path / "token").write_text("w-token")
-    (tmp_path / "database-url").write_text("postgresql://contentgen@db/contentgen")
-    for _, _, container in services(overlay):
-        for name in list(os.environ):
-            if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
-                monkeypatch.delenv(name)
-        for name, value in environment(overlay, container).items():
-            monkeypatch.setenv(name, re.sub("^(/run/contentgen|/data)", str(tmp_path), value))
-        if container["name"] == "worker":
-            monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
-            flags = container.get("args", [])
-            assert worker_command.run(["check", *flags]) == 0, capsys.readouterr().err
-        else:
-            assert config_command(["check"]) == 0, capsys.readouterr().err
+    tls = {"server.pem": "tls.crt", "server.key": "tls.key", "ca.pem": "ca.crt"}
+    make_secrets(tmp_path, certificates, tls, ["token"])
+    for service, _, container in services(overlay):
+        settings, flags = environment(overlay, container), container.get("args", [])
+        status = check(monkeypatch, service, settings, ("/run/contentgen", "/data"), tmp_path, flags=flags)
+        assert status == 0, capsys.readouterr().err
 
 
 @overlays
