@@ -173,8 +173,9 @@ class Cluster:
         self._creator = quick_creator(self.folder)
 
     def _add_balancer(self, haproxy: str) -> None:
-        settings = self.folder / "haproxy.cfg"
-        balancer.write_settings(settings, int(self.target.rpartition(":")[2]), self._addresses)
+        settings, metrics = self.folder / "haproxy.cfg", free_port()
+        balancer.write_settings(settings, int(self.target.rpartition(":")[2]), metrics, self._addresses)
+        monitoring.write_targets(self.folder, "balancer", [("balancer", metrics)])
         command = [haproxy, "-db", "-f", str(settings)]
         self._add_program("balancer", command)
 

@@ -127,11 +127,12 @@ class Faults:
             for fault in causes:
                 fault.alerts[alert.name, alert.instance] = now - fault.began
                 fault.runbooks[alert.name] = alert.runbook
-                self._say(f"{alert.name} {alert.instance} after {now - fault.began:.0f} s: {alert.runbook}")
+                named = _named(alert.name, alert.instance)
+                self._say(f"{named} after {now - fault.began:.0f} s: {alert.runbook}")
             if not causes:
-                self._say(f"{alert.name} {alert.instance}: {alert.runbook}")
+                self._say(f"{_named(alert.name, alert.instance)}: {alert.runbook}")
         for name, instance in sorted({it[:2] for it in self._firing} - {it[:2] for it in firing}):
-            self._say(f"over: {name} {instance}")
+            self._say(f"over: {_named(name, instance)}")
         self._firing = firing
 
     def _is_of_another(self, alert: Alert, fault: Fault) -> bool:
@@ -279,6 +280,10 @@ class Faults:
     def _miss(self, why: str) -> None:
         self.missed.append(why)
         self._say(why)
+
+
+def _named(alert: str, instance: str) -> str:
+    return f"{alert} {instance}".rstrip()
 
 
 def _has_ended(node: Node) -> bool:
