@@ -29,7 +29,7 @@ def worker_state(worker: Document) -> Text:
 
 
 def worker_error(worker: Document) -> str:
-    """Why it is unhealthy, or what does not get through."""
+    """Why it is unhealthy, why its disk refuses, or what does not get through."""
     return cells.line(worker["last_error"])
 
 
