@@ -17,9 +17,15 @@ from starlette.staticfiles import StaticFiles
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.pages.accounts import Accounts
+from console_svc.pages.assets import Assets
 from console_svc.pages.audit import Audit
+from console_svc.pages.content import ContentPage
+from console_svc.pages.contents import Contents
+from console_svc.pages.edit import Edit
+from console_svc.pages.new import New
 from console_svc.pages.overview import Overview
 from console_svc.pages.pool import PublishPool
+from console_svc.pages.review import ReviewDesk
 from console_svc.pages.schedules import Schedules
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
@@ -36,10 +42,16 @@ STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (
     SignIn,
     Overview,
+    New,
     Tasks,
     TaskMoves,
     TaskPage,
     WorkPage,
+    ReviewDesk,
+    Contents,
+    ContentPage,
+    Edit,
+    Assets,
     PublishPool,
     Schedules,
     Workers,
@@ -61,6 +73,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
             yield
         finally:
             await site.live.close()
+            await site.workshop.close()
             await site.works.close()
             await site.schedulers.close()
 
