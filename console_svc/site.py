@@ -13,14 +13,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from console_svc.articles.workshop import Workshop
 from console_svc.config import ConsoleSettings
 from console_svc.diagnosis import Diagnoses
 from console_svc.live import LiveTasks
 from console_svc.metrics import ConsoleMetrics
 from console_svc.rendering import Renderer
 from console_svc.schedulers import Schedulers
-from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_text
+from console_svc.security import CSRF_FIELD, MAX_BODY, SignInTries, same_origin, same_text
 from console_svc.sessions import AGE_LIMIT, Session, Sessions
+from console_svc.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503
@@ -61,6 +63,8 @@ class Site:
         self.tries = SignInTries()
         self.live = LiveTasks()
         self.diagnoses = Diagnoses()
+        self.workshop = Workshop()
+        self.works = Works()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
@@ -189,5 +193,5 @@ class Site:
 
 
 async def _genuine(request: Request, session: Session) -> bool:
-    given = (await request.form()).get(CSRF_FIELD)
+    given = (await request.form(max_part_size=MAX_BODY)).get(CSRF_FIELD)
     return same_origin(request) and isinstance(given, str) and same_text(given, session.csrf)

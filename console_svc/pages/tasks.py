@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
-from typing import get_args
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -14,11 +14,19 @@ from console_svc.language import language_of
 from console_svc.live import Move, server_sent, since
 from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
-from contentgen import TaskStatus
+from console_svc.task_search import REASONS, STATES, TaskSearch
+from contentgen import Task
 
 PAGE_SIZE = 50
-STATES: Sequence[TaskStatus] = get_args(TaskStatus)
-_TEXTS = ("account", "topic", "worker", "before")
+MAX_CALLS = 10
+"""Pages of the API that one page of the console reads: those of a rare condition may be empty."""
+TASK_ID = re.compile(r"task-[0-9a-f]{16}")
+MOVES = {
+    "retry": ("TaskService/RetryTask", "TaskService/BulkRetryTasks"),
+    "cancel": ("TaskService/CancelTask", "TaskService/BulkCancelTasks"),
+    "run": ("TaskService/UpdateTask", "TaskService/RetryTask"),
+}
+"""What can be done with many tasks, and the methods that it needs."""
 
 
 class Tasks:
@@ -31,42 +39,45 @@ class Tasks:
         return self._site.page("/tasks", self.show), self._site.page("/tasks/live", self.live)
 
     async def show(self, request: Request, session: Session) -> Response:
-        """Newest first. `before`: only those created earlier, which is how the next page begins."""
-        asked = {name: text for name in _TEXTS if (text := request.query_params.get(name, "").strip())}
-        states = [state for state in STATES if state in request.query_params.getlist("status")]
-        try:
-            tasks = await session.client.list_tasks(
-                int(asked["account"]) if "account" in asked else None,
-                states,
-                PAGE_SIZE + 1,
-                topic=asked.get("topic", ""),
-                worker_id=asked.get("worker", ""),
-                created_before=asked.get("before"),
-            )
-        except ValueError as error:
-            return self._site.failure(request, session, str(error), BAD)
-        filters = [(name, text) for name, text in asked.items() if name != "before"] + [("status", it) for it in states]
-        older = [*filters, ("before", tasks[PAGE_SIZE - 1]["created_at"])] if len(tasks) > PAGE_SIZE else []
+        """Newest first. `page`: the API's token of the page. An id as topic leads to its task."""
+        search = TaskSearch.read(request.query_params)
+        if TASK_ID.fullmatch(search.topic):
+            return self._site.see(f"/tasks/{search.topic}")
+        page_token = request.query_params.get("page", "")
+        tasks, older = ([], "") if search.problems else await _page(session, search, page_token)
+        live = list(search.query)
+        if page_token and tasks:
+            live.append(("newest", tasks[0]["task_id"]))
+        if older and tasks:
+            live.append(("oldest", tasks[-1]["task_id"]))
         values = {
-            "tasks": tasks[:PAGE_SIZE],
-            "asked": asked,
+            "tasks": tasks,
+            "search": search,
             "states": STATES,
-            "chosen": states,
-            "older": urlencode(older),
-            "live_query": urlencode(filters),
+            "reasons": REASONS,
+            "moves": [name for name, methods in MOVES.items() if all(map(session.may, methods))],
+            "older": urlencode([*search.query, ("page", older)]) if older else "",
+            "newest": urlencode(search.query) if page_token else None,
+            "live_query": urlencode([*live, ("ticks", "yes")]),
         }
-        return self._site.render(request, "tasks.html", values, session)
+        return self._site.render(request, "tasks.html", values, session, status=BAD if search.problems else 200)
 
     async def live(self, request: Request, session: Session) -> Response:
         """Rows that have moved, as server-sent events."""
-        wanted = _Wanted(request)
-        language = language_of(request)
+        shown = _Shown(request)
+        ticks = "ticks" in request.query_params
+        key = f"{language_of(request)} {ticks}"
 
         def row(move: Move) -> str:
-            def rendered() -> str:
-                return self._site.renderer.text(request, "task_row.html", {"task": move.task, "moved": True})
+            if not shown.may_have(move.task):
+                return ""
+            known = not shown.belongs(move)
 
-            return move.rendered(language, rendered) if wanted.has(move) else ""
+            def rendered() -> str:
+                values = {"task": move.task, "moved": True, "known": known, "ticks": ticks}
+                return self._site.renderer.text(request, "task_row.html", values)
+
+            return move.rendered(f"{key} {known}", rendered)
 
         async def events() -> AsyncIterator[str]:
             async with self._site.live.follow(session, since(request)) as moves:
@@ -77,22 +88,45 @@ class Tasks:
         return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
 
 
-class _Wanted:
-    """The filter of a page, for tasks that move."""
+async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[list[Task], str]:
+    """The tasks of a page, and where the next one begins; empty: there is none."""
+    found: list[Task] = []
+    for _ in range(MAX_CALLS):
+        page = await session.client.get_task_page(
+            search.account,
+            search.states,
+            page_token=page_token,
+            page_size=PAGE_SIZE - len(found),
+            **search.conditions(),
+        )
+        found += page["tasks"]
+        page_token = page["next_page_token"]
+        if not page_token or len(found) >= PAGE_SIZE:
+            break
+    return found, page_token
+
+
+class _Shown:
+    """What a page shows, of the tasks that move. `oldest` and `newest` bound it: ids rise with time."""
 
     def __init__(self, request: Request) -> None:
         params = request.query_params
-        self._account = params.get("account", "")
-        self._topic = params.get("topic", "").lower()
-        self._worker = params.get("worker", "")
+        self._search = TaskSearch.read(params)
         self._task_id = params.get("task_id", "")
+        self._oldest = params.get("oldest", "")
+        self._newest = params.get("newest", "")
 
-    def has(self, move: Move) -> bool:
-        """A task that has left the wanted states is one of them: its row says so."""
-        task = move.task
+    def may_have(self, task: Task) -> bool:
+        """Whether a task may be on the page, by all but its state."""
+        task_id = task["task_id"]
         return (
-            self._account in {"", str(task["account_id"])}
-            and self._topic in task["topic"].lower()
-            and self._worker in {"", task["worker_id"]}
-            and self._task_id in {"", task["task_id"]}
+            self._task_id in {"", task_id}
+            and self._oldest <= task_id
+            and (not self._newest or task_id <= self._newest)
+            and self._search.meets(task)
         )
+
+    def belongs(self, move: Move) -> bool:
+        """Whether it is in one of the states. Where it has left them, its row says so if the page has it."""
+        states = self._search.states
+        return not states or move.task["status"] in states

@@ -24,8 +24,8 @@ function localTimes() {
 // have been made before the row.
 document.addEventListener("htmx:sse:before:message", ({ detail }) => {
   const main = document.querySelector("#main");
-  const row = /^<tr id="([\w-]+)"/.exec(detail.message.data.trimStart());
-  if (row && (main.matches(".htmx-request") || !document.getElementById(row[1]))) htmx.trigger(main, "stale");
+  const row = /^<tr id="([\w-]+)"( data-known)?/.exec(detail.message.data.trimStart());
+  if (row && !row[2] && (main.matches(".htmx-request") || !document.getElementById(row[1]))) htmx.trigger(main, "stale");
 });
 document.addEventListener("htmx:sse:after:connection", () => news(""));
 document.addEventListener("htmx:sse:error", ({ detail }) => {
@@ -40,6 +40,13 @@ htmx.registerExtension("opened", {
 });
 document.addEventListener("htmx:after:swap", localTimes);
 document.addEventListener("DOMContentLoaded", localTimes);
+document.addEventListener("DOMContentLoaded", () => {
+  for (const zone of document.querySelectorAll(".zone:has(input)")) {
+    const input = zone.querySelector("input");
+    input.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
+    zone.querySelector("span").textContent = input.value;
+  }
+});
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();

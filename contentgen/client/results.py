@@ -96,6 +96,14 @@ class Task(TypedDict):
     """The trace that it belongs to, over all its attempts."""
 
 
+class TaskPage(TypedDict):
+    """A page of a list of tasks."""
+
+    tasks: list[Task]
+    next_page_token: str
+    """Empty: the list has ended."""
+
+
 class TaskChange(TypedDict):
     """An event of a watch: a task as of one of its moves."""
 

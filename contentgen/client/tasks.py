@@ -11,7 +11,16 @@ from contentgen.client import documents
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
-from contentgen.client.results import AttemptLog, Resolution, Task, TaskEvent, TaskHistoryPoint, TaskStats, TaskStatus
+from contentgen.client.results import (
+    AttemptLog,
+    Resolution,
+    Task,
+    TaskEvent,
+    TaskHistoryPoint,
+    TaskPage,
+    TaskStats,
+    TaskStatus,
+)
 from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.client.transport import Pages
 from contentgen.v1 import task_service_pb2 as pb
@@ -194,6 +203,40 @@ class TaskMethods(Methods):
         """
         return self._tasks(account_id, status, more, page_size)
 
+    @Unary
+    async def get_task_page(
+        self,
+        account_id: int | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        *,
+        page_token: str = "",
+        page_size: int = PAGE_SIZE,
+        **more: Unpack[TaskFilter],
+    ) -> TaskPage:
+        """Returns one page of `iter_tasks`, and where the next one begins: for lists that somebody else turns over.
+
+        A page may be short or empty although more follow.
+
+        Args:
+            account_id: only of this account.
+            status: only in this state, or in one of these.
+            page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
+            page_size: tasks, 1,000 at most.
+            more: as in `iter_tasks`.
+
+        Raises:
+            ValueError: a state that does not exist.
+            InvalidArgument: the token is none, or of other conditions.
+
+        Example:
+            >>> page = client.get_task_page(status="failed", page_size=50)
+            >>> older = client.get_task_page(status="failed", page_size=50, page_token=page["next_page_token"])
+        """
+        request = _list(account_id, status, more, page_size)
+        request.page_token = page_token
+        answer = await self._call(self._stubs.tasks.ListTasks, request)
+        return {"tasks": [documents.task(task) for task in answer.tasks], "next_page_token": answer.next_page_token}
+
     def _tasks(
         self,
         account_id: int | None,
@@ -201,13 +244,10 @@ class TaskMethods(Methods):
         more: TaskFilter,
         page_size: int,
     ) -> Pages[Task]:
-        request = pb.ListTasksRequest(
-            account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size
-        )
         return Pages(
             self._transport,
             self._stubs.tasks.ListTasks,
-            request,
+            _list(account_id, status, more, page_size),
             lambda page: [documents.task(task) for task in page.tasks],
         )
 
@@ -297,6 +337,14 @@ class TaskMethods(Methods):
         )
         answer = await self._call(self._stubs.tasks.GetTaskHistory, request)
         return [documents.task_history_point(point) for point in answer.points]
+
+
+def _list(
+    account_id: int | None, status: TaskStatus | Sequence[TaskStatus] | None, more: TaskFilter, page_size: int
+) -> pb.ListTasksRequest:
+    return pb.ListTasksRequest(
+        account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size
+    )
 
 
 def _submit(

@@ -146,6 +146,13 @@ async def test_lists_iterate_over_all_pages(client: ContentGenerationClient, acc
     cancelled = await to_thread(client.list_tasks, account, "cancelled")
     assert [task["task_id"] for task in cancelled] == made[:1]
     assert len(await to_thread(client.list_tasks, None, ["pending", "cancelled"])) == 5
+    page = await to_thread(client.get_task_page, account, page_size=3)
+    assert [task["task_id"] for task in page["tasks"]] == made[:1:-1]
+    token = page["next_page_token"]
+    page = await to_thread(client.get_task_page, account, page_size=3, page_token=token)
+    assert ([task["task_id"] for task in page["tasks"]], page["next_page_token"]) == (made[1::-1], "")
+    with pytest.raises(InvalidArgument):
+        await to_thread(client.get_task_page, account, "cancelled", page_token=token)
     with pytest.raises(ValueError, match="'lost' should be one of pending, submitted"):
         await to_thread(client.list_tasks, account, cast("Any", "lost"))
 

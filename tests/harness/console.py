@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import ssl
+from collections.abc import Mapping
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, Request, build_opener
+from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
+from urllib.response import addinfourl
 
 from tests.harness.ports import free_port
 from tests.harness.process import inherited
@@ -45,20 +48,36 @@ class Answer:
 class Visitor:
     """Somebody with a browser without scripts."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
+        """`context`: for a console with TLS."""
         self.url = url
         self.cookies = CookieJar()
-        self._opener = build_opener(HTTPCookieProcessor(self.cookies))
+        self._opener = build_opener(HTTPCookieProcessor(self.cookies), HTTPSHandler(context=context))
         self._csrf = ""
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self._open(Request(self.url + path, headers=headers))  # noqa: S310 (it is ours)
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._open(Request(self.url + path, headers=given))  # noqa: S310 (it is ours)
 
-    def post(self, path: str, fields: dict[str, str], *, csrf: str | None = None, **headers: str) -> Answer:
-        """Sends a form from the last page, unless the headers or `csrf` say otherwise."""
+    def post(
+        self,
+        path: str,
+        fields: Mapping[str, str | list[str]],
+        *,
+        csrf: str | None = None,
+        file: bytes | None = None,
+        **headers: str,
+    ) -> Answer:
+        """Sends a form from the last page, unless the headers or `csrf` say otherwise.
+
+        A field may have several values. `file`: as the upload `file` of a multipart form.
+        """
         sent = {"csrf": self._csrf if csrf is None else csrf, **fields}
         given = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self._open(Request(self.url + path, urlencode(sent).encode(), given))  # noqa: S310 (it is ours)
+        body = urlencode(sent, doseq=True).encode()
+        if file is not None:
+            body, given["Content-Type"] = _multipart(sent, file)
+        return self._open(Request(self.url + path, body, given))  # noqa: S310 (it is ours)
 
     def sign_in(self, token: str) -> Answer:
         return self.post("/login", {"token": token})
@@ -66,10 +85,26 @@ class Visitor:
     def _open(self, request: Request) -> Answer:
         try:
             with self._opener.open(request, timeout=TIMEOUT) as response:
-                answer = Answer(response.status, response.url, dict(response.headers), response.read().decode())
+                answer = _answer(response.status, response)
         except HTTPError as error:
             with error:
-                answer = Answer(error.code, error.url, dict(error.headers), error.read().decode())
+                answer = _answer(error.code, error)
         if found := _CSRF.search(answer.text):
             self._csrf = found[1]
         return answer
+
+
+def _answer(status: int, response: addinfourl) -> Answer:
+    return Answer(status, response.url, dict(response.headers), response.read().decode(errors="replace"))
+
+
+def _multipart(fields: Mapping[str, str | list[str]], file: bytes) -> tuple[bytes, str]:
+    """A form with one value a field and a file: its body and its type."""
+    between = "between-the-parts"
+    texts = "".join(
+        f'--{between}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    )
+    head = f'--{between}\r\nContent-Disposition: form-data; name="file"; filename="topics.csv"\r\n\r\n'
+    body = texts.encode() + head.encode() + file + f"\r\n--{between}--\r\n".encode()
+    return body, f"multipart/form-data; boundary={between}"

@@ -1,0 +1,155 @@
+"""Long work that goes on while its page shows how far it is: in memory, for those with the token that began it.
+
+Each kind of work is safe to begin anew, so a restart of the console loses only the sight of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from console_svc.language import text
+from console_svc.sessions import Notice, Session
+from contentgen import RequestError, Unavailable
+
+MAX_WORKS = 200
+"""Beyond it those that have ended longest ago are forgotten."""
+MAX_FAILURES = 500
+"""Failures of one work that are kept with their names."""
+PATIENCE = 60
+"""Times that a call is repeated, a second apart, while no scheduler answers."""
+RETRY_INTERVAL = 1.0
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What was not done: a name for people, the page of it if there is one, and why."""
+
+    name: str
+    path: str
+    why: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+class Work:
+    """`title` is a text of pages with its values; `back` is where its page leads when it has ended."""
+
+    def __init__(self, key: str, token: str | None, title: Notice, total: int, back: str) -> None:
+        self.key = key
+        self.token = token
+        self.title = title
+        self.total = total
+        self.back = back
+        self.done = 0
+        self.failures: list[Failure] = []
+        self.failed = 0
+        self.stopped: Notice | None = None
+        self.made: list[str] = []
+        self.job: asyncio.Task[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.job is not None and self.job.done()
+
+    @property
+    def percent(self) -> int:
+        return 100 if self.ended and not self.stopped else 100 * (self.done + self.failed) // max(self.total, 1)
+
+    def fail(self, name: str, path: str, why: str, /, **values: object) -> None:
+        self.failed += 1
+        if len(self.failures) < MAX_FAILURES:
+            self.failures.append(Failure(name, path, why, values))
+
+    def stop(self) -> None:
+        """What is under way is left where it is."""
+        if self.job is not None and not self.job.done():
+            self.stopped = (text("You have stopped it."), {})
+            self.job.cancel()
+
+
+Run = Callable[[Work], Awaitable[None]]
+
+
+class Works:
+    """Runs on the event loop."""
+
+    def __init__(self) -> None:
+        self._works: dict[tuple[str | None, str], Work] = {}
+
+    def begin(self, session: Session, key: str, title: Notice, run: Run, *, total: int, back: str) -> Work:
+        """Begins a work; the same key again returns the first one."""
+        if found := self.find(session, key):
+            return found
+        work = Work(key, session.token, title, total, back)
+        self._forget()
+        self._works[session.token, key] = work
+        work.job = asyncio.create_task(_whole(work, run))
+        return work
+
+    def find(self, session: Session, key: str) -> Work | None:
+        return self._works.get((session.token, key))
+
+    def _forget(self) -> None:
+        ended = [key for key, work in self._works.items() if work.ended]
+        for key in ended[: max(len(self._works) - MAX_WORKS + 1, 0)]:
+            del self._works[key]
+
+    async def close(self) -> None:
+        jobs = [work.job for work in self._works.values() if work.job]
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+
+async def _whole(work: Work, run: Run) -> None:
+    try:
+        await run(work)
+    except RequestError as error:
+        work.stopped = (text("It stopped: {why}"), {"why": error.message})
+    except Exception:  # noqa: BLE001 - its page says so, and the console goes on
+        work.stopped = (text("It stopped by a defect of the console; its log has more."), {})
+        _log.exception("work failed", action="work", key=work.key)
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What a call returns that is safe to repeat: it is repeated while no scheduler answers. Raises RequestError."""
+    for _ in range(PATIENCE):
+        try:
+            return await call()
+        except Unavailable:
+            await asyncio.sleep(RETRY_INTERVAL)
+    return await call()
+
+
+async def soon(work: Work, seconds: float) -> bool:
+    """Whether it has ended within so many seconds."""
+    if work.job is not None:
+        await asyncio.wait([work.job], timeout=seconds)
+    return work.ended
+
+
+@asynccontextmanager
+async def at_once(limit: int) -> AsyncIterator[Callable[[Awaitable[None]], Awaitable[None]]]:
+    """Runs what it is given, `limit` at a time; the end of the block waits for all."""
+    free = asyncio.Semaphore(limit)
+    async with asyncio.TaskGroup() as group:
+
+        async def freed(each: Awaitable[None]) -> None:
+            try:
+                await each
+            finally:
+                free.release()
+
+        async def begin(each: Awaitable[None]) -> None:
+            await free.acquire()
+            group.create_task(freed(each))
+
+        yield begin

@@ -1,0 +1,192 @@
+"""The list of tasks: filters, pages, and what is done with many at once."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.conftest import CLIENT, VIEWER, Place, sign_in
+from tests.harness.console import Visitor
+
+MANY = 120
+ROW = re.compile(r'<tr id="(task-[0-9a-f]{16})"')
+NEXT = re.compile(r'href="(/tasks\?[^"]+)" rel="next"')
+SOON = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def many(place: Place) -> list[str]:
+    """Tasks that wait for tomorrow."""
+    return place.client.submit_tasks(
+        {"account_id": place.account, "topic": f"many {i}", "schedule_time": SOON, "labels": {"set": str(i % 2)}}
+        for i in range(MANY)
+    )
+
+
+@pytest.fixture(scope="module")
+def operator(place: Place) -> Visitor:
+    """Signed in once: tries are bounded."""
+    return place.visitor()
+
+
+def later(place: Place, topic: str, n: int = 1, **more: object) -> list[str]:
+    each = {"account_id": place.account, "topic": topic, "schedule_time": SOON, **more}
+    return place.client.submit_tasks([each] * n)
+
+
+def test_pages_skip_and_double_nothing_while_tasks_are_added(place: Place, operator: Visitor, many: list[str]) -> None:
+    path, seen = "/tasks?topic=many", []
+    while True:
+        text = operator.get(path).text
+        seen += ROW.findall(text)
+        if not (found := NEXT.search(text)):
+            break
+        later(place, "many more")
+        path = found[1].replace("&amp;", "&")
+    assert seen == many[::-1]
+    assert 'rel="first"' in text
+
+
+@pytest.mark.parametrize(
+    ("query", "n"),
+    [
+        ("label=set%3D1", MANY // 2),
+        ("label=set%3D1&status=completed", 0),
+        ("after=2020-01-01T00:00&zone=Asia/Shanghai", MANY),
+        ("before=2020-01-01T00:00", 0),
+        ("worker=nobody", 0),
+        ("reason=creator_error", 0),
+        ("schedule=77", 0),
+        ("account=77", 0),
+    ],
+)
+def test_each_condition_is_in_the_address(place: Place, operator: Visitor, many: list[str], query: str, n: int) -> None:
+    text = operator.get(f"/tasks?topic=many&{query}").text
+    assert len(ROW.findall(text)) == min(n, 50)
+
+
+def test_a_bad_condition_is_named_beside_its_field_and_what_was_typed_stays(place: Place, operator: Visitor) -> None:
+    answer = operator.get("/tasks?account=one&label=colour&after=soon&topic=kept+words")
+    assert answer.status == 400
+    assert answer.text.count('aria-invalid="true"') == 3
+    assert 'value="kept words"' in answer.text
+
+
+def test_an_id_leads_to_its_task(place: Place, operator: Visitor, many: list[str]) -> None:
+    assert operator.get(f"/tasks?topic={many[0]}").url.endswith(f"/tasks/{many[0]}")
+
+
+def test_all_that_match_are_counted_and_cancelled_and_no_others(place: Place, operator: Visitor) -> None:
+    wanted, others = later(place, "batch one", 60), later(place, "batch two", 3)
+    asked = operator.get("/tasks/move?topic=batch+one&all=yes&do=cancel").text
+    assert "60 tasks wait for a worker" in asked
+    newer = later(place, "batch one, later")
+    answer = operator.post("/tasks/move", fields_of(asked))
+    assert "Cancelled 60 tasks." in answer.text
+    assert states(place, wanted) == {"cancelled"}
+    assert states(place, [*others, *newer]) == {"pending"}
+
+
+def test_what_could_not_be_done_is_named(place: Place, operator: Visitor) -> None:
+    first, second = later(place, "to cancel", 2)
+    asked = operator.get(f"/tasks/move?do=cancel&task={first}&task={second}&task=task-ffffffffffffffff").text
+    assert "1 are not there any more" in asked
+    place.client.cancel_task(first)
+    answer = operator.post("/tasks/move", {"do": "cancel", "task": [first, second], "key": "k1"})
+    assert "/work/k1" in answer.url
+    assert "It is cancelled by now." in answer.text
+    assert "1 of 2 done" in answer.text
+    assert states(place, [second]) == {"cancelled"}
+
+
+def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Place, operator: Visitor) -> None:
+    broken = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
+    failed, used_up = place.client.submit_tasks(
+        [{**broken, "topic": "fails"}, {**broken, "topic": "fails for good", "max_retries": 0}]
+    )
+    for task_id in (failed, used_up):
+        assert place.client.wait(task_id, 20)["status"] == "failed"
+    asked = operator.get(f"/tasks/move?do=retry&task={failed}&task={used_up}").text
+    assert "1 tasks will go back" in asked
+    assert "Also 1 whose retries are used up" in asked
+    assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(asked), "more": "yes"}).text
+    for task_id in (failed, used_up):
+        assert place.client.wait(task_id, 20)["attempt"] == 2
+
+
+def test_tasks_of_tomorrow_run_now(place: Place, operator: Visitor) -> None:
+    task_id, *_ = later(place, "tomorrow's")
+    asked = operator.get(f"/tasks/move?do=run&task={task_id}").text
+    assert "Moved 1 tasks" in operator.post("/tasks/move", {**fields_of(asked), "priority": "9"}).text
+    task = place.client.wait(task_id, 20)
+    assert (task["status"], task["priority"]) == ("completed", 9)
+
+
+def test_who_may_not_is_not_offered_it_and_refused(place: Place, operator: Visitor, many: list[str]) -> None:
+    viewer = place.visitor(VIEWER)
+    assert "All that match" not in viewer.get("/tasks?topic=many").text
+    assert viewer.get(f"/tasks/move?do=cancel&task={many[0]}").status == 403
+    assert viewer.post("/tasks/move", {"do": "cancel", "task": many[0]}).status == 403
+    client = place.visitor(CLIENT)
+    assert "All that match" in client.get("/tasks?topic=many").text
+    assert operator.get("/tasks/move?do=cancel").status == 400
+    assert operator.get(f"/tasks/move?do=explode&task={many[0]}").status == 400
+    assert viewer.get("/work/none").status == 404
+
+
+def test_ticks_stay_while_rows_move(place: Place, page: Page) -> None:
+    sign_in(page)
+    first, second, third = later(place, "ticked rows", 3)
+    page.goto("/tasks?topic=ticked+rows")
+    page.locator(f"#tick-{first}").check()
+    page.locator(f"#tick-{second}").check()
+    expect(page.get_by_text("2 ticked")).to_be_visible()
+    place.client.update_task(first, priority=7)
+    expect(page.locator(f"tr#{first} td.number").first).to_have_text("7")
+    newer, *_ = later(place, "ticked rows, newer")
+    expect(page.locator(f"tr#{newer}")).to_be_visible()
+    expect(page.locator(f"#tick-{first}")).to_be_checked()
+    expect(page.locator(f"#tick-{third}")).not_to_be_checked()
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.get_by_text("2 tasks wait for a worker")).to_be_visible()
+    page.get_by_role("button", name="Cancel them").click()
+    expect(page.get_by_text("Cancelled 2 tasks.")).to_be_visible()
+    expect(page.locator(f"tr#{second}")).to_contain_text("cancelled")
+    assert states(place, [third, newer]) == {"pending"}
+
+
+def test_all_of_a_page_are_ticked_at_once(place: Place, many: list[str], page: Page) -> None:
+    sign_in(page)
+    page.goto("/tasks?topic=many")
+    expect(page.get_by_role("button", name="Run now…")).to_be_disabled()
+    page.get_by_label("Tick all of this page").check()
+    expect(page.get_by_text("50 ticked")).to_be_visible()
+
+
+def test_no_row_is_left_in_a_state_that_it_has_left(place: Place, page: Page) -> None:
+    sign_in(page)
+    task_id, *_ = later(place, "leaves pending")
+    page.goto("/tasks?topic=leaves+pending&status=pending")
+    expect(page.locator(f"tr#{task_id}")).to_be_visible()
+    place.client.cancel_task(task_id)
+    expect(page.locator(f"tr#{task_id}").get_by_text("pending")).to_have_count(0)
+
+
+def test_the_list_speaks_chinese(place: Place, operator: Visitor, many: list[str]) -> None:
+    text = operator.get("/tasks?topic=many", Accept_Language="zh-CN").text
+    assert "所有符合条件的任务" in text
+
+
+def fields_of(page: str) -> dict[str, str | list[str]]:
+    """The hidden fields of a page's last form."""
+    fields: dict[str, str | list[str]] = {}
+    for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.rpartition("<form")[2]):
+        fields[name] = [*fields[name], value] if name in fields else [value]
+    return fields
+
+
+def states(place: Place, task_ids: list[str]) -> set[str]:
+    return {task["status"] for task in place.client.get_task_statuses(task_ids) if task}
