@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from console_svc.language import Texts
@@ -49,13 +49,17 @@ class Card:
     path: str
 
 
-def cards(findings: Sequence[Finding], texts: Texts) -> list[Card]:
+def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> list[Card]:
+    """With links to those of the `pages` that the user has."""
+
     def said(text: Phrase | str) -> str:
         return text.said(lambda template, values: texts(template, **values)) if isinstance(text, Phrase) else text
 
-    return [
-        Card(it.check, it.level.value, said(it.message), said(it.advice), PAGES.get(it.check, "")) for it in findings
-    ]
+    def path(check: str) -> str:
+        known = PAGES.get(check, "")
+        return known if known.partition("?")[0] in pages else ""
+
+    return [Card(it.check, it.level.value, said(it.message), said(it.advice), path(it.check)) for it in findings]
 
 
 class Diagnoses:

@@ -74,7 +74,7 @@ class Overview:
             "pool": pool,
             "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
             "needs": needs.linked(needs.found(pool, paused, reviews, failed, held), pages),
-            "findings": cards(problems, Texts(language_of(request))),
+            "findings": cards(problems, Texts(language_of(request)), pages),
         }
         return self._site.render(request, "overview.html", values, session)
 
