@@ -22,6 +22,7 @@ from console_svc.pages.audit import Audit
 from console_svc.pages.content import ContentPage
 from console_svc.pages.contents import Contents
 from console_svc.pages.edit import Edit
+from console_svc.pages.new import New
 from console_svc.pages.overview import Overview
 from console_svc.pages.pool import PublishPool
 from console_svc.pages.review import ReviewDesk
@@ -41,6 +42,7 @@ STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (
     SignIn,
     Overview,
+    New,
     Tasks,
     TaskMoves,
     TaskPage,

@@ -15,12 +15,16 @@ from jinja2 import Environment, nodes
 
 import console_svc
 import console_svc.chinese
+import contentgen.doctor
 from console_svc.chinese import CHINESE
+from console_svc.diagnosis import PAGES
 from console_svc.pages import content, contents, edit, queue, review
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
+DOCTOR = Path(contentgen.doctor.__file__).parent
+"""Its findings are shown by the overview."""
 TAKES_TEXT = {
     "failure": 2,
     "tell": 0,
@@ -29,6 +33,7 @@ TAKES_TEXT = {
     "Hold": 0,
     "Link": 1,
     "Need": 0,
+    "Phrase": 0,
     "Span": 0,
     "Typed": 2,
     "_again": 2,
@@ -37,7 +42,7 @@ TAKES_TEXT = {
 """Functions of the console, and which of their arguments is a text of a page."""
 OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
 STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
-VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS}
+VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *PAGES, *OF_WORKERS}
 """Values of the API that pages show as words: `_(value)`."""
 NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, contents.NOT_READ, edit.DELETED}
 """Texts that pages take from names of their modules."""
@@ -51,7 +56,7 @@ def in_templates() -> Iterator[str]:
 
 
 def in_code() -> Iterator[str]:
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *DOCTOR.glob("*.py")]):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call):
                 name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
@@ -68,7 +73,9 @@ def test_each_text_has_its_chinese() -> None:
 
 def test_no_chinese_is_left_over() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.html")) + "".join(
-        path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.parent.name != "chinese"
+        path.read_text(encoding="utf-8")
+        for path in [*PACKAGE.rglob("*.py"), *DOCTOR.glob("*.py")]
+        if path.parent.name != "chinese"
     )
     joined = re.sub(r'"\s*\n\s*f?"', "", source)
     assert [text for text in CHINESE if text not in VALUES and text not in joined] == []

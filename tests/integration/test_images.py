@@ -248,7 +248,14 @@ def test_prometheus_asks_where_the_services_answer(tmp_path: Path) -> None:
     checked = run_to_end([program("promtool"), "check", "config", tmp_path / "prometheus.yaml"], within=LIMIT)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     services = ours("compose.prod.yaml")
-    for job in yaml.safe_load((tmp_path / "prometheus.yaml").read_text())["scrape_configs"]:
+    settings = yaml.safe_load((tmp_path / "prometheus.yaml").read_text())
+    deployed = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())
+    assert settings["global"] == deployed["global"]  # the alerts tell of a loss within a minute
+    *jobs, balancer = settings["scrape_configs"]
+    assert balancer == deployed["scrape_configs"][-1]
+    [(_, port)] = (it.split(":") for it in balancer["static_configs"][0]["targets"])
+    assert f"  bind :{port}\n" in (DOCKER / "prod/haproxy.cfg").read_text()
+    for job in jobs:
         [found] = job["dns_sd_configs"]
         [name] = found["names"]
         assert job["job_name"] == f"contentgen-{name}"
