@@ -17,7 +17,6 @@ import console_svc
 import console_svc.chinese
 import contentgen.doctor
 from console_svc.chinese import CHINESE
-from console_svc.diagnosis import PAGES as CHECKS
 from console_svc.pages import content, contents, edit, queue, review
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role
@@ -35,6 +34,7 @@ TAKES_TEXT = {
     "Need": 0,
     "Phrase": 0,
     "Span": 0,
+    "Subject": 0,
     "Typed": 2,
     "_again": 2,
     "_form": 1,
@@ -42,7 +42,7 @@ TAKES_TEXT = {
 """Functions of the console, and which of their arguments is a text of a page."""
 OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
 STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
-VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS, *CHECKS}
+VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS}
 """Values of the API that pages show as words: `_(value)`."""
 NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, contents.NOT_READ, edit.DELETED}
 """Texts that pages take from names of their modules."""
