@@ -62,9 +62,9 @@ class Site:
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks()
-        self.diagnoses = Diagnoses()
         self.workshop = Workshop()
         self.works = Works()
+        self.diagnoses = Diagnoses()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"

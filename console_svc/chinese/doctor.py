@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from typing import Final
 
 TEXTS: Final[Mapping[str, str]] = {
+    (
+        "it takes no task: make space in its CONTENTGEN_DATA_DIR, and do not restart it before, since results may be in its"
+        " memory only"
+    ): "它不再接任务：请先在其 CONTENTGEN_DATA_DIR 中腾出空间，此前不要重启，因为结果可能只在内存里",
+    (
+        "{scheduler} has said nothing for {silence}: it was killed, is frozen, or does not reach the database"
+    ): "{scheduler} 已 {silence} 没有消息：它被杀死、被冻结，或连不上数据库",
+    "start it again": "请重新启动它",
     "What is wrong, and what to do": "问题与处理办法",
     "does not work": "无法工作",
     "should be looked at": "请留意",

@@ -29,7 +29,7 @@ def worker_state(worker: Document) -> Text:
 
 
 def worker_error(worker: Document) -> str:
-    """Why it is unhealthy, or what does not get through."""
+    """Why it is unhealthy, why its disk refuses, or what does not get through."""
     return cells.line(worker["last_error"])
 
 
@@ -355,6 +355,12 @@ SCHEDULES = (
 def schedule(to: Console, it: Document) -> None:
     """All that is known of a schedule, but what is as it always is."""
     fields(to, _schedule_lines(it))
+
+
+def next_runs(to: Console, it: Document) -> None:
+    """The ticks of a cron line, a line each."""
+    for tick in it["next_run_times"]:
+        to.print(cells.local_time(tick))
 
 
 def _schedule_lines(it: Document) -> Iterator[tuple[str, Text | str]]:

@@ -13,6 +13,16 @@ from contentgen.doctor.readable import age, line
 
 _NAMED = 3
 """Of many things, as many are named."""
+_DISK_REFUSES = "the data folder can't be written"
+"""So begins a worker's own word for it."""
+_DISK_ADVICE = Phrase(
+    "it takes no task: make space in its CONTENTGEN_DATA_DIR, and do not restart it before, since results may be in its"
+    " memory only"
+)
+_SIZE_ADVICE = Phrase(
+    "look for what limits the size of requests between it and the scheduler (nginx: client_max_body_size); it tries"
+    " again by itself, 5 min apart at most, and at once when it is restarted"
+)
 
 
 def versions(who: Phrase, workers: Sequence[Worker], schedulers: Collection[str]) -> Iterator[Finding]:
@@ -52,11 +62,7 @@ def workers(found: WorkerPool) -> Iterator[Finding]:
             yield warn(
                 "workers",
                 Phrase("{worker}: {error}", worker=line(worker["worker_id"]), error=line(worker["last_error"])),
-                Phrase(
-                    "look for what limits the size of requests between it and the scheduler (nginx:"
-                    " client_max_body_size); it tries again by itself, 5 min apart at most, and at once when it is"
-                    " restarted"
-                ),
+                _DISK_ADVICE if worker["last_error"].startswith(_DISK_REFUSES) else _SIZE_ADVICE,
             )
     gone = [
         it["worker_id"] for it in found["worker_statuses"] if not (it["running"] or it["connected"] or it["draining"])

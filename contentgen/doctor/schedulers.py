@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from contentgen.client.client import AsyncMethods
 from contentgen.client.errors import RequestError
 from contentgen.client.results import Lane, LockHolder, Replica, System
 from contentgen.doctor.findings import Finding, fail, ok, warn
 from contentgen.doctor.phrases import Phrase, joined
-from contentgen.doctor.readable import duration, line, seconds_since
+from contentgen.doctor.readable import duration, line
 
-_SILENT_AFTER = 60.0
-"""Seconds without a word of a replica: it says how it stands each 10 s at least."""
+_SILENT_AFTER, _FORGOTTEN_AFTER = 25.0, 300.0
+"""Seconds without a word of a replica: it says how it stands each 10 s at least. Later it may be gone on purpose."""
+_NOTHING = 0.1
+"""Seconds: what waits for less counts as nothing."""
 _NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
 
 
@@ -29,12 +32,13 @@ async def system_of(client: AsyncMethods) -> System | None:
 def schedulers(system: System | None) -> Iterator[Finding]:
     """One line where all is well, with the age of what waits longest.
 
-    Else a line for each that does not serve, each lane with items set aside, and each session that holds locks.
+    Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
+    session that holds locks.
     """
     if system is None:
         return
     here = _here(system)
-    findings = [*_not_serving(here), *_set_aside(here), *_holders(system["lock_holders"])]
+    findings = [*_not_serving(here), *_silent(system), *_set_aside(here), *_holders(system["lock_holders"])]
     yield from findings
     if not findings:
         yield ok("schedulers", Phrase("{n} of {n} serve, and {waits}", n=len(here), waits=_oldest(here)))
@@ -43,7 +47,7 @@ def schedulers(system: System | None) -> Iterator[Finding]:
 def _oldest(here: Sequence[Replica]) -> Phrase:
     lanes = [(name, lane) for replica in here for name, lane in replica["lanes"].items()]
     name, oldest = max(lanes, key=lambda named: named[1]["oldest_age"], default=("", None))
-    if oldest is None or oldest["oldest_age"] <= 0:
+    if oldest is None or oldest["oldest_age"] < _NOTHING:
         return Phrase("nothing waits")
     return Phrase("the oldest of the {lane} waits for {age}", lane=name, age=_age(oldest))
 
@@ -55,7 +59,35 @@ def versions(system: System | None) -> set[str]:
 
 def _here(system: System) -> list[Replica]:
     """Those that said lately how they stand."""
-    return [it for it in system["replicas"] if seconds_since(it["last_heartbeat_at"]) < _SILENT_AFTER]
+    return [replica for replica, silence in _silences(system) if silence < _SILENT_AFTER]
+
+
+def _silences(system: System) -> Iterator[tuple[Replica, float]]:
+    """Each replica, and for how many seconds it has said nothing; the one that answers says how it stands now."""
+    times = [datetime.fromisoformat(it["last_heartbeat_at"]) for it in system["replicas"]]
+    for replica, time in zip(system["replicas"], times, strict=True):
+        yield replica, (max(times) - time).total_seconds()
+
+
+def _silent(system: System) -> Iterator[Finding]:
+    """Those in whose place no other has started since."""
+    starts = [datetime.fromisoformat(it["started_at"]) for it in _here(system)]
+    for replica, silence in _silences(system):
+        if _SILENT_AFTER <= silence < _FORGOTTEN_AFTER:
+            later = [start for start in starts if start > datetime.fromisoformat(replica["last_heartbeat_at"])]
+            if later:
+                starts.remove(later[0])
+                continue
+            yield warn(
+                "schedulers",
+                Phrase(
+                    "{scheduler} has said nothing for {silence}: it was killed, is frozen, or does not reach the"
+                    " database",
+                    scheduler=line(replica["scheduler_id"]),
+                    silence=duration(silence),
+                ),
+                Phrase("start it again"),
+            )
 
 
 def _not_serving(replicas: Sequence[Replica]) -> Iterator[Finding]:

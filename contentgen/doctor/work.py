@@ -29,8 +29,8 @@ def queue(stats: TaskStats, limit: int) -> Iterator[Finding]:
         limit=f"{limit:,}",
         due=f"{stats['queue_depth']:,}",
     )
-    if pending:
-        state = Phrase("{state}, the oldest for {age}", state=state, age=duration(stats["oldest_pending_age"]))
+    if oldest := duration(stats["oldest_pending_age"]):
+        state = Phrase("{state}, the oldest for {age}", state=state, age=oldest)
     if pending >= limit > stats["queue_depth"]:
         advice = Phrase("what is scheduled for the day after tomorrow (UTC) or later does not count")
         yield warn("queue", Phrase("full, unless enough of it is scheduled: {state}", state=state), advice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated
 
 import typer
@@ -28,6 +28,8 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
 _ADVICE_INDENT = 8
 _QUEUE_LIMIT = 1_000_000
+
+Check = Callable[[], Iterable[Finding]]
 
 StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
 QueueLimit = Annotated[
@@ -87,13 +89,18 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from _safely("database", connection, lambda: reach.database(connection))
     client = AsyncMethods(connection.transport)
     system = _System(client)
-    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(system.current))
-    yield from _safely("workers", connection, lambda: _workers(client, system.known))
-    yield from _safely("queue", connection, lambda: _queue(client, _limit(queue_limit, system.known)))
-    yield from _safely("dispatch", connection, lambda: run(work.dispatch(client, stuck_after)))
-    yield from _safely("submitted", connection, lambda: [run(work.submitted(client, stuck_after))])
-    yield from _safely("options", connection, lambda: run(work.refused_options(client)))
-    yield from _safely("publishing", connection, lambda: run(work.unpublished(client)))
+    yield from _stored(
+        connection,
+        {
+            "schedulers": lambda: schedulers.schedulers(system.current),
+            "workers": lambda: _workers(client, system.known),
+            "queue": lambda: _queue(client, _limit(queue_limit, system.known)),
+            "dispatch": lambda: run(work.dispatch(client, stuck_after)),
+            "submitted": lambda: [run(work.submitted(client, stuck_after))],
+            "options": lambda: run(work.refused_options(client)),
+            "publishing": lambda: run(work.unpublished(client)),
+        },
+    )
 
 
 class _System:
@@ -128,13 +135,31 @@ def _queue(client: AsyncMethods, limit: int) -> Iterator[Finding]:
     yield from work.queue(run(client.get_task_stats()), limit)
 
 
-def _safely(name: str, connection: Connection, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Finding]:
+    """Those that read the database, up to the first that can't: each of the others would wait for it, too."""
+    names = list(checks)
+    for i, name in enumerate(names):
+        try:
+            yield from checks[name]()
+        except RequestError as error:
+            if error.reason == "STORE_UNAVAILABLE":
+                skipped = f", so these were not looked at: {', '.join(names[i + 1 :])}" if names[i + 1 :] else ""
+                yield fail(name, f"the database is away{skipped}", "look at PostgreSQL and the scheduler's log")
+                return
+            yield _failed(name, connection, error)
+
+
+def _safely(name: str, connection: Connection, check: Check) -> Iterator[Finding]:
     """A check whose calls fail has failed, and the others go on."""
     try:
         yield from check()
     except RequestError as error:
-        message, _, advice = error_line(error, connection.target).partition("; ")
-        yield fail(name, message, advice)
+        yield _failed(name, connection, error)
+
+
+def _failed(name: str, connection: Connection, error: RequestError) -> Finding:
+    message, _, advice = error_line(error, connection.target).partition("; ")
+    return fail(name, message, advice)
 
 
 def _write(to: Console, finding: Document) -> None:

@@ -117,7 +117,7 @@ def database(connection: Connection) -> Iterator[Finding]:
     if away:
         yield fail(
             "database",
-            f"NOT_SERVING: {', '.join(away)}",
+            f"NOT_SERVING: {f'all {len(away)} services' if len(away) == len(SERVICES) else ', '.join(away)}",
             "its database is away, its work stands still, or it is being stopped: look at the scheduler's log and at"
             " PostgreSQL",
         )
