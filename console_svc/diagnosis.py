@@ -40,7 +40,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "queue": Subject("Queue", "/tasks?status=pending"),
     "dispatch": Subject("Dispatch", "/workers"),
     "submitted": Subject("Handed out", "/tasks?status=submitted"),
-    "options": Subject("Creator options", "/tasks?status=failed"),
+    "options": Subject("Refused options", "/tasks?status=failed"),
     "publishing": Subject("Publications", "/pool?status=failed"),
 }
 """By the names of the checks."""

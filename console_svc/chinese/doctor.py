@@ -21,7 +21,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "CLI": "CLI",
     "Queue": "队列",
     "Handed out": "已派发",
-    "Creator options": "CLI 选项",
+    "Refused options": "被拒绝的选项",
     "Publications": "发布",
     "{one}{between}{other}": "{one}{between}{other}",
     "this console": "本控制台",

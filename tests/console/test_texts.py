@@ -85,3 +85,12 @@ def test_no_chinese_is_left_over() -> None:
 def test_what_is_filled_in_is_the_same_in_both_languages(module: str) -> None:
     for english, chinese in import_module(f"console_svc.chinese.{module}").TEXTS.items():
         assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", chinese)), english
+
+
+def test_a_text_has_one_chinese() -> None:
+    """Where it means something else on another page, it needs other words."""
+    said: dict[str, set[str]] = {}
+    for module in iter_modules(console_svc.chinese.__path__):
+        for english, chinese in import_module(f"console_svc.chinese.{module.name}").TEXTS.items():
+            said.setdefault(english, set()).add(chinese)
+    assert {english: chinese for english, chinese in said.items() if len(chinese) > 1} == {}
