@@ -16,24 +16,34 @@ from contentgen.doctor.phrases import Phrase
 
 STUCK_AFTER = 300.0
 """Seconds, as the command has it."""
-MOST_SUBMITTED = 1_000
+MAX_SUBMITTED = 1_000
 FRESH = 10.0
 """Seconds for which an examination is shown again, whoever of the same token asks."""
 MAX_KEPT = 1_000
 DEFAULT_QUEUE_LIMIT = 1_000_000
-PAGES: Mapping[str, str] = {
-    "schedulers": "/workers",
-    "locks": "/workers",
-    "version": "/workers",
-    "workers": "/workers",
-    "cli": "/workers",
-    "dispatch": "/workers",
-    "queue": "/tasks?status=pending",
-    "submitted": "/tasks?status=submitted",
-    "options": "/tasks?status=failed",
-    "publishing": "/pool?status=failed",
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a check is about: a text of the page, and where to look."""
+
+    title: str
+    path: str
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "schedulers": Subject("Schedulers", "/workers"),
+    "locks": Subject("Locks", "/workers"),
+    "version": Subject("Version", "/workers"),
+    "workers": Subject("Workers", "/workers"),
+    "cli": Subject("CLI", "/workers"),
+    "queue": Subject("Queue", "/tasks?status=pending"),
+    "dispatch": Subject("Dispatch", "/workers"),
+    "submitted": Subject("Handed out", "/tasks?status=submitted"),
+    "options": Subject("Refused options", "/tasks?status=failed"),
+    "publishing": Subject("Publications", "/pool?status=failed"),
 }
-"""Where each check's matter is."""
+"""By the names of the checks."""
 
 Check = Callable[[], Awaitable[Sequence[Finding]]]
 
@@ -42,7 +52,7 @@ Check = Callable[[], Awaitable[Sequence[Finding]]]
 class Card:
     """A finding in the page's language."""
 
-    check: str
+    title: str
     level: str
     message: str
     advice: str
@@ -55,11 +65,12 @@ def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> 
     def said(text: Phrase | str) -> str:
         return text.said(lambda template, values: texts(template, **values)) if isinstance(text, Phrase) else text
 
-    def path(check: str) -> str:
-        known = PAGES.get(check, "")
-        return known if known.partition("?")[0] in pages else ""
+    def card(finding: Finding) -> Card:
+        subject = SUBJECTS.get(finding.check, Subject(finding.check, ""))
+        path = subject.path if subject.path.partition("?")[0] in pages else ""
+        return Card(subject.title, finding.level.value, said(finding.message), said(finding.advice), path)
 
-    return [Card(it.check, it.level.value, said(it.message), said(it.advice), path(it.check)) for it in findings]
+    return [card(finding) for finding in findings]
 
 
 class Diagnoses:
@@ -117,7 +128,7 @@ def _checks(session: Session, system: System | None) -> Iterator[tuple[str, Chec
         return await work.dispatch(client, STUCK_AFTER)
 
     async def of_submitted() -> Sequence[Finding]:
-        return [await work.submitted(client, STUCK_AFTER, MOST_SUBMITTED)]
+        return [await work.submitted(client, STUCK_AFTER, MAX_SUBMITTED)]
 
     async def of_options() -> Sequence[Finding]:
         return await work.refused_options(client)

@@ -38,7 +38,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "Several by comma.": "多个用逗号分隔。",
     "5, as usual": "5（默认）",
     "10 goes first.": "10 最先。",
-    "Not before": "计划时间",
+    "Not before": "最早时间",
     "Empty: at once.": "不填：立即。",
     "More: labels, options, retries, limits": "更多：标签、选项、重试、限制",
     "key=value, one a line.": "key=value，每行一个。",
