@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--leases", type=int, default=30_000, help="leases beside which hello is measured")
     parser.add_argument("--passing", type=int, default=200_000, help="tasks that pass in open-transaction")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="tasks that the measure backlog drains")
+    parser.add_argument("--console-tasks", type=int, default=1_000_000, help="tasks beside which console is measured")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
     return parser
@@ -87,6 +88,7 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         leases=arguments.leases,
         passing=arguments.passing,
         backlog=arguments.backlog,
+        console_tasks=arguments.console_tasks,
     )
 
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import attacked, committers, floors, goals, growth, scaling, scenario
+from benchmarks import attacked, committers, console, floors, goals, growth, scaling, scenario
 from benchmarks.child import Child
 from benchmarks.goals import Figure, Floor, Goal
 from benchmarks.latencies import Latencies, latencies
@@ -48,6 +48,7 @@ class Options:
     leases: int
     passing: int
     backlog: int
+    console_tasks: int
 
 
 @asynccontextmanager
@@ -217,6 +218,11 @@ async def account_watch(options: Options) -> list[Figure]:
         return await asyncio.to_thread(growth.of_moves, stack.url, options.moves)
 
 
+async def console_pages(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        return await console.figures(stack, options.console_tasks, options.samples, options.workers, options.depth)
+
+
 MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "batch-submit": batch_submit,
     "submit": submit,
@@ -235,7 +241,8 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "open-transaction": open_transaction,
     "backlog": backlog,
     "under-attack": under_attack,
+    "console": console_pages,
 }
 
-USUAL = [name for name in MEASURES if name not in {"under-attack", "backlog"}]
-"""What is measured where nothing is named; backlog takes many minutes."""
+USUAL = [name for name in MEASURES if name not in {"under-attack", "backlog", "console"}]
+"""What is measured where nothing is named; backlog and console take many minutes."""

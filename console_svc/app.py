@@ -16,12 +16,23 @@ from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
+from console_svc.pages.accounts import Accounts
+from console_svc.pages.assets import Assets
+from console_svc.pages.audit import Audit
+from console_svc.pages.content import ContentPage
+from console_svc.pages.contents import Contents
+from console_svc.pages.edit import Edit
 from console_svc.pages.new import New
 from console_svc.pages.overview import Overview
+from console_svc.pages.pool import PublishPool
+from console_svc.pages.review import ReviewDesk
+from console_svc.pages.schedules import Schedules
 from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.task_moves import TaskMoves
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.webhooks import Webhooks
+from console_svc.pages.workers import Workers
 from console_svc.pages.works import WorkPage
 from console_svc.schedulers import Schedulers
 from console_svc.security import BodyLimit, SecurityHeaders
@@ -36,6 +47,17 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     TaskMoves,
     TaskPage,
     WorkPage,
+    ReviewDesk,
+    Contents,
+    ContentPage,
+    Edit,
+    Assets,
+    PublishPool,
+    Schedules,
+    Workers,
+    Accounts,
+    Webhooks,
+    Audit,
 )
 """In the order of the navigation."""
 
@@ -51,6 +73,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
             yield
         finally:
             await site.live.close()
+            await site.workshop.close()
             await site.works.close()
             await site.schedulers.close()
 

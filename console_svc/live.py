@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import structlog
+from starlette.requests import Request
 
 from console_svc.sessions import Session
 from contentgen import ContentGenerationError, Task, TaskChange
@@ -152,3 +153,11 @@ async def server_sent(moves: asyncio.Queue[Told], row: Callable[[Move], str]) ->
             yield f"event: {told.value}\ndata:\n\n"
         elif html := row(told):
             yield "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
+
+
+def since(request: Request) -> float:
+    """When the page of a stream was made, as its address says; 0: nobody knows."""
+    try:
+        return float(request.query_params.get("since", ""))
+    except ValueError:
+        return 0.0

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
 
+from console_svc.articles.plain import visible
 from console_svc.language import NAMES, Texts, language_of
 from console_svc.security import CSRF_FIELD
 
@@ -26,7 +27,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(length_of_time=length_of_time, moment=moment)
+        self._environment.filters.update(length_of_time=length_of_time, moment=moment, visible=visible)
         self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
 
     def text(self, request: Request, template: str, values: Mapping[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from contentgen import AsyncContentGenerationClient, Caller
 
@@ -17,6 +19,7 @@ MAX_SESSIONS = 10_000
 """Beyond it the one that was idle for longest ends."""
 MAX_NOTICES = 5
 
+T = TypeVar("T")
 Notice = tuple[str, Mapping[str, object]]
 """An English text, and what is filled in."""
 
@@ -87,3 +90,12 @@ class Sessions:
         gone = [key for key, it in self._sessions.items() if it.token == session.token] if everywhere else [session.key]
         for key in gone:
             self._sessions.pop(key, None)
+
+
+async def permitted(allowed: bool, call: Awaitable[T]) -> T | None:
+    """What it returns; None, and no call, where the user may not ask for it."""
+    if allowed:
+        return await call
+    if asyncio.iscoroutine(call):
+        call.close()
+    return None

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from console_svc.articles.workshop import Workshop
 from console_svc.config import ConsoleSettings
 from console_svc.live import LiveTasks
 from console_svc.metrics import ConsoleMetrics
@@ -60,6 +61,7 @@ class Site:
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks()
+        self.workshop = Workshop()
         self.works = Works()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
@@ -94,9 +96,14 @@ class Site:
         *,
         status: int = 200,
     ) -> HTMLResponse:
-        links = [link for link in self.links if session and (not link.method or session.may(link.method))]
-        known = {"session": session, "links": links, "notices": session.take_notices() if session else ()}
+        links = self.offered(session)
+        whole = session if "hx-request" not in request.headers else None  # a script takes `main`, without notices
+        known = {"session": session, "links": links, "notices": whole.take_notices() if whole else ()}
         return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
+
+    def offered(self, session: Session | None) -> Sequence[Link]:
+        """The pages in the navigation of a user."""
+        return [link for link in self.links if session and (not link.method or session.may(link.method))]
 
     def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
         """The page that says what is wrong."""

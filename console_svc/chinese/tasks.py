@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 TEXTS: Final[Mapping[str, str]] = {
-    "No task is like that. Submit one:": "没有符合条件的任务。可这样提交：",
+    "Newest": "最新",
     "a topic": "一个主题",
     "Show": "显示",
     "All": "全部",
@@ -75,6 +75,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "It has ended.": "已结束。",
     "Stop": "停止",
     "Which": "任务",
-    "Why": "原因",
+    "What was wrong": "原因",
     "Back": "返回",
 }

@@ -1,20 +1,24 @@
-"""The first page: what waits, what runs, and what needs somebody."""
+"""The first page: what waits, what runs, how it went, and what needs somebody."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from console_svc.sessions import Session
+from console_svc import history, needs
+from console_svc.language import language_of
+from console_svc.limits import held_back
+from console_svc.live import Move, server_sent, since
+from console_svc.needs import MOST
+from console_svc.sessions import Session, permitted
 from console_svc.site import Link, Site
 
-RECENT = 10
-LIMIT = 100
+RUNNING = 12
 T = TypeVar("T")
 
 
@@ -25,52 +29,76 @@ class Overview:
         self._site = site
 
     def routes(self) -> Sequence[BaseRoute]:
-        return (self._site.page("/", self.show),)
+        return self._site.page("/", self.show), self._site.page("/moves", self.moves)
 
     async def show(self, request: Request, session: Session) -> Response:
         client, may = session.client, session.may
-        stats, running, recent, pool, dispatch, failed, reviews = await asyncio.gather(
-            _if(may("TaskService/GetTaskStats"), client.get_task_stats()),
-            _if(may("TaskService/ListTasks"), client.list_tasks(status=["submitted", "processing"], limit=RECENT)),
-            _if(may("TaskService/ListTasks"), client.list_tasks(limit=RECENT)),
-            _if(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
-            _if(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
-            _if(
-                may("ContentService/ListPublishPool"),
-                _some(client.iter_publish_pool(statuses="failed", page_size=LIMIT)),
+        span = history.chosen(request.query_params.get("span"), "24h")
+        sees_history = may("TaskService/GetTaskHistory")
+        (stats, running, points, today), (pool, dispatch, failed, reviews, held) = await asyncio.gather(
+            asyncio.gather(
+                permitted(may("TaskService/GetTaskStats"), client.get_task_stats()),
+                permitted(
+                    may("TaskService/ListTasks"), client.list_tasks(status=["submitted", "processing"], limit=RUNNING)
+                ),
+                permitted(sees_history, history.read(client, span)),
+                permitted(sees_history, history.today(client)),
             ),
-            _if(
-                may("ContentService/ListContents"),
-                _some(client.iter_contents(review_status="pending_review", page_size=LIMIT)),
+            asyncio.gather(
+                permitted(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
+                permitted(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
+                permitted(
+                    may("ContentService/ListPublishPool"),
+                    _some(client.iter_publish_pool(statuses="failed", page_size=MOST)),
+                ),
+                permitted(
+                    may("ContentService/ReviewContent"),
+                    _some(client.iter_contents(review_status="pending_review", page_size=MOST)),
+                ),
+                held_back(session),
             ),
         )
+        pages = {link.path for link in self._site.offered(session)}
         values = {
             "stats": stats,
             "running": running,
-            "recent": recent,
+            "points": points,
+            "span": span,
+            "spans": history.SPANS,
+            "plots": ("counts", "durations"),
+            "today": today,
+            "success": history.success_rate(today) if today else None,
             "pool": pool,
-            "dispatch": dispatch,
-            "failed_publications": failed,
-            "to_review": reviews,
-            "most": LIMIT,
+            "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
+            "needs": needs.linked(needs.found(pool, dispatch, reviews, failed, held), pages),
         }
         return self._site.render(request, "overview.html", values, session)
 
+    async def moves(self, request: Request, session: Session) -> Response:
+        """The moves of all tasks as server-sent events; after each the page is told to load its figures anew."""
+        language = language_of(request)
 
-async def _if(allowed: bool, call: Awaitable[T]) -> T | None:
-    """What it returns; None, and no call, where the user may not ask for it."""
-    if allowed:
-        return await call
-    if asyncio.iscoroutine(call):
-        call.close()
-    return None
+        def item(move: Move) -> str:
+            def rendered() -> str:
+                return self._site.renderer.text(request, "move.html", {"change": move.change})
+
+            return move.rendered(f"item {language}", rendered)
+
+        async def events() -> AsyncIterator[str]:
+            async with self._site.live.follow(session, since(request)) as moves:
+                async for text in server_sent(moves, item):
+                    yield text
+                    if text.startswith("data:"):
+                        yield "event: stale\ndata:\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
 
 
 async def _some(found: AsyncIterator[T]) -> list[T]:
-    """`LIMIT` of them at most."""
+    """`MOST` of them at most."""
     some: list[T] = []
     async for one in found:
         some.append(one)
-        if len(some) == LIMIT:
+        if len(some) == MOST:
             break
     return some

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from console_svc.language import language_of
-from console_svc.live import Move, server_sent
+from console_svc.live import Move, server_sent, since
 from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
 from console_svc.task_search import REASONS, STATES, TaskSearch
@@ -80,7 +80,7 @@ class Tasks:
             return move.rendered(f"{key} {known}", rendered)
 
         async def events() -> AsyncIterator[str]:
-            async with self._site.live.follow(session, _since(request)) as moves:
+            async with self._site.live.follow(session, since(request)) as moves:
                 async for text in server_sent(moves, row):
                     yield text
 
@@ -104,14 +104,6 @@ async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[
         if not page_token or len(found) >= PAGE_SIZE:
             break
     return found, page_token
-
-
-def _since(request: Request) -> float:
-    """When the page was made; 0: nobody knows."""
-    try:
-        return float(request.query_params.get("since", ""))
-    except ValueError:
-        return 0.0
 
 
 class _Shown:

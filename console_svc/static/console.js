@@ -34,10 +34,14 @@ document.addEventListener("htmx:sse:error", ({ detail }) => {
 });
 document.addEventListener("away", () => news(text("away")));
 document.addEventListener("back", () => news(""));
+// The page that comes does not know what somebody has opened.
+htmx.registerExtension("opened", {
+  htmx_before_morph_attr: (element, { attrName }) => !(attrName === "open" && element.matches("details")),
+});
 document.addEventListener("htmx:after:swap", localTimes);
 document.addEventListener("DOMContentLoaded", localTimes);
 document.addEventListener("DOMContentLoaded", () => {
-  for (const zone of document.querySelectorAll(".zone")) {
+  for (const zone of document.querySelectorAll("[data-zone]")) {
     const input = zone.querySelector("input");
     input.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
     zone.querySelector("span").textContent = input.value;

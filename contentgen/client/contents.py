@@ -173,7 +173,14 @@ class ContentMethods(Methods):
 
     @Unary
     async def review_content(
-        self, content_id: int, *, approve: bool, comment: str = "", etag: str = "", reviewer: str = ""
+        self,
+        content_id: int,
+        *,
+        approve: bool,
+        comment: str = "",
+        etag: str = "",
+        reviewer: str = "",
+        scheduled_at: datetime | str | None = None,
     ) -> Content:
         """Approves or rejects a content, and returns it; an approved one enters the publish pool.
 
@@ -183,6 +190,7 @@ class ContentMethods(Methods):
             comment: why.
             etag: of the content when it was read; empty: whatever it is now is decided on.
             reviewer: who reviews, if the scheduler requires no tokens; else the token's name counts.
+            scheduled_at: of an approval: not published before; a time without a zone is UTC. None: the task's.
 
         Raises:
             ResourceNotFoundException: the content does not exist.
@@ -192,7 +200,9 @@ class ContentMethods(Methods):
         Example:
             >>> content = client.review_content(content_id, approve=True, comment="well done")
         """
-        request = _review(content_id, approve=approve, comment=comment, etag=etag, reviewer=reviewer)
+        request = _review(
+            content_id, approve=approve, comment=comment, etag=etag, reviewer=reviewer, scheduled_at=scheduled_at
+        )
         return documents.content((await self._call(self._stubs.contents.ReviewContent, request)).content)
 
     @Unary
@@ -229,7 +239,12 @@ class ContentMethods(Methods):
 
     @Unary
     async def claim_review(
-        self, account_id: int | None = None, *, lease: float | None = None, reviewer: str = ""
+        self,
+        account_id: int | None = None,
+        *,
+        content_id: int | None = None,
+        lease: float | None = None,
+        reviewer: str = "",
     ) -> Content | None:
         """Returns the oldest content that waits for its review and nobody holds, and holds it; None if there is none.
 
@@ -237,6 +252,8 @@ class ContentMethods(Methods):
 
         Args:
             account_id: only of this account; None: of any.
+            content_id: this content, also if the reviewer holds it already: its lease begins anew. Returns None if it
+                is decided, or somebody else holds it.
             lease: seconds until it may be given to others; default 10 minutes.
             reviewer: who reviews, if the scheduler requires no tokens; else the token's name counts.
 
@@ -244,7 +261,9 @@ class ContentMethods(Methods):
             >>> while content := client.claim_review(lease=300):
             ...     reviewed = client.review_content(content["content_id"], approve=True, etag=content["etag"])
         """
-        request = pb.ClaimReviewRequest(account_id=account_id or 0, lease=duration(lease), reviewer=reviewer)
+        request = pb.ClaimReviewRequest(
+            account_id=account_id or 0, lease=duration(lease), reviewer=reviewer, content_id=content_id or 0
+        )
         answer = await self._call(self._stubs.contents.ClaimReview, request)
         return documents.content(answer.content) if answer.HasField("content") else None
 
@@ -304,9 +323,19 @@ class ContentMethods(Methods):
 
 
 def _review(
-    content_id: int, approve: bool, comment: str = "", etag: str = "", reviewer: str = ""
+    content_id: int,
+    *,
+    approve: bool,
+    comment: str = "",
+    etag: str = "",
+    reviewer: str = "",
+    scheduled_at: datetime | str | None = None,
 ) -> pb.ReviewContentRequest:
-    decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
     return pb.ReviewContentRequest(
-        content_id=content_id, decision=decision, comment=comment, etag=etag, reviewer=reviewer
+        content_id=content_id,
+        decision=pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT,
+        comment=comment,
+        etag=etag,
+        reviewer=reviewer,
+        schedule_time=timestamp(scheduled_at),
     )

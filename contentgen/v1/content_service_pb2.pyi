@@ -763,6 +763,7 @@ class ReviewContentRequest(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REVIEWER_FIELD_NUMBER: _builtins.int
+    SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     content_id: _builtins.int
     """Required: 1 or more."""
     decision: Global___ReviewDecision.ValueType
@@ -773,6 +774,10 @@ class ReviewContentRequest(_message.Message):
     """The content's `etag` when it was read. Empty: whatever it is now is decided on."""
     reviewer: _builtins.str
     """Who reviews, up to 200 characters: see REVIEWERS."""
+    @_builtins.property
+    def schedule_time(self) -> _timestamp_pb2.Timestamp:
+        """Not to be published before this time. Unset: the task's `schedule_time`. Ignored if it is rejected."""
+
     def __init__(
         self,
         *,
@@ -781,10 +786,11 @@ class ReviewContentRequest(_message.Message):
         comment: _builtins.str = ...,
         etag: _builtins.str = ...,
         reviewer: _builtins.str = ...,
+        schedule_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule_time", b"schedule_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "content_id", b"content_id", "decision", b"decision", "etag", b"etag", "reviewer", b"reviewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "content_id", b"content_id", "decision", b"decision", "etag", b"etag", "reviewer", b"reviewer", "schedule_time", b"schedule_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -921,10 +927,13 @@ class ClaimReviewRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     REVIEWER_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
-    """Only of this account; 0: of any."""
+    """Only of this account; 0: of any. Ignored with a `content_id`."""
     reviewer: _builtins.str
     """Who reviews, up to 200 characters: see REVIEWERS."""
+    content_id: _builtins.int
+    """Only this content, also if the reviewer holds it already; 0: the oldest that nobody holds."""
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """Length of the lease; 1 s at least. Unset: 10 min."""
@@ -935,10 +944,11 @@ class ClaimReviewRequest(_message.Message):
         account_id: _builtins.int = ...,
         lease: _duration_pb2.Duration | None = ...,
         reviewer: _builtins.str = ...,
+        content_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "lease", b"lease", "reviewer", b"reviewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "content_id", b"content_id", "lease", b"lease", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -953,7 +963,7 @@ class ClaimReviewResponse(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def content(self) -> Global___Content:
-        """Complete. Unset: nothing waits that nobody holds."""
+        """Complete. Unset: nothing waits that nobody holds; with a `content_id`: it is decided, or somebody else holds it."""
 
     def __init__(
         self,

@@ -274,8 +274,12 @@ class ContentServiceServicer:
 
         Not idempotent: each call gives another content. That of a lost answer is given again when its lease expires.
 
+        With a `content_id` it gives that one, unless it is decided or somebody else holds it: then none. If the reviewer
+        holds it already, the lease begins anew, now. That is safe to repeat.
+
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields.
+        NOT_FOUND `RESOURCE_NOT_FOUND` (`resource_type` content, `resource_id`): no such content, or another account's.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
         RESOURCE_EXHAUSTED `TOO_MANY_REVIEWS` (`reviewer`, `limit`): the reviewer holds 100 reviews; decide or release some.
         UNAVAILABLE `STORE_UNAVAILABLE`: claimed or not; claim again.

@@ -129,8 +129,15 @@ class ContentService(PublishPoolCalls):
             bad.account_filter("account_id", request.account_id)
             lease = lease_of(request, bad)
             bad.text("reviewer", request.reviewer, MAX_NAME)
-        scope = caller().about(request.account_id)
-        content = await self.writes.run(reviewing.claim_review, scope, _reviewer(request.reviewer), lease)
+            if request.content_id:
+                bad.id("content_id", request.content_id)
+        reviewer = _reviewer(request.reviewer)
+        if request.content_id:
+            await self.check_ownership(request.content_id)
+            content = await self.writes.run(reviewing.hold_review, request.content_id, reviewer, lease)
+        else:
+            scope = caller().about(request.account_id)
+            content = await self.writes.run(reviewing.claim_review, scope, reviewer, lease)
         return pb.ClaimReviewResponse(content=None if content is None else convert.content(content))
 
     async def ReleaseReview(self, request: pb.ReleaseReviewRequest, context: object) -> pb.ReleaseReviewResponse:
@@ -176,7 +183,8 @@ def _review(request: pb.ReviewContentRequest, bad: Violations, reviewer: str = "
     bad.text("etag", request.etag, MAX_NAME)
     bad.text("reviewer", request.reviewer, MAX_NAME)
     who = _reviewer(request.reviewer or reviewer)
-    return Review(request.content_id, decision, who, request.comment, request.etag)
+    at = bad.optional_time("schedule_time", request)
+    return Review(request.content_id, decision, who, request.comment, request.etag, at)
 
 
 def _reviews(request: pb.BatchReviewContentsRequest, bad: Violations) -> list[Review]:

@@ -48,7 +48,7 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
         tx.reviews.decide(review)
         store_review(tx, replace(found[review.content_id], review_status=review.decision.outcome))
         if review.decision.outcome is ReviewStatus.APPROVED:
-            tx.reviews.offer(review.content_id)
+            tx.reviews.offer(review.content_id, review.schedule_time)
             _supersede(tx, review)
 
 
@@ -98,10 +98,31 @@ def claim_review(tx: Tx, scope: Scope, reviewer: str, lease: timedelta) -> Conte
 
     Raises TooManyReviews.
     """
-    if tx.reviews.lock_held(reviewer, MAX_HELD_REVIEWS) >= MAX_HELD_REVIEWS:
-        raise TooManyReviews(reviewer, MAX_HELD_REVIEWS)
+    _lock_held(tx, reviewer)
     content_id = tx.reviews.claim(scope, reviewer, lease)
     return None if content_id is None else query.get_content(tx, content_id)
+
+
+def hold_review(tx: Tx, content_id: int, reviewer: str, lease: timedelta) -> Content | None:
+    """Claims the review of one content, or renews the reviewer's claim; None if it is decided or somebody else's.
+
+    Raises NotFound and TooManyReviews.
+    """
+    if query.get_content(tx, content_id).review_holder != reviewer:
+        _lock_held(tx, reviewer)
+    content = tx.contents.lock_listed([content_id]).get(content_id)
+    if content is None:
+        raise NotFound("content", content_id)
+    if content.review_status is not ReviewStatus.PENDING_REVIEW or content.review_holder not in {"", reviewer}:
+        return None
+    tx.reviews.hold(content_id, reviewer, lease)
+    return query.get_content(tx, content_id)
+
+
+def _lock_held(tx: Tx, reviewer: str) -> None:
+    """Makes other claims of the reviewer wait for the commit. Raises TooManyReviews."""
+    if tx.reviews.lock_held(reviewer, MAX_HELD_REVIEWS) >= MAX_HELD_REVIEWS:
+        raise TooManyReviews(reviewer, MAX_HELD_REVIEWS)
 
 
 def release_review(tx: Tx, content_id: int, caller: CallerIdentity) -> Content:

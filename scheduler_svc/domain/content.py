@@ -131,6 +131,8 @@ class Review(NamedTuple):
     reviewer: str
     comment: str = ""
     etag: str = ""
+    schedule_time: datetime | None = None
+    """Of an approval: not to be published before. None: the task's."""
 
 
 @dataclass(frozen=True, slots=True)

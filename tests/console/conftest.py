@@ -22,6 +22,8 @@ expect.set_options(timeout=PATIENCE_MS)
 DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=390, height=844)
 OPERATOR, CLIENT, REVIEWER, VIEWER = "operator-token", "client-token", "reviewer-token", "viewer-token"
+ANNA, BORIS = "anna-token", "boris-token"
+"""Two more reviewers."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,16 @@ def _opened(databases: Databases, template: str) -> Iterator[Place]:
             tokens.line("operator", "operator"),
             tokens.line("client", "client", [1]),
             tokens.line("reviewer", "reviewer"),
+            tokens.line("anna", "reviewer"),
+            tokens.line("boris", "reviewer"),
             tokens.line("viewer", "viewer"),
             tokens.line("worker", "worker"),
         )
-        scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(file)).start()
+        scheduler = stack.scheduler(
+            CONTENTGEN_TOKENS_FILE=str(file),
+            CONTENTGEN_MAX_PUBLISH_ATTEMPTS="1",
+            CONTENTGEN_WEBHOOK_ALLOW="127.0.0.0/8",
+        ).start()
         worker = stack.worker(
             "worker-1", scheduler, CONTENTGEN_TOKEN="worker-token", CREATOR_DEMO_SECONDS="0.5"
         ).start()

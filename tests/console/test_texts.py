@@ -16,14 +16,31 @@ from jinja2 import Environment, nodes
 import console_svc
 import console_svc.chinese
 from console_svc.chinese import CHINESE
-from contentgen import TaskStatus
+from console_svc.pages import content, contents, edit, queue, review
+from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
-TAKES_TEXT = {"failure": 2, "tell": 0, "Link": 1, "_form": 1, "text": 0}
+TAKES_TEXT = {
+    "failure": 2,
+    "tell": 0,
+    "text": 0,
+    "Field": 1,
+    "Hold": 0,
+    "Link": 1,
+    "Need": 0,
+    "Span": 0,
+    "Typed": 2,
+    "_again": 2,
+    "_form": 1,
+}
 """Functions of the console, and which of their arguments is a text of a page."""
-VALUES = {*get_args(TaskStatus), *map(str, Role)}
+OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
+STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
+VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS}
 """Values of the API that pages show as words: `_(value)`."""
+NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, contents.NOT_READ, edit.DELETED}
+"""Texts that pages take from names of their modules."""
 
 
 def in_templates() -> Iterator[str]:
@@ -44,7 +61,7 @@ def in_code() -> Iterator[str]:
 
 
 def test_each_text_has_its_chinese() -> None:
-    texts = {*in_templates(), *in_code(), *VALUES}
+    texts = {*in_templates(), *in_code(), *VALUES, *NAMED}
     assert len(texts) > 50
     assert texts - CHINESE.keys() == set()
 

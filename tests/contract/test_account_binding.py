@@ -329,6 +329,9 @@ async def claim_review(world: World, rpc: str) -> None:
     assert claimed["content"]["content_id"] == world.own.to_review
     assert claimed["content"]["review_holder"] == "tied"
     assert await world.tied(rpc) == {}
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await world.tied(rpc, content_id=world.foreign.to_review)
+    assert await world.tied(rpc, content_id=world.own.to_review)
 
 
 async def claim(world: World, rpc: str) -> None:

@@ -189,19 +189,30 @@ RPCS: dict[str, Rpc] = {
         unset=PAGE,
     ),
     "ReviewContent": Rpc(
-        lambda client: client.review_content(7, approve=True, comment="well done", etag="e", reviewer="anna"),
+        lambda client: client.review_content(
+            7, approve=True, comment="well done", etag="e", reviewer="anna", scheduled_at="2030-01-31"
+        ),
         content_pb.ReviewContentResponse(content=CONTENT),
     ),
     "BatchReviewContents": Rpc(
         lambda client: client.review_contents(
-            [{"content_id": 7, "approve": True, "comment": "well done", "etag": "e", "reviewer": "anna"}]
+            [
+                {
+                    "content_id": 7,
+                    "approve": True,
+                    "comment": "well done",
+                    "etag": "e",
+                    "reviewer": "anna",
+                    "scheduled_at": "2030-01-31",
+                }
+            ]
         ),
         content_pb.BatchReviewContentsResponse(contents=[CONTENT]),
         unset=frozenset({"reviewer"}),
     ),
     "ReopenContent": Rpc(lambda client: client.reopen_content(7), content_pb.ReopenContentResponse(content=CONTENT)),
     "ClaimReview": Rpc(
-        lambda client: client.claim_review(1, lease=60, reviewer="anna"),
+        lambda client: client.claim_review(1, content_id=7, lease=60, reviewer="anna"),
         content_pb.ClaimReviewResponse(content=CONTENT),
     ),
     "ReleaseReview": Rpc(lambda client: client.release_review(7), content_pb.ReleaseReviewResponse(content=CONTENT)),

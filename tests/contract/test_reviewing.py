@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode, aio
 
 from contentgen.v1 import content_service_pb2 as pb
@@ -77,6 +78,18 @@ class TestDecisions:
         assert refusal.metadata == {"etag": edited.etag}
         assert await pool(made.contents) == []
         assert (await review(made.contents, content.content_id, etag=edited.etag)).review_status == APPROVED
+
+    async def test_an_approval_may_say_when_to_publish(self, made: Maker) -> None:
+        first, second = await made(auto_approve=False), await made(auto_approve=False)
+        at = Timestamp(seconds=1_900_000_000)
+        await review(made.contents, first.content_id, schedule_time=at)
+        await review(made.contents, second.content_id)
+        entries = (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
+        assert [(it.content_id, it.HasField("schedule_time")) for it in entries] == [
+            (first.content_id, True),
+            (second.content_id, False),
+        ]
+        assert entries[0].schedule_time == at
 
     async def test_a_batch_decides_all_of_them(self, made: Maker) -> None:
         first, second = await made(auto_approve=False), await made(auto_approve=False)
@@ -221,6 +234,22 @@ class TestClaims:
         await made(auto_approve=False)
         assert await claim(made.contents, account_id=made.account + 1) is None
         assert await claim(made.contents, account_id=made.account)
+
+    async def test_a_named_content_is_given_to_one_reviewer_and_its_lease_begins_anew(self, made: Maker) -> None:
+        older, wanted = await made(auto_approve=False), await made(auto_approve=False)
+        held = await claim(made.contents, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))
+        assert held
+        assert (held.content_id, held.review_holder, held.etag) == (wanted.content_id, "anna", wanted.etag)
+        assert await claim(made.contents, "boris", content_id=wanted.content_id) is None
+        renewed = await claim(made.contents, "anna", content_id=wanted.content_id)
+        assert renewed
+        assert renewed.review_claim_expire_time.seconds > held.review_claim_expire_time.seconds + 400
+        assert await read(made.contents, older.content_id) == older
+
+    async def test_a_named_content_that_is_decided_is_given_to_nobody(self, made: Maker) -> None:
+        decided = await made()
+        assert await claim(made.contents, "anna", content_id=decided.content_id) is None
+        assert await read(made.contents, decided.content_id) == decided
 
 
 class TestWithTokens:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, Request, build_opener
+from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
+from urllib.response import addinfourl
 
 from tests.harness.ports import free_port
 from tests.harness.process import inherited
@@ -46,10 +48,11 @@ class Answer:
 class Visitor:
     """Somebody with a browser without scripts."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
+        """`context`: for a console with TLS."""
         self.url = url
         self.cookies = CookieJar()
-        self._opener = build_opener(HTTPCookieProcessor(self.cookies))
+        self._opener = build_opener(HTTPCookieProcessor(self.cookies), HTTPSHandler(context=context))
         self._csrf = ""
 
     def get(self, path: str, **headers: str) -> Answer:
@@ -82,13 +85,17 @@ class Visitor:
     def _open(self, request: Request) -> Answer:
         try:
             with self._opener.open(request, timeout=TIMEOUT) as response:
-                answer = Answer(response.status, response.url, dict(response.headers), response.read().decode())
+                answer = _answer(response.status, response)
         except HTTPError as error:
             with error:
-                answer = Answer(error.code, error.url, dict(error.headers), error.read().decode())
+                answer = _answer(error.code, error)
         if found := _CSRF.search(answer.text):
             self._csrf = found[1]
         return answer
+
+
+def _answer(status: int, response: addinfourl) -> Answer:
+    return Answer(status, response.url, dict(response.headers), response.read().decode(errors="replace"))
 
 
 def _multipart(fields: Mapping[str, str | list[str]], file: bytes) -> tuple[bytes, str]:

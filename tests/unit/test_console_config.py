@@ -8,6 +8,8 @@ import pytest
 
 from console_svc.config import ConsoleSettings, SettingsError, notices, read_settings
 
+ADDRESS = "should be host:port, such as 127.0.0.1:8080, [::1]:8080 or :0 (loopback, any free port)"
+
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +54,7 @@ def test_everything_that_is_wrong_is_named(tmp_path: Path) -> None:
         "--log-level=loud",
         "--console-token-header=X Token",
     ) == (
-        ("--console-listen=nowhere: should be host:port, such as 127.0.0.1:8080, [::1]:8080 or :0 (loopback, any free"
-        " port)"),
+        f"--console-listen=nowhere: {ADDRESS}",
         f"--tls-ca={none}: should be a readable file (No such file or directory)",
         "--console-prefix=a page: should be a path such as /console",
         "--console-token-header=X Token: String should match pattern '^[A-Za-z0-9-]*$'",
@@ -70,6 +71,7 @@ def test_what_belongs_together_is_set_together(tmp_path: Path) -> None:
     (file := tmp_path / "a.pem").touch()
     assert problems(f"--console-tls-key={file}", f"--tls-client-cert={file}") == (
         "CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together",
+        "CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is",
         "CONTENTGEN_CONSOLE_TLS_CERT and CONTENTGEN_CONSOLE_TLS_KEY should be set together",
     )
 

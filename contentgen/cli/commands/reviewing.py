@@ -35,12 +35,30 @@ SomeContents = Annotated[
         autocompletion=completion.content_ids,
     ),
 ]
+OneContent = Annotated[
+    int | None,
+    typer.Argument(
+        metavar="[CONTENT_ID]",
+        min=1,
+        help="The content. Default: the oldest.",
+        show_default=False,
+        autocompletion=completion.content_ids,
+    ),
+]
 Decision = Annotated[
     bool | None,
     typer.Option("--approve/--reject", help="Into the publish pool, or not to be published.", show_default=False),
 ]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="What the reviewer says.", show_default=False)]
 
+ScheduleTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Not to be published before: ISO 8601, or +2h from now. Default: the task's time.",
+        show_default=False,
+    ),
+]
 Together = Annotated[bool, typer.Option("--together", help="All of them, up to 100, or none.", show_default=False)]
 Feedback = Annotated[
     str, typer.Option("--feedback", "-m", metavar="TEXT", help="What to do better.", show_default=False)
@@ -88,6 +106,7 @@ def review(
     approve: Decision = None,
     comment: Comment = "",
     together: Together = False,
+    schedule_time: ScheduleTime = None,
     reviewer: Reviewer = "",
     account: OnlyAccount = None,
 ) -> int:
@@ -102,16 +121,25 @@ def review(
         return _one_by_one(session, content_ids or _waiting(session, account), comment, reviewer)
     if not content_ids:
         raise typer.BadParameter("give the contents to decide on")
-    requests = {content_id: _request(content_id, approve, comment, reviewer) for content_id in content_ids}
+    requests = {
+        content_id: _request(content_id, approve, comment, reviewer, schedule_time=schedule_time)
+        for content_id in content_ids
+    }
     if together:
         return _decide_together(session, list(requests.values()))
     return each(session, content_ids, lambda content_id: _decide(session, requests[content_id]), _line)
 
 
-def _request(content_id: int, approve: bool, comment: str, reviewer: str, etag: str = "") -> pb.ReviewContentRequest:
-    decision = pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT
+def _request(
+    content_id: int, approve: bool, comment: str, reviewer: str, etag: str = "", schedule_time: str | None = None
+) -> pb.ReviewContentRequest:
     return pb.ReviewContentRequest(
-        content_id=content_id, decision=decision, comment=comment, etag=etag, reviewer=reviewer
+        content_id=content_id,
+        decision=pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT,
+        comment=comment,
+        etag=etag,
+        reviewer=reviewer,
+        schedule_time=values.moment(schedule_time),
     )
 
 
@@ -148,18 +176,29 @@ def reopen(session: Session, content_ids: ContentIds) -> int:
     return each(session, content_ids, reopened, lambda it: f"content {it['content_id']} waits for its review")
 
 
-def claim(session: Session, account: OnlyAccount = None, lease: Lease = None, reviewer: Reviewer = "") -> None:
-    """Take the oldest content that waits for its review, and that nobody else has taken.
+def claim(
+    session: Session,
+    content_id: OneContent = None,
+    account: OnlyAccount = None,
+    lease: Lease = None,
+    reviewer: Reviewer = "",
+) -> None:
+    """Take the oldest content that waits for its review, and that nobody else has taken; or a certain one.
 
-    Others get different ones until the lease expires, or `contentgen content release` ends it.
+    Others get different ones until the lease expires, or `contentgen content release` ends it. What you
+    hold already you hold for another lease.
     """
     request = pb.ClaimReviewRequest(
-        account_id=session.accounts(account), lease=fields.duration(lease), reviewer=reviewer
+        account_id=session.accounts(account),
+        lease=fields.duration(lease),
+        reviewer=reviewer,
+        content_id=content_id or 0,
     )
     connection = session.connection
     answer = connection.call(connection.stubs.contents.ClaimReview, request)
     if not answer.HasField("content"):
-        raise Failure(Status.NOT_FOUND, "no content waits for a review that nobody holds")
+        wanted = f"content {content_id} is decided, or somebody else holds it"
+        raise Failure(Status.NOT_FOUND, wanted if content_id else "no content waits for a review that nobody holds")
     session.output.one(document(answer.content), tables.content)
 
 

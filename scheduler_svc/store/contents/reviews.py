@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 
 import sqlalchemy as sa
@@ -26,7 +26,8 @@ _DECIDE = sa.text(f"""
 # Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
 _OFFER = sa.text(f"""
     INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
-    SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}), t.schedule_time
+    SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}),
+        coalesce(CAST(:schedule_time AS timestamptz), t.schedule_time)
     FROM contents AS c LEFT JOIN tasks AS t USING (task_key) WHERE c.content_id = :content_id
 """)
 """Adds a content to the publish pool."""
@@ -61,6 +62,12 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
         WHERE content_id = ANY(ARRAY(SELECT content_id FROM oldest)) RETURNING content_id
     """)
 
+
+_HOLD = sa.text("""
+    UPDATE contents SET review_holder = :reviewer, review_claim_expire_time = now() + make_interval(secs => :lease)
+    WHERE content_id = :content_id
+""")
+"""Claims the review of a locked content, or renews the claim."""
 
 _LOCK_HELD = sa.text("""
     SELECT pg_advisory_xact_lock(hashtextextended('contentgen.reviews.' || CAST(:reviewer AS text), 0))
@@ -104,9 +111,9 @@ class Reviews(Statements):
             reviewer=review.reviewer,
         )
 
-    def offer(self, content_id: int) -> None:
-        """Puts a content into the publish pool, with its task's priority and time."""
-        self._run(_OFFER, content_id=content_id)
+    def offer(self, content_id: int, schedule_time: datetime | None) -> None:
+        """Puts a content into the publish pool, with its task's priority, and its time unless another is given."""
+        self._run(_OFFER, content_id=content_id, schedule_time=schedule_time)
 
     def reopen(self, content_id: int) -> None:
         self._run(_REOPEN, content_id=content_id)
@@ -135,6 +142,9 @@ class Reviews(Statements):
         statement = _claim(of_accounts=bool(named))
         row = self._row(statement, **named, reviewer=reviewer, lease=lease.total_seconds())
         return None if row is None else int(row[0])
+
+    def hold(self, content_id: int, reviewer: str, lease: timedelta) -> None:
+        self._run(_HOLD, content_id=content_id, reviewer=reviewer, lease=lease.total_seconds())
 
     def release(self, content_id: int) -> None:
         self._run(_RELEASE, content_id=content_id)

@@ -144,6 +144,7 @@ GOOD = [
             "comment": "字" * 2_000,
             "etag": The("unreviewed", "etag"),
             "reviewer": "审" * 200,
+            "schedule_time": "2030-01-31T12:00:00Z",
         },
         {
             "content": {
@@ -203,6 +204,11 @@ GOOD = [
                 "review_claim_expire_time": str,
             }
         },
+    ),
+    Good(
+        content("ClaimReview"),
+        {"content_id": The("unreviewed", "content_id"), "reviewer": "anna"},
+        {"content": {"content_id": The("unreviewed", "content_id"), "review_holder": "anna"}},
     ),
     Good(
         content("RegenerateContent"),
@@ -628,9 +634,10 @@ BAD = [
     ),
     Bad(
         content("ClaimReview"),
-        {"account_id": -1, "lease": "0.999s", "reviewer": "n" * 201},
-        fields=("account_id", "lease", "reviewer"),
+        {"account_id": -1, "lease": "0.999s", "reviewer": "n" * 201, "content_id": -1},
+        fields=("account_id", "lease", "reviewer", "content_id"),
     ),
+    not_found(content("ClaimReview"), {"content_id": NOTHING}, "content", NOTHING),
     Bad(content("RegenerateContent"), {}, fields=("content_id", "feedback")),
     Bad(
         content("RegenerateContent"),

@@ -1,0 +1,150 @@
+"""The console beside a large database: how quick each page is, how soon a move is seen, what open pages cost."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import psutil
+from playwright.async_api import Page, async_playwright
+
+from benchmarks import goals, scenario
+from benchmarks.goals import Figure
+from benchmarks.stack import Stack
+from contentgen import AsyncContentGenerationClient
+from tests.harness.console import Console
+from tests.harness.programs import found_program
+
+PENDING = 10
+"""One task of so many still waits; the others have ended."""
+BATCH = 100
+LIVE_PAGES = 100
+PATIENCE_S = 30.0
+_LINK = re.compile(r'<a href="([^"]+)"')
+_ROW_SEEN = """
+    ([topic]) => new Promise((seen) => {
+        const look = () => {
+            const row = [...document.querySelectorAll("tr")].some((it) => it.textContent.includes(topic));
+            if (row) seen(Date.now()); else requestAnimationFrame(look);
+        };
+        look();
+    })
+"""
+
+
+async def figures(stack: Stack, tasks: int, samples: int, workers: int, depth: int) -> list[Figure]:
+    """Fills the database with so many tasks first."""
+    await _fill(stack, tasks, workers, depth)
+    async with (
+        _console(stack) as console,
+        aiohttp.ClientSession(console.url, connector=aiohttp.TCPConnector(limit=0)) as http,
+    ):
+        measured = [await _page(http, path, samples, tasks) for path in await _pages(http)]
+        memory = await _memory(console, http)
+        return [*measured, *await _in_a_browser(console, stack, samples), memory]
+
+
+async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
+    pending = tasks // PENDING // BATCH * BATCH
+    ended = tasks // BATCH * BATCH - pending
+    await scenario.load(stack, ended, batch=BATCH, in_flight=4)
+    async with scenario.noop_workers(stack, workers, depth) as running:
+        await scenario.drain(stack, running, ended)
+    await scenario.load(stack, pending, batch=BATCH, in_flight=4)
+
+
+@asynccontextmanager
+async def _console(stack: Stack) -> AsyncIterator[Console]:
+    console = Console(stack.folder, stack.target)
+    await asyncio.to_thread(console.start)
+    try:
+        yield console
+    finally:
+        await asyncio.to_thread(console.stop)
+
+
+async def _pages(http: aiohttp.ClientSession) -> list[str]:
+    """The pages of the navigation, and one task's."""
+    async with http.get("/") as answer:
+        navigation = (await answer.text()).partition("<nav")[2].partition("</nav>")[0]
+    async with http.get("/tasks") as answer:
+        (task, *_) = re.findall(r'href="(/tasks/task-\w+)"', await answer.text())
+    return [*_LINK.findall(navigation), task]
+
+
+async def _page(http: aiohttp.ClientSession, path: str, samples: int, tasks: int) -> Figure:
+    """The time to the first byte, one request after the other."""
+    times = []
+    for _ in range(samples):
+        begun = time.perf_counter()
+        async with http.get(path) as answer:
+            times.append((time.perf_counter() - begun) * 1000)
+            assert answer.status == 200, path
+            await answer.read()
+    times.sort()
+    shown = "/tasks/{task_id}" if path.startswith("/tasks/") else path
+    note = f"p50 {times[samples // 2]:.0f} ms"
+    return Figure(f"page {shown}, first byte, p95", times[samples * 95 // 100], "ms", tasks, goals.PAGE_MS, note)
+
+
+async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
+    """What open live pages add to the console's process."""
+    process = psutil.Process(console.pid)
+    before = process.memory_info().rss
+    async with AsyncExitStack() as open_pages:
+        for _ in range(LIVE_PAGES):
+            answer = await open_pages.enter_async_context(http.get("/tasks/live", timeout=aiohttp.ClientTimeout(None)))
+            await answer.content.readline()
+        added = process.memory_info().rss - before
+    note = f"the console has {(before + added) / 1e6:.0f} MB then"
+    return Figure("open live pages, their memory", added / 1e6, "MB", LIVE_PAGES, None, note)
+
+
+async def _in_a_browser(console: Console, stack: Stack, samples: int) -> list[Figure]:
+    """Chromium's own times; none where it is not installed."""
+    executable = found_program("chromium")
+    if executable is None:
+        return []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        try:
+            page = await browser.new_page(base_url=console.url)
+            return [await _interactive(page, samples), await _seen(page, stack, samples)]
+        finally:
+            await browser.close()
+
+
+async def _interactive(page: Page, samples: int) -> Figure:
+    times = []
+    for _ in range(samples):
+        await page.goto("/tasks")
+        times.append(
+            float(await page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
+        )
+    return _p50("page /tasks in Chromium, interactive", times)
+
+
+async def _seen(page: Page, stack: Stack, samples: int) -> Figure:
+    """From the call that submits a task to its row on the screen."""
+    times = []
+    async with AsyncContentGenerationClient(stack.target) as client:
+        for sample in range(samples):
+            topic = f"a topic to wait for {sample}"
+            await page.goto("/tasks?topic=wait")
+            waiting = asyncio.create_task(page.evaluate(_ROW_SEEN, [topic]))
+            await asyncio.sleep(1.0)  # the page has its stream, and is at rest
+            begun = time.time() * 1000
+            await client.submit_task(stack.accounts[0], topic)
+            async with asyncio.timeout(PATIENCE_S):
+                times.append(float(await waiting) - begun)
+    return _p50("a submit seen on an open page", times, goals.SEEN_MS)
+
+
+def _p50(name: str, times: Sequence[float], goal: goals.Goal | None = None) -> Figure:
+    ordered = sorted(times)
+    count = len(ordered)
+    return Figure(f"{name}, p50", ordered[count // 2], "ms", count, goal, f"p95 {ordered[count * 95 // 100]:.0f} ms")

@@ -1,0 +1,1 @@
+"""Articles, which are hostile: nothing here trusts a title, a text, HTML or an address."""

@@ -1,0 +1,66 @@
+"""The files of contents, and an article's own HTML in a document that may do nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from html import escape
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute
+
+from console_svc.articles.pictures import SHOWN, Pictures
+from console_svc.articles.plain import visible
+from console_svc.pages.article import FRAME_HEADERS, frame
+from console_svc.sessions import Session
+from console_svc.site import NOT_FOUND, Site
+
+CHUNK = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "cache-control": "private, no-cache",
+}
+
+
+class Assets:
+    link = None
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return (
+            self._site.page("/assets/{sha256}/{name}", self.show),
+            self._site.page("/contents/{content_id:int}/html", self.show_html),
+        )
+
+    async def show(self, request: Request, session: Session) -> Response:
+        """A picture of a kind that browsers only draw; anything else is only saved."""
+        sha256, name = request.path_params["sha256"], request.path_params["name"]
+        info = await session.client.get_asset_info(sha256) if _SHA256.fullmatch(sha256) else None
+        if info is None:
+            return self._site.failure(request, session, "There is no such file.", NOT_FOUND)
+        shown = info["media_type"] in SHOWN
+        headers = {
+            **_HEADERS,
+            "content-length": str(info["size"]),
+            "content-disposition": f"{'inline' if shown else 'attachment'}; filename*=utf-8''{quote(name)}",
+        }
+        media_type = info["media_type"] if shown else "application/octet-stream"
+        return StreamingResponse(_bytes(session, sha256, info["size"]), media_type=media_type, headers=headers)
+
+    async def show_html(self, request: Request, session: Session) -> Response:
+        content = await session.client.get_content(request.path_params["content_id"])
+        text = content["html_body"] if content else ""
+        html = await self._site.workshop.html(text, Pictures({}))  # no cookie comes with what a sandbox would load
+        return HTMLResponse(
+            frame(f"<pre>{escape(visible(text))}</pre>" if html is None else html), headers=FRAME_HEADERS
+        )
+
+
+async def _bytes(session: Session, sha256: str, size: int) -> AsyncIterator[bytes]:
+    for offset in range(0, size, CHUNK):
+        yield await session.client.read_asset(sha256, offset=offset, length=min(CHUNK, size - offset))

@@ -1,0 +1,75 @@
+"""The list of contents, with its filter in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from console_svc.pages.queue import first, read_account, read_label
+from console_svc.sessions import Session
+from console_svc.site import BAD, Link, Site
+from contentgen import Content, InvalidArgument, PublishStatus, ReviewStatus
+
+PAGE_SIZE = 50
+REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)
+PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
+NOT_READ = "An account is a number, a score too, and a label is like team=news."
+_TEXTS = ("query", "account", "category", "label", "score", "before")
+
+
+class Contents:
+    link = Link("/contents", "Contents", "ContentService/ListContents")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return (self._site.page("/contents", self.show),)
+
+    async def show(self, request: Request, session: Session) -> Response:
+        """Newest first. `before`: only those made earlier, which is how the next page begins."""
+        params = request.query_params
+        asked = {name: text for name in _TEXTS if (text := params.get(name, "").strip())}
+        review = next((state for state in REVIEW_STATES if state == params.get("review")), None)
+        publish = next((state for state in PUBLISH_STATES if state == params.get("publish")), None)
+        found: list[Content] = []
+        problem = ""
+        try:
+            found = await first(
+                session.client.iter_contents(
+                    read_account(asked["account"]) if "account" in asked else None,
+                    review,
+                    publish_status=publish,
+                    category=asked.get("category", ""),
+                    labels=read_label(asked["label"]) if "label" in asked else None,
+                    min_quality_score=float(asked["score"]) if "score" in asked else None,
+                    created_before=asked.get("before"),
+                    query=asked.get("query", ""),
+                    page_size=PAGE_SIZE + 1,
+                ),
+                PAGE_SIZE + 1,
+            )
+        except InvalidArgument as error:
+            problem = error.message
+        except ValueError:
+            problem = NOT_READ
+        states = [("review", review)] * bool(review) + [("publish", publish)] * bool(publish)
+        filters = [(name, text) for name, text in asked.items() if name != "before"] + states
+        older = [*filters, ("before", found[PAGE_SIZE - 1]["created_at"])] if len(found) > PAGE_SIZE else []
+        values = {
+            "contents": found[:PAGE_SIZE],
+            "asked": asked,
+            "review": review,
+            "publish": publish,
+            "review_states": REVIEW_STATES,
+            "publish_states": PUBLISH_STATES,
+            "older": urlencode(older),
+            "filtered": bool(asked or states),
+            "problem": problem,
+        }
+        return self._site.render(request, "contents.html", values, session, status=BAD if problem else 200)

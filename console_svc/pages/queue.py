@@ -1,0 +1,145 @@
+"""What waits for a review, oldest first, as a filter in the address says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from console_svc.sessions import Session
+from contentgen import Content
+
+PAGE_SIZE = 50
+T = TypeVar("T")
+_FIELDS = ("account", "category", "label", "score")
+
+
+class Place(NamedTuple):
+    """A place in the queue: two contents may have been made at the same time."""
+
+    created_at: str
+    content_id: int
+
+    @classmethod
+    def of(cls, content: Content) -> Place:
+        return cls(content["created_at"], content["content_id"])
+
+    @classmethod
+    def read(cls, text: str) -> Place | None:
+        """A place of an address; None if there is none."""
+        time, _, number = text.rpartition(",")
+        try:
+            datetime.fromisoformat(time)
+            return cls(time, int(number))
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.created_at},{self.content_id}"
+
+    def before(self, other: Place) -> bool:
+        mine, theirs = datetime.fromisoformat(self.created_at), datetime.fromisoformat(other.created_at)
+        return (mine, self.content_id) < (theirs, other.content_id)
+
+
+class Wanted:
+    """The filter of a request. `problems` names each field that can't be read; then nothing is wanted."""
+
+    def __init__(self, request: Request) -> None:
+        self.asked = {name: text for name in _FIELDS if (text := request.query_params.get(name, "").strip())}
+        self.problems: dict[str, str] = {}
+        self._conditions: dict[str, Any] = {"category": self.asked.get("category", "")}
+        if "account" in self.asked:
+            self._read("account", "account_id", read_account)
+        if "score" in self.asked:
+            self._read("score", "min_quality_score", float)
+        if "label" in self.asked:
+            self._read("label", "labels", read_label)
+
+    def _read(self, name: str, condition: str, read: Any) -> None:
+        try:
+            self._conditions[condition] = read(self.asked[name])
+        except ValueError:
+            self.problems[name] = PROBLEMS[name]
+
+    @property
+    def query(self) -> str:
+        return urlencode(self.asked)
+
+    def contents(self, session: Session, **more: Any) -> AsyncIterator[Content]:
+        return session.client.iter_contents(
+            review_status="pending_review", page_size=PAGE_SIZE, **{**self._conditions, **more}
+        )
+
+
+PROBLEMS = {
+    "account": "An account is a number from 1.",
+    "score": "A score is a number.",
+    "label": "A label is a key and a value, such as team=news.",
+}
+
+
+def read_account(text: str) -> int:
+    """Raises ValueError if it is no account's number."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**63:
+        raise ValueError
+    return int(text)
+
+
+def read_label(text: str) -> dict[str, str]:
+    """Raises ValueError if it is not like `team=news`."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError
+    return {key: value}
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """`items` are `PAGE_SIZE` at most; `more`: others follow; `later`: others come before."""
+
+    items: Sequence[Content]
+    more: bool
+    later: bool
+
+
+async def queue_at(session: Session, wanted: Wanted, place: Place | None) -> Queue:
+    """The beginning of the queue, or the part of it that begins at a place which the beginning does not reach."""
+    if wanted.problems:
+        return Queue((), more=False, later=False)
+    items = await first(wanted.contents(session, oldest_first=True), PAGE_SIZE + 1)
+    later = bool(place and len(items) > PAGE_SIZE and Place.of(items[PAGE_SIZE - 1]).before(place))
+    if place and later:
+        items = await first(wanted.contents(session, oldest_first=True, created_after=place.created_at), PAGE_SIZE + 1)
+    return Queue(items[:PAGE_SIZE], len(items) > PAGE_SIZE, later)
+
+
+async def candidates(session: Session, wanted: Wanted, after: Place | None, before: Place | None) -> list[Content]:
+    """What to open next, best first: what follows `after`, then from the beginning; or what precedes `before`."""
+    if wanted.problems:
+        return []
+    if before:
+        until = datetime.fromisoformat(before.created_at) + timedelta(microseconds=1)
+        found = await first(wanted.contents(session, created_before=until), PAGE_SIZE)
+        return [content for content in found if Place.of(content).before(before)]
+    oldest = await first(wanted.contents(session, oldest_first=True), PAGE_SIZE)
+    if after is None:
+        return oldest
+    following = await first(wanted.contents(session, oldest_first=True, created_after=after.created_at), PAGE_SIZE)
+    following = [content for content in following if after.before(Place.of(content))]
+    known = {content["content_id"] for content in following} | {after.content_id}
+    return [*following, *(content for content in oldest if content["content_id"] not in known)]
+
+
+async def first(found: AsyncIterator[T], limit: int) -> list[T]:
+    """`limit` of them at most."""
+    some: list[T] = []
+    async for one in found:
+        some.append(one)
+        if len(some) == limit:
+            break
+    return some

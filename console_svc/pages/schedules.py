@@ -1,0 +1,172 @@
+"""Schedules: the list with their next runs, the form with a preview, pause, run now, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from console_svc.language import language_of
+from console_svc.numbers import number_of
+from console_svc.paging import fetched, page_number, page_of
+from console_svc.schedules.form import CATCH_UPS, NEW, OVERLAPS, ScheduleForm
+from console_svc.schedules.shown import shown
+from console_svc.schedules.words import in_words
+from console_svc.sessions import Session
+from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.zones import zone_names, zone_of
+from contentgen import FailedPrecondition, InvalidArgument, ResourceExhausted, ResourceNotFoundException, Schedule
+
+_SERVICE = "ScheduleService"
+GONE = "There is no such schedule."
+
+
+class Schedules:
+    link = Link("/schedules", "Schedules", f"{_SERVICE}/ListSchedules")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        site = self._site
+        return (
+            site.page("/schedules", self.show),
+            site.page("/schedules/new", self.blank),
+            site.form("/schedules/new", self.create),
+            site.page("/schedules/words", self.words),
+            site.page("/schedules/{schedule_id:int}", self.one),
+            site.form("/schedules/{schedule_id:int}", self.update),
+            site.form("/schedules/{schedule_id:int}/pause", self.pause),
+            site.form("/schedules/{schedule_id:int}/resume", self.resume),
+            site.form("/schedules/{schedule_id:int}/run", self.run),
+            site.form("/schedules/{schedule_id:int}/delete", self.delete),
+        )
+
+    async def show(self, request: Request, session: Session) -> Response:
+        text = request.query_params.get("account", "").strip()
+        number = page_number(request)
+        found: list[Schedule] = []
+        more = bad = False
+        try:
+            schedules = session.client.iter_schedules(number_of(text), page_size=fetched(number))
+            found, more = await page_of(schedules, number)
+        except ValueError:
+            bad = True
+        values = {
+            "shown": [shown(schedule, language_of(request)) for schedule in found],
+            "account": text,
+            "bad_account": bad,
+            "page": number,
+            "more": more,
+            **_offered(session),
+        }
+        return self._site.render(request, "schedules.html", values, session, status=BAD if bad else 200)
+
+    async def blank(self, request: Request, session: Session) -> Response:
+        return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}))
+
+    async def create(self, request: Request, session: Session) -> Response:
+        form = ScheduleForm.typed(await request.form())
+        try:
+            if not form.problems:
+                paused = form.texts.get("paused") == "yes"
+                made = await session.client.create_schedule(form.account, **form.settings(), paused=paused)
+                session.tell("Created schedule {schedule_id}.", schedule_id=made["schedule_id"])
+                return self._site.see(f"/schedules/{made['schedule_id']}")
+        except InvalidArgument as error:
+            form.refused(error)
+        except ResourceNotFoundException as error:
+            form.problems["account"] = error.message
+        except ResourceExhausted as error:
+            form.problems[""] = error.message
+        return self._form(request, session, form, status=BAD)
+
+    async def words(self, request: Request, session: Session) -> Response:
+        """What a cron line says, while it is typed."""
+        line = request.query_params.get("cron", "")
+        values = {"line": line, "words": in_words(line, language_of(request))}
+        return self._site.render(request, "schedule_words.html", values, session)
+
+    async def one(self, request: Request, session: Session) -> Response:
+        schedule = await session.client.get_schedule(request.path_params["schedule_id"])
+        if schedule is None:
+            return self._site.failure(request, session, GONE, NOT_FOUND)
+        return self._form(request, session, ScheduleForm.of(schedule), schedule)
+
+    async def update(self, request: Request, session: Session) -> Response:
+        schedule_id = request.path_params["schedule_id"]
+        form = ScheduleForm.typed(await request.form())
+        schedule = await session.client.get_schedule(schedule_id)
+        if schedule is None:
+            return self._site.failure(request, session, GONE, NOT_FOUND)
+        try:
+            if not form.problems:
+                await session.client.update_schedule(schedule_id, **form.settings(schedule))
+                session.tell("Changed schedule {schedule_id}.", schedule_id=schedule_id)
+                return self._site.see(f"/schedules/{schedule_id}")
+        except InvalidArgument as error:
+            form.refused(error)
+        return self._form(request, session, form, schedule, status=BAD)
+
+    async def pause(self, request: Request, session: Session) -> Response:
+        return await self._done(request, session, session.client.pause_schedule, "Paused schedule {schedule_id}.")
+
+    async def resume(self, request: Request, session: Session) -> Response:
+        return await self._done(request, session, session.client.resume_schedule, "Resumed schedule {schedule_id}.")
+
+    async def delete(self, request: Request, session: Session) -> Response:
+        await session.client.delete_schedule(request.path_params["schedule_id"])
+        session.tell("Deleted schedule {schedule_id}.", schedule_id=request.path_params["schedule_id"])
+        return self._site.see("/schedules")
+
+    async def run(self, request: Request, session: Session) -> Response:
+        """Leads to the task that it has made."""
+        try:
+            task_id = await session.client.run_schedule(request.path_params["schedule_id"])
+        except (FailedPrecondition, InvalidArgument, ResourceExhausted) as error:
+            session.tell(error.message)
+            return self._site.see(_back(request))
+        session.tell("Schedule {schedule_id} has submitted this task.", schedule_id=request.path_params["schedule_id"])
+        return self._site.see(f"/tasks/{task_id}")
+
+    async def _done(
+        self, request: Request, session: Session, call: Callable[[int], Awaitable[Schedule]], said: str
+    ) -> Response:
+        schedule_id = request.path_params["schedule_id"]
+        await call(schedule_id)
+        session.tell(said, schedule_id=schedule_id)
+        return self._site.see("/schedules" if (await request.form()).get("back") == "list" else _back(request))
+
+    def _form(
+        self,
+        request: Request,
+        session: Session,
+        form: ScheduleForm,
+        schedule: Schedule | None = None,
+        *,
+        status: int = 200,
+    ) -> Response:
+        language = language_of(request)
+        values = {
+            "it": shown(schedule, language) if schedule else None,
+            "form": form,
+            "words": in_words(form.texts.get("cron", ""), language),
+            "zones": sorted(zone_names()),
+            "catch_ups": CATCH_UPS,
+            "overlaps": OVERLAPS,
+            **_offered(session),
+        }
+        return self._site.render(request, "schedule.html", values, session, status=status)
+
+
+def _back(request: Request) -> str:
+    return f"/schedules/{request.path_params['schedule_id']}"
+
+
+def _offered(session: Session) -> Mapping[str, Any]:
+    """What the user may do."""
+    names = ("CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule", "DeleteSchedule")
+    return {"may": {name.removesuffix("Schedule").lower(): session.may(f"{_SERVICE}/{name}") for name in names}}

@@ -1,0 +1,89 @@
+"""The months and weeks that a calendar shows, by the names that stand in its address."""
+
+from __future__ import annotations
+
+import re
+from calendar import Calendar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+FIRST_YEAR, LAST_YEAR = 1971, 9998
+"""Beyond them are no times of the schedulers, and no days before or after."""
+_MONTH = re.compile(r"(\d{4})-(\d\d)", re.ASCII)
+_WEEK = re.compile(r"(\d{4})-W(\d\d)", re.ASCII)
+_WHOLE_WEEK = timedelta(days=7)
+_REST = timedelta(days=4)
+"""From the 28th of a month it leads into the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A month or a week. `weeks` has its days, from Monday on; those of a month begin and end with whole weeks."""
+
+    kind: Literal["month", "week"]
+    start: date
+    weeks: Sequence[Sequence[date]]
+
+    @property
+    def name(self) -> str:
+        """As in the address, such as `2026-11` or `2026-W48`."""
+        return _name(self.kind, self.start)
+
+    @property
+    def before(self) -> str:
+        return _name(self.kind, self.start - timedelta(days=1))
+
+    @property
+    def after(self) -> str:
+        return _name(self.kind, self.start + _WHOLE_WEEK if self.kind == "week" else self.start.replace(day=28) + _REST)
+
+    @property
+    def first(self) -> date:
+        return self.weeks[0][0]
+
+    @property
+    def last(self) -> date:
+        return self.weeks[-1][-1]
+
+
+def span_of(asked: Mapping[str, str], today: date) -> Period:
+    """What `month` or `week` names; the present month if neither names one."""
+    if found := _WEEK.fullmatch(asked.get("week", "")):
+        try:
+            return _week(date.fromisocalendar(int(found[1]), int(found[2]), 1))
+        except ValueError:
+            return _month(today)
+    found = _MONTH.fullmatch(asked.get("month", ""))
+    try:
+        return _month(date(int(found[1]), int(found[2]), 1) if found else today)
+    except ValueError:
+        return _month(today)
+
+
+def week_of(day: date) -> str:
+    """The name of its week."""
+    return _name("week", day)
+
+
+def _name(kind: Literal["month", "week"], day: date) -> str:
+    if kind == "month":
+        return f"{day:%Y-%m}"
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def _month(day: date) -> Period:
+    start = _possible(day).replace(day=1)
+    return Period("month", start, Calendar().monthdatescalendar(start.year, start.month))
+
+
+def _week(monday: date) -> Period:
+    monday = _possible(monday)
+    monday -= timedelta(days=monday.weekday())
+    return Period("week", monday, [[monday + timedelta(days=number) for number in range(7)]])
+
+
+def _possible(day: date) -> date:
+    return min(max(day, date(FIRST_YEAR, 1, 1)), date(LAST_YEAR, 12, 31))

@@ -1,0 +1,80 @@
+// The calendar of the publish pool: dragging, its keys, and a fresh page. Without scripts ✎ does the same.
+"use strict";
+
+(() => {
+  const FRESH_MS = 15000;
+  const all = (selector) => document.querySelectorAll(selector);
+  const entryOf = (event) => event.target.closest?.(".entry[draggable=true]");
+  let dragged = null;
+  let focused = ""; // the id of the entry that is moved by keys
+
+  function move(entry, day, priority) {
+    const form = document.querySelector("#move");
+    const was = entry.dataset;
+    if (day === was.day && priority === was.priority) return;
+    form.elements.content_id.value = was.content;
+    form.elements.when_was.value = `${was.day}T${was.time}`;
+    form.elements.when.value = `${day}T${was.time}`;
+    form.elements.priority.value = priority === was.priority ? "" : priority;
+    form.requestSubmit();
+  }
+
+  function offset(day, days) {
+    const date = new Date(`${day}T00:00Z`);
+    date.setUTCDate(date.getUTCDate() + days);
+    return date.toISOString().slice(0, 10);
+  }
+
+  function target(event) {
+    return dragged && event.target.closest?.("td[data-day], .target[data-priority]");
+  }
+
+  function mark(chosen) {
+    for (const each of all(".over")) if (each !== chosen) each.classList.remove("over");
+    chosen?.classList.add("over");
+  }
+
+  function show() {
+    for (const strip of all(".priorities")) strip.hidden = false;
+    if (focused) document.getElementById(focused)?.focus();
+    focused = "";
+  }
+
+  document.addEventListener("dragstart", (event) => {
+    dragged = entryOf(event);
+    if (!dragged) return;
+    event.dataTransfer.effectAllowed = "move";
+    event.dataTransfer.setData("text/plain", dragged.dataset.content);
+  });
+  document.addEventListener("dragover", (event) => {
+    const over = target(event);
+    mark(over);
+    if (over) event.preventDefault();
+  });
+  document.addEventListener("drop", (event) => {
+    const over = target(event);
+    if (!over) return;
+    event.preventDefault();
+    move(dragged, over.dataset.day ?? dragged.dataset.day, over.dataset.priority ?? dragged.dataset.priority);
+  });
+  document.addEventListener("dragend", () => {
+    dragged = null;
+    mark(null);
+  });
+  document.addEventListener("keydown", (event) => {
+    const entry = event.target.matches?.(".entry[draggable=true]") ? event.target : null;
+    const days = { ArrowLeft: -1, ArrowRight: 1 }[event.key] ?? 0;
+    const steps = { ArrowUp: 1, ArrowDown: -1 }[event.key] ?? 0;
+    if (!entry || !event.shiftKey || !(days || steps)) return;
+    event.preventDefault();
+    focused = entry.id;
+    const priority = Math.min(10, Math.max(1, Number(entry.dataset.priority) + steps));
+    move(entry, offset(entry.dataset.day, days), String(priority));
+  });
+  document.addEventListener("htmx:after:swap", show);
+  document.addEventListener("DOMContentLoaded", show);
+  setInterval(() => {
+    if (document.hidden || dragged || document.querySelector(":popover-open") || document.activeElement?.form) return;
+    htmx.trigger("#main", "stale");
+  }, FRESH_MS);
+})();

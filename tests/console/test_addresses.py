@@ -1,0 +1,146 @@
+"""Where a console listens and how it ends: TLS, a prefix, a proxy's header, probes, signals, wrong settings."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.console.conftest import OPERATOR, VIEWER, Place
+from tests.harness.console import Console, Visitor
+from tests.harness.ports import free_port
+from tests.harness.process import installed, run_to_end
+from tests.harness.waiting import wait_until
+
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def console(place: Place, tmp_path: Path) -> Iterator[Callable[..., Console]]:
+    """Starts one more console, with settings of its own."""
+    started: list[Console] = []
+
+    def start(**settings: str) -> Console:
+        started.append(Console(tmp_path, place.scheduler.target, **settings).start())
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.alive:
+            each.stop()
+
+
+def test_by_tls_and_below_a_prefix(console: Callable[..., Console], certificates: Path) -> None:
+    files = {"CERT": certificates / "server.pem", "KEY": certificates / "server.key"}
+    settings = {f"CONTENTGEN_CONSOLE_TLS_{name}": str(path) for name, path in files.items()}
+    served = console(CONTENTGEN_CONSOLE_PREFIX="/desk", **settings)
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    visitor = Visitor(served.url.replace("http:", "https:"), context)
+    assert visitor.get("/desk/").url.endswith("/desk/login")
+    came = visitor.post("/desk/login", {"token": OPERATOR})
+    assert came.url.endswith("/desk/")
+    assert 'href="/desk/tasks"' in came.text
+    assert visitor.get("/desk/static/console.css").status == 200
+    assert visitor.get("/tasks").status == 404
+    (cookie,) = visitor.cookies
+    assert (cookie.name, cookie.secure, cookie.path) == ("__Host-session", True, "/")
+    assert came.headers["strict-transport-security"].startswith("max-age=")
+
+
+def test_a_proxy_may_name_the_token(console: Callable[..., Console]) -> None:
+    served = console(CONTENTGEN_CONSOLE_TOKEN_HEADER="X-Desk-Token")
+    named = Visitor(served.url).get("/tasks", **{"X-Desk-Token": VIEWER})
+    assert named.url.endswith("/tasks")
+    assert "viewer" in named.text
+    assert Visitor(served.url).get("/tasks", **{"X-Desk-Token": "nobody's"}).url.endswith("/login?next=%2Ftasks")
+    assert Visitor(served.url).get("/tasks").url.endswith("/login?next=%2Ftasks")
+
+
+def test_the_header_means_nothing_unless_an_operator_turned_it_on(place: Place) -> None:
+    asked = Visitor(place.console.url).get(
+        "/tasks", **{"X-Desk-Token": OPERATOR, "Authorization": f"Bearer {OPERATOR}"}
+    )
+    assert asked.url.endswith("/login?next=%2Ftasks")
+
+
+def test_an_address_behind_a_proxy_is_the_one_that_the_proxy_saw(console: Callable[..., Console]) -> None:
+    served = console(CONTENTGEN_CONSOLE_BEHIND_PROXY="true")
+
+    def tried(forwarded: str) -> int:
+        return Visitor(served.url).post("/login", {"token": "wrong"}, X_Forwarded_For=forwarded).status
+
+    assert [tried(f"10.0.0.{made_up}, 192.0.2.1") for made_up in range(11)] == [403] * 10 + [429]
+    assert tried("192.0.2.2") == 403
+
+
+def test_probes_and_metrics_have_an_address_of_their_own(place: Place, console: Callable[..., Console]) -> None:
+    port = free_port()
+    served = console(CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{port}")
+    assert Visitor(served.url).get("/healthz").status == 200
+    Visitor(served.url).sign_in("wrong")
+    visitor = Visitor(served.url)
+    visitor.sign_in(OPERATOR)
+    visitor.get("/tasks")
+    beside = Visitor(f"http://127.0.0.1:{port}")
+    assert [beside.get(path).status for path in ("/livez", "/readyz")] == [200, 200]
+    told = beside.get("/metrics").text
+    for line in (
+        'contentgen_build_info{service="console",version=',
+        'contentgen_console_answers_total{method="GET",page="/tasks",status="200"} 1.0',
+        'contentgen_console_sign_ins_total{outcome="accepted"} 1.0',
+        'contentgen_console_sign_ins_total{outcome="unknown_token"} 1.0',
+        "contentgen_console_sessions 1.0",
+        "contentgen_console_live_pages 0.0",
+        'contentgen_console_answer_seconds_count{page="/tasks"} 1.0',
+    ):
+        assert line in told
+    assert Visitor(served.url).get("/metrics").status == 404
+
+
+def test_many_open_pages_cost_one_watch_and_a_stop_ends_them(place: Place, console: Callable[..., Console]) -> None:
+    port = free_port()
+    served = console(CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{port}")
+    visitor = Visitor(served.url)
+    visitor.sign_in(OPERATOR)
+    cookie = "; ".join(f"{it.name}={it.value}" for it in visitor.cookies)
+    beside = Visitor(f"http://127.0.0.1:{port}")
+    pages = [http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE_S) for _ in range(30)]
+    for page in pages:
+        page.request("GET", "/tasks/live", headers={"Cookie": cookie})
+        assert page.getresponse().status == 200
+    told = beside.get("/metrics").text
+    assert "contentgen_console_live_pages 30.0" in told
+    assert "contentgen_console_watches 1.0" in told
+    with closing(pages.pop()):
+        pass
+    wait_until(
+        lambda: "contentgen_console_live_pages 29.0" in beside.get("/metrics").text,
+        within=PATIENCE_S,
+        what="the console has noticed that a page is closed",
+    )
+    served.signal(signal.SIGTERM)
+    served.ended(within=PATIENCE_S)
+    for page in pages:
+        page.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_well(console: Callable[..., Console], number: signal.Signals) -> None:
+    served = console()
+    served.signal(number)
+    served.ended(within=PATIENCE_S)
+
+
+def test_wrong_settings_are_named_before_it_serves(place: Place) -> None:
+    program = installed("contentgen-console")
+    refused = run_to_end([program, f"--console-listen=127.0.0.1:{place.console.port}"], within=PATIENCE_S)
+    assert refused.returncode == 78
+    assert "stop what uses it" in refused.stderr
+    refused = run_to_end([program, "--console-prefix=a page", "--log-level=loud"], within=PATIENCE_S)
+    assert refused.returncode == 78
+    assert len(refused.stderr.splitlines()) == 2

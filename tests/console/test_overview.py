@@ -1,0 +1,72 @@
+"""The overview: figures, plots, what needs somebody, the moves of tasks."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, sign_in
+
+
+def test_figures_and_plots_stay_fresh_while_tasks_move(place: Place, page: Page) -> None:
+    sign_in(page)
+    expect(page.locator("#feed .empty")).to_be_visible()
+    shown = page.locator("table.history tbody tr").last.locator("td").first
+    before = int(shown.get_attribute("data-value") or "")
+    task_id = place.client.submit_task(account_id=place.account, topic="seen at once")
+    moves = page.locator("#feed li", has_text="seen at once")
+    expect(moves.first).to_contain_text("completed")
+    expect(moves.first.get_by_role("link")).to_have_attribute("href", f"/tasks/{task_id}")
+    expect(shown).to_have_attribute("data-value", str(before + 1))
+    expect(page.locator(".cards")).to_contain_text("100 % success today")
+    expect(page.locator("#plot-counts canvas")).to_be_visible()
+    expect(page.locator("#plot-durations canvas")).to_be_visible()
+
+
+def test_a_table_that_was_opened_stays_open(place: Place, page: Page) -> None:
+    sign_in(page)
+    page.get_by_role("link", name="7 days").click()
+    expect(page.locator("table.history tbody tr")).to_have_count(7)
+    page.get_by_text("As a table").click()
+    place.client.submit_task(account_id=place.account, topic="while it is open")
+    expect(page.locator("#feed li", has_text="while it is open").first).to_contain_text("completed")
+    expect(page.get_by_role("table")).to_be_visible()
+    expect(page).to_have_url(f"{place.console.url}/?span=7d")
+
+
+def test_each_span_has_its_hours_or_days(place: Place) -> None:
+    visitor = place.visitor()
+    for span, rows in (("1h", 2), ("24h", 24), ("7d", 7), ("30d", 30), ("nonsense", 24)):
+        assert visitor.get(f"/?span={span}").text.count('<th scope="row">') == rows
+
+
+def test_what_needs_somebody_is_said(place: Place) -> None:
+    visitor = place.visitor()
+    assert "Nothing at the moment." not in _after_a_review_is_wanted(place)
+    place.client.pause_dispatch()
+    place.client.pause_dispatch(place.account)
+    text = visitor.get("/").text
+    assert "Everything is paused: no task is handed out." in text
+    assert f"Account {place.account} is paused." in text
+    place.client.resume_dispatch()
+    place.client.resume_dispatch(place.account)
+    assert "paused" not in visitor.get("/").text
+
+
+def _after_a_review_is_wanted(place: Place) -> str:
+    place.client.wait(place.client.submit_task(account_id=place.account, topic="to be read", auto_approve=False))
+    text = place.visitor(REVIEWER).get("/").text
+    assert "contents wait for their review." in text
+    return text
+
+
+def test_a_role_sees_what_it_may_see(place: Place) -> None:
+    viewer, client = place.visitor(VIEWER).get("/").text, place.visitor(CLIENT).get("/").text
+    assert "contents wait for their review." not in viewer  # it may not decide
+    assert 'id="feed"' in viewer
+    assert 'id="plot-counts"' in client
+
+
+def test_it_is_in_chinese(place: Place) -> None:
+    text = place.visitor().get("/", **{"Accept-Language": "zh-CN"}).text
+    for word in ("今日成功率", "需要处理", "任务走势", "24 小时", "动态"):
+        assert word in text

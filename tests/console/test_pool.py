@@ -1,0 +1,244 @@
+"""The publish pool: the list, the calendar, and what an editor does there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from contentgen import PublishPoolEntry
+from tests.console.conftest import CLIENT, PHONE, REVIEWER, VIEWER, Place, sign_in
+from tests.harness.console import Visitor
+
+MONTH = "2031-05"
+
+
+@pytest.fixture(scope="module")
+def visitor(place: Place) -> Visitor:
+    """An operator, who signs in once: an address may only try so often."""
+    return place.visitor()
+
+
+@pytest.fixture
+def entries(place: Place) -> Sequence[int]:
+    """Three entries, the oldest first."""
+    tasks = place.client.submit_tasks(
+        {"account_id": place.account, "topic": f"entry {number}", "auto_approve": True} for number in range(3)
+    )
+    return sorted(_content(place, task_id) for task_id in tasks)
+
+
+def _content(place: Place, task_id: str) -> int:
+    content_id = place.client.wait(task_id, timeout=60)["content_id"]
+    assert content_id is not None
+    return content_id
+
+
+def _entry(place: Place, content_id: int) -> PublishPoolEntry:
+    found = {entry["content_id"]: entry for entry in place.client.iter_publish_pool()}
+    return found[content_id]
+
+
+def _at(day: int, hour: int = 9) -> datetime:
+    return datetime(2031, 5, day, hour, tzinfo=UTC)
+
+
+def _claim(place: Place, content_id: int) -> str | None:
+    """Claims an entry, and others of the highest priority before it; returns its claim."""
+    place.client.update_publish_pool_entry(content_id, priority=10, unschedule=True)
+    (claim,) = [it["claim_id"] for it in place.client.claim_publish_pool(limit=50) if it["content_id"] == content_id]
+    return claim
+
+
+def _positions(text: str, contents: Sequence[int]) -> list[int]:
+    return [text.index(f'id="entry-{content_id}"') for content_id in contents]
+
+
+def test_the_list_is_in_the_order_of_claims_and_filters_stand_in_its_address(
+    place: Place, visitor: Visitor, entries: Sequence[int]
+) -> None:
+    first, second, third = entries
+    place.client.update_publish_pool_entry(third, priority=9)
+    place.client.update_publish_pool_entry(second, schedule_time=_at(7))
+    shown = visitor.get("/pool").text
+    assert _positions(shown, [third, first, second]) == sorted(_positions(shown, entries))
+    timed = visitor.get("/pool?from=2031-05-07&to=2031-05-07").text
+    assert f'id="entry-{second}"' in timed
+    assert f'id="entry-{first}"' not in timed
+    assert f'id="entry-{second}"' not in visitor.get("/pool?to=2031-05-06").text
+    assert "No entry is like that" in visitor.get("/pool?state=published&account=1").text
+    assert "No entry is like that" in visitor.get("/pool?account=999").text
+
+
+def test_a_bad_filter_is_named_beside_its_field(visitor: Visitor) -> None:
+    answer = visitor.get("/pool?account=one&from=tomorrow&to=2031-05-07")
+    assert answer.status == 400
+    assert 'value="one" aria-invalid="true"' in answer.text
+    assert 'value="tomorrow" aria-invalid="true"' in answer.text
+    assert 'value="2031-05-07"' in answer.text
+
+
+def test_time_and_priority_are_changed_in_the_readers_zone(
+    place: Place, visitor: Visitor, entries: Sequence[int]
+) -> None:
+    fields = {"content_id": str(entries[0]), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
+    fields |= {"when_was": "", "priority_was": "5"}
+    answer = visitor.post("/pool/change", {**fields, "when": "2031-05-07T09:00", "priority": "8"})
+    assert answer.url.endswith("/pool?account=1")
+    assert f"Changed entry {entries[0]}." in answer.text
+    changed = _entry(place, entries[0])
+    assert (changed["priority"], changed["scheduled_at"]) == (8, "2031-05-07T01:00:00+00:00")
+    visitor.post("/pool/change", {**fields, "when_was": "2031-05-07T09:00", "when": "", "priority": "5"})
+    changed = _entry(place, entries[0])
+    assert (changed["priority"], changed["scheduled_at"]) == (8, None)
+    assert visitor.post("/pool/change", {**fields, "when": "soon"}).status == 400
+    assert visitor.post("/pool/change", {**fields, "when": "", "priority": "11"}).url.endswith("/pool?account=1")
+    assert visitor.post("/pool/change", {**fields, "when": "", "back": "//else.example/"}).url.endswith("/pool")
+
+
+def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(
+    place: Place, entries: Sequence[int]
+) -> None:
+    content_id = entries[0]
+    place.client.report_published(content_id, _claim(place, content_id), error="the site refused it")
+    visitor = place.visitor(REVIEWER)
+    shown = visitor.get("/pool?state=failed").text
+    assert "the site refused it" in shown
+    assert f'action="/pool/{content_id}/retry"' in shown
+    attempts = visitor.get(f"/pool/{content_id}").text
+    assert "the site refused it" in attempts
+    answer = visitor.post(f"/pool/{content_id}/retry", {"back": "/pool"})
+    assert f"Entry {content_id} will be published again." in answer.text
+    assert _entry(place, content_id)["status"] == "pending"
+
+
+def test_a_claimed_entry_says_by_whom_and_refuses_changes(
+    place: Place, visitor: Visitor, entries: Sequence[int]
+) -> None:
+    content_id = entries[0]
+    claim_id = _claim(place, content_id)
+    shown = visitor.get("/pool?state=publishing").text
+    assert "operator, until" in shown
+    assert f'id="change-{content_id}"' not in shown
+    assert "Changed" not in visitor.post(f"/pool/{content_id}/remove", {}).text
+    assert _entry(place, content_id)["status"] == "publishing"
+    place.client.report_published(content_id, claim_id, url="https://news.example/1")
+    shown = visitor.get("/pool?state=published").text
+    assert 'href="https://news.example/1" rel="noopener noreferrer nofollow"' in shown
+
+
+def test_an_entry_is_removed(place: Place, visitor: Visitor, entries: Sequence[int]) -> None:
+    answer = visitor.post(f"/pool/{entries[0]}/remove", {"back": "/pool"})
+    assert f"Removed entry {entries[0]} from the pool." in answer.text
+    assert f'id="entry-{entries[0]}"' not in answer.text
+
+
+def test_who_may_only_read_is_offered_nothing_and_refused(place: Place, entries: Sequence[int]) -> None:
+    visitor = place.visitor(VIEWER)
+    shown = visitor.get("/pool").text
+    assert f'id="entry-{entries[0]}"' in shown
+    assert "✎" not in shown
+    assert 'draggable="true"' not in visitor.get(f"/pool/calendar?month={MONTH}").text
+    answer = visitor.post("/pool/change", {"content_id": str(entries[0]), "zone": "UTC", "priority": "9"})
+    assert answer.status == 400
+    assert _entry(place, entries[0])["priority"] == 5
+
+
+def test_a_client_sees_its_accounts_alone(place: Place, entries: Sequence[int]) -> None:
+    other = place.client.create_account("other")["account_id"]
+    task_id = place.client.submit_task(account_id=other, topic="of the other", auto_approve=True)
+    foreign = _content(place, task_id)
+    visitor = place.visitor(CLIENT)
+    assert f'id="entry-{foreign}"' not in visitor.get("/pool").text
+    assert visitor.post(f"/pool/{foreign}/remove", {}).status == 200
+    assert _entry(place, foreign)["status"] == "pending"
+
+
+def _shown_in(visitor: Visitor, query: str) -> str:
+    answer = visitor.get(f"/pool/calendar?{query}")
+    assert answer.status == 200
+    return answer.text
+
+
+def test_the_calendar_has_months_and_weeks_in_both_languages(
+    place: Place, visitor: Visitor, entries: Sequence[int]
+) -> None:
+    place.client.update_publish_pool_entry(entries[0], schedule_time=_at(31, 23))
+    may = _shown_in(visitor, f"month={MONTH}")
+    assert "May 2031" in may
+    assert f'id="entry-{entries[0]}"' in may
+    assert "month=2031-04" in may
+    assert "month=2031-06" in may
+    week = _shown_in(visitor, "week=2031-W22")
+    assert "2031-05-26 – 2031-06-01" in week
+    assert f'id="entry-{entries[0]}"' in week
+    assert "Nothing is scheduled here" in _shown_in(visitor, "month=2031-09")
+    assert f"{datetime.now(UTC).year}" in _shown_in(visitor, "month=2031-13&week=2031-W54")
+    chinese = _cookies(visitor, language="zh-CN")
+    assert "2031年5月" in visitor.get(f"/pool/calendar?month={MONTH}", Cookie=chinese).text
+    assert "发布池" in visitor.get("/pool", Cookie=chinese).text
+
+
+def test_a_day_begins_where_the_reader_is(place: Place, visitor: Visitor, entries: Sequence[int]) -> None:
+    place.client.update_publish_pool_entry(entries[1], schedule_time=_at(31, 23))
+
+    def in_june(cookies: str) -> bool:
+        shown = visitor.get("/pool/calendar?week=2031-W22", Cookie=cookies).text
+        return shown.index('data-day="2031-06-01"') < shown.index(f'id="entry-{entries[1]}"')
+
+    assert not in_june(_cookies(visitor))
+    assert in_june(_cookies(visitor, zone="Asia/Shanghai"))
+    assert not in_june(_cookies(visitor, zone="../etc/passwd"))
+
+
+def _cookies(visitor: Visitor, **more: str) -> str:
+    return "; ".join([*(f"{it.name}={it.value}" for it in visitor.cookies), *(f"{k}={v}" for k, v in more.items())])
+
+
+def _calendar(place: Place, page: Page, content_id: int) -> None:
+    place.client.update_publish_pool_entry(content_id, schedule_time=_at(7), priority=5)
+    sign_in(page)
+    page.goto(f"/pool/calendar?month={MONTH}")
+    expect(page.get_by_text("Times are in").first).to_be_visible()
+
+
+def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Page, entries: Sequence[int]) -> None:
+    content_id = entries[0]
+    _calendar(place, page, content_id)
+    chip = page.locator(f"#entry-{content_id}")
+    chip.drag_to(page.locator("td[data-day='2031-05-14']"))
+    expect(page.locator(f"td[data-day='2031-05-14'] #entry-{content_id}")).to_be_visible()
+    assert _entry(place, content_id)["scheduled_at"] == _at(14).isoformat()
+    chip.drag_to(page.locator(".target[data-priority='9']"))
+    expect(chip.locator(".priority")).to_have_text("P9")
+    assert _entry(place, content_id)["priority"] == 9
+
+
+def test_an_entry_is_moved_by_keys(place: Place, page: Page, entries: Sequence[int]) -> None:
+    content_id = entries[0]
+    _calendar(place, page, content_id)
+    chip = page.locator(f"#entry-{content_id}")
+    chip.focus()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator(f"td[data-day='2031-05-08'] #entry-{content_id}")).to_be_focused()
+    page.keyboard.press("Shift+ArrowUp")
+    expect(chip.locator(".priority")).to_have_text("P6")
+    expect(chip).to_be_focused()
+    assert _entry(place, content_id)["scheduled_at"] == _at(8).isoformat()
+
+
+def test_an_entry_is_moved_by_its_form_on_a_phone(place: Place, page: Page, entries: Sequence[int]) -> None:
+    content_id = entries[0]
+    page.set_viewport_size(PHONE)
+    _calendar(place, page, content_id)
+    page.get_by_role("button", name=f"Change entry {content_id}").click()
+    form = page.locator(f"#change-{content_id}")
+    form.get_by_label("Not before").fill("2031-05-20T10:30")
+    form.get_by_role("button", name="Save").click()
+    expect(page.locator(f"td[data-day='2031-05-20'] #entry-{content_id} .hour")).to_have_text("10:30")
+    assert _entry(place, content_id)["scheduled_at"] == (_at(20) + timedelta(minutes=90)).isoformat()
+    for path in ("/pool", "/pool/calendar"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

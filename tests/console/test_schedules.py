@@ -1,0 +1,165 @@
+"""Schedules: what an editor sees of them, and does with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from console_svc.schedules.words import in_words
+from tests.console.conftest import CLIENT, VIEWER, Place, sign_in
+from tests.harness.console import Visitor
+
+FIELDS = {
+    "name": "morning news",
+    "cron": "0 9 * * MON-FRI",
+    "time_zone": "Asia/Shanghai",
+    "catch_up": "skip",
+    "overlap": "skip",
+    "jitter": "60",
+    "topic": "daily news",
+    "keywords": "news",
+    "priority": "8",
+    "auto_approve": "yes",
+}
+
+
+@pytest.fixture(scope="module")
+def visitor(place: Place) -> Visitor:
+    return place.visitor()
+
+
+def _made(place: Place, **given: Any) -> int:
+    task = {"topic": "daily news", "labels": {"kind": "news"}, "timeout": 90.0}
+    return place.client.create_schedule(place.account, "0 9 * * MON-FRI", task, **given)["schedule_id"]
+
+
+@pytest.mark.parametrize(
+    ("line", "english", "chinese"),
+    [
+        ("0 9 * * MON-FRI", "At 09:00, Monday through Friday", "在 09:00，星期一到星期五"),
+        ("*/30 * * * *", "Every 30 minutes", "每 30 分钟"),
+        ("0 8 1 * *", "At 08:00, on day 1 of the month", "在 08:00，每月的 1 号"),
+        ("0 9 * * mon#1", "At 09:00, on the first Monday of the month", "在 09:00，每月第一个星期一"),
+        ("0 0 L 1 *", "At 00:00, on the last day of the month, only in January", "在 00:00，每月的最后一天，仅在 1月"),
+        ("@daily", "", ""),
+        ("0 9 * * never", "", ""),
+        ("99 99 99 99 99", "", ""),
+        ("0 0 * * " + "1," * 200, "", ""),
+    ],
+)
+def test_cron_lines_in_words(line: str, english: str, chinese: str) -> None:
+    assert (in_words(line, "en"), in_words(line, "zh-CN")) == (english, chinese)
+
+
+def test_a_schedule_is_created_by_the_form(place: Place, visitor: Visitor) -> None:
+    assert "New schedule" in visitor.get("/schedules").text
+    visitor.get("/schedules/new")
+    answer = visitor.post("/schedules/new", {**FIELDS, "account": str(place.account)})
+    assert "Created schedule" in answer.text
+    made = place.client.get_schedule(int(answer.url.rpartition("/")[2]))
+    assert made is not None
+    assert (made["cron"], made["time_zone"], made["jitter"]) == ("0 9 * * MON-FRI", "Asia/Shanghai", 60.0)
+    assert (made["catch_up"], made["overlap"], made["paused"]) == ("skip", "skip", False)
+    task = made["template"]
+    assert (task["topic"], task["keywords"], task["priority"], task["auto_approve"]) == ("daily news", "news", 8, True)
+    assert "At 09:00, Monday through Friday" in answer.text
+    assert answer.text.count('class="hint">Monday') + answer.text.count('class="hint">Friday') >= 1
+    assert answer.text.count(" 09:00 <span") == 5
+
+
+def test_a_bad_form_comes_back_with_what_was_typed(place: Place, visitor: Visitor) -> None:
+    bad = {**FIELDS, "account": str(place.account), "cron": "61 9 * * *", "time_zone": "Mars", "topic": ""}
+    answer = visitor.post("/schedules/new", bad)
+    assert answer.status == 400
+    for name in ("cron", "time_zone", "topic"):
+        assert f'id="bad-{name}"' in answer.text
+    assert 'value="61 9 * * *" required' in answer.text
+    assert 'value="morning news"' in answer.text
+    for name, text in {"account": "x", "priority": "11", "jitter": "soon"}.items():
+        answer = visitor.post("/schedules/new", {**FIELDS, "account": str(place.account), name: text})
+        assert answer.status == 400
+        assert f'id="bad-{name}"' in answer.text
+        assert f'value="{text}"' in answer.text
+    answer = visitor.post("/schedules/new", {**FIELDS, "account": "999"})
+    assert 'id="bad-account"' in answer.text
+
+
+def test_a_change_keeps_what_the_form_has_not(place: Place, visitor: Visitor) -> None:
+    schedule_id = _made(place)
+    shown = visitor.get(f"/schedules/{schedule_id}").text
+    assert 'value="daily news"' in shown
+    answer = visitor.post(f"/schedules/{schedule_id}", {**FIELDS, "topic": "evening news", "cron": "0 18 * * *"})
+    assert f"Changed schedule {schedule_id}." in answer.text
+    changed = place.client.get_schedule(schedule_id)
+    assert changed is not None
+    assert (changed["cron"], changed["template"]["topic"]) == ("0 18 * * *", "evening news")
+    assert (changed["template"]["labels"], changed["template"]["timeout"]) == ({"kind": "news"}, 90.0)
+    answer = visitor.post(f"/schedules/{schedule_id}", {**FIELDS, "cron": "never"})
+    assert answer.status == 400
+    assert 'value="never"' in answer.text
+    assert visitor.post("/schedules/999", FIELDS).status == 404
+
+
+def test_pause_resume_run_and_delete(place: Place, visitor: Visitor) -> None:
+    schedule_id = _made(place, name="by hand")
+    path = f"/schedules/{schedule_id}"
+    paused = visitor.post(f"{path}/pause", {"back": "list"})
+    assert paused.url.endswith("/schedules")
+    assert "paused: no runs" in paused.text
+    assert f"Resumed schedule {schedule_id}." in visitor.post(f"{path}/resume", {}).text
+    ran = visitor.post(f"{path}/run", {})
+    assert "/tasks/task-" in ran.url
+    assert f"Schedule {schedule_id} has submitted this task." in ran.text
+    assert ran.url.rpartition("/")[2] in visitor.get("/schedules").text
+    assert f"Deleted schedule {schedule_id}." in visitor.post(f"{path}/delete", {}).text
+    assert visitor.get(path).status == 404
+
+
+def test_a_refused_run_says_why(place: Place, visitor: Visitor) -> None:
+    account = place.client.create_account("closed")["account_id"]
+    schedule_id = place.client.create_schedule(account, "0 9 * * *", {"topic": "none"})["schedule_id"]
+    place.client.update_account(account, active=False)
+    answer = visitor.post(f"/schedules/{schedule_id}/run", {})
+    assert answer.url.endswith(f"/schedules/{schedule_id}")
+    assert 'class="notice"' in answer.text
+    assert f"/schedules/{schedule_id}" not in visitor.get(f"/schedules?account={place.account}").text
+    assert visitor.get("/schedules?account=one").status == 400
+
+
+def test_who_may_only_read_is_offered_nothing_and_refused(place: Place) -> None:
+    schedule_id = _made(place)
+    visitor = place.visitor(VIEWER)
+    shown = visitor.get("/schedules").text
+    assert f"/schedules/{schedule_id}" in shown
+    assert "New schedule" not in shown
+    assert "Run now" not in shown
+    one = visitor.get(f"/schedules/{schedule_id}").text
+    assert "daily news" in one
+    assert 'id="cron"' not in one
+    assert visitor.post(f"/schedules/{schedule_id}/delete", {}).status == 400
+    assert place.client.get_schedule(schedule_id) is not None
+
+
+def test_a_client_may_have_schedules_of_its_accounts_alone(place: Place) -> None:
+    other = place.client.create_account("other")["account_id"]
+    foreign = place.client.create_schedule(other, "0 9 * * *", {"topic": "foreign"})["schedule_id"]
+    visitor = place.visitor(CLIENT)
+    assert f"/schedules/{foreign}" not in visitor.get("/schedules").text
+    assert visitor.get(f"/schedules/{foreign}").status == 404
+    assert visitor.post("/schedules/new", {**FIELDS, "account": str(other)}).status == 400
+
+
+def test_the_words_follow_what_is_typed(place: Place, page: Page) -> None:
+    sign_in(page)
+    page.goto("/schedules/new")
+    page.get_by_label("Cron line").press_sequentially("30 8 * * 1-5")
+    words = page.locator("#words")
+    expect(words).to_have_text("At 08:30, Monday through Friday")
+    page.goto("/language/zh-CN")
+    page.goto("/schedules/new")
+    page.locator("#cron").fill("30 8 * * 1-5")
+    expect(words).to_have_text("在 08:30，星期一到星期五")
+    page.locator("#cron").fill("30 8")
+    expect(words).to_contain_text("五个字段")
