@@ -42,7 +42,8 @@ class Watched:
     def check(self) -> None:
         assert self.dialogs == []
         assert self.loaded == []
-        assert [frame.evaluate("window.__harmed") for frame in self.page.frames] == [None] * len(self.page.frames)
+        loaded = [frame for frame in self.page.frames if frame.url.startswith("http")]  # a lazy one answers nothing
+        assert [frame.evaluate("window.__harmed") for frame in loaded] == [None] * len(loaded)
 
 
 @pytest.fixture
