@@ -60,6 +60,8 @@ def addresses(client: ContentGenerationClient, page: Page) -> Iterator[str]:
     """Those of the navigation, and one of each kind that lists lead to."""
     for link in page.locator("nav a").all():
         yield str(link.get_attribute("href"))
+    account_id = next(client.iter_accounts())["account_id"]
+    yield from ("/accounts/new", f"/accounts/{account_id}", f"/accounts/{account_id}/edit")
     for task in client.list_tasks():
         if task["status"] in {"completed", "failed"}:
             yield f"/tasks/{task['task_id']}"

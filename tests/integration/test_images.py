@@ -113,6 +113,14 @@ def test_the_embedded_postgresql_is_in_the_image_of_backups_only() -> None:
     assert has == {"backup"}
 
 
+@pytest.mark.parametrize("extra", ["scheduler", "worker", "console"])
+def test_a_lock_has_what_its_extra_needs(extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    locked = set(re.findall("^([a-z0-9-]+)==", (DOCKER / f"{extra}.lock").read_text(), re.MULTILINE))
+    assert {re.split("[^a-z0-9-]", it)[0] for it in needed} - locked == set(), "make lock"
+
+
 def test_locks_name_no_registry() -> None:
     for lock in [*DOCKER.glob("*.lock"), DOCKER / "llm-content-creator/package-lock.json"]:
         assert "://" not in lock.read_text(), lock.name
