@@ -122,6 +122,11 @@ def test_a_form_that_is_sent_twice_makes_one_task(place: Place, operator: Visito
     assert len(found(place, "only once")) == 2
 
 
+def test_a_form_that_comes_back_with_an_error_is_still_the_same_form(operator: Visitor, account: str) -> None:
+    key = key_of(operator.get("/new").text)
+    assert key_of(operator.post("/new", {"account_id": account, **key}).text)["key"] == key["key"]
+
+
 def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account: str) -> None:
     first = place.client.submit_task(
         place.account,
