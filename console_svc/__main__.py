@@ -6,12 +6,15 @@ Layer: above `main`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 
 def main() -> None:
     """Serves the console. Exit status 78 where a module is missing, else see `main`."""
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: articles are worked on in processes
+    if os.getpid() == 1:  # of a container: the kernel drops a TERM that it has no handler for, and a start takes time
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         from console_svc.main import main as run
     except ModuleNotFoundError as error:

@@ -18,9 +18,11 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.pages.accounts import Accounts
 from console_svc.pages.assets import Assets
+from console_svc.pages.audit import Audit
 from console_svc.pages.content import ContentPage
 from console_svc.pages.contents import Contents
 from console_svc.pages.edit import Edit
+from console_svc.pages.new import New
 from console_svc.pages.overview import Overview
 from console_svc.pages.pool import PublishPool
 from console_svc.pages.review import ReviewDesk
@@ -29,6 +31,7 @@ from console_svc.pages.signin import SignIn
 from console_svc.pages.task import TaskPage
 from console_svc.pages.task_moves import TaskMoves
 from console_svc.pages.tasks import Tasks
+from console_svc.pages.webhooks import Webhooks
 from console_svc.pages.workers import Workers
 from console_svc.pages.works import WorkPage
 from console_svc.schedulers import Schedulers
@@ -39,6 +42,7 @@ STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (
     SignIn,
     Overview,
+    New,
     Tasks,
     TaskMoves,
     TaskPage,
@@ -52,6 +56,8 @@ PAGES: Sequence[Callable[[Site], Page]] = (
     Schedules,
     Workers,
     Accounts,
+    Webhooks,
+    Audit,
 )
 """In the order of the navigation."""
 

@@ -62,7 +62,7 @@ class ConsoleSettings(BaseSettings):
 
     console_listen: str = Field("127.0.0.1:8080", alias="CONTENTGEN_CONSOLE_LISTEN")
     """host:port to serve the pages on; :0 is loopback with any free port. Beyond loopback it needs TLS, or a proxy that
-    has it and --console-behind-proxy."""
+    has it and --console-behind-proxy, or --insecure."""
     scheduler: str = Field("127.0.0.1:50051", alias="CONTENTGEN_SCHEDULER", min_length=1)
     """Address of the schedulers: any gRPC target."""
     tls_ca: Path | None = Field(None, alias="CONTENTGEN_TLS_CA")
@@ -82,6 +82,8 @@ class ConsoleSettings(BaseSettings):
     console_token_header: str = Field("", pattern=r"^[A-Za-z0-9-]*$", alias="CONTENTGEN_CONSOLE_TOKEN_HEADER")
     """Name of a request header in which a proxy that signs users in names their token. Whoever reaches the console past
     that proxy may send it, too."""
+    insecure: bool = Field(False, alias="CONTENTGEN_INSECURE")
+    """Allow an address wider than loopback without TLS, to try out: tokens pass the network in plaintext."""
     metrics_listen: str = Field("", alias="CONTENTGEN_METRICS_LISTEN")
     """host:port for /metrics, /livez and /readyz; unset: none."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
@@ -114,20 +116,26 @@ class ConsoleSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> ConsoleSettings:
+        if problems := self.conflicts():
+            raise ValueError("\n".join(problems))
+        return self
+
+    def conflicts(self) -> list[str]:
+        """What is wrong with the values together."""
         problems = []
         if (self.tls_client_cert is None) != (self.tls_client_key is None):
             problems.append("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
+        if self.tls_client_cert and not self.tls_ca:
+            problems.append("CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is")
         if (self.console_tls_cert is None) != (self.console_tls_key is None):
             problems.append("CONTENTGEN_CONSOLE_TLS_CERT and CONTENTGEN_CONSOLE_TLS_KEY should be set together")
-        if not (self.listen.loopback or self.secure):
+        if not (self.listen.loopback or self.secure or self.insecure):
             problems.append(
                 f"CONTENTGEN_CONSOLE_LISTEN={self.listen}: tokens would pass the network in plaintext: set"
                 " CONTENTGEN_CONSOLE_TLS_CERT and _KEY, or CONTENTGEN_CONSOLE_BEHIND_PROXY=true if a proxy has TLS, or"
-                " listen on 127.0.0.1"
+                " listen on 127.0.0.1, or set CONTENTGEN_INSECURE=true to try it out"
             )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+        return problems
 
     @property
     def listen(self) -> Address:
@@ -148,9 +156,19 @@ def read_settings(argv: Sequence[str]) -> ConsoleSettings:
 
     `--help` prints every setting and exits 0. Raises SettingsError with everything that is wrong.
     """
-    flags = {name: value for name, value in vars(_parser().parse_args(argv)).items() if value is not None}
+    return make_settings(given_settings(_parser().parse_args(argv)))
+
+
+def given_settings(parsed: argparse.Namespace) -> dict[str, str]:
+    """The settings that were given as flags, by their variables."""
+    flags = ((str(field.alias), vars(parsed)[str(field.alias)]) for field in ConsoleSettings.model_fields.values())
+    return {variable: value for variable, value in flags if value is not None}
+
+
+def make_settings(flags: Mapping[str, str]) -> ConsoleSettings:
+    """The settings of these flags and the environment. Raises SettingsError with everything that is wrong."""
     try:
-        return ConsoleSettings(**flags)
+        return ConsoleSettings(**flags)  # type: ignore[arg-type] # texts, as the environment gives them
     except ValidationError as error:
         raise SettingsError([line for detail in error.errors() for line in _lines(detail, flags)]) from None
 
@@ -180,10 +198,17 @@ def _flag(variable: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="contentgen-console",
+        usage="contentgen-console [--help] [--setting=value ...]\n"
+        "       contentgen-console config check [...]         shows the settings, and what is wrong with them",
         description="Serves the pages of contentgen: tasks, contents, workers. It asks the schedulers with the token of"
         " whoever has signed in.",
     )
     parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
+    add_setting_flags(parser)
+    return parser
+
+
+def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     for field in ConsoleSettings.model_fields.values():
         variable = str(field.alias)
         default = "" if field.default in {None, ""} else f" Default: {field.default}."
@@ -193,4 +218,3 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(_flag(variable), dest=variable, nargs="?", const="true", metavar="BOOL", help=text)
         else:
             parser.add_argument(_flag(variable), dest=variable, metavar=variable.rpartition("_")[2], help=text)
-    return parser

@@ -1,4 +1,4 @@
-"""`contentgen-console`: reads the settings, and serves the pages until TERM or INT."""
+"""`contentgen-console`: reads the settings, and serves the pages until TERM or INT; or the command `config`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from console_svc import config_command
 from console_svc.app import build
+from console_svc.certificates import expiries, unusable
 from console_svc.config import EXIT_CONFIG, Address, ConsoleSettings, SettingsError, notices, read_settings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.probes import probes
@@ -29,8 +32,12 @@ _log = structlog.get_logger(__name__)
 
 def main() -> None:
     """The entry point. Exit status 0 after TERM or INT; 78 if the settings are wrong."""
+    if sys.argv[1:2] == ["config"]:
+        sys.exit(config_command.run(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
+        if problems := [*unusable(settings)]:
+            raise SettingsError(problems)
         pages = _listen("CONTENTGEN_CONSOLE_LISTEN", settings.listen)
         metrics = _listen("CONTENTGEN_METRICS_LISTEN", settings.metrics) if settings.metrics else None
     except SettingsError as error:
@@ -39,8 +46,9 @@ def main() -> None:
     _log_as_json(settings.log_level)
     for notice in notices(os.environ):
         _log.warning(notice, action="setting.ignored")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn, which stops by them, raises them again at its end
+    for variable, path, end in expiries(settings):
+        if end <= datetime.now(UTC):
+            _log.warning("a certificate has expired", action="certificate", setting=variable, file=str(path))
     asyncio.run(_serve(settings, pages, metrics))
     _log.info("stopped", action="stop")
 
@@ -81,6 +89,8 @@ async def _serve(settings: ConsoleSettings, listening: socket.socket, metrics_at
     metrics = ConsoleMetrics()
     metrics.built(version("contentgen-grpc"))
     pages = uvicorn.Server(_config(build(settings, metrics), settings.console_tls_cert, settings.console_tls_key))
+    for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn heeds them, and when it raises them again at its end
+        signal.signal(number, lambda *_: setattr(pages, "should_exit", True))
     beside = _Beside(_config(probes(metrics.registry, lambda: pages.should_exit)))
     scheme = "https" if settings.console_tls_cert else "http"
     at = Address(settings.listen.host, listening.getsockname()[1])

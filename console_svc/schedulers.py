@@ -9,6 +9,9 @@ from console_svc.config import ConsoleSettings
 from contentgen import AsyncContentGenerationClient, Caller, Unauthenticated
 from contentgen.client.connection import open_aio_channel
 
+_SERVING = b"\x08\x01"
+"""A HealthCheckResponse with the status SERVING, as the wire has it: the console has no generated code for it."""
+
 
 class Schedulers:
     """Belongs to the event loop that runs when it is made."""
@@ -29,6 +32,13 @@ class Schedulers:
             return await client.get_caller()
         except Unauthenticated:
             return None
+
+    async def serve(self, *, within: float) -> bool:
+        """Whether the one that is asked says that it serves. Raises grpc.RpcError if none answers in these seconds."""
+        check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            "/grpc.health.v1.Health/Check"
+        )
+        return bool(await check(b"", timeout=within) == _SERVING)
 
     async def close(self) -> None:
         await self._channel.close()

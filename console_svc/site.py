@@ -15,11 +15,12 @@ from starlette.routing import BaseRoute, Route
 
 from console_svc.articles.workshop import Workshop
 from console_svc.config import ConsoleSettings
+from console_svc.diagnosis import Diagnoses
 from console_svc.live import LiveTasks
 from console_svc.metrics import ConsoleMetrics
 from console_svc.rendering import Renderer
 from console_svc.schedulers import Schedulers
-from console_svc.security import CSRF_FIELD, SignInTries, same_origin, same_text
+from console_svc.security import CSRF_FIELD, MAX_BODY, SignInTries, same_origin, same_text
 from console_svc.sessions import AGE_LIMIT, Session, Sessions
 from console_svc.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
@@ -63,6 +64,7 @@ class Site:
         self.live = LiveTasks()
         self.workshop = Workshop()
         self.works = Works()
+        self.diagnoses = Diagnoses()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
@@ -160,8 +162,10 @@ class Site:
         return served
 
     async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
-        if request.method == "POST" and not await _genuine(request, session):
-            return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+        if request.method == "POST":
+            if not await _genuine(request, session):
+                return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+            self.diagnoses.forget(session)
         try:
             return await handler(request, session)
         except Unauthenticated:  # the token was revoked
@@ -189,5 +193,5 @@ class Site:
 
 
 async def _genuine(request: Request, session: Session) -> bool:
-    given = (await request.form()).get(CSRF_FIELD)
+    given = (await request.form(max_part_size=MAX_BODY)).get(CSRF_FIELD)
     return same_origin(request) and isinstance(given, str) and same_text(given, session.csrf)

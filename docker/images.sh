@@ -9,7 +9,7 @@
 # options of the engine (such as --pull=never).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-targets="scheduler worker worker-llm-content-creator backup"
+targets="scheduler worker worker-llm-content-creator console backup"
 
 engine() {
     if docker info >/dev/null 2>&1; then

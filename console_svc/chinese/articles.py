@@ -35,7 +35,7 @@ TEXTS: Final[Mapping[str, str]] = {
     ),
     "Save the whole text": "下载全文",
     "{holder} holds it": "{holder} 正在审核",
-    "Why": "理由",
+    "Why": "原因",
     "There is no such content.": "没有该内容。",
     "There is no such file.": "没有该文件。",
     "Not taken back: {message}": "未能撤回：{message}",

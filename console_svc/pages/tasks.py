@@ -59,7 +59,6 @@ class Tasks:
             "older": urlencode([*search.query, ("page", older)]) if older else "",
             "newest": urlencode(search.query) if page_token else None,
             "live_query": urlencode([*live, ("ticks", "yes")]),
-            "new": False,
         }
         return self._site.render(request, "tasks.html", values, session, status=BAD if search.problems else 200)
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
+from console_svc.numbers import number_of
 from console_svc.zones import zone_of
 from contentgen import PublishStatus
 
@@ -44,12 +45,12 @@ class Asked:
                 days[name] = date.fromisoformat(texts[name]) if name in texts else None
             except ValueError:
                 problems[name] = "A day such as 2030-01-31."
-        account = texts.get("account")
-        if account and not (account.isascii() and account.isdigit() and 0 < len(account) < 19 and int(account)):
+        account = None
+        try:
+            account = number_of(texts.get("account", ""))
+        except ValueError:
             problems["account"] = "The number of an account."
-            account = None
-        number = int(account) if account else None
-        return cls(zone_of(request), texts, chosen, number, days["from"], days["to"], problems)
+        return cls(zone_of(request), texts, chosen, account, days["from"], days["to"], problems)
 
     @property
     def states(self) -> Sequence[PublishStatus]:

@@ -8,9 +8,11 @@ from typing import Any, cast, get_args
 
 from starlette.datastructures import FormData
 
+from console_svc.numbers import number_of
 from contentgen import CatchUp, InvalidArgument, Overlap, Schedule
 
 _TEXTS = ("topic", "keywords", "category", "tone", "requirements")
+PRIORITIES = ("", *map(str, range(1, 11)))
 _YES_NO = {"yes": True, "no": False}
 CATCH_UPS: tuple[CatchUp, ...] = get_args(CatchUp)
 OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
@@ -27,8 +29,12 @@ class ScheduleForm:
     @classmethod
     def typed(cls, form: FormData) -> ScheduleForm:
         typed = cls({name: text.strip() for name, text in form.items() if isinstance(text, str)})
-        for name, low, high in (("account", 1, 2**63 - 1), ("priority", 1, 10)):
-            typed._check_number(name, low, high)
+        try:
+            number_of(typed.texts.get("account", ""))
+        except ValueError:
+            typed.problems["account"] = "The number of an account."
+        if typed.texts.get("priority", "") not in PRIORITIES:
+            typed.problems["priority"] = "A number from 1 to 10."
         try:
             float(typed.texts.get("jitter") or "0")
         except ValueError:
@@ -92,9 +98,3 @@ class ScheduleForm:
 
     def _text(self, name: str) -> str:
         return self.texts.get(name, "")
-
-    def _check_number(self, name: str, low: int, high: int) -> None:
-        text = self.texts.get(name, "")
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-        if text and not low <= number <= high:
-            self.problems[name] = "A whole number." if name == "account" else "A number from 1 to 10."

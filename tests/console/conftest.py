@@ -71,7 +71,11 @@ def _opened(databases: Databases, template: str) -> Iterator[Place]:
             tokens.line("viewer", "viewer"),
             tokens.line("worker", "worker"),
         )
-        scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(file), CONTENTGEN_MAX_PUBLISH_ATTEMPTS="1").start()
+        scheduler = stack.scheduler(
+            CONTENTGEN_TOKENS_FILE=str(file),
+            CONTENTGEN_MAX_PUBLISH_ATTEMPTS="1",
+            CONTENTGEN_WEBHOOK_ALLOW="127.0.0.0/8",
+        ).start()
         worker = stack.worker(
             "worker-1", scheduler, CONTENTGEN_TOKEN="worker-token", CREATOR_DEMO_SECONDS="0.5"
         ).start()

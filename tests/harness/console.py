@@ -60,15 +60,24 @@ class Visitor:
         return self._open(Request(self.url + path, headers=given))  # noqa: S310 (it is ours)
 
     def post(
-        self, path: str, fields: Mapping[str, str | list[str]], *, csrf: str | None = None, **headers: str
+        self,
+        path: str,
+        fields: Mapping[str, str | list[str]],
+        *,
+        csrf: str | None = None,
+        file: bytes | None = None,
+        **headers: str,
     ) -> Answer:
         """Sends a form from the last page, unless the headers or `csrf` say otherwise.
 
-        A field may have several values.
+        A field may have several values. `file`: as the upload `file` of a multipart form.
         """
         sent = {"csrf": self._csrf if csrf is None else csrf, **fields}
         given = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self._open(Request(self.url + path, urlencode(sent, doseq=True).encode(), given))  # noqa: S310 (it is ours)
+        body = urlencode(sent, doseq=True).encode()
+        if file is not None:
+            body, given["Content-Type"] = _multipart(sent, file)
+        return self._open(Request(self.url + path, body, given))  # noqa: S310 (it is ours)
 
     def sign_in(self, token: str) -> Answer:
         return self.post("/login", {"token": token})
@@ -87,3 +96,15 @@ class Visitor:
 
 def _answer(status: int, response: addinfourl) -> Answer:
     return Answer(status, response.url, dict(response.headers), response.read().decode(errors="replace"))
+
+
+def _multipart(fields: Mapping[str, str | list[str]], file: bytes) -> tuple[bytes, str]:
+    """A form with one value a field and a file: its body and its type."""
+    between = "between-the-parts"
+    texts = "".join(
+        f'--{between}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    )
+    head = f'--{between}\r\nContent-Disposition: form-data; name="file"; filename="topics.csv"\r\n\r\n'
+    body = texts.encode() + head.encode() + file + f"\r\n--{between}--\r\n".encode()
+    return body, f"multipart/form-data; boundary={between}"

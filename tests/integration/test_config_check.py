@@ -1,4 +1,4 @@
-"""`config check` of both services: what a start would refuse and what files hold, all at once, without secrets."""
+"""`config check` of each service: what a start would refuse and what files hold, all at once, without secrets."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from grpc_health.v1 import health_pb2
 
+from console_svc import config_command as console_command
+from console_svc.config import ConsoleSettings
 from scheduler_svc.config import Settings, variable_of
 from scheduler_svc.config_command import config_command
 from tests.harness.certificates import make_signed
+from tests.harness.scripted_server import scripted
 from tests.harness.tokens import line, write
 from worker_svc import config_command as worker_command
 from worker_svc.config import WorkerSettings
@@ -54,6 +58,15 @@ def worker(environment: Callable[[dict[str, str]], None], capsys: pytest.Capture
     def check(*flags: str, **settings: str) -> tuple[int, str, list[str]]:
         environment({"CREATOR_CLI_PATH": "true", **settings})
         return told(worker_command.run(["check", *flags]), capsys)
+
+    return check
+
+
+@pytest.fixture
+def console(environment: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]) -> Check:
+    def check(*flags: str, **settings: str) -> tuple[int, str, list[str]]:
+        environment(settings)
+        return told(console_command.run(["check", *flags]), capsys)
 
     return check
 
@@ -164,6 +177,8 @@ def test_wrong_usage_has_a_status_of_its_own(arguments: list[str], capsys: pytes
     assert config_command(arguments) == 2
     assert "--help" in capsys.readouterr().err
     assert worker_command.run(arguments) == 2
+    with pytest.raises(SystemExit, match="2"):
+        console_command.run(arguments)
 
 
 def test_each_setting_of_a_worker_is_shown_with_where_it_comes_from(worker: Check, tmp_path: Path) -> None:
@@ -233,3 +248,73 @@ def test_a_worker_asks_schedulers_only_if_told(worker: Check) -> None:
     status, _, problems = worker("--connect")
     assert status == 78
     assert problems[0].startswith("CONTENTGEN_SCHEDULER: 127.0.0.1:1 should answer, and does not (UNAVAILABLE")
+
+
+def test_each_setting_of_a_console_is_shown_with_where_it_comes_from(console: Check, pems: Path) -> None:
+    tls = {
+        "CONTENTGEN_CONSOLE_TLS_CERT": str(pems / "server.pem"),
+        "CONTENTGEN_CONSOLE_TLS_KEY": str(pems / "server.key"),
+    }
+    status, out, problems = console("--console-listen=:0", CONTENTGEN_CONSOLE_PREFIX="/console", **tls)
+    assert (status, problems) == (0, [])
+    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == {
+        str(field.alias) for field in ConsoleSettings.model_fields.values()
+    }
+    assert "CONTENTGEN_CONSOLE_LISTEN=127.0.0.1:0 (flag)\n" in out
+    assert "CONTENTGEN_CONSOLE_PREFIX=/console (environment)\n" in out
+    assert "CONTENTGEN_CONSOLE_BEHIND_PROXY=off (default)\n" in out
+    assert "CONTENTGEN_METRICS_LISTEN=unset (default)\n" in out
+    assert f"CONTENTGEN_CONSOLE_TLS_CERT={pems}/server.pem (environment): expires on " in out
+    assert out.endswith("\nall settings are right\n")
+
+
+def test_what_is_wrong_with_a_console_is_told_at_once(console: Check, pems: Path) -> None:
+    status, out, problems = console(
+        "--log-level=loud",
+        CONTENTGEN_CONSOLE_LISTEN="0.0.0.0:8080",
+        CONTENTGEN_METRICS_LISTEN="0.0.0.0:8080",
+        CONTENTGEN_CONSOLE_PREFIX="console",
+        CONTENTGEN_TLS_CA=str(pems / "server.key"),
+        CONTENTGEN_TLS_CLIENT_CERT=str(pems / "expired.pem"),
+        CONTENTGEN_TLS_CLIENT_KEY=str(pems / "other.key"),
+        CONTENTGEN_CONSOLE_TLS_KEY=str(pems / "missing.key"),
+    )
+    assert status == 78
+    for named in (
+        "--log-level=loud: ",
+        "CONTENTGEN_CONSOLE_PREFIX=console: should be a path",
+        f"CONTENTGEN_CONSOLE_TLS_KEY={pems}/missing.key: should be a readable file",
+        "CONTENTGEN_CONSOLE_LISTEN=0.0.0.0:8080: tokens would pass the network in plaintext",
+        "CONTENTGEN_METRICS_LISTEN=0.0.0.0:8080: should have a port of its own",
+        f"CONTENTGEN_TLS_CA={pems}/server.key: should be a PEM file with certificates",
+        f"CONTENTGEN_TLS_CLIENT_CERT={pems}/expired.pem, CONTENTGEN_TLS_CLIENT_KEY={pems}/other.key: should be PEM",
+        f"CONTENTGEN_TLS_CLIENT_CERT={pems}/expired.pem: should hold valid certificates only, and one expired",
+    ):
+        assert any(problem.startswith(named) for problem in problems), named
+    assert out.endswith("\n8 problems\n")
+    assert "CONTENTGEN_LOG_LEVEL=invalid (flag)\n" in out
+
+
+def test_a_console_to_try_out_may_do_without_tls(console: Check) -> None:
+    everywhere = {"CONTENTGEN_CONSOLE_LISTEN": "0.0.0.0:8080"}
+    assert console(**everywhere)[0] == 78
+    assert console(**everywhere, CONTENTGEN_INSECURE="on")[0] == 0
+
+
+def test_a_console_asks_a_scheduler_only_if_told(console: Check) -> None:
+    assert console(CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
+    status, _, problems = console("--connect")
+    assert status == 78
+    assert problems[0].startswith("CONTENTGEN_SCHEDULER: 127.0.0.1:1 should answer, and does not (UNAVAILABLE")
+
+
+@pytest.mark.parametrize(("health", "status"), [("SERVING", 0), ("NOT_SERVING", 78)])
+def test_a_console_asks_whether_a_scheduler_serves(console: Check, health: str, status: int) -> None:
+    answer = health_pb2.HealthCheckResponse(status=health)
+    with scripted(Check=lambda request, context: answer) as address:
+        found, out, problems = console("--connect", CONTENTGEN_SCHEDULER=address)
+    assert found == status
+    if status:
+        assert problems[0].startswith(f"CONTENTGEN_SCHEDULER: {address} should serve, and does not")
+    else:
+        assert f"CONTENTGEN_SCHEDULER={address} (environment): serves\n" in out

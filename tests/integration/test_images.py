@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tomllib
@@ -14,21 +13,20 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler_svc.config_command import config_command
+from console_svc.main import STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
+from tests.harness.deployed_settings import check, make_secrets
 from tests.harness.process import installed, run_to_end
 from tests.harness.programs import program
 from tests.harness.setting_names import NAMES
-from tests.harness.tokens import line, write
 from tests.published.package import INTEGRITY, NAME, VERSION
-from worker_svc import config_command as worker_command
 
 Service = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 LIMIT = 60
-IMAGES = ("scheduler", "worker", "worker-llm-content-creator", "backup")
+IMAGES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")
 COMPOSE = ("compose.yaml", "compose.prod.yaml")
 OF_CREATOR = {"LLM_BASE_URL", "LLM_MODEL_NAME", "LLM_API_KEY_FILE", "TAVILY_API_KEY_FILE", "ARK_API_KEY_FILE"}
 """Variables of workers that are for the CLI of their image."""
@@ -115,6 +113,14 @@ def test_the_embedded_postgresql_is_in_the_image_of_backups_only() -> None:
     assert has == {"backup"}
 
 
+@pytest.mark.parametrize("extra", ["scheduler", "worker", "console"])
+def test_a_lock_has_what_its_extra_needs(extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    locked = set(re.findall("^([a-z0-9-]+)==", (DOCKER / f"{extra}.lock").read_text(), re.MULTILINE))
+    assert {re.split("[^a-z0-9-]", it)[0] for it in needed} - locked == set(), "make lock"
+
+
 def test_locks_name_no_registry() -> None:
     for lock in [*DOCKER.glob("*.lock"), DOCKER / "llm-content-creator/package-lock.json"]:
         assert "://" not in lock.read_text(), lock.name
@@ -161,6 +167,8 @@ def test_a_stop_leaves_time_for_the_drain(name: str) -> None:
         given = seconds(service["stop_grace_period"])
         if image == "scheduler":
             assert given >= SHUTDOWN_TIMEOUT + 5
+        elif image == "console":
+            assert given >= STOP_TIMEOUT + 5
         elif image != "backup":
             drain = service["environment"].get("CONTENTGEN_DRAIN_TIMEOUT", "10m")
             assert given >= seconds(drain) + 30
@@ -168,8 +176,11 @@ def test_a_stop_leaves_time_for_the_drain(name: str) -> None:
 
 @compose_files
 def test_schedulers_and_workers_can_be_scaled(name: str) -> None:
-    """A port of the machine or a container's name can be given once only."""
-    ranges = {"compose.yaml": {"scheduler": ["127.0.0.1:50051-50059:50051"]}}
+    """A port of the machine or a container's name can be given once only: there is one console."""
+    ranges = {
+        "compose.yaml": {"scheduler": ["127.0.0.1:50051-50059:50051"], "console": ["127.0.0.1:8080:8080"]},
+        "compose.prod.yaml": {"console": ["${CONTENTGEN_CONSOLE_PORT:-8443}:8443"]},
+    }
     for service, (_, it) in ours(name).items():
         assert it.get("ports", []) == ranges.get(name, {}).get(service, [])
         assert "container_name" not in it
@@ -184,7 +195,7 @@ def test_services_of_production_may_do_little_and_are_bounded() -> None:
         assert service.keys() >= {"mem_limit", "cpus", "pids_limit", "healthcheck", "restart", "networks"}
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}
         published = [port for port in service.get("ports", []) if not port.startswith("127.0.0.1:")]
-        assert bool(published) == (name == "balancer")
+        assert bool(published) == (name in {"balancer", "console"})
 
 
 def test_secrets_of_production_are_files() -> None:
@@ -208,25 +219,14 @@ def test_settings_of_production_pass_the_check_of_their_service(
     tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With files in place of the mounted ones."""
-    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
-    for mounted, made in {"tls-cert": "server.pem", "tls-key": "server.key", "tls-ca": "ca.pem"}.items():
-        (tmp_path / made).rename(tmp_path / mounted)
-    write(tmp_path / "tokens", line("w", "worker"))
-    (tmp_path / "database-url").write_text("postgresql://contentgen@db/contentgen")
-    for name in ("worker-token", "llm-api-key", "tavily-api-key", "ark-api-key"):
-        (tmp_path / name).write_text("w-token")
+    tls = {"server.pem": "tls-cert", "server.key": "tls-key", "ca.pem": "tls-ca"}
+    tls |= {"client.pem": "console-cert", "client.key": "console-key"}
+    make_secrets(tmp_path, certificates, tls, ["worker-token", "llm-api-key", "tavily-api-key", "ark-api-key"])
     for image, service in ours("compose.prod.yaml").values():
-        for name in list(os.environ):
-            if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
-                monkeypatch.delenv(name)
-        for name, value in (environment(image) | service["environment"]).items():
-            if name != "PATH" and value is not None:
-                monkeypatch.setenv(name, re.sub("^(/run/secrets|/data)", str(tmp_path), value))
-        if image.startswith("worker"):
-            monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
-            assert worker_command.run(["check"]) == 0, capsys.readouterr().err
-        else:
-            assert config_command(["check"]) == 0, capsys.readouterr().err
+        kind = "scheduler" if image == "backup" else image.partition("-")[0]
+        given = (environment(image) | service["environment"]).items()
+        settings = {name: value for name, value in given if name != "PATH" and value is not None}
+        assert check(monkeypatch, kind, settings, ("/run/secrets", "/data"), tmp_path) == 0, capsys.readouterr().err
 
 
 @compose_files
@@ -248,7 +248,14 @@ def test_prometheus_asks_where_the_services_answer(tmp_path: Path) -> None:
     checked = run_to_end([program("promtool"), "check", "config", tmp_path / "prometheus.yaml"], within=LIMIT)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     services = ours("compose.prod.yaml")
-    for job in yaml.safe_load((tmp_path / "prometheus.yaml").read_text())["scrape_configs"]:
+    settings = yaml.safe_load((tmp_path / "prometheus.yaml").read_text())
+    deployed = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())
+    assert settings["global"] == deployed["global"]  # the alerts tell of a loss within a minute
+    *jobs, balancer = settings["scrape_configs"]
+    assert balancer == deployed["scrape_configs"][-1]
+    [(_, port)] = (it.split(":") for it in balancer["static_configs"][0]["targets"])
+    assert f"  bind :{port}\n" in (DOCKER / "prod/haproxy.cfg").read_text()
+    for job in jobs:
         [found] = job["dns_sd_configs"]
         [name] = found["names"]
         assert job["job_name"] == f"contentgen-{name}"

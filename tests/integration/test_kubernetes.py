@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,13 +14,12 @@ import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from kubernetes_validate.utils import ValidationError, validate
 
-from scheduler_svc.config_command import config_command
+from console_svc.main import STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
+from tests.harness.deployed_settings import check, make_secrets
 from tests.harness.process import run_to_end
 from tests.harness.programs import program
 from tests.harness.setting_names import NAMES
-from tests.harness.tokens import line, write
-from worker_svc import config_command as worker_command
 
 Manifest = dict[str, Any]
 
@@ -41,6 +38,7 @@ SECRETS = {
     "contentgen-worker-token",
     "contentgen-creator",
     "contentgen-bucket",
+    "contentgen-console-tls",
 }
 """That an operator makes, or a generator of the overlay."""
 
@@ -138,44 +136,32 @@ def test_the_settings_pass_the_check_of_their_service(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With files in place of the mounted ones."""
-    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
-    for mounted, made in {"tls.crt": "server.pem", "tls.key": "server.key", "ca.crt": "ca.pem"}.items():
-        (tmp_path / made).rename(tmp_path / mounted)
-    write(tmp_path / "tokens", line("w", "worker"))
-    (tmp_path / "token").write_text("w-token")
-    (tmp_path / "database-url").write_text("postgresql://contentgen@db/contentgen")
-    for _, _, container in services(overlay):
-        for name in list(os.environ):
-            if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
-                monkeypatch.delenv(name)
-        for name, value in environment(overlay, container).items():
-            monkeypatch.setenv(name, re.sub("^(/run/contentgen|/data)", str(tmp_path), value))
-        if container["name"] == "worker":
-            monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
-            flags = container.get("args", [])
-            assert worker_command.run(["check", *flags]) == 0, capsys.readouterr().err
-        else:
-            assert config_command(["check"]) == 0, capsys.readouterr().err
+    tls = {"server.pem": "tls.crt", "server.key": "tls.key", "ca.pem": "ca.crt"}
+    make_secrets(tmp_path, certificates, tls, ["token"])
+    for service, _, container in services(overlay):
+        settings, flags = environment(overlay, container), container.get("args", [])
+        status = check(monkeypatch, service, settings, ("/run/contentgen", "/data"), tmp_path, flags=flags)
+        assert status == 0, capsys.readouterr().err
 
 
 @overlays
 def test_files_that_the_settings_name_are_mounted(overlay: str) -> None:
-    for _, spec, container in services(overlay):
+    for service, spec, container in services(overlay):
         mounts = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}
-        claims = {"data"} if not any(it["name"] == "data" for it in spec["volumes"]) else set()
+        claims = {"data"} & set(mounts.values())
         assert set(mounts.values()) == {it["name"] for it in spec["volumes"]} | claims
         [secrets] = [it for it in spec["volumes"] if it["name"] == "secrets"]
         paths = {item["path"] for source in secrets["projected"]["sources"] for item in source["secret"]["items"]}
         values = environment(overlay, container).values()
         files = {it.removeprefix("/run/contentgen/") for it in values if it.startswith("/run/contentgen/")}
         assert files <= paths
-        assert environment(overlay, container)["CONTENTGEN_DATA_DIR"] in mounts
+        assert service == "console" or environment(overlay, container)["CONTENTGEN_DATA_DIR"] in mounts
 
 
 @overlays
 def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
     text = json.dumps(rendered(overlay))
-    used = set(re.findall(r'"secret(?:KeyRef|Ref)?": \{[^}]*?"name": "([\w-]+)"', text))
+    used = set(re.findall(r'"secret(?:KeyRef|Ref|Name)?": (?:\{[^}]*?"name": )?"([\w-]+)"', text))
     generated = {it["metadata"]["name"]: it for it in of_kind(overlay, "Secret")}
     assert used
     assert {re.sub("-[a-z0-9]{10}$", "", name) for name in generated} & used == set()  # references have the hash too
@@ -185,10 +171,11 @@ def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
 
 @overlays
 def test_a_pod_has_time_to_drain(overlay: str) -> None:
+    drains = {"scheduler": SHUTDOWN_TIMEOUT, "console": STOP_TIMEOUT}
     for service, spec, container in services(overlay):
         given = spec["terminationGracePeriodSeconds"]
-        if service == "scheduler":
-            assert given >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + SHUTDOWN_TIMEOUT + 5
+        if service in drains:
+            assert given >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + drains[service] + 5
         else:
             assert environment(overlay, container)["CONTENTGEN_DRAIN_TIMEOUT"] == "10m"
             assert given >= 600 + 30
@@ -210,6 +197,8 @@ def test_probes_ask_where_the_service_answers(overlay: str) -> None:
         if "CONTENTGEN_SCALER_LISTEN" in variables:
             assert variables["CONTENTGEN_SCALER_LISTEN"] == f"0.0.0.0:{ports['scaler']}"
             assert variables["CONTENTGEN_LISTEN"] == f"0.0.0.0:{ports['grpc']}"
+        if "CONTENTGEN_CONSOLE_LISTEN" in variables:
+            assert variables["CONTENTGEN_CONSOLE_LISTEN"] == f"0.0.0.0:{ports['http']}"
 
 
 @overlays
@@ -264,6 +253,21 @@ def test_autoscalers_ask_the_schedulers_as_their_settings_say(overlay: str) -> N
         [target] = of_kind(overlay, "StatefulSet")
         assert manifest["spec"]["scaleTargetRef"]["name"] == target["metadata"]["name"]
         assert "replicas" not in target["spec"]
+
+
+@overlays
+def test_browsers_come_back_to_the_console_that_knows_them(overlay: str) -> None:
+    [service] = [it for it in of_kind(overlay, "Service") if it["metadata"]["name"] == "contentgen-console"]
+    assert service["spec"]["sessionAffinity"] == "ClientIP"
+    [console] = [environment(overlay, it) for name, _, it in services(overlay) if name == "console"]
+    for ingress in of_kind(overlay, "Ingress"):
+        assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/affinity"] == "cookie"
+        [rule] = ingress["spec"]["rules"]
+        [tls] = ingress["spec"]["tls"]
+        assert tls["hosts"] == [rule["host"]]
+        [path] = rule["http"]["paths"]
+        assert path["backend"]["service"] == {"name": "contentgen-console", "port": {"name": "http"}}
+    assert ("CONTENTGEN_CONSOLE_BEHIND_PROXY" in console) == bool(of_kind(overlay, "Ingress"))
 
 
 def test_a_worker_keeps_its_disk() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from console_svc.main import STOP_TIMEOUT as CONSOLE_STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, run_to_end
 from tests.harness.programs import program
@@ -59,6 +60,8 @@ def test_the_exposure_is_the_one_that_the_docs_name(service: str, put: Path) -> 
 def test_a_stop_leaves_time_for_the_drain() -> None:
     assert value("scheduler", "TimeoutStopSec") == "15s"
     assert SHUTDOWN_TIMEOUT + 5 <= 15
+    assert value("console", "TimeoutStopSec") == "15s"
+    assert CONSOLE_STOP_TIMEOUT + 5 <= 15
     assert value("worker", "TimeoutStopSec") == "11min"
     assert "CONTENTGEN_DRAIN_TIMEOUT=10m" in value("worker", "Environment")
     assert WorkerSettings.model_fields["drain_timeout"].default == 600
@@ -78,6 +81,7 @@ def test_the_settings_are_checked_before_a_start(service: str) -> None:
 @services
 def test_the_settings_exist(service: str) -> None:
     named = re.findall(r"^#?([A-Z_]+)=", (UNITS / f"{service}.env").read_text(), re.MULTILINE)
-    named += [pair.partition("=")[0] for pair in value(service, "Environment").split()]
+    given = re.findall("^Environment=(.*)$", unit(service), re.MULTILINE)
+    named += [pair.partition("=")[0] for it in given for pair in it.split()]
     assert len(named) > 5
     assert set(named) - NAMES[service] == set()

@@ -71,6 +71,7 @@ def test_what_belongs_together_is_set_together(tmp_path: Path) -> None:
     (file := tmp_path / "a.pem").touch()
     assert problems(f"--console-tls-key={file}", f"--tls-client-cert={file}") == (
         "CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together",
+        "CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is",
         "CONTENTGEN_CONSOLE_TLS_CERT and CONTENTGEN_CONSOLE_TLS_KEY should be set together",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,12 @@ def test_what_is_shipped_is_what_an_extra_needs_and_nothing_of_the_tests() -> No
     assert names["client"] < names["worker"]
     assert "psycopg2-binary" in names["scheduler"] - names["worker"]
     assert "pycparser" in names["worker"], "what a dependency needs counts"
+    assert "certifi" in names["otel"] - names["scheduler"] - names["worker"]
     assert not set.union(*names.values()) & {"pytest", "ruff", "hypothesis"}
+
+
+def test_every_extra_is_an_installation() -> None:
+    assert set(distribution(OURS).metadata.get_all("Provides-Extra") or ()) == EVERYTHING
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,7 @@ def test_an_expression_is_allowed_if_one_side_of_each_or_is(expression: str, all
 
 def test_a_licence_may_be_allowed_for_one_distribution() -> None:
     assert is_allowed("psycopg2-binary", "LGPL-3.0-or-later")
+    assert not is_allowed("some", "MPL-2.0")
 
 
 def test_the_list_of_licences_and_the_sbom_s_environment_name_all_that_is_shipped(tmp_path: Path) -> None:

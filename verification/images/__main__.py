@@ -1,8 +1,8 @@
 """`make images-check`: the images that `make images` has built, each started and driven.  As root; minutes.
 
 A read-only root, the image's user, no capabilities, process 1 of its own: a task goes through scheduler and worker,
-with the demo creator and with the published npm package (its services are stand-ins), a backup is made and proved, and
-each ends in time. It asserts: the first thing that does not hold ends it.
+with the demo creator and with the published npm package (its services are stand-ins), the console shows it, a backup is
+made and proved, and each ends in time. It asserts: the first thing that does not hold ends it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 from tests.harness.client import Client
 from tests.harness.ports import free_port
@@ -22,7 +23,7 @@ from tests.harness.waiting import wait_until
 from tests.published.endpoints import ARTICLE, PASSED, REDIRECT, serving
 from verification.images.container import USER, Container, Image, Volume, ran, shell, unpacked
 
-NAMES = ("scheduler", "worker", "worker-llm-content-creator", "backup")
+NAMES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")
 LABELS = ("title", "description", "version", "revision", "source", "licenses", "base.name")
 DEMO = {"CREATOR_CLI_PATH": "/opt/app/bin/contentgen-demo-creator", "CREATOR_DEMO_SECONDS": "0.2"}
 START, TASK, STOP = 60.0, 120.0, 10.0
@@ -49,6 +50,8 @@ class Check:
             self.demo(client)
             _say("contentgen-worker-llm-content-creator: a task by the published package")
             self.published(client)
+            _say("contentgen-console: the task on its page, stopped in time")
+            self.console()
             _say("contentgen-backup: a backup, proved")
             self.backup()
         _say("contentgen-scheduler: stopped in time")
@@ -102,6 +105,15 @@ class Check:
             assert client.content(task.content_id).body == ARTICLE
             assert endpoints.strays == []
             worker.stop(STOP)
+
+    def console(self) -> None:
+        address = f"127.0.0.1:{free_port()}"
+        settings = {"CONTENTGEN_SCHEDULER": self.address, "CONTENTGEN_CONSOLE_LISTEN": address}
+        with Container(self.images["console"], self.log("console"), [], **settings) as console:
+            console.wait_for("ready", within=START)
+            with urlopen(f"http://{address}/tasks", timeout=START) as page:
+                assert "an article" in page.read().decode()
+            console.stop(STOP)
 
     def backup(self) -> None:
         backups = self.volume("backups", "/backups")

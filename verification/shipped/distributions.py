@@ -9,7 +9,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OURS = "contentgen-grpc"
-INSTALLATIONS = {"client": "", "cli": "cli", "scheduler": "scheduler", "worker": "worker"}
+INSTALLATIONS = {
+    "client": "",
+    "cli": "cli",
+    "console": "console",
+    "embedded": "embedded",
+    "otel": "otel",
+    "scheduler": "scheduler",
+    "worker": "worker",
+}
 """What may be installed, and the extra that it is: the client is the package without any."""
 
 

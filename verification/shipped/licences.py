@@ -14,8 +14,8 @@ ALLOWED = frozenset(
 )
 """For anything that is shipped, by their SPDX names."""
 
-ALLOWED_FOR = {"psycopg2-binary": "LGPL-3.0-or-later"}
-"""It is a library of its own, unchanged, that the user may replace."""
+ALLOWED_FOR = {"psycopg2-binary": "LGPL-3.0-or-later", "certifi": "MPL-2.0"}
+"""Both unchanged: a library of its own that the user may replace, and a list of certificates."""
 
 _NAMES = {
     "3-Clause BSD License": "BSD-3-Clause",
@@ -25,6 +25,7 @@ _NAMES = {
     "GNU Library or Lesser General Public License (LGPL)": "LGPL-3.0-or-later",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0",
 }
 """SPDX names of what distributions without a licence expression say."""

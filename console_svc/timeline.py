@@ -1,0 +1,152 @@
+"""What a task did when: its waits and its attempts, from its history.
+
+Layer: between pages and the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from contentgen import Task, TaskEvent, TaskStatus
+
+MAX_LANES = 20
+"""Attempts that the picture shows: the newest."""
+_ENDED = ("completed", "failed", "timeout", "cancelled")
+_MIN_LENGTH = timedelta(milliseconds=1)
+
+
+@dataclass(slots=True)
+class Span:
+    """A time in one state. `reason` and `message` are of the event that began it; `end` is None for the present one."""
+
+    status: TaskStatus
+    attempt: int
+    begin: datetime
+    end: datetime | None
+    worker: str
+    reason: str
+    message: str
+    ended_as: str = ""
+    """The reason of the event that ended it."""
+
+    def seconds(self, now: datetime) -> float:
+        return ((self.end or now) - self.begin).total_seconds()
+
+
+@dataclass(slots=True)
+class Lane:
+    """An attempt with the wait before it. The last lane of a task that waits has only that."""
+
+    attempt: int
+    spans: list[Span] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A span in the picture: percents of its width."""
+
+    span: Span
+    x: float
+    width: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    begin: datetime
+    end: datetime
+    spans: Sequence[Span]
+    lanes: Sequence[tuple[int, Sequence[Bar]]]
+    """The newest `MAX_LANES`, by attempt."""
+    left_out: int
+    """Lanes before these."""
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.begin).total_seconds()
+
+
+def timeline(task: Task, events: Sequence[TaskEvent], now: datetime) -> Timeline:
+    """That of a task, of whose history `events` are the newest."""
+    spans = _spans(events)
+    ended = task["completed_at"]
+    end = datetime.fromisoformat(ended) if ended else now
+    lanes = _lanes(spans)
+    shown = lanes[-MAX_LANES:]
+    begin = min((lane.spans[0].begin for lane in shown), default=end)
+    end = max(end, begin + _MIN_LENGTH)
+    whole = (end - begin).total_seconds()
+
+    def bar(span: Span) -> Bar:
+        x = 100 * (span.begin - begin).total_seconds() / whole
+        seconds = span.seconds(now)
+        return Bar(span, round(x, 3), round(max(100 * seconds / whole, 0.0), 3), seconds)
+
+    bars = [(lane.attempt, [bar(span) for span in lane.spans]) for lane in shown]
+    return Timeline(begin, end, spans, bars, len(lanes) - len(shown))
+
+
+def _spans(events: Sequence[TaskEvent]) -> list[Span]:
+    spans: list[Span] = []
+    for event in events:
+        at = datetime.fromisoformat(event["event_time"])
+        last = spans[-1] if spans else None
+        if last is not None and last.end is None:
+            if event["status"] == last.status == "pending":  # it was updated, and waits on
+                continue
+            last.end, last.ended_as = at, event["reason"]
+        if event["status"] not in _ENDED:
+            spans.append(
+                Span(
+                    event["status"],
+                    event["attempt"],
+                    at,
+                    None,
+                    event["worker_id"] or "",
+                    event["reason"],
+                    event["message"] or "",
+                )
+            )
+    return spans
+
+
+def _lanes(spans: Sequence[Span]) -> list[Lane]:
+    lanes: list[Lane] = []
+    last = 0
+    for span in spans:
+        if span.status == "pending" or not lanes or (lanes[-1].attempt != span.attempt and lanes[-1].spans[-1].attempt):
+            lanes.append(Lane(last + 1 if span.status == "pending" else span.attempt))
+        lanes[-1].spans.append(span)
+        if span.status != "pending":
+            last = lanes[-1].attempt = span.attempt
+    return lanes
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt: where, when, and how it ended."""
+
+    number: int
+    worker: str
+    begin: datetime
+    end: datetime | None = None
+    status: str = "submitted"
+    reason: str = ""
+    message: str = ""
+
+
+def attempts(events: Sequence[TaskEvent]) -> list[Attempt]:
+    """Those that `events` tell of, the newest first."""
+    found: dict[int, Attempt] = {}
+    for event in events:
+        number, at = event["attempt"], datetime.fromisoformat(event["event_time"])
+        if event["status"] == "submitted":
+            found[number] = Attempt(number, event["worker_id"] or "", at)
+        if (one := found.get(number)) is None or one.end is not None:
+            continue
+        one.status = event["status"]
+        if event["status"] not in {"submitted", "processing"}:
+            one.end, one.reason, one.message = at, event["reason"], event["message"] or ""
+    return sorted(found.values(), key=lambda it: -it.number)

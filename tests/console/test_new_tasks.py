@@ -1,0 +1,292 @@
+"""New tasks: one by a form, many by a sheet; nothing typed is lost, and nothing is submitted twice."""
+
+from __future__ import annotations
+
+import html
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from contentgen import Task
+from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, sign_in
+from tests.harness.console import Console, Visitor
+
+EVERYTHING = {
+    "topic": "春天的第一杯咖啡",
+    "keywords": "咖啡,春天",
+    "category": "生活",
+    "tone": "轻松",
+    "requirements": "1. 短\n2. <b>真</b>",
+    "priority": "8",
+    "auto_approve": "false",
+    "schedule_time": "2099-01-31T08:00",
+    "zone": "Asia/Shanghai",
+    "labels": "campaign=spring\norder=7",
+    "creator_options": "demo-seconds=0.1",
+    "timeout": "90s",
+    "expire_time": "2099-02-01T08:00",
+    "max_retries": "1",
+    "auto_retry": "false",
+    "initial_backoff": "5s",
+    "backoff_multiplier": "1.5",
+    "max_backoff": "1m",
+    "unique_key": "coffee",
+    "unique_for": "24h",
+}
+SHEET = '主题,优先级,标签,计划时间\n{topic} 一,9,set=a,2099/1/31 8:00\n"{topic} 二, 带逗号\n和换行",,,\n'
+
+
+@pytest.fixture(scope="module")
+def operator(place: Place) -> Visitor:
+    return place.visitor()
+
+
+@pytest.fixture(scope="module")
+def account(place: Place) -> str:
+    return str(place.account)
+
+
+def found(place: Place, topic: str) -> list[Task]:
+    """The tasks with that in their topic, the oldest first."""
+    return place.client.list_tasks(topic=topic, limit=100)[::-1]
+
+
+def key_of(text: str) -> dict[str, str]:
+    """The hidden fields of a form for new tasks."""
+    return dict(re.findall(r'<input type="hidden" name="(key|seen)" value="([^"]*)">', text))
+
+
+def test_everything_that_a_submit_takes_is_taken(place: Place, operator: Visitor, account: str) -> None:
+    text = operator.get("/new").text
+    answer = operator.post("/new", {**EVERYTHING, **key_of(text), "account_id": account})
+    assert "It is submitted." in answer.text
+    task = place.client.get_task_status(answer.url.rpartition("/")[2])
+    assert task is not None
+    wanted = {
+        "topic": EVERYTHING["topic"],
+        "requirements": EVERYTHING["requirements"],
+        "priority": 8,
+        "auto_approve": False,
+        "schedule_time": "2099-01-31T00:00:00+00:00",
+        "expire_time": "2099-02-01T00:00:00+00:00",
+        "labels": {"campaign": "spring", "order": "7"},
+        "timeout": 90.0,
+        "max_retries": 1,
+        "auto_retry": False,
+        "initial_backoff": 5.0,
+        "backoff_multiplier": 1.5,
+        "max_backoff": 60.0,
+        "unique_key": "coffee",
+        "unique_for": 86_400.0,
+    }
+    assert {name: task[name] for name in wanted} == wanted  # type: ignore[literal-required]
+
+
+def test_each_error_is_beside_its_field_and_nothing_typed_is_lost(operator: Visitor, account: str) -> None:
+    typed = {
+        "account_id": account,
+        "topic": " ",
+        "requirements": "kept <words>",
+        "priority": "5",
+        "timeout": "soon",
+        "labels": "x",
+    }
+    answer = operator.post("/new", {**typed, "max_retries": "101", "initial_backoff": "2h", "max_backoff": "1h"})
+    assert answer.status == 400
+    for name in ("topic", "timeout", "labels", "max_retries"):
+        assert f'id="problem-{name}"' in answer.text
+    assert "kept &lt;words&gt;</textarea>" in answer.text
+    assert 'value="soon"' in answer.text
+    refused = operator.post(
+        "/new", {"account_id": account, "topic": "kept", "initial_backoff": "2h", "max_backoff": "1h"}
+    )
+    assert refused.status == 400
+    assert 'id="problem-max_backoff"' in refused.text
+    assert "kept</textarea>" in refused.text
+
+
+def test_an_account_that_is_not_there_is_said_beside_it(operator: Visitor) -> None:
+    answer = operator.post("/new", {"account_id": "4711", "topic": "kept"})
+    assert answer.status == 400
+    assert 'id="problem-account_id"' in answer.text
+
+
+def test_a_form_that_is_sent_twice_makes_one_task(place: Place, operator: Visitor, account: str) -> None:
+    form = {"account_id": account, "topic": "only once", **key_of(operator.get("/new").text)}
+    urls = {operator.post("/new", form).url for _ in range(2)}
+    assert len(urls) == 1
+    assert operator.post("/new", {**form, "topic": "only once, changed"}).url not in urls
+    assert len(found(place, "only once")) == 2
+
+
+def test_a_form_that_comes_back_with_an_error_is_still_the_same_form(operator: Visitor, account: str) -> None:
+    key = key_of(operator.get("/new").text)
+    assert key_of(operator.post("/new", {"account_id": account, **key}).text)["key"] == key["key"]
+
+
+def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account: str) -> None:
+    first = place.client.submit_task(
+        place.account,
+        "to <copy>",
+        tone="专业",
+        requirements="\none",
+        timeout=600,
+        labels={"a": "b"},
+        auto_approve=False,
+    )
+    text = operator.get(f"/new?from={first}").text
+    typed = {
+        **dict(re.findall(r'<input id="field-(\w+)"[^>]* value="([^"]+)"', text)),
+        **dict(re.findall(r'<textarea id="field-(\w+)".*?>\n(.*?)</textarea>', text, re.DOTALL)),
+        **dict(
+            re.findall(
+                r'<select id="field-(\w+)"(?:(?!</select>).)*<option(?: value="(\w+)")? selected>', text, re.DOTALL
+            )
+        ),
+    }
+    typed = {name: html.unescape(value) for name, value in typed.items()}
+    answer = operator.post("/new", {**typed, **key_of(text), "account_id": account, "priority": "9"})
+    first_task, task = place.client.get_task_statuses([first, answer.url.rpartition("/")[2]])
+    assert first_task
+    assert task
+    for name in ("topic", "tone", "requirements", "timeout", "labels", "auto_approve"):
+        assert task[name] == first_task[name], name
+    assert task["priority"] == 9
+    assert operator.get("/new?from=task-ffffffffffffffff").status == 404
+
+
+@pytest.mark.parametrize(
+    ("encoding", "chosen"),
+    [("utf-8", ""), ("utf-8-sig", ""), ("gb18030", ""), ("utf-16", ""), ("gbk", "GB18030 (GBK)")],
+)
+def test_a_spreadsheets_file_is_read_in_its_encoding(
+    place: Place, operator: Visitor, account: str, encoding: str, chosen: str
+) -> None:
+    text = SHEET.format(topic=f"表格 {encoding}")
+    file = text.encode(encoding)
+    key = key_of(operator.get("/new/many").text)
+    fields = {
+        **key,
+        "account_id": account,
+        "encoding": chosen,
+        "zone": "Asia/Shanghai",
+        "tone": "专业",
+        "step": "preview",
+    }
+    shown = operator.post("/new/many", fields, file=file)
+    assert "2 tasks can be submitted" in shown.text
+    rows = re.search(r'<textarea id="field-rows".*?>\n(.*?)</textarea>', shown.text, re.DOTALL)
+    assert rows
+    again = {**fields, **key_of(shown.text), "rows": html.unescape(rows[1]), "step": "submit"}
+    assert "Submitted 2 tasks." in operator.post("/new/many", again).text
+    assert (
+        "2 of 2 done"
+        in operator.get(operator.post("/new/many", again).url.partition("/new")[2] or f"/work/{again['seen']}").text
+    )
+    one, two = found(place, f"表格 {encoding}")
+    assert (one["priority"], one["labels"], one["schedule_time"]) == (9, {"set": "a"}, "2099-01-31T00:00:00+00:00")
+    assert two["topic"] == f"表格 {encoding} 二, 带逗号\n和换行"
+    assert {one["tone"], two["tone"]} == {"专业"}
+
+
+def test_bad_rows_are_named_and_the_others_submitted(place: Place, operator: Visitor, account: str) -> None:
+    rows = "topic\tpriority\towner\nrow good\t3\tme\nrow bad\t11\tme\n\t4\tme\nrow ok\t\t\n"
+    key = key_of(operator.get("/new/many").text)
+    shown = operator.post("/new/many", {**key, "account_id": account, "rows": rows, "step": "submit"})
+    assert "2 tasks can be submitted" in shown.text  # it was not seen before
+    assert "2 rows are bad" in shown.text
+    assert re.findall(
+        r'<td class="number">(\d+)</td><td class="topic" translate="no">[^<]*</td><td class="error">', shown.text
+    ) == ["3", "4"]
+    assert '<span translate="no">owner</span>' in shown.text
+    assert found(place, "row ") == []
+    answer = operator.post("/new/many", {**key_of(shown.text), "account_id": account, "rows": rows, "step": "submit"})
+    assert "Submitted 2 tasks." in answer.text
+    assert [task["topic"] for task in found(place, "row ")] == ["row good", "row ok"]
+
+
+def test_what_is_no_sheet_is_refused_and_kept(operator: Visitor, account: str) -> None:
+    for rows, problem in (
+        ('topic,tone\n"open,x\n', "look for a quote that is not closed"),
+        ("tone,priority\nx,1\n", "names no column topic"),
+        ("topic,topic\nx,y\n", "twice"),
+        ("\n \n", "There is no row"),
+        ("x\n" * 5_001, "5,000 rows at most"),
+    ):
+        answer = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"})
+        assert answer.status == 400
+        assert problem in answer.text
+        assert rows[:20].split("\n")[0] in html.unescape(answer.text)
+    answer = operator.post("/new/many", {"account_id": account, "encoding": "UTF-8"}, file=b"topic\n\xff\n")
+    assert "The file is no text in UTF-8" in answer.text
+
+
+def test_a_row_that_the_scheduler_refuses_is_named_and_the_others_are_taken(place: Place, operator: Visitor) -> None:
+    rows = "topic,account\n" + "\n".join(f"refused {i},{4711 if i == 3 else place.account}" for i in range(6))
+    shown = operator.post("/new/many", {"rows": rows, "step": "preview"})
+    answer = operator.post("/new/many", {**key_of(shown.text), "rows": rows, "step": "submit"})
+    assert "5 of 6 done" in answer.text
+    assert "5: refused 3" in answer.text
+    assert len(found(place, "refused")) == 5
+
+
+def test_a_double_click_submits_nothing_twice(place: Place, operator: Visitor, account: str) -> None:
+    rows = "\n".join(f"clicked {i}" for i in range(600))
+    shown = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"})
+    form = {**key_of(shown.text), "account_id": account, "rows": rows, "step": "submit", "schedule_time": ""}
+    other = Console(place.stack.folder, place.scheduler.target).start()  # which knows nothing of the first click
+    try:
+        visitor = Visitor(other.url)
+        visitor.sign_in(OPERATOR)
+        visitor.get("/new/many")
+        with ThreadPoolExecutor(3) as several:
+            list(several.map(lambda it: it.post("/new/many", form), (operator, operator, visitor)))
+        visitor.post("/new/many", form)
+        for console in (operator, visitor):
+            while "It has ended." not in console.get(f"/work/{form['seen']}").text:
+                pass
+    finally:
+        other.stop()
+    assert len(list(place.client.iter_tasks(topic="clicked"))) == 600
+    place.client.bulk_cancel_tasks(topic="clicked", force=True)
+
+
+def test_who_may_not_submit_is_not_offered_it_and_refused(place: Place) -> None:
+    viewer = place.visitor(VIEWER)
+    assert 'href="/new"' not in viewer.get("/tasks").text
+    assert viewer.post("/new", {"account_id": str(place.account), "topic": "no"}).status == 403
+    client = place.visitor(CLIENT)
+    assert 'href="/new"' in client.get("/tasks").text
+
+
+def test_a_task_is_submitted_in_the_readers_zone(place: Place, page: Page) -> None:
+    sign_in(page)
+    page.goto("/new")
+    zone = page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+    expect(page.locator("[data-zone]")).to_contain_text(zone)
+    page.get_by_label("Topic").fill("by hand")
+    page.get_by_label("Run not before").fill("2099-01-31T08:00")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("It is submitted.")).to_be_visible()
+    expect(page.get_by_text("Its time has not come:")).to_be_visible()
+
+
+def test_a_file_is_uploaded_and_submitted(place: Place, page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "选题.csv"
+    file.write_bytes(SHEET.format(topic="上传").encode("gb18030"))
+    sign_in(page)
+    page.goto("/new/many")
+    page.get_by_label("Or a CSV file").set_input_files(file)
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_text("The file was read as GB18030")).to_be_visible()
+    page.get_by_role("button", name="Submit 2 tasks").click()
+    expect(page.get_by_text("Submitted 2 tasks.")).to_be_visible()
+    assert len(found(place, "上传")) == 2
+
+
+def test_the_forms_speak_chinese(operator: Visitor) -> None:
+    for path in ("/new", "/new/many"):
+        assert "新建任务" in operator.get(path, Accept_Language="zh-CN").text

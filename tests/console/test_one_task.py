@@ -1,0 +1,182 @@
+"""The page of one task: what it did when, why it waits, what can be done with it, and commands for it."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.conftest import OPERATOR, VIEWER, Place, sign_in
+from tests.harness.console import Visitor
+from tests.harness.programs import program
+
+HOSTILE = '-it\'s $(touch pwned) `touch pwned` !! \\ "%s"\n\x03touch pwned\r\x1b[2J\u202etxt 春天😀'
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def operator(place: Place) -> Visitor:
+    return place.visitor()
+
+
+@pytest.fixture(scope="module")
+def retried(place: Place) -> str:
+    """A task whose first attempt failed, and whose second one completed."""
+    fails_once = {"demo-fail": "exit", "demo-fail-times": "1"}
+    task_id = place.client.submit_task(
+        place.account, "retried", creator_options=fails_once, initial_backoff=0.1, labels={"set": "a"}
+    )
+    assert place.client.wait(task_id, 30)["status"] == "completed"
+    return task_id
+
+
+def test_the_page_tells_each_attempt_and_wait(operator: Visitor, retried: str) -> None:
+    text = operator.get(f"/tasks/{retried}").text
+    assert text.count('<div class="lane">') == 2
+    assert len(re.findall(r'<rect class="processing good"', text)) == 1
+    assert len(re.findall(r'<rect class="\w+ bad"', text)) == 1
+    table = text.partition('id="timeline-table"')[2].partition("</table>")[0]
+    assert re.findall(r"<code>(\w+)</code></td><td>", table)[:2] == ["SUBMITTED", "LEASED"]
+    assert table.count("AUTO_RETRY") == 1
+    assert "the model said no" in text.partition('id="attempt-1"')[2].partition("</details>")[0]
+    assert re.search(r'href="/contents/\d+">The content', text)
+
+
+def test_a_failure_shows_its_error_and_what_was_printed_line_by_line(place: Place, operator: Visitor) -> None:
+    bad = {"demo-fail": "exit"}
+    task_id = place.client.submit_task(place.account, "fails", creator_options=bad, auto_retry=False, max_retries=0)
+    place.client.wait(task_id, 30)
+    text = operator.get(f"/tasks/{task_id}").text
+    assert "<code>CREATOR_ERROR</code>" in text
+    assert "told to fail\nError: the model said no" in html.unescape(text)
+    assert "count retries anew" in text
+    assert "It is back in the queue." in operator.post(f"/tasks/{task_id}/retry", {"anew": "yes"}).text
+    assert place.client.wait(task_id, 30)["attempt"] == 2
+    assert "Its retries are used up." in operator.post(f"/tasks/{task_id}/retry", {}).text
+
+
+def test_a_task_of_tomorrow_says_so_and_runs_now(place: Place, operator: Visitor) -> None:
+    task_id = place.client.submit_task(place.account, "tomorrow's", schedule_time=TOMORROW)
+    text = operator.get(f"/tasks/{task_id}").text
+    assert "Its time has not come:" in text
+    assert "Its priority is 9 now." in operator.post(f"/tasks/{task_id}/priority", {"priority": "9"}).text
+    assert operator.post(f"/tasks/{task_id}/priority", {"priority": "11"}).status == 400
+    operator.post(f"/tasks/{task_id}/run", {})
+    task = place.client.wait(task_id, 30)
+    assert (task["status"], task["priority"]) == ("completed", 9)
+
+
+def test_each_reason_to_wait_is_told_with_what_to_do(place: Place, operator: Visitor) -> None:
+    client = place.client
+    bad = {"demo-fail": "exit"}
+    pauses = client.submit_task(place.account, "pauses", creator_options=bad, initial_backoff=3_600)
+    with client.watch([pauses]) as events:
+        next(it for it in events if it["previous_status"] in {"failed", "timeout"})
+    assert "It pauses before its next attempt" in operator.get(f"/tasks/{pauses}").text
+    client.pause_dispatch()
+    try:
+        stopped = client.submit_task(place.account, "stopped")
+        assert "Its account is paused, or everything is." in operator.get(f"/tasks/{stopped}").text
+    finally:
+        client.resume_dispatch()
+    operator.post(f"/tasks/{pauses}/run", {})
+    with client.watch([pauses]) as events:
+        assert next(it for it in events if it["task"]["attempt"] == 2)
+    operator.post(f"/tasks/{pauses}/cancel", {})
+    assert client.wait(pauses, 30)["status"] == "cancelled"
+
+
+def test_what_the_state_or_the_role_does_not_allow_is_not_offered_and_refused(
+    place: Place, operator: Visitor, retried: str
+) -> None:
+    assert f"/tasks/{retried}/cancel" not in operator.get(f"/tasks/{retried}").text
+    assert "completed" in operator.post(f"/tasks/{retried}/cancel", {}).text
+    task_id = place.client.submit_task(place.account, "not the viewer's", schedule_time=TOMORROW)
+    viewer = place.visitor(VIEWER)
+    text = viewer.get(f"/tasks/{task_id}").text
+    for name in ("cancel", "run", "priority"):
+        assert f"/tasks/{task_id}/{name}" not in text
+        assert viewer.post(f"/tasks/{task_id}/{name}", {"priority": "1"}).status == 400
+    assert place.client.get_task_statuses([task_id])[0]["status"] == "pending"  # type: ignore[index]
+    assert operator.get("/tasks/task-ffffffffffffffff").status == 404
+
+
+def test_the_commands_do_what_they_say_whatever_the_task_holds(place: Place, operator: Visitor) -> None:
+    task_id = place.client.submit_task(
+        place.account,
+        HOSTILE,
+        keywords="-k",
+        requirements="1.\n2.",
+        priority=7,
+        schedule_time=TOMORROW,
+        labels={"a": "b'"},
+    )
+    text = operator.get(f"/tasks/{task_id}").text
+    folder = place.stack.folder / "shell"
+    folder.mkdir()
+    shown = run(command(text, "show"), folder)
+    assert task_id in shown
+    again = run(command(text, "submit"), folder).strip()
+    first, second = place.client.get_task_statuses([task_id, again])
+    assert first is not None
+    assert second is not None
+    same = ("topic", "keywords", "requirements", "priority", "schedule_time", "labels", "timeout", "auto_approve")
+    assert [second[name] for name in same] == [first[name] for name in same]  # type: ignore[literal-required]
+    assert list(folder.iterdir()) == []
+    for name in ("submit", "grpcurl-submit"):
+        assert not re.search(r"[\x00-\x1f\x7f\u202e]", command(text, name))
+
+
+def command(text: str, name: str) -> str:
+    found = re.search(rf'<pre id="command-{name}"[^>]*>(.*?)</pre>', text, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
+
+
+def run(line: str, folder: Path) -> str:
+    path = f"{Path(program('contentgen')).parent}:/usr/bin:/bin"
+    environment = {**os.environ, "CONTENTGEN_TOKEN": OPERATOR, "PATH": path, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode()
+
+
+def test_progress_and_the_end_appear_by_themselves(place: Place, page: Page) -> None:
+    sign_in(page)
+    task_id = place.client.submit_task(place.account, "watched", creator_options={"demo-seconds": "3"})
+    page.goto(f"/tasks/{task_id}")
+    expect(page.locator("#progress progress")).to_be_visible()
+    expect(page.get_by_role("link", name="The content")).to_be_visible()
+    expect(page.locator("#progress")).to_contain_text("completed")
+
+
+def test_a_command_is_copied(place: Place, retried: str, page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    sign_in(page)
+    page.goto(f"/tasks/{retried}")
+    page.get_by_text("Commands for a terminal").click()
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#command-show").text_content()
+
+
+def test_what_is_open_stays_open_while_the_task_moves(place: Place, page: Page) -> None:
+    sign_in(page)
+    task_id = place.client.submit_task(place.account, "kept open", schedule_time=TOMORROW)
+    page.goto(f"/tasks/{task_id}")
+    page.get_by_text("Commands for a terminal").click()
+    page.get_by_text("As a table").click()
+    place.client.update_task(task_id, priority=3)
+    expect(page.locator("dd", has_text=re.compile(r"^3$"))).to_be_visible()
+    expect(page.locator("#command-show")).to_be_visible()
+    expect(page.locator("#timeline-table table")).to_be_visible()
+
+
+def test_the_page_speaks_chinese(operator: Visitor, retried: str) -> None:
+    text = operator.get(f"/tasks/{retried}", Accept_Language="zh-CN").text
+    assert "尝试与等待" in text
