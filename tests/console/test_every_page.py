@@ -62,6 +62,8 @@ def addresses(client: ContentGenerationClient, page: Page) -> Iterator[str]:
         yield str(link.get_attribute("href"))
     account_id = next(client.iter_accounts())["account_id"]
     yield from ("/accounts/new", f"/accounts/{account_id}", f"/accounts/{account_id}/edit")
+    content_id = next(client.iter_contents(review_status="pending_review"))["content_id"]
+    yield from (f"/review/{content_id}", f"/contents/{content_id}", f"/contents/{content_id}/edit")
     for task in client.list_tasks():
         if task["status"] in {"completed", "failed"}:
             yield f"/tasks/{task['task_id']}"
