@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from console_svc.limits import Hold
-from contentgen import Account, Content, DispatchStatus, PublishPoolEntry, WorkerPool
+from console_svc.pauses import Pause
+from contentgen import Account, AuditEvent, Content, PublishPoolEntry, WorkerPool
 
-MOST = 100
+LIMIT = 100
 """Where there are more, "100+" says enough."""
 REVIEW, POOL, WORKERS, ACCOUNTS = "/review", "/pool", "/workers", "/accounts"
 
@@ -25,6 +26,8 @@ class Need:
     level: Literal["warn", "fail"] = "warn"
     values: Mapping[str, object] = field(default_factory=dict)
     detail: str = ""
+    event: AuditEvent | None = None
+    """The call that brought it about."""
 
     @property
     def path(self) -> str:
@@ -33,15 +36,14 @@ class Need:
 
 def found(
     pool: WorkerPool | None,
-    dispatch: DispatchStatus | None,
+    pauses: Sequence[Pause] | None,
     to_review: Sequence[Content] | None,
     failed: Sequence[PublishPoolEntry] | None,
     held_back: Sequence[tuple[Account, Hold]],
 ) -> Iterator[Need]:
     """What the user may not ask for is None."""
     yield from _of_workers(pool)
-    if dispatch:
-        yield from _of_pauses(dispatch)
+    yield from _of_pauses(pauses or ())
     if pool and free_slots(pool):
         yield from _of_limits(held_back)
     if to_review:
@@ -64,11 +66,14 @@ def _of_workers(pool: WorkerPool | None) -> Iterator[Need]:
             yield Need("The CLI of {worker} is broken.", WORKERS, level="fail", values=values, detail=detail)
 
 
-def _of_pauses(dispatch: DispatchStatus) -> Iterator[Need]:
-    if dispatch["all_paused"]:
-        yield Need("Everything is paused: no task is handed out.", WORKERS, "#dispatch")
-    for account_id in dispatch["paused_account_ids"]:
-        yield Need("Account {account} is paused.", ACCOUNTS, f"/{account_id}", values={"account": account_id})
+def _of_pauses(pauses: Sequence[Pause]) -> Iterator[Need]:
+    for pause in pauses:
+        account_id, event = pause.account_id, pause.event
+        if account_id:
+            values = {"account": account_id}
+            yield Need("Account {account} is paused.", ACCOUNTS, f"/{account_id}", values=values, event=event)
+        else:
+            yield Need("Everything is paused: no task is handed out.", WORKERS, "#dispatch", event=event)
 
 
 def _of_limits(held_back: Sequence[tuple[Account, Hold]]) -> Iterator[Need]:
@@ -89,4 +94,4 @@ def linked(needs: Iterator[Need], pages: Collection[str]) -> list[Need]:
 
 
 def count(things: Sized) -> str:
-    return f"{MOST}+" if len(things) >= MOST else str(len(things))
+    return f"{LIMIT}+" if len(things) >= LIMIT else str(len(things))

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from console_svc.articles.workshop import Workshop
 from console_svc.config import ConsoleSettings
+from console_svc.diagnosis import Diagnoses
 from console_svc.live import LiveTasks
 from console_svc.metrics import ConsoleMetrics
 from console_svc.rendering import Renderer
@@ -63,6 +64,7 @@ class Site:
         self.live = LiveTasks()
         self.workshop = Workshop()
         self.works = Works()
+        self.diagnoses = Diagnoses()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self._cookie = "__Host-session" if settings.secure else "session"
@@ -160,8 +162,10 @@ class Site:
         return served
 
     async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
-        if request.method == "POST" and not await _genuine(request, session):
-            return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+        if request.method == "POST":
+            if not await _genuine(request, session):
+                return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+            self.diagnoses.forget(session)
         try:
             return await handler(request, session)
         except Unauthenticated:  # the token was revoked

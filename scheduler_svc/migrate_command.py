@@ -19,7 +19,7 @@ from scheduler_svc.config import (
     settings_parser,
 )
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
-from scheduler_svc.store.engine.databases import Databases
+from scheduler_svc.store.engine.databases import Databases, described
 from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.engine.session_check import check_sessions
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema
@@ -86,7 +86,7 @@ def _check_unused(url: str) -> None:
     databases = Databases(url)
     with databases.locked() as alone:
         if not alone or (sessions := databases.lasting_sessions()):
-            found = "\n".join(map(str, sessions)) if alone else "a restore on this server"
+            found = described(sessions) if alone else "a restore on this server"
             raise SettingsError([f"the database is in use: stop every scheduler, close all other sessions:\n{found}"])
 
 

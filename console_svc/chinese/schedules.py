@@ -24,7 +24,6 @@ TEXTS: Final[Mapping[str, str]] = {
         "这里没有计划。计划会按您设定的时间反复提交同一个任务。"
     ),
     "There is no such schedule.": "没有该计划。",
-    "Five fields: minute, hour, day of the month, month, day of the week.": "五个字段：分、时、日、月、星期。",
     "Minute, hour, day of the month, month, day of the week, such as 0 9 * * MON-FRI.": (
         "分、时、日、月、星期，例如 0 9 * * MON-FRI。"
     ),

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from console_svc.articles.plain import as_written
 from console_svc.pages.article import answering_task, article_of, brief_of
-from console_svc.pages.queue import first
+from console_svc.paging import MAX_FETCH, first_of
 from console_svc.sessions import Session
 from console_svc.site import NOT_FOUND, Site
 from contentgen import Content, ContentRevision, InvalidStateException, PublishAttempt, PublishPoolEntry
 
-MAX_ENTRIES = 1_000
-"""Entries of the publish pool that are searched for that of a content: no call reads one alone."""
 TEXTS = ("title", "summary", "category", "cover_image", "body", "html_body")
 LABELS = {
     "title": "Title",
@@ -100,8 +98,7 @@ async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, objec
     texts = [(name, was, now) for name, was, now in texts if was != now]
     found = await asyncio.gather(*(site.workshop.difference(was, now) for _, was, now in texts))
     return [
-        (name, f"<pre>{escape(now)}</pre>" if html is None else html)
-        for (name, _, now), html in zip(texts, found, strict=True)
+        (name, as_written(now) if html is None else html) for (name, _, now), html in zip(texts, found, strict=True)
     ]
 
 
@@ -128,11 +125,10 @@ async def _attempts(session: Session, content_id: int) -> list[PublishAttempt]:
 
 
 async def _entry(session: Session, content: Content) -> PublishPoolEntry | None:
-    """Its entry in the publish pool; None if it has none, or is not among the first ones of its state and account."""
+    """Its entry in the publish pool, if it is among the first ones of its state: no call reads one alone."""
     status = content["publish_status"]
     if status is None or not session.may("ContentService/ListPublishPool"):
         return None
-    entries = await first(
-        session.client.iter_publish_pool(content["account_id"], status, page_size=MAX_ENTRIES), MAX_ENTRIES
-    )
+    found = session.client.iter_publish_pool(content["account_id"], status, page_size=MAX_FETCH)
+    entries, _ = await first_of(found, MAX_FETCH)
     return next((entry for entry in entries if entry["content_id"] == content["content_id"]), None)

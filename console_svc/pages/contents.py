@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.pages.queue import first, read_account, read_label
+from console_svc.pages.queue import read_account, read_label
+from console_svc.paging import PAGE_SIZE, first_of
 from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
 from contentgen import Content, InvalidArgument, PublishStatus, ReviewStatus
 
-PAGE_SIZE = 50
 REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)
 PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
 NOT_READ = "An account is a number, a score too, and a label is like team=news."
@@ -38,9 +38,10 @@ class Contents:
         review = next((state for state in REVIEW_STATES if state == params.get("review")), None)
         publish = next((state for state in PUBLISH_STATES if state == params.get("publish")), None)
         found: list[Content] = []
+        more = False
         problem = ""
         try:
-            found = await first(
+            found, more = await first_of(
                 session.client.iter_contents(
                     read_account(asked["account"]) if "account" in asked else None,
                     review,
@@ -52,7 +53,7 @@ class Contents:
                     query=asked.get("query", ""),
                     page_size=PAGE_SIZE + 1,
                 ),
-                PAGE_SIZE + 1,
+                PAGE_SIZE,
             )
         except InvalidArgument as error:
             problem = error.message
@@ -60,9 +61,9 @@ class Contents:
             problem = NOT_READ
         states = [("review", review)] * bool(review) + [("publish", publish)] * bool(publish)
         filters = [(name, text) for name, text in asked.items() if name != "before"] + states
-        older = [*filters, ("before", found[PAGE_SIZE - 1]["created_at"])] if len(found) > PAGE_SIZE else []
+        older = [*filters, ("before", found[-1]["created_at"])] if more else []
         values = {
-            "contents": found[:PAGE_SIZE],
+            "contents": found,
             "asked": asked,
             "review": review,
             "publish": publish,

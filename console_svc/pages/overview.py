@@ -11,10 +11,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from console_svc import history, needs
-from console_svc.language import language_of
+from console_svc.diagnosis import cards
+from console_svc.language import Texts, language_of
 from console_svc.limits import held_back
 from console_svc.live import Move, server_sent, since
-from console_svc.needs import MOST
+from console_svc.needs import LIMIT
+from console_svc.pauses import Pause, pauses
 from console_svc.sessions import Session, permitted
 from console_svc.site import Link, Site
 
@@ -35,7 +37,7 @@ class Overview:
         client, may = session.client, session.may
         span = history.chosen(request.query_params.get("span"), "24h")
         sees_history = may("TaskService/GetTaskHistory")
-        (stats, running, points, today), (pool, dispatch, failed, reviews, held) = await asyncio.gather(
+        (stats, running, points, today), (pool, paused, failed, reviews, found) = await asyncio.gather(
             asyncio.gather(
                 permitted(may("TaskService/GetTaskStats"), client.get_task_stats()),
                 permitted(
@@ -46,18 +48,19 @@ class Overview:
             ),
             asyncio.gather(
                 permitted(may("WorkerPoolService/GetWorkerPool"), client.get_worker_pool_status()),
-                permitted(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
+                permitted(may("WorkerPoolService/GetDispatchStatus"), _pauses(session)),
                 permitted(
                     may("ContentService/ListPublishPool"),
-                    _some(client.iter_publish_pool(statuses="failed", page_size=MOST)),
+                    _some(client.iter_publish_pool(statuses="failed", page_size=LIMIT)),
                 ),
                 permitted(
                     may("ContentService/ReviewContent"),
-                    _some(client.iter_contents(review_status="pending_review", page_size=MOST)),
+                    _some(client.iter_contents(review_status="pending_review", page_size=LIMIT)),
                 ),
-                held_back(session),
+                asyncio.gather(held_back(session), self._site.diagnoses.problems(session)),
             ),
         )
+        held, problems = found
         pages = {link.path for link in self._site.offered(session)}
         values = {
             "stats": stats,
@@ -70,7 +73,8 @@ class Overview:
             "success": history.success_rate(today) if today else None,
             "pool": pool,
             "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
-            "needs": needs.linked(needs.found(pool, dispatch, reviews, failed, held), pages),
+            "needs": needs.linked(needs.found(pool, paused, reviews, failed, held), pages),
+            "findings": cards(problems, Texts(language_of(request)), pages),
         }
         return self._site.render(request, "overview.html", values, session)
 
@@ -94,11 +98,15 @@ class Overview:
         return StreamingResponse(events(), media_type="text/event-stream")
 
 
+async def _pauses(session: Session) -> list[Pause]:
+    return await pauses(session, await session.client.get_dispatch_status())
+
+
 async def _some(found: AsyncIterator[T]) -> list[T]:
-    """`MOST` of them at most."""
+    """`LIMIT` of them at most."""
     some: list[T] = []
     async for one in found:
         some.append(one)
-        if len(some) == MOST:
+        if len(some) == LIMIT:
             break
     return some

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from console_svc.paging import PAGE_SIZE, first_of
 from console_svc.sessions import Session
 from contentgen import Content
 
-PAGE_SIZE = 50
-T = TypeVar("T")
 _FIELDS = ("account", "category", "label", "score")
 
 
@@ -72,7 +71,7 @@ class Wanted:
 
     def contents(self, session: Session, **more: Any) -> AsyncIterator[Content]:
         return session.client.iter_contents(
-            review_status="pending_review", page_size=PAGE_SIZE, **{**self._conditions, **more}
+            review_status="pending_review", page_size=PAGE_SIZE + 1, **{**self._conditions, **more}
         )
 
 
@@ -111,11 +110,12 @@ async def queue_at(session: Session, wanted: Wanted, place: Place | None) -> Que
     """The beginning of the queue, or the part of it that begins at a place which the beginning does not reach."""
     if wanted.problems:
         return Queue((), more=False, later=False)
-    items = await first(wanted.contents(session, oldest_first=True), PAGE_SIZE + 1)
-    later = bool(place and len(items) > PAGE_SIZE and Place.of(items[PAGE_SIZE - 1]).before(place))
+    items, more = await first_of(wanted.contents(session, oldest_first=True), PAGE_SIZE)
+    later = bool(place and more and Place.of(items[-1]).before(place))
     if place and later:
-        items = await first(wanted.contents(session, oldest_first=True, created_after=place.created_at), PAGE_SIZE + 1)
-    return Queue(items[:PAGE_SIZE], len(items) > PAGE_SIZE, later)
+        following = wanted.contents(session, oldest_first=True, created_after=place.created_at)
+        items, more = await first_of(following, PAGE_SIZE)
+    return Queue(items, more, later)
 
 
 async def candidates(session: Session, wanted: Wanted, after: Place | None, before: Place | None) -> list[Content]:
@@ -124,22 +124,12 @@ async def candidates(session: Session, wanted: Wanted, after: Place | None, befo
         return []
     if before:
         until = datetime.fromisoformat(before.created_at) + timedelta(microseconds=1)
-        found = await first(wanted.contents(session, created_before=until), PAGE_SIZE)
+        found, _ = await first_of(wanted.contents(session, created_before=until), PAGE_SIZE)
         return [content for content in found if Place.of(content).before(before)]
-    oldest = await first(wanted.contents(session, oldest_first=True), PAGE_SIZE)
+    oldest, _ = await first_of(wanted.contents(session, oldest_first=True), PAGE_SIZE)
     if after is None:
         return oldest
-    following = await first(wanted.contents(session, oldest_first=True, created_after=after.created_at), PAGE_SIZE)
-    following = [content for content in following if after.before(Place.of(content))]
+    later = wanted.contents(session, oldest_first=True, created_after=after.created_at)
+    following = [content for content in (await first_of(later, PAGE_SIZE))[0] if after.before(Place.of(content))]
     known = {content["content_id"] for content in following} | {after.content_id}
     return [*following, *(content for content in oldest if content["content_id"] not in known)]
-
-
-async def first(found: AsyncIterator[T], limit: int) -> list[T]:
-    """`limit` of them at most."""
-    some: list[T] = []
-    async for one in found:
-        some.append(one)
-        if len(some) == limit:
-            break
-    return some

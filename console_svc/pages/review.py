@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from console_svc import times, zones
 from console_svc.pages.article import answering_task, article_of, brief_of, sent_back
 from console_svc.pages.queue import Place, Queue, Wanted, candidates, queue_at
 from console_svc.sessions import Session
@@ -71,8 +72,8 @@ class ReviewDesk:
             session, wanted, Place.read(params.get("after", "")), Place.read(params.get("before", ""))
         )
         content_id = await _first_free(session, found)
-        if content_id is None and "before" in params and (here := Place.read(params["before"])):
-            content_id = here.content_id
+        if content_id is None and "before" in params and (place := Place.read(params["before"])):
+            content_id = place.content_id
         if content_id is None:
             return await self._desk(request, session, None, status=BAD if wanted.problems else 200)
         carried = [(name, params[name]) for name in ("decided", "until") if name in params]
@@ -90,11 +91,11 @@ class ReviewDesk:
     async def show_queue(self, request: Request, session: Session) -> Response:
         """The queue alone, which an open page loads anew."""
         wanted = Wanted(request)
-        here = Place.read(request.query_params.get("here", ""))
+        place = Place.read(request.query_params.get("place", ""))
         values = {
             "wanted": wanted,
-            "queue": await queue_at(session, wanted, here),
-            "here": here,
+            "queue": await queue_at(session, wanted, place),
+            "place": place,
             "me": _me(session),
             "decides": session.may("ContentService/ReviewContent"),
         }
@@ -111,10 +112,10 @@ class ReviewDesk:
         status: int = 200,
     ) -> Response:
         wanted = Wanted(request)
-        here = Place.of(content) if content else None
+        place = Place.of(content) if content else None
         undo = None if problem else _undo(request)
         queue, article, brief, undone = await asyncio.gather(
-            queue_at(session, wanted, here),
+            queue_at(session, wanted, place),
             article_of(self._site, content) if content else _none(),
             brief_of(session, content) if content else _none(),
             session.client.get_content(undo[0][0]) if undo else _none(),
@@ -124,7 +125,7 @@ class ReviewDesk:
         values = {
             "wanted": wanted,
             "queue": queue,
-            "here": here,
+            "place": place,
             "content": content,
             "article": article,
             "brief": brief,
@@ -222,17 +223,17 @@ class ReviewDesk:
         ]
         if not reviews:
             session.tell("Tick some first.")
-            return self._back(request, _text(form, "here"))
+            return self._back(request, _text(form, "place"))
         try:
             await session.client.review_contents(reviews)
         except (EtagMismatchException, InvalidStateException) as error:
             session.tell("None is approved, because one has changed: {message}", message=error.message)
-            return self._back(request, _text(form, "here"))
-        here = Place.read(_text(form, "here"))
-        return self._next(request, str(here or ""), [int(str(review["content_id"])) for review in reviews])
+            return self._back(request, _text(form, "place"))
+        place = Place.read(_text(form, "place"))
+        return self._next(request, str(place or ""), [int(str(review["content_id"])) for review in reviews])
 
-    def _back(self, request: Request, here: str) -> Response:
-        place, query = Place.read(here), Wanted(request).query
+    def _back(self, request: Request, text: str) -> Response:
+        place, query = Place.read(text), Wanted(request).query
         path = f"/review/{place.content_id}" if place else "/review"
         return self._site.see(f"{path}?{query}" if query else path)
 
@@ -333,9 +334,8 @@ def _text(form: FormData, name: str) -> str:
 
 
 def _time(form: FormData) -> datetime | None:
-    """When to publish: `at_utc`, which a script fills in from `at`; without scripts `at` itself is UTC."""
+    """When to publish, in the zone of the browser; None if it can't be read."""
     try:
-        at = datetime.fromisoformat(_text(form, "at_utc") or _text(form, "at"))
+        return times.moment(_text(form, "at"), zones.zone_named(_text(form, "zone")) or zones.UTC_ZONE)
     except ValueError:
         return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -40,14 +40,11 @@
   // A decision is sent once: a second press would decide on nothing, or on what comes next.
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || !event.target.closest(".acts")) return;
-    const at = event.target.elements.at;
-    if (at) event.target.elements.at_utc.value = new Date(at.value).toISOString();
     if (event.target.dataset.sent) event.preventDefault();
     event.target.dataset.sent = "yes";
   });
 
   document.addEventListener("DOMContentLoaded", () => {
-    for (const zone of document.querySelectorAll(".zone")) zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
     const undo = document.querySelector("#undo");
     if (undo) setTimeout(() => undo.remove(), 1000 * undo.dataset.seconds);
     // What was missed concerns the queue: the article stays as it was read, and what is being typed, too.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contentgen.cli.connection import Connection
 from contentgen.client.errors import RequestError
+from contentgen.doctor.reasons import paused
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
 
@@ -19,6 +20,4 @@ def pauses(connection: Connection) -> pb.GetDispatchStatusResponse:
 
 def paused_text(found: pb.GetDispatchStatusResponse) -> str:
     """`everything; accounts 1, 3`; empty if nothing is paused."""
-    accounts = found.paused_account_ids
-    named = f"account{'s' if len(accounts) > 1 else ''} {', '.join(map(str, accounts))}"
-    return "; ".join([*(["everything"] if found.all_paused else []), *([named] if accounts else [])])
+    return str(paused(found.all_paused, found.paused_account_ids))

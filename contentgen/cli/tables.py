@@ -14,6 +14,7 @@ from rich.text import Text
 from contentgen.cli import cells
 from contentgen.cli.documents import Document
 from contentgen.cli.output import Column, fields
+from contentgen.doctor.reasons import waits_for
 
 
 def worker_state(worker: Document) -> Text:
@@ -28,7 +29,7 @@ def worker_state(worker: Document) -> Text:
 
 
 def worker_error(worker: Document) -> str:
-    """Why it is unhealthy, or what does not get through."""
+    """Why it is unhealthy, why its disk refuses, or what does not get through."""
     return cells.line(worker["last_error"])
 
 
@@ -266,7 +267,7 @@ def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "task", it["task_id"]
     yield "account", str(it["account_id"])
     yield "status", cells.state(it["status"])
-    yield "waits for", cells.WAITS_FOR.get(it["pending_reason"] or "", it["pending_reason"] or "")
+    yield "waits for", str(waits_for(it["pending_reason"] or ""))
     yield "progress", f"{cells.progress(it)}  {cells.line((it['progress'] or {}).get('message'))}".strip()
     yield "error", cells.error(it)
     for key, value in sorted((it["error"] or {}).get("details", {}).items()):
@@ -354,6 +355,12 @@ SCHEDULES = (
 def schedule(to: Console, it: Document) -> None:
     """All that is known of a schedule, but what is as it always is."""
     fields(to, _schedule_lines(it))
+
+
+def next_runs(to: Console, it: Document) -> None:
+    """The ticks of a cron line, a line each."""
+    for tick in it["next_run_times"]:
+        to.print(cells.local_time(tick))
 
 
 def _schedule_lines(it: Document) -> Iterator[tuple[str, Text | str]]:

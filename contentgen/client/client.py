@@ -23,6 +23,7 @@ from contentgen.client.system import SystemMethods
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
+from contentgen.client.transport import Transport
 from contentgen.client.webhooks import WebhookMethods
 from contentgen.client.worker_pool import WorkerPoolMethods
 
@@ -45,6 +46,13 @@ class _AllMethods(
     AuditMethods,
 ):
     pass
+
+
+class AsyncMethods(_AllMethods, Asyncio):
+    """All methods as coroutines, on whatever transport: on one that blocks, `transport.run` runs them to their end."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
 
 class ContentGenerationClient(_AllMethods, Blocking):
@@ -94,7 +102,7 @@ class ContentGenerationClient(_AllMethods, Blocking):
         self._close()
 
 
-class AsyncContentGenerationClient(_AllMethods, Asyncio):
+class AsyncContentGenerationClient(AsyncMethods):
     """The schedulers at a target, for asyncio. All tasks of an event loop may share one client.
 
     The methods are those of ContentGenerationClient: `await` those that return a result, iterate over the others with
@@ -127,7 +135,8 @@ class AsyncContentGenerationClient(_AllMethods, Asyncio):
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
         transport = AioTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
-        self._transport, self._close = transport, transport.close
+        super().__init__(transport)
+        self._close = transport.close
 
     async def __aenter__(self) -> Self:
         return self

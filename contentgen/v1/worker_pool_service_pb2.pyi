@@ -89,8 +89,9 @@ class Worker(_message.Message):
     nothing else until one completes. From its last heartbeat; false if it is not connected.
     """
     last_error: _builtins.str
-    """Why it is unhealthy, or which result does not get through to the scheduler; at most 1,000 characters, empty if
-    neither applies. It may quote the task that failed, so it is empty for a token that is tied to accounts.
+    """Why it is unhealthy, why it can't write to its data folder, or which result does not get through to the scheduler; at
+    most 1,000 characters, empty if none applies. It may quote the task that failed, so it is empty for a token that is
+    tied to accounts.
     """
     connected: _builtins.bool
     """Its stream is open, and it was heard of within the lease time. A worker that was stopped is not connected, and may

@@ -402,8 +402,8 @@ class Heartbeat(_message.Message):
     and the next task is granted to it first.
     """
     last_error: _builtins.str
-    """Why it is unhealthy: the error of the last run that counted. Otherwise which result does not get through (rule 23).
-    Empty if neither applies; cut at 1,000 characters.
+    """Why it is unhealthy: the error of the last run that counted. Otherwise why its data folder can't be written, so that
+    it has no free slot, or which result does not get through (rule 23). Empty if none applies; cut at 1,000 characters.
     """
     @_builtins.property
     def held_leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:

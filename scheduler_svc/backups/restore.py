@@ -15,7 +15,7 @@ from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import RestoreProgress
 from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.store.engine.databases import Databases
+from scheduler_svc.store.engine.databases import Databases, described
 from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
 from scheduler_svc.store.schema.migrate import scripts, upgrade
@@ -64,7 +64,7 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
     if sessions := databases.lasting_sessions():
         raise CannotRestore(
             f"database {databases.target} is in use: stop every scheduler, and close all other sessions:\n"
-            + "\n".join(map(str, sessions))
+            + described(sessions)
         )
     if databases.exists() and databases.has_tables() and not replace:
         raise CannotRestore(
@@ -119,7 +119,7 @@ def _put_in_place(databases: Databases, url: str) -> str | None:
     """
     in_use = "a session on database {} began meanwhile, and nothing was changed: close it, and restore again\n{}"
     if sessions := databases.sessions():
-        raise CannotRestore(in_use.format(databases.target, "\n".join(map(str, sessions))))
+        raise CannotRestore(in_use.format(databases.target, described(sessions)))
     try:
         former = databases.swap_in(_name(url))
     except sa.exc.DBAPIError as error:

@@ -162,6 +162,9 @@ class EmbeddedPostgres:
     def _start(self, share: bool, deadline: float) -> None:
         try:
             self._join_or_own(share, deadline)
+        except OSError as error:  # a full disk, most often
+            self.stop()
+            raise PostgresError(f"can't start PostgreSQL in {self.root}: {error.strerror or error}") from error
         except BaseException:
             self.stop()
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ def furnished(place: Place) -> Place:
     for task_id in (done, kept, lost):
         client.wait(task_id, 60)
     client.create_schedule(place.account, "0 8 * * 1-5", {"topic": "每日新闻"}, time_zone="Asia/Shanghai")
+    client.create_webhook("https://news.example/hook", ["task.ended"])
+    for entry in client.iter_publish_pool():
+        client.update_publish_pool_entry(entry["content_id"], schedule_time=datetime.now(UTC) + timedelta(hours=1))
     return place
 
 
@@ -56,9 +60,15 @@ def addresses(client: ContentGenerationClient, page: Page) -> Iterator[str]:
     """Those of the navigation, and one of each kind that lists lead to."""
     for link in page.locator("nav a").all():
         yield str(link.get_attribute("href"))
+    account_id = next(client.iter_accounts())["account_id"]
+    yield from ("/accounts/new", f"/accounts/{account_id}", f"/accounts/{account_id}/edit")
     for task in client.list_tasks():
         if task["status"] in {"completed", "failed"}:
             yield f"/tasks/{task['task_id']}"
+    for entry in client.iter_publish_pool():
+        yield f"/pool/{entry['content_id']}"
+    yield from ("/pool/calendar", "/pool/calendar?week=2031-W22")
+    yield from ("/schedules/1", "/schedules/new", "/webhooks/1", "/webhooks/new")
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=lambda it: it.name)

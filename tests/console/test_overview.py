@@ -52,6 +52,29 @@ def test_what_needs_somebody_is_said(place: Place) -> None:
     assert "paused" not in visitor.get("/").text
 
 
+def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place) -> None:
+    visitor = place.visitor()
+    assert "What is wrong, and what to do" not in visitor.get("/").text
+    visitor.post("/workers/pause", {})
+    for _ in range(2):  # the second time from what was kept
+        text = visitor.get("/").text
+        assert "<p>paused: everything</p>" in text
+        assert "<code>contentgen dispatch resume</code>, of the account or --all, hands tasks out again" in text
+    chinese = visitor.get("/", **{"Accept-Language": "zh-CN"}).text
+    assert "<p>已暂停：全部</p>" in chinese
+    assert "恢复派发" in chinese
+    visitor.post("/workers/resume", {"account": "0"})
+    assert "What is wrong, and what to do" not in visitor.get("/").text
+
+
+def test_a_lost_worker_is_found(own_place: Place) -> None:
+    own_place.worker.stop()
+    text = own_place.visitor().get("/").text
+    assert "No worker is connected." in text
+    assert "<p>none is connected</p>" in text
+    assert "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target" in text
+
+
 def _after_a_review_is_wanted(place: Place) -> str:
     place.client.wait(place.client.submit_task(account_id=place.account, topic="to be read", auto_approve=False))
     text = place.visitor(REVIEWER).get("/").text

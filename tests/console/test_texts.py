@@ -15,12 +15,15 @@ from jinja2 import Environment, nodes
 
 import console_svc
 import console_svc.chinese
+import contentgen.doctor
 from console_svc.chinese import CHINESE
 from console_svc.pages import content, contents, edit, queue, review
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
+DOCTOR = Path(contentgen.doctor.__file__).parent
+"""Its findings are shown by the overview."""
 TAKES_TEXT = {
     "failure": 2,
     "tell": 0,
@@ -29,7 +32,9 @@ TAKES_TEXT = {
     "Hold": 0,
     "Link": 1,
     "Need": 0,
+    "Phrase": 0,
     "Span": 0,
+    "Subject": 0,
     "Typed": 2,
     "_again": 2,
     "_form": 1,
@@ -51,7 +56,7 @@ def in_templates() -> Iterator[str]:
 
 
 def in_code() -> Iterator[str]:
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *DOCTOR.glob("*.py")]):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call):
                 name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
@@ -68,7 +73,9 @@ def test_each_text_has_its_chinese() -> None:
 
 def test_no_chinese_is_left_over() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.html")) + "".join(
-        path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.parent.name != "chinese"
+        path.read_text(encoding="utf-8")
+        for path in [*PACKAGE.rglob("*.py"), *DOCTOR.glob("*.py")]
+        if path.parent.name != "chinese"
     )
     joined = re.sub(r'"\s*\n\s*f?"', "", source)
     assert [text for text in CHINESE if text not in VALUES and text not in joined] == []
@@ -78,3 +85,12 @@ def test_no_chinese_is_left_over() -> None:
 def test_what_is_filled_in_is_the_same_in_both_languages(module: str) -> None:
     for english, chinese in import_module(f"console_svc.chinese.{module}").TEXTS.items():
         assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", chinese)), english
+
+
+def test_a_text_has_one_chinese() -> None:
+    """Where it means something else on another page, it needs other words."""
+    said: dict[str, set[str]] = {}
+    for module in iter_modules(console_svc.chinese.__path__):
+        for english, chinese in import_module(f"console_svc.chinese.{module.name}").TEXTS.items():
+            said.setdefault(english, set()).add(chinese)
+    assert {english: chinese for english, chinese in said.items() if len(chinese) > 1} == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -127,11 +128,14 @@ def test_a_non_empty_database_is_replaced_only_with_replace(backed_up: Site) -> 
 
 def test_a_refused_restore_names_the_connected_sessions(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_svc.store.engine.databases.DISCONNECT_TIMEOUT", 0.0)
-    with backed_up.connect() as other:
-        other.execute(sa.text("SET application_name = 'contentgen'"))
-        pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
-        with pytest.raises(CannotRestore, match=rf"in use: stop every scheduler.*\nprocess {pid} .*\(contentgen, from"):
+    with backed_up.connect() as one, backed_up.connect() as two, backed_up.connect() as other:
+        for connection in (one, two):
+            connection.execute(sa.text("SET application_name = 'contentgen'"))
+        pids = [connection.scalar(sa.text("SELECT pg_backend_pid()")) for connection in (one, two, other)]
+        with pytest.raises(CannotRestore, match=r"in use: stop every scheduler") as told:
             backed_up.restore()
+    assert re.search(rf"\nprocesses {pids[0]}, {pids[1]} of the database \(contentgen, from", str(told.value))
+    assert re.search(rf"\nprocess {pids[2]} of the database \(no name, from", str(told.value))
     assert backed_up.names() == ["before", "after"]
 
 

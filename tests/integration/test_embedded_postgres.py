@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import shutil
 import signal
 import tempfile
@@ -309,6 +310,21 @@ def test_a_full_disk_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("scheduler_svc.postgres.cluster.MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(PostgresError, match="no space for a database"):
         EmbeddedPostgres(root).start()
+
+
+def test_a_restart_that_cannot_write_is_told_and_may_be_tried_again(embedded: Callable[[], EmbeddedPostgres]) -> None:
+    """As on a full disk: whoever restarts it goes on trying, until there is space."""
+    server = embedded().start()
+    kill_server(server)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(PostgresError, match=r"can't start PostgreSQL in .*: File too large"):
+            server.restart()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    server.restart()
+    assert query(server, "SELECT 1") == [(1,)]
 
 
 def test_an_error_has_the_server_s_reason(embedded: Callable[..., EmbeddedPostgres]) -> None:

@@ -113,6 +113,14 @@ def test_the_embedded_postgresql_is_in_the_image_of_backups_only() -> None:
     assert has == {"backup"}
 
 
+@pytest.mark.parametrize("extra", ["scheduler", "worker", "console"])
+def test_a_lock_has_what_its_extra_needs(extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    locked = set(re.findall("^([a-z0-9-]+)==", (DOCKER / f"{extra}.lock").read_text(), re.MULTILINE))
+    assert {re.split("[^a-z0-9-]", it)[0] for it in needed} - locked == set(), "make lock"
+
+
 def test_locks_name_no_registry() -> None:
     for lock in [*DOCKER.glob("*.lock"), DOCKER / "llm-content-creator/package-lock.json"]:
         assert "://" not in lock.read_text(), lock.name
@@ -240,7 +248,14 @@ def test_prometheus_asks_where_the_services_answer(tmp_path: Path) -> None:
     checked = run_to_end([program("promtool"), "check", "config", tmp_path / "prometheus.yaml"], within=LIMIT)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     services = ours("compose.prod.yaml")
-    for job in yaml.safe_load((tmp_path / "prometheus.yaml").read_text())["scrape_configs"]:
+    settings = yaml.safe_load((tmp_path / "prometheus.yaml").read_text())
+    deployed = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())
+    assert settings["global"] == deployed["global"]  # the alerts tell of a loss within a minute
+    *jobs, balancer = settings["scrape_configs"]
+    assert balancer == deployed["scrape_configs"][-1]
+    [(_, port)] = (it.split(":") for it in balancer["static_configs"][0]["targets"])
+    assert f"  bind :{port}\n" in (DOCKER / "prod/haproxy.cfg").read_text()
+    for job in jobs:
         [found] = job["dns_sd_configs"]
         [name] = found["names"]
         assert job["job_name"] == f"contentgen-{name}"

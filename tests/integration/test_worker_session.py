@@ -298,6 +298,7 @@ async def test_a_failing_disk_loses_no_result_and_takes_no_task(tmp_path: Path) 
             assert lease_in(worker.events("spool.refused")[0]) == ("task-a", "a", 1)
             heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
             assert heartbeat.free_slots == 0
+            assert heartbeat.last_error == "the data folder can't be written: No such file or directory"
 
             stream.assign(2, heartbeat.number, lease("b", demo_seconds="0.1"))
             released = await stream.update("released", "b")

@@ -17,6 +17,10 @@ frontend workers_and_callers
   bind 127.0.0.1:{port} proto h2
   use_backend all if {{ nbsrv(ready) eq 0 }}
   default_backend ready
+frontend metrics
+  bind 127.0.0.1:{metrics}
+  timeout client 5s
+  http-request use-service prometheus-exporter if {{ path /metrics }}
 backend ready
   option redispatch
   option httpchk GET /readyz
@@ -28,8 +32,8 @@ backend all
 """
 
 
-def write_settings(path: Path, port: int, schedulers: Sequence[tuple[str, str, int]]) -> None:
-    """`port` is its own; each scheduler is its name, its address, and the port of its probes."""
+def write_settings(path: Path, port: int, metrics: int, schedulers: Sequence[tuple[str, str, int]]) -> None:
+    """`port` and `metrics` are its own; each scheduler is its name, its address, and the port of its probes."""
     ready = [f"server {it} {at} proto h2 check port {probes} check-proto h1" for it, at, probes in schedulers]
     all_ = [f"server {it} {at} proto h2" for it, at, _ in schedulers]
-    path.write_text(_SETTINGS.format(port=port, ready="\n  ".join(ready), all="\n  ".join(all_)))
+    path.write_text(_SETTINGS.format(port=port, metrics=metrics, ready="\n  ".join(ready), all="\n  ".join(all_)))

@@ -16,7 +16,7 @@ from tests.harness.stack import Scheduler, Worker
 from verification.chaos.database import Database
 from verification.chaos.disks import Disk
 from verification.chaos.undertaker import bury, undertaken
-from verification.cluster import balancer, monitoring
+from verification.cluster import balancer, monitoring, surroundings
 from verification.cluster.nodes import DatabaseNode, Node, ServiceNode
 from verification.cluster.options import Options
 from verification.cluster.readings import Reading, Readings
@@ -91,6 +91,11 @@ class Cluster:
     @property
     def database(self) -> Node:
         return self.others[0]
+
+    @property
+    def surroundings(self) -> Path:
+        """What a shell beside it reads, so that a runbook's commands work."""
+        return self.folder / surroundings.FILE
 
     def healthy(self, since: float = 0.0) -> bool:
         """Whether all run and serve, by a reading that was begun after `since`."""
@@ -168,8 +173,9 @@ class Cluster:
         self._creator = quick_creator(self.folder)
 
     def _add_balancer(self, haproxy: str) -> None:
-        settings = self.folder / "haproxy.cfg"
-        balancer.write_settings(settings, int(self.target.rpartition(":")[2]), self._addresses)
+        settings, metrics = self.folder / "haproxy.cfg", free_port()
+        balancer.write_settings(settings, int(self.target.rpartition(":")[2]), metrics, self._addresses)
+        monitoring.write_targets(self.folder, "balancer", [("balancer", metrics)])
         command = [haproxy, "-db", "-f", str(settings)]
         self._add_program("balancer", command)
 
@@ -209,6 +215,13 @@ class Cluster:
         for kind, nodes in (("scheduler", self.schedulers), ("worker", self.workers)):
             staying = ((node.name, node.probes) for node in nodes if not node.leaves and node.probes is not None)
             monitoring.write_targets(self.folder, kind, staying)
+        settings = {
+            "CONTENTGEN_SCHEDULER": self.target,
+            "DATABASE_URL": self.postgres.url.replace("postgresql+psycopg2", "postgresql"),
+            **({"PROMETHEUS": f"http://127.0.0.1:{self.prometheus_port}"} if self.prometheus_port else {}),
+        }
+        addresses = {name: address for name, address, _ in self._addresses}
+        surroundings.write(self.folder, settings, addresses, [*self.schedulers, *self.workers])
 
     def _end_services(self) -> None:
         """Workers first, so that they can give their leases back."""

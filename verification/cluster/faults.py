@@ -73,6 +73,8 @@ class Faults:
         self.all: list[Fault] = []
         self.restarts = 0
         """Of `roll`."""
+        self.missed: list[str] = []
+        """Why steps could not be done, or did not come to what they waited for."""
         self._cluster = cluster
         self._load = load
         self._down = down
@@ -121,12 +123,20 @@ class Faults:
             return
         firing = reading.firing
         for alert in sorted(firing - self._firing):
-            for fault in self.active:
-                if alert.instance not in {other.victim for other in self.active} - {fault.victim}:
-                    fault.alerts[alert.name, alert.instance] = now - fault.began
-                    fault.runbooks[alert.name] = alert.runbook
-                    self._say(f"{alert.name} {alert.instance} after {now - fault.began:.0f} s: {alert.runbook}")
+            causes = [fault for fault in self.active if not self._is_of_another(alert, fault)]
+            for fault in causes:
+                fault.alerts[alert.name, alert.instance] = now - fault.began
+                fault.runbooks[alert.name] = alert.runbook
+                named = _named(alert.name, alert.instance)
+                self._say(f"{named} after {now - fault.began:.0f} s: {alert.runbook}")
+            if not causes:
+                self._say(f"{_named(alert.name, alert.instance)}: {alert.runbook}")
+        for name, instance in sorted({it[:2] for it in self._firing} - {it[:2] for it in firing}):
+            self._say(f"over: {_named(name, instance)}")
         self._firing = firing
+
+    def _is_of_another(self, alert: Alert, fault: Fault) -> bool:
+        return alert.instance in {other.victim for other in self.active} - {fault.victim}
 
     def _note_health(self, fault: Fault, now: float) -> None:
         if fault.undone is not None and self._cluster.healthy(fault.undone):
@@ -151,7 +161,7 @@ class Faults:
             case "kill" | "freeze" | "drain" | "fill":
                 node = self._victim(argument)
                 if node is None:
-                    self._say(f"nothing to {name}: no {argument} is up")
+                    self._miss(f"nothing to {name}: no {argument} is up")
                 else:
                     {"kill": self._kill, "freeze": self._freeze, "drain": self._drain, "fill": self._fill}[name](node)
             case "starve":
@@ -198,7 +208,7 @@ class Faults:
     def _fill(self, node: Node) -> None:
         disk = node.disk
         if disk is None:
-            self._say("disks can't be filled here: that takes root's rights")
+            self._miss("disks can't be filled here: that takes root's rights")
             return
         disk.fill()
         if node is self._cluster.database:
@@ -213,12 +223,12 @@ class Faults:
 
     def _starve(self) -> None:
         if self._cluster.database.state != "up":
-            self._say("nothing to starve: the database is not up")
+            self._miss("nothing to starve: the database is not up")
             return
         try:
             held = self._cluster.postgres.hold_connections(_ROUNDS)
         except psycopg2.Error as error:
-            self._say(f"nothing to starve: {error}")
+            self._miss(f"nothing to starve: {error}")
             return
 
         def undo() -> None:
@@ -248,11 +258,32 @@ class Faults:
     def _waiting(self, what: str) -> Condition:
         began = time.monotonic()
         if what == "healthy":
-            return lambda: (self._cluster.healthy(began) and not self.active) or time.monotonic() > began + _LIMIT
+            return self._within(_LIMIT, lambda: self._cluster.healthy(began) and not self.active, "it is not healthy")
         if what == "alert":
             last = self.all[-1:]
-            return lambda: any(fault.alerts for fault in last) or time.monotonic() > began + _LIMIT
+            return self._within(_LIMIT, lambda: any(fault.alerts for fault in last), "no alert fires")
         return lambda: time.monotonic() > began + float(what)
+
+    def _within(self, limit: float, condition: Condition, otherwise: str) -> Condition:
+        deadline = time.monotonic() + limit
+
+        def reached() -> bool:
+            if condition():
+                return True
+            if time.monotonic() <= deadline:
+                return False
+            self._miss(f"{otherwise} within {limit:g} s")
+            return True
+
+        return reached
+
+    def _miss(self, why: str) -> None:
+        self.missed.append(why)
+        self._say(why)
+
+
+def _named(alert: str, instance: str) -> str:
+    return f"{alert} {instance}".rstrip()
 
 
 def _has_ended(node: Node) -> bool:

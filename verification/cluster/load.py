@@ -42,6 +42,8 @@ class Load:
         self._run = str(run_seconds)
         self._submits = 0
         self._slowest = 0.0
+        self._under_way: dict[str, float] = {}
+        """When the submits without an answer yet began, by request id."""
         self._lock = threading.Lock()
         self._due: queue.Queue[str | None] = queue.Queue(_MAX_DUE)
         self._paced = threading.Event()
@@ -68,10 +70,11 @@ class Load:
         return self.acknowledged - len(self.completed)
 
     def slowest(self) -> float:
-        """Seconds of the slowest submit, repeats included, since this was asked last."""
+        """Seconds of the slowest submit, repeats included, of those under way and those since this was asked last."""
+        now = time.monotonic()
         with self._lock:
             slowest, self._slowest = self._slowest, 0.0
-        return slowest
+            return max([slowest, *(now - began for began in self._under_way.values())])
 
     def start(self) -> None:
         """Makes an account, watches it, and begins. Raises RequestError."""
@@ -127,6 +130,14 @@ class Load:
         began = time.monotonic()
         with self._lock:
             self._submits += 1
+            self._under_way[request_id] = began
+        try:
+            self._repeat(client, request_id, began)
+        finally:
+            with self._lock:
+                del self._under_way[request_id]
+
+    def _repeat(self, client: ContentGenerationClient, request_id: str, began: float) -> None:
         while True:
             try:
                 task_id = client.submit_task(

@@ -52,34 +52,49 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m verification.cluster",
         description="PostgreSQL, schedulers, workers, HAProxy and Prometheus as processes of this machine, under load,"
-        " to be killed. Exit status 0: nothing was lost, nothing done twice; 1: something was, or the cluster failed.",
+        " to be killed. Exit status 0: nothing was lost, nothing done twice; 1: something was, or the cluster failed,"
+        " or a step of a script could not be done.",
         epilog=_EXAMPLES + "\n".join(f"  {it.usage:<26}{it.does}" for it in COMMANDS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--schedulers", type=_count, default=3, help="how many (default 3)")
-    parser.add_argument("--workers", type=_count, default=5, help="how many (default 5)")
-    parser.add_argument("--slots", type=_count, default=3, help="tasks that a worker runs at once (default 3)")
-    parser.add_argument("--rate", type=_positive, default=8.0, help="tasks submitted a second (default 8)")
-    parser.add_argument("--run-seconds", type=_positive, default=0.5, help="how long a CLI runs (default 0.5)")
-    parser.add_argument("--lease", type=_positive, default=15.0, help="lease time (default 15; a service's own is 120)")
-    parser.add_argument("--down", type=_positive, default=60.0, help="how long what is done lasts (default 60)")
-    parser.add_argument("--duration", type=_positive, help="end after so many seconds")
+    parser.add_argument("--schedulers", type=_count, metavar="N", default=3, help="how many (default 3)")
+    parser.add_argument("--workers", type=_count, metavar="N", default=5, help="how many (default 5)")
+    parser.add_argument(
+        "--slots", type=_count, metavar="N", default=3, help="tasks that a worker runs at once (default 3)"
+    )
+    parser.add_argument("--rate", type=_positive, metavar="N", default=8.0, help="tasks submitted a second (default 8)")
+    parser.add_argument(
+        "--run-seconds", type=_positive, metavar="SECONDS", default=0.5, help="how long a CLI runs (default 0.5)"
+    )
+    parser.add_argument(
+        "--lease",
+        type=_positive,
+        metavar="SECONDS",
+        default=15.0,
+        help="lease time (default 15; a service's own is 120)",
+    )
+    parser.add_argument(
+        "--down", type=_positive, metavar="SECONDS", default=60.0, help="how long what is done lasts (default 60)"
+    )
+    parser.add_argument("--duration", type=_positive, metavar="SECONDS", help="end after so many seconds")
     parser.add_argument("--script", type=_script, default=(), help="do these steps, then end")
     parser.add_argument("--folder", type=Path, help="keep the logs in this folder; by default nothing is kept")
     return parser
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 20:
-        raise argparse.ArgumentTypeError(f"{text} should be from 1 to 20")
-    return value
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 20):
+        raise argparse.ArgumentTypeError(f"{text} should be a whole number from 1 to 20")
+    return int(text)
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} should be more than 0")
+        raise argparse.ArgumentTypeError(f"{text} should be a number above 0")
     return value
 
 

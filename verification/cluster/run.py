@@ -89,6 +89,7 @@ class Run:
         shown.say(f"up after {time.monotonic() - self._began:.1f} s; callers and workers use {cluster.target}")
         if cluster.prometheus_port:
             shown.say(f"Prometheus: http://127.0.0.1:{cluster.prometheus_port}")
+        shown.say(f"in another shell: . {cluster.surroundings}")
 
     def _go_on(self, scene: Scene, key: Key) -> None:
         """Until q, a signal, or the end of script and duration."""

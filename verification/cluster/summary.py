@@ -21,6 +21,8 @@ def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds:
         wrong.append(f"{unsure} submits were never acknowledged")
     if options.unattended and found.open:
         wrong.append(f"{found.open} tasks did not come to their end")
+    if options.script:
+        wrong += faults.missed
     lines = [
         "",
         f"{seconds:.0f} s; faults {len(faults.all)}, restarts by roll {faults.restarts}",

@@ -40,8 +40,13 @@ class DurableJournal:
         self._on_health = on_health
         self._unwritten: dict[str, Entry] = {}
         self._retry = Loop(self._retry_until_written)
-        self.healthy = True
+        self.refusal = ""
+        """Why the last write failed; empty if it succeeded."""
+
+    @property
+    def healthy(self) -> bool:
         """Whether the last write succeeded."""
+        return not self.refusal
 
     @property
     def all_written(self) -> bool:
@@ -119,7 +124,7 @@ class DurableJournal:
     def _write_failed(self, error: OSError) -> None:
         if self.healthy:
             _log.error("the data folder can't be written: no task is taken", action="disk.refused", error=str(error))
-            self.healthy = False
+            self.refusal = error.strerror or str(error)
             self._retry.start()
             self._on_health()
 
@@ -127,7 +132,7 @@ class DurableJournal:
         while not await self._write_again():  # noqa: ASYNC110 - no event says that a disk has space again
             await asyncio.sleep(RETRY_INTERVAL)
         _log.info("the data folder can be written again", action="disk.recovered")
-        self.healthy = True
+        self.refusal = ""
         self._on_health()
 
     async def _write_again(self) -> bool:

@@ -92,9 +92,13 @@ class Worker:
 
     @property
     def last_error(self) -> str:
-        """Why the CLI counts as broken, or which result does not get through; empty if neither is so."""
-        if self._probes.last_error or not (stuck := self.outbox.stuck):
+        """Why the CLI counts as broken, why the disk refuses, or which result does not get through; else empty."""
+        if self._probes.last_error:
             return self._probes.last_error
+        if not self._journal.healthy:
+            return f"the data folder can't be written: {self._journal.refusal}"
+        if not (stuck := self.outbox.stuck):
+            return ""
         ends = self.outbox.stream_ends(stuck[0])
         return f"a result of {stuck[0].size:,} bytes does not get through: {ends} streams ended while it was sent"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated
 
 import typer
@@ -12,18 +12,24 @@ from rich.text import Text
 from contentgen.cli import values
 from contentgen.cli.command import Session, command
 from contentgen.cli.connection import Connection
-from contentgen.cli.doctor import reach, schedulers, work
-from contentgen.cli.doctor.findings import Finding, Level, fail
+from contentgen.cli.doctor import reach
 from contentgen.cli.documents import Document
 from contentgen.cli.failures import Status, error_line
 from contentgen.cli.output import broken
+from contentgen.client.client import AsyncMethods
 from contentgen.client.errors import RequestError
-from contentgen.v1.system_service_pb2 import GetSystemResponse
+from contentgen.client.results import System
+from contentgen.client.transport import run
+from contentgen.doctor import pool, schedulers, work
+from contentgen.doctor.findings import Finding, Level, fail
+from contentgen.doctor.phrases import Phrase
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
 _ADVICE_INDENT = 8
 _QUEUE_LIMIT = 1_000_000
+
+Check = Callable[[], Iterable[Finding]]
 
 StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
 QueueLimit = Annotated[
@@ -81,50 +87,79 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from reach.tls(connection)
     yield from _safely("token", connection, lambda: reach.token(connection))
     yield from _safely("database", connection, lambda: reach.database(connection))
-    system = _System(connection)
-    yield from _safely("schedulers", connection, lambda: schedulers.schedulers(system.current))
-    yield from _safely("workers", connection, lambda: _workers(connection, system.known))
-    yield from _safely("queue", connection, lambda: work.queue(connection, _limit(queue_limit, system.known)))
-    yield from _safely("dispatch", connection, lambda: work.dispatch(connection, stuck_after))
-    yield from _safely("submitted", connection, lambda: work.submitted(connection, stuck_after))
-    yield from _safely("options", connection, lambda: work.refused_options(connection))
-    yield from _safely("publishing", connection, lambda: work.unpublished(connection))
+    client = AsyncMethods(connection.transport)
+    system = _System(client)
+    yield from _stored(
+        connection,
+        {
+            "schedulers": lambda: schedulers.schedulers(system.current),
+            "workers": lambda: _workers(client, system.known),
+            "queue": lambda: _queue(client, _limit(queue_limit, system.known)),
+            "dispatch": lambda: run(work.dispatch(client, stuck_after)),
+            "submitted": lambda: [run(work.submitted(client, stuck_after))],
+            "options": lambda: run(work.refused_options(client)),
+            "publishing": lambda: run(work.unpublished(client)),
+        },
+    )
 
 
 class _System:
     """GetSystem's answer, requested once."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.known: GetSystemResponse | None = None
+    def __init__(self, client: AsyncMethods) -> None:
+        self._client = client
+        self.known: System | None = None
         """None until it is requested, too."""
 
     @property
-    def current(self) -> GetSystemResponse | None:
+    def current(self) -> System | None:
         """None where they can't tell us. Raises RequestError."""
-        self.known = schedulers.system_of(self._connection)
+        self.known = run(schedulers.system_of(self._client))
         return self.known
 
 
-def _limit(given: int | None, system: GetSystemResponse | None) -> int:
+def _limit(given: int | None, system: System | None) -> int:
     """Of the queue: an older scheduler does not tell it."""
-    return given or (system.limits.max_queue_size if system else 0) or _QUEUE_LIMIT
+    return given or (system["limits"]["max_queue_size"] if system else 0) or _QUEUE_LIMIT
 
 
-def _workers(connection: Connection, system: GetSystemResponse | None) -> Iterator[Finding]:
-    pool = work.pool_of(connection)
-    yield from work.versions(pool.workers, schedulers.versions(system))
-    yield from work.workers(pool)
-    yield from work.clis(pool.workers)
+def _workers(client: AsyncMethods, system: System | None) -> Iterator[Finding]:
+    found = run(client.get_worker_pool_status())
+    workers = found["worker_statuses"]
+    yield from pool.versions(Phrase("this command"), workers, schedulers.versions(system))
+    yield from pool.workers(found)
+    yield from pool.clis(workers)
 
 
-def _safely(name: str, connection: Connection, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _queue(client: AsyncMethods, limit: int) -> Iterator[Finding]:
+    yield from work.queue(run(client.get_task_stats()), limit)
+
+
+def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Finding]:
+    """Those that read the database, up to the first that can't: each of the others would wait for it, too."""
+    names = list(checks)
+    for i, name in enumerate(names):
+        try:
+            yield from checks[name]()
+        except RequestError as error:
+            if error.reason == "STORE_UNAVAILABLE":
+                skipped = f", so these were not looked at: {', '.join(names[i + 1 :])}" if names[i + 1 :] else ""
+                yield fail(name, f"the database is away{skipped}", "look at PostgreSQL and the scheduler's log")
+                return
+            yield _failed(name, connection, error)
+
+
+def _safely(name: str, connection: Connection, check: Check) -> Iterator[Finding]:
     """A check whose calls fail has failed, and the others go on."""
     try:
         yield from check()
     except RequestError as error:
-        message, _, advice = error_line(error, connection.target).partition("; ")
-        yield fail(name, message, advice)
+        yield _failed(name, connection, error)
+
+
+def _failed(name: str, connection: Connection, error: RequestError) -> Finding:
+    message, _, advice = error_line(error, connection.target).partition("; ")
+    return fail(name, message, advice)
 
 
 def _write(to: Console, finding: Document) -> None:

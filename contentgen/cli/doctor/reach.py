@@ -10,12 +10,12 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.doctor.certificate import end_of_certificate
-from contentgen.cli.doctor.findings import Finding, fail, ok, warn
 from contentgen.cli.failures import error_line
 from contentgen.cli.validity import expiry_text, first_end
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.errors import RequestError
 from contentgen.client.transport import run
+from contentgen.doctor.findings import Finding, fail, ok, warn
 from contentgen.v1 import account_service_pb2, task_service_pb2
 
 SERVICES = (
@@ -117,7 +117,7 @@ def database(connection: Connection) -> Iterator[Finding]:
     if away:
         yield fail(
             "database",
-            f"NOT_SERVING: {', '.join(away)}",
+            f"NOT_SERVING: {f'all {len(away)} services' if len(away) == len(SERVICES) else ', '.join(away)}",
             "its database is away, its work stands still, or it is being stopped: look at the scheduler's log and at"
             " PostgreSQL",
         )

@@ -43,8 +43,16 @@ class DatabaseSession(NamedTuple):
     application: str
     host: str
 
-    def __str__(self) -> str:
-        return f"process {self.pid} of the database ({self.application or 'no name'}, from {self.host})"
+
+def described(sessions: Sequence[DatabaseSession]) -> str:
+    """A line for those of one program on one host: a scheduler has dozens."""
+    pids: dict[tuple[str, str], list[int]] = {}
+    for session in sessions:
+        pids.setdefault((session.application, session.host), []).append(session.pid)
+    return "\n".join(
+        f"process{'es' * (len(of) > 1)} {', '.join(map(str, of))} of the database ({name or 'no name'}, from {host})"
+        for (name, host), of in pids.items()
+    )
 
 
 class Databases:

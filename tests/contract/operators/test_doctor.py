@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,6 +16,7 @@ from grpc import StatusCode, aio
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.contract.operators.deployment import GOOD, VERSION, Deployment, worker
 from tests.contract.operators.transcript import Transcript, run
@@ -77,6 +79,12 @@ def test_a_healthy_deployment_has_no_findings() -> None:
             "workers",
             "w2: a result of 2,000,057 bytes does not get through",
         ),
+        (
+            [GOOD, worker(worker_id="w2", last_error="the data folder can't be written: No space left on device")],
+            0,
+            "workers",
+            "w2: the data folder can't be written: No space left on device",
+        ),
     ],
 )
 def test_workers_with_problems_are_found(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
@@ -111,6 +119,14 @@ def test_a_full_queue_is_found(pending: int, due: int, level: str) -> None:
     assert (status, finding["check"], finding["level"]) == (level == "fail", "queue", level)
     assert f"{pending} of 100 pending" in finding["message"]
     assert "the oldest for 1 h 2 min" in finding["message"]
+
+
+def test_a_queue_of_scheduled_tasks_has_no_oldest() -> None:
+    answers = Deployment().answers()
+    answers["GetTaskStats"] = lambda request, context: task_pb.GetTaskStatsResponse(counts={"pending": 1})
+    with scripted(**answers) as target:
+        ran = run("-s", target, "doctor")
+    assert "1 of 1,000,000 pending, 0 due\n" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -283,12 +299,21 @@ def test_the_schedulers_limit_of_the_queue_is_used() -> None:
     assert [finding["check"] for finding in examined(deployment)[1]] == ["queue"]
 
 
-def test_a_killed_replica_is_not_reported() -> None:
+@pytest.mark.parametrize(
+    ("silence", "age", "told"), [(20, 500, False), (45, 500, True), (45, 30, False), (300, 500, False)]
+)
+def test_a_replica_that_was_killed_is_reported_for_minutes(silence: int, age: int, told: bool) -> None:
+    """Whatever our own clock says, and unless another was started since."""
     deployment = Deployment()
-    killed = replica("s1", lane("submits", 12), serving=False)
-    killed.last_heartbeat_time.FromSeconds(int(time.time()) - 300)
-    deployment.system.replicas.append(killed)
-    assert examined(deployment) == (0, [])
+    answering, killed = replica("s0"), replica("s1")
+    answering.last_heartbeat_time.FromSeconds(int(time.time()) - 4_000)
+    answering.start_time.FromSeconds(int(time.time()) - 4_000 - age)
+    killed.last_heartbeat_time.FromSeconds(int(time.time()) - 4_000 - silence)
+    deployment.system.replicas.extend([answering, killed])
+    status, findings = examined(deployment)
+    assert (status, len(findings)) == (0, told)
+    for finding in findings:
+        assert finding["message"].startswith("s1 has said nothing for 45 s: it was killed, is frozen, or")
 
 
 @pytest.mark.parametrize("code", [StatusCode.UNIMPLEMENTED, StatusCode.PERMISSION_DENIED])
@@ -309,6 +334,20 @@ def test_a_lost_database_is_found() -> None:
     status, (finding,) = examined(deployment)
     assert (status, finding["check"], finding["level"]) == (1, "database", "fail")
     assert "NOT_SERVING: TaskService" in finding["message"]
+
+
+def test_without_a_database_one_check_that_needs_it_is_made() -> None:
+    def away(request: object, context: grpc.ServicerContext) -> None:
+        refuse(context, StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the database is away")
+
+    answers = Deployment().answers()
+    answers["GetSystem"] = answers["GetWorkerPool"] = away
+    with scripted(**answers) as target:
+        ran = run("-s", target, "-o", "json", "doctor")
+    *_, last = json.loads(ran.out)
+    assert (ran.status, last["check"], last["level"]) == (1, "schedulers", "fail")
+    assert last["message"].startswith("the database is away, so these were not looked at: workers, queue, ")
+    assert last["advice"] == "look at PostgreSQL and the scheduler's log"
 
 
 @pytest.mark.parametrize(

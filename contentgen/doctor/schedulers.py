@@ -1,0 +1,156 @@
+"""The schedulers themselves: whether they serve, how their lanes stand, who holds locks. Layer: inside doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from contentgen.client.client import AsyncMethods
+from contentgen.client.errors import RequestError
+from contentgen.client.results import Lane, LockHolder, Replica, System
+from contentgen.doctor.findings import Finding, fail, ok, warn
+from contentgen.doctor.phrases import Phrase, joined
+from contentgen.doctor.readable import duration, line
+
+_SILENT_AFTER, _FORGOTTEN_AFTER = 25.0, 300.0
+"""Seconds without a word of a replica: it says how it stands each 10 s at least. Later it may be gone on purpose."""
+_NOTHING = 0.1
+"""Seconds: what waits for less counts as nothing."""
+_NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
+
+
+async def system_of(client: AsyncMethods) -> System | None:
+    """None if the token may not make the call, or the version of the scheduler lacks it."""
+    try:
+        return await client.get_system()
+    except RequestError as error:
+        if error.code == "UNIMPLEMENTED" or error.reason in _NOT_FOR_US:
+            return None
+        raise
+
+
+def schedulers(system: System | None) -> Iterator[Finding]:
+    """One line where all is well, with the age of what waits longest.
+
+    Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
+    session that holds locks.
+    """
+    if system is None:
+        return
+    here = _here(system)
+    findings = [*_not_serving(here), *_silent(system), *_set_aside(here), *_holders(system["lock_holders"])]
+    yield from findings
+    if not findings:
+        yield ok("schedulers", Phrase("{n} of {n} serve, and {waits}", n=len(here), waits=_oldest(here)))
+
+
+def _oldest(here: Sequence[Replica]) -> Phrase:
+    lanes = [(name, lane) for replica in here for name, lane in replica["lanes"].items()]
+    name, oldest = max(lanes, key=lambda named: named[1]["oldest_age"], default=("", None))
+    if oldest is None or oldest["oldest_age"] < _NOTHING:
+        return Phrase("nothing waits")
+    return Phrase("the oldest of the {lane} waits for {age}", lane=name, age=_age(oldest))
+
+
+def versions(system: System | None) -> set[str]:
+    """Of those that are there; empty where they don't tell."""
+    return {it["version"] for it in _here(system)} - {""} if system else set()
+
+
+def _here(system: System) -> list[Replica]:
+    """Those that said lately how they stand."""
+    return [replica for replica, silence in _silences(system) if silence < _SILENT_AFTER]
+
+
+def _silences(system: System) -> Iterator[tuple[Replica, float]]:
+    """Each replica, and for how many seconds it has said nothing; the one that answers says how it stands now."""
+    times = [datetime.fromisoformat(it["last_heartbeat_at"]) for it in system["replicas"]]
+    for replica, time in zip(system["replicas"], times, strict=True):
+        yield replica, (max(times) - time).total_seconds()
+
+
+def _silent(system: System) -> Iterator[Finding]:
+    """Those in whose place no other has started since."""
+    starts = [datetime.fromisoformat(it["started_at"]) for it in _here(system)]
+    for replica, silence in _silences(system):
+        if _SILENT_AFTER <= silence < _FORGOTTEN_AFTER:
+            later = [start for start in starts if start > datetime.fromisoformat(replica["last_heartbeat_at"])]
+            if later:
+                starts.remove(later[0])
+                continue
+            yield warn(
+                "schedulers",
+                Phrase(
+                    "{scheduler} has said nothing for {silence}: it was killed, is frozen, or does not reach the"
+                    " database",
+                    scheduler=line(replica["scheduler_id"]),
+                    silence=duration(silence),
+                ),
+                Phrase("start it again"),
+            )
+
+
+def _not_serving(replicas: Sequence[Replica]) -> Iterator[Finding]:
+    for replica in replicas:
+        if not replica["serving"]:
+            waiting = [
+                Phrase("{lane} for {age}", lane=name, age=_age(lane))
+                for name, lane in replica["lanes"].items()
+                if lane["waiting"]
+            ]
+            yield fail(
+                "schedulers",
+                Phrase(
+                    "{scheduler} does not serve; waiting: {lanes}",
+                    scheduler=line(replica["scheduler_id"]),
+                    lanes=joined(waiting) or Phrase("nothing"),
+                ),
+                Phrase("look at its log (action stall, lock or store) and at PostgreSQL"),
+            )
+
+
+def _set_aside(replicas: Sequence[Replica]) -> Iterator[Finding]:
+    for replica in replicas:
+        for name, lane in replica["lanes"].items():
+            if lane["set_aside"]:
+                yield warn(
+                    "schedulers",
+                    Phrase(
+                        "{n} of the {lane} of {scheduler} wait for a lock, the oldest for {age}",
+                        n=lane["set_aside"],
+                        lane=name,
+                        scheduler=line(replica["scheduler_id"]),
+                        age=_age(lane),
+                    ),
+                    Phrase("it goes on by itself once the lock is free"),
+                )
+
+
+def _holders(holders: Sequence[LockHolder]) -> Iterator[Finding]:
+    for holder in holders:
+        who = ", ".join(line(text) for text in (holder["role"], holder["application"], holder["address"]) if text)
+        yield warn(
+            "locks",
+            Phrase(
+                "session {pid} ({who}) is {state}, its transaction open for {age}, and {held}",
+                pid=holder["pid"],
+                who=who,
+                state=holder["state"] or Phrase("there"),
+                age=duration(holder["transaction_age"]),
+                held=_held(holder),
+            ),
+            Phrase("let it commit, or end it: SELECT pg_terminate_backend({pid})", pid=holder["pid"]),
+        )
+
+
+def _held(holder: LockHolder) -> Phrase:
+    tables = line(holder["relation"])
+    if holder["waited_for"]:
+        named = Phrase("holds a lock of {tables} that others wait for", tables=tables)
+        return named if tables else Phrase("holds a lock that others wait for")
+    named = Phrase("has locked rows of {tables}, or all", tables=tables)
+    return named if tables else Phrase("has locked rows, or all")
+
+
+def _age(lane: Lane) -> str:
+    return duration(lane["oldest_age"])
