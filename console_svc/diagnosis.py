@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from console_svc.language import Texts
@@ -16,24 +16,34 @@ from contentgen.doctor.phrases import Phrase
 
 STUCK_AFTER = 300.0
 """Seconds, as the command has it."""
-MOST_SUBMITTED = 1_000
+MAX_SUBMITTED = 1_000
 FRESH = 10.0
 """Seconds for which an examination is shown again, whoever of the same token asks."""
 MAX_KEPT = 1_000
 DEFAULT_QUEUE_LIMIT = 1_000_000
-PAGES: Mapping[str, str] = {
-    "schedulers": "/workers",
-    "locks": "/workers",
-    "version": "/workers",
-    "workers": "/workers",
-    "cli": "/workers",
-    "dispatch": "/workers",
-    "queue": "/tasks?status=pending",
-    "submitted": "/tasks?status=submitted",
-    "options": "/tasks?status=failed",
-    "publishing": "/pool?status=failed",
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a check is about: a text of the page, and where to look."""
+
+    title: str
+    path: str
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "schedulers": Subject("Schedulers", "/workers"),
+    "locks": Subject("Locks", "/workers"),
+    "version": Subject("Version", "/workers"),
+    "workers": Subject("Workers", "/workers"),
+    "cli": Subject("CLI", "/workers"),
+    "queue": Subject("Queue", "/tasks?status=pending"),
+    "dispatch": Subject("Dispatch", "/workers"),
+    "submitted": Subject("Handed out", "/tasks?status=submitted"),
+    "options": Subject("Refused options", "/tasks?status=failed"),
+    "publishing": Subject("Publications", "/pool?status=failed"),
 }
-"""Where each check's matter is."""
+"""By the names of the checks."""
 
 Check = Callable[[], Awaitable[Sequence[Finding]]]
 
@@ -42,20 +52,25 @@ Check = Callable[[], Awaitable[Sequence[Finding]]]
 class Card:
     """A finding in the page's language."""
 
-    check: str
+    title: str
     level: str
     message: str
     advice: str
     path: str
 
 
-def cards(findings: Sequence[Finding], texts: Texts) -> list[Card]:
+def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> list[Card]:
+    """With links to those of the `pages` that the user has."""
+
     def said(text: Phrase | str) -> str:
         return text.said(lambda template, values: texts(template, **values)) if isinstance(text, Phrase) else text
 
-    return [
-        Card(it.check, it.level.value, said(it.message), said(it.advice), PAGES.get(it.check, "")) for it in findings
-    ]
+    def card(finding: Finding) -> Card:
+        subject = SUBJECTS.get(finding.check, Subject(finding.check, ""))
+        path = subject.path if subject.path.partition("?")[0] in pages else ""
+        return Card(subject.title, finding.level.value, said(finding.message), said(finding.advice), path)
+
+    return [card(finding) for finding in findings]
 
 
 class Diagnoses:
@@ -113,7 +128,7 @@ def _checks(session: Session, system: System | None) -> Iterator[tuple[str, Chec
         return await work.dispatch(client, STUCK_AFTER)
 
     async def of_submitted() -> Sequence[Finding]:
-        return [await work.submitted(client, STUCK_AFTER, MOST_SUBMITTED)]
+        return [await work.submitted(client, STUCK_AFTER, MAX_SUBMITTED)]
 
     async def of_options() -> Sequence[Finding]:
         return await work.refused_options(client)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from console_svc.sessions import Session
 from contentgen import Account, TaskStats
 
-MOST = 50
+LIMIT = 50
 """Accounts that have a limit and are looked at."""
 
 
@@ -24,12 +24,12 @@ class Hold:
 def holds(account: Account, stats: TaskStats) -> Iterator[Hold]:
     """What the account's own settings do to its tasks now."""
     pending, running = stats["counts"]["pending"], with_workers(stats)
-    limit, room = account["max_concurrent_tasks"], account["max_pending_tasks"]
+    limit, max_pending = account["max_concurrent_tasks"], account["max_pending_tasks"]
     if limit and running >= limit and stats["queue_depth"]:
         values = {"n": stats["queue_depth"], "running": running, "limit": limit}
         yield Hold("{n} due tasks wait: {running} run, {limit} may run at once.", values)
-    if room and pending >= room:
-        yield Hold("Submits are refused: {n} of {limit} that may be pending are.", {"n": pending, "limit": room})
+    if max_pending and pending >= max_pending:
+        yield Hold("Submits are refused: {n} of {limit} that may be pending are.", {"n": pending, "limit": max_pending})
     if not account["active"] and pending:
         yield Hold("It is inactive, and {n} tasks still wait.", {"n": pending})
 
@@ -39,14 +39,14 @@ def with_workers(stats: TaskStats) -> int:
 
 
 async def held_back(session: Session) -> Sequence[tuple[Account, Hold]]:
-    """Of the first `MOST` accounts that have such a limit."""
+    """Of the first `LIMIT` accounts that have such a limit."""
     if not (session.may("AccountService/ListAccounts") and session.may("TaskService/GetTaskStats")):
         return ()
     limited: list[Account] = []
     async for account in session.client.iter_accounts():
         if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]:
             limited.append(account)
-            if len(limited) == MOST:
+            if len(limited) == LIMIT:
                 break
     stats = await asyncio.gather(*(session.client.get_task_stats(account["account_id"]) for account in limited))
     pairs = zip(limited, stats, strict=True)

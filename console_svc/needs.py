@@ -10,7 +10,7 @@ from console_svc.limits import Hold
 from console_svc.pauses import Pause
 from contentgen import Account, AuditEvent, Content, PublishPoolEntry, WorkerPool
 
-MOST = 100
+LIMIT = 100
 """Where there are more, "100+" says enough."""
 REVIEW, POOL, WORKERS, ACCOUNTS = "/review", "/pool", "/workers", "/accounts"
 
@@ -94,4 +94,4 @@ def linked(needs: Iterator[Need], pages: Collection[str]) -> list[Need]:
 
 
 def count(things: Sized) -> str:
-    return f"{MOST}+" if len(things) >= MOST else str(len(things))
+    return f"{LIMIT}+" if len(things) >= LIMIT else str(len(things))

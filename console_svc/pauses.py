@@ -8,7 +8,7 @@ from itertools import count
 from console_svc.sessions import Session
 from contentgen import AuditEvent, DispatchStatus
 
-MOST_EVENTS = 200
+MAX_EVENTS = 200
 """Of the newest pauses, to look for those that hold."""
 
 
@@ -35,6 +35,6 @@ async def _events(session: Session, wanted: set[int]) -> dict[int, AuditEvent]:
     async for event in session.client.iter_audit_events(method="WorkerPoolService/PauseDispatch"):
         if event["outcome"] == "OK":
             found.setdefault(event["account_id"] or 0, event)
-        if wanted <= found.keys() or next(numbers) == MOST_EVENTS:
+        if wanted <= found.keys() or next(numbers) == MAX_EVENTS:
             break
     return found

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from contentgen import AsyncContentGenerationClient, TaskHistoryPoint
 
-MOST = 400
+LIMIT = 400
 """Contents that are looked at: the newest."""
 
 
@@ -28,10 +28,10 @@ async def read(client: AsyncContentGenerationClient, account_id: int, points: Se
     seen = 0
     async for content in client.iter_contents(account_id, created_after=starts[0]):
         seen += 1
-        if seen > MOST:
+        if seen > LIMIT:
             break
         if content["quality_score"] is not None:
             at = datetime.fromisoformat(content["created_at"]).astimezone(UTC)
             time = points[max(sum(start <= at for start in starts) - 1, 0)]["time"]
             found[time].append(content["quality_score"])
-    return Scores({time: sum(each) / len(each) for time, each in found.items()}, cut=seen > MOST)
+    return Scores({time: sum(each) / len(each) for time, each in found.items()}, cut=seen > LIMIT)

@@ -14,7 +14,8 @@ from typing import Any, get_args
 from starlette.datastructures import ImmutableMultiDict
 
 from console_svc.language import text
-from console_svc.times import moment, zone
+from console_svc.times import moment
+from console_svc.zones import UTC_ZONE, zone_named
 from contentgen import Task, TaskFilter, TaskStatus
 
 STATES: Sequence[TaskStatus] = get_args(TaskStatus)
@@ -125,7 +126,7 @@ class _Reader:
 
     def __init__(self, typed: Mapping[str, str]) -> None:
         self._typed = typed
-        self._zone = zone(typed.get("zone", ""))
+        self._zone = zone_named(typed.get("zone", "")) or UTC_ZONE
         self.problems: dict[str, str] = {}
 
     def number(self, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Times as people type them, and the zone that they mean.
+"""Times and lengths of time as people type them.
 
 Layer: the bottom of console_svc.
 """
@@ -6,21 +6,12 @@ Layer: the bottom of console_svc.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, tzinfo
-from zoneinfo import ZoneInfo
+from datetime import datetime, tzinfo
 
 _SHEET = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?", re.ASCII)
 """As spreadsheets write it: `2026/1/31 9:05`."""
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|min|m|h|d)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
-
-
-def zone(name: str) -> tzinfo:
-    """The zone of that name, such as `Asia/Shanghai`; UTC for an empty name, or one that is none."""
-    try:
-        return ZoneInfo(name) if name else UTC
-    except (KeyError, ValueError, OSError):  # of no zone, of no name of one, of a folder
-        return UTC
 
 
 def moment(text: str, here: tzinfo) -> datetime:

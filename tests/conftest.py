@@ -31,6 +31,7 @@ settings.load_profile("contentgen")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="golden files become what the tests see")
+    parser.addoption("--articles", default=9, help="how many articles the editor of the console's test reviews")
     parser.addoption("--screenshots", help="a folder for pictures of the console's pages")
     parser.addoption(
         "--outage", type=float, help="seconds that the database's failover takes, with a lease time for it"

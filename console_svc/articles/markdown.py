@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 
 from markdown_it import MarkdownIt
 
@@ -11,8 +10,6 @@ from console_svc.articles.cleaning import cleaned
 from console_svc.articles.pictures import Picture
 from console_svc.articles.plain import visible
 
-MAX_RENDERED = 200_000
-"""Characters: a longer text is shown as it is, because rendering takes more than its share of time."""
 MAX_NESTING = 30
 
 
@@ -28,7 +25,4 @@ _PARSER = _Parser("commonmark", {"html": False, "maxNesting": MAX_NESTING}).enab
 
 def rendered(text: str, find: Callable[[str], Picture]) -> str:
     """The HTML of a text. Takes up to some seconds for a hostile one: call it in a thread."""
-    text = visible(text)
-    if len(text) > MAX_RENDERED:
-        return f"<pre>{escape(text)}</pre>"
-    return cleaned(_PARSER.render(text), find)
+    return cleaned(_PARSER.render(visible(text)), find)

@@ -16,8 +16,8 @@ from console_svc.articles.pictures import Picture, Pictures
 PROCESSES = 2
 TIMEOUT = 4.0
 """Seconds that a text may take, the wait for a process not counted."""
-MAX_TEXT = 500_000
-"""Characters that are worked on: none of an article's has more."""
+MAX_TEXT = 200_000
+"""Characters that are worked on: a longer text is no article, and browsers take long for it, too."""
 _MAX_ANSWER = 16 * 2**20
 
 _log = structlog.get_logger(__name__)

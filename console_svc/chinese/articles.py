@@ -30,11 +30,12 @@ TEXTS: Final[Mapping[str, str]] = {
     "Not stored.": "未保存。",
     "Left out:": "未收录：",
     "Its own HTML": "自带的 HTML",
-    "This text is too long or too tangled to be rendered. Here it is as it was written:": (
-        "正文过长或结构过于复杂，无法排版，以下是原文："
+    "This text is too long or too tangled to be rendered. Here is how it begins, as it was written:": (
+        "正文过长或结构过于复杂，无法排版，以下是原文的开头："
     ),
+    "Save the whole text": "下载全文",
     "{holder} holds it": "{holder} 正在审核",
-    "Why": "理由",
+    "Why": "原因",
     "There is no such content.": "没有该内容。",
     "There is no such file.": "没有该文件。",
     "Not taken back: {message}": "未能撤回：{message}",

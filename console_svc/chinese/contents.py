@@ -24,7 +24,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "Held by": "正在审核",
     "until": "至",
     "Address": "地址",
-    "Not before": "最早发布时间",
+    "Not before": "最早时间",
     "Task": "任务",
     "Files": "文件",
     "{n} bytes": "{n} 字节",

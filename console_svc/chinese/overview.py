@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 TEXTS: Final[Mapping[str, str]] = {
-    "due": "个可立即运行",
+    "due now": "个可立即运行",
     "{n} pending": "{n} 个等待中",
     "oldest": "最久已等",
     "running": "个运行中",

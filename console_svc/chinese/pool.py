@@ -22,7 +22,7 @@ TEXTS: Final[Mapping[str, str]] = {
         "按领取顺序排列：优先级高的在前，相同时旧的在前；未到时间的会跳过。"
     ),
     "Content": "内容",
-    "Not before": "最早发布时间",
+    "Not before": "最早时间",
     "Attempts": "尝试次数",
     "Actions": "操作",
     "due": "可领取",
@@ -38,7 +38,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "Page {n}": "第 {n} 页",
     "Next page": "下一页",
     "Change entry {content_id}": "修改条目 {content_id}",
-    "Empty: at once.": "留空则立即发布。",
+    "Empty: at once.": "不填：立即。",
     "Times are in {zone}.": "时间所在时区：{zone}。",
     "Save": "保存",
     "Publish again": "重新发布",

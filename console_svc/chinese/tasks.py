@@ -75,6 +75,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "It has ended.": "已结束。",
     "Stop": "停止",
     "Which": "任务",
-    "Why": "原因",
+    "What was wrong": "原因",
     "Back": "返回",
 }

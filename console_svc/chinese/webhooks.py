@@ -38,7 +38,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "Delete this webhook with all its deliveries, delivered or not?": "删除该 Webhook 及其所有投递（无论是否送达）？",
     "Old secret": "旧密钥",
     "valid until": "有效至",
-    "Change": "修改",
     "New secret": "更换密钥",
     "Make a new secret? The receiver has to learn it.": "更换密钥？接收方需要换用新密钥。",
     "The present one stays valid for": "当前密钥继续有效",

@@ -18,7 +18,7 @@ from console_svc.site import BAD, NOT_FOUND, Link, Site
 from contentgen import Account, InvalidArgument, PendingReason
 
 PAGE_SIZE = 50
-MOST_ACCOUNTS = 10_000
+MAX_ACCOUNTS = 10_000
 SAMPLE = 3
 """Of the newest pending tasks, which are asked why they wait."""
 
@@ -156,11 +156,11 @@ class Accounts:
 
 
 async def _all(session: Session) -> list[Account]:
-    """By id, `MOST_ACCOUNTS` at most."""
+    """By id, `MAX_ACCOUNTS` at most."""
     found: list[Account] = []
     async for account in session.client.iter_accounts():
         found.append(account)
-        if len(found) == MOST_ACCOUNTS:
+        if len(found) == MAX_ACCOUNTS:
             break
     return found
 

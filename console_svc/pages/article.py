@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from console_svc.articles.pictures import Picture, Pictures
+from console_svc.articles.plain import as_written
 from console_svc.sessions import Session
 from console_svc.site import Site
 from contentgen import Content, Task
@@ -18,15 +19,18 @@ _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """`html` is safe to be put into a page; None: the text is shown as it is, since it takes too long to render."""
+    """`html` is safe to be put into a page. Not `rendered`: it is the text as it was written, which takes too much."""
 
-    html: str | None
+    html: str
+    rendered: bool
     pictures: Sequence[Picture]
 
 
 async def article_of(site: Site, content: Content) -> Article:
     pictures = Pictures.of(content["assets"], site.settings.console_prefix)
-    return Article(await site.workshop.markdown(content["body"], pictures), pictures.all(content["images"]))
+    html = await site.workshop.markdown(content["body"], pictures)
+    images = pictures.all(content["images"])
+    return Article(as_written(content["body"]) if html is None else html, html is not None, images)
 
 
 async def brief_of(session: Session, content: Content) -> Task | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from html import escape
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from console_svc.articles.pictures import SHOWN, Pictures
-from console_svc.articles.plain import visible
+from console_svc.articles.plain import as_written
 from console_svc.pages.article import FRAME_HEADERS, frame
 from console_svc.sessions import Session
 from console_svc.site import NOT_FOUND, Site
@@ -35,6 +34,7 @@ class Assets:
         return (
             self._site.page("/assets/{sha256}/{name}", self.show),
             self._site.page("/contents/{content_id:int}/html", self.show_html),
+            self._site.page("/contents/{content_id:int}/text", self.save_text),
         )
 
     async def show(self, request: Request, session: Session) -> Response:
@@ -56,9 +56,16 @@ class Assets:
         content = await session.client.get_content(request.path_params["content_id"])
         text = content["html_body"] if content else ""
         html = await self._site.workshop.html(text, Pictures({}))  # no cookie comes with what a sandbox would load
-        return HTMLResponse(
-            frame(f"<pre>{escape(visible(text))}</pre>" if html is None else html), headers=FRAME_HEADERS
-        )
+        return HTMLResponse(frame(as_written(text) if html is None else html), headers=FRAME_HEADERS)
+
+    async def save_text(self, request: Request, session: Session) -> Response:
+        """The whole text as a file, however long it is."""
+        content_id = request.path_params["content_id"]
+        content = await session.client.get_content(content_id)
+        if content is None:
+            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
+        headers = {**_HEADERS, "content-disposition": f"attachment; filename=content-{content_id}.md"}
+        return Response(content["body"], media_type="text/markdown", headers=headers)
 
 
 async def _bytes(session: Session, sha256: str, size: int) -> AsyncIterator[bytes]:

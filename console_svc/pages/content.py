@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from console_svc.articles.plain import as_written
 from console_svc.pages.article import answering_task, article_of, brief_of
 from console_svc.paging import MAX_FETCH, first_of
 from console_svc.sessions import Session
@@ -98,8 +98,7 @@ async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, objec
     texts = [(name, was, now) for name, was, now in texts if was != now]
     found = await asyncio.gather(*(site.workshop.difference(was, now) for _, was, now in texts))
     return [
-        (name, f"<pre>{escape(now)}</pre>" if html is None else html)
-        for (name, _, now), html in zip(texts, found, strict=True)
+        (name, as_written(now) if html is None else html) for (name, _, now), html in zip(texts, found, strict=True)
     ]
 
 

@@ -68,13 +68,13 @@ class New:
         given = await request.form()
         form = Form(_typed(given), {})
         values, form.problems = read(form.typed, form.here)
-        copied = str(given.get("from", ""))
+        key, copied = str(given.get(_KEY, "")), str(given.get("from", ""))
         if form.problems:
-            return await self._form(request, session, form, copied=copied, status=BAD)
+            return await self._form(request, session, form, key=key, copied=copied, status=BAD)
         if not session.may("TaskService/SubmitTask"):
             return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
         # The same words of the same form are the same task; with other words it is another one.
-        words = json.dumps([str(given.get(_KEY, "")), form.typed], sort_keys=True)
+        words = json.dumps([key, form.typed], sort_keys=True)
         request_id = f"form-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
         try:
             task_id = await session.client.submit_task(**values, request_id=request_id)
@@ -83,16 +83,17 @@ class New:
         except RequestError as error:
             form.problems = _problems(error)
             status = AWAY if isinstance(error, Unavailable) else BAD
-            return await self._form(request, session, form, copied=copied, status=status)
+            return await self._form(request, session, form, key=key, copied=copied, status=status)
         session.tell("It is submitted.")
         return self._site.see(f"/tasks/{task_id}")
 
     async def _form(
-        self, request: Request, session: Session, form: Form, *, copied: str = "", status: int = 200
+        self, request: Request, session: Session, form: Form, *, key: str = "", copied: str = "", status: int = 200
     ) -> Response:
+        """`key`: that of the form before, which may have been submitted though nobody has heard of it."""
         values = {
             "form": form,
-            "key": secrets.token_urlsafe(16),
+            "key": key or secrets.token_urlsafe(16),
             "copied": copied,
             "accounts": await _accounts(session),
             "folded": FOLDED,

@@ -15,7 +15,7 @@ from console_svc.diagnosis import cards
 from console_svc.language import Texts, language_of
 from console_svc.limits import held_back
 from console_svc.live import Move, server_sent, since
-from console_svc.needs import MOST
+from console_svc.needs import LIMIT
 from console_svc.pauses import Pause, pauses
 from console_svc.sessions import Session, permitted
 from console_svc.site import Link, Site
@@ -51,11 +51,11 @@ class Overview:
                 permitted(may("WorkerPoolService/GetDispatchStatus"), _pauses(session)),
                 permitted(
                     may("ContentService/ListPublishPool"),
-                    _some(client.iter_publish_pool(statuses="failed", page_size=MOST)),
+                    _some(client.iter_publish_pool(statuses="failed", page_size=LIMIT)),
                 ),
                 permitted(
                     may("ContentService/ReviewContent"),
-                    _some(client.iter_contents(review_status="pending_review", page_size=MOST)),
+                    _some(client.iter_contents(review_status="pending_review", page_size=LIMIT)),
                 ),
                 asyncio.gather(held_back(session), self._site.diagnoses.problems(session)),
             ),
@@ -74,7 +74,7 @@ class Overview:
             "pool": pool,
             "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
             "needs": needs.linked(needs.found(pool, paused, reviews, failed, held), pages),
-            "findings": cards(problems, Texts(language_of(request))),
+            "findings": cards(problems, Texts(language_of(request)), pages),
         }
         return self._site.render(request, "overview.html", values, session)
 
@@ -103,10 +103,10 @@ async def _pauses(session: Session) -> list[Pause]:
 
 
 async def _some(found: AsyncIterator[T]) -> list[T]:
-    """`MOST` of them at most."""
+    """`LIMIT` of them at most."""
     some: list[T] = []
     async for one in found:
         some.append(one)
-        if len(some) == MOST:
+        if len(some) == LIMIT:
             break
     return some

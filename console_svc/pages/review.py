@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc import times
+from console_svc import times, zones
 from console_svc.pages.article import answering_task, article_of, brief_of, sent_back
 from console_svc.pages.queue import Place, Queue, Wanted, candidates, queue_at
 from console_svc.sessions import Session
@@ -336,6 +336,6 @@ def _text(form: FormData, name: str) -> str:
 def _time(form: FormData) -> datetime | None:
     """When to publish, in the zone of the browser; None if it can't be read."""
     try:
-        return times.moment(_text(form, "at"), times.zone(_text(form, "zone")))
+        return times.moment(_text(form, "at"), zones.zone_named(_text(form, "zone")) or zones.UTC_ZONE)
     except ValueError:
         return None

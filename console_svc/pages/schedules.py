@@ -13,7 +13,7 @@ from console_svc.language import language_of
 from console_svc.numbers import number_of
 from console_svc.paging import fetched, page_number, page_of
 from console_svc.schedules.form import CATCH_UPS, NEW, OVERLAPS, ScheduleForm
-from console_svc.schedules.shown import shown
+from console_svc.schedules.shown import local_times, shown
 from console_svc.schedules.words import in_words
 from console_svc.sessions import Session
 from console_svc.site import BAD, NOT_FOUND, Link, Site
@@ -36,7 +36,7 @@ class Schedules:
             site.page("/schedules", self.show),
             site.page("/schedules/new", self.blank),
             site.form("/schedules/new", self.create),
-            site.page("/schedules/words", self.words),
+            site.page("/schedules/preview", self.preview),
             site.page("/schedules/{schedule_id:int}", self.one),
             site.form("/schedules/{schedule_id:int}", self.update),
             site.form("/schedules/{schedule_id:int}/pause", self.pause),
@@ -84,11 +84,21 @@ class Schedules:
             form.problems[""] = error.message
         return self._form(request, session, form, status=BAD)
 
-    async def words(self, request: Request, session: Session) -> Response:
-        """What a cron line says, while it is typed."""
-        line = request.query_params.get("cron", "")
-        values = {"line": line, "words": in_words(line, language_of(request))}
-        return self._site.render(request, "schedule_words.html", values, session)
+    async def preview(self, request: Request, session: Session) -> Response:
+        """What a cron line says, and when it would run, while it is typed."""
+        line, zone = (request.query_params.get(name, "").strip() for name in ("cron", "time_zone"))
+        values = await self._previewed(request, session, line, zone)
+        return self._site.render(request, "schedule_preview.html", values, session)
+
+    async def _previewed(self, request: Request, session: Session, line: str, zone: str) -> Mapping[str, Any]:
+        runs, problem = [], ""
+        try:
+            if line and session.may(f"{_SERVICE}/GetNextRuns"):
+                runs = await session.client.get_next_runs(line, time_zone=zone or "UTC")
+        except InvalidArgument as error:
+            problem = "; ".join(f"{name} {description}" for name, description in error.field_violations)
+        words = "" if problem else in_words(line, language_of(request))
+        return {"words": words, "preview_runs": local_times(runs, zone or "UTC"), "problem": problem}
 
     async def one(self, request: Request, session: Session) -> Response:
         schedule = await session.client.get_schedule(request.path_params["schedule_id"])
@@ -153,7 +163,9 @@ class Schedules:
         values = {
             "it": shown(schedule, language) if schedule else None,
             "form": form,
-            "words": in_words(form.texts.get("cron", ""), language),
+            "words": in_words(form.texts.get("cron", ""), language) if "cron" not in form.problems else "",
+            "preview_runs": (),
+            "problem": "",
             "zones": sorted(zone_names()),
             "catch_ups": CATCH_UPS,
             "overlaps": OVERLAPS,

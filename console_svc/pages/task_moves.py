@@ -189,7 +189,8 @@ class _Moves:
         self._session = session
         priority = str(given.get("priority", ""))
         self._priority = int(priority) if priority.isdecimal() else None
-        self._until = str(given.get("now", "")) or datetime.now(UTC).isoformat()
+        asked = _moment(str(given.get("now", "")))
+        self._until = min(asked, wanted.search.before) if wanted.search.before else asked
 
     def of_ids(self) -> tuple[Notice, int, Run]:
         wanted = self._wanted
@@ -205,7 +206,7 @@ class _Moves:
         """Batch by batch, and only those that were there when the user was asked."""
         search, client = self._wanted.search, self._client
         conditions = search.conditions()
-        conditions["created_before"] = min(search.before, _moment(self._until)) if search.before else self._until
+        conditions["created_before"] = self._until
         for states in self._states():
             while work.done < work.total:
                 limit = min(BATCH, work.total - work.done)
@@ -235,7 +236,7 @@ class _Moves:
     async def _run_all(self, work: Work) -> None:
         search = self._wanted.search
         conditions = search.conditions()
-        conditions["created_before"] = min(search.before, _moment(self._until)) if search.before else self._until
+        conditions["created_before"] = self._until
         pending = self._client.iter_tasks(search.account, "pending", **conditions)
         ids = [task["task_id"] async for task in pending] if _of(search, PENDING) else []
         work.total = len(ids)
@@ -291,4 +292,8 @@ async def run_now(session: Session, task_id: str, priority: int | None = None) -
 
 
 def _moment(iso: str) -> datetime:
-    return datetime.fromisoformat(iso)
+    """When the user was asked; now, where the form does not say."""
+    try:
+        return datetime.fromisoformat(iso).astimezone(UTC)
+    except ValueError:
+        return datetime.now(UTC)

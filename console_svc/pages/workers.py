@@ -17,10 +17,10 @@ from console_svc.sessions import Session, permitted
 from console_svc.site import BAD, Link, Site
 from contentgen import InvalidArgument, System, Task, Worker
 
-MOST_TASKS = 1_000
+MAX_TASKS = 1_000
 """Running tasks that are looked at, for the cells of all workers."""
-MOST_WORKERS = 200
-MOST_SLOTS = 200
+MAX_WORKERS = 200
+MAX_SLOTS = 200
 """Cells of a worker."""
 SILENT_HEARTBEATS = 6
 
@@ -47,7 +47,7 @@ class Row:
     def free(self) -> int:
         """Slots with nothing in them; of a worker that is gone, none."""
         slots = self.worker["slots"] if self.worker["connected"] else 0
-        return min(max(slots - len(self.running), 0), MOST_SLOTS)
+        return min(max(slots - len(self.running), 0), MAX_SLOTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +129,14 @@ class Workers:
             client.get_worker_pool_status(),
             client.get_dispatch_status(),
             permitted(
-                may("TaskService/ListTasks"), client.list_tasks(status=["processing", "submitted"], limit=MOST_TASKS)
+                may("TaskService/ListTasks"), client.list_tasks(status=["processing", "submitted"], limit=MAX_TASKS)
             ),
             permitted(for_all and may("SystemService/GetSystem"), client.get_system()),
         )
         values = {
             "pool": pool,
-            "rows": rows(pool["worker_statuses"][:MOST_WORKERS], tasks or []),
-            "more": max(len(pool["worker_statuses"]) - MOST_WORKERS, 0),
+            "rows": rows(pool["worker_statuses"][:MAX_WORKERS], tasks or []),
+            "more": max(len(pool["worker_statuses"]) - MAX_WORKERS, 0),
             "pauses": await pauses(session, dispatch),
             "all_paused": dispatch["all_paused"],
             "system": system,

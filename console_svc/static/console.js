@@ -41,7 +41,7 @@ htmx.registerExtension("opened", {
 document.addEventListener("htmx:after:swap", localTimes);
 document.addEventListener("DOMContentLoaded", localTimes);
 document.addEventListener("DOMContentLoaded", () => {
-  for (const zone of document.querySelectorAll(".zone:has(input)")) {
+  for (const zone of document.querySelectorAll("[data-zone]")) {
     const input = zone.querySelector("input");
     input.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
     zone.querySelector("span").textContent = input.value;

@@ -8,7 +8,8 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from console_svc.language import text
-from console_svc.times import moment, seconds, zone
+from console_svc.times import moment, seconds
+from console_svc.zones import UTC_ZONE, zone_named
 from contentgen import Task
 
 Problem = tuple[str, Mapping[str, object]]
@@ -120,8 +121,8 @@ FIELDS: Sequence[Field] = (
     Field("tone", text("Tone"), _words(200)),
     Field("requirements", text("Requirements"), _words(20_000)),
     Field("priority", text("Priority"), _whole(1, 10)),
-    Field("auto_approve", text("Review"), _boolean),
-    Field("schedule_time", text("Not before"), _time),
+    Field("auto_approve", text("Skips the review"), _boolean),
+    Field("schedule_time", text("Run not before"), _time),
     Field("labels", text("Labels"), _pairs),
     Field("creator_options", text("Creator options"), _pairs),
     Field("timeout", text("Time limit"), _length(1, 3_650 * _DAY)),
@@ -165,7 +166,7 @@ class Form:
 
     @property
     def here(self) -> tzinfo:
-        return zone(self.typed.get("zone", ""))
+        return zone_named(self.typed.get("zone", "")) or UTC_ZONE
 
 
 def of_task(task: Task) -> dict[str, str]:

@@ -357,6 +357,12 @@ def schedule(to: Console, it: Document) -> None:
     fields(to, _schedule_lines(it))
 
 
+def next_runs(to: Console, it: Document) -> None:
+    """The ticks of a cron line, a line each."""
+    for tick in it["next_run_times"]:
+        to.print(cells.local_time(tick))
+
+
 def _schedule_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
     yield "schedule", str(it["schedule_id"])
     yield "account", str(it["account_id"])

@@ -467,6 +467,11 @@ def _prefix(enum: EnumDescriptor) -> str:
     return enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
+def next_runs(message: schedule_service_pb2.GetNextRunsResponse) -> list[str]:
+    """The ticks, in order."""
+    return [_moment(tick) for tick in message.next_run_times]
+
+
 def _moment(stamp: Timestamp) -> str:
     return stamp.ToDatetime(tzinfo=UTC).isoformat()
 

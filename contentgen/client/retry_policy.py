@@ -56,7 +56,7 @@ RETRIED: Mapping[ServiceDescriptor, Sequence[str]] = {
     _ASSETS: ("GetAssetInfo",),
     _ACCOUNTS: ("GetAccount", "ListAccounts"),
     _POOL: ("GetWorkerPool", "GetDispatchStatus"),
-    _SCHEDULES: ("GetSchedule", "ListSchedules"),
+    _SCHEDULES: ("GetSchedule", "ListSchedules", "GetNextRuns"),
     _SYSTEM: ("GetSystem", "GetCaller"),
     _WEBHOOKS: ("GetWebhook", "ListWebhooks", "ListDeliveries"),
     _AUDIT: ("ListAuditEvents",),

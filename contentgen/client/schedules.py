@@ -100,6 +100,23 @@ class ScheduleMethods(Methods):
         )
 
     @Unary
+    async def get_next_runs(self, cron: str, *, time_zone: str = "UTC") -> list[str]:
+        """Returns the next ticks of a cron line, which no schedule need have: five at most.
+
+        Args:
+            cron: as that of `create_schedule`.
+            time_zone: an IANA name.
+
+        Raises:
+            InvalidArgument: no cron line, one that never comes, or an unknown zone.
+
+        Example:
+            >>> print(client.get_next_runs("0 9 * * MON-FRI", time_zone="Asia/Shanghai"))
+        """
+        request = pb.GetNextRunsRequest(cron=cron, time_zone=time_zone)
+        return documents.next_runs(await self._call(self._stubs.schedules.GetNextRuns, request))
+
+    @Unary
     async def update_schedule(
         self,
         schedule_id: int,

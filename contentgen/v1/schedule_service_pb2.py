@@ -29,17 +29,17 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$contentgen/v1/schedule_service.proto\x12\rcontentgen.v1\x1a\x18\x63ontentgen/v1/task.proto\x1a contentgen/v1/task_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x03\n\x08Schedule\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\x12\x12\n\naccount_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12\x32\n\x08template\x18\x06 \x01(\x0b\x32 .contentgen.v1.SubmitTaskRequest\x12(\n\x08\x63\x61tch_up\x18\x07 \x01(\x0e\x32\x16.contentgen.v1.CatchUp\x12\'\n\x07overlap\x18\x08 \x01(\x0e\x32\x16.contentgen.v1.Overlap\x12)\n\x06jitter\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06paused\x18\n \x01(\x08\x12\x32\n\x0enext_run_times\x18\x0b \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_run_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clast_task_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x0f \x01(\t\"\x9c\x02\n\x15\x43reateScheduleRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x63ron\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x32\n\x08template\x18\x05 \x01(\x0b\x32 .contentgen.v1.SubmitTaskRequest\x12(\n\x08\x63\x61tch_up\x18\x06 \x01(\x0e\x32\x16.contentgen.v1.CatchUp\x12\'\n\x07overlap\x18\x07 \x01(\x0e\x32\x16.contentgen.v1.Overlap\x12)\n\x06jitter\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06paused\x18\t \x01(\x08\"C\n\x16\x43reateScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\")\n\x12GetScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"@\n\x13GetScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\"Q\n\x14ListSchedulesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListSchedulesResponse\x12*\n\tschedules\x18\x01 \x03(\x0b\x32\x17.contentgen.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x15UpdateScheduleRequest\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x16UpdateScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\",\n\x15\x44\x65leteScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"\x18\n\x16\x44\x65leteScheduleResponse\"+\n\x14PauseScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"B\n\x15PauseScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\",\n\x15ResumeScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"C\n\x16ResumeScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\")\n\x12RunScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"8\n\x13RunScheduleResponse\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.contentgen.v1.Task*Z\n\x07\x43\x61tchUp\x12\x18\n\x14\x43\x41TCH_UP_UNSPECIFIED\x10\x00\x12\x11\n\rCATCH_UP_SKIP\x10\x01\x12\x10\n\x0c\x43\x41TCH_UP_ONE\x10\x02\x12\x10\n\x0c\x43\x41TCH_UP_ALL\x10\x03*G\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x11\n\rOVERLAP_ALLOW\x10\x01\x12\x10\n\x0cOVERLAP_SKIP\x10\x02\x32\xf1\x05\n\x0fScheduleService\x12]\n\x0e\x43reateSchedule\x12$.contentgen.v1.CreateScheduleRequest\x1a%.contentgen.v1.CreateScheduleResponse\x12T\n\x0bGetSchedule\x12!.contentgen.v1.GetScheduleRequest\x1a\".contentgen.v1.GetScheduleResponse\x12Z\n\rListSchedules\x12#.contentgen.v1.ListSchedulesRequest\x1a$.contentgen.v1.ListSchedulesResponse\x12]\n\x0eUpdateSchedule\x12$.contentgen.v1.UpdateScheduleRequest\x1a%.contentgen.v1.UpdateScheduleResponse\x12]\n\x0e\x44\x65leteSchedule\x12$.contentgen.v1.DeleteScheduleRequest\x1a%.contentgen.v1.DeleteScheduleResponse\x12Z\n\rPauseSchedule\x12#.contentgen.v1.PauseScheduleRequest\x1a$.contentgen.v1.PauseScheduleResponse\x12]\n\x0eResumeSchedule\x12$.contentgen.v1.ResumeScheduleRequest\x1a%.contentgen.v1.ResumeScheduleResponse\x12T\n\x0bRunSchedule\x12!.contentgen.v1.RunScheduleRequest\x1a\".contentgen.v1.RunScheduleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$contentgen/v1/schedule_service.proto\x12\rcontentgen.v1\x1a\x18\x63ontentgen/v1/task.proto\x1a contentgen/v1/task_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x03\n\x08Schedule\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\x12\x12\n\naccount_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12\x32\n\x08template\x18\x06 \x01(\x0b\x32 .contentgen.v1.SubmitTaskRequest\x12(\n\x08\x63\x61tch_up\x18\x07 \x01(\x0e\x32\x16.contentgen.v1.CatchUp\x12\'\n\x07overlap\x18\x08 \x01(\x0e\x32\x16.contentgen.v1.Overlap\x12)\n\x06jitter\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06paused\x18\n \x01(\x08\x12\x32\n\x0enext_run_times\x18\x0b \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_run_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clast_task_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x0f \x01(\t\"\x9c\x02\n\x15\x43reateScheduleRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x63ron\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x32\n\x08template\x18\x05 \x01(\x0b\x32 .contentgen.v1.SubmitTaskRequest\x12(\n\x08\x63\x61tch_up\x18\x06 \x01(\x0e\x32\x16.contentgen.v1.CatchUp\x12\'\n\x07overlap\x18\x07 \x01(\x0e\x32\x16.contentgen.v1.Overlap\x12)\n\x06jitter\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06paused\x18\t \x01(\x08\"C\n\x16\x43reateScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\")\n\x12GetScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"@\n\x13GetScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\"Q\n\x14ListSchedulesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListSchedulesResponse\x12*\n\tschedules\x18\x01 \x03(\x0b\x32\x17.contentgen.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x12GetNextRunsRequest\x12\x0c\n\x04\x63ron\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\"I\n\x13GetNextRunsResponse\x12\x32\n\x0enext_run_times\x18\x01 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\"s\n\x15UpdateScheduleRequest\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x16UpdateScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\",\n\x15\x44\x65leteScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"\x18\n\x16\x44\x65leteScheduleResponse\"+\n\x14PauseScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"B\n\x15PauseScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\",\n\x15ResumeScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"C\n\x16ResumeScheduleResponse\x12)\n\x08schedule\x18\x01 \x01(\x0b\x32\x17.contentgen.v1.Schedule\")\n\x12RunScheduleRequest\x12\x13\n\x0bschedule_id\x18\x01 \x01(\x03\"8\n\x13RunScheduleResponse\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.contentgen.v1.Task*Z\n\x07\x43\x61tchUp\x12\x18\n\x14\x43\x41TCH_UP_UNSPECIFIED\x10\x00\x12\x11\n\rCATCH_UP_SKIP\x10\x01\x12\x10\n\x0c\x43\x41TCH_UP_ONE\x10\x02\x12\x10\n\x0c\x43\x41TCH_UP_ALL\x10\x03*G\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x11\n\rOVERLAP_ALLOW\x10\x01\x12\x10\n\x0cOVERLAP_SKIP\x10\x02\x32\xc7\x06\n\x0fScheduleService\x12]\n\x0e\x43reateSchedule\x12$.contentgen.v1.CreateScheduleRequest\x1a%.contentgen.v1.CreateScheduleResponse\x12T\n\x0bGetSchedule\x12!.contentgen.v1.GetScheduleRequest\x1a\".contentgen.v1.GetScheduleResponse\x12Z\n\rListSchedules\x12#.contentgen.v1.ListSchedulesRequest\x1a$.contentgen.v1.ListSchedulesResponse\x12T\n\x0bGetNextRuns\x12!.contentgen.v1.GetNextRunsRequest\x1a\".contentgen.v1.GetNextRunsResponse\x12]\n\x0eUpdateSchedule\x12$.contentgen.v1.UpdateScheduleRequest\x1a%.contentgen.v1.UpdateScheduleResponse\x12]\n\x0e\x44\x65leteSchedule\x12$.contentgen.v1.DeleteScheduleRequest\x1a%.contentgen.v1.DeleteScheduleResponse\x12Z\n\rPauseSchedule\x12#.contentgen.v1.PauseScheduleRequest\x1a$.contentgen.v1.PauseScheduleResponse\x12]\n\x0eResumeSchedule\x12$.contentgen.v1.ResumeScheduleRequest\x1a%.contentgen.v1.ResumeScheduleResponse\x12T\n\x0bRunSchedule\x12!.contentgen.v1.RunScheduleRequest\x1a\".contentgen.v1.RunScheduleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contentgen.v1.schedule_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CATCHUP']._serialized_start=1932
-  _globals['_CATCHUP']._serialized_end=2022
-  _globals['_OVERLAP']._serialized_start=2024
-  _globals['_OVERLAP']._serialized_end=2095
+  _globals['_CATCHUP']._serialized_start=2062
+  _globals['_CATCHUP']._serialized_end=2152
+  _globals['_OVERLAP']._serialized_start=2154
+  _globals['_OVERLAP']._serialized_end=2225
   _globals['_SCHEDULE']._serialized_start=215
   _globals['_SCHEDULE']._serialized_end=701
   _globals['_CREATESCHEDULEREQUEST']._serialized_start=704
@@ -54,26 +54,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSCHEDULESREQUEST']._serialized_end=1249
   _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1251
   _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1343
-  _globals['_UPDATESCHEDULEREQUEST']._serialized_start=1345
-  _globals['_UPDATESCHEDULEREQUEST']._serialized_end=1460
-  _globals['_UPDATESCHEDULERESPONSE']._serialized_start=1462
-  _globals['_UPDATESCHEDULERESPONSE']._serialized_end=1529
-  _globals['_DELETESCHEDULEREQUEST']._serialized_start=1531
-  _globals['_DELETESCHEDULEREQUEST']._serialized_end=1575
-  _globals['_DELETESCHEDULERESPONSE']._serialized_start=1577
-  _globals['_DELETESCHEDULERESPONSE']._serialized_end=1601
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=1603
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=1646
-  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=1648
-  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=1714
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=1716
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=1760
-  _globals['_RESUMESCHEDULERESPONSE']._serialized_start=1762
-  _globals['_RESUMESCHEDULERESPONSE']._serialized_end=1829
-  _globals['_RUNSCHEDULEREQUEST']._serialized_start=1831
-  _globals['_RUNSCHEDULEREQUEST']._serialized_end=1872
-  _globals['_RUNSCHEDULERESPONSE']._serialized_start=1874
-  _globals['_RUNSCHEDULERESPONSE']._serialized_end=1930
-  _globals['_SCHEDULESERVICE']._serialized_start=2098
-  _globals['_SCHEDULESERVICE']._serialized_end=2851
+  _globals['_GETNEXTRUNSREQUEST']._serialized_start=1345
+  _globals['_GETNEXTRUNSREQUEST']._serialized_end=1398
+  _globals['_GETNEXTRUNSRESPONSE']._serialized_start=1400
+  _globals['_GETNEXTRUNSRESPONSE']._serialized_end=1473
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_start=1475
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_end=1590
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_start=1592
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_end=1659
+  _globals['_DELETESCHEDULEREQUEST']._serialized_start=1661
+  _globals['_DELETESCHEDULEREQUEST']._serialized_end=1705
+  _globals['_DELETESCHEDULERESPONSE']._serialized_start=1707
+  _globals['_DELETESCHEDULERESPONSE']._serialized_end=1731
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=1733
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=1776
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=1778
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=1844
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=1846
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=1890
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_start=1892
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_end=1959
+  _globals['_RUNSCHEDULEREQUEST']._serialized_start=1961
+  _globals['_RUNSCHEDULEREQUEST']._serialized_end=2002
+  _globals['_RUNSCHEDULERESPONSE']._serialized_start=2004
+  _globals['_RUNSCHEDULERESPONSE']._serialized_end=2060
+  _globals['_SCHEDULESERVICE']._serialized_start=2228
+  _globals['_SCHEDULESERVICE']._serialized_end=3067
 # @@protoc_insertion_point(module_scope)

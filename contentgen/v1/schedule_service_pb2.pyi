@@ -361,6 +361,56 @@ class ListSchedulesResponse(_message.Message):
 Global___ListSchedulesResponse: _TypeAlias = ListSchedulesResponse  # noqa: Y015
 
 @_typing.final
+class GetNextRunsRequest(_message.Message):
+    """Which cron line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    cron: _builtins.str
+    """Required: see `Schedule.cron`. A line that never comes is refused."""
+    time_zone: _builtins.str
+    """An IANA name that the scheduler knows. Default: `UTC`."""
+    def __init__(
+        self,
+        *,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNextRunsRequest: _TypeAlias = GetNextRunsRequest  # noqa: Y015
+
+@_typing.final
+class GetNextRunsResponse(_message.Message):
+    """Its next ticks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_RUN_TIMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def next_run_times(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
+        """The first five after now; fewer if the cron line ends (it looks 50 years ahead)."""
+
+    def __init__(
+        self,
+        *,
+        next_run_times: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_run_times", b"next_run_times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNextRunsResponse: _TypeAlias = GetNextRunsResponse  # noqa: Y015
+
+@_typing.final
 class UpdateScheduleRequest(_message.Message):
     """What to change."""
 

@@ -67,6 +67,11 @@ class ScheduleServiceStub:
                 request_serializer=contentgen_dot_v1_dot_schedule__service__pb2.ListSchedulesRequest.SerializeToString,
                 response_deserializer=contentgen_dot_v1_dot_schedule__service__pb2.ListSchedulesResponse.FromString,
                 _registered_method=True)
+        self.GetNextRuns = channel.unary_unary(
+                '/contentgen.v1.ScheduleService/GetNextRuns',
+                request_serializer=contentgen_dot_v1_dot_schedule__service__pb2.GetNextRunsRequest.SerializeToString,
+                response_deserializer=contentgen_dot_v1_dot_schedule__service__pb2.GetNextRunsResponse.FromString,
+                _registered_method=True)
         self.UpdateSchedule = channel.unary_unary(
                 '/contentgen.v1.ScheduleService/UpdateSchedule',
                 request_serializer=contentgen_dot_v1_dot_schedule__service__pb2.UpdateScheduleRequest.SerializeToString,
@@ -152,6 +157,18 @@ class ScheduleServiceServicer:
         Statuses:
         INVALID_ARGUMENT `INVALID_ARGUMENT`: a bad filter or paging.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+        UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+        `INTERNAL`: see TaskService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNextRuns(self, request, context):
+        """Tells the next ticks of a cron line, which no schedule need have: a preview. Only reads; never blocks.
+
+        Statuses:
+        INVALID_ARGUMENT `INVALID_ARGUMENT`: `cron` or `time_zone`, as CreateSchedule refuses them.
         UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
         `INTERNAL`: see TaskService.
         """
@@ -250,6 +267,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.ListSchedules,
                     request_deserializer=contentgen_dot_v1_dot_schedule__service__pb2.ListSchedulesRequest.FromString,
                     response_serializer=contentgen_dot_v1_dot_schedule__service__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'GetNextRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNextRuns,
+                    request_deserializer=contentgen_dot_v1_dot_schedule__service__pb2.GetNextRunsRequest.FromString,
+                    response_serializer=contentgen_dot_v1_dot_schedule__service__pb2.GetNextRunsResponse.SerializeToString,
             ),
             'UpdateSchedule': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateSchedule,
@@ -376,6 +398,33 @@ class ScheduleService:
             '/contentgen.v1.ScheduleService/ListSchedules',
             contentgen_dot_v1_dot_schedule__service__pb2.ListSchedulesRequest.SerializeToString,
             contentgen_dot_v1_dot_schedule__service__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNextRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentgen.v1.ScheduleService/GetNextRuns',
+            contentgen_dot_v1_dot_schedule__service__pb2.GetNextRunsRequest.SerializeToString,
+            contentgen_dot_v1_dot_schedule__service__pb2.GetNextRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,14 @@ class ScheduleServiceStub:
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
     """
+    GetNextRuns: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.GetNextRunsRequest, _schedule_service_pb2.GetNextRunsResponse]
+    """Tells the next ticks of a cron line, which no schedule need have: a preview. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `cron` or `time_zone`, as CreateSchedule refuses them.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
     UpdateSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.UpdateScheduleRequest, _schedule_service_pb2.UpdateScheduleResponse]
     """Changes the fields that the mask names. Tasks that were submitted stay as they are. A change of `cron`,
     `time_zone` or `jitter` begins anew: the next tick is the first one after now. Blocks for one commit. Idempotent.
@@ -190,6 +198,14 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     Statuses:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: a bad filter or paging.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+      UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+      `INTERNAL`: see TaskService.
+    """
+    GetNextRuns: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.GetNextRunsRequest, _schedule_service_pb2.GetNextRunsResponse]  # type: ignore[assignment]
+    """Tells the next ticks of a cron line, which no schedule need have: a preview. Only reads; never blocks.
+
+    Statuses:
+      INVALID_ARGUMENT `INVALID_ARGUMENT`: `cron` or `time_zone`, as CreateSchedule refuses them.
       UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
       `INTERNAL`: see TaskService.
     """
@@ -315,6 +331,20 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         Statuses:
           INVALID_ARGUMENT `INVALID_ARGUMENT`: a bad filter or paging.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: the token is tied to other accounts.
+          UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
+          `INTERNAL`: see TaskService.
+        """
+
+    @_abc_1.abstractmethod
+    def GetNextRuns(
+        self,
+        request: _schedule_service_pb2.GetNextRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.GetNextRunsResponse, _abc.Awaitable[_schedule_service_pb2.GetNextRunsResponse]]:
+        """Tells the next ticks of a cron line, which no schedule need have: a preview. Only reads; never blocks.
+
+        Statuses:
+          INVALID_ARGUMENT `INVALID_ARGUMENT`: `cron` or `time_zone`, as CreateSchedule refuses them.
           UNAVAILABLE `STORE_UNAVAILABLE`, UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL
           `INTERNAL`: see TaskService.
         """

@@ -13,7 +13,7 @@ from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.traces import caller_trace
 from scheduler_svc.api.messages.validation import Violations
-from scheduler_svc.api.schedule_settings import changed_settings, new_settings
+from scheduler_svc.api.schedule_settings import changed_settings, new_settings, timing
 from scheduler_svc.api.server.auditing import concerns
 from scheduler_svc.application import schedules
 from scheduler_svc.application.calls import Calls
@@ -50,6 +50,11 @@ class ScheduleService(ScheduleServiceServicer):
         found = await self._reads.run(schedules.list_schedules, scope, page.position or 0, page.limit)
         listed, token = page.cut(found, lambda it: convert.listed_schedule(*it), _position)
         return pb.ListSchedulesResponse(schedules=listed, next_page_token=token)
+
+    async def GetNextRuns(self, request: pb.GetNextRunsRequest, context: object) -> pb.GetNextRunsResponse:
+        with Violations() as bad:
+            line, zone = timing(request, bad)
+        return convert.next_runs(await self._reads.run(schedules.next_runs, line, zone))
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: object) -> pb.UpdateScheduleResponse:
         with Violations() as bad:

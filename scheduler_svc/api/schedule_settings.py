@@ -25,6 +25,7 @@ from scheduler_svc.domain.task import NewTask
 _MAX_SHOWN_ZONE = 100
 
 Source = pb.CreateScheduleRequest | pb.Schedule
+Timed = Source | pb.GetNextRunsRequest
 
 
 def new_settings(request: pb.CreateScheduleRequest, bad: Violations) -> ScheduleSettings:
@@ -38,6 +39,11 @@ def changed_settings(request: pb.UpdateScheduleRequest, bad: Violations) -> Sche
     bad.path = "schedule."
     named = {name: read for name, read in _READERS.items() if name in paths}
     return ScheduleChange(**{name: read(request.schedule, bad) for name, read in named.items()})
+
+
+def timing(request: Timed, bad: Violations) -> tuple[str, str]:
+    """The cron line and the time zone, if `bad` stays empty."""
+    return _cron(request, bad), _time_zone(request, bad)
 
 
 def read_template(schedule: Schedule) -> NewTask:
@@ -54,7 +60,7 @@ def _name(of: Source, bad: Violations) -> str:
     return of.name
 
 
-def _cron(of: Source, bad: Violations) -> str:
+def _cron(of: Timed, bad: Violations) -> str:
     try:
         check_line(of.cron)
     except BadCron as error:
@@ -62,7 +68,7 @@ def _cron(of: Source, bad: Violations) -> str:
     return of.cron
 
 
-def _time_zone(of: Source, bad: Violations) -> str:
+def _time_zone(of: Timed, bad: Violations) -> str:
     zone = of.time_zone or DEFAULT_ZONE
     if zone not in zone_names():
         bad.add("time_zone", f"must be an IANA name such as Asia/Shanghai or UTC, is {zone[:_MAX_SHOWN_ZONE]!r}")

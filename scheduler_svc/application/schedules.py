@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from scheduler_svc.application.ports import Tx
@@ -12,9 +13,9 @@ from scheduler_svc.application.records import ScheduleTask
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.tracing import NO_SPAN, SubmitSpan
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.cron import UnknownZone
+from scheduler_svc.domain.cron import Cron, UnknownZone
 from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument, NotFound, TooManySchedules
-from scheduler_svc.domain.schedule import MAX_SCHEDULES, Due, Schedule, ScheduleChange, ScheduleSettings
+from scheduler_svc.domain.schedule import MAX_SCHEDULES, SHOWN_RUNS, Due, Schedule, ScheduleChange, ScheduleSettings
 from scheduler_svc.domain.task import NewTask, Task
 
 ReadTemplate = Callable[[Schedule], NewTask]
@@ -95,6 +96,11 @@ def get_schedule(tx: Tx, scope: Scope, schedule_id: int) -> ShownSchedule:
 def list_schedules(tx: Tx, scope: Scope, after: int, limit: int) -> list[ShownSchedule]:
     """Returns schedules with ids above `after`, in order."""
     return [shown(schedule) for schedule in tx.schedules.list(scope, after, limit)]
+
+
+def next_runs(tx: Tx, line: str, zone: str) -> Sequence[datetime]:
+    """Returns the next ticks of a cron line, five at most. Raises BadCron, UnknownZone."""
+    return list(islice(Cron(line, zone).after(tx.now), SHOWN_RUNS))
 
 
 def delete_schedule(tx: Tx, scope: Scope, schedule_id: int) -> int:

@@ -122,6 +122,11 @@ def test_a_form_that_is_sent_twice_makes_one_task(place: Place, operator: Visito
     assert len(found(place, "only once")) == 2
 
 
+def test_a_form_that_comes_back_with_an_error_is_still_the_same_form(operator: Visitor, account: str) -> None:
+    key = key_of(operator.get("/new").text)
+    assert key_of(operator.post("/new", {"account_id": account, **key}).text)["key"] == key["key"]
+
+
 def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account: str) -> None:
     first = place.client.submit_task(
         place.account,
@@ -261,9 +266,9 @@ def test_a_task_is_submitted_in_the_readers_zone(place: Place, page: Page) -> No
     sign_in(page)
     page.goto("/new")
     zone = page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
-    expect(page.locator(".zone")).to_contain_text(zone)
+    expect(page.locator("[data-zone]")).to_contain_text(zone)
     page.get_by_label("Topic").fill("by hand")
-    page.get_by_label("Not before").fill("2099-01-31T08:00")
+    page.get_by_label("Run not before").fill("2099-01-31T08:00")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("It is submitted.")).to_be_visible()
     expect(page.get_by_text("Its time has not come:")).to_be_visible()

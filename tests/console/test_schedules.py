@@ -151,15 +151,18 @@ def test_a_client_may_have_schedules_of_its_accounts_alone(place: Place) -> None
     assert visitor.post("/schedules/new", {**FIELDS, "account": str(other)}).status == 400
 
 
-def test_the_words_follow_what_is_typed(place: Place, page: Page) -> None:
+def test_the_preview_follows_what_is_typed(place: Place, page: Page) -> None:
     sign_in(page)
     page.goto("/schedules/new")
     page.get_by_label("Cron line").press_sequentially("30 8 * * 1-5")
-    words = page.locator("#words")
-    expect(words).to_have_text("At 08:30, Monday through Friday")
+    preview = page.locator("#preview")
+    expect(preview).to_contain_text("At 08:30, Monday through Friday")
+    expect(preview.locator("li")).to_have_count(5)
+    expect(preview.locator("li").first).to_contain_text("08:30")
     page.goto("/language/zh-CN")
     page.goto("/schedules/new")
+    page.locator("#time_zone").fill("Asia/Tokyo")
     page.locator("#cron").fill("30 8 * * 1-5")
-    expect(words).to_have_text("在 08:30，星期一到星期五")
+    expect(preview).to_contain_text("在 08:30，星期一到星期五")
     page.locator("#cron").fill("30 8")
-    expect(words).to_contain_text("五个字段")
+    expect(preview).to_contain_text("must have five fields")

@@ -17,7 +17,6 @@ import console_svc
 import console_svc.chinese
 import contentgen.doctor
 from console_svc.chinese import CHINESE
-from console_svc.diagnosis import PAGES
 from console_svc.pages import content, contents, edit, queue, review
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role
@@ -35,6 +34,7 @@ TAKES_TEXT = {
     "Need": 0,
     "Phrase": 0,
     "Span": 0,
+    "Subject": 0,
     "Typed": 2,
     "_again": 2,
     "_form": 1,
@@ -42,7 +42,7 @@ TAKES_TEXT = {
 """Functions of the console, and which of their arguments is a text of a page."""
 OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
 STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
-VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *PAGES, *OF_WORKERS}
+VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS}
 """Values of the API that pages show as words: `_(value)`."""
 NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, contents.NOT_READ, edit.DELETED}
 """Texts that pages take from names of their modules."""
@@ -85,3 +85,12 @@ def test_no_chinese_is_left_over() -> None:
 def test_what_is_filled_in_is_the_same_in_both_languages(module: str) -> None:
     for english, chinese in import_module(f"console_svc.chinese.{module}").TEXTS.items():
         assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", chinese)), english
+
+
+def test_a_text_has_one_chinese() -> None:
+    """Where it means something else on another page, it needs other words."""
+    said: dict[str, set[str]] = {}
+    for module in iter_modules(console_svc.chinese.__path__):
+        for english, chinese in import_module(f"console_svc.chinese.{module.name}").TEXTS.items():
+            said.setdefault(english, set()).add(chinese)
+    assert {english: chinese for english, chinese in said.items() if len(chinese) > 1} == {}

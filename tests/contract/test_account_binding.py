@@ -390,6 +390,11 @@ async def own_accounts(world: World, rpc: str) -> None:
     assert (await world.tied(rpc))["account_ids"] == ["1"]
 
 
+async def next_runs(world: World, rpc: str) -> None:
+    """It is about no account."""
+    assert (await world.tied(rpc, cron="0 0 1 1 *"))["next_run_times"]
+
+
 OWN = {"1"}
 BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "TaskService/SubmitTask": of_account(topic="a topic"),
@@ -443,6 +448,7 @@ BOUND: dict[str, Callable[[World, str], Awaitable[None]]] = {
     "ContentService/ListPublishAttempts": of_content(),
     "ScheduleService/CreateSchedule": of_account(**SCHEDULE),
     "ScheduleService/GetSchedule": of_schedule(),
+    "ScheduleService/GetNextRuns": next_runs,
     "ScheduleService/ListSchedules": unnamed(lambda _: OWN, accounts_of("schedules")),
     "ScheduleService/UpdateSchedule": of_schedule("schedule", update_mask="paused"),
     "ScheduleService/DeleteSchedule": of_schedule(),

@@ -83,6 +83,7 @@ FOR: dict[str, set[Role]] = {
     "ScheduleService/CreateSchedule": CLIENTS,
     "ScheduleService/GetSchedule": READERS,
     "ScheduleService/ListSchedules": READERS,
+    "ScheduleService/GetNextRuns": READERS,
     "ScheduleService/UpdateSchedule": CLIENTS,
     "ScheduleService/DeleteSchedule": CLIENTS,
     "ScheduleService/PauseSchedule": CLIENTS,

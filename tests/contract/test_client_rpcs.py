@@ -297,6 +297,10 @@ RPCS: dict[str, Rpc] = {
         schedule_pb.ListSchedulesResponse(schedules=[SCHEDULE]),
         unset=PAGE,
     ),
+    "GetNextRuns": Rpc(
+        lambda client: client.get_next_runs("0 9 * * *", time_zone="Asia/Shanghai"),
+        schedule_pb.GetNextRunsResponse(next_run_times=[Timestamp(seconds=1)]),
+    ),
     "UpdateSchedule": Rpc(
         lambda client: client.update_schedule(3, cron="0 9 * * *", task={"topic": "news"}, **SETTINGS),
         schedule_pb.UpdateScheduleResponse(schedule=SCHEDULE),

@@ -97,6 +97,14 @@ async def test_a_schedule_is_made_read_and_listed(scheduler: Scheduler) -> None:
     assert list((await scheduler.schedules.ListSchedules(pb.ListSchedulesRequest())).schedules) == [made]
 
 
+async def test_the_next_runs_of_a_cron_line_are_those_of_a_schedule_with_it(scheduler: Scheduler) -> None:
+    of_schedule = (await scheduler.create("30 2 29 3,10 *", time_zone="Europe/Berlin")).next_run_times
+    request = pb.GetNextRunsRequest(cron="30 2 29 3,10 *", time_zone="Europe/Berlin")
+    assert list((await scheduler.schedules.GetNextRuns(request)).next_run_times) == list(of_schedule)
+    in_utc = (await scheduler.schedules.GetNextRuns(pb.GetNextRunsRequest(cron="30 2 29 3,10 *"))).next_run_times
+    assert [each.ToDatetime().strftime("%d %H:%M") for each in in_utc] == ["29 02:30"] * 5
+
+
 async def test_lists_leave_out_requirements(scheduler: Scheduler) -> None:
     template = task_pb.SubmitTaskRequest(topic="the news", requirements="long " * 1_000)
     made = await scheduler.create(template=template)

@@ -26,6 +26,7 @@ Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="What to write about
 NewTopic = Annotated[str | None, _option("What to write about.")]
 _CRON = "Minute, hour, day of month, month, day of week, such as '0 9 * * MON-FRI'."
 Cron = Annotated[str, _option(_CRON, metavar="LINE")]
+CronLine = Annotated[str, typer.Argument(metavar="LINE", help=_CRON, show_default=False)]
 NewCron = Annotated[str | None, _option(_CRON, metavar="LINE")]
 Name = Annotated[str | None, _option("For people.")]
 TimeZone = Annotated[str | None, _option("IANA name, such as Asia/Shanghai. Default: UTC.", metavar="ZONE")]

@@ -10,6 +10,7 @@ import typer
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.each import each
+from contentgen.cli.commands.schedule_settings import CronLine, TimeZone
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, ScheduleId, ScheduleIds, Yes
@@ -26,6 +27,12 @@ def add_to(app: typer.Typer) -> None:
         "contentgen -o jsonl schedule list | jq 'select(.last_error) | .schedule_id'",
     )(list_)
     command(app, "show", "contentgen schedule show 3", "contentgen -o json schedule show 3 | jq .next_run_times")(show)
+    command(
+        app,
+        "next",
+        "contentgen schedule next '0 9 * * MON-FRI'",
+        "contentgen schedule next '30 2 * * *' --time-zone Europe/Berlin",
+    )(next_)
     command(app, "pause", "contentgen schedule pause 3 4")(pause)
     command(app, "resume", "contentgen schedule resume 3 4")(resume)
     command(app, "run", "contentgen schedule run 3", "id=$(contentgen schedule run 3)")(run)
@@ -57,6 +64,13 @@ def show(session: Session, schedule_id: ScheduleId) -> None:
     request = pb.GetScheduleRequest(schedule_id=schedule_id)
     found = session.connection.call(session.connection.stubs.schedules.GetSchedule, request).schedule
     session.output.one(document(found), tables.schedule)
+
+
+def next_(session: Session, cron: CronLine, time_zone: TimeZone = None) -> None:
+    """Show the next five ticks of a cron line, which no schedule need have."""
+    request = pb.GetNextRunsRequest(cron=cron, time_zone=time_zone or "")
+    found = session.connection.call(session.connection.stubs.schedules.GetNextRuns, request)
+    session.output.one(document(found), tables.next_runs)
 
 
 def pause(session: Session, schedule_ids: ScheduleIds) -> int:

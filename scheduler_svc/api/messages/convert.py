@@ -327,6 +327,13 @@ def schedule(it: Schedule, next_ticks: Sequence[datetime]) -> schedule_pb.Schedu
     return message
 
 
+def next_runs(ticks: Sequence[datetime]) -> schedule_pb.GetNextRunsResponse:
+    message = schedule_pb.GetNextRunsResponse()
+    for tick in ticks:
+        set_timestamp(message.next_run_times.add(), tick)
+    return message
+
+
 def listed_schedule(it: Schedule, next_ticks: Sequence[datetime]) -> schedule_pb.Schedule:
     """A schedule whose template has no `requirements`."""
     message = schedule(it, next_ticks)

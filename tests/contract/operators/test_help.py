@@ -50,7 +50,7 @@ COMMANDS = {
     "asset": ("show", "get"),
     "pool": ("list", "update", "retry", "remove", "attempts", "claim", "renew", "report"),
     "context": ("list", "use", "set", "show", "delete"),
-    "schedule": ("create", "list", "show", "update", "pause", "resume", "run", "delete"),
+    "schedule": ("create", "list", "show", "next", "update", "pause", "resume", "run", "delete"),
     "account": ("create", "list", "show", "update"),
     "webhook": (
         "create",

@@ -134,6 +134,8 @@ async def test_schedule_commands_print_the_golden_screens(contentgen: Transcript
     await contentgen("schedule", "run", "1", "9")
     await contentgen("task", "list", "--schedule", "1")
     await contentgen("-o", "json", "task", "list", "--schedule", "2")
+    await contentgen("schedule", "next", "0 0 1 1 *", "--time-zone", "Asia/Shanghai")
+    await contentgen("schedule", "next", "0 0 30 2 *")
     await contentgen("schedule", "show", "1")
     await contentgen("-o", "json", "schedule", "show", "2")
     await contentgen("schedule", "pause", "1", "2")

@@ -416,6 +416,11 @@ GOOD = [
         {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}},
     ),
     Good(
+        schedule("GetNextRuns"),
+        {"cron": "0 0 29 2 *", "time_zone": "Asia/Shanghai"},
+        {"next_run_times": lambda it: len(it) == 5},
+    ),
+    Good(
         schedule("ListSchedules"),
         {"account_id": The("schedule", "account_id"), "page_size": 1_000},
         {"schedules": [NEW_SCHEDULE], "next_page_token": ""},
@@ -845,6 +850,7 @@ BAD = [
         "schedule",
         NOTHING,
     ),
+    Bad(schedule("GetNextRuns"), {"cron": "0 0 30 2 *", "time_zone": "Mars"}, fields=("cron", "time_zone")),
     *(
         case
         for name in ("GetSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule")

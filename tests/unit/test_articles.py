@@ -1,0 +1,103 @@
+"""Articles made safe, without a browser: what is left of HTML and Markdown, and what two texts differ in."""
+
+from __future__ import annotations
+
+import asyncio
+from html.parser import HTMLParser
+
+import pytest
+
+from console_svc.articles import workshop
+from console_svc.articles.cleaning import cleaned
+from console_svc.articles.difference import difference
+from console_svc.articles.markdown import rendered
+from console_svc.articles.pictures import Picture, Pictures
+from console_svc.articles.plain import visible
+from console_svc.articles.workshop import Workshop
+from tests.harness.hostile import HEAVY_HTML, HEAVY_MARKDOWN, HTML, HUGE, MARKDOWN
+
+OURS = Picture("cover.png", "/assets/0/cover.png", shown=True)
+PICTURES = Pictures({"cover.png": OURS, "bad.svg": Picture("bad.svg", "/assets/1/bad.svg", shown=False)})
+ATTRIBUTES = {"href", "title", "target", "rel", "src", "alt", "loading", "start", "colspan", "rowspan"}
+BAD_TAGS = {
+    "script", "style", "svg", "math", "iframe", "object", "embed", "form", "input", "button", "link", "meta", "base",
+    "video", "audio", "source", "div", "span", "body", "details", "dialog", "template", "textarea", "frameset",
+}  # fmt: skip
+
+
+class Seen(HTMLParser):
+    """Fails at what must not be in safe HTML."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in BAD_TAGS
+        assert {name for name, _ in attrs} <= ATTRIBUTES
+        given = dict(attrs)
+        if tag == "img":
+            assert given["src"] == OURS.address
+        if "href" in given:
+            assert str(given["href"]).startswith(("http://", "https://", "mailto:", "/assets/"))
+            assert given["rel"] == "noopener noreferrer nofollow"
+            assert given["target"] == "_blank"
+
+
+@pytest.mark.parametrize("text", [*HTML, *MARKDOWN])
+def test_nothing_harmful_is_left(text: str) -> None:
+    for html in (cleaned(text, PICTURES.find), rendered(text, PICTURES.find)):
+        Seen().feed(html)
+
+
+def test_markdown_is_rendered() -> None:
+    html = rendered("# One\n\n~~old~~ [two](https://example.org)\n\n|a|\n|-|\n|1|", PICTURES.find)
+    assert html == (
+        '<h3>One</h3>\n<p><s>old</s> <a href="https://example.org" title="https://example.org" target="_blank"'
+        ' rel="noopener noreferrer nofollow">two</a></p>\n<table>\n<thead>\n<tr>\n<th>a</th>\n</tr>\n</thead>\n'
+        "<tbody>\n<tr>\n<td>1</td>\n</tr>\n</tbody>\n</table>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("asset:cover.png", '<img src="/assets/0/cover.png" alt="x" loading="lazy">'),
+        ("asset:bad.svg", '<mark>x <a href="/assets/1/bad.svg"'),
+        ("asset:none.png", "<mark>x none.png</mark>"),
+        ("https://elsewhere.example/a.png", '<mark>x <a href="https://elsewhere.example/a.png"'),
+        ("/assets/0/cover.png", "<mark>x /assets/0/cover.png</mark>"),
+    ],
+)
+def test_only_pictures_of_ours_are_pictures(source: str, shown: str) -> None:
+    assert shown in cleaned(f"<p><img src='{source}' alt=x></p>", PICTURES.find)
+    assert shown in rendered(f"![x]({source})", PICTURES.find)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "html"),
+    [
+        ("same", "same", ""),
+        ("one two", "one three", "<p>one <del>two</del><ins>three</ins></p>"),
+        ("今天天气好", "今天天气不好", "<p>今天天气<ins>不</ins>好</p>"),
+        ("a\nb", "a", "<p>a</p><p><del>b</del></p>"),
+        ("a", "a\n<b>", "<p>a</p><p><ins>&lt;b&gt;</ins></p>"),
+    ],
+)
+def test_what_two_texts_differ_in(old: str, new: str, html: str) -> None:
+    assert difference(old, new) == html
+
+
+def test_controls_are_shown_by_their_numbers() -> None:
+    assert visible("a\u202eb\x1bc\nd") == "a⟦U+202E⟧b\ufffdc\nd"
+
+
+async def test_a_text_that_takes_too_much_ends_only_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "TIMEOUT", 0.3)
+    shop = Workshop()
+    try:
+        heavy = [shop.html(text, PICTURES) for text in HEAVY_HTML]
+        heavy += [shop.markdown(text, PICTURES) for text in (*HEAVY_MARKDOWN, HUGE)]
+        answers = await asyncio.gather(*heavy, shop.difference("a b " * 60_000, "b c " * 60_000))
+        assert None in answers
+        monkeypatch.setattr(workshop, "TIMEOUT", 20.0)
+        assert await shop.markdown("**goes on**", PICTURES) == "<p><strong>goes on</strong></p>\n"
+        assert await shop.html("<p>goes on", PICTURES) == "<p>goes on</p>"
+    finally:
+        await shop.close()
