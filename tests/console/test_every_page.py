@@ -88,7 +88,7 @@ def test_every_page_is_fit_to_look_at(
             page.goto(path)
             problems += [f"{path}: {problem}" for problem in seen(page, look)]
             if folder:
-                name = re.sub(r"/(?:task-)?\w*\d\w*", "-one", path.partition("?")[0]).strip("/").replace("/", "-")
+                name = re.sub(r"/(?:task-)?\w*\d\w*", "-one", path.replace("?", "/")).strip("/").replace("/", "-")
                 name = name or "overview"
                 Path(folder, f"{name}-{look.name}.png").write_bytes(page.screenshot())
     assert problems == []
