@@ -208,7 +208,7 @@ class ReviewDesk:
         return await self._desk(request, session, content, problem, form, status=status)
 
     def _next(self, request: Request, after: str, decided: Sequence[int]) -> Response:
-        until = f"{time.time() + UNDO_TIME:.1f}"
+        until = f"{time.time() + UNDO_TIME:.3f}"
         query = {**Wanted(request).asked, "decided": ",".join(map(str, decided)), "until": until}
         return self._site.see(f"/review?{urlencode({**query, 'after': after} if after else query)}")
 
@@ -321,7 +321,7 @@ def _undo(request: Request) -> tuple[list[int], float] | None:
     except ValueError:
         return None
     decided = _ids(params.get("decided", ""))
-    return (decided, left) if decided and 0 < left <= UNDO_TIME else None
+    return (decided, left) if decided and 0 < left < UNDO_TIME + 1 else None
 
 
 def _ids(text: str) -> list[int]:
