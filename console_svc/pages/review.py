@@ -19,11 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc import times, zones
 from console_svc.pages.article import answering_task, article_of, brief_of, sent_back
 from console_svc.pages.queue import Place, Queue, Wanted, candidates, queue_at
-from console_svc.sessions import Session
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web import times, zones
+from console_svc.web.sessions import Session
 from contentgen import (
     Content,
     EtagMismatchException,

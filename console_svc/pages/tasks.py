@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from console_svc.language import language_of
-from console_svc.live import Move, server_sent, since
-from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
-from console_svc.task_search import REASONS, STATES, TaskSearch
+from console_svc.tasks.search import REASONS, STATES, TaskSearch
+from console_svc.web.language import language_of
+from console_svc.web.live import Move, server_sent, since
+from console_svc.web.sessions import Session
 from contentgen import Task
 
 PAGE_SIZE = 50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from console_svc.security import MAX_TRIES, SignInTries
-from console_svc.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_SESSIONS, Sessions
+from console_svc.web.security import MAX_TRIES, SignInTries
+from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_SESSIONS, Sessions
 from contentgen import AsyncContentGenerationClient, Caller
 from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place
 from tests.harness.console import Visitor
