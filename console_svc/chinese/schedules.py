@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 TEXTS: Final[Mapping[str, str]] = {
-    "Schedules": "计划",
-    "New schedule": "新建计划",
+    "Schedules": "定时计划",
+    "New schedule": "新建定时计划",
     "Name": "名称",
     "When": "时间",
     "Next runs": "下次运行",
@@ -19,11 +19,11 @@ TEXTS: Final[Mapping[str, str]] = {
     "Resume": "恢复",
     "Pause": "暂停",
     "Delete": "删除",
-    "Delete this schedule? Its tasks stay.": "删除该计划？它的任务会保留。",
+    "Delete this schedule? Its tasks stay.": "删除该定时计划？它的任务会保留。",
     "There is no schedule here. One submits the same task again and again, at the times that you say.": (
-        "这里没有计划。计划会按您设定的时间反复提交同一个任务。"
+        "这里没有定时计划。定时计划会按您设定的时间反复提交同一个任务。"
     ),
-    "There is no such schedule.": "没有该计划。",
+    "There is no such schedule.": "没有该定时计划。",
     "Minute, hour, day of the month, month, day of the week, such as 0 9 * * MON-FRI.": (
         "分、时、日、月、星期，例如 0 9 * * MON-FRI。"
     ),
@@ -50,10 +50,10 @@ TEXTS: Final[Mapping[str, str]] = {
     "Create": "创建",
     "A number of seconds.": "应为秒数。",
     "A number from 1 to 10.": "应为 1 到 10 的数字。",
-    "Created schedule {schedule_id}.": "已创建计划 {schedule_id}。",
-    "Changed schedule {schedule_id}.": "已修改计划 {schedule_id}。",
-    "Paused schedule {schedule_id}.": "已暂停计划 {schedule_id}。",
-    "Resumed schedule {schedule_id}.": "已恢复计划 {schedule_id}。",
-    "Deleted schedule {schedule_id}.": "已删除计划 {schedule_id}。",
-    "Schedule {schedule_id} has submitted this task.": "计划 {schedule_id} 提交了此任务。",
+    "Created schedule {schedule_id}.": "已创建定时计划 {schedule_id}。",
+    "Changed schedule {schedule_id}.": "已修改定时计划 {schedule_id}。",
+    "Paused schedule {schedule_id}.": "已暂停定时计划 {schedule_id}。",
+    "Resumed schedule {schedule_id}.": "已恢复定时计划 {schedule_id}。",
+    "Deleted schedule {schedule_id}.": "已删除定时计划 {schedule_id}。",
+    "Schedule {schedule_id} has submitted this task.": "定时计划 {schedule_id} 提交了此任务。",
 }

@@ -24,8 +24,14 @@ MAX_EXAMINED = 5_000
 """Events that a page reads to find those of an outcome."""
 OUTCOMES = ("ok", "refused")
 _TEXTS = ("actor", "account", "method", "outcome", "from", "to", "before")
-_LINKED = re.compile(r"(task|content|schedule|webhook):([\w-]+)")
-_PATHS = {"task": "/tasks", "content": "/contents", "schedule": "/schedules", "webhook": "/webhooks"}
+_LINKED = re.compile(r"(task|content|account|schedule|webhook):([\w-]+)")
+_PATHS = {
+    "task": "/tasks",
+    "content": "/contents",
+    "account": "/accounts",
+    "schedule": "/schedules",
+    "webhook": "/webhooks",
+}
 
 
 class Audit:

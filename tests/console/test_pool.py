@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from console_svc.paging import page_of
+from console_svc.pool.spans import span_of
 from contentgen import PublishPoolEntry
 from tests.console.conftest import CLIENT, PHONE, REVIEWER, VIEWER, Place, sign_in
 from tests.harness.console import Visitor
@@ -154,6 +156,39 @@ def test_a_client_sees_its_accounts_alone(place: Place, entries: Sequence[int]) 
     assert f'id="entry-{foreign}"' not in visitor.get("/pool").text
     assert visitor.post(f"/pool/{foreign}/remove", {}).status == 200
     assert _entry(place, foreign)["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "before", "after", "days"),
+    [
+        ({"month": "2027-01"}, "2027-01", "2026-12", "2027-02", 35),
+        ({"month": "2027-12"}, "2027-12", "2027-11", "2028-01", 35),
+        ({"month": "2027-02"}, "2027-02", "2027-01", "2027-03", 28),
+        ({"week": "2026-W53"}, "2026-W53", "2026-W52", "2027-W01", 7),
+        ({"week": "2027-W01"}, "2027-W01", "2026-W53", "2027-W02", 7),
+        ({"week": "2027-W53"}, "2026-11", "2026-10", "2026-12", 42),
+        ({"month": "9999-12"}, "9998-12", "9998-11", "9999-01", 35),
+        ({"month": "0001-01"}, "1971-01", "1970-12", "1971-02", 35),
+    ],
+)
+def test_months_and_weeks_lead_to_their_neighbours(
+    asked: dict[str, str], name: str, before: str, after: str, days: int
+) -> None:
+    span = span_of(asked, date(2026, 11, 28))
+    assert (span.name, span.before, span.after) == (name, before, after)
+    assert (span.last - span.first).days + 1 == days
+
+
+@pytest.mark.parametrize(
+    ("number", "length", "page", "more"), [(1, 50, 50, False), (1, 51, 50, True), (2, 51, 1, False), (3, 51, 0, False)]
+)
+async def test_a_list_is_cut_into_pages(number: int, length: int, page: int, more: bool) -> None:
+    async def items() -> AsyncIterator[int]:
+        for item in range(length):
+            yield item
+
+    found, follows = await page_of(items(), number)
+    assert (len(found), follows) == (page, more)
 
 
 def _shown_in(visitor: Visitor, query: str) -> str:
