@@ -34,9 +34,9 @@ from console_svc.pages.tasks import Tasks
 from console_svc.pages.webhooks import Webhooks
 from console_svc.pages.workers import Workers
 from console_svc.pages.works import WorkPage
-from console_svc.schedulers import Schedulers
-from console_svc.security import BodyLimit, SecurityHeaders
 from console_svc.site import NOT_FOUND, Page, Site
+from console_svc.web.schedulers import Schedulers
+from console_svc.web.security import BodyLimit, SecurityHeaders
 
 STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (

@@ -28,7 +28,7 @@ from console_svc.config import (
     make_settings,
     notices,
 )
-from console_svc.schedulers import Schedulers
+from console_svc.web.schedulers import Schedulers
 
 CALL_TIMEOUT = 5.0
 """Seconds that a scheduler may take to answer."""

@@ -89,7 +89,7 @@ async def _serve(settings: ConsoleSettings, listening: socket.socket, metrics_at
     metrics = ConsoleMetrics()
     metrics.built(version("contentgen-grpc"))
     pages = uvicorn.Server(_config(build(settings, metrics), settings.console_tls_cert, settings.console_tls_key))
-    for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them again
+    for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
         signal.signal(number, lambda *_: setattr(pages, "should_exit", True))
     beside = _Beside(_config(probes(metrics.registry, lambda: pages.should_exit)))
     scheme = "https" if settings.console_tls_cert else "http"

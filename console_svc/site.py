@@ -15,14 +15,14 @@ from starlette.routing import BaseRoute, Route
 
 from console_svc.articles.workshop import Workshop
 from console_svc.config import ConsoleSettings
-from console_svc.diagnosis import Diagnoses
-from console_svc.live import LiveTasks
 from console_svc.metrics import ConsoleMetrics
-from console_svc.rendering import Renderer
-from console_svc.schedulers import Schedulers
-from console_svc.security import CSRF_FIELD, MAX_BODY, SignInTries, same_origin, same_text
-from console_svc.sessions import AGE_LIMIT, Session, Sessions
-from console_svc.work import Works
+from console_svc.operations.diagnosis import Diagnoses
+from console_svc.tasks.work import Works
+from console_svc.web.live import LiveTasks
+from console_svc.web.rendering import Renderer
+from console_svc.web.schedulers import Schedulers
+from console_svc.web.security import CSRF_FIELD, MAX_BODY, SignInTries, same_origin, same_text
+from console_svc.web.sessions import AGE_LIMIT, Session, Sessions
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503

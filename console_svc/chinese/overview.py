@@ -29,7 +29,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "Tasks over time": "任务走势",
     "Running": "运行中",
     "Nothing runs.": "没有运行中的任务。",
-    "Submit a task:": "提交任务：",
     "Moves": "动态",
     "What tasks do appears here at once, the newest first.": "任务的每一步都会即时出现在这里，最新的在最上面。",
     "is tried again": "将重试",

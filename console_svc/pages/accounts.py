@@ -9,12 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc import history, scores
-from console_svc.account_form import FIELDS, AccountForm
-from console_svc.limits import holds, with_workers
-from console_svc.pauses import pauses
-from console_svc.sessions import Session, permitted
+from console_svc.accounts import scores
+from console_svc.accounts.form import FIELDS, AccountForm
+from console_svc.accounts.limits import holds, with_workers
+from console_svc.operations import history
+from console_svc.operations.pauses import pauses
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web.sessions import Session, permitted
 from contentgen import Account, InvalidArgument, PendingReason
 
 PAGE_SIZE = 50

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from console_svc.articles.pictures import Picture, Pictures
 from console_svc.articles.plain import as_written
-from console_svc.sessions import Session
 from console_svc.site import Site
+from console_svc.web.sessions import Session
 from contentgen import Content, Task
 
 _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")

@@ -13,8 +13,8 @@ from starlette.routing import BaseRoute
 from console_svc.articles.pictures import SHOWN, Pictures
 from console_svc.articles.plain import as_written
 from console_svc.pages.article import FRAME_HEADERS, frame
-from console_svc.sessions import Session
 from console_svc.site import NOT_FOUND, Site
+from console_svc.web.sessions import Session
 
 CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.numbers import number_of
-from console_svc.paging import MAX_FETCH, PAGE_SIZE
-from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
-from console_svc.zones import zone_of
+from console_svc.web.numbers import number_of
+from console_svc.web.paging import MAX_FETCH, PAGE_SIZE
+from console_svc.web.sessions import Session
+from console_svc.web.zones import zone_of
 from contentgen import AuditEvent, InvalidArgument
 
 MAX_EXAMINED = 5_000

@@ -11,9 +11,9 @@ from starlette.routing import BaseRoute
 
 from console_svc.articles.plain import as_written
 from console_svc.pages.article import answering_task, article_of, brief_of
-from console_svc.paging import MAX_FETCH, first_of
-from console_svc.sessions import Session
 from console_svc.site import NOT_FOUND, Site
+from console_svc.web.paging import MAX_FETCH, first_of
+from console_svc.web.sessions import Session
 from contentgen import Content, ContentRevision, InvalidStateException, PublishAttempt, PublishPoolEntry
 
 TEXTS = ("title", "summary", "category", "cover_image", "body", "html_body")

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.pages.queue import read_account, read_label
-from console_svc.paging import PAGE_SIZE, first_of
-from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
+from console_svc.web.paging import PAGE_SIZE, first_of
+from console_svc.web.sessions import Session
 from contentgen import Content, InvalidArgument, PublishStatus, ReviewStatus
 
 REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)

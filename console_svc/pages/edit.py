@@ -15,8 +15,8 @@ from starlette.routing import BaseRoute
 
 from console_svc.articles.pictures import Pictures
 from console_svc.pages.content import LABELS, TEXTS, changes
-from console_svc.sessions import Session
 from console_svc.site import AWAY, BAD, NOT_FOUND, SEE_OTHER, Site
+from console_svc.web.sessions import Session
 from contentgen import Content, EtagMismatchException, RequestError, Unauthenticated, Unavailable
 
 CONFLICT = 409

@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.language import text
-from console_svc.sessions import Session
 from console_svc.site import AWAY, BAD, FORBIDDEN, NOT_FOUND, Link, Site
 from console_svc.submitting.batches import submit
 from console_svc.submitting.fields import BY_NAME, Form, Problem, of_task, read
 from console_svc.submitting.sheet import ENCODINGS, MAX_ROWS, BadSheet, Sheet, decoded, sheet
-from console_svc.work import soon
+from console_svc.tasks.work import soon
+from console_svc.web.language import text
+from console_svc.web.sessions import Session
 from contentgen import Account, RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 MAX_ACCOUNTS = 200

@@ -10,15 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from console_svc import history, needs
-from console_svc.diagnosis import cards
-from console_svc.language import Texts, language_of
-from console_svc.limits import held_back
-from console_svc.live import Move, server_sent, since
-from console_svc.needs import LIMIT
-from console_svc.pauses import Pause, pauses
-from console_svc.sessions import Session, permitted
+from console_svc.accounts.limits import held_back
+from console_svc.operations import history, needs
+from console_svc.operations.diagnosis import cards
+from console_svc.operations.needs import LIMIT
+from console_svc.operations.pauses import Pause, pauses
 from console_svc.site import Link, Site
+from console_svc.web.language import Texts, language_of
+from console_svc.web.live import Move, server_sent, since
+from console_svc.web.sessions import Session, permitted
 
 RUNNING = 12
 T = TypeVar("T")

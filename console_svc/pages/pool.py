@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.paging import MAX_FETCH, fetched, first_of, page_number, page_of
 from console_svc.pool.asked import PUBLISH_STATES, Asked
 from console_svc.pool.changed import Changed
 from console_svc.pool.shown import by_day, shown
 from console_svc.pool.spans import span_of, week_of
-from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
-from console_svc.zones import end_of, start_of
+from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
+from console_svc.web.sessions import Session
+from console_svc.web.zones import end_of, start_of
 from contentgen import FailedPrecondition, InvalidArgument, PublishPoolEntry, ResourceNotFoundException
 
 MOVABLE = ("pending", "failed")

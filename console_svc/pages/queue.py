@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from console_svc.paging import PAGE_SIZE, first_of
-from console_svc.sessions import Session
+from console_svc.web.paging import PAGE_SIZE, first_of
+from console_svc.web.sessions import Session
 from contentgen import Content
 
 _FIELDS = ("account", "category", "label", "score")

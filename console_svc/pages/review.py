@@ -19,11 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc import times, zones
 from console_svc.pages.article import answering_task, article_of, brief_of, sent_back
 from console_svc.pages.queue import Place, Queue, Wanted, candidates, queue_at
-from console_svc.sessions import Session
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web import times, zones
+from console_svc.web.sessions import Session
 from contentgen import (
     Content,
     EtagMismatchException,
@@ -208,7 +208,7 @@ class ReviewDesk:
         return await self._desk(request, session, content, problem, form, status=status)
 
     def _next(self, request: Request, after: str, decided: Sequence[int]) -> Response:
-        until = f"{time.time() + UNDO_TIME:.1f}"
+        until = f"{time.time() + UNDO_TIME:.3f}"
         query = {**Wanted(request).asked, "decided": ",".join(map(str, decided)), "until": until}
         return self._site.see(f"/review?{urlencode({**query, 'after': after} if after else query)}")
 
@@ -321,7 +321,7 @@ def _undo(request: Request) -> tuple[list[int], float] | None:
     except ValueError:
         return None
     decided = _ids(params.get("decided", ""))
-    return (decided, left) if decided and 0 < left <= UNDO_TIME else None
+    return (decided, left) if decided and 0 < left < UNDO_TIME + 1 else None
 
 
 def _ids(text: str) -> list[int]:

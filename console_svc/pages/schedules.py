@@ -9,15 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.language import language_of
-from console_svc.numbers import number_of
-from console_svc.paging import fetched, page_number, page_of
 from console_svc.schedules.form import CATCH_UPS, NEW, OVERLAPS, ScheduleForm
 from console_svc.schedules.shown import local_times, shown
 from console_svc.schedules.words import in_words
-from console_svc.sessions import Session
 from console_svc.site import BAD, NOT_FOUND, Link, Site
-from console_svc.zones import zone_names, zone_of
+from console_svc.web.language import language_of
+from console_svc.web.numbers import number_of
+from console_svc.web.paging import fetched, page_number, page_of
+from console_svc.web.sessions import Session
+from console_svc.web.zones import zone_names, zone_of
 from contentgen import FailedPrecondition, InvalidArgument, ResourceExhausted, ResourceNotFoundException, Schedule
 
 _SERVICE = "ScheduleService"

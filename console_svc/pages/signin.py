@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from console_svc.language import COOKIE, NAMES
-from console_svc.security import address_of, same_origin
-from console_svc.sessions import Session
 from console_svc.site import AWAY, FORBIDDEN, SEE_OTHER, Site
+from console_svc.web.language import COOKIE, NAMES
+from console_svc.web.security import address_of, same_origin
+from console_svc.web.sessions import Session
 from contentgen import RequestError
 
 TOO_MANY = 429

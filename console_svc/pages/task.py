@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.commands import Commands
 from console_svc.pages.task_moves import run_now
-from console_svc.sessions import Session
 from console_svc.site import BAD, NOT_FOUND, Site
-from console_svc.timeline import attempts, timeline
+from console_svc.tasks.commands import Commands
+from console_svc.tasks.timeline import attempts, timeline
+from console_svc.web.sessions import Session
 from contentgen import AttemptLog, Task, TaskEvent
 
 MAX_EVENTS = 500

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.language import text
 from console_svc.pages.tasks import MOVES
-from console_svc.sessions import Notice, Session
 from console_svc.site import BAD, FORBIDDEN, Site
-from console_svc.task_search import TaskSearch
-from console_svc.work import Work, at_once, patiently, soon
+from console_svc.tasks.search import TaskSearch
+from console_svc.tasks.work import Work, at_once, patiently, soon
+from console_svc.web.language import text
+from console_svc.web.sessions import Notice, Session
 from contentgen import InvalidStateException, RequestError, Task
 
 BATCH = 500

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from console_svc.language import language_of
-from console_svc.live import Move, server_sent, since
-from console_svc.sessions import Session
 from console_svc.site import BAD, Link, Site
-from console_svc.task_search import REASONS, STATES, TaskSearch
+from console_svc.tasks.search import REASONS, STATES, TaskSearch
+from console_svc.web.language import language_of
+from console_svc.web.live import Move, server_sent, since
+from console_svc.web.sessions import Session
 from contentgen import Task
 
 PAGE_SIZE = 50
@@ -36,7 +36,11 @@ class Tasks:
         self._site = site
 
     def routes(self) -> Sequence[BaseRoute]:
-        return self._site.page("/tasks", self.show), self._site.page("/tasks/live", self.live)
+        return (
+            self._site.page("/tasks", self.show),
+            self._site.page("/tasks/live", self.live),
+            self._site.page("/tasks/rows", self.rows),
+        )
 
     async def show(self, request: Request, session: Session) -> Response:
         """Newest first. `page`: the API's token of the page. An id as topic leads to its task."""
@@ -86,6 +90,17 @@ class Tasks:
 
         unbuffered = {"x-accel-buffering": "no"}
         return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
+
+    async def rows(self, request: Request, session: Session) -> Response:
+        """The rows of these tasks as they stand: how far those are that run, which is no move."""
+        found = await session.client.get_task_statuses(request.query_params.getlist("task")[:PAGE_SIZE])
+        ticks = "ticks" in request.query_params
+        rows = [
+            self._site.renderer.text(request, "task_row.html", {"task": task, "moved": True, "ticks": ticks})
+            for task in found
+            if task is not None
+        ]
+        return HTMLResponse("".join(rows))
 
 
 async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[list[Task], str]:

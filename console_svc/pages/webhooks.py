@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.numbers import number_of
-from console_svc.paging import fetched, page_number, page_of
-from console_svc.sessions import Session
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web.numbers import number_of
+from console_svc.web.paging import fetched, page_number, page_of
+from console_svc.web.sessions import Session
 from console_svc.webhooks.form import EVENT_TYPES, WebhookForm
 from contentgen import (
     DeliveryStatus,

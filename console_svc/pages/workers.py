@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.pauses import pauses
-from console_svc.sessions import Session, permitted
+from console_svc.operations.pauses import pauses
 from console_svc.site import BAD, Link, Site
+from console_svc.web.sessions import Session, permitted
 from contentgen import InvalidArgument, System, Task, Worker
 
 MAX_TASKS = 1_000

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.language import text
-from console_svc.sessions import Session
 from console_svc.site import NOT_FOUND, Site
+from console_svc.web.language import text
+from console_svc.web.sessions import Session
 
 NO_WORK = text("This work is not known any more. Look at the list for what it has done.")
 

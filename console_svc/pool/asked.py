@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
-from console_svc.numbers import number_of
-from console_svc.zones import zone_of
+from console_svc.web.numbers import number_of
+from console_svc.web.zones import zone_of
 from contentgen import PublishStatus
 
 PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from starlette.datastructures import FormData
 
-from console_svc.zones import zone_named
+from console_svc.web.zones import zone_named
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from console_svc.zones import in_zone
+from console_svc.web.zones import in_zone
 from contentgen import PublishPoolEntry
 
 

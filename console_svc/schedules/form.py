@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from starlette.datastructures import FormData
 
-from console_svc.numbers import number_of
+from console_svc.web.numbers import number_of
 from contentgen import CatchUp, InvalidArgument, Overlap, Schedule
 
 _TEXTS = ("topic", "keywords", "category", "tone", "requirements")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from console_svc.schedules.words import in_words
-from console_svc.zones import UTC_ZONE, in_zone, zone_named
+from console_svc.web.zones import UTC_ZONE, in_zone, zone_named
 from contentgen import Schedule
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from cron_descriptor import ExpressionDescriptor, Options
 from cron_descriptor.Exception import FormatError, MissingFieldError, WrongArgumentError
 
-from console_svc.language import ZH, Texts
+from console_svc.web.language import ZH, Texts
 
 MAX_CRON = 200
 _FIELDS = 5

@@ -25,7 +25,8 @@ function localTimes() {
 document.addEventListener("htmx:sse:before:message", ({ detail }) => {
   const main = document.querySelector("#main");
   const row = /^<tr id="([\w-]+)"( data-known)?/.exec(detail.message.data.trimStart());
-  if (row && !row[2] && (main.matches(".htmx-request") || !document.getElementById(row[1]))) htmx.trigger(main, "stale");
+  const missing = row && !row[2] && !document.getElementById(row[1]);
+  if (missing || (row && main.matches(".htmx-request"))) htmx.trigger(main, "stale");
 });
 document.addEventListener("htmx:sse:after:connection", () => news(""));
 document.addEventListener("htmx:sse:error", ({ detail }) => {

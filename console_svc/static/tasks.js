@@ -1,4 +1,4 @@
-// Ticks of the list: how many there are, and all of a page at once.
+// Ticks of the list: how many there are, and all of a page at once; how far its tasks are.
 "use strict";
 
 function ticks() {
@@ -18,6 +18,16 @@ function countTicks() {
   all.indeterminate = ticked > 0 && ticked < boxes.length;
   for (const button of document.querySelectorAll(".bulk button")) button.disabled = !whole && ticked === 0;
 }
+
+// How far a task is, is no move of it: the rows of those that run are asked for.
+function askHowFar() {
+  const form = document.querySelector("#chosen");
+  const running = form && !document.hidden ? [...form.querySelectorAll("tr:has(.state.processing)")] : [];
+  if (!running.length) return;
+  const ids = running.map((row) => `task=${row.id}`).join("&");
+  htmx.ajax("GET", `${form.dataset.rows}&${ids}`, { source: form, swap: "none" });
+}
+setInterval(askHowFar, 5000);
 
 document.addEventListener("change", ({ target }) => {
   if (target.id === "tick-all") for (const box of ticks()) box.checked = target.checked;

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from console_svc.language import text
-from console_svc.sessions import Session
 from console_svc.submitting.sheet import Row
-from console_svc.work import Work, patiently
+from console_svc.tasks.work import Work, patiently
+from console_svc.web.language import text
+from console_svc.web.sessions import Session
 from contentgen import RequestError, ResourceNotFoundException
 
 BATCH = 200

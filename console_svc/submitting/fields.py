@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
-from console_svc.language import text
-from console_svc.times import moment, seconds
-from console_svc.zones import UTC_ZONE, zone_named
+from console_svc.web.language import text
+from console_svc.web.times import moment, seconds
+from console_svc.web.zones import UTC_ZONE, zone_named
 from contentgen import Task
 
 Problem = tuple[str, Mapping[str, object]]

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from console_svc.language import text
 from console_svc.submitting.fields import BY_NAME, Problem, Values, read
+from console_svc.web.language import text
 
 MAX_ROWS = 5_000
 MAX_CHARACTERS = 2_000_000

@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from starlette.datastructures import FormData
 
-from console_svc.numbers import number_of
+from console_svc.web.numbers import number_of
 from contentgen import EventType, InvalidArgument, Webhook
 
 EVENT_TYPES: Sequence[EventType] = [it for it in get_args(EventType) if it != "webhook.ping"]

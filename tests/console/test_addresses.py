@@ -6,6 +6,7 @@ import http.client
 import signal
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -144,3 +145,9 @@ def test_wrong_settings_are_named_before_it_serves(place: Place) -> None:
     refused = run_to_end([program, "--console-prefix=a page", "--log-level=loud"], within=PATIENCE_S)
     assert refused.returncode == 78
     assert len(refused.stderr.splitlines()) == 2
+
+
+def test_many_browsers_may_sign_in_at_once(place: Place) -> None:
+    with ThreadPoolExecutor(4) as several:
+        statuses = list(several.map(lambda _: place.visitor(VIEWER).get("/tasks").status, range(4)))
+    assert statuses == [200] * 4

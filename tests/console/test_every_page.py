@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,6 @@ def furnished(place: Place) -> Place:
     for task_id in (done, kept, lost):
         client.wait(task_id, 60)
     client.create_schedule(place.account, "0 8 * * 1-5", {"topic": "每日新闻"}, time_zone="Asia/Shanghai")
-    client.create_webhook("https://hooks.example.com/articles", ["content.approved"])
     client.create_webhook("https://news.example/hook", ["task.ended"])
     for entry in client.iter_publish_pool():
         client.update_publish_pool_entry(entry["content_id"], schedule_time=datetime.now(UTC) + timedelta(hours=1))
@@ -61,15 +59,19 @@ def furnished(place: Place) -> Place:
 
 @pytest.fixture(scope="module")
 def addresses(furnished: Place) -> list[str]:
-    """Those of the navigation, and the first that each of these pages leads to below itself."""
-    visitor = furnished.visitor()
-    navigation = visitor.get("/").text.partition("<nav")[2].partition("</nav>")[0]
-    found = re.findall(r'href="([^"]+)"', navigation)
-    for path in list(found):
-        below = re.search(rf'href="({re.escape(path)}/[^"]+)"', visitor.get(path).text.partition("<main")[2])
-        if path != "/" and below:
-            found.append(unescape(below[1]))
-    return found
+    """Those of the navigation, and one of each kind that lists lead to."""
+    client = furnished.client
+    navigation = furnished.visitor().get("/").text.partition("<nav")[2].partition("</nav>")[0]
+    content_id = next(client.iter_contents(review_status="pending_review"))["content_id"]
+    (entry, *_) = client.iter_publish_pool()
+    return [
+        *re.findall(r'href="([^"]+)"', navigation),
+        *("/accounts/new", f"/accounts/{furnished.account}", f"/accounts/{furnished.account}/edit"),
+        *(f"/review/{content_id}", f"/contents/{content_id}", f"/contents/{content_id}/edit"),
+        *(f"/tasks/{it['task_id']}" for it in client.list_tasks() if it["status"] in {"completed", "failed"}),
+        *(f"/pool/{entry['content_id']}", "/pool/calendar", "/pool/calendar?week=2031-W22"),
+        *("/schedules/1", "/schedules/new", "/webhooks/1", "/webhooks/new", "/new/many"),
+    ]
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=lambda it: it.name)
@@ -86,7 +88,7 @@ def test_every_page_is_fit_to_look_at(
             page.goto(path)
             problems += [f"{path}: {problem}" for problem in seen(page, look)]
             if folder:
-                name = re.sub(r"/(?:task-)?\w*\d\w*", "-one", path.partition("?")[0]).strip("/").replace("/", "-")
+                name = re.sub(r"/(?:task-)?\w*\d\w*", "-one", path.replace("?", "/")).strip("/").replace("/", "-")
                 name = name or "overview"
                 Path(folder, f"{name}-{look.name}.png").write_bytes(page.screenshot())
     assert problems == []

@@ -36,9 +36,13 @@ def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_b
         task_id = place.client.submit_task(account_id=place.account, topic="before")
         page.goto("/tasks")
         expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
+        editor, edit = place.visitor(), f"/contents/{place.client.wait(task_id)['content_id']}/edit"
+        editor.get(edit)
         place.scheduler.kill()
         expect(page.locator("#news")).to_contain_text("The schedulers do not answer")
         expect(page.locator(f"tr#{task_id}")).to_be_visible()
+        kept = editor.post(edit, {"etag": "one", "title": "typed for an hour"})
+        assert (kept.status, 'value="typed for an hour"' in kept.text) == (503, True)
         place.scheduler.start()
         expect(page.locator("#news")).to_be_empty()
         later = place.client.submit_task(account_id=place.account, topic="after")

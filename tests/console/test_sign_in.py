@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
-from console_svc.security import MAX_TRIES, SignInTries
-from console_svc.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_SESSIONS, Sessions
+from console_svc.web.security import MAX_TRIES, SignInTries
+from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_SESSIONS, Sessions
 from contentgen import AsyncContentGenerationClient, Caller
 from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place
 from tests.harness.console import Visitor
@@ -156,9 +154,3 @@ def test_a_session_ends_when_it_is_idle_when_it_is_old_and_when_there_are_too_ma
     first, *_ = [sessions.begin("t", client, CALLER) for _ in range(MAX_SESSIONS + 1)]
     assert len(sessions) == MAX_SESSIONS
     assert sessions.find(first.key) is None
-
-
-def test_many_browsers_may_sign_in_at_once(place: Place) -> None:
-    with ThreadPoolExecutor(4) as several:
-        statuses = list(several.map(lambda _: place.visitor(REVIEWER).get("/tasks").status, range(4)))
-    assert statuses == [200] * 4

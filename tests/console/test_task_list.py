@@ -6,9 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.console.conftest import CLIENT, VIEWER, Place, sign_in
+from tests.console.conftest import CLIENT, VIEWER, Place, page_at, sign_in
 from tests.harness.console import Visitor
 
 MANY = 120
@@ -173,6 +173,40 @@ def test_no_row_is_left_in_a_state_that_it_has_left(place: Place, page: Page) ->
     expect(page.locator(f"tr#{task_id}")).to_be_visible()
     place.client.cancel_task(task_id)
     expect(page.locator(f"tr#{task_id} .state.pending")).to_have_count(0)
+
+
+def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
+    sign_in(page)
+    slow = {"demo-seconds": "15"}
+    task_id = place.client.submit_task(place.account, "how far", creator_options=slow)
+    page.goto("/tasks?topic=how+far")
+    far = page.locator(f"tr#{task_id} progress")
+    expect(far).to_be_visible()
+    before = far.get_attribute("value")
+    page.locator(f"#tick-{task_id}").check()
+    expect(far).not_to_have_attribute("value", str(before), timeout=30_000)
+    expect(page.locator(f"#tick-{task_id}")).to_be_checked()
+    place.client.cancel_task(task_id, force=True)
+
+
+def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: Place, chromium: Browser) -> None:
+    place = own_place
+    visitor = place.visitor()
+    with page_at(place, chromium) as page:
+        sign_in(page)
+        first, second, third = later(place, "while it is away", 3)
+        asked = fields_of(visitor.get(f"/tasks/move?do=cancel&task={third}").text)
+        page.goto(f"/tasks/move?do=cancel&task={first}&task={second}")
+        place.scheduler.kill()
+        page.get_by_role("button", name="Cancel them").click()
+        expect(page.get_by_role("heading", name="Cancelling 2 tasks")).to_be_visible()
+        expect(page.get_by_text("0 of 2 done")).to_be_visible()
+        path = visitor.post("/tasks/move", asked).url.removeprefix(place.console.url)
+        assert "You have stopped it." in visitor.post(f"{path}/stop", {}).text
+        place.scheduler.start()
+        expect(page.get_by_text("2 of 2 done")).to_be_visible()
+        expect(page.get_by_text("It has ended.")).to_be_visible()
+        assert (states(place, [first, second]), states(place, [third])) == ({"cancelled"}, {"pending"})
 
 
 def test_the_list_speaks_chinese(place: Place, operator: Visitor, many: list[str]) -> None:

@@ -161,7 +161,7 @@ RPCS: dict[str, Rpc] = {
     ),
     "WaitTask": Rpc(lambda client: client.wait(TASK_ID), pb.WaitTaskResponse(task=TASK), 60),
     "WatchTasks": Rpc(
-        lambda client: next(client.watch([TASK_ID], resume_token="t")),
+        lambda client: next(client.watch([TASK_ID], resume_token="t", skip_present=True)),
         [pb.WatchTasksResponse(event=pb.TaskChange(task=TASK, resume_token="t")), SILENCE],
         STREAM_TIMEOUT - TIMEOUT,
         unset=frozenset({"account_id"}),

@@ -12,7 +12,7 @@ from enum import Enum
 import structlog
 from starlette.requests import Request
 
-from console_svc.sessions import Session
+from console_svc.web.sessions import Session
 from contentgen import ContentGenerationError, Task, TaskChange
 
 MAX_WAITING = 1_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 
-from console_svc.sessions import Session
+from console_svc.web.sessions import Session
 from contentgen import AuditEvent, DispatchStatus
 
 MAX_EVENTS = 200

@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from console_svc.language import Texts
-from console_svc.sessions import Session, permitted
+from console_svc.web.language import Texts
+from console_svc.web.sessions import Session, permitted
 from contentgen import RequestError, System
 from contentgen.doctor import pool, schedulers, work
 from contentgen.doctor.findings import Finding, Level, fail

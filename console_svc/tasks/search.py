@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 from starlette.datastructures import ImmutableMultiDict
 
-from console_svc.language import text
-from console_svc.times import moment
-from console_svc.zones import UTC_ZONE, zone_named
+from console_svc.web.language import text
+from console_svc.web.times import moment
+from console_svc.web.zones import UTC_ZONE, zone_named
 from contentgen import Task, TaskFilter, TaskStatus
 
 STATES: Sequence[TaskStatus] = get_args(TaskStatus)

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import structlog
 
-from console_svc.language import text
-from console_svc.sessions import Notice, Session
+from console_svc.web.language import text
+from console_svc.web.sessions import Notice, Session
 from contentgen import RequestError, Unavailable
 
 MAX_WORKS = 200

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from console_svc.limits import Hold
-from console_svc.pauses import Pause
+from console_svc.accounts.limits import Hold
+from console_svc.operations.pauses import Pause
 from contentgen import Account, AuditEvent, Content, PublishPoolEntry, WorkerPool
 
 LIMIT = 100

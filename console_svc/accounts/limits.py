@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from console_svc.sessions import Session
+from console_svc.web.sessions import Session
 from contentgen import Account, TaskStats
 
 LIMIT = 50

@@ -1,0 +1,1 @@
+"""What an operator has to know: figures over time, findings, pauses."""

@@ -1,0 +1,1 @@
+"""What all pages stand on: sessions, languages, live moves, lists, times."""
