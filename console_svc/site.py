@@ -21,11 +21,13 @@ from console_svc.tasks.work import Works
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
-from console_svc.web.security import CSRF_FIELD, MAX_BODY, SignInTries, same_origin, same_text
+from console_svc.web.security import CSRF_FIELD, MAX_BODY, SignInTries, is_address, same_origin, same_text
 from console_svc.web.sessions import AGE_LIMIT, Session, Sessions
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503
+TOKENS_INTERVAL = 10.0
+"""Seconds for which schedulers that ask for tokens are not asked again whether they do."""
 FOREIGN_FORM = "This form is not from this page, or too old. Load the page anew."
 Handler = Callable[[Request, Session], Awaitable[Response]]
 Served = Callable[[Request], Awaitable[Response]]
@@ -67,6 +69,7 @@ class Site:
         self.diagnoses = Diagnoses()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
+        self._tokens_until = 0.0
         self._cookie = "__Host-session" if settings.secure else "session"
         metrics.follow(lambda: len(self.sessions), lambda: self.live.pages, lambda: self.live.watches)
 
@@ -188,8 +191,23 @@ class Site:
     async def _by_itself(self, request: Request) -> Session | None:
         """A session for whom nobody has to sign in: the proxy names the token, or the schedulers ask for none."""
         header = self.settings.console_token_header
-        token = request.headers.get(header, "").strip() if header else ""
-        return (self.sessions.of_token(token) if token else None) or await self.begin(token or None)
+        if token := request.headers.get(header, "").strip() if header else "":
+            return self.sessions.of_token(token) or await self.begin(token)
+        if time.monotonic() < self._tokens_until or not self._is_named_by_us(request):
+            return None
+        session = await self.begin(None)
+        if session is None:
+            self._tokens_until = time.monotonic() + TOKENS_INTERVAL
+        return session
+
+    def _is_named_by_us(self, request: Request) -> bool:
+        """Whether no name server decides where this host is.
+
+        Else a page of another site, whose name suddenly leads here, would be of the same origin, and get a session
+        without a token. By TLS it would need our certificate.
+        """
+        name = request.url.hostname or ""
+        return self.settings.secure or self.settings.insecure or name == "localhost" or is_address(name)
 
 
 async def _genuine(request: Request, session: Session) -> bool:

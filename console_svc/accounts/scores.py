@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from contentgen import AsyncContentGenerationClient, TaskHistoryPoint
 
-LIMIT = 400
+LIMIT = 100
 """Contents that are looked at: the newest."""
 
 
@@ -26,7 +26,7 @@ async def read(client: AsyncContentGenerationClient, account_id: int, points: Se
     found: dict[str, list[float]] = defaultdict(list)
     starts = [datetime.fromisoformat(point["time"]) for point in points]
     seen = 0
-    async for content in client.iter_contents(account_id, created_after=starts[0]):
+    async for content in client.iter_contents(account_id, created_after=starts[0], page_size=LIMIT + 1):
         seen += 1
         if seen > LIMIT:
             break

@@ -96,6 +96,7 @@ class Accounts:
             "span": span,
             "spans": history.SPANS,
             "scores": scored,
+            "score_limit": scores.LIMIT,
             "plots": ("counts", "durations", "cost", *(("score",) if scored and scored.means else ())),
             "holds": list(holds(account, stats)),
             "reasons": reasons,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -91,6 +92,15 @@ def same_origin(request: Request) -> bool:
 def same_text(given: str, expected: str) -> bool:
     """Compares without telling by its time how much of it is the same."""
     return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is named by its address, and not by a name."""
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def address_of(request: Request, *, behind_proxy: bool) -> str:

@@ -16,6 +16,7 @@ from tests.console.conftest import OPERATOR, VIEWER, Place
 from tests.harness.console import Console, Visitor
 from tests.harness.ports import free_port
 from tests.harness.process import installed, run_to_end
+from tests.harness.stack import Stack, running_stack
 from tests.harness.waiting import wait_until
 
 PATIENCE_S = 10.0
@@ -34,6 +35,12 @@ def console(place: Place, tmp_path: Path) -> Iterator[Callable[..., Console]]:
     for each in started:
         if each.alive:
             each.stop()
+
+
+@pytest.fixture
+def stack(db_url: str) -> Iterator[Stack]:
+    with running_stack(db_url) as stack:
+        yield stack
 
 
 def test_by_tls_and_below_a_prefix(console: Callable[..., Console], certificates: Path) -> None:
@@ -151,3 +158,17 @@ def test_many_browsers_may_sign_in_at_once(place: Place) -> None:
     with ThreadPoolExecutor(4) as several:
         statuses = list(several.map(lambda _: place.visitor(VIEWER).get("/tasks").status, range(4)))
     assert statuses == [200] * 4
+
+
+def test_where_no_tokens_are_asked_for_a_name_that_leads_here_gets_no_session(stack: Stack, tmp_path: Path) -> None:
+    """As a page of another site would ask, whose name server has answered with our address."""
+    scheduler = stack.scheduler().start()
+    served = Console(tmp_path, scheduler.target).start()
+    try:
+        assert Visitor(served.url).get("/tasks").url.endswith("/tasks")
+        assert Visitor(served.url).get("/tasks", Host=f"localhost:{served.port}").status == 200
+        elsewhere = Visitor(served.url).get("/tasks", Host="rebound.example")
+        assert "login" in elsewhere.url
+        assert not Visitor(served.url).get("/", Host="rebound.example").headers.get("set-cookie")
+    finally:
+        served.stop()
