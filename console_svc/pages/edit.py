@@ -5,7 +5,6 @@ Whoever saves sends the etag of what was read. If somebody else has saved since,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import FormData
@@ -16,6 +15,7 @@ from starlette.routing import BaseRoute
 from console_svc.articles.pictures import Pictures
 from console_svc.pages.content import LABELS, TEXTS, changes
 from console_svc.site import AWAY, BAD, NOT_FOUND, SEE_OTHER, Site
+from console_svc.web.security import is_local
 from console_svc.web.sessions import Session
 from contentgen import Content, EtagMismatchException, RequestError, Unauthenticated, Unavailable
 
@@ -24,7 +24,6 @@ LEASE = 300.0
 """Seconds for which it is held while it is edited; the page renews it."""
 
 DELETED = "It has been deleted."
-_LOCAL = re.compile(r"/(?![/\\])")
 
 
 class Edit:
@@ -139,7 +138,7 @@ class Edit:
     def _back(self, request: Request) -> str:
         """The page that led here."""
         wanted = request.query_params.get("back", "")
-        own = _LOCAL.match(wanted) and wanted.startswith(self._site.path("/"))
+        own = is_local(wanted) and wanted.startswith(self._site.path("/"))
         return wanted if own else self._site.path(f"/contents/{request.path_params['content_id']}")
 
 

@@ -12,15 +12,13 @@ from starlette.routing import BaseRoute
 
 from console_svc.site import AWAY, FORBIDDEN, SEE_OTHER, Site
 from console_svc.web.language import COOKIE, NAMES
-from console_svc.web.security import address_of, same_origin
+from console_svc.web.security import address_of, is_local, same_origin
 from console_svc.web.sessions import Session
 from contentgen import RequestError
 
 TOO_MANY = 429
 _YEAR = 365 * 86_400
 _TOKEN = re.compile(r"[!-~]{1,4096}")
-_LOCAL = re.compile(r"/(?![/\\])")
-"""A path, and no address of another host."""
 
 
 class SignIn:
@@ -67,7 +65,7 @@ class SignIn:
     def _next(self, request: Request) -> Response:
         """To the page that was asked for before the form."""
         wanted = request.query_params.get("next", "")
-        return RedirectResponse(wanted if _LOCAL.match(wanted) else self._site.path("/"), SEE_OTHER)
+        return RedirectResponse(wanted if is_local(wanted) else self._site.path("/"), SEE_OTHER)
 
     def _form(self, request: Request, problem: str = "", status: int = 200) -> Response:
         return self._site.render(request, "login.html", {"problem": problem}, status=status)
@@ -79,7 +77,7 @@ class SignIn:
     async def set_language(self, request: Request) -> Response:
         """Sets the language, and goes back to the page."""
         back = urlsplit(request.headers.get("referer", ""))
-        own = back.netloc == request.headers.get("host") and _LOCAL.match(back.path)
+        own = back.netloc == request.headers.get("host") and is_local(back.path)
         path = f"{back.path}?{back.query}" if own and back.query else back.path if own else self._site.path("/")
         response = RedirectResponse(path, SEE_OTHER)
         if (chosen := request.path_params["language"]) in NAMES:

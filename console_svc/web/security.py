@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -32,6 +33,7 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",  # the next user of the browser would see pages that it keeps
 }
+_LOCAL = re.compile(r"/(?![/\\])")
 _HSTS = "max-age=31536000"
 
 
@@ -101,6 +103,11 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is a path, and leads to no other host."""
+    return _LOCAL.match(address) is not None
 
 
 def address_of(request: Request, *, behind_proxy: bool) -> str:
