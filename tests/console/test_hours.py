@@ -77,7 +77,7 @@ def _review(page: Page, press: Press, articles: list[int]) -> None:
         shown(number)
         page.keyboard.press("a")
     # what was sent back has been written anew meanwhile
-    expect(title).to_have_text("article 1")
+    expect(title).to_have_text(press.now(articles[1])["title"])
     page.wait_for_load_state()
     page.keyboard.press("a")
     expect(page.locator(".paper")).to_contain_text("Nothing waits for a review.")
