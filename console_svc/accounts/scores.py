@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from console_svc.web.paging import first_of
 from contentgen import AsyncContentGenerationClient, TaskHistoryPoint
 
 LIMIT = 100
@@ -25,13 +26,11 @@ async def read(client: AsyncContentGenerationClient, account_id: int, points: Se
     """Contents without a score do not count."""
     found: dict[str, list[float]] = defaultdict(list)
     starts = [datetime.fromisoformat(point["time"]) for point in points]
-    seen = 0
-    async for content in client.iter_contents(account_id, created_after=starts[0], page_size=LIMIT + 1):
-        seen += 1
-        if seen > LIMIT:
-            break
+    newest = client.iter_contents(account_id, created_after=starts[0], page_size=LIMIT + 1)
+    contents, cut = await first_of(newest, LIMIT)
+    for content in contents:
         if content["quality_score"] is not None:
             at = datetime.fromisoformat(content["created_at"]).astimezone(UTC)
             time = points[max(sum(start <= at for start in starts) - 1, 0)]["time"]
             found[time].append(content["quality_score"])
-    return Scores({time: sum(each) / len(each) for time, each in found.items()}, cut=seen > LIMIT)
+    return Scores({time: sum(each) / len(each) for time, each in found.items()}, cut=cut)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.accounts.limits import held_back
@@ -17,7 +17,8 @@ from console_svc.operations.needs import LIMIT
 from console_svc.operations.pauses import Pause, pauses
 from console_svc.site import Link, Site
 from console_svc.web.language import Texts, language_of
-from console_svc.web.live import Move, server_sent, since
+from console_svc.web.live import Move
+from console_svc.web.paging import first_of
 from console_svc.web.sessions import Session, permitted
 
 RUNNING = 12
@@ -51,11 +52,11 @@ class Overview:
                 permitted(may("WorkerPoolService/GetDispatchStatus"), _pauses(session)),
                 permitted(
                     may("ContentService/ListPublishPool"),
-                    _some(client.iter_publish_pool(statuses="failed", page_size=LIMIT)),
+                    _some(client.iter_publish_pool(statuses="failed", page_size=LIMIT + 1)),
                 ),
                 permitted(
                     may("ContentService/ReviewContent"),
-                    _some(client.iter_contents(review_status="pending_review", page_size=LIMIT)),
+                    _some(client.iter_contents(review_status="pending_review", page_size=LIMIT + 1)),
                 ),
                 asyncio.gather(held_back(session), self._site.diagnoses.problems(session)),
             ),
@@ -88,14 +89,7 @@ class Overview:
 
             return move.rendered(f"item {language}", rendered)
 
-        async def events() -> AsyncIterator[str]:
-            async with self._site.live.follow(session, since(request)) as moves:
-                async for text in server_sent(moves, item):
-                    yield text
-                    if text.startswith("data:"):
-                        yield "event: stale\ndata:\n\n"
-
-        return StreamingResponse(events(), media_type="text/event-stream")
+        return self._site.live.stream(request, session, item, then_stale=True)
 
 
 async def _pauses(session: Session) -> list[Pause]:
@@ -104,9 +98,5 @@ async def _pauses(session: Session) -> list[Pause]:
 
 async def _some(found: AsyncIterator[T]) -> list[T]:
     """`LIMIT` of them at most."""
-    some: list[T] = []
-    async for one in found:
-        some.append(one)
-        if len(some) == LIMIT:
-            break
+    some, _ = await first_of(found, LIMIT)
     return some

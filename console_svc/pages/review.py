@@ -23,6 +23,7 @@ from console_svc.pages.article import answering_task, article_of, brief_of, sent
 from console_svc.pages.queue import Place, Queue, Wanted, candidates, queue_at
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.web import times, zones
+from console_svc.web.forms import text_of
 from console_svc.web.sessions import Session
 from contentgen import (
     Content,
@@ -155,7 +156,7 @@ class ReviewDesk:
 
     async def reject(self, request: Request, session: Session) -> Response:
         form = await request.form()
-        reason = _text(form, "reason")
+        reason = text_of(form, "reason")
         if not reason:
             return await self._again(request, session, "Say why you reject it.", form, BAD)
         return await self._decide(request, session, form, approve=False, comment=reason)
@@ -166,7 +167,7 @@ class ReviewDesk:
         The task is submitted first: if the console ends in between, the article is still there to be decided on.
         """
         form = await request.form()
-        note, content_id = _text(form, "note"), request.path_params["content_id"]
+        note, content_id = text_of(form, "note"), request.path_params["content_id"]
         if not note:
             return await self._again(request, session, "Say what to do better.", form, BAD)
         content = await session.client.get_content(content_id)
@@ -193,7 +194,7 @@ class ReviewDesk:
         content_id = request.path_params["content_id"]
         try:
             content = await session.client.review_content(
-                content_id, approve=approve, comment=comment, etag=_text(form, "etag"), scheduled_at=scheduled_at
+                content_id, approve=approve, comment=comment, etag=text_of(form, "etag"), scheduled_at=scheduled_at
             )
         except EtagMismatchException:
             return await self._again(request, session, CHANGED, form, CONFLICT)
@@ -223,13 +224,13 @@ class ReviewDesk:
         ]
         if not reviews:
             session.tell("Tick some first.")
-            return self._back(request, _text(form, "place"))
+            return self._back(request, text_of(form, "place"))
         try:
             await session.client.review_contents(reviews)
         except (EtagMismatchException, InvalidStateException) as error:
             session.tell("None is approved, because one has changed: {message}", message=error.message)
-            return self._back(request, _text(form, "place"))
-        place = Place.read(_text(form, "place"))
+            return self._back(request, text_of(form, "place"))
+        place = Place.read(text_of(form, "place"))
         return self._next(request, str(place or ""), [int(str(review["content_id"])) for review in reviews])
 
     def _back(self, request: Request, text: str) -> Response:
@@ -239,7 +240,7 @@ class ReviewDesk:
 
     async def undo(self, request: Request, session: Session) -> Response:
         """Takes decisions back, and cancels what was to be written anew."""
-        decided = _ids(_text(await request.form(), "decided"))
+        decided = _ids(text_of(await request.form(), "decided"))
         client = session.client
         for content_id in decided:
             content = await client.get_content(content_id)
@@ -265,7 +266,7 @@ class ReviewDesk:
         """Ends the claim that a page had when it was left; one that was made or renewed since goes on."""
         content_id = request.path_params["content_id"]
         content = await session.client.get_content(content_id)
-        until = _text(await request.form(), "until")
+        until = text_of(await request.form(), "until")
         if content and content["review_holder"] == _me(session) and content["review_claim_expires_at"] == until:
             await session.client.release_review(content_id)
         return Response(status_code=NO_CONTENT)
@@ -328,14 +329,9 @@ def _ids(text: str) -> list[int]:
     return [int(part) for part in text.split(",")[:100] if part.isascii() and part.isdigit()]
 
 
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _time(form: FormData) -> datetime | None:
     """When to publish, in the zone of the browser; None if it can't be read."""
     try:
-        return times.moment(_text(form, "at"), zones.zone_named(_text(form, "zone")) or zones.UTC_ZONE)
+        return times.moment(text_of(form, "at"), zones.zone_named(text_of(form, "zone")) or zones.UTC_ZONE)
     except ValueError:
         return None

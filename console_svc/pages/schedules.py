@@ -14,8 +14,7 @@ from console_svc.schedules.shown import local_times, shown
 from console_svc.schedules.words import in_words
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.web.language import language_of
-from console_svc.web.numbers import number_of
-from console_svc.web.paging import fetched, page_number, page_of
+from console_svc.web.paging import account_page
 from console_svc.web.sessions import Session
 from console_svc.web.zones import zone_names, zone_of
 from contentgen import FailedPrecondition, InvalidArgument, ResourceExhausted, ResourceNotFoundException, Schedule
@@ -46,24 +45,13 @@ class Schedules:
         )
 
     async def show(self, request: Request, session: Session) -> Response:
-        text = request.query_params.get("account", "").strip()
-        number = page_number(request)
-        found: list[Schedule] = []
-        more = bad = False
-        try:
-            schedules = session.client.iter_schedules(number_of(text), page_size=fetched(number))
-            found, more = await page_of(schedules, number)
-        except ValueError:
-            bad = True
+        page = await account_page(request, lambda account, size: session.client.iter_schedules(account, page_size=size))
         values = {
-            "shown": [shown(schedule, language_of(request)) for schedule in found],
-            "account": text,
-            "bad_account": bad,
-            "page": number,
-            "more": more,
+            "shown": [shown(schedule, language_of(request)) for schedule in page.items],
+            **page.values(),
             **_offered(session),
         }
-        return self._site.render(request, "schedules.html", values, session, status=BAD if bad else 200)
+        return self._site.render(request, "schedules.html", values, session, status=BAD if page.bad else 200)
 
     async def blank(self, request: Request, session: Session) -> Response:
         return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}))

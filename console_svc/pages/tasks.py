@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, Link, Site
 from console_svc.tasks.search import REASONS, STATES, TaskSearch
 from console_svc.web.language import language_of
-from console_svc.web.live import Move, server_sent, since
+from console_svc.web.live import Move
 from console_svc.web.sessions import Session
 from contentgen import Task
 
@@ -83,13 +83,7 @@ class Tasks:
 
             return move.rendered(f"{key} {known}", rendered)
 
-        async def events() -> AsyncIterator[str]:
-            async with self._site.live.follow(session, since(request)) as moves:
-                async for text in server_sent(moves, row):
-                    yield text
-
-        unbuffered = {"x-accel-buffering": "no"}
-        return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
+        return self._site.live.stream(request, session, row)
 
     async def rows(self, request: Request, session: Session) -> Response:
         """The rows of these tasks as they stand: how far those are that run, which is no move."""

@@ -12,8 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, NOT_FOUND, Link, Site
-from console_svc.web.numbers import number_of
-from console_svc.web.paging import fetched, page_number, page_of
+from console_svc.web.paging import account_page, fetched, page_number, page_of
 from console_svc.web.sessions import Session
 from console_svc.webhooks.form import EVENT_TYPES, WebhookForm
 from contentgen import (
@@ -22,7 +21,6 @@ from contentgen import (
     InvalidArgument,
     ResourceExhausted,
     ResourceNotFoundException,
-    Webhook,
     WebhookWithSecret,
 )
 
@@ -55,19 +53,9 @@ class Webhooks:
         )
 
     async def show(self, request: Request, session: Session) -> Response:
-        text = request.query_params.get("account", "").strip()
-        number = page_number(request)
-        found: list[Webhook] = []
-        more = bad = False
-        try:
-            webhooks = session.client.iter_webhooks(number_of(text), page_size=fetched(number))
-            found, more = await page_of(webhooks, number)
-        except ValueError:
-            bad = True
-        values = {"webhooks": found, "account": text, "bad_account": bad, "page": number, "more": more}
-        return self._site.render(
-            request, "webhooks.html", {**values, **_offered(session)}, session, status=BAD if bad else 200
-        )
+        page = await account_page(request, lambda account, size: session.client.iter_webhooks(account, page_size=size))
+        values = {"webhooks": page.items, **page.values(), **_offered(session)}
+        return self._site.render(request, "webhooks.html", values, session, status=BAD if page.bad else 200)
 
     async def blank(self, request: Request, session: Session) -> Response:
         return self._new(request, session, WebhookForm(event_types=["task.ended"]))

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from console_svc.operations.pauses import pauses
 from console_svc.site import BAD, Link, Site
+from console_svc.web.forms import text_of
 from console_svc.web.sessions import Session, permitted
 from contentgen import InvalidArgument, System, Task, Worker
 
@@ -170,8 +171,7 @@ def silent(system: System | None) -> set[str]:
 
 
 async def _text(request: Request, name: str) -> str:
-    given = (await request.form()).get(name)
-    return given.strip() if isinstance(given, str) else ""
+    return text_of(await request.form(), name)
 
 
 def _number(text: str) -> int:

@@ -11,6 +11,7 @@ from enum import Enum
 
 import structlog
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 
 from console_svc.web.sessions import Session
 from contentgen import ContentGenerationError, Task, TaskChange
@@ -130,6 +131,22 @@ class LiveTasks:
                 self._feeds.pop(session.token, None)
                 feed.job.cancel()
 
+    def stream(
+        self, request: Request, session: Session, row: Callable[[Move], str], *, then_stale: bool = False
+    ) -> StreamingResponse:
+        """The server-sent events of a page: rows of tasks that have moved (`row`: empty, it shows none), and news.
+
+        `then_stale`: after each row the page is told to load the rest of it anew.
+        """
+
+        async def events() -> AsyncIterator[str]:
+            async with self.follow(session, _since(request)) as moves:
+                async for text in _server_sent(moves, row, then_stale):
+                    yield text
+
+        unbuffered = {"x-accel-buffering": "no"}  # by a proxy
+        return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
+
     async def close(self) -> None:
         jobs = [feed.job for feed in self._feeds.values()]
         for job in jobs:
@@ -137,11 +154,8 @@ class LiveTasks:
         await asyncio.gather(*jobs, return_exceptions=True)
 
 
-async def server_sent(moves: asyncio.Queue[Told], row: Callable[[Move], str]) -> AsyncIterator[str]:
-    """The stream of a page: rows of tasks that have moved (`row`: empty, the page does not show it), and news.
-
-    An event without a name holds HTML that htmx puts into the page; `stale`, `away` and `back` are events of the page.
-    """
+async def _server_sent(moves: asyncio.Queue[Told], row: Callable[[Move], str], then_stale: bool) -> AsyncIterator[str]:
+    """An event without a name holds HTML that htmx puts into the page; those with a name are events of the page."""
     yield ": open\n\n"
     while True:
         try:
@@ -150,12 +164,18 @@ async def server_sent(moves: asyncio.Queue[Told], row: Callable[[Move], str]) ->
             yield ": still here\n\n"
             continue
         if isinstance(told, News):
-            yield f"event: {told.value}\ndata:\n\n"
+            yield _named(told)
         elif html := row(told):
             yield "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
+            if then_stale:
+                yield _named(News.STALE)
 
 
-def since(request: Request) -> float:
+def _named(news: News) -> str:
+    return f"event: {news.value}\ndata:\n\n"
+
+
+def _since(request: Request) -> float:
     """When the page of a stream was made, as its address says; 0: nobody knows."""
     try:
         return float(request.query_params.get("since", ""))

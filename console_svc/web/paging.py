@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
+
+from console_svc.web.numbers import number_of
 
 PAGE_SIZE = 50
 MAX_PAGE = 100
@@ -30,6 +33,31 @@ async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
     """The items of a page, and whether more follow."""
     found, more = await first_of(items, number * PAGE_SIZE)
     return found[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage(Generic[T]):
+    """A page of a list, of one account or of all; `bad`: what was typed as an account is none."""
+
+    items: Sequence[T]
+    account: str
+    bad: bool
+    number: int
+    more: bool
+
+    def values(self) -> Mapping[str, Any]:
+        """For the template."""
+        return {"account": self.account, "bad_account": self.bad, "page": self.number, "more": self.more}
+
+
+async def account_page(request: Request, items: Callable[[int | None, int], AsyncIterator[T]]) -> AccountPage[T]:
+    """The page that the address asks for; `items` lists those of an account (None: of all), with a page size."""
+    account, number = request.query_params.get("account", "").strip(), page_number(request)
+    try:
+        found, more = await page_of(items(number_of(account), fetched(number)), number)
+    except ValueError:
+        return AccountPage((), account, bad=True, number=number, more=False)
+    return AccountPage(found, account, bad=False, number=number, more=more)
 
 
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
