@@ -61,6 +61,7 @@ def _review(page: Page, press: Press, articles: list[int]) -> None:
     shown(0)
     expect(page.locator(".article img")).to_have_js_property("naturalWidth", 60)
     page.keyboard.press("e")
+    page.wait_for_url("**/edit?**")
     page.get_by_label("Title").fill("A better title")
     page.keyboard.press("Control+Enter")
     expect(title).to_have_text("A better title")

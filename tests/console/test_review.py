@@ -286,6 +286,7 @@ class TestBrowser:
             expect(other.locator(f"#queue-{made[0]}")).to_contain_text("anna holds it")
             page.goto("/contents")
             wait_until(lambda: press.now(made[0])["review_holder"] is None, within=10, what="anna holds it no longer")
+            other.wait_for_load_state()
             other.evaluate("htmx.trigger('#queue', 'refresh')")
             expect(other.locator(f"#queue-{made[0]} .held")).to_have_count(0)
             other.keyboard.press("k")
