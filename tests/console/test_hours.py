@@ -56,7 +56,7 @@ def _review(page: Page, press: Press, articles: list[int]) -> None:
 
     def shown(number: int) -> None:
         expect(title).to_have_text(press.now(articles[number])["title"])
-        page.wait_for_load_state()
+        page.wait_for_load_state()  # before that no key is heard
 
     shown(0)
     expect(page.locator(".article img")).to_have_js_property("naturalWidth", 60)
@@ -65,6 +65,7 @@ def _review(page: Page, press: Press, articles: list[int]) -> None:
     page.get_by_label("Title").fill("A better title")
     page.keyboard.press("Control+Enter")
     expect(title).to_have_text("A better title")
+    page.wait_for_load_state()
     page.keyboard.press("a")
     shown(1)
     page.keyboard.press("b")
