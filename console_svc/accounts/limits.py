@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from console_svc.web.language import plural
 from console_svc.web.sessions import Session
 from contentgen import Account, TaskStats
 
@@ -27,11 +28,20 @@ def holds(account: Account, stats: TaskStats) -> Iterator[Hold]:
     limit, max_pending = account["max_concurrent_tasks"], account["max_pending_tasks"]
     if limit and running >= limit and stats["queue_depth"]:
         values = {"n": stats["queue_depth"], "running": running, "limit": limit}
-        yield Hold("{n} due tasks wait: {running} run, {limit} may run at once.", values)
+        yield Hold(
+            plural(
+                "{n} due task waits: {running} running, {limit} allowed at once.",
+                "{n} due tasks wait: {running} running, {limit} allowed at once.",
+            ),
+            values,
+        )
     if max_pending and pending >= max_pending:
         yield Hold("Submits are refused: {n} of {limit} that may be pending are.", {"n": pending, "limit": max_pending})
     if not account["active"] and pending:
-        yield Hold("It is inactive, and {n} tasks still wait.", {"n": pending})
+        yield Hold(
+            plural("It is inactive, and {n} task still waits.", "It is inactive, and {n} tasks still wait."),
+            {"n": pending},
+        )
 
 
 def with_workers(stats: TaskStats) -> int:

@@ -30,7 +30,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "with workers": "个在 worker 上",
     "{n} running": "{n} 个运行中",
     "What holds its tasks back": "任务为何等待",
-    "{n} due tasks wait: {running} run, {limit} may run at once.": (
+    "{n} due tasks wait: {running} running, {limit} allowed at once.": (
         "{n} 个到期任务在等待：正在运行 {running} 个，同时最多 {limit} 个。"
     ),
     "Submits are refused: {n} of {limit} that may be pending are.": (

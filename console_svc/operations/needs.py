@@ -8,6 +8,7 @@ from typing import Literal
 
 from console_svc.accounts.limits import Hold
 from console_svc.operations.pauses import Pause
+from console_svc.web.language import plural
 from contentgen import Account, AuditEvent, Content, PublishPoolEntry, WorkerPool
 
 LIMIT = 100
@@ -47,11 +48,22 @@ def found(
     if pool and free_slots(pool):
         yield from _of_limits(held_back)
     if to_review:
-        yield Need("{n} contents wait for their review.", REVIEW, values={"n": count(to_review)})
+        yield Need(
+            plural("{n} content waits for its review.", "{n} contents wait for their review."),
+            REVIEW,
+            values={"n": count(to_review)},
+        )
     if failed:
         detail = f"{failed[0]['title'] or failed[0]['content_id']}: {failed[0]['error'] or ''}"
         values = {"n": count(failed)}
-        yield Need("{n} publications have failed.", POOL, "?status=failed", "fail", values=values, detail=detail)
+        yield Need(
+            plural("{n} publication has failed.", "{n} publications have failed."),
+            POOL,
+            "?status=failed",
+            "fail",
+            values=values,
+            detail=detail,
+        )
 
 
 def _of_workers(pool: WorkerPool | None) -> Iterator[Need]:

@@ -20,7 +20,7 @@ from console_svc.submitting.batches import submit
 from console_svc.submitting.fields import BY_NAME, Form, Problem, of_task, read
 from console_svc.submitting.sheet import ENCODINGS, MAX_ROWS, BadSheet, Sheet, decoded, sheet
 from console_svc.tasks.work import soon
-from console_svc.web.language import text
+from console_svc.web.language import plural
 from console_svc.web.sessions import Session
 from contentgen import Account, RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
@@ -122,11 +122,11 @@ class New:
             return await self._many(request, session, form, run, found=found)
         if not session.may("TaskService/BatchSubmitTasks"):
             return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
-        title = (text("Submitting {n} tasks"), {"n": len(found.good)})
+        title = (plural("Submitting {n} task", "Submitting {n} tasks"), {"n": len(found.good)})
         job = partial(submit, session, found.good)
         work = self._site.works.begin(session, seen, title, job, total=len(found.good), back="/tasks")
         if await soon(work, SOON) and not (work.failed or work.stopped):
-            session.tell("Submitted {n} tasks.", n=work.done)
+            session.tell(plural("Submitted {n} task.", "Submitted {n} tasks."), n=work.done)
             return self._site.see(work.back)
         return self._site.see(f"/work/{work.key}")
 

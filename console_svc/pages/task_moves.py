@@ -19,7 +19,7 @@ from console_svc.pages.tasks import MOVES
 from console_svc.site import BAD, FORBIDDEN, Site
 from console_svc.tasks.search import TaskSearch
 from console_svc.tasks.work import Work, at_once, patiently, soon
-from console_svc.web.language import text
+from console_svc.web.language import plural, text
 from console_svc.web.sessions import Notice, Session
 from contentgen import InvalidStateException, RequestError, Task
 
@@ -164,18 +164,18 @@ Run = Callable[[Work], Awaitable[None]]
 
 def _told(do: str, n: int) -> Notice:
     texts = {
-        "retry": text("Put {n} tasks back into the queue."),
-        "cancel": text("Cancelled {n} tasks."),
-        "run": text("Moved {n} tasks to the front."),
+        "retry": plural("Put {n} task back into the queue.", "Put {n} tasks back into the queue."),
+        "cancel": plural("Cancelled {n} task.", "Cancelled {n} tasks."),
+        "run": plural("Moved {n} task to the front.", "Moved {n} tasks to the front."),
     }
     return texts[do], {"n": n}
 
 
 def _title(do: str, n: int) -> Notice:
     texts = {
-        "retry": text("Retrying {n} tasks"),
-        "cancel": text("Cancelling {n} tasks"),
-        "run": text("Running {n} tasks now"),
+        "retry": plural("Retrying {n} task", "Retrying {n} tasks"),
+        "cancel": plural("Cancelling {n} task", "Cancelling {n} tasks"),
+        "run": plural("Running {n} task now", "Running {n} tasks now"),
     }
     return texts[do], {"n": n}
 

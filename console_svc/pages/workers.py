@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from console_svc.operations.pauses import pauses
 from console_svc.site import BAD, Link, Site
 from console_svc.web.forms import text_of
+from console_svc.web.language import plural
 from console_svc.web.sessions import Session, permitted
 from contentgen import InvalidArgument, System, Task, Worker
 
@@ -97,7 +98,11 @@ class Workers:
         except InvalidArgument:
             typed = Typed(worker_id, text, "Should be a number from 1 to 1,000.")
             return await self._page(request, session, typed)
-        session.tell("{worker} has {n} slots now.", worker=worker["worker_id"], n=worker["slots"])
+        session.tell(
+            plural("{worker} has {n} slot now.", "{worker} has {n} slots now."),
+            worker=worker["worker_id"],
+            n=worker["slots"],
+        )
         return self._site.see("/workers")
 
     async def pause(self, request: Request, session: Session) -> Response:

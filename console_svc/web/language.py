@@ -35,6 +35,20 @@ def text(english: str) -> str:
     return english
 
 
+class Plural(str):
+    """A text that counts `{n}`; `one` is what it is in English for 1. Its Chinese is found by the plural."""
+
+    __slots__ = ("one",)
+    one: str
+
+
+def plural(one: str, many: str) -> Plural:
+    """Marks a text of a page that stands in code and counts `{n}`; the page chooses by `n`, and translates it."""
+    found = Plural(many)
+    found.one = one
+    return found
+
+
 class Texts:
     """Translates the texts of one page."""
 
@@ -44,5 +58,9 @@ class Texts:
 
     def __call__(self, text: str, **values: object) -> str:
         """The text in the page's language, with `{name}` filled in."""
-        found = self._known.get(text, text)
+        found = self._known.get(text, text.one if isinstance(text, Plural) and str(values.get("n")) == "1" else text)
         return found.format(**values) if values else found
+
+    def counted(self, one: str, many: str, **values: object) -> str:
+        """The text for `n` things in the page's language."""
+        return self(plural(one, many), **values)

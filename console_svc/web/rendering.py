@@ -34,7 +34,13 @@ class Renderer:
         """A template filled in, in the language of the request."""
         texts = Texts(language_of(request))
         query = f"?{request.url.query}" if request.url.query else ""
-        known = {"_": texts, "language": texts.language, "path": request.url.path, "here": request.url.path + query}
+        known = {
+            "_": texts,
+            "_n": texts.counted,
+            "language": texts.language,
+            "path": request.url.path,
+            "here": request.url.path + query,
+        }
         return self._environment.get_template(template).render({**known, **values})
 
 

@@ -101,7 +101,7 @@ def test_a_limit_that_holds_tasks_back_is_said_on_three_pages(place: Place) -> N
     for change in place.client.watch([runs]):
         if change["task"]["status"] == "processing":
             break
-    visitor, said = place.visitor(), "1 due tasks wait: 1 run, 1 may run at once."
+    visitor, said = place.visitor(), "1 due task waits: 1 running, 1 allowed at once."
     shown = visitor.get(f"/accounts/{account_id}").text
     assert said in shown
     assert "another task of the account to end" in shown

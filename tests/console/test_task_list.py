@@ -93,7 +93,7 @@ def test_all_that_match_are_counted_and_cancelled_and_no_others(place: Place, op
 def test_what_could_not_be_done_is_named(place: Place, operator: Visitor) -> None:
     first, second = later(place, "to cancel", 2)
     asked = operator.get(f"/tasks/move?do=cancel&task={first}&task={second}&task=task-ffffffffffffffff").text
-    assert "1 are not there any more" in asked
+    assert "1 is not there any more" in asked
     place.client.cancel_task(first)
     answer = operator.post("/tasks/move", {"do": "cancel", "task": [first, second], "key": "k1"})
     assert "/work/k1" in answer.url
@@ -110,7 +110,7 @@ def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Pla
     for task_id in (failed, used_up):
         assert place.client.wait(task_id, 20)["status"] == "failed"
     asked = operator.get(f"/tasks/move?do=retry&task={failed}&task={used_up}").text
-    assert "1 tasks will go back" in asked
+    assert "1 task will go back" in asked
     assert "Also 1 whose retries are used up" in asked
     assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(asked), "more": "yes"}).text
     for task_id in (failed, used_up):
@@ -120,7 +120,7 @@ def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Pla
 def test_tasks_of_tomorrow_run_now(place: Place, operator: Visitor) -> None:
     task_id, *_ = later(place, "tomorrow's")
     asked = operator.get(f"/tasks/move?do=run&task={task_id}").text
-    assert "Moved 1 tasks" in operator.post("/tasks/move", {**fields_of(asked), "priority": "9"}).text
+    assert "Moved 1 task " in operator.post("/tasks/move", {**fields_of(asked), "priority": "9"}).text
     task = place.client.wait(task_id, 20)
     assert (task["status"], task["priority"]) == ("completed", 9)
 

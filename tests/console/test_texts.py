@@ -18,6 +18,7 @@ import console_svc.chinese
 import contentgen.doctor
 from console_svc.chinese import CHINESE
 from console_svc.pages import content, contents, edit, queue, review
+from console_svc.web.language import ENGLISH, ZH, Texts, plural
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role
 
@@ -38,6 +39,7 @@ TAKES_TEXT = {
     "Typed": 2,
     "_again": 2,
     "_form": 1,
+    "plural": 1,
 }
 """Functions of the console, and which of their arguments is a text of a page."""
 OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
@@ -48,21 +50,42 @@ NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, con
 """Texts that pages take from names of their modules."""
 
 
-def in_templates() -> Iterator[str]:
+def called_in_templates(name: str) -> Iterator[list[str]]:
     for path in sorted((PACKAGE / "templates").glob("*.html")):
         for call in Environment(autoescape=True).parse(path.read_text(encoding="utf-8")).find_all(nodes.Call):
-            if isinstance(call.node, nodes.Name) and call.node.name == "_":
-                yield from (arg.value for arg in call.args[:1] if isinstance(arg, nodes.Const))
+            if isinstance(call.node, nodes.Name) and call.node.name == name:
+                yield [arg.value for arg in call.args if isinstance(arg, nodes.Const)]
 
 
-def in_code() -> Iterator[str]:
+def called_in_code() -> Iterator[tuple[str, list[ast.expr]]]:
     for path in sorted([*PACKAGE.rglob("*.py"), *DOCTOR.glob("*.py")]):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call):
-                name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-                for argument in call.args[TAKES_TEXT[name] :][:1] if name in TAKES_TEXT else ():
-                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                        yield argument.value
+                yield (
+                    call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", ""),
+                    call.args,
+                )
+
+
+def in_templates() -> Iterator[str]:
+    yield from (texts[0] for texts in called_in_templates("_") if texts)
+    yield from (many for _, many in called_in_templates("_n"))
+
+
+def counted() -> Iterator[tuple[str, str]]:
+    """The texts of one thing, and of several."""
+    yield from ((one, many) for one, many in called_in_templates("_n"))
+    for name, arguments in called_in_code():
+        texts = [str(it.value) for it in arguments if isinstance(it, ast.Constant)]
+        if name == "plural" and texts:
+            yield texts[0], texts[1]
+
+
+def in_code() -> Iterator[str]:
+    for name, arguments in called_in_code():
+        for argument in arguments[TAKES_TEXT[name] :][:1] if name in TAKES_TEXT else ():
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                yield argument.value
 
 
 def test_each_text_has_its_chinese() -> None:
@@ -79,6 +102,23 @@ def test_no_chinese_is_left_over() -> None:
     )
     joined = re.sub(r'"\s*\n\s*f?"', "", source)
     assert [text for text in CHINESE if text not in VALUES and text not in joined] == []
+
+
+def test_the_text_of_one_thing_is_not_that_of_several() -> None:
+    texts = Texts(ENGLISH)
+    assert [texts.counted("{n} task", "{n} tasks", n=n) for n in (0, 1, 2, "1", "100+")] == [
+        *("0 tasks", "1 task", "2 tasks", "1 task", "100+ tasks")
+    ]
+    several = plural("Cancelled {n} task.", "Cancelled {n} tasks.")
+    assert (texts(several, n=1), Texts(ZH)(several, n=1)) == ("Cancelled 1 task.", "已取消 1 个任务。")
+
+
+def test_all_values_of_a_plural_are_known_to_its_singular() -> None:
+    pairs = list(counted())
+    assert len(pairs) > 20
+    for one, many in pairs:
+        assert one != many
+        assert set(re.findall(r"{\w+}", one)) <= set(re.findall(r"{\w+}", many))
 
 
 @pytest.mark.parametrize("module", [it.name for it in iter_modules(console_svc.chinese.__path__)])
