@@ -11,10 +11,12 @@ from playwright.sync_api import Browser, Page, expect
 from tests.console.conftest import CLIENT, VIEWER, Place, page_at, sign_in
 from tests.harness.console import Visitor
 
-MANY = 120
+MANY, TEN_THOUSAND, BATCH = 120, 10_000, 1_000
 ROW = re.compile(r'<tr id="(task-[0-9a-f]{16})"')
 NEXT = re.compile(r'href="(/tasks\?[^"]+)" rel="next"')
 SOON = datetime.now(UTC) + timedelta(days=1)
+IN_A_WEEK = datetime.now(UTC) + timedelta(days=7)
+"""So late that they fill no queue."""
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,36 @@ def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
     expect(far).not_to_have_attribute("value", str(before), timeout=30_000)
     expect(page.locator(f"#tick-{task_id}")).to_be_checked()
     place.client.cancel_task(task_id, force=True)
+
+
+def test_ten_thousand_tasks_are_paged_filtered_and_counted(place: Place, page: Page) -> None:
+    account = place.client.create_account("ten thousand")["account_id"]
+    each = {"account_id": account, "schedule_time": IN_A_WEEK}
+    tasks = [{**each, "topic": f"of very many {n}", "labels": {"set": str(n % BATCH)}} for n in range(TEN_THOUSAND)]
+    batches = [tasks[n : n + BATCH] for n in range(0, TEN_THOUSAND, BATCH)]
+    wanted = [task_id for batch in batches for task_id in place.client.submit_tasks(batch)][::-1]
+    rows = page.locator("#chosen tbody tr")
+    sign_in(page)
+    page.goto(f"/tasks?account={account}&topic=very+many")
+    expect(rows).to_have_count(50)
+    for number in (1, 2):
+        page.get_by_role("link", name="Older").click()
+        expect(rows.first).to_have_id(wanted[50 * number])
+        expect(rows).to_have_count(50)
+    page.get_by_role("link", name="Newest").click()
+    expect(rows.first).to_have_id(wanted[0])
+    newer = place.client.submit_task(topic="of very many, and newer", **each)
+    expect(rows.first).to_have_id(newer)
+    page.get_by_text("More conditions").click()
+    page.get_by_label("Labels").fill("set=999")
+    page.get_by_role("button", name="Show").click()
+    expect(rows).to_have_count(TEN_THOUSAND // BATCH)
+    page.goto(f"/tasks?account={account}&topic=very+many")
+    page.get_by_label("All that match").check()
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.get_by_text("10001 tasks wait for a worker")).to_be_visible()
+    page.get_by_role("button", name="Cancel them").click()
+    expect(page.get_by_text("Cancelled 10001 tasks.")).to_be_visible()
 
 
 def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: Place, chromium: Browser) -> None:
