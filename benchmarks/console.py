@@ -22,9 +22,17 @@ from tests.harness.programs import found_program
 PENDING = 10
 """One task of so many still waits; the others have ended."""
 BATCH = 100
+TO_REVIEW = 100
 LIVE_PAGES = 100
 PATIENCE_S = 30.0
 _LINK = re.compile(r'<a href="([^"]+)"')
+_SINGLE = (
+    ("/tasks", r"/tasks/task-\w+"),
+    ("/accounts", r"/accounts/\d+"),
+    ("/contents", r"/contents/\d+"),
+    ("/review", r"/review/\d+"),
+)
+"""Lists, and the addresses of their things."""
 _ROW_SEEN = """
     ([topic]) => new Promise((seen) => {
         const look = () => {
@@ -52,8 +60,11 @@ async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
     pending = tasks // PENDING // BATCH * BATCH
     ended = tasks // BATCH * BATCH - pending
     await scenario.load(stack, ended, batch=BATCH, in_flight=4)
+    async with AsyncContentGenerationClient(stack.target) as client:
+        for_review = {"account_id": stack.accounts[0], "topic": "an article to look at", "auto_approve": False}
+        await client.submit_tasks([for_review] * TO_REVIEW)
     async with scenario.noop_workers(stack, workers, depth) as running:
-        await scenario.drain(stack, running, ended)
+        await scenario.drain(stack, running, ended + TO_REVIEW)
     await scenario.load(stack, pending, batch=BATCH, in_flight=4)
 
 
@@ -68,12 +79,17 @@ async def _console(stack: Stack) -> AsyncIterator[Console]:
 
 
 async def _pages(http: aiohttp.ClientSession) -> list[str]:
-    """The pages of the navigation, and one task's."""
+    """The pages of the navigation, and one of each kind that their lists lead to."""
     async with http.get("/") as answer:
         navigation = (await answer.text()).partition("<nav")[2].partition("</nav>")[0]
-    async with http.get("/tasks") as answer:
-        (task, *_) = re.findall(r'href="(/tasks/task-\w+)"', await answer.text())
-    return [*_LINK.findall(navigation), task]
+    return [*_LINK.findall(navigation), *[await _first(http, *it) for it in _SINGLE]]
+
+
+async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
+    """The first link of a list that has such an address."""
+    async with http.get(path) as answer:
+        (found, *_) = re.findall(f'href="({address})["?]', await answer.text())
+    return str(found)
 
 
 async def _page(http: aiohttp.ClientSession, path: str, samples: int, tasks: int) -> Figure:
@@ -86,7 +102,7 @@ async def _page(http: aiohttp.ClientSession, path: str, samples: int, tasks: int
             assert answer.status == 200, path
             await answer.read()
     times.sort()
-    shown = "/tasks/{task_id}" if path.startswith("/tasks/") else path
+    shown = re.sub(r"/(task-)?\w*\d\w*$", "/ID", path)
     note = f"p50 {times[samples // 2]:.0f} ms"
     return Figure(f"page {shown}, first byte, p95", times[samples * 95 // 100], "ms", tasks, goals.PAGE_MS, note)
 
