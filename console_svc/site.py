@@ -18,6 +18,7 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.operations.diagnosis import Diagnoses
 from console_svc.tasks.work import Works
+from console_svc.web.language import refused
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
@@ -177,7 +178,7 @@ class Site:
         except RequestError as error:
             status = AWAY if isinstance(error, Unavailable) else BAD
             status = NOT_FOUND if isinstance(error, ResourceNotFoundException) else status
-            return self.failure(request, session, error.message, status)
+            return self.failure(request, session, refused(error), status)
 
     def _to_sign_in(self, request: Request) -> Response:
         """To the form, which leads back; a script of the page is told to load it as a whole."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.datastructures import FormData
 
+from console_svc.web.language import refused
 from contentgen import Account, InvalidArgument
 
 
@@ -81,7 +82,7 @@ class AccountForm:
         """With what the scheduler says, beside the fields that it names."""
         said = {each.field.rpartition(".")[2]: each.description for each in error.field_violations}
         known = {name: text for name, text in said.items() if name in self.typed}
-        return AccountForm(self.typed, self.was, known or {"": error.message})
+        return AccountForm(self.typed, self.was, known or {"": refused(error)})
 
 
 def _text(value: object) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from console_svc.web.language import Texts
+from console_svc.web.language import Texts, refused
 from console_svc.web.sessions import Session, permitted
 from contentgen import RequestError, System
 from contentgen.doctor import pool, schedulers, work
@@ -63,7 +63,9 @@ def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> 
     """With links to those of the `pages` that the user has."""
 
     def said(text: Phrase | str) -> str:
-        return text.said(lambda template, values: texts(template, **values)) if isinstance(text, Phrase) else text
+        return (
+            text.said(lambda template, values: texts(template, **values)) if isinstance(text, Phrase) else texts(text)
+        )
 
     def card(finding: Finding) -> Card:
         subject = SUBJECTS.get(finding.check, Subject(finding.check, ""))
@@ -156,4 +158,4 @@ async def _safely(name: str, check: Check) -> Sequence[Finding]:
     try:
         return await check()
     except RequestError as error:
-        return [fail(name, error.message, "")]
+        return [fail(name, refused(error), "")]

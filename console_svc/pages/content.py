@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from console_svc.articles.plain import as_written
 from console_svc.pages.article import answering_task, article_of, brief_of
 from console_svc.site import NOT_FOUND, Site
+from console_svc.web.language import refused
 from console_svc.web.paging import MAX_FETCH, first_of
 from console_svc.web.sessions import Session
 from contentgen import Content, ContentRevision, InvalidStateException, PublishAttempt, PublishPoolEntry
@@ -78,7 +79,7 @@ class ContentPage:
         try:
             await session.client.reopen_content(content_id)
         except InvalidStateException as error:
-            session.tell("Not taken back: {message}", message=error.message)
+            session.tell("Not taken back: {message}", message=refused(error))
         return self._site.see(f"/contents/{content_id}")
 
     async def delete(self, request: Request, session: Session) -> Response:
@@ -86,7 +87,7 @@ class ContentPage:
         try:
             await session.client.delete_content(content_id, force=(await request.form()).get("force") == "yes")
         except InvalidStateException as error:
-            session.tell("Not deleted: {message}", message=error.message)
+            session.tell("Not deleted: {message}", message=refused(error))
             return self._site.see(f"/contents/{content_id}")
         session.tell("Content {content_id} is deleted.", content_id=content_id)
         return self._site.see("/contents")

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from console_svc.pages.queue import read_account, read_label
 from console_svc.site import BAD, Link, Site
+from console_svc.web.language import refused
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session
 from contentgen import Content, InvalidArgument, PublishStatus, ReviewStatus
@@ -56,7 +57,7 @@ class Contents:
                 PAGE_SIZE,
             )
         except InvalidArgument as error:
-            problem = error.message
+            problem = refused(error)
         except ValueError:
             problem = NOT_READ
         states = [("review", review)] * bool(review) + [("publish", publish)] * bool(publish)

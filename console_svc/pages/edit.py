@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from console_svc.articles.pictures import Pictures
 from console_svc.pages.content import LABELS, TEXTS, changes
 from console_svc.site import AWAY, BAD, NOT_FOUND, SEE_OTHER, Site
+from console_svc.web.language import refused
 from console_svc.web.security import is_local
 from console_svc.web.sessions import Session
 from contentgen import Content, EtagMismatchException, RequestError, Unauthenticated, Unavailable
@@ -72,7 +73,7 @@ class Edit:
         except RequestError as error:
             status = AWAY if isinstance(error, Unavailable) else BAD
             problems = {each.field.rpartition(".")[2]: each.description for each in error.field_violations}
-            message = "" if problems.keys() & typed.keys() else error.message
+            message = "" if problems.keys() & typed.keys() else refused(error)
             return await self._form(
                 request, session, content, typed, etag, problem=message, problems=problems, status=status
             )

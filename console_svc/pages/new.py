@@ -20,7 +20,7 @@ from console_svc.submitting.batches import submit
 from console_svc.submitting.fields import BY_NAME, Form, Problem, of_task, read
 from console_svc.submitting.sheet import ENCODINGS, MAX_ROWS, BadSheet, Sheet, decoded, sheet
 from console_svc.tasks.work import soon
-from console_svc.web.language import plural
+from console_svc.web.language import plural, refused
 from console_svc.web.sessions import Session
 from contentgen import Account, RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
@@ -176,8 +176,8 @@ def _problems(error: RequestError) -> dict[str, Problem]:
     if not found and (
         isinstance(error, ResourceNotFoundException) or error.reason in {"ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN"}
     ):
-        found["account_id"] = (error.message, {})
-    return found or {"": (error.message, {})}
+        found["account_id"] = (refused(error), {})
+    return found or {"": (refused(error), {})}
 
 
 async def _accounts(session: Session) -> Sequence[Account] | None:

@@ -16,6 +16,7 @@ from console_svc.pool.changed import Changed
 from console_svc.pool.shown import by_day, shown
 from console_svc.pool.spans import span_of, week_of
 from console_svc.site import BAD, Link, Site
+from console_svc.web.language import refused
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
 from console_svc.web.sessions import Session
 from console_svc.web.zones import end_of, start_of
@@ -135,7 +136,7 @@ class PublishPool:
                 )
                 session.tell("Changed entry {content_id}.", content_id=changed.content_id)
         except (FailedPrecondition, InvalidArgument, ResourceNotFoundException) as error:
-            session.tell(error.message)
+            session.tell(refused(error))
         return self._back(form)
 
     async def retry(self, request: Request, session: Session) -> Response:
@@ -144,7 +145,7 @@ class PublishPool:
             await session.client.retry_publish(content_id)
             session.tell("Entry {content_id} will be published again.", content_id=content_id)
         except (FailedPrecondition, ResourceNotFoundException) as error:
-            session.tell(error.message)
+            session.tell(refused(error))
         return self._back(await request.form())
 
     async def remove(self, request: Request, session: Session) -> Response:
@@ -153,7 +154,7 @@ class PublishPool:
             await session.client.remove_from_publish_pool(content_id)
             session.tell("Removed entry {content_id} from the pool. Its content stays approved.", content_id=content_id)
         except FailedPrecondition as error:
-            session.tell(error.message)
+            session.tell(refused(error))
         return self._back(await request.form())
 
     def _back(self, form: FormData) -> Response:

@@ -24,6 +24,7 @@ from console_svc.pages.queue import Place, Queue, Wanted, candidates, queue_at
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.web import times, zones
 from console_svc.web.forms import text_of
+from console_svc.web.language import refused
 from console_svc.web.sessions import Session
 from contentgen import (
     Content,
@@ -178,7 +179,7 @@ class ReviewDesk:
         except (Unauthenticated, ResourceNotFoundException):
             raise
         except RequestError as error:
-            return await self._again(request, session, error.message, form, BAD)
+            return await self._again(request, session, refused(error), form, BAD)
         return await self._decide(request, session, form, approve=False, comment=sent_back(note, task["task_id"]))
 
     async def _decide(
@@ -228,7 +229,7 @@ class ReviewDesk:
         try:
             await session.client.review_contents(reviews)
         except (EtagMismatchException, InvalidStateException) as error:
-            session.tell("None is approved, because one has changed: {message}", message=error.message)
+            session.tell("None is approved, because one has changed: {message}", message=refused(error))
             return self._back(request, text_of(form, "place"))
         place = Place.read(text_of(form, "place"))
         return self._next(request, str(place or ""), [int(str(review["content_id"])) for review in reviews])
@@ -247,7 +248,7 @@ class ReviewDesk:
             try:
                 await client.reopen_content(content_id)
             except InvalidStateException as error:
-                session.tell("Not taken back: {message}", message=error.message)
+                session.tell("Not taken back: {message}", message=refused(error))
                 continue
             if content and (task_id := answering_task(content["review_comment"])):
                 await _cancel(session, task_id)

@@ -13,7 +13,7 @@ from console_svc.schedules.form import CATCH_UPS, NEW, OVERLAPS, ScheduleForm
 from console_svc.schedules.shown import local_times, shown
 from console_svc.schedules.words import in_words
 from console_svc.site import BAD, NOT_FOUND, Link, Site
-from console_svc.web.language import language_of
+from console_svc.web.language import language_of, refused
 from console_svc.web.paging import account_page
 from console_svc.web.sessions import Session
 from console_svc.web.zones import zone_names, zone_of
@@ -67,9 +67,9 @@ class Schedules:
         except InvalidArgument as error:
             form.refused(error)
         except ResourceNotFoundException as error:
-            form.problems["account"] = error.message
+            form.problems["account"] = refused(error)
         except ResourceExhausted as error:
-            form.problems[""] = error.message
+            form.problems[""] = refused(error)
         return self._form(request, session, form, status=BAD)
 
     async def preview(self, request: Request, session: Session) -> Response:
@@ -125,7 +125,7 @@ class Schedules:
         try:
             task_id = await session.client.run_schedule(request.path_params["schedule_id"])
         except (FailedPrecondition, InvalidArgument, ResourceExhausted) as error:
-            session.tell(error.message)
+            session.tell(refused(error))
             return self._site.see(_back(request))
         session.tell("Schedule {schedule_id} has submitted this task.", schedule_id=request.path_params["schedule_id"])
         return self._site.see(f"/tasks/{task_id}")

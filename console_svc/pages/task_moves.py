@@ -19,7 +19,7 @@ from console_svc.pages.tasks import MOVES
 from console_svc.site import BAD, FORBIDDEN, Site
 from console_svc.tasks.search import TaskSearch
 from console_svc.tasks.work import Work, at_once, patiently, soon
-from console_svc.web.language import plural, text
+from console_svc.web.language import plural, refused, text
 from console_svc.web.sessions import Notice, Session
 from contentgen import InvalidStateException, RequestError, Task
 
@@ -251,7 +251,7 @@ class _Moves:
             except InvalidStateException as error:
                 work.fail(task_id, f"/tasks/{task_id}", text("It is {state} by now."), state=error.current_state)
             except RequestError as error:
-                work.fail(task_id, f"/tasks/{task_id}", text("{why}"), why=error.message)
+                work.fail(task_id, f"/tasks/{task_id}", text("{why}"), why=refused(error))
 
         async with at_once(MAX_CALLS) as begin:
             for task_id in ids:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web.language import refused
 from console_svc.web.paging import account_page, fetched, page_number, page_of
 from console_svc.web.sessions import Session
 from console_svc.webhooks.form import EVENT_TYPES, WebhookForm
@@ -70,9 +71,9 @@ class Webhooks:
         except InvalidArgument as error:
             form.refused(error)
         except ResourceNotFoundException as error:
-            form.problems["account"] = error.message
+            form.problems["account"] = refused(error)
         except ResourceExhausted as error:
-            form.problems[""] = error.message
+            form.problems[""] = refused(error)
         return self._new(request, session, form, status=BAD)
 
     async def one(self, request: Request, session: Session) -> Response:
@@ -125,7 +126,7 @@ class Webhooks:
             await session.client.redeliver_webhook(delivery_id)
             session.tell("Delivery {delivery_id} is sent again.", delivery_id=delivery_id)
         except FailedPrecondition as error:
-            session.tell(error.message)
+            session.tell(refused(error))
         return self._back(request)
 
     def _new(self, request: Request, session: Session, form: WebhookForm, *, status: int = 200) -> Response:

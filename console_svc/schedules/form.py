@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 
 from starlette.datastructures import FormData
 
+from console_svc.web.language import refused
 from console_svc.web.numbers import number_of
 from contentgen import CatchUp, InvalidArgument, Overlap, Schedule
 
@@ -90,7 +91,7 @@ class ScheduleForm:
             known = name.removeprefix("template.")
             self.problems["account" if known == "account_id" else known] = description
         if not error.field_violations:
-            self.problems[""] = error.message
+            self.problems[""] = refused(error)
 
     @property
     def _priority(self) -> int | None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from console_svc.submitting.sheet import Row
 from console_svc.tasks.work import Work, patiently
-from console_svc.web.language import text
+from console_svc.web.language import refused, text
 from console_svc.web.sessions import Session
 from contentgen import RequestError, ResourceNotFoundException
 
@@ -33,12 +33,12 @@ async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
     except RequestError as error:
         if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
             raise
-        refused = _refused(error, batch)
+        bad = _refused(error, batch)
         for row in batch:
-            if row.line in refused:
-                _fail(work, row, refused[row.line])
-        left = [row for row in batch if row.line not in refused]
-        for part in [left] if refused else [left[: len(left) // 2], left[len(left) // 2 :]]:
+            if row.line in bad:
+                _fail(work, row, bad[row.line])
+        left = [row for row in batch if row.line not in bad]
+        for part in [left] if bad else [left[: len(left) // 2], left[len(left) // 2 :]]:
             if part:
                 await _taken(session, part, work)
 
@@ -46,7 +46,7 @@ async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
 def _refused(error: RequestError, batch: Sequence[Row]) -> dict[int, str]:
     """Why rows were refused, by line; none: it does not say which."""
     if len(batch) == 1:
-        return {batch[0].line: _INDEX.sub("", error.message)}
+        return {batch[0].line: refused(error, _INDEX.sub("", error.message))}
     found = {}
     for field, description in error.field_violations:
         if (index := _INDEX.match(field)) and int(index[1]) < len(batch):

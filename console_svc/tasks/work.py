@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import structlog
 
-from console_svc.web.language import text
+from console_svc.web.language import refused, text
 from console_svc.web.sessions import Notice, Session
 from contentgen import RequestError, Unavailable
 
@@ -113,7 +113,7 @@ async def _whole(work: Work, run: Run) -> None:
     try:
         await run(work)
     except RequestError as error:
-        work.stopped = (text("It stopped: {why}"), {"why": error.message})
+        work.stopped = (text("It stopped: {why}"), {"why": refused(error)})
     except Exception:  # noqa: BLE001 - its page says so, and the console goes on
         work.stopped = (text("It stopped by a defect of the console; its log has more."), {})
         _log.exception("work failed", action="work", key=work.key)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from markupsafe import Markup
 from starlette.requests import Request
 
 from console_svc.chinese import CHINESE
+from contentgen import RequestError
 
 ENGLISH, ZH = "en", "zh-CN"
 COOKIE = "language"
@@ -49,6 +51,20 @@ def plural(one: str, many: str) -> Plural:
     return found
 
 
+class Refused(str):
+    """What the schedulers say about a call that failed, in English; `reason` has a text that says it in short."""
+
+    __slots__ = ("reason",)
+    reason: str
+
+
+def refused(error: RequestError, message: str | None = None) -> Refused:
+    """What a page shows of an error; `message`: instead of its own."""
+    found = Refused(error.message if message is None else message)
+    found.reason = error.reason or (error.code or "")
+    return found
+
+
 class Texts:
     """Translates the texts of one page."""
 
@@ -58,8 +74,18 @@ class Texts:
 
     def __call__(self, text: str, **values: object) -> str:
         """The text in the page's language, with `{name}` filled in."""
+        if isinstance(text, Refused):
+            return self._refused(text)
         found = self._known.get(text, text.one if isinstance(text, Plural) and str(values.get("n")) == "1" else text)
+        if any(isinstance(value, Refused) for value in values.values()):
+            found = Markup("{}").format(found)
+            values = {name: self._refused(it) if isinstance(it, Refused) else it for name, it in values.items()}
         return found.format(**values) if values else found
+
+    def _refused(self, text: Refused) -> str:
+        """The reason in the page's language, and in small what the schedulers said."""
+        reason = self._known.get(text.reason)
+        return Markup('{} <small lang="en" class="said">{}</small>').format(reason, text) if reason else text
 
     def counted(self, one: str, many: str, **values: object) -> str:
         """The text for `n` things in the page's language."""

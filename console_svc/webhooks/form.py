@@ -8,6 +8,7 @@ from typing import cast, get_args
 
 from starlette.datastructures import FormData
 
+from console_svc.web.language import refused
 from console_svc.web.numbers import number_of
 from contentgen import EventType, InvalidArgument, Webhook
 
@@ -49,4 +50,4 @@ class WebhookForm:
             known = name.partition("[")[0].removeprefix("webhook.")
             self.problems["account" if known == "account_id" else known] = description
         if not error.field_violations:
-            self.problems[""] = error.message
+            self.problems[""] = refused(error)

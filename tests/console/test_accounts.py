@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from tests.console.conftest import CLIENT, VIEWER, Place, sign_in
@@ -137,7 +139,9 @@ def test_who_may_only_read_is_offered_nothing(place: Place) -> None:
             assert f">{label}<" not in shown
         visitor.get("/")
         assert visitor.post("/accounts/new", FRESH).status == 400
-        assert visitor.post(f"/accounts/{place.account}/deactivate", {}).status == 400
+        refused = visitor.post(f"/accounts/{place.account}/deactivate", {}, Accept_Language="zh-CN")
+        assert refused.status == 400
+        assert re.search('您的.+ <small lang="en" class="said">.+</small>', refused.text)
     account = place.client.get_account(place.account)
     assert account is not None
     assert account["active"]

@@ -18,8 +18,9 @@ import console_svc.chinese
 import contentgen.doctor
 from console_svc.chinese import CHINESE
 from console_svc.pages import content, contents, edit, queue, review
-from console_svc.web.language import ENGLISH, ZH, Texts, plural
-from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
+from console_svc.web.language import ENGLISH, ZH, Texts, plural, refused
+from contentgen import DeliveryStatus, PublishStatus, RequestError, ReviewStatus, TaskStatus
+from scheduler_svc.api.messages.errors import ERROR_STATUSES, INTERNAL
 from scheduler_svc.domain.access import Role
 
 PACKAGE = Path(console_svc.__file__).parent
@@ -43,8 +44,13 @@ TAKES_TEXT = {
 }
 """Functions of the console, and which of their arguments is a text of a page."""
 OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
+OF_OTHERS = {"WORKER_ID_IN_USE", "SESSION_REPLACED", "LEASE_LOST"} | {
+    *("RESUME_TOKEN_EXPIRED", "WATCHER_TOO_SLOW", "TOO_MANY_WATCHERS")
+}
+"""Reasons that workers meet, and watches, which begin anew by themselves."""
+REASONS = {row.reason for row in (*ERROR_STATUSES.values(), INTERNAL)} - OF_OTHERS | {"DEADLINE_EXCEEDED"}
 STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
-VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS}
+VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS, *REASONS}
 """Values of the API that pages show as words: `_(value)`."""
 NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, contents.NOT_READ, edit.DELETED}
 """Texts that pages take from names of their modules."""
@@ -111,6 +117,15 @@ def test_the_text_of_one_thing_is_not_that_of_several() -> None:
     ]
     several = plural("Cancelled {n} task.", "Cancelled {n} tasks.")
     assert (texts(several, n=1), Texts(ZH)(several, n=1)) == ("Cancelled 1 task.", "已取消 1 个任务。")
+
+
+def test_a_refusal_is_said_in_both_languages_and_is_no_html() -> None:
+    said = refused(RequestError("<b> is {full}", code="RESOURCE_EXHAUSTED", reason="QUEUE_FULL"))
+    assert Texts(ENGLISH)(said) == "<b> is {full}"
+    chinese = '队列已满，请稍后再试。 <small lang="en" class="said">&lt;b&gt; is {full}</small>'
+    assert Texts(ZH)(said) == chinese
+    assert Texts(ZH)("It stopped: {why}", why=said) == f"已停止：{chinese}"
+    assert Texts(ZH)(refused(RequestError("a proxy's", code="UNKNOWN"))) == "a proxy's"
 
 
 def test_all_values_of_a_plural_are_known_to_its_singular() -> None:
