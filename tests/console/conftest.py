@@ -1,20 +1,25 @@
-"""A scheduler that asks for tokens, a worker and a console for all tests of a module, and a real browser."""
+"""A scheduler that asks for tokens, a worker and a console for all tests of a process, and a real browser.
+
+They start with the first test that needs them, and end before the first test of another folder.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from contentgen import ContentGenerationClient
+from tests.console.picture_writer import picture_writer
 from tests.harness import tokens
 from tests.harness.cluster import Databases
 from tests.harness.console import Console, Visitor
 from tests.harness.programs import program
-from tests.harness.stack import Scheduler, Stack, Worker, running_stack
+from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack, Worker, running_stack
 
 PATIENCE_MS = 15_000
 expect.set_options(timeout=PATIENCE_MS)
@@ -24,6 +29,8 @@ PHONE = ViewportSize(width=390, height=844)
 OPERATOR, CLIENT, REVIEWER, VIEWER = "operator-token", "client-token", "reviewer-token", "viewer-token"
 ANNA, BORIS = "anna-token", "boris-token"
 """Two more reviewers."""
+NEWCOMER = "newcomer-token"
+"""A reviewer whose account has nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +51,90 @@ class Place:
         return visitor
 
 
+class Shared:
+    """What all tests of this folder have in common, as far as it has been needed."""
+
+    def __init__(self, databases: Databases, template: str) -> None:
+        self._databases = databases
+        self._template = template
+        self._opened = ExitStack()
+        self._place: Place | None = None
+        self._newsroom: Place | None = None
+        self._browser: Browser | None = None
+
+    def place(self) -> Place:
+        if self._place is None:
+            self._place = self._opened.enter_context(opened_place(self._databases, self._template))
+        return self._place
+
+    def newsroom(self) -> Place:
+        if self._newsroom is None:
+            self._newsroom = self._opened.enter_context(
+                opened_place(self._databases, self._template, creator=picture_writer)
+            )
+        return self._newsroom
+
+    def browser(self) -> Browser:
+        if self._browser is None:
+            self._browser = self._opened.enter_context(_browser())
+        return self._browser
+
+    def close(self) -> None:
+        self._opened.close()
+        self._place = self._newsroom = self._browser = None
+
+
+SHARED = pytest.StashKey[Shared]()
+
+
+@pytest.fixture(scope="session")
+def shared(pytestconfig: pytest.Config, databases: Databases, template: str) -> Iterator[Shared]:
+    with closing(Shared(databases, template)) as shared:
+        pytestconfig.stash[SHARED] = shared
+        yield shared
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Ends what is shared with the last test of this folder: beside a browser's loop no other loop runs."""
+    try:
+        yield
+    finally:
+        if nextitem and nextitem.path.parent != item.path.parent and (shared := item.config.stash.get(SHARED, None)):
+            shared.close()
+
+
 @pytest.fixture(scope="module")
-def place(databases: Databases, template: str) -> Iterator[Place]:
-    """For tests that kill nothing of it."""
-    with _opened(databases, template) as place:
+def place(shared: Shared) -> Place:
+    """For tests that kill nothing of it, and mind no accounts, tasks and contents of others."""
+    return shared.place()
+
+
+@pytest.fixture(scope="module")
+def newsroom(shared: Shared) -> Place:
+    """The same, with a worker that writes articles with pictures."""
+    return shared.newsroom()
+
+
+@pytest.fixture(scope="module")
+def fresh_place(databases: Databases, template: str) -> Iterator[Place]:
+    """For the tests of one module, of which nobody else may see anything, or who count all that there is."""
+    with opened_place(databases, template) as place:
         yield place
 
 
 @pytest.fixture
 def own_place(databases: Databases, template: str) -> Iterator[Place]:
     """For one test, which may kill what it likes."""
-    with _opened(databases, template) as place:
+    with opened_place(databases, template) as place:
         yield place
 
 
 @contextmanager
-def _opened(databases: Databases, template: str) -> Iterator[Place]:
+def opened_place(
+    databases: Databases, template: str, creator: Callable[[Path], Path] = lambda _: DEMO_CREATOR
+) -> Iterator[Place]:
+    """`creator`: makes the worker's CLI in a folder, and returns where it is."""
     with databases.lent(template) as url, running_stack(url) as stack:
         file = tokens.write(
             stack.folder / "tokens",
@@ -68,6 +143,7 @@ def _opened(databases: Databases, template: str) -> Iterator[Place]:
             tokens.line("reviewer", "reviewer"),
             tokens.line("anna", "reviewer"),
             tokens.line("boris", "reviewer"),
+            tokens.line("newcomer", "reviewer", [2]),
             tokens.line("viewer", "viewer"),
             tokens.line("worker", "worker"),
         )
@@ -77,11 +153,16 @@ def _opened(databases: Databases, template: str) -> Iterator[Place]:
             CONTENTGEN_WEBHOOK_ALLOW="127.0.0.0/8",
         ).start()
         worker = stack.worker(
-            "worker-1", scheduler, CONTENTGEN_TOKEN="worker-token", CREATOR_DEMO_SECONDS="0.5"
+            "worker-1",
+            scheduler,
+            CONTENTGEN_TOKEN="worker-token",
+            CREATOR_DEMO_SECONDS="0.5",
+            CREATOR_CLI_PATH=str(creator(stack.folder)),
         ).start()
         console = Console(stack.folder, scheduler.target).start()
         with ContentGenerationClient(scheduler.target, token=OPERATOR) as client:
             account = client.create_account("press")["account_id"]
+            client.create_account("newcomer")
             try:
                 yield Place(stack, scheduler, worker, console, client, account)
             finally:
@@ -91,8 +172,13 @@ def _opened(databases: Databases, template: str) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def chromium(shared: Shared) -> Browser:
     """Debian's Chromium. Where it is not installed the test is skipped, and says so."""
+    return shared.browser()
+
+
+@contextmanager
+def _browser() -> Iterator[Browser]:
     executable = program("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import ANNA, BORIS, REVIEWER, VIEWER, Place, sign_in
-from tests.console.review_world import SVG, Press, press_at
+from tests.console.conftest import ANNA, BORIS, NEWCOMER, VIEWER, Place, sign_in
+from tests.console.picture_writer import SVG
+from tests.console.review_world import Press
 from tests.harness.console import Visitor
 from tests.harness.pictures import sha256
 
 
 @pytest.fixture(scope="module")
-def press(place: Place) -> Iterator[Press]:
-    with press_at(place) as press:
-        yield press
+def place(newsroom: Place) -> Place:
+    return newsroom
+
+
+@pytest.fixture(scope="module")
+def press(place: Place) -> Press:
+    return Press(place)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def texts_of(press: Press, content_id: int) -> dict[str, str]:
 
 class TestList:
     def test_an_empty_list_says_what_to_do(self, place: Place) -> None:
-        assert "contentgen task submit" in place.visitor(REVIEWER).get("/contents").text
+        assert "contentgen task submit" in place.visitor(NEWCOMER).get("/contents").text
 
     def test_contents_are_found_by_words_and_states_in_the_address(self, press: Press, anna: Visitor) -> None:
         coffee = press.article("咖啡与茶", category="food", labels={"team": "news"})

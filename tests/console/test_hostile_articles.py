@@ -9,14 +9,18 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from tests.console.conftest import ANNA, Place, page_at, sign_in
-from tests.console.review_world import Press, press_at
+from tests.console.review_world import Press
 from tests.harness.hostile import HTML, HUGE, MARKDOWN, TITLE
 
 
 @pytest.fixture(scope="module")
-def press(place: Place) -> Iterator[Press]:
-    with press_at(place) as press:
-        yield press
+def place(newsroom: Place) -> Place:
+    return newsroom
+
+
+@pytest.fixture(scope="module")
+def press(place: Place) -> Press:
+    return Press(place)
 
 
 class Watched:

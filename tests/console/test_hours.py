@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,21 +9,26 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.conftest import Place, page_at, sign_in
-from tests.console.review_world import Press, press_at
+from tests.console.review_world import Press, nothing_waits
 
 OTHERS = 3
 """Articles that are not simply approved: edited, sent back, rejected."""
 
 
 @pytest.fixture(scope="module")
-def press(place: Place) -> Iterator[Press]:
-    with press_at(place) as press:
-        yield press
+def place(newsroom: Place) -> Place:
+    return newsroom
+
+
+@pytest.fixture(scope="module")
+def press(place: Place) -> Press:
+    return Press(place)
 
 
 @pytest.fixture(scope="module")
 def articles(place: Place, press: Press, pytestconfig: pytest.Config) -> list[int]:
     """Contents that wait for a review, the oldest first, each with a picture."""
+    nothing_waits(place)
     count = int(pytestconfig.getoption("--articles"))
     topics = [{"account_id": place.account, "topic": f"article {n}", "auto_approve": False} for n in range(count)]
     tasks = place.client.submit_tasks(topics)
@@ -128,7 +132,7 @@ def test_an_operators_hour(place: Place, press: Press, page: Page) -> None:
     page.get_by_role("link", name="why does it not run?").click()
     expect(page.locator("#main")).to_contain_text("paused")
     page.get_by_role("link", name="Workers", exact=True).click()
-    page.locator("form", has=page.locator("[value='worker-2']")).get_by_role("button", name="Drain").click()
+    page.locator("form", has=page.locator("[value='worker-1']")).get_by_role("button", name="Drain").click()
     expect(page.locator("#main")).to_contain_text("draining")
     page.get_by_role("link", name="Schedules", exact=True).click()
     page.get_by_role("link", name="far too often").click()
@@ -136,4 +140,5 @@ def test_an_operators_hour(place: Place, press: Press, page: Page) -> None:
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     assert next(it for it in client.iter_schedules() if it["schedule_id"] == schedule)["paused"]
     client.resume_dispatch(narrow)
+    client.undrain_worker("worker-1")
     client.cancel_task(stuck)

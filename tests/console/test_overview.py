@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, sign_in
+
+
+@pytest.fixture(scope="module")
+def place(fresh_place: Place) -> Place:
+    return fresh_place
 
 
 def test_figures_and_plots_stay_fresh_while_tasks_move(place: Place, page: Page) -> None:
@@ -78,7 +84,7 @@ def test_a_lost_worker_is_found(own_place: Place) -> None:
 def _after_a_review_is_wanted(place: Place) -> str:
     place.client.wait(place.client.submit_task(account_id=place.account, topic="to be read", auto_approve=False))
     text = place.visitor(REVIEWER).get("/").text
-    assert "contents wait for their review." in text
+    assert "1 content waits for its review." in text
     return text
 
 

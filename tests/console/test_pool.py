@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from console_svc.pool.spans import span_of
-from console_svc.web.paging import page_of
 from contentgen import PublishPoolEntry
 from tests.console.conftest import CLIENT, PHONE, REVIEWER, VIEWER, Place, sign_in
 from tests.harness.console import Visitor
 
 MONTH = "2031-05"
+
+
+@pytest.fixture(scope="module")
+def place(fresh_place: Place) -> Place:
+    return fresh_place
 
 
 @pytest.fixture(scope="module")
@@ -177,18 +181,6 @@ def test_months_and_weeks_lead_to_their_neighbours(
     span = span_of(asked, date(2026, 11, 28))
     assert (span.name, span.before, span.after) == (name, before, after)
     assert (span.last - span.first).days + 1 == days
-
-
-@pytest.mark.parametrize(
-    ("number", "length", "page", "more"), [(1, 50, 50, False), (1, 51, 50, True), (2, 51, 1, False), (3, 51, 0, False)]
-)
-async def test_a_list_is_cut_into_pages(number: int, length: int, page: int, more: bool) -> None:
-    async def items() -> AsyncIterator[int]:
-        for item in range(length):
-            yield item
-
-    found, follows = await page_of(items(), number)
-    assert (len(found), follows) == (page, more)
 
 
 def _shown_in(visitor: Visitor, query: str) -> str:

@@ -9,23 +9,27 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.conftest import ANNA, BORIS, PHONE, REVIEWER, VIEWER, Place, page_at, sign_in
-from tests.console.review_world import Press, press_at
+from tests.console.review_world import Press, nothing_waits
 from tests.harness.console import Answer, Visitor
 from tests.harness.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
-def press(place: Place) -> Iterator[Press]:
-    with press_at(place) as press:
-        yield press
+def place(newsroom: Place) -> Place:
+    return newsroom
+
+
+@pytest.fixture(scope="module")
+def press(place: Place) -> Press:
+    return Press(place)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_waits(place: Place) -> Iterator[None]:
     """What a test leaves in the queue is no other's."""
+    nothing_waits(place)
     yield
-    for content in place.client.iter_contents(review_status="pending_review"):
-        place.client.delete_content(content["content_id"])
+    nothing_waits(place)
 
 
 @pytest.fixture

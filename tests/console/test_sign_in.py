@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 
 from console_svc.web.security import MAX_TRIES, SignInTries
 from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_SESSIONS, Sessions
 from contentgen import AsyncContentGenerationClient, Caller
-from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place
-from tests.harness.console import Visitor
+from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place, Shared
+from tests.harness.console import Console, Visitor
 
 CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_required=True)
+
+
+@pytest.fixture(scope="module")
+def place(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """With a console of its own: tries that fail count for all who come from here."""
+    place = shared.place()
+    console = Console(tmp_path_factory.mktemp("console"), place.scheduler.target).start()
+    yield replace(place, console=console)
+    console.stop()
 
 
 def test_whoever_has_no_session_is_led_to_the_form_and_from_there_to_the_page(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -193,7 +194,7 @@ def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
 
 def test_ten_thousand_tasks_are_paged_filtered_and_counted(place: Place, page: Page) -> None:
     account = place.client.create_account("ten thousand")["account_id"]
-    each = {"account_id": account, "schedule_time": IN_A_WEEK}
+    each: dict[str, Any] = {"account_id": account, "schedule_time": IN_A_WEEK}
     tasks = [{**each, "topic": f"of very many {n}", "labels": {"set": str(n % BATCH)}} for n in range(TEN_THOUSAND)]
     batches = [tasks[n : n + BATCH] for n in range(0, TEN_THOUSAND, BATCH)]
     wanted = [task_id for batch in batches for task_id in place.client.submit_tasks(batch)][::-1]

@@ -93,7 +93,7 @@ def test_a_bad_form_comes_back_with_what_was_typed(visitor: Visitor) -> None:
     assert 'id="bad-events"' in answer.text
     assert 'id="bad-account"' in answer.text
     answer = visitor.post(
-        "/webhooks/new", {"url": "https://news.example/", "event_types": "task.ended", "account": "9"}
+        "/webhooks/new", {"url": "https://news.example/", "event_types": "task.ended", "account": "4711"}
     )
     assert 'id="bad-account"' in answer.text
     assert visitor.get("/webhooks?account=one").status == 400
