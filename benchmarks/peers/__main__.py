@@ -72,15 +72,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return int(text)
 
 
-def main() -> int:
+def main(given: Sequence[str]) -> int:
     """Measures or shows what the arguments ask for; the exit status."""
     parser = _parser()
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     for name, value in (QUICK if arguments.quick else USUAL).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
@@ -152,6 +152,8 @@ async def _measure(arguments: argparse.Namespace, chosen: Sequence[Contender], f
 
     run = conditions.run(chosen, arguments.python, folder, arguments.tasks, arguments.rounds)
     line(figures.run_line(run))
+    if run.busy > conditions.BUSY:
+        sys.stderr.write(f"{run.busy:.0%} of this machine is busy with something else: do not trust the figures\n")
     for number in range(1, arguments.rounds + 1):
         for each in chosen:
 
@@ -183,4 +185,4 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

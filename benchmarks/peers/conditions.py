@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import psycopg2
 
 from benchmarks import report
@@ -24,6 +25,9 @@ from benchmarks.peers.figures import Run
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 _SYNCED_BYTES = 8192
 _SYNCS = 200
+_WATCHED_S = 1.0
+BUSY = 0.1
+"""From here on figures may say more of what else runs than of what is measured."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -38,6 +42,7 @@ def run(of: Sequence[Contender], python: Path, folder: Path, tasks: int, rounds:
         commit=_commit(),
         machine=report.machine(folder).line,
         sync_ms=round(_sync_ms(folder), 3),
+        busy=round(psutil.cpu_percent(interval=_WATCHED_S) / 100, 3),
         durability=_durability(folder),
         versions=_versions(of, python),
         settings={each.key: each.settings for each in of},

@@ -20,12 +20,17 @@ MEASURES = (ENQUEUE, BULK, DRAIN_1, DRAIN_2, OUR_JOB, IDLE_P50, IDLE_P99)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the figures depend on. `sync_ms` is the median of a write of 8 KB with its sync, where the data is."""
+    """What the figures depend on.
+
+    `sync_ms` is the median of a write of 8 KB with its sync, where the data is; `busy` how much of the machine others
+    used just before, from 0 to 1.
+    """
 
     at: str
     commit: str
     machine: str
     sync_ms: float
+    busy: float
     durability: dict[str, str]
     versions: dict[str, str]
     settings: dict[str, str]

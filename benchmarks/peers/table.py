@@ -14,7 +14,6 @@ from benchmarks.peers.figures import (
     IDLE_P99,
     OUR_JOB,
     Kept,
-    Median,
     Run,
 )
 
@@ -73,11 +72,13 @@ def _conditions(kept: Kept) -> Iterator[str]:
         durable = ", ".join(f"{name} {value}" for name, value in last.durability.items())
         commits = ", ".join(dict.fromkeys(f"`{run.commit}`" for run in runs))
         days = " to ".join(dict.fromkeys(run.at[:10] for run in (runs[0], last)))
-        spread = _spread(kept)
+        several = f" In {len(runs)} runs, one after the other." if len(runs) > 1 else ""
         yield (
-            f"Commit {commits}, {days}. {machine}; a write of 8 KB with its sync takes {last.sync_ms:.2f} ms."
-            f" PostgreSQL with {durable}. {last.tasks:,} tasks a drain, or the share of them that a slow queue does in"
-            f" the same time. Medians of {spread} rounds."
+            f"Commit {commits}, {days}. {machine}; a write of 8 KB with its sync takes {last.sync_ms:.2f} ms,"
+            f" and at most {max(run.busy for run in runs):.0%} of it was busy just before a run."
+            f" PostgreSQL with {durable}."
+            f" {last.tasks:,} tasks a drain, or the share of them that a slow queue does in the same time."
+            f"{several} {_rounds(kept)}"
         )
 
 
@@ -88,18 +89,15 @@ def _by_machine(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return of
 
 
-def _spread(kept: Kept) -> str:
-    rounds = sorted(median.rounds for each in ALL if (median := kept.median(each.key, OUR_JOB)) is not None)
-    return str(rounds[0]) if rounds[0] == rounds[-1] else f"{rounds[0]} to {rounds[-1]}"
+def _rounds(kept: Kept) -> str:
+    found = sorted(median.rounds for each in ALL if (median := kept.median(each.key, OUR_JOB)))
+    if not found or found[-1] == 1:
+        return "One round."
+    return (
+        f"Medians of {found[0]} rounds." if found[0] == found[-1] else f"Medians of {found[0]} to {found[-1]} rounds."
+    )
 
 
 def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def ratio(kept: Kept, measure: str, one: str, other: str) -> float | None:
-    """How many times `one` does what `other` does; None: one of them was not measured."""
-    medians: list[Median | None] = [kept.median(one, measure), kept.median(other, measure)]
-    first, second = medians
-    return first.value / second.value if first and second else None

@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 from benchmarks.peers import figures, page, plot, rounds, table
+from benchmarks.peers.__main__ import main
 from benchmarks.peers.apps.scene import OURS, PLAIN, Scene
 from benchmarks.peers.apps.tally import Tallies, Tally
 from benchmarks.peers.contenders import ALL, PEERS, Contender, Store
 from benchmarks.peers.figures import Figure, Kept, Run
 from benchmarks.peers.workers import WorkerFailed, Workers
 from benchmarks.scenario import WrongCounts
-from tests.harness.process import run_to_end
 
 ROOT = Path(__file__).parents[2]
 RUN = Run(
@@ -24,6 +24,7 @@ RUN = Run(
     commit="0123abcd",
     machine="2 cores",
     sync_ms=0.1,
+    busy=0.02,
     durability={"fsync": "on"},
     versions={"pgqueuer": "1.6.0", "grpcio": "1.85.3"},
     settings={"pgqueuer": "as it was then"},
@@ -164,10 +165,17 @@ async def test_what_a_worker_has_started_ends_with_it(tmp_path: Path) -> None:
         (["--peers=pgqueuer,kafka"], "no such peer: kafka (there are contentgen, pgqueuer,"),
         (["--peers=pgqueuer", "--python=nowhere"], "there is no nowhere: `make bench-peers` installs"),
         (["--plots=."], "--plots and --page go with --from"),
-        (["--tasks=0"], "invalid _positive value: '0'"),
+        (["--tasks=0"], "argument --tasks: 0 must be 1 or more"),
     ],
 )
-def test_a_wrong_argument_is_explained(arguments: list[str], said: str) -> None:
-    ended = run_to_end([sys.executable, "-m", "benchmarks.peers", *arguments], within=30)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert said in ended.stderr
+def test_a_wrong_argument_is_explained(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_of_something_else_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "figures"
+    path.write_text("{}\n")
+    assert main([f"--from={path}"]) == 1
+    assert f"{path}: line 1 is not of a run" in capsys.readouterr().err
