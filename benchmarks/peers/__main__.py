@@ -46,7 +46,7 @@ REDIS = {
     "none": (),
 }
 QUICK = {"tasks": 6_000, "rounds": 1, "samples": 50, "redis": "memory"}
-USUAL = {"tasks": 20_000, "rounds": 2, "samples": 200, "redis": "both"}
+USUAL = {"tasks": 12_000, "rounds": 2, "samples": 200, "redis": "both"}
 _FAILURES = (WrongCounts, WorkerFailed, ChildFailed, servers.NoRedis, conditions.NotDurable, TimeoutError)
 
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peers", default="", help=f"whom to measure, by comma: {', '.join(each.key for each in ALL)}")
-    parser.add_argument("--tasks", type=_positive, help="tasks of a drain; a slow queue gets a share (default: 20000)")
+    parser.add_argument("--tasks", type=_positive, help="tasks of a drain; a slow queue gets a share (default: 12000)")
     parser.add_argument("--rounds", type=_positive, help="rounds, each with all queues in turn (default: 2)")
     parser.add_argument("--samples", type=_positive, help="samples of a latency (default: 200)")
     parser.add_argument("--redis", choices=REDIS, help="with appendfsync always, or in memory only (default: both)")

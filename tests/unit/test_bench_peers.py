@@ -19,6 +19,8 @@ from benchmarks.peers.workers import WorkerFailed, Workers
 from benchmarks.scenario import WrongCounts
 
 ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "benchmarks" / "results" / "peers.jsonl"
+DOCUMENT = ROOT / "docs" / "performance.md"
 RUN = Run(
     at="2026-11-28T10:00:00+00:00",
     commit="0123abcd",
@@ -98,6 +100,14 @@ def test_a_page_is_changed_between_its_comments_only(tmp_path: Path) -> None:
     page.write(path, "new")
     assert path.read_text() == f"before\n\n{page.BEGIN}\n\nnew\n\n{page.END}\n\nafter\n"
     assert page.part(path.read_text()) == "new"
+
+
+def test_the_document_shows_the_kept_figures() -> None:
+    kept = figures.read(KEPT.read_text().splitlines())
+    assert page.part(DOCUMENT.read_text()) == table.tables(kept), (
+        "python -m benchmarks.peers --from … --page … writes it"
+    )
+    assert {figure.peer for figure in kept.figures} == {each.key for each in ALL}
 
 
 def test_names_of_contenders_are_unique() -> None:
