@@ -45,7 +45,7 @@ REDIS = {
     "always": (Store.REDIS_ALWAYS,),
     "none": (),
 }
-QUICK = {"tasks": 6_000, "rounds": 1, "samples": 50, "redis": "memory"}
+QUICK = {"tasks": 4_000, "rounds": 1, "samples": 50, "redis": "memory"}
 USUAL = {"tasks": 12_000, "rounds": 2, "samples": 200, "redis": "both"}
 _FAILURES = (WrongCounts, WorkerFailed, ChildFailed, servers.NoRedis, conditions.NotDurable, TimeoutError)
 
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_positive, help="rounds, each with all queues in turn (default: 2)")
     parser.add_argument("--samples", type=_positive, help="samples of a latency (default: 200)")
     parser.add_argument("--redis", choices=REDIS, help="with appendfsync always, or in memory only (default: both)")
-    parser.add_argument("--quick", action="store_true", help="one round of 6,000 tasks, Redis in memory only")
+    parser.add_argument("--quick", action="store_true", help="one round of 4,000 tasks, Redis in memory only")
     parser.add_argument("--output", choices=("table", "jsonl"), default="table", help="how to print (default: table)")
     parser.add_argument(
         "--from", dest="kept", type=Path, metavar="FILE", help="measure nothing: print a file's figures"
