@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench gen baseline previous lock wheel sdist clean images images-check images-pin
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-peers gen baseline previous lock wheel sdist clean images images-check images-pin
 
 setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
@@ -105,6 +105,18 @@ sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m benchmarks $(ARGS)
 
+PEERS := build/peers-venv
+PEERS_STAMP := $(PEERS)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)
+# The peers' packages are none of the project's: they have a lock and a venv of their own.
+$(PEERS_STAMP): benchmarks/peers/requirements.lock
+	@echo 'setting up $(PEERS) (about 30 s the first time)' >&2
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@touch $@
+
+bench-peers: $(STAMP) $(PEERS_STAMP) ## measure contentgen beside pgqueuer, celery and others, 12 minutes (ARGS=--help)
+	@$(PY) -m benchmarks.peers $(ARGS)
+
 gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda
 	@rm -f contentgen/v1/*_pb2* contentgen/keda/*_pb2*
 	@$(call PROTOC,.)
@@ -123,7 +135,8 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra console -o docker/console.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra embedded -o docker/backup.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group sbom -o docker/sbom.lock && \
-	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock
+	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock && \
+	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o benchmarks/peers/requirements.lock benchmarks/peers/requirements.in
 
 # The wheel's name ends with its commit; each build of it is the same bytes.
 previous: $(STAMP) ## build the previous version from COMMIT, for tests/e2e/test_upgrades.py: only with a release

@@ -10,8 +10,9 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import uvloop
@@ -30,6 +31,10 @@ class Child:
     `first` is what it said once it was ready.
     """
 
+    python = sys.executable
+    environment: Mapping[str, str] = MappingProxyType({"GRPC_ENABLE_FORK_SUPPORT": "0"})
+    """What is added to our own."""
+
     def __init__(self, module: str, folder: Path, name: str, **options: object) -> None:
         self._module = f"benchmarks.{module}"
         self._log = folder / f"{name}.log"
@@ -38,8 +43,8 @@ class Child:
     async def __aenter__(self) -> Self:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", self._module, *self._arguments),
-                env=os.environ | {"GRPC_ENABLE_FORK_SUPPORT": "0"},
+                *(self.python, "-m", self._module, *self._arguments),
+                env=os.environ | dict(self.environment),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -68,6 +73,12 @@ class Child:
         """Lets it begin."""
         assert self._process.stdin
         self._process.stdin.write(b"go\n")
+
+    async def ask(self, **what: object) -> dict[str, Any]:
+        """Its answer to a line of JSON."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(what).encode() + b"\n")
+        return await self.told()
 
     async def told(self) -> dict[str, Any]:
         """The next thing it says."""

@@ -5,20 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from benchmarks.prose import RESULT_BYTES, TASK_BYTES, prose
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-
-TASK_BYTES = 1_000
-RESULT_BYTES = 2_000
-_WORDS = ("queue", "lease", "worker", "article", "topic", "draft", "season", "market", "garden", "river", "harbour")
-
-
-def _prose(chance: random.Random, size: int) -> str:
-    words: list[str] = []
-    while size > 0:
-        words.append(chance.choice(_WORDS))
-        size -= len(words[-1]) + 1
-    return " ".join(words)
 
 
 def tasks(account_ids: list[int]) -> Iterator[pb.SubmitTaskRequest]:
@@ -28,14 +17,14 @@ def tasks(account_ids: list[int]) -> Iterator[pb.SubmitTaskRequest]:
         for account_id in account_ids:
             yield pb.SubmitTaskRequest(
                 account_id=account_id,
-                topic=_prose(chance, 60),
-                keywords=_prose(chance, 40),
+                topic=prose(chance, 60),
+                keywords=prose(chance, 40),
                 category="benchmark",
-                requirements=_prose(chance, TASK_BYTES - 120),
+                requirements=prose(chance, TASK_BYTES - 120),
                 tone="plain",
             )
 
 
 def result() -> worker_pb.Result:
     """A finished article."""
-    return worker_pb.Result(body=_prose(random.Random(2), RESULT_BYTES), quality_score=0.9)
+    return worker_pb.Result(body=prose(random.Random(2), RESULT_BYTES), quality_score=0.9)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import scenario
 from benchmarks.stack import Stack
 from tests.harness.process import run_to_end
+from tests.harness.waiting import wait_until
 
 TASKS = 200
 
@@ -75,3 +79,22 @@ async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> Non
         scenario.check(stack, TASKS)
         with pytest.raises(scenario.WrongCounts, match="completed tasks"):
             scenario.check(stack, TASKS + 1)
+
+
+def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.peers", "--peers=contentgen", "--tasks=500", "--output=jsonl"]
+    with subprocess.Popen([*command, f"--dir={folder}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout
+        assert run.stderr
+        measured = json.loads(run.stdout.readline())["run"]
+        assert (measured["tasks"], measured["durability"]["fsync"]) == (500, "on")
+        figure = json.loads(run.stdout.readline())["figure"]
+        assert (figure["peer"], figure["measure"], figure["count"]) == ("contentgen", "enqueue", 125)
+        assert figure["value"] > 0
+        wait_until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 3, within=30, what="processes")
+        started = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGINT)
+        assert "interrupted" in run.stderr.read().decode()
+    assert run.returncode == 130
+    assert not [one for one in started if one.is_running()]
+    assert not list(folder.iterdir()), "it tidies up"

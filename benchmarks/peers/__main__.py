@@ -1,0 +1,188 @@
+"""`python -m benchmarks.peers`, or `make bench-peers`: contentgen beside the queues that a user would pick instead.
+
+Each round starts a fresh PostgreSQL (and Redis) for each step of each queue, the queues in turn, and checks the counts
+after every drain: a wrong one ends the run. What is measured, a round and queue:
+
+  enqueue one by one   tasks of 1 KB, 64 calls in flight where the client is asynchronous
+  in bulk              1,000 tasks a call (contentgen: 500), where there is such a call
+  no-op handler        a backlog is drained by one worker process, then another by two
+  our job              two worker processes, whose handler stores a 2 KB result and a pool row in one commit
+  idle                 milliseconds from the call that enqueues to the handler, one task at a time
+
+All of it shares this machine, loaders and workers too: compare figures of one run, not of two machines. The tables
+are of medians. Redis is used where `redis-server` is installed, by the benchmark's own server.
+
+  make bench-peers                                          about 12 minutes
+  make bench-peers ARGS=--quick                             about 3 minutes, one round
+  make bench-peers ARGS='--peers contentgen,pgqueuer'       these only
+  python -m benchmarks.peers --output jsonl >> run.jsonl    figures to keep; then:
+  python -m benchmarks.peers --from run.jsonl --plots DIR   their tables, and plots (these need matplotlib)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.child import ChildFailed
+from benchmarks.peers import conditions, figures, ours, page, plot, rounds, servers, table
+from benchmarks.peers.contenders import ALL, CONTENTGEN, Contender, Store
+from benchmarks.peers.workers import WorkerFailed
+from benchmarks.scenario import WrongCounts
+
+PYTHON = Path("build/peers-venv/bin/python")
+REDIS = {
+    "both": (Store.REDIS, Store.REDIS_ALWAYS),
+    "memory": (Store.REDIS,),
+    "always": (Store.REDIS_ALWAYS,),
+    "none": (),
+}
+QUICK = {"tasks": 4_000, "rounds": 1, "samples": 50, "redis": "memory"}
+USUAL = {"tasks": 12_000, "rounds": 2, "samples": 200, "redis": "both"}
+_FAILURES = (WrongCounts, WorkerFailed, ChildFailed, servers.NoRedis, conditions.NotDurable, TimeoutError)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peers", default="", help=f"whom to measure, by comma: {', '.join(each.key for each in ALL)}")
+    parser.add_argument("--tasks", type=_positive, help="tasks of a drain; a slow queue gets a share (default: 12000)")
+    parser.add_argument("--rounds", type=_positive, help="rounds, each with all queues in turn (default: 2)")
+    parser.add_argument("--samples", type=_positive, help="samples of a latency (default: 200)")
+    parser.add_argument("--redis", choices=REDIS, help="with appendfsync always, or in memory only (default: both)")
+    parser.add_argument("--quick", action="store_true", help="one round of 4,000 tasks, Redis in memory only")
+    parser.add_argument("--output", choices=("table", "jsonl"), default="table", help="how to print (default: table)")
+    parser.add_argument(
+        "--from", dest="kept", type=Path, metavar="FILE", help="measure nothing: print a file's figures"
+    )
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="with --from: a folder to write plots to")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="with --from: a Markdown page to put the tables into")
+    parser.add_argument("--python", type=Path, default=PYTHON, help="of the peers' packages (default: %(default)s)")
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return int(text)
+
+
+def main(given: Sequence[str]) -> int:
+    """Measures or shows what the arguments ask for; the exit status."""
+    parser = _parser()
+    arguments = parser.parse_args(given)
+    for name, value in (QUICK if arguments.quick else USUAL).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    if arguments.kept:
+        return _show(arguments)
+    if arguments.plots or arguments.page:
+        parser.error("--plots and --page go with --from")
+    chosen = _chosen(parser, arguments)
+    if any(each.key != CONTENTGEN for each in chosen) and not arguments.python.exists():
+        parser.error(f"there is no {arguments.python}: `make bench-peers` installs the peers' packages there")
+    try:
+        return asyncio.run(_interruptible(arguments, chosen))
+    except _FAILURES as failure:
+        sys.stderr.write(f"{failure or 'a step took too long'}\nThe figures would mean nothing: the run has ended.\n")
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("interrupted; all that was started has ended\n")
+        return 130
+
+
+def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
+    """In the order of the tables."""
+    names = [name for name in arguments.peers.split(",") if name]
+    if unknown := sorted(set(names) - {each.key for each in ALL}):
+        parser.error(f"no such peer: {', '.join(unknown)} (there are {', '.join(each.key for each in ALL)})")
+    if names:
+        chosen = [each for each in ALL if each.key in names]
+    else:
+        chosen = [each for each in ALL if not each.store.is_redis or each.store in REDIS[arguments.redis]]
+    if not servers.REDIS_SERVER and (without := [each.key for each in chosen if each.store.is_redis]):
+        sys.stderr.write(f"left out, as redis-server is not installed: {', '.join(without)}\n")
+        chosen = [each for each in chosen if not each.store.is_redis]
+    return chosen
+
+
+async def _interruptible(arguments: argparse.Namespace, chosen: Sequence[Contender]) -> int:
+    """TERM ends it as Ctrl-C does: each step ends its own processes."""
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with _folder(arguments.dir) as folder:
+        kept = await _measure(arguments, chosen, folder)
+    if arguments.output == "table":
+        print(table.tables(kept))
+    return 0
+
+
+@contextlib.contextmanager
+def _folder(above: Path) -> Iterator[Path]:
+    """After a failure it stays: its logs say why."""
+    folder = rounds.make_folder(above, "contentgen-peers-")
+    try:
+        yield folder
+    except asyncio.CancelledError:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+async def _measure(arguments: argparse.Namespace, chosen: Sequence[Contender], folder: Path) -> figures.Kept:
+    """Lines go out as they come, so that a run that ends early leaves what it had."""
+    sizes = rounds.Sizes(arguments.tasks, arguments.samples)
+    begin = time.monotonic()
+    made: list[figures.Figure] = []
+
+    def line(text: str) -> None:
+        if arguments.output == "jsonl":
+            print(text, flush=True)
+
+    run = conditions.run(chosen, arguments.python, folder, arguments.tasks, arguments.rounds)
+    line(figures.run_line(run))
+    if run.busy > conditions.BUSY:
+        sys.stderr.write(f"{run.busy:.0%} of this machine is busy with something else: do not trust the figures\n")
+    for number in range(1, arguments.rounds + 1):
+        for each in chosen:
+
+            def tell(measure: str, value: float, count: int, peer: str = each.key, number: int = number) -> None:
+                made.append(figures.Figure(peer, measure, number, value, count))
+                line(figures.figure_line(made[-1]))
+
+            sys.stderr.write(f"{time.monotonic() - begin:5.0f} s  round {number} of {arguments.rounds}: {each.key}\n")
+            if each.key == CONTENTGEN:
+                await ours.measure(folder, sizes, tell)
+            else:
+                await rounds.measure(each, arguments.python, folder, sizes, tell)
+    return figures.Kept((run,), tuple(made))
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    try:
+        kept = figures.read(arguments.kept.read_text().splitlines())
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{arguments.kept}: {error}\n")
+        return 1
+    print(table.tables(kept))
+    if arguments.page:
+        page.write(arguments.page, table.tables(kept))
+    if arguments.plots:
+        for made in plot.draw(kept, arguments.plots):
+            sys.stderr.write(f"wrote {made}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,162 @@
+"""One round of one contender: four steps, each on fresh servers, and the counts checked after each."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import Child
+from benchmarks.peers import figures, servers
+from benchmarks.peers.apps.scene import OURS, PLAIN, Scene
+from benchmarks.peers.contenders import Contender
+from benchmarks.peers.workers import Workers
+from benchmarks.scenario import WrongCounts
+
+QUIET_S = 3.0
+"""For what is left of a start, before a latency is measured; as with contentgen."""
+PATIENCE_S = 180.0
+"""How long any one load, drain or series of samples may take."""
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of a round: tasks of a drain, before a contender's share, and samples of a latency."""
+
+    tasks: int
+    samples: int
+
+
+Tell = Callable[[str, float, int], None]
+"""Takes a measure, its value, and of how many tasks or samples that is."""
+
+
+def make_folder(above: Path, prefix: str) -> Path:
+    """One that PostgreSQL's user passes through, where root runs this."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
+    folder.chmod(0o711)
+    return folder
+
+
+@asynccontextmanager
+async def step_folder(above: Path) -> AsyncIterator[Path]:
+    """For one step's servers, processes and logs; after a failure it stays, as its logs say why."""
+    folder = make_folder(above, "step-")
+    yield folder
+    shutil.rmtree(folder)
+
+
+class _Driver(Child):
+    def __init__(self, contender: Contender, python: Path, scene: Scene) -> None:
+        super().__init__("peers.apps.driver", scene.folder, "driver", peer=contender.module)
+        self.python = str(python)
+        self.environment = environment(scene)
+
+
+class Step:
+    """A peer on fresh servers, with nothing enqueued."""
+
+    def __init__(self, contender: Contender, python: Path, scene: Scene, driver: Child) -> None:
+        self._contender = contender
+        self._python = python
+        self._scene = scene
+        self._driver = driver
+
+    async def ask(self, do: str, tasks: int) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._driver.ask(do=do, tasks=tasks)
+
+    async def enqueue(self, do: str, tasks: int) -> float:
+        """How many a second."""
+        told = await self.ask(do, tasks)
+        return tasks / float(told["end"] - told["begin"])
+
+    @asynccontextmanager
+    async def workers(self, count: int) -> AsyncIterator[Workers]:
+        command = [str(self._python), *self._contender.worker]
+        async with Workers(command, count, self._scene.folder, environment(self._scene)) as workers:
+            yield workers
+
+    async def drain(self, workers: int, tasks: int) -> float:
+        """How many a second, from the start of all workers to the last task's end. Raises WrongCounts."""
+        async with self.workers(workers) as running:
+            begin = running.go()
+            told = await self.while_alive(running, "finish", tasks)
+        check(self._contender, self._scene, await self.ask("counts", tasks), tasks)
+        return tasks / float(told["end"] - begin)
+
+    async def while_alive(self, running: Workers, do: str, tasks: int) -> dict[str, Any]:
+        """The driver's answer, unless a worker ends before."""
+        asked, watch = asyncio.create_task(self.ask(do, tasks)), asyncio.create_task(running.watch())
+        try:
+            await asyncio.wait({asked, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                watch.result()
+            return await asked
+        finally:
+            asked.cancel()
+            watch.cancel()
+
+
+def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: int) -> None:
+    """Each task was handled once, and left what it should. Raises WrongCounts."""
+    ours = scene.job == OURS
+    stored = tasks if ours else 0
+    kept = tasks if contender.keeps_results and not ours else 0
+    wanted = {"handled": tasks, "kept": kept, "results": stored, "pool": stored}
+    if wrong := {what: counts[what] for what, number in wanted.items() if counts[what] != number}:
+        raise WrongCounts(
+            f"{contender.name} on {contender.store.value}: {wrong} where {wanted} were expected;"
+            f" the logs are in {scene.folder}"
+        )
+
+
+def environment(scene: Scene) -> dict[str, str]:
+    """Of a peer's process."""
+    return scene.environment() | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+        "dramatiq_queue_prefetch": "1000",
+    }
+
+
+@asynccontextmanager
+async def step(contender: Contender, python: Path, above: Path, job: str) -> AsyncIterator[Step]:
+    """Servers and a driver for one step."""
+    async with step_folder(above) as folder:
+        with servers.postgres(folder) as url:
+            async with servers.redis(folder, contender.store) as redis:
+                scene = Scene(folder, url, redis, job)
+                async with _Driver(contender, python, scene) as driver:
+                    yield Step(contender, python, scene, driver)
+
+
+async def measure(contender: Contender, python: Path, above: Path, sizes: Sizes, tell: Tell) -> None:
+    """Tells all figures of one round."""
+    tasks = max(1, int(sizes.tasks * contender.share))
+    singles = tasks // 4 if contender.has_bulk else tasks
+    load = "bulk" if contender.has_bulk else "one_by_one"
+    async with step(contender, python, above, PLAIN) as one:
+        tell(figures.ENQUEUE, await one.enqueue("one_by_one", singles), singles)
+        if singles < tasks:
+            await one.enqueue(load, tasks - singles)
+        tell(figures.DRAIN_1, await one.drain(1, tasks), tasks)
+    async with step(contender, python, above, PLAIN) as one:
+        rate = await one.enqueue(load, tasks)
+        tell(figures.BULK if contender.has_bulk else figures.ENQUEUE, rate, tasks)
+        tell(figures.DRAIN_2, await one.drain(2, tasks), tasks)
+    async with step(contender, python, above, OURS) as one:
+        await one.enqueue(load, tasks)
+        tell(figures.OUR_JOB, await one.drain(2, tasks), tasks)
+    async with step(contender, python, above, PLAIN) as one, one.workers(1) as running:
+        running.go()
+        await asyncio.sleep(QUIET_S)
+        samples = sorted((await one.while_alive(running, "latencies", sizes.samples))["ms"])
+        tell(figures.IDLE_P50, samples[len(samples) // 2], len(samples))
+        tell(figures.IDLE_P99, samples[len(samples) * 99 // 100], len(samples))
