@@ -76,9 +76,9 @@ class Pools:
         self._engines.append(engine)
         return engine
 
-    def committer(self, name: str) -> PgDatabase:
-        """Returns a database for a group committer's thread."""
-        return self._database(name, self._engine(1, Timeouts(self._lock_timeout, HOT_TIMEOUT), hot=True))
+    def committers(self, name: str, threads: int = 1) -> PgDatabase:
+        """Returns a database for the threads of so many group committers."""
+        return self._database(name, self._engine(threads, Timeouts(self._lock_timeout, HOT_TIMEOUT), hot=True))
 
     def background(self) -> sa.Engine:
         """Returns an engine for work that nobody waits for."""

@@ -72,6 +72,7 @@ from scheduler_svc.loops.audit import AuditLog
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.file_reload import FileReload
 from scheduler_svc.loops.group_committer import GroupCommitter
+from scheduler_svc.loops.lanes import Lanes
 from scheduler_svc.loops.listener import Listener
 from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
@@ -94,6 +95,8 @@ from scheduler_svc.store.engine.transactions import PgDatabase
 from scheduler_svc.store.sweeps import PgMaintenance
 from scheduler_svc.webhooks import Names, WebhookAddresses, WebhookSender
 
+REPORT_LANES = 2
+"""Committers of workers' messages: one is busy all the time before two cores are."""
 MAX_GROUP_WEIGHT = 2_000
 """Tasks or updates of one group, or a little more."""
 RESULT_CHARACTERS_PER_WEIGHT = 16 * 1024
@@ -258,7 +261,7 @@ class Replica:
         self._services: list[Service] = [  # a service that another one uses comes before it: they stop in reverse
             self._notifier,
             listener,
-            self._reports,
+            *self._reports,
             self._submits,
             *periodics,
             self._admission,
@@ -282,23 +285,14 @@ class Replica:
     def _build_committers(self) -> None:
         settings, pools = self._settings, self._pools
         self._admission = Admission(pools.dispatch, self._needed)
-        self._reports: GroupCommitter[Item, Answer] = GroupCommitter(
-            "report",
-            pools.committer("reports"),
-            ReportWork(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals).run_group,
-            weight=_report_weight,
-            max_weight=MAX_GROUP_WEIGHT,
-            max_waiting=None,  # each stream bounds its backlog
-            max_lock_wait=settings.lease_ttl,  # by then the leases in question have expired
-            keys=report_keys,
-            supervision=self._needed,
-            metrics=self._metrics.lane("reports") if self._metrics else None,
-        )
+        reports = pools.committers("reports", REPORT_LANES)
+        self._reports = [self._report_lane(number, reports) for number in range(1, REPORT_LANES + 1)]
+        self._report_lanes = Lanes(self._reports)
         self._dispatcher = Dispatcher(
-            pools.committer("claims"),
+            pools.committers("claims"),
             self._streams,
             settings.lease_ttl,
-            lambda refs: self._reports.post(UnsentLeases(tuple(refs))),
+            lambda refs: self._reports[0].post(UnsentLeases(tuple(refs))),
             self._admission,
             supervision=self._needed,
             metrics=self._metrics,
@@ -306,7 +300,7 @@ class Replica:
         )
         self._submits: GroupCommitter[SubmitItem, tuple[Task, ...]] = GroupCommitter(
             "submit",
-            pools.committer("submits"),
+            pools.committers("submits"),
             SubmitWork(settings.max_queue_size).run_group,
             weight=_submit_weight,
             max_weight=MAX_GROUP_WEIGHT,
@@ -321,10 +315,25 @@ class Replica:
         )
         self._lanes = {
             "submits": self._submits.state,
-            "reports": self._reports.state,
+            "reports": self._report_lanes.state,
             "claims": self._dispatcher.state,
             "hellos": pools.sessions.state,
         }
+
+    def _report_lane(self, number: int, database: PgDatabase) -> GroupCommitter[Item, Answer]:
+        settings = self._settings
+        return GroupCommitter(
+            f"report-{number}",
+            database,
+            ReportWork(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals).run_group,
+            weight=_report_weight,
+            max_weight=MAX_GROUP_WEIGHT,
+            max_waiting=None,  # each stream bounds its backlog
+            max_lock_wait=settings.lease_ttl,  # by then the leases in question have expired
+            keys=report_keys,
+            supervision=self._needed,
+            metrics=self._metrics.lane("reports") if self._metrics else None,
+        )
 
     def _build_waiters(self) -> None:
         """What serves callers that wait: for tasks, for polls, for changes."""
@@ -457,7 +466,7 @@ class Replica:
             ),
             worker=WorkerService(
                 pools.sessions,
-                self._reports,
+                self._report_lanes.least_used,
                 self._streams,
                 AssetUploads(pools.assets, self._objects, self._metrics),
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),

@@ -65,7 +65,7 @@ def _named(name: str) -> Callable[[Any], bool]:
 
 PARTS = {
     "lane-submit": throwing(GroupCommitter, "_process", lambda lane: lane.name == "lane-submit"),
-    "lane-report": throwing(GroupCommitter, "_process", lambda lane: lane.name == "lane-report"),
+    **{lane: throwing(GroupCommitter, "_process", _named(lane)) for lane in ("lane-report-1", "lane-report-2")},
     "dispatcher": throwing(Dispatcher, "run_once"),
     "listener": throwing(PgNotifications, "wait"),
     "notifier": throwing(PgNotifier, "send"),
@@ -120,7 +120,8 @@ async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done
             replica._admission.rescan()
             replica._dispatcher.hint()
             replica._notifications.interrupt()
-            replica._reports.post(UnsentLeases(()))
+            for lane in replica._reports:
+                lane.post(UnsentLeases(()))
             await asyncio.gather(tasks.SubmitTask(request), return_exceptions=True)
 
 

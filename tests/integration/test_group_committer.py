@@ -26,6 +26,7 @@ from scheduler_svc.domain.errors import (
 )
 from scheduler_svc.loops import group_committer as lane_module
 from scheduler_svc.loops.group_committer import GROUP_SHARES, AfterCommit, GroupCommitter
+from scheduler_svc.loops.lanes import Lanes
 from scheduler_svc.store.engine.timeouts import Timeouts
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
 from tests.harness.foreign_locks import locked_rows, locked_table
@@ -430,3 +431,27 @@ def _shorten_deadlock_timeout(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         name = connection.execute(sa.text("SELECT current_database()")).scalar_one()
         connection.execute(sa.text(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'"))
+
+
+async def test_a_user_has_one_lane_that_few_others_use(db_url: str) -> None:
+    async with running(db_url, Accounts()) as one, running(db_url, Accounts()) as other:
+        lanes = Lanes([one, other])
+        with lanes.least_used() as first:
+            with lanes.least_used() as second:
+                assert {first, second} == {one, other}
+            with lanes.least_used() as again:
+                assert again is second
+
+
+async def test_the_state_of_several_lanes_is_that_of_the_one_that_stands_still(db_url: str) -> None:
+    stuck, quick = Accounts(), Accounts()
+    quick.gate.set()
+    async with running(db_url, stuck) as one, running(db_url, quick) as other:
+        lanes = Lanes([one, other])
+        waiting = [one.submit(1), one.submit(2)]
+        await other.commit(3)
+        assert lanes.state().stalled(0.0)
+        assert lanes.state().waiting == 2
+        stuck.gate.set()
+        await asyncio.gather(*waiting)
+        assert not lanes.state().stalled(0.0)

@@ -1,7 +1,7 @@
 """WorkerService: one Lease stream per worker, and uploads of assets. Part of `api`.
 
-Heartbeats and reports go to the group committer of reports in the order of the stream, several at a time. Messages to
-the worker wait in one queue, which one task writes to the stream. The end of a stream does not end its leases.
+Heartbeats and reports go to the stream's group committer in order, several at a time. Messages to the worker wait in
+one queue, which one task writes to the stream. The end of a stream does not end its leases.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from scheduler_svc.application.leases.report import (
     HeartbeatAck,
     HeartbeatItem,
     Item,
+    ReportCommitter,
     ReportItem,
     StreamEnded,
     UnsentLeases,
@@ -48,7 +49,6 @@ from scheduler_svc.application.leases.streams import (
     Streams,
     WorkerStream,
 )
-from scheduler_svc.application.ports import GroupCommit
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.domain.worker import Heartbeat
@@ -70,7 +70,7 @@ class WorkerService(WorkerServiceServicer):
     def __init__(
         self,
         calls: Calls,
-        reports: GroupCommit[Item, Answer],
+        lane: Callable[[], AbstractContextManager[ReportCommitter]],
         streams: Streams,
         uploads: AssetUploads,
         *,
@@ -78,9 +78,9 @@ class WorkerService(WorkerServiceServicer):
         heartbeat_interval: float,
         capacity_changed: Callable[[], None],
     ) -> None:
-        """`capacity_changed` is called when a worker may have free slots."""
+        """`lane` returns the committer of a stream; `capacity_changed` is called when a worker may have free slots."""
         self._skip_locked = SkipLocked(calls)
-        self._reports = reports
+        self._lane = lane
         self._streams = streams
         self._uploads = uploads
         self._settings = settings
@@ -88,20 +88,21 @@ class WorkerService(WorkerServiceServicer):
         self._capacity_changed = capacity_changed
 
     async def Lease(self, _: object, context: Context) -> None:  # type: ignore[override]  # it reads and writes by itself
-        stream = await self._open(context)
-        _log.info("worker connected", action="hello", worker_id=stream.worker_id)
-        try:
-            await _StreamHandler(self, stream, context).run()
-        finally:
-            self._close(stream)
-            _log.info("worker disconnected", action="stream_ended", worker_id=stream.worker_id)
+        with self._lane() as reports:
+            stream = await self._open(context, reports)
+            _log.info("worker connected", action="hello", worker_id=stream.worker_id)
+            try:
+                await _StreamHandler(self, stream, reports, context).run()
+            finally:
+                self._close(stream, reports)
+                _log.info("worker disconnected", action="stream_ended", worker_id=stream.worker_id)
 
     async def PutAsset(
         self, _: object, context: aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
     ) -> pb.PutAssetResponse:
         return pb.PutAssetResponse(known=await self._uploads.receive(context))
 
-    async def _open(self, context: Context) -> WorkerStream:
+    async def _open(self, context: Context, reports: ReportCommitter) -> WorkerStream:
         """Reads the hello, opens the session and sends the welcome."""
         first: object = aio.EOF
         with suppress(TimeoutError):
@@ -131,23 +132,17 @@ class WorkerService(WorkerServiceServicer):
             )
             await send_headers(context.write(welcome))
         except BaseException:
-            self._close(stream)
+            self._close(stream, reports)
             raise
         return stream
 
-    def _close(self, stream: WorkerStream) -> None:
+    def _close(self, stream: WorkerStream, reports: ReportCommitter) -> None:
+        """Also releases the leases that were granted and never sent."""
         self._streams.remove(stream)
-        self.release_unsent(stream)
-        self._reports.post(StreamEnded(stream.worker_id, stream.session_key))
-
-    def release_unsent(self, stream: WorkerStream) -> None:
-        """Releases the leases that were granted and never sent."""
         unsent = [message for message in stream.take_unsent() if isinstance(message, Assign)]
         if unsent:
-            self._reports.post(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
-
-    def submit(self, item: Item) -> asyncio.Future[Answer]:
-        return self._reports.submit(item)
+            reports.post(UnsentLeases(tuple(grant.ref for message in unsent for grant in message.grants)))
+        reports.post(StreamEnded(stream.worker_id, stream.session_key))
 
     def heartbeat_committed(self, stream: WorkerStream, heartbeat: Heartbeat, received: float) -> None:
         """Updates the capacity of the stream; `received`: seconds of the loop's clock."""
@@ -158,9 +153,12 @@ class WorkerService(WorkerServiceServicer):
 class _StreamHandler:
     """Reads and writes the messages of one stream until it ends or a commit fails."""
 
-    def __init__(self, service: WorkerService, stream: WorkerStream, context: Context) -> None:
+    def __init__(
+        self, service: WorkerService, stream: WorkerStream, reports: ReportCommitter, context: Context
+    ) -> None:
         self._service = service
         self._stream = stream
+        self._reports = reports
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -271,7 +269,7 @@ class _StreamHandler:
             else:
                 committed(future.result())
 
-        self._service.submit(item).add_done_callback(answered)
+        self._reports.submit(item).add_done_callback(answered)
 
 
 def _retrieve_exception(ended: asyncio.Future[None]) -> None:

@@ -24,7 +24,7 @@ from scheduler_svc.application.leases.resolve_attempts import (
     record,
     signal_revoked_gone,
 )
-from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.ports import GroupCommit, Tx
 from scheduler_svc.application.records import (
     AttemptLogRow,
     CompletedTask,
@@ -111,6 +111,9 @@ class HeartbeatAck:
 
 Item = HeartbeatItem | ReportItem | UnsentLeases | StreamEnded | WorkerDraining
 Answer = HeartbeatAck | tuple[Outcome, ...] | None | DomainError
+
+ReportCommitter = GroupCommit[Item, Answer]
+"""A group committer of messages of workers."""
 
 
 def report_keys(item: Item) -> Iterable[Hashable]:

@@ -15,12 +15,14 @@ from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
-_GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer")
-
+_GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer", number="bigint")
+_PRIORITIES = 16
+"""More than there are: an account's groups are numbered from this many times its id on."""
 
 # An account's virtual finish starts at the priority's virtual time or later, and advances by one share a task; the
 # larger its weight, the smaller the share. Tasks that exceed its window (see domain/fairness.py) wait behind it, and so
-# do all later ones. Replicas are serialized by the row's lock; the row is read under it.
+# do all later ones. Replicas are serialized by the row's lock; the row is read under it. A row that is there finds its
+# count by a binary search in the ascending numbers of the groups: a join would read all groups for each row.
 _RESERVE = sa.text(f"""
     WITH clock AS MATERIALIZED (
         SELECT p.priority, {virtual_time("p.priority")} AS now
@@ -45,12 +47,15 @@ _RESERVE = sa.text(f"""
             SELECT count, weight, start, CASE WHEN s.closed OR s.backlog THEN 0
                 ELSE least(count, greatest(0, ceil({MAX_WINDOW} - (start - now) * weight)))::integer END AS n
             FROM (
-                SELECT r.*, greatest(now, s.finish) AS start FROM r
-                WHERE r.account_id = excluded.account_id AND r.priority = excluded.priority
+                SELECT a.weight, clock.now, greatest(clock.now, s.finish) AS start,
+                    (CAST(:count AS integer[]))[width_bucket(
+                        excluded.account_id * {_PRIORITIES} + excluded.priority, CAST(:number AS bigint[]))] AS count
+                FROM clock, accounts AS a
+                WHERE clock.priority = excluded.priority AND a.account_id = excluded.account_id
             ) AS r
         ) AS r)
     RETURNING s.account_id, s.priority, s.finish,
-        (SELECT r.weight FROM r WHERE r.account_id = s.account_id AND r.priority = s.priority), s.tagged,
+        (SELECT a.weight FROM accounts AS a WHERE a.account_id = s.account_id), s.tagged,
         (SELECT clock.now FROM clock WHERE clock.priority = s.priority), s.closed
 """)
 """Reserves tags for tasks that become ready, within the windows of their accounts."""
@@ -154,7 +159,10 @@ class WaitingTasks(Statements):
         No other transaction adds to it, admits its tasks or closes it before this transaction ends.
         """
         self._session.hold_back(ASSIGN_TAGS, {})
-        rows = [(account, priority, count) for (account, priority), count in sorted(counts.items())]
+        rows = [
+            (account, priority, count, account * _PRIORITIES + priority)
+            for (account, priority), count in sorted(counts.items())
+        ]
         found = self._rows(_RESERVE, **_GROUPS.bind(rows))
         return {(account, priority): TagReservation(*turn) for account, priority, *turn in found}
 
