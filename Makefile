@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-peers gen baseline previous lock wheel sdist clean images images-check images-pin
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers gen baseline previous lock wheel sdist clean images images-check images-pin
 
 setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
@@ -104,6 +104,9 @@ sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-check: $(STAMP) ## fail if a hot path has lost a quarter of its speed (minutes; ARGS=--help)
+	@$(PY) -m benchmarks.check $(ARGS)
 
 PEERS := build/peers-venv
 PEERS_STAMP := $(PEERS)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--passing", type=int, default=200_000, help="tasks that pass in open-transaction")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="tasks that the measure backlog drains")
     parser.add_argument("--console-tasks", type=int, default=1_000_000, help="tasks beside which console is measured")
+    parser.add_argument("--many-accounts", type=int, default=1_000, help="accounts of the measure many-accounts")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
     return parser
@@ -64,6 +65,11 @@ def main() -> None:
     of = report.machine(folder)
     folder.rmdir()
     print(report.as_json(figures, of) if arguments.output == "json" else report.as_table(figures, of))
+
+
+def default_options(folder: Path) -> Options:
+    """The sizes of a run without arguments."""
+    return _options(_parser().parse_args([]), folder)
 
 
 def _options(arguments: argparse.Namespace, folder: Path) -> Options:
@@ -89,6 +95,7 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         passing=arguments.passing,
         backlog=arguments.backlog,
         console_tasks=arguments.console_tasks,
+        many_accounts=arguments.many_accounts,
     )
 
 

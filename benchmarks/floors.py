@@ -1,15 +1,18 @@
-"""What gRPC does by itself on this machine, at this moment: the goals of single calls are read against it.
+"""What gRPC and PostgreSQL do by themselves on this machine, at this moment: other figures are read against it.
 
-The goals are of one machine in one mood, and a bare call was measured there too. What a figure would be there is what
-it is here, times how much quicker a bare call is there. So a slow or a busy machine does not look like a slow program.
+The goals are of one machine in one mood. What a figure would be there is what it is here, times how much quicker its
+floor is there. So a slow or a busy machine does not look like a slow program.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
-from benchmarks import scenario
+import psycopg2
+
+from benchmarks import payload, scenario
 from benchmarks.child import Child
 from benchmarks.stack import Stack
 
@@ -18,6 +21,10 @@ UNARY_PER_SECOND = 8_400.0
 UNARY_MS = 0.56
 """A bare unary call, one at a time: the median there."""
 _CALLS = 10_000
+LIVES_PER_SECOND = 20_000.0
+"""Lives of rows a second there: see `lives_per_second`."""
+_LIVES = 20_000
+_BATCH = 500
 
 
 @asynccontextmanager
@@ -31,3 +38,50 @@ async def unary_per_second(stack: Stack) -> float:
     """Bare unary calls of one task with 64 in flight, by the loader of the real measure."""
     async with bare_server(stack) as target:
         return (await scenario.load(stack, _CALLS, batch=1, in_flight=64, target=target)).per_second
+
+
+_TABLES = """
+    CREATE SCHEMA floor;
+    CREATE TABLE floor.tasks (key bigint PRIMARY KEY, payload text NOT NULL);
+    CREATE TABLE floor.ready (key bigint PRIMARY KEY, tag float8 NOT NULL);
+    CREATE TABLE floor.leases (key bigint PRIMARY KEY, fence integer NOT NULL);
+    CREATE TABLE floor.contents (key bigint PRIMARY KEY, body text NOT NULL) WITH (toast_tuple_target = 8160);
+"""
+_LIFE = (
+    """
+    WITH r AS (SELECT * FROM unnest(%(keys)s::bigint[], %(payloads)s::text[]) AS r(key, payload)),
+        task AS (INSERT INTO floor.tasks SELECT key, payload FROM r)
+    INSERT INTO floor.ready SELECT key, key FROM r
+    """,
+    """
+    WITH taken AS (DELETE FROM floor.ready WHERE key = ANY(%(keys)s::bigint[]) RETURNING key)
+    INSERT INTO floor.leases SELECT key, 1 FROM taken
+    """,
+    """
+    WITH ended AS (DELETE FROM floor.leases WHERE key = ANY(%(keys)s::bigint[]) RETURNING key)
+    INSERT INTO floor.contents SELECT r.key, r.body
+    FROM unnest(%(keys)s::bigint[], %(bodies)s::text[]) AS r(key, body) JOIN ended USING (key)
+    """,
+)
+"""A submit, a claim and a completion: a transaction each."""
+
+
+def lives_per_second(stack: Stack) -> float:
+    """Tasks a second that one connection stores, leases and completes in narrow tables, 500 a transaction.
+
+    Nothing of what makes it a queue: no fence, no order, no history, no counts.
+    """
+    with closing(psycopg2.connect(stack.dsn)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(_TABLES)
+        try:
+            task, result = next(payload.tasks([1])), payload.result()
+            texts = {"payloads": [task.requirements] * _BATCH, "bodies": [result.body] * _BATCH}
+            begin = time.monotonic()
+            for first in range(0, _LIVES, _BATCH):
+                keys = list(range(first, first + _BATCH))
+                for statement in _LIFE:
+                    cursor.execute(statement, {"keys": keys, **texts})
+            return _LIVES / (time.monotonic() - begin)
+        finally:
+            cursor.execute("DROP SCHEMA floor CASCADE")

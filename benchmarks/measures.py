@@ -18,10 +18,14 @@ from benchmarks.latencies import Latencies, latencies
 from benchmarks.stack import Stack
 
 MAX_PENDING_TASKS = 10_000_000
+IN_FLIGHT = 4
+"""Batches that are submitted at once."""
 QUIET_S = 3.0
 """For what is left of a start (checkpoints, statistics), before something at rest is measured."""
 REST_S = 20.0
 """Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
+SETTLE_S = 25.0
+"""Until nothing is left of a start, such as statistics that come late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +53,28 @@ class Options:
     passing: int
     backlog: int
     console_tasks: int
+    many_accounts: int
 
 
 @asynccontextmanager
-async def fresh(options: Options) -> AsyncIterator[Stack]:
+async def fresh(options: Options, accounts: int | None = None) -> AsyncIterator[Stack]:
     """A scheduler on an empty database."""
     folder = _make_folder(options.folder)
-    async with Stack(folder, options.accounts, max_queue_size=str(MAX_PENDING_TASKS)) as stack:
+    async with Stack(folder, accounts or options.accounts, max_queue_size=str(MAX_PENDING_TASKS)) as stack:
         yield stack
     shutil.rmtree(folder)  # after a failure it stays: its logs say why
+
+
+@asynccontextmanager
+async def warmed(options: Options, accounts: int | None = None) -> AsyncIterator[tuple[Stack, Floor]]:
+    """The same with warm WAL, and what PostgreSQL does by itself there."""
+    async with fresh(options, accounts) as stack:
+        await asyncio.to_thread(stack.warm_wal)
+        yield stack, _lives(stack)
+
+
+def _lives(stack: Stack) -> Floor:
+    return Floor(floors.lives_per_second(stack), floors.LIVES_PER_SECOND)
 
 
 def _make_folder(above: Path) -> Path:
@@ -67,9 +84,9 @@ def _make_folder(above: Path) -> Path:
 
 
 async def batch_submit(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        span = await scenario.load(stack, options.batch_submits, batch=options.batch, in_flight=4)
-    return [_rate(f"BatchSubmitTasks of {options.batch}", span, goals.BATCH_SUBMIT)]
+    async with warmed(options) as (stack, floor):
+        span = await scenario.load(stack, options.batch_submits, batch=options.batch, in_flight=IN_FLIGHT)
+    return [_rate(f"BatchSubmitTasks of {options.batch}", span, goals.BATCH_SUBMIT, floor)]
 
 
 async def submit(options: Options) -> list[Figure]:
@@ -85,16 +102,25 @@ async def drain(options: Options) -> list[Figure]:
     return [await _drain_of(options, size) for size in options.drains]
 
 
-async def _drain_of(options: Options, size: int) -> Figure:
+async def cold_drain(options: Options) -> list[Figure]:
+    """The first hour of a database: each WAL segment is made anew."""
+    size = options.drains[0]
     async with fresh(options) as stack:
+        floor = _lives(stack)
+        span = await load_and_drain(stack, options, size)
+    return [_rate(f"drain, backlog {size:,}, cold WAL", span, goals.DRAIN, floor)]
+
+
+async def _drain_of(options: Options, size: int, accounts: int | None = None) -> Figure:
+    async with warmed(options, accounts) as (stack, floor):
         span = await load_and_drain(stack, options, size)
         scenario.check(stack, size)
-    return _rate(f"drain, backlog {size:,}", span, goals.DRAIN)
+    return _rate(f"drain, backlog {size:,}", span, goals.DRAIN, floor)
 
 
 async def load_and_drain(stack: Stack, options: Options, size: int) -> scenario.Span:
     """Loads first, so that the workers find all of the backlog."""
-    await scenario.load(stack, size, batch=min(options.batch, size), in_flight=4)
+    await scenario.load(stack, size, batch=min(options.batch, size), in_flight=IN_FLIGHT)
     async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
         return await scenario.drain(stack, workers, size)
 
@@ -107,14 +133,41 @@ async def backlog(options: Options) -> list[Figure]:
     return [Figure(name, long.value / short.value, "times", long.count, goals.BACKLOG, note)]
 
 
+async def many_accounts(options: Options) -> list[Figure]:
+    """Tasks of many accounts, one after the other, against tasks of few."""
+    few, many = [await _of_accounts(options, accounts) for accounts in (options.accounts, options.many_accounts)]
+    name = f"over {options.many_accounts:,} accounts against {options.accounts:,}"
+    return [
+        _comparison(f"BatchSubmitTasks {name}", few[0], many[0], goals.MANY_ACCOUNTS),
+        _comparison(f"drain {name}", few[1], many[1], goals.MANY_ACCOUNTS),
+    ]
+
+
+async def _of_accounts(options: Options, accounts: int) -> tuple[scenario.Span, scenario.Span]:
+    """The load and the drain of tasks of so many accounts."""
+    size = options.drains[0]
+    async with warmed(options, accounts) as (stack, _):
+        loaded = await scenario.load(stack, size, batch=min(options.batch, size), in_flight=IN_FLIGHT)
+        async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
+            return loaded, await scenario.drain(stack, workers, size)
+
+
+def _comparison(name: str, few: scenario.Span, many: scenario.Span, goal: Goal) -> Figure:
+    note = f"{many.per_second:,.0f} tasks/s, {many.cpu_note}; {few.per_second:,.0f} tasks/s, {few.cpu_note}"
+    return Figure(name, many.per_second / few.per_second, "times", many.tasks, goal, note)
+
+
 async def end_to_end(options: Options) -> list[Figure]:
     size = options.end_to_end
-    async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
-        async with scenario.loader(stack, size, batch=options.batch, in_flight=4) as loader:
+    async with (
+        warmed(options) as (stack, floor),
+        scenario.noop_workers(stack, options.workers, options.depth) as workers,
+    ):
+        async with scenario.loader(stack, size, batch=options.batch, in_flight=IN_FLIGHT) as loader:
             loader.go()
             span = await scenario.drain(stack, workers, size)
         scenario.check(stack, size)
-    return [_rate("end to end, batches coming in", span, goals.END_TO_END)]
+    return [_rate("end to end, batches coming in", span, goals.END_TO_END, floor)]
 
 
 def _rate(name: str, span: scenario.Span, goal: Goal, floor: Floor | None = None) -> Figure:
@@ -190,7 +243,7 @@ async def at_rest(options: Options) -> list[Figure]:
     async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
         for worker in workers:
             worker.go()
-        await asyncio.sleep(QUIET_S)
+        await asyncio.sleep(SETTLE_S)
         before, begin = stack.query(committed), time.monotonic()
         await asyncio.sleep(REST_S)
         commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
@@ -227,6 +280,8 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "batch-submit": batch_submit,
     "submit": submit,
     "drain": drain,
+    "cold-drain": cold_drain,
+    "many-accounts": many_accounts,
     "end-to-end": end_to_end,
     "latency": latency,
     "latency-after-burst": latency_after_burst,

@@ -14,6 +14,7 @@ MIB = 1 << 20
 PRODUCTION = (
     "max_connections=100",
     "max_wal_size=2GB",
+    "min_wal_size=1GB",  # a segment that is there already costs a burst less than one made anew
     "backend_flush_after=2MB",  # else the kernel writes at once what a burst left, and a commit waits behind all of it
     "wal_compression=off",
     "autovacuum_naptime=5s",  # dead rows at the head of the ready table slow each claim

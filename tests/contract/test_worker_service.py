@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,8 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from scheduler_svc.api.leases import worker_service
+from scheduler_svc.api.leases import idle_heartbeats, worker_service
+from scheduler_svc.loops.group_committer import GroupCommitter
 from scheduler_svc.replica import Replica
 from tests.harness.lease_stream import hello
 from tests.harness.rpc_errors import refused
@@ -132,6 +134,43 @@ async def test_a_stream_without_a_hello_is_refused(channel: aio.Channel, first: 
         await call.read()
 
 
+async def test_heartbeats_that_change_nothing_share_transactions(
+    channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle_heartbeats, "GATHER_TIME", 1.0)  # more than the second heartbeats take to arrive
+    groups: list[int] = []
+    process = GroupCommitter._process
+
+    def counted(lane: GroupCommitter[Any, Any], group: list[Any]) -> None:
+        groups.append(len(group))
+        process(lane, group)
+
+    monkeypatch.setattr(GroupCommitter, "_process", counted)
+    async with AsyncExitStack() as exits:
+        workers = [
+            await exits.enter_async_context(ScriptedWorker(channel, hello(worker_id=f"w{n}", folder_id=f"f{n}")))
+            for n in range(6)
+        ]
+        for worker in workers:
+            await worker.heartbeat(0)
+        groups.clear()
+        acknowledgements = await asyncio.gather(*(worker.heartbeat(0) for worker in workers))
+    assert [it.heartbeat_number for it in acknowledgements] == [2] * 6
+    assert sum(groups) == 6
+    assert len(groups) < 6
+
+
+async def test_a_report_comes_after_a_heartbeat_that_waits_for_others(
+    worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle_heartbeats, "GATHER_TIME", 3_600.0)
+    await worker.heartbeat(0)
+    await worker.send_heartbeat(0)
+    await worker.send_report(pb.LeaseUpdate(lease_id="nobody-has-it", attempt=1, accepted=pb.Accepted()))
+    first, second = [(await worker.read("acknowledgement")).acknowledgement for _ in range(2)]
+    assert (first.heartbeat_number, second.report_number) == (2, 1)
+
+
 async def test_another_folder_may_not_take_a_live_workers_id(channel: aio.Channel, worker: ScriptedWorker) -> None:
     with refused(StatusCode.ALREADY_EXISTS, "WORKER_ID_IN_USE") as refusal:
         async with ScriptedWorker(channel, hello(folder_id="another", hostname="elsewhere")):
@@ -153,15 +192,16 @@ async def test_a_second_hello_on_a_stream_is_refused(worker: ScriptedWorker) -> 
 
 
 async def test_a_stream_that_ends_for_two_reasons_logs_no_error(
-    channel: aio.Channel, worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
+    replica: Replica, channel: aio.Channel, worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     newer = hello(session_number=2)
-    async with ScriptedWorker(channel, newer) as successor:
+    async with ScriptedWorker(channel, newer):
         await worker.send_heartbeat(1)  # refused when it is processed: a newer session is open
         with suppress(aio.AioRpcError):
             await worker.write(pb.LeaseRequest())  # refused at once
             await worker.read("assignment")
-        await successor.heartbeat(1)  # behind it in the same lane
+        waiting = replica._report_lanes.state
+        await wait_until_async(lambda: not waiting().waiting, within=10, what="the heartbeat is processed")
         gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.leases import lease_messages
 from scheduler_svc.api.leases.asset_upload import AssetUploads
+from scheduler_svc.api.leases.idle_heartbeats import IdleHeartbeats, changes_nothing
 from scheduler_svc.api.leases.report_parts import ReportParts
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.application.calls import Calls
@@ -86,6 +88,7 @@ class WorkerService(WorkerServiceServicer):
         self._settings = settings
         self._heartbeat_interval = heartbeat_interval
         self._capacity_changed = capacity_changed
+        self.idle_heartbeats = IdleHeartbeats()
 
     async def Lease(self, _: object, context: Context) -> None:  # type: ignore[override]  # it reads and writes by itself
         with self._lane() as reports:
@@ -166,6 +169,7 @@ class _StreamHandler:
         self._backlog = StreamBacklog()
         self._parts = ReportParts()
         self._reporter = ReportSource(stream.worker_id, caller().name)
+        self._last_heartbeat: Heartbeat | None = None
 
     async def run(self) -> None:
         """Returns when the worker ends the stream; raises any other cause of its end."""
@@ -177,6 +181,7 @@ class _StreamHandler:
             await self._ended
         finally:
             self._rotation.cancel()
+            self._service.idle_heartbeats.drop(self)
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
@@ -241,7 +246,12 @@ class _StreamHandler:
                 self._stream.send(PollOrder(ack.desired_state.poll))
 
         stream = self._stream
-        self._submit(HeartbeatItem(stream.worker_id, stream.session_key, heartbeat, stream.accepts_skipped), committed)
+        item = HeartbeatItem(stream.worker_id, stream.session_key, heartbeat, stream.accepts_skipped)
+        if changes_nothing(heartbeat, self._last_heartbeat):
+            self._service.idle_heartbeats.put(self, partial(self._submit_now, item, committed))
+        else:
+            self._submit(item, committed)
+        self._last_heartbeat = heartbeat
 
     async def _add_part(self, part: pb.ReportPart) -> None:
         if (report := self._parts.add(part)) is not None:
@@ -261,6 +271,10 @@ class _StreamHandler:
         self._submit(ReportItem(updates, self._reporter), committed)
 
     def _submit(self, item: Item, committed: Callable[[Any], None]) -> None:
+        self._service.idle_heartbeats.release(self)
+        self._submit_now(item, committed)
+
+    def _submit_now(self, item: Item, committed: Callable[[Any], None]) -> None:
         def answered(future: asyncio.Future[Answer]) -> None:
             if future.cancelled():
                 return
