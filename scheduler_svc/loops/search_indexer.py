@@ -11,7 +11,9 @@ from scheduler_svc.domain.errors import LockTimeout
 from scheduler_svc.domain.watermark import Watermark
 
 INTERVAL = 1.0
-"""Seconds after which it looks for new contents."""
+"""Seconds after which it looks for new contents, while some come."""
+IDLE_INTERVAL = 5.0
+"""The same where it found none: a search examines those that are not indexed yet."""
 MAX_INDEXED = 500
 """Contents that it indexes then: a tenth of a second."""
 MANY, MAX_INDEXED_MEANWHILE = 100, 50
@@ -33,7 +35,7 @@ class SearchIndexer:
         """Indexes some of the contents that are not indexed; returns the seconds until the next time."""
         snapshot = await self._calls.run(search_index.unindexed)
         if snapshot is None:
-            return INTERVAL
+            return IDLE_INTERVAL
         self._settled = self._watermark.settled(snapshot) or self._settled
         limit = MAX_INDEXED_MEANWHILE if snapshot.last - self._last > MANY else MAX_INDEXED
         self._last = snapshot.last

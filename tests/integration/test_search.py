@@ -12,7 +12,7 @@ from scheduler_svc.application.editing import update_content
 from scheduler_svc.application.search_index import index_contents, unindexed
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentEdit, ContentFilter, ReviewStatus
-from scheduler_svc.loops.search_indexer import INTERVAL, SearchIndexer
+from scheduler_svc.loops.search_indexer import IDLE_INTERVAL, INTERVAL, SearchIndexer
 from scheduler_svc.store.contents import list_queries, search
 from tests.harness.content_pages import pages
 from tests.harness.scheduling import RESULT, Scheduling
@@ -123,6 +123,7 @@ async def test_the_loop_indexes_what_is_new_and_no_id_that_a_transaction_may_sti
     await loop.run_once()
     assert indexed() == [scheduling.task(ref.task_key).content_id for ref in ended]
     assert scheduling.run(unindexed) is None
+    assert await loop.run_once() == IDLE_INTERVAL
     calls.close()
 
 
