@@ -22,8 +22,8 @@ UNARY_MS = 0.56
 """A bare unary call, one at a time: the median there."""
 _CALLS = 10_000
 LIVES_PER_SECOND = 22_200.0
-"""What `lives_per_second` would be there, by commit 3fa335b7: its drain of 100,000 was 9,900/s there, and here 0.42, 0.45
-and 0.51 of this floor."""
+"""What `lives_per_second` would be there, by commit 3fa335b7: its drain of 100,000 was 9,900/s there, and 0.42, 0.45,
+0.51 of this floor here."""
 _LIVES = 20_000
 _BATCH = 500
 
