@@ -30,12 +30,12 @@ def folder() -> Iterator[Path]:
 
 
 def test_the_command_measures_a_drain(folder: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "drain", f"--drain={TASKS}", f"--dir={folder}", "--output=json"]
+    command = [sys.executable, "-m", "benchmarks", "cold-drain", f"--drain={TASKS}", f"--dir={folder}", "--output=json"]
     said = run_to_end(command, within=120)
     assert said.returncode == 0, said.stderr
     report = json.loads(said.stdout)
     (figure,) = report["figures"]
-    assert (figure["name"], figure["unit"], figure["count"]) == (f"drain, backlog {TASKS}", "tasks/s", TASKS)
+    assert (figure["name"], figure["unit"], figure["count"]) == (f"drain, backlog {TASKS}, cold WAL", "tasks/s", TASKS)
     assert figure["value"] > 0
     assert report["machine"]["cores"] >= 1
     assert not list(folder.iterdir()), "it tidies up"
