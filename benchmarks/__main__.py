@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.folders import make_folder
 from benchmarks.goals import Figure
 from benchmarks.measures import MEASURES, USUAL, Options
 
@@ -59,8 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.measures) - set(MEASURES)):
         parser.error(f"no such measure: {', '.join(unknown)} (there are {', '.join(MEASURES)})")
-    folder = Path(tempfile.mkdtemp(prefix="contentgen-bench-", dir=arguments.dir))
-    folder.chmod(0o711)
+    folder = make_folder(arguments.dir, "contentgen-bench-")
     figures = asyncio.run(_measure(arguments.measures, _options(arguments, folder)))
     of = report.machine(folder)
     folder.rmdir()

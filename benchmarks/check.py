@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.__main__ import default_options
+from benchmarks.folders import make_folder
 from benchmarks.goals import Figure
 from benchmarks.measures import MEASURES
 
@@ -59,11 +60,10 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write the ratios of this run to ratios.json")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="contentgen-bench-", dir=arguments.dir) as made:
-        folder = Path(made)
-        folder.chmod(0o711)
-        print(report.machine(folder).line, end="\n\n")
-        now = asyncio.run(ratios(arguments.rounds, folder))
+    folder = make_folder(arguments.dir, "contentgen-bench-")
+    print(report.machine(folder).line, end="\n\n")
+    now = asyncio.run(ratios(arguments.rounds, folder))
+    folder.rmdir()
     before = json.loads(RATIOS.read_text()) if RATIOS.exists() else {}
     print(f"{'figure':36}  {'now':>6}  {'before':>6}")
     for name, value in now.items():

@@ -18,6 +18,10 @@ class Latencies:
     floor: list[float]
 
     @property
+    def p50(self) -> float:
+        return self.measured[len(self.measured) // 2]
+
+    @property
     def p99(self) -> float:
         return self.measured[len(self.measured) * 99 // 100]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import attacked, committers, console, floors, goals, growth, scaling, scenario
 from benchmarks.child import Child
+from benchmarks.folders import make_folder
 from benchmarks.goals import Figure, Floor, Goal
 from benchmarks.latencies import Latencies, latencies
 from benchmarks.stack import Stack
@@ -59,7 +59,7 @@ class Options:
 @asynccontextmanager
 async def fresh(options: Options, accounts: int | None = None) -> AsyncIterator[Stack]:
     """A scheduler on an empty database."""
-    folder = _make_folder(options.folder)
+    folder = make_folder(options.folder, "run-")
     async with Stack(folder, accounts or options.accounts, max_queue_size=str(MAX_PENDING_TASKS)) as stack:
         yield stack
     shutil.rmtree(folder)  # after a failure it stays: its logs say why
@@ -70,17 +70,11 @@ async def warmed(options: Options, accounts: int | None = None) -> AsyncIterator
     """The same with warm WAL, and what PostgreSQL does by itself there."""
     async with fresh(options, accounts) as stack:
         await asyncio.to_thread(stack.warm_wal)
-        yield stack, _lives(stack)
+        yield stack, await _lives(stack)
 
 
-def _lives(stack: Stack) -> Floor:
-    return Floor(floors.lives_per_second(stack), floors.LIVES_PER_SECOND)
-
-
-def _make_folder(above: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=above))
-    folder.chmod(0o711)  # where root runs this, PostgreSQL's user passes through
-    return folder
+async def _lives(stack: Stack) -> Floor:
+    return Floor(await asyncio.to_thread(floors.lives_per_second, stack), floors.LIVES_PER_SECOND)
 
 
 async def batch_submit(options: Options) -> list[Figure]:
@@ -104,25 +98,26 @@ async def drain(options: Options) -> list[Figure]:
 
 async def cold_drain(options: Options) -> list[Figure]:
     """The first hour of a database: each WAL segment is made anew."""
-    size = options.drains[0]
     async with fresh(options) as stack:
-        floor = _lives(stack)
-        span = await load_and_drain(stack, options, size)
-    return [_rate(f"drain, backlog {size:,}, cold WAL", span, goals.DRAIN, floor)]
+        return [await _drained(stack, await _lives(stack), options, options.drains[0], ", cold WAL")]
 
 
-async def _drain_of(options: Options, size: int, accounts: int | None = None) -> Figure:
-    async with warmed(options, accounts) as (stack, floor):
-        span = await load_and_drain(stack, options, size)
-        scenario.check(stack, size)
-    return _rate(f"drain, backlog {size:,}", span, goals.DRAIN, floor)
+async def _drain_of(options: Options, size: int) -> Figure:
+    async with warmed(options) as (stack, floor):
+        return await _drained(stack, floor, options, size)
 
 
-async def load_and_drain(stack: Stack, options: Options, size: int) -> scenario.Span:
+async def _drained(stack: Stack, floor: Floor, options: Options, size: int, how: str = "") -> Figure:
+    _, span = await load_and_drain(stack, options, size)
+    scenario.check(stack, size)
+    return _rate(f"drain, backlog {size:,}{how}", span, goals.DRAIN, floor)
+
+
+async def load_and_drain(stack: Stack, options: Options, size: int) -> tuple[scenario.Span, scenario.Span]:
     """Loads first, so that the workers find all of the backlog."""
-    await scenario.load(stack, size, batch=min(options.batch, size), in_flight=IN_FLIGHT)
+    loaded = await scenario.load(stack, size, batch=min(options.batch, size), in_flight=IN_FLIGHT)
     async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
-        return await scenario.drain(stack, workers, size)
+        return loaded, await scenario.drain(stack, workers, size)
 
 
 async def backlog(options: Options) -> list[Figure]:
@@ -135,21 +130,16 @@ async def backlog(options: Options) -> list[Figure]:
 
 async def many_accounts(options: Options) -> list[Figure]:
     """Tasks of many accounts, one after the other, against tasks of few."""
-    few, many = [await _of_accounts(options, accounts) for accounts in (options.accounts, options.many_accounts)]
+    spans = []
+    for accounts in (options.accounts, options.many_accounts):
+        async with warmed(options, accounts) as (stack, _):
+            spans.append(await load_and_drain(stack, options, options.drains[0]))
+    few, many = spans
     name = f"over {options.many_accounts:,} accounts against {options.accounts:,}"
     return [
         _comparison(f"BatchSubmitTasks {name}", few[0], many[0], goals.MANY_ACCOUNTS),
         _comparison(f"drain {name}", few[1], many[1], goals.MANY_ACCOUNTS),
     ]
-
-
-async def _of_accounts(options: Options, accounts: int) -> tuple[scenario.Span, scenario.Span]:
-    """The load and the drain of tasks of so many accounts."""
-    size = options.drains[0]
-    async with warmed(options, accounts) as (stack, _):
-        loaded = await scenario.load(stack, size, batch=min(options.batch, size), in_flight=IN_FLIGHT)
-        async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
-            return loaded, await scenario.drain(stack, workers, size)
 
 
 def _comparison(name: str, few: scenario.Span, many: scenario.Span, goal: Goal) -> Figure:
@@ -190,11 +180,10 @@ async def latency_after_burst(options: Options) -> list[Figure]:
 
 
 def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Figure]:
-    ordered = samples.measured
-    count, note = len(ordered), f"the longest {ordered[-1]:.1f} ms"
+    count, note = len(samples.measured), f"the longest {samples.measured[-1]:.1f} ms"
     floor = Floor(samples.floor[count // 2], floors.UNARY_MS)
     return [
-        Figure(f"{name}, p50", ordered[count // 2], "ms", count, p50, note, floor),
+        Figure(f"{name}, p50", samples.p50, "ms", count, p50, note, floor),
         Figure(f"{name}, p99", samples.p99, "ms", count, p99, note, floor),
     ]
 

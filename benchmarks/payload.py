@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from benchmarks.prose import RESULT_BYTES, TASK_BYTES, prose
+from benchmarks.prose import RESULT_BYTES, brief, prose
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 
@@ -15,14 +15,7 @@ def tasks(account_ids: list[int]) -> Iterator[pb.SubmitTaskRequest]:
     chance = random.Random(1)
     while True:
         for account_id in account_ids:
-            yield pb.SubmitTaskRequest(
-                account_id=account_id,
-                topic=prose(chance, 60),
-                keywords=prose(chance, 40),
-                category="benchmark",
-                requirements=prose(chance, TASK_BYTES - 120),
-                tone="plain",
-            )
+            yield pb.SubmitTaskRequest(account_id=account_id, **brief(chance))
 
 
 def result() -> worker_pb.Result:

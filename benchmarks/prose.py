@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import TypedDict
 
 TASK_BYTES = 1_000
 RESULT_BYTES = 2_000
@@ -16,3 +17,24 @@ def prose(chance: random.Random, size: int) -> str:
         words.append(chance.choice(_WORDS))
         size -= len(words[-1]) + 1
     return " ".join(words)
+
+
+class Brief(TypedDict):
+    """What a task is about."""
+
+    topic: str
+    keywords: str
+    category: str
+    requirements: str
+    tone: str
+
+
+def brief(chance: random.Random) -> Brief:
+    """About 1 KB."""
+    return {
+        "topic": prose(chance, 60),
+        "keywords": prose(chance, 40),
+        "category": "benchmark",
+        "requirements": prose(chance, TASK_BYTES - 120),
+        "tone": "plain",
+    }

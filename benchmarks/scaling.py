@@ -59,10 +59,10 @@ async def _beside(stack: Stack, count: int, samples: int) -> _Claims:
         before = stack.query(_WAL)
         await asyncio.sleep(_HEARTBEAT_S)
         begin, quiet = time.monotonic(), stack.query(_WAL)
-        measured = (await latencies(stack, samples, f"probe-{name}")).measured
+        p50 = (await latencies(stack, samples, f"probe-{name}")).p50
         heartbeats = (quiet - before) * (time.monotonic() - begin) / _HEARTBEAT_S
         wal = max(0.0, stack.query(_WAL) - quiet - heartbeats)
-    return _Claims(measured[len(measured) // 2], wal / samples / 1024)
+    return _Claims(p50, wal / samples / 1024)
 
 
 async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
@@ -110,4 +110,4 @@ async def open_transaction(stack: Stack, passing: int, workers: int, depth: int,
 
 async def _p50_ms(stack: Stack, samples: int, worker_id: str) -> float:
     await latencies(stack, samples // 10, f"first-{worker_id}")
-    return (await latencies(stack, samples, worker_id)).measured[samples // 2]
+    return (await latencies(stack, samples, worker_id)).p50

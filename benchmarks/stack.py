@@ -113,10 +113,10 @@ class Stack:
 
         A fresh database makes each segment anew, and fills it with zeros first.
         """
-        for _ in range(_WARM_SEGMENTS):
-            self.query("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
         with contextlib.closing(self._connect()) as made, made.cursor() as cursor:
             made.autocommit = True
+            for _ in range(_WARM_SEGMENTS):
+                cursor.execute("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
             cursor.execute("CHECKPOINT")
 
     def query(self, statement: str) -> Any:

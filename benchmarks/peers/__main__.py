@@ -33,6 +33,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.child import ChildFailed
+from benchmarks.folders import make_folder
 from benchmarks.peers import conditions, figures, ours, page, plot, rounds, servers, table
 from benchmarks.peers.contenders import ALL, CONTENTGEN, Contender, Store
 from benchmarks.peers.workers import WorkerFailed
@@ -131,7 +132,7 @@ async def _interruptible(arguments: argparse.Namespace, chosen: Sequence[Contend
 @contextlib.contextmanager
 def _folder(above: Path) -> Iterator[Path]:
     """After a failure it stays: its logs say why."""
-    folder = rounds.make_folder(above, "contentgen-peers-")
+    folder = make_folder(above, "contentgen-peers-")
     try:
         yield folder
     except asyncio.CancelledError:

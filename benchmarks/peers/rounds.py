@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child import Child
+from benchmarks.folders import make_folder
+from benchmarks.latencies import Latencies
 from benchmarks.peers import figures, servers
 from benchmarks.peers.apps.scene import OURS, PLAIN, Scene
 from benchmarks.peers.contenders import Contender
@@ -35,21 +36,6 @@ class Sizes:
 
 Tell = Callable[[str, float, int], None]
 """Takes a measure, its value, and of how many tasks or samples that is."""
-
-
-def make_folder(above: Path, prefix: str) -> Path:
-    """One that PostgreSQL's user passes through, where root runs this."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
-    folder.chmod(0o711)
-    return folder
-
-
-@asynccontextmanager
-async def step_folder(above: Path) -> AsyncIterator[Path]:
-    """For one step's servers, processes and logs; after a failure it stays, as its logs say why."""
-    folder = make_folder(above, "step-")
-    yield folder
-    shutil.rmtree(folder)
 
 
 class _Driver(Child):
@@ -128,13 +114,14 @@ def environment(scene: Scene) -> dict[str, str]:
 
 @asynccontextmanager
 async def step(contender: Contender, python: Path, above: Path, job: str) -> AsyncIterator[Step]:
-    """Servers and a driver for one step."""
-    async with step_folder(above) as folder:
-        with servers.postgres(folder) as url:
-            async with servers.redis(folder, contender.store) as redis:
-                scene = Scene(folder, url, redis, job)
-                async with _Driver(contender, python, scene) as driver:
-                    yield Step(contender, python, scene, driver)
+    """Servers and a driver for one step, in a folder that stays after a failure: its logs say why."""
+    folder = make_folder(above, "step-")
+    with servers.postgres(folder) as url:
+        async with servers.redis(folder, contender.store) as redis:
+            scene = Scene(folder, url, redis, job)
+            async with _Driver(contender, python, scene) as driver:
+                yield Step(contender, python, scene, driver)
+    shutil.rmtree(folder)
 
 
 async def measure(contender: Contender, python: Path, above: Path, sizes: Sizes, tell: Tell) -> None:
@@ -157,6 +144,11 @@ async def measure(contender: Contender, python: Path, above: Path, sizes: Sizes,
     async with step(contender, python, above, PLAIN) as one, one.workers(1) as running:
         running.go()
         await asyncio.sleep(QUIET_S)
-        samples = sorted((await one.while_alive(running, "latencies", sizes.samples))["ms"])
-        tell(figures.IDLE_P50, samples[len(samples) // 2], len(samples))
-        tell(figures.IDLE_P99, samples[len(samples) * 99 // 100], len(samples))
+        told = await one.while_alive(running, "latencies", sizes.samples)
+        tell_latencies(Latencies(sorted(told["ms"]), []), tell)
+
+
+def tell_latencies(samples: Latencies, tell: Tell) -> None:
+    """Tells the figures of an idle queue."""
+    tell(figures.IDLE_P50, samples.p50, len(samples.measured))
+    tell(figures.IDLE_P99, samples.p99, len(samples.measured))

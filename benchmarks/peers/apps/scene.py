@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.prose import RESULT_BYTES, TASK_BYTES, prose
+from benchmarks.prose import RESULT_BYTES, brief, prose
 
 PLAIN = "plain"
 """The handler does nothing; where the peer keeps results, it returns one of 2 KB."""
@@ -41,17 +41,7 @@ class Scene:
 
 def _tasks() -> list[dict[str, Any]]:
     chance = random.Random(1)
-    return [
-        {
-            "account_id": number % 4 + 1,
-            "topic": prose(chance, 60),
-            "keywords": prose(chance, 40),
-            "category": "benchmark",
-            "requirements": prose(chance, TASK_BYTES - 120),
-            "tone": "plain",
-        }
-        for number in range(_DISTINCT_TASKS)
-    ]
+    return [{"account_id": number % 4 + 1, **brief(chance)} for number in range(_DISTINCT_TASKS)]
 
 
 _TASKS = _tasks()

@@ -11,7 +11,7 @@ import asyncpg
 import psycopg
 import psycopg_pool
 
-from benchmarks.peers.apps.scene import RESULT
+from benchmarks.peers.apps.scene import OURS, RESULT, Scene
 
 TABLES = """
 CREATE TABLE results (
@@ -66,6 +66,15 @@ class Sink:
     async def store(self, task: dict[str, Any]) -> None:
         """Returns once it is committed."""
         await self._pool.execute(_BY_NUMBER, task["number"], RESULT, task["account_id"], task["topic"])
+
+
+async def of(scene: Scene, connections: int) -> Sink | None:
+    """An open one; None where the handler does nothing."""
+    if scene.job != OURS:
+        return None
+    sink = Sink(scene.postgres, connections)
+    await sink.open()
+    return sink
 
 
 class ThreadSink:

@@ -9,6 +9,7 @@ from celery.signals import worker_ready
 from redis import Redis
 
 from benchmarks.peers.apps import sink
+from benchmarks.peers.apps.peer import Peer
 from benchmarks.peers.apps.scene import OURS, RESULT, Scene, task
 from benchmarks.peers.apps.tally import Tally
 
@@ -42,22 +43,16 @@ def handle(article: dict[str, Any]) -> str | None:
     return RESULT
 
 
-class CeleryPeer:
+class CeleryPeer(Peer):
     """Its side that enqueues."""
 
     def __init__(self) -> None:
         self._broker = Redis.from_url(f"{_scene.redis}/0")
         self._results = Redis.from_url(f"{_scene.redis}/1")
 
-    async def open(self) -> None:
-        """Nothing is needed."""
-
     async def one_by_one(self, numbers: range) -> None:
         for number in numbers:
             handle.delay(article=task(number))
-
-    async def bulk(self, numbers: range) -> None:
-        raise NotImplementedError
 
     async def unfinished(self) -> int:
         return int(self._broker.llen("celery") + self._broker.hlen("unacked"))

@@ -12,8 +12,8 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from benchmarks.peers.apps import sink
-from benchmarks.peers.apps.peer import in_flight, parts
-from benchmarks.peers.apps.scene import OURS, Scene, task
+from benchmarks.peers.apps.peer import Peer, in_flight, parts
+from benchmarks.peers.apps.scene import Scene, task
 from benchmarks.peers.apps.tally import Tally
 
 BATCH_SIZE = 500
@@ -26,7 +26,7 @@ def _payload(number: int) -> bytes:
     return json.dumps(task(number)).encode()
 
 
-class PgqueuerPeer:
+class PgqueuerPeer(Peer):
     """Its side that enqueues."""
 
     def __init__(self, url: str) -> None:
@@ -49,9 +49,6 @@ class PgqueuerPeer:
     async def unfinished(self) -> int:
         return int(await sink.first(self._url, "SELECT count(*) FROM pgqueuer"))
 
-    async def kept(self) -> int:
-        return 0
-
 
 def peer(scene: Scene) -> PgqueuerPeer:
     return PgqueuerPeer(scene.postgres)
@@ -60,9 +57,7 @@ def peer(scene: Scene) -> PgqueuerPeer:
 async def _work(scene: Scene) -> None:
     connection = await asyncpg.connect(scene.postgres)
     queuer = PgQueuer(AsyncpgDriver(connection))
-    store = sink.Sink(scene.postgres, SINK_CONNECTIONS) if scene.job == OURS else None
-    if store:
-        await store.open()
+    store = await sink.of(scene, SINK_CONNECTIONS)
     tally = Tally(scene.folder)
 
     @queuer.entrypoint(_ENTRYPOINT)

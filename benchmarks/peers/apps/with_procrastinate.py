@@ -8,8 +8,8 @@ import uvloop
 from procrastinate import App, PsycopgConnector
 
 from benchmarks.peers.apps import sink
-from benchmarks.peers.apps.peer import in_flight, parts
-from benchmarks.peers.apps.scene import OURS, Scene, task
+from benchmarks.peers.apps.peer import Peer, in_flight, parts
+from benchmarks.peers.apps.scene import Scene, task
 from benchmarks.peers.apps.tally import Tally
 
 CONCURRENCY = 30
@@ -21,7 +21,7 @@ def _app(url: str) -> App:
     return App(connector=PsycopgConnector(conninfo=url, min_size=CONNECTIONS, max_size=CONNECTIONS))
 
 
-class ProcrastinatePeer:
+class ProcrastinatePeer(Peer):
     """Its side that enqueues."""
 
     def __init__(self, url: str) -> None:
@@ -43,9 +43,6 @@ class ProcrastinatePeer:
     async def unfinished(self) -> int:
         return int(await sink.first(self._url, "SELECT count(*) FROM procrastinate_jobs"))
 
-    async def kept(self) -> int:
-        return 0
-
 
 def peer(scene: Scene) -> ProcrastinatePeer:
     return ProcrastinatePeer(scene.postgres)
@@ -53,9 +50,7 @@ def peer(scene: Scene) -> ProcrastinatePeer:
 
 async def _work(scene: Scene) -> None:
     app = _app(scene.postgres)
-    store = sink.Sink(scene.postgres, CONNECTIONS) if scene.job == OURS else None
-    if store:
-        await store.open()
+    store = await sink.of(scene, CONNECTIONS)
     tally = Tally(scene.folder)
 
     @app.task(name=_TASK)

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from saq import Queue, Worker
 
 from benchmarks.peers.apps import sink
-from benchmarks.peers.apps.peer import in_flight
-from benchmarks.peers.apps.scene import OURS, RESULT, Scene, task
+from benchmarks.peers.apps.peer import Peer, in_flight
+from benchmarks.peers.apps.scene import RESULT, Scene, task
 from benchmarks.peers.apps.tally import Tally
 
 CONCURRENCY = 100
@@ -23,7 +23,7 @@ def _queue(scene: Scene) -> Queue:
     return Queue.from_url(scene.redis or scene.postgres)
 
 
-class SaqPeer:
+class SaqPeer(Peer):
     """Its side that enqueues."""
 
     def __init__(self, scene: Scene) -> None:
@@ -35,9 +35,6 @@ class SaqPeer:
 
     async def one_by_one(self, numbers: range) -> None:
         await in_flight(lambda number: self._queue.enqueue("handle", article=task(number)), numbers)
-
-    async def bulk(self, numbers: range) -> None:
-        raise NotImplementedError
 
     async def unfinished(self) -> int:
         return int(await self._queue.count("incomplete"))
@@ -61,9 +58,7 @@ def peer(scene: Scene) -> SaqPeer:
 
 
 async def _work(scene: Scene) -> None:
-    store = sink.Sink(scene.postgres, SINK_CONNECTIONS) if scene.job == OURS else None
-    if store:
-        await store.open()
+    store = await sink.of(scene, SINK_CONNECTIONS)
     tally = Tally(scene.folder)
 
     async def handle(_: Any, *, article: dict[str, Any]) -> str | None:

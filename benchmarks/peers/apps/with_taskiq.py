@@ -9,7 +9,7 @@ from taskiq import TaskiqEvents
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 from benchmarks.peers.apps import sink
-from benchmarks.peers.apps.peer import in_flight
+from benchmarks.peers.apps.peer import Peer, in_flight
 from benchmarks.peers.apps.scene import OURS, RESULT, Scene, task
 from benchmarks.peers.apps.tally import Tally
 
@@ -29,9 +29,7 @@ class _Handler:
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def _begin(_: object) -> None:
-    if _scene.job == OURS:
-        _Handler.store = sink.Sink(_scene.postgres, SINK_CONNECTIONS)
-        await _Handler.store.open()
+    _Handler.store = await sink.of(_scene, SINK_CONNECTIONS)
     _Handler.tally = Tally(_scene.folder)
     await _Handler.tally.until_go()
 
@@ -45,7 +43,7 @@ async def handle(article: dict[str, Any]) -> str | None:
     return RESULT
 
 
-class TaskiqPeer:
+class TaskiqPeer(Peer):
     """Its side that enqueues."""
 
     def __init__(self) -> None:
@@ -59,9 +57,6 @@ class TaskiqPeer:
     async def one_by_one(self, numbers: range) -> None:
         await in_flight(lambda number: handle.kiq(article=task(number)), numbers)
         self._enqueued += len(numbers)
-
-    async def bulk(self, numbers: range) -> None:
-        raise NotImplementedError
 
     async def unfinished(self) -> int:
         """A task is acknowledged before it runs: only what it leaves says that it is done."""
