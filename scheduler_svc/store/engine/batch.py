@@ -6,7 +6,7 @@ rows on COPY is faster still.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +53,12 @@ def array(sql_type: str, values: Iterable[Any]) -> str:
     return _ENCODERS[sql_type](values)
 
 
+# In the list of SELECT, not in FROM: there each array would first be stored as a table of its own.
+def _unnested(columns: Mapping[str, str], parameter: str) -> str:
+    arrays = [f"unnest(CAST({parameter.format(name)} AS {sql_type}[])) AS {name}" for name, sql_type in columns.items()]
+    return f"SELECT {', '.join(arrays)}"
+
+
 class UnnestedRows:
     """The shape of a batch: column names with their SQL types, in the order of the rows' fields.
 
@@ -61,8 +67,7 @@ class UnnestedRows:
 
     def __init__(self, **columns: str) -> None:
         self._columns = columns
-        arrays = ", ".join(f"CAST(:{name} AS {sql_type}[])" for name, sql_type in columns.items())
-        self.source = f"unnest({arrays}) AS r({', '.join(columns)})"
+        self.source = f"({_unnested(columns, ':{}')}) AS r"
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
         """The parameters that carry `rows`."""
@@ -91,9 +96,8 @@ class Insert:
         self._batch = UnnestedRows(**carried)
         self._texts = [sql_type in _FREE_TEXT for sql_type in carried.values()]
         self._times = [sql_type == "timestamptz" for sql_type in carried.values()]
-        arrays = ", ".join(f"CAST(%({name})s AS {sql_type}[])" for name, sql_type in carried.items())
         values = ", ".join(f"CAST({n} AS {columns[n]})" if carried[n] != columns[n] else n for n in columns)
-        self.sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names})"
+        self.sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM ({_unnested(carried, '%({})s')}) AS r"
         self.copy = f"COPY {table} ({names}) FROM STDIN"
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
