@@ -44,6 +44,7 @@ from scheduler_svc.application.records import (
     RequestId,
     RollupRow,
     ScheduleTask,
+    SmallSubmit,
     SubmitContext,
     TagReservation,
     TaskPage,
@@ -239,6 +240,9 @@ class SubmitsPort(Protocol):
     def remember(self, rows: Sequence[RequestId]) -> set[int]: ...
     def known(self, rows: Sequence[RequestId]) -> dict[tuple[int, str], RequestId]: ...
     def forget(self, rows: Sequence[RequestId]) -> None: ...
+    def store_small(
+        self, new: SmallSubmit, max_pending: int
+    ) -> tuple[datetime, dict[tuple[int, int], TagReservation]] | None: ...
 
 
 class WorkersPort(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from scheduler_svc.domain import fairness
 from scheduler_svc.domain.audit import AuditEvent
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import Content, PoolEntry
@@ -247,6 +248,11 @@ class TagReservation(NamedTuple):
     now: float
     closed: bool
 
+    @property
+    def may_admit(self) -> bool:
+        """Whether there may be space for tasks that got no tag: another look decides."""
+        return self.closed or self.now > fairness.refill(self.finish, self.weight)
+
 
 class AccountQueue(NamedTuple):
     """The waiting tasks of one account, its highest priority first, and what decides how many of them may run.
@@ -436,6 +442,16 @@ class SubmitContext(NamedTuple):
     now: datetime
     pending: int
     accounts: dict[int, SubmitAccount]
+
+
+class SmallSubmit(NamedTuple):
+    """Tasks that are ready at once, for one statement; `counts` has their numbers by (account, priority)."""
+
+    tasks: Sequence[NewTaskRow]
+    payloads: Sequence[PayloadRow]
+    labels: Sequence[LabelRow]
+    requests: Sequence[RequestId]
+    counts: Mapping[tuple[int, int], int]
 
 
 class ScheduleTask(NamedTuple):

@@ -7,6 +7,7 @@ ones are current.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,9 +24,11 @@ from scheduler_svc.application.records import (
     LeaseChange,
     NamedLease,
     ScheduleTask,
+    SmallSubmit,
     UniqueKey,
     WebhookEvent,
 )
+from scheduler_svc.application.tasks.new_rows import label_rows, payload_row, request_row, task_row
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.audit import AuditFilter
 from scheduler_svc.domain.brief import Brief
@@ -46,6 +49,7 @@ from scheduler_svc.store.engine.transactions import PgTx
 from scheduler_svc.store.schema.tables import SUBMITS
 from scheduler_svc.store.tasks.task_lists import MAX_EXAMINED
 from tests.harness.cluster import Databases
+from tests.harness.scheduling import new_task
 from tests.integration.backlog import (
     AGING,
     BACKLOG,
@@ -167,7 +171,24 @@ def record_ticks(tx: PgTx) -> bool:
     return True
 
 
+def store_small(tx: PgTx) -> Any:
+    """Of two accounts, of which one has a quota, with request ids and labels."""
+    new = [
+        (10_000_000 + n, new_task(account_id=1 + n % 2, request_id=f"small {n}", labels={"n": str(n)}))
+        for n in range(ROWS)
+    ]
+    rows = SmallSubmit(
+        [task_row(*each) for each in new],
+        [payload_row(*each) for each in new],
+        [row for each in new for row in label_rows(*each)],
+        [request_row(*each) for each in new],
+        Counter((task.account_id, task.priority) for _, task in new),
+    )
+    return tx.submits.store_small(rows, 10_000_000)
+
+
 HOT: dict[str, Callable[[PgTx], Any]] = {
+    "small submit": store_small,
     "claim": lambda tx: tx.leases.claim(SLOTS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
     "lock a worker's": lambda tx: tx.leases.lock_of_worker("v"),

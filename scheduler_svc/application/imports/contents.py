@@ -9,7 +9,7 @@ from datetime import datetime
 from scheduler_svc.application.imports.ports import ImportedContentRow
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.application.tasks.submit import TaskKeys
+from scheduler_svc.application.tasks.new_rows import TaskKeys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent

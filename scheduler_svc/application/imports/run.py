@@ -14,7 +14,7 @@ from scheduler_svc.application.imports.ports import OldApplication
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult
 from scheduler_svc.application.imports.tasks import plan_tasks, store_tasks
 from scheduler_svc.application.ports import Database, Tx
-from scheduler_svc.application.tasks.submit import TaskKeys
+from scheduler_svc.application.tasks.new_rows import TaskKeys
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.old_rows import CannotImport, LeftOut, RowKind, RowsUnreadable
 

@@ -22,7 +22,7 @@ from scheduler_svc.application.imports.task_rows import (
 )
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.ledger import Ledger
-from scheduler_svc.application.tasks.submit import TaskKeys
+from scheduler_svc.application.tasks.new_rows import TaskKeys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent, ImportedTask

@@ -1,6 +1,6 @@
 """The ledger: what a transaction writes about moves, in one statement a kind at its end: history, counts, queues.
 
-Only a claim writes its own, within its one statement.
+A claim and a small submit write their own, within their one statement.
 """
 
 from __future__ import annotations
@@ -188,5 +188,5 @@ def _signal(tx: Tx, reservations: Mapping[tuple[int, int], TagReservation], rows
         reserved = reservations[row.account_id, row.priority]
         if row.tag is not None:
             tx.signals.ready = True
-        elif reserved.closed or reserved.now > fairness.refill(reserved.finish, reserved.weight):
+        elif reserved.may_admit:
             tx.signals.admit.add(row.account_id)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 
 from scheduler_svc.application.ports import GroupCommit, Tx
-from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId, SubmitContext, UniqueKey
+from scheduler_svc.application.records import RequestId, SubmitContext, UniqueKey
+from scheduler_svc.application.tasks import small_submits
 from scheduler_svc.application.tasks.ledger import SCHEDULED, Ledger
+from scheduler_svc.application.tasks.new_rows import (
+    TaskKeys,
+    as_inserted,
+    label_rows,
+    milliseconds,
+    payload_row,
+    request_row,
+    task_row,
+)
 from scheduler_svc.application.tasks.submit_checks import KnownNames, SubmitChecks, can_accept_all
 from scheduler_svc.application.tasks.unique_keys import take
 from scheduler_svc.domain.bounds import first_uncounted_day
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
-from scheduler_svc.domain.ids import format_task_id, make_key
+from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import ExistingTask, NewTask, Task
 
@@ -34,30 +43,6 @@ SubmitCommitter = GroupCommit[SubmitItem, tuple[Task, ...]]
 """The group committer of submits."""
 
 
-class TaskKeys:
-    """Hands out task keys from blocks of the database's sequence. For one thread."""
-
-    def __init__(self) -> None:
-        self._free: Iterator[int] = iter(())
-
-    def take(self, tx: Tx, count: int) -> list[int]:
-        """Returns so many new keys, in order."""
-        milliseconds = int(time.time() * 1000)
-        return sorted(make_key(milliseconds, number) for number in self.numbers(tx, count))
-
-    def numbers(self, tx: Tx, count: int) -> list[int]:
-        """Returns so many new numbers of the sequence, for keys."""
-        numbers = list(islice(self._free, count))
-        while len(numbers) < count:
-            first = tx.submits.next_keys()
-            self._free = iter(range(first, first + _BLOCK))
-            numbers += islice(self._free, count - len(numbers))
-        return numbers
-
-
-_BLOCK = 1000
-
-
 class SubmitWork:
     """The work of the submit committer."""
 
@@ -70,7 +55,11 @@ class SubmitWork:
 
         A task that was there before is an `ExistingTask`.
         """
-        accounts = sorted({task.account_id for item in group for task in item.tasks})
+        tasks = [task for item in group for task in item.tasks]
+        if stored := small_submits.store(tx, tasks, self._keys, self._max_queue_size):
+            each = iter(stored)
+            return [tuple(islice(each, len(item.tasks))) for item in group]
+        accounts = sorted({task.account_id for task in tasks})
         context = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
         if not can_accept_all(context, accounts, [item.tasks for item in group], self._max_queue_size):
@@ -114,11 +103,7 @@ class SubmitWork:
         """
         while True:
             wanted = {
-                i: [
-                    RequestId(task.account_id, task.request_id, key, task.fingerprint())
-                    for key, task in zip(own, group[i].tasks, strict=True)
-                    if task.request_id
-                ]
+                i: [request_row(key, task) for key, task in zip(own, group[i].tasks, strict=True) if task.request_id]
                 for i, own in keys.items()
                 if i not in answers
             }
@@ -197,9 +182,9 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
     if not created:
         return
     tx.tasks.insert(
-        [_task_row(key, task) for key, task in created],
-        [PayloadRow(key, task.brief, task.labels, task.request_id, task.trace) for key, task in created],
-        [LabelRow(name, value, key) for key, task in created for name, value in task.labels.items()],
+        [task_row(*each) for each in created],
+        [payload_row(*each) for each in created],
+        [row for each in created for row in label_rows(*each)],
     )
     expire_times = {}
     unique_keys = {}
@@ -217,7 +202,7 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
-        place = (key, task.account_id, task.priority, 1, _milliseconds(task))
+        place = (key, task.account_id, task.priority, 1, milliseconds(task))
         if task.schedule_time is not None and task.schedule_time > now:
             ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED, expire_time=task.expire_time)
         else:
@@ -229,7 +214,7 @@ def _present(
     tx: Tx, created: Sequence[tuple[int, NewTask]], repeated: Mapping[int, NewTask], now: datetime
 ) -> dict[int, Task]:
     """Returns the tasks by key: new ones as inserted; repeated ones as they are now, or as they were when deleted."""
-    tasks = {key: _as_inserted(key, task, now) for key, task in created}
+    tasks = {key: as_inserted(key, task, now) for key, task in created}
     if before := sorted(repeated.keys() - tasks.keys()):
         tasks |= tx.task_reads.get(before)
     if gone := {key: repeated[key] for key in before if key not in tasks}:
@@ -250,50 +235,4 @@ def _with_payload(task: Task, new: NewTask) -> Task:
         request_id=new.request_id,
         unique_key=new.unique_key,
         unique_for=new.unique_for,
-    )
-
-
-_MILLISECOND = timedelta(milliseconds=1)
-
-
-def _milliseconds(task: NewTask) -> int:
-    return task.timeout // _MILLISECOND
-
-
-def _task_row(key: int, task: NewTask) -> NewTaskRow:
-    return NewTaskRow(
-        key,
-        task.account_id,
-        Status.PENDING.value,
-        task.priority,
-        task.auto_approve,
-        task.auto_retry,
-        task.max_retries,
-        _milliseconds(task),
-        task.schedule_time,
-        *task.backoff,
-    )
-
-
-def _as_inserted(key: int, task: NewTask, now: datetime) -> Task:
-    return Task(
-        task_key=key,
-        account_id=task.account_id,
-        brief=task.brief,
-        priority=task.priority,
-        auto_approve=task.auto_approve,
-        status=Status.PENDING,
-        create_time=now,
-        schedule_time=task.schedule_time,
-        timeout=task.timeout,
-        max_retries=task.max_retries,
-        auto_retry=task.auto_retry,
-        labels=task.labels,
-        request_id=task.request_id,
-        backoff=task.backoff,
-        regenerates_content_id=task.regenerates_content_id,
-        expire_time=task.expire_time,
-        unique_key=task.unique_key,
-        unique_for=task.unique_for,
-        trace=task.trace,
     )

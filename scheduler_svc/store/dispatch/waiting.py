@@ -9,55 +9,13 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, QueueHead, ReadyRow, TagReservation
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.domain.fairness import MAX_WINDOW, REFILL_LIMIT
-from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, floor, virtual_time
+from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS, floor
+from scheduler_svc.store.dispatch.reservations import bind_counts, reservations, reserved
 from scheduler_svc.store.engine.access_paths import leased
 from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
 
-_GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer", number="bigint")
-_PRIORITIES = 16
-"""More than there are: an account's groups are numbered from this many times its id on."""
-
-# An account's virtual finish starts at the priority's virtual time or later, and advances by one share a task; the
-# larger its weight, the smaller the share. Tasks that exceed its window (see domain/fairness.py) wait behind it, and so
-# do all later ones. Replicas are serialized by the row's lock; the row is read under it. A row that is there finds its
-# count by a binary search in the ascending numbers of the groups: a join would read all groups for each row.
-_RESERVE = sa.text(f"""
-    WITH clock AS MATERIALIZED (
-        SELECT p.priority, {virtual_time("p.priority")} AS now
-        FROM (SELECT DISTINCT priority FROM {_GROUPS.source}) AS p
-    ),
-    r AS MATERIALIZED (
-        SELECT r.account_id, r.priority, r.count, a.weight, clock.now,
-            a.max_concurrent_tasks > 0 OR a.max_starts_per_minute > 0
-                OR EXISTS (SELECT FROM pauses AS p WHERE p.account_id = a.account_id) AS closed
-        FROM {_GROUPS.source} JOIN accounts AS a USING (account_id) JOIN clock USING (priority)
-    )
-    INSERT INTO shares AS s (account_id, priority, finish, tagged, backlog, closed, refill)
-    SELECT account_id, priority, now + n / weight, n, n < count, closed,
-        CASE WHEN n < count AND NOT closed THEN now + (n - {REFILL_LIMIT}) / weight END
-    FROM (SELECT *, CASE WHEN closed THEN 0 ELSE least(count, {MAX_WINDOW}) END AS n FROM r) AS r
-    ORDER BY account_id, priority
-    ON CONFLICT (account_id, priority) DO UPDATE SET (finish, tagged, backlog, refill) = (
-        SELECT CASE WHEN n > 0 THEN start + n / weight ELSE s.finish END, n, s.backlog OR n < count,
-            CASE WHEN n < count AND NOT s.closed AND NOT s.backlog THEN start + (n - {REFILL_LIMIT}) / weight
-                ELSE s.refill END
-        FROM (
-            SELECT count, weight, start, CASE WHEN s.closed OR s.backlog THEN 0
-                ELSE least(count, greatest(0, ceil({MAX_WINDOW} - (start - now) * weight)))::integer END AS n
-            FROM (
-                SELECT a.weight, clock.now, greatest(clock.now, s.finish) AS start,
-                    (CAST(:count AS integer[]))[width_bucket(
-                        excluded.account_id * {_PRIORITIES} + excluded.priority, CAST(:number AS bigint[]))] AS count
-                FROM clock, accounts AS a
-                WHERE clock.priority = excluded.priority AND a.account_id = excluded.account_id
-            ) AS r
-        ) AS r)
-    RETURNING s.account_id, s.priority, s.finish,
-        (SELECT a.weight FROM accounts AS a WHERE a.account_id = s.account_id), s.tagged,
-        (SELECT clock.now FROM clock WHERE clock.priority = s.priority), s.closed
-""")
+_RESERVE = sa.text(f"WITH {reserved('true')} SELECT * FROM reserved")
 """Reserves tags for tasks that become ready, within the windows of their accounts."""
 
 _READY = Insert(
@@ -159,12 +117,7 @@ class WaitingTasks(Statements):
         No other transaction adds to it, admits its tasks or closes it before this transaction ends.
         """
         self._session.hold_back(ASSIGN_TAGS, {})
-        rows = [
-            (account, priority, count, account * _PRIORITIES + priority)
-            for (account, priority), count in sorted(counts.items())
-        ]
-        found = self._rows(_RESERVE, **_GROUPS.bind(rows))
-        return {(account, priority): TagReservation(*turn) for account, priority, *turn in found}
+        return reservations(self._rows(_RESERVE, **bind_counts(counts)))
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
         """Inserts tasks that are due. Those without a tag wait behind their account's window."""

@@ -92,13 +92,25 @@ class Insert:
 
     def __init__(self, table: str, **columns: str) -> None:
         names = ", ".join(columns)
-        carried = {name: "text" if sql_type.endswith("[]") else sql_type for name, sql_type in columns.items()}
-        self._batch = UnnestedRows(**carried)
-        self._texts = [sql_type in _FREE_TEXT for sql_type in carried.values()]
-        self._times = [sql_type == "timestamptz" for sql_type in carried.values()]
-        values = ", ".join(f"CAST({n} AS {columns[n]})" if carried[n] != columns[n] else n for n in columns)
-        self.sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM ({_unnested(carried, '%({})s')}) AS r"
+        self._carried = {name: "text" if sql_type.endswith("[]") else sql_type for name, sql_type in columns.items()}
+        self._batch = UnnestedRows(**self._carried)
+        self._texts = [sql_type in _FREE_TEXT for sql_type in self._carried.values()]
+        self._times = [sql_type == "timestamptz" for sql_type in self._carried.values()]
+        values = ", ".join(f"CAST({n} AS {columns[n]})" if self._carried[n] != columns[n] else n for n in columns)
+        self._into = f"INSERT INTO {table} ({names}) SELECT {values}"
+        self.sql = self._from("%({})s")
         self.copy = f"COPY {table} ({names}) FROM STDIN"
+
+    def _from(self, parameter: str) -> str:
+        return f"{self._into} FROM ({_unnested(self._carried, parameter)}) AS r"
+
+    def part(self, name: str, condition: str) -> str:
+        """For WITH: the insert as `name`, if `condition` holds. Its parameters begin with that name, too."""
+        return f"{name} AS ({self._from(f':{name}_{{}}')} WHERE {condition} RETURNING 1)"
+
+    def bind_part(self, name: str, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+        """The parameters of `part` that carry `rows`."""
+        return {f"{name}_{column}": values for column, values in self.bind(rows).items()}
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
         """The parameters of `sql` that carry `rows`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
@@ -39,15 +42,34 @@ class Pipeline:
         self.hold_back(statement, parameters)
         return self._send()
 
-    def execute_alone(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
-        """Runs a statement that is the whole transaction, and commits by itself."""
-        assert self._held_back == [BEGIN], "it is the whole transaction, with the connection's own lock time-out"
-        self._held_back = []
+    def execute_and_commit(self, statement: sa.TextClause, parameters: dict[str, Any]) -> sa.CursorResult[Any]:
+        """Runs the last statement of a transaction of which nothing was sent so far, and commits, in one round trip.
+
+        Statements that are sent together without BEGIN are one transaction. Another one may follow.
+        """
+        begin, *self._held_back = self._held_back
+        assert begin == BEGIN, "nothing was sent so far"
         self.hold_back(statement, parameters)
         self.committing = True
-        result = self._send()
-        self._held_back = [BEGIN]
+        try:
+            result = self._send()
+        except Exception:
+            self._unprepare()  # the script may have ended before it had prepared all of its statements
+            raise
+        self.committing = False
+        self._held_back = list(self._begin)
         return result
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was sent so far, and the server has not hung up since the connection was last used."""
+        return self._held_back == self._begin and not select.select([self._driver], [], [], 0)[0]
+
+    def _unprepare(self) -> None:
+        if self._prepared is not None:
+            self._prepared.forget()
+            with contextlib.suppress(psycopg2.Error), self._driver.cursor() as cursor:
+                cursor.execute("DEALLOCATE ALL")
 
     def insert(self, insert: Insert, rows: Sequence[Sequence[Any]]) -> None:
         """Inserts rows: many at once by COPY; few are held back."""

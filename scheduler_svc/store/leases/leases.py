@@ -226,9 +226,9 @@ class Leases(Statements):
         """
         parameters: dict[str, Any] = SLOTS.bind(slots) | {"ttl": ttl}
         if self._aging:
-            result = self._session.execute_alone(CLAIM_AGED, parameters | {"aging": self._aging})
+            result = self._session.execute_and_commit(CLAIM_AGED, parameters | {"aging": self._aging})
         else:
-            result = self._session.execute_alone(CLAIM, parameters)
+            result = self._session.execute_and_commit(CLAIM, parameters)
         return claimed_rows(result.fetchall())
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, LiveLease]:

@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
+from psycopg2.errors import UniqueViolation
 
-from scheduler_svc.application.records import RequestId, SubmitAccount, SubmitContext
+from scheduler_svc.application.records import RequestId, SmallSubmit, SubmitAccount, SubmitContext, TagReservation
+from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.store.dispatch.floors import ASSIGN_TAGS
+from scheduler_svc.store.dispatch.reservations import reservations
 from scheduler_svc.store.engine.batch import UnnestedRows, array
 from scheduler_svc.store.engine.rows import Statements
-from scheduler_svc.store.tasks.history import unfolded
+from scheduler_svc.store.tasks.pending_counts import pending, pending_of
+from scheduler_svc.store.tasks.small_submits import SMALL_SUBMIT, bound
 
-# The number of pending tasks: of one account, or scheduled from a day on.
-_PENDING = f"""
-        SELECT coalesce(sum(n), 0)::bigint AS n FROM (
-            SELECT n FROM task_counts AS k WHERE k.account_id {{which}} AND k.kind = {Status.PENDING}
-            UNION ALL
-            {{deltas}}
-        ) AS c
-"""
-# Returns a row even if no account is found, with the time and the number of pending tasks of all accounts (0).
-_OF_ACCOUNT, _OF_ALL = (
-    _PENDING.format(which=f"= {account_id}", deltas=unfolded(account_id, Status.PENDING))
-    for account_id in ("a.account_id", "0")
-)
+# Returns a row even if no account is found, with the time and the number of pending tasks of all accounts.
 _STANDING = sa.text(f"""
     SELECT now(), p.n, a.account_id, a.active, a.max_priority, a.max_pending_tasks,
-        CASE WHEN a.max_pending_tasks > 0 THEN ({_OF_ACCOUNT}) ELSE 0 END
-    FROM ({_OF_ALL}) AS p
+        CASE WHEN a.max_pending_tasks > 0 THEN ({pending_of("a.account_id")}) ELSE 0 END
+    FROM ({pending_of(str(ALL_ACCOUNTS))}) AS p
     LEFT JOIN accounts AS a ON a.account_id = ANY(CAST(:ids AS bigint[]))
 """)
 """Reads the time, the number of pending tasks, and the accounts, for the checks of a submit."""
 # A range of the days from then on, each of them a negative account (see `schema.task_counts`).
 _LATER = "<= -CAST(:day AS bigint)"
 _LATER_DELTAS = f"SELECT n FROM count_deltas AS k WHERE k.account_id {_LATER} AND k.kind = {Status.PENDING}"
-_SCHEDULED_FROM = sa.text(_PENDING.format(which=_LATER, deltas=_LATER_DELTAS))
+_SCHEDULED_FROM = sa.text(pending(_LATER, _LATER_DELTAS))
 """Counts the pending tasks that are scheduled from a day on."""
 _KEYS = sa.text("SELECT nextval('key_seq')")
 """Draws a block of task keys."""
@@ -95,3 +89,22 @@ class Submits(Statements):
     def forget(self, rows: Sequence[RequestId]) -> None:
         """Deletes request ids that this transaction remembered."""
         self._run(_FORGET, **_REQUEST.bind(rows))
+
+    def store_small(
+        self, new: SmallSubmit, max_pending: int
+    ) -> tuple[datetime, dict[tuple[int, int], TagReservation]] | None:
+        """Stores these tasks and commits; returns the time, and the tags that they got.
+
+        Returns None, with nothing done, if more than `max_pending` would be pending, an account does not exist, is not
+        active or has a quota against them, a request id is known, or something was sent in this transaction before.
+        """
+        if not self._session.untouched:
+            return None
+        self._session.hold_back(ASSIGN_TAGS, {})
+        try:
+            rows = self._session.execute_and_commit(SMALL_SUBMIT, bound(new, max_pending)).fetchall()
+        except sa.exc.IntegrityError as error:
+            if isinstance(error.orig, UniqueViolation):  # another session has remembered the request id just now
+                return None
+            raise
+        return (rows[0][0], reservations(row[1:] for row in rows)) if rows else None

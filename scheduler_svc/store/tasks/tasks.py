@@ -21,7 +21,7 @@ from scheduler_svc.store.tasks.payloads import PAYLOADS, TRACED_PAYLOADS, entrie
 
 _MILLISECOND = timedelta(milliseconds=1)
 
-_TASKS = Insert(
+TASKS = Insert(
     "tasks",
     task_key="bigint",
     account_id="bigint",
@@ -37,7 +37,7 @@ _TASKS = Insert(
     max_backoff_ms="bigint",
 )
 """Inserts pending tasks."""
-_LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
+LABELS = Insert("task_labels", name="text", value="text", task_key="bigint")
 """Inserts the labels of tasks."""
 
 # An attempt that began and ended otherwise than by a deferral left an error.
@@ -138,12 +138,12 @@ _TRACEPARENTS = sa.text("""
 class Tasks(Statements):
     def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
         """Inserts pending tasks with their payloads and labels."""
-        self._session.insert(_TASKS, tasks)
+        self._session.insert(TASKS, tasks)
         if any(payload.trace for payload in payloads):
             self._session.insert(TRACED_PAYLOADS, [stored_traced(payload) for payload in payloads])
         else:
             self._session.insert(PAYLOADS, [stored(payload) for payload in payloads])
-        self._session.insert(_LABELS, labels)
+        self._session.insert(LABELS, labels)
 
     def regenerate(self, task_key: int, content_id: int) -> None:
         """Says of a new task that it writes a content anew."""
@@ -199,7 +199,7 @@ class Tasks(Statements):
         if before.labels != labels:
             names, values = array("text", before.labels), array("text", before.labels.values())
             self._run(_DELETE_LABELS, task_key=key, names=names, values=values)
-            self._session.insert(_LABELS, [LabelRow(name, value, key) for name, value in labels.items()])
+            self._session.insert(LABELS, [LabelRow(name, value, key) for name, value in labels.items()])
 
 
 def task_row(row: Any) -> TaskRow:

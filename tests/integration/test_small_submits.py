@@ -1,0 +1,200 @@
+"""Small submits: one statement leaves the same rows and signals as the transaction of several that it replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.application.accounts import create_account, update_account
+from scheduler_svc.application.tasks import small_submits
+from scheduler_svc.application.tasks.submit import SubmitItem
+from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.errors import DomainError, RequestIdConflict
+from scheduler_svc.domain.fairness import MAX_WINDOW
+from scheduler_svc.domain.task import ExistingTask, NewTask
+from scheduler_svc.domain.trace import TraceContext
+from tests.harness.cluster import Databases
+from tests.harness.scheduling import Scheduling, new_task
+from tests.integration.racing import overtaken
+
+PAUSED, LIMITED, HEAVY, QUOTA = 2, 3, 4, 5
+QUEUE = 10_000
+_NUMBERED = "(SELECT task_key, row_number() OVER (ORDER BY task_key) AS n FROM tasks)"
+"""Keys hold the time, so tasks are compared by their order."""
+ROWS = (
+    f"SELECT k.n, to_jsonb(t) - 'task_key' - 'create_time' FROM tasks AS t JOIN {_NUMBERED} AS k USING (task_key)",
+    f"SELECT k.n, to_jsonb(t) - 'task_key' FROM task_payloads AS t JOIN {_NUMBERED} AS k USING (task_key)",
+    f"SELECT k.n, t.name, t.value FROM task_labels AS t JOIN {_NUMBERED} AS k USING (task_key)",
+    f"""SELECT k.n, t.account_id, t.request_id, t.fingerprint::text
+        FROM request_ids AS t JOIN {_NUMBERED} AS k USING (task_key)""",
+    f"""SELECT k.n, to_jsonb(t) - 'task_key' - 'seq' - 'event_time' - 'xact'
+        FROM task_events AS t JOIN {_NUMBERED} AS k USING (task_key)""",
+    f"""SELECT k.n, to_jsonb(t) - 'task_key' - 'ready_time' - 'tag', round(tag::numeric, 9)
+        FROM ready AS t JOIN {_NUMBERED} AS k USING (task_key)""",
+    "SELECT to_jsonb(shares) FROM shares",
+    "SELECT account_id, kind, sum(n) FROM count_deltas GROUP BY account_id, kind",
+    "SELECT account_id, kinds, sum(numbers[1]) FROM rollup_deltas GROUP BY account_id, kinds",
+)
+
+
+@pytest.fixture
+def twins(databases: Databases, template: str) -> Iterator[tuple[Scheduling, Scheduling]]:
+    """Two databases with the same accounts."""
+    with databases.lent(template) as one, databases.lent(template) as two:
+        both = Scheduling(one, QUEUE), Scheduling(two, QUEUE)
+        for each in both:
+            for limit, weight in ((0, 1.0), (1, 1.0), (0, 3.0), (0, 1.0)):
+                each.run(create_account, "another", limit, weight)
+            each.pause(PAUSED)
+            each.run(update_account, QUOTA, AccountChange(max_pending_tasks=4, max_priority=6))
+            each.submit_one()  # has task keys at hand from now on
+        yield both
+        for each in both:
+            each.check()
+            each.close()
+
+
+def rows(scheduling: Scheduling) -> list[list[str]]:
+    return [sorted(map(str, scheduling.sql(statement))) for statement in ROWS]
+
+
+def statements(scheduling: Scheduling, *group: SubmitItem) -> tuple[list[tuple[Any, ...] | DomainError], int]:
+    """The answers, and in how many round trips they came."""
+    sent: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    sa.event.listen(scheduling.engine, "before_cursor_execute", count)
+    try:
+        return scheduling.submit_group(*group), len(sent)
+    finally:
+        sa.event.remove(scheduling.engine, "before_cursor_execute", count)
+
+
+def a_batch(account_id: int, count: int, **fields: Any) -> SubmitItem:
+    return SubmitItem(tuple(new_task(account_id=account_id, **fields) for _ in range(count)), batch=True)
+
+
+GROUPS: dict[str, Sequence[SubmitItem]] = {
+    "one": [a_batch(1, 1)],
+    "accounts and priorities": [a_batch(1, 3), a_batch(HEAVY, 4, priority=9), a_batch(HEAVY, 2), a_batch(1, 1)],
+    "closed shares": [a_batch(PAUSED, 2), a_batch(LIMITED, 3), a_batch(1, 1)],
+    "within quotas": [a_batch(QUOTA, 3, priority=6), a_batch(QUOTA, 1)],
+    "all fields": [
+        SubmitItem(
+            tuple(
+                new_task(
+                    topic=f'a "topic" \\ of\nlines {n}',
+                    labels={"team": f"t{n}", "名": "值"},
+                    request_id=f"id '{n}'",
+                    creator_options={"model": "x"},
+                    trace=TraceContext("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", ""),
+                    auto_approve=False,
+                )
+                for n in range(3)
+            )
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_it_stores_and_signals_what_several_statements_do(
+    twins: tuple[Scheduling, Scheduling], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, plain = twins
+    answers, round_trips = statements(small, *GROUPS[name])
+    monkeypatch.setattr(small_submits, "MAX_SMALL_GROUP", 0)
+    others, several = statements(plain, *GROUPS[name])
+    assert (round_trips, several > 1) == (1, True)
+    assert rows(small) == rows(plain)
+    assert [len(each) for each in answers if isinstance(each, tuple)] == [
+        len(each) for each in others if isinstance(each, tuple)
+    ]
+    ours, theirs = small.told[-1], plain.told[-1]
+    assert (ours.ready, ours.admit, ours.moved) == (theirs.ready, theirs.admit, theirs.moved)
+    assert [move[1:] for move in ours.moves] == [move[1:] for move in theirs.moves]
+    answered = [task for each in answers if isinstance(each, tuple) for task in each]
+    assert answered == [small.task(task.task_key) for task in answered]
+
+
+def test_tasks_beyond_the_window_wait_without_a_tag(
+    twins: tuple[Scheduling, Scheduling], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, plain = twins
+    for each in twins:
+        each.submit(*[new_task(priority=3) for _ in range(MAX_WINDOW - 2)])
+        each.submit(new_task(), new_task())  # there are task keys at hand again
+    _, round_trips = statements(small, a_batch(1, 5, priority=3))
+    monkeypatch.setattr(small_submits, "MAX_SMALL_GROUP", 0)
+    plain.submit(*[new_task(priority=3) for _ in range(5)])
+    assert round_trips == 1
+    assert rows(small) == rows(plain)
+
+
+@pytest.mark.parametrize(
+    ("group", "outcomes"),
+    [
+        ([a_batch(1, 1), a_batch(77, 1)], ["tuple", "NotFound"]),
+        ([a_batch(1, 1), a_batch(QUOTA, 1, priority=7)], ["tuple", "InvalidArgument"]),
+        ([a_batch(QUOTA, 3), a_batch(QUOTA, 2)], ["tuple", "AccountQueueFull"]),
+    ],
+)
+def test_what_it_refuses_leaves_nothing_and_is_judged_as_before(
+    twins: tuple[Scheduling, Scheduling], group: list[SubmitItem], outcomes: list[str]
+) -> None:
+    answers, round_trips = statements(twins[0], *group)
+    assert ([type(answer).__name__ for answer in answers], round_trips > 1) == (outcomes, True)
+    stored = sum(len(answer) for answer in answers if isinstance(answer, tuple))
+    assert twins[0].sql("SELECT count(*) FROM tasks") == [(1 + stored,)]
+
+
+def test_a_full_queue_stores_nothing(scheduling: Scheduling) -> None:
+    scheduling.submit_one()
+    with pytest.raises(DomainError, match="queue"):
+        scheduling.submit(*[new_task() for _ in range(1_000)])
+    scheduling.submit(*[new_task() for _ in range(998)])
+    answers, _ = statements(scheduling, a_batch(1, 2), a_batch(1, 1))
+    assert [type(answer).__name__ for answer in answers] == ["QueueFull", "tuple"]
+
+
+def test_a_known_request_id_is_answered_with_its_task(scheduling: Scheduling) -> None:
+    first = scheduling.submit_one(request_id="r")
+    assert scheduling.submit_one(request_id="r") == first
+    twice: NewTask = new_task(request_id="twice")
+    (one,), (two,) = scheduling.submit_group(SubmitItem((twice,)), SubmitItem((twice,)))  # type: ignore[misc]
+    assert (one.task_key, type(two)) == (two.task_key, ExistingTask)
+
+
+def test_a_request_id_that_another_session_remembers_at_the_same_time_stands_for_one_task(
+    scheduling: Scheduling, db_url: str
+) -> None:
+    scheduling.submit_one()
+    other = Scheduling(db_url)
+    other.submit_one()
+    task = new_task(request_id="r")
+    mine: list[Any] = []
+    (theirs,) = overtaken(
+        scheduling,
+        lambda tx: mine.extend(scheduling._submits.run_group(tx, [SubmitItem((task,))])),
+        lambda: other.submit(task),
+    )
+    assert (theirs.task_key, type(theirs)) == (mine[0][0].task_key, ExistingTask)
+    with pytest.raises(RequestIdConflict):
+        other.submit_one(request_id="r", topic="another")
+    other.submit_one(request_id="another")  # the connection has its statements still
+    other.close()
+
+
+def test_a_connection_that_the_server_closed_costs_no_submit(scheduling: Scheduling) -> None:
+    scheduling.submit_one()
+    with scheduling.engine.connect() as one, scheduling.engine.connect() as other:
+        pids = [connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() for connection in (one, other)]
+        other.exec_driver_sql(f"SELECT pg_terminate_backend({pids[0]}, 5000)")
+    for _ in range(3):
+        scheduling.submit_one()
+    assert scheduling.sql("SELECT count(*) FROM tasks") == [(4,)]
