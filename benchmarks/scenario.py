@@ -66,7 +66,7 @@ async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target
 
 @asynccontextmanager
 async def noop_workers(stack: Stack, count: int, depth: int) -> AsyncIterator[list[Child]]:
-    """Workers that are ready to connect."""
+    """Workers that are ready to connect, each in a process of its own."""
     async with AsyncExitStack() as exits:
         yield [
             await exits.enter_async_context(

@@ -86,6 +86,10 @@ class Stack:
         """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
         return int(psutil.Process(self._scheduler.pid).memory_info().rss)
 
+    def logged(self, action: str) -> list[dict[str, Any]]:
+        """The scheduler's log events of this action."""
+        return self._scheduler.events(action)
+
     @property
     def url(self) -> str:
         """Its database, for SQLAlchemy, past the scheduler."""
@@ -121,13 +125,15 @@ class Stack:
 
     def query(self, statement: str) -> Any:
         """The first value of a statement's first row, asked past the scheduler."""
+        return self.rows(statement)[0][0]
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """All rows of a statement, asked past the scheduler."""
         with contextlib.closing(self._connect()) as made:
             made.autocommit = True
             with made.cursor() as cursor:
                 cursor.execute(statement)
-                row = cursor.fetchone()
-        assert row is not None
-        return row[0]
+                return list(cursor.fetchall())
 
 
 def _used_by(processes: Iterable[psutil.Process]) -> float:

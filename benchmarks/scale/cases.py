@@ -1,0 +1,8 @@
+"""The cases, in the order in which they are measured."""
+
+from __future__ import annotations
+
+from benchmarks.scale import steady
+from benchmarks.scale.case import Case
+
+CASES: dict[str, Case] = {case.name: case for case in (steady.CASE,)}
