@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plots", type=Path, metavar="DIR", help="with --from: a folder to write plots to")
     parser.add_argument("--page", type=Path, metavar="FILE", help="with --from: a Markdown page to put the tables into")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="measure in this folder, and leave it: what is filled is used again"
+    )
     for case in CASES.values():
         group = parser.add_argument_group(f"{case.name}: {case.takes}", case.text)
         for name, size in case.sizes.items():
@@ -82,9 +86,16 @@ def _sizes(arguments: argparse.Namespace, case: Case) -> dict[str, tuple[int, ..
     return {name: given[name] or (size.quick if arguments.quick else size.usual) for name, size in case.sizes.items()}
 
 
+def _folder(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
+    if arguments.keep is None:
+        return lent_folder(arguments.dir, "contentgen-scale-")
+    arguments.keep.mkdir(mode=0o711, parents=True, exist_ok=True)
+    return nullcontext(arguments.keep)
+
+
 async def _measure(arguments: argparse.Namespace, chosen: dict[str, dict[str, tuple[int, ...]]]) -> None:
     begin = time.monotonic()
-    with arguments.results.open("a") as results, lent_folder(arguments.dir, "contentgen-scale-") as folder:
+    with arguments.results.open("a") as results, _folder(arguments) as folder:
 
         def keep(line: str, told: str) -> None:
             results.write(line + "\n")

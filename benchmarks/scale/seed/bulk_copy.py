@@ -50,7 +50,7 @@ class _Index(NamedTuple):
         return adding if self.constraint else self.definition
 
 
-def fill(dsn: str, folder: Path, table: str, query: str, values: Mapping[str, Any], say: Say) -> int:
+def copy_into(dsn: str, folder: Path, table: str, query: str, values: Mapping[str, Any], say: Say) -> int:
     """Returns how many rows it has copied. The server's user must be able to pass through `folder`."""
     pipe = folder / f"{table}.pipe"
     os.mkfifo(pipe)

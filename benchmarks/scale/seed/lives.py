@@ -19,16 +19,18 @@ WORKERS = 20
 
 
 class History(NamedTuple):
-    """How much there is. Times are milliseconds since 1970; the last account has few tasks."""
+    """Some tasks, one after the other. Of them: how many, the number of the first one, and how many moves went before.
+
+    Times are milliseconds since 1970. The last of the accounts has few of them; the newest have their contents.
+    """
 
     tasks: int
+    first: int
+    moves: int
     begin: int
     end: int
     accounts: list[int]
-    contents: int
-    """The newest so many tasks still have their contents."""
-    body: int
-    """Bytes of a body."""
+    contents: int = 0
 
 
 _KEYS = """
@@ -37,7 +39,8 @@ _KEYS = """
         CASE WHEN n %% 1000 = 500 THEN 6 WHEN n %% 50 = 1 THEN 5 WHEN n %% 50 = 2 THEN 7 ELSE 4 END AS status,
         CASE WHEN n %% {rare} = {rare} - 1 THEN (%(accounts)s::bigint[])[cardinality(%(accounts)s)]
             ELSE (%(accounts)s::bigint[])[1 + n %% (cardinality(%(accounts)s) - 1)] END AS account_id
-    FROM (SELECT {extra} n, %(begin)s + n * (%(end)s - %(begin)s) / %(tasks)s AS ms FROM ({numbers}) AS g OFFSET 0) AS m
+    FROM (SELECT {extra} n, %(begin)s + (n - %(first)s) * (%(end)s - %(begin)s) / %(tasks)s AS ms
+        FROM ({numbers}) AS g OFFSET 0) AS m
 """
 
 
@@ -47,8 +50,9 @@ def _tasks(numbers: str, extra: str = "") -> str:
     return fields.replace("SELECT n,", f"SELECT {extra} n,", 1)
 
 
-_ALL = "SELECT generate_series(0::bigint, %(tasks)s - 1) AS n"
-_KEPT = "SELECT generate_series(%(tasks)s::bigint - %(contents)s, %(tasks)s - 1) AS n"
+_SERIES = "SELECT %(first)s + generate_series({}::bigint, %(tasks)s - 1{}) AS n"
+_ALL = _SERIES.format(0, "")
+_KEPT = _SERIES.format("%(tasks)s - %(contents)s", "")
 
 _FENCE = "(n * 48271 %% 2147483647)::integer"
 _WORKER = f"'worker-' || n %% {WORKERS}"
@@ -75,12 +79,12 @@ PAYLOADS = f"""
 """
 LABELS = f"""
     SELECT 'team', 'a', task_key
-    FROM ({_tasks(f"SELECT generate_series(0::bigint, %(tasks)s - 1, {LABELLED}) AS n")}) AS t
+    FROM ({_tasks(_SERIES.format(0, f", {LABELLED}"))}) AS t
 """
 # Of each block: all submits, all leases, all starts, all ends.
 _MOVES = f"""
-    SELECT seq, (seq - 1) / {BLOCK} %% 4 AS move, (seq - 1) / {4 * BLOCK} * {BLOCK} + (seq - 1) %% {BLOCK} AS n
-    FROM (SELECT generate_series(1::bigint, 4 * %(tasks)s) AS seq) AS s
+    SELECT %(moves)s + i + 1 AS seq, i / {BLOCK} %% 4 AS move, %(first)s + i / {4 * BLOCK} * {BLOCK} + i %% {BLOCK} AS n
+    FROM (SELECT generate_series(0::bigint, 4 * %(tasks)s - 1) AS i) AS s
 """
 # A cancelled task was never leased: the first and the last of its moves only.
 EVENTS = f"""
@@ -118,6 +122,13 @@ COUNTS = """
     INSERT INTO task_counts SELECT coalesce(account_id, 0), status, count(*)
         FROM tasks WHERE status <> 1 GROUP BY GROUPING SETS ((account_id, status), (status))
 """
+LATER = 10_000_000_000
+"""The number of the first task that is written later on."""
+RESERVE = "SELECT setval('event_seq', last_value + %(moves)s) - %(moves)s FROM event_seq"
+COUNT_MORE = f"""
+    INSERT INTO count_deltas (account_id, kind, n) SELECT coalesce(account_id, 0), status, count(*)
+        FROM ({_tasks(_ALL)}) AS t GROUP BY GROUPING SETS ((account_id, status), (status))
+"""
 _DURATION = "1000 + ceil(ln(extract(epoch FROM end_time - start_time)::float8) / ln(1.1::float8))::smallint"
 ROLLUPS = f"""
     INSERT INTO task_rollups (account_id, resolution, time, kind, n)
@@ -133,11 +144,8 @@ ROLLUPS = f"""
     GROUP BY GROUPING SETS ((account_id, r.resolution, r.time, kind), (r.resolution, r.time, kind))
 """
 
-TABLES = {
-    "tasks": TASKS,
-    "task_payloads": PAYLOADS,
-    "task_labels": LABELS,
-    "task_events": EVENTS,
+OF_TASKS = {"tasks": TASKS, "task_payloads": PAYLOADS, "task_labels": LABELS, "task_events": EVENTS}
+TABLES = OF_TASKS | {
     "contents": CONTENTS,
     "publish_pool": POOL,
     "publish_attempts": ATTEMPTS,

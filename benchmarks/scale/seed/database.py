@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,8 @@ import psycopg2
 
 from benchmarks.prose import prose
 from benchmarks.scale.seed import calls, lives
-from benchmarks.scale.seed.bulk_copy import Say, fill
+from benchmarks.scale.seed.bulk_copy import Say, copy_into
+from benchmarks.scale.seed.lives import History
 from scheduler_svc.postgres import EmbeddedPostgres
 
 BODIES = 1_000
@@ -29,20 +30,22 @@ _SETTINGS = (
     "checkpoint_timeout=30min",
 )
 """Of the server while it is filled: none of them stays."""
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Years(NamedTuple):
-    """What there is to be. Times go back from now."""
+    """What there is to be; the spans end now."""
 
     tasks: int
-    span: timedelta
     contents: int
     """The newest so many tasks still have their contents."""
     body: int
     """Bytes of a body."""
     audit: int
-    audit_span: timedelta
     deliveries: int
+    span: timedelta
+    """Over which tasks are spread."""
+    audit_span: timedelta
     deliveries_span: timedelta
 
 
@@ -60,16 +63,10 @@ def seed(folder: Path, accounts: Sequence[int], years: Years, say: Say) -> None:
 
 def _tasks(dsn: str, folder: Path, cursor: Any, accounts: Sequence[int], years: Years, say: Say) -> None:
     end = int(time.time() * 1000) - 600_000
-    values = {
-        "tasks": years.tasks,
-        "begin": end - years.span // timedelta(milliseconds=1),
-        "end": end,
-        "accounts": list(accounts),
-        "contents": years.contents,
-    }
+    history = History(years.tasks, 0, 0, end - years.span // _MILLISECOND, end, list(accounts), years.contents)
     with _bodies(cursor, years.body):
         for table, query in lives.TABLES.items():
-            say(f"{table}: {fill(dsn, folder, table, query, values, say):,} rows")
+            say(f"{table}: {copy_into(dsn, folder, table, query, history._asdict(), say):,} rows")
     for what, statement in lives.AFTERWARDS.items():
         _statement(cursor, what, statement, say)
 
@@ -81,10 +78,9 @@ def _calls(dsn: str, folder: Path, cursor: Any, accounts: Sequence[int], years: 
         ("audit_events", calls.AUDIT, years.audit, years.audit_span),
         ("webhook_deliveries", calls.DELIVERIES, years.deliveries, years.deliveries_span),
     ):
-        if rows:
-            end = int(time.time() * 1000)
-            times = {"rows": rows, "begin": end - span // timedelta(milliseconds=1), "end": end}
-            say(f"{table}: {fill(dsn, folder, table, query, values | times, say):,} rows")
+        end = int(time.time() * 1000)
+        times = {"rows": rows, "begin": end - span // _MILLISECOND, "end": end}
+        say(f"{table}: {copy_into(dsn, folder, table, query, values | times, say):,} rows")
     cursor.execute(calls.AFTERWARDS)
 
 
@@ -105,3 +101,16 @@ def _statement(cursor: Any, what: str, statement: str, say: Say) -> None:
     begin = time.monotonic()
     cursor.execute(statement)
     say(f"{what}: {time.monotonic() - begin:.0f} s")
+
+
+def write_more(dsn: str, tasks: int, accounts: Sequence[int]) -> None:
+    """Adds so many ended tasks of the last minutes to a database in use, without contents, as a scheduler would."""
+    end = int(time.time() * 1000) - 200_000
+    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute(lives.RESERVE, {"moves": 4 * tasks})
+        (moves,) = cursor.fetchone()
+        history = History(tasks, lives.LATER, moves, end - 400_000, end, list(accounts))
+        for table, query in lives.OF_TASKS.items():
+            cursor.execute(f"INSERT INTO {table} {query}", history._asdict())
+        cursor.execute(lives.COUNT_MORE, history._asdict())
+        connection.commit()

@@ -1,0 +1,96 @@
+"""CleanupTasks deletes a million of many tasks: what do other calls feel, and is the space used again?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from benchmarks import scenario
+from benchmarks.scale import beside, sizes_of_tables
+from benchmarks.scale.beside import Load
+from benchmarks.scale.case import Case, Size, Sizes
+from benchmarks.scale.filled import FILL, filled, years
+from benchmarks.scale.rows import Row
+from benchmarks.scale.seed.database import write_more
+from benchmarks.stack import Stack
+from contentgen import AsyncContentGenerationClient
+
+CALLS = "CleanupTasks beside a steady load: milliseconds"
+DELETED = "CleanupTasks: tasks deleted"
+SPACE = "CleanupTasks: the space of what it deletes"
+_TABLES = ("tasks", "task_payloads", "task_labels", "task_events")
+_SETTLE_S = 10.0
+_VACUUMS = "SELECT min(autovacuum_count) FROM pg_stat_user_tables WHERE relname IN ({})".format(
+    ", ".join(f"'{name}'" for name in _TABLES)
+)
+
+
+async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
+    """What calls feel, then the sizes of the tables; all of it twice, with as many tasks written in between."""
+    count = sizes.one("deleted")
+    async with filled(folder, years(sizes)) as stack:
+        await asyncio.to_thread(stack.warm_wal)
+        for row in _sizes(stack, "before"):
+            yield row
+        for turn in ("first", "second"):
+            async for row in _deleted(stack, turn, count, sizes):
+                yield row
+            await asyncio.to_thread(write_more, stack.dsn, count, stack.accounts)
+            for row in _sizes(stack, f"{turn} time written again"):
+                yield row
+
+
+async def _deleted(stack: Stack, turn: str, count: int, sizes: Sizes) -> AsyncIterator[Row]:
+    vacuums = stack.query(_VACUUMS)
+    async with beside.load(stack) as load:
+        await asyncio.sleep(_SETTLE_S)
+        await load.take()
+        await asyncio.sleep(sizes.one("alone"))
+        alone = await load.take()
+        yield await _clean_up(stack, turn, count)
+        for row in beside.compared(f"{CALLS}, {turn} time", alone, await load.take()):
+            yield row
+        for row in _sizes(stack, f"{turn} time deleted"):
+            yield row
+        waited = await _vacuumed(stack, vacuums, sizes.one("patience"))
+        for row in _sizes(stack, f"{turn} time, {waited:.0f} s later"):
+            yield row
+
+
+async def _clean_up(stack: Stack, turn: str, count: int) -> Row:
+    """Deletes so many, as a client does. Raises WrongCounts."""
+    begin = time.monotonic()
+    async with AsyncContentGenerationClient(stack.target) as client:
+        deleted = await client.cleanup_tasks(days=0, limit=count)
+    seconds = time.monotonic() - begin
+    if deleted != count:
+        raise scenario.WrongCounts(f"{count} tasks were to be deleted, {deleted} were")
+    return Row(DELETED, {"": turn, "tasks": deleted, "seconds": round(seconds, 1), "a second": round(count / seconds)})
+
+
+async def _vacuumed(stack: Stack, before: int, patience: float) -> float:
+    """Waits until all tables were vacuumed, or for so long; returns how long that was."""
+    begin = time.monotonic()
+    while stack.query(_VACUUMS) == before and time.monotonic() - begin < patience:
+        await asyncio.sleep(1)
+    return time.monotonic() - begin
+
+
+def _sizes(stack: Stack, when: str) -> list[Row]:
+    return sizes_of_tables.rows(stack, SPACE, when, *_TABLES)
+
+
+CASE = Case(
+    "cleanup",
+    "CleanupTasks beside a steady load, on a database of many ended tasks.",
+    "10 minutes after the fill",
+    measure,
+    FILL
+    | {
+        "deleted": Size((1_000_000,), (5_000,), "tasks that it deletes, twice"),
+        "alone": Size((60,), (3,), "seconds of the load alone"),
+        "patience": Size((60,), (3,), "seconds to wait for a vacuum of its tables"),
+    },
+)
