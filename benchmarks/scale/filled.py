@@ -51,15 +51,21 @@ def years(sizes: Sizes, tasks: int | None = None) -> Years:
 
 @asynccontextmanager
 async def filled(folder: Path, wanted: Years, **settings: str) -> AsyncIterator[Stack]:
-    """Fills the database first, unless it is there. Another one that a case has filled is removed: for their size."""
-    place = folder / "years-{tasks}-{contents}-{body}-{audit}-{deliveries}".format(**wanted._asdict())
+    """A scheduler with these settings on such a database."""
+    place = await fill(folder, wanted)
+    async with Stack(place, 0, max_queue_size=str(MAX_PENDING_TASKS), **settings) as stack:
+        stack.accounts += json.loads((place / _DONE).read_text())
+        yield stack
+
+
+async def fill(folder: Path, wanted: Years) -> Path:
+    """The folder of such a database, which may be there already. Any other one is removed: for their size."""
+    place = folder / "-".join(["years", *(str(each).replace(" ", "_") for each in wanted)])
     if not (place / _DONE).exists():
         for other in folder.glob("years-*"):
             shutil.rmtree(other)
         await _fill(place, wanted)
-    async with Stack(place, 0, max_queue_size=str(MAX_PENDING_TASKS), **settings) as stack:
-        stack.accounts += json.loads((place / _DONE).read_text())
-        yield stack
+    return place
 
 
 async def _fill(place: Path, wanted: Years) -> None:

@@ -16,6 +16,8 @@ RARE = 10_000
 LABELLED = 10
 """One task of so many has the label `team=a`."""
 WORKERS = 20
+TO_REVIEW = 998
+"""Of 1,000 contents the one that waits for its review; all others were published."""
 
 
 class History(NamedTuple):
@@ -104,18 +106,19 @@ EVENTS = f"""
 _COMPLETED = f"SELECT * FROM ({_tasks(_KEPT)}) AS t WHERE status = 4"
 CONTENTS = f"""
     SELECT n + 1, account_id, task_key, 'topic ' || n, b.body, '', '', 'benchmark', '[]', length(b.body) / 6,
-        0.9::float8, 2, '', made + interval '2 s' + took * interval '1 s', NULL, 1, '1', '',
+        0.9::float8, CASE WHEN n %% 1000 = {TO_REVIEW} THEN 1 ELSE 2 END, '', made + interval '2 s' + took * interval '1 s', NULL, 1, '1', '',
         NULL, NULL, NULL, NULL, NULL, NULL
     FROM ({_COMPLETED}) AS t JOIN seed_bodies AS b ON b.id = n %% 1000
 """
+_PUBLISHED = f"SELECT * FROM ({_COMPLETED}) AS t WHERE n %% 1000 <> {TO_REVIEW}"
 POOL = f"""
     SELECT n + 1, account_id, 5, NULL, 3, '', 'claim', NULL, 1,
         NULL, 'https://example.com/' || n, 'publisher', made + interval '3 minutes'
-    FROM ({_COMPLETED}) AS t
+    FROM ({_PUBLISHED}) AS t
 """
 ATTEMPTS = f"""
     SELECT n + 1, 1, 'publisher', made + interval '3 minutes', made + interval '3 minutes 2 s', true, ''
-    FROM ({_COMPLETED}) AS t
+    FROM ({_PUBLISHED}) AS t
 """
 
 COUNTS = """
