@@ -22,8 +22,8 @@ ACCOUNTS = 5
 _DONE = "accounts.json"
 
 FILL = {
-    "tasks": Size((25_000_000,), (20_000,), "ended tasks; each has left four moves"),
-    "contents": Size((10_000_000,), (20_000,), "the newest so many have their contents"),
+    "tasks": Size((10_000_000,), (20_000,), "ended tasks; each has left four moves"),
+    "contents": Size((4_000_000,), (20_000,), "the newest so many have their contents"),
     "body": Size((100,), (2_000,), "bytes of an article"),
     "audit": Size((1_000_000,), (20_000,), "audit events"),
     "deliveries": Size((1_000_000,), (20_000,), "deliveries of webhooks"),

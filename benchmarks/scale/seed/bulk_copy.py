@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +35,6 @@ _TYPES = """
 """
 _COPIED = "SELECT coalesce(max(tuples_processed), 0) FROM pg_stat_progress_copy WHERE relid = %s::regclass"
 
-Say = Callable[[str], None]
-
 
 class _Index(NamedTuple):
     name: str
@@ -50,24 +49,68 @@ class _Index(NamedTuple):
         return adding if self.constraint else self.definition
 
 
-def copy_into(dsn: str, folder: Path, table: str, query: str, values: Mapping[str, Any], say: Say) -> int:
-    """Returns how many rows it has copied. The server's user must be able to pass through `folder`."""
-    pipe = folder / f"{table}.pipe"
-    os.mkfifo(pipe)
-    pipe.chmod(0o666)
-    try:
-        with closing(psycopg2.connect(dsn)) as target, target.cursor() as cursor:
+@dataclass(frozen=True, slots=True)
+class BulkCopy:
+    """Of one database. The server's user must be able to pass through `folder`; `say` is told how far it has come."""
+
+    dsn: str
+    folder: Path
+    say: Callable[[str], None]
+
+    def fill(self, table: str, query: str, values: Mapping[str, Any]) -> None:
+        """Replaces the rows of a table; what refers to them goes, too."""
+        with closing(psycopg2.connect(self.dsn)) as target, target.cursor() as cursor:
             cursor.execute(_INDEXES, (table,))
             indexes = [_Index(*row) for row in cursor.fetchall()]
             for index in indexes:
                 cursor.execute(index.drop(table))
             cursor.execute(f"TRUNCATE {table} CASCADE")
-            rows = _copy(dsn, cursor, table, _typed(cursor, table, query), values, pipe, say)
+            self._copy(cursor, table, cursor.mogrify(_typed(cursor, table, query), values).decode())
             target.commit()
-            _index(target, table, indexes, say)
-            return rows
-    finally:
-        pipe.unlink()
+            self._make(target, table, indexes)
+
+    @contextmanager
+    def _pipe(self) -> Iterator[Path]:
+        pipe = self.folder / "rows.pipe"
+        os.mkfifo(pipe)
+        pipe.chmod(0o666)
+        try:
+            yield pipe
+        finally:
+            pipe.unlink()
+
+    def _copy(self, target: Any, table: str, query: str) -> None:
+        with (
+            self._pipe() as pipe,
+            closing(psycopg2.connect(self.dsn)) as connection,
+            connection.cursor() as source,
+            ThreadPoolExecutor(2) as threads,
+        ):
+            both = {
+                threads.submit(source.execute, f"COPY ({query}) TO '{pipe}' (FORMAT binary)"),
+                threads.submit(target.execute, f"COPY {table} FROM '{pipe}' (FORMAT binary, FREEZE)"),
+            }
+            while (waited := wait(both, _TELL_INTERVAL_S, "FIRST_EXCEPTION")).not_done:
+                if any(one.exception() for one in waited.done):
+                    connection.cancel()  # else each of them waits for ever for the other end of the pipe
+                    target.connection.cancel()
+                self.say(f"{table}: {self._copied(table):,} rows")
+            for one in both:
+                one.result()
+        self.say(f"{table}: {target.rowcount:,} rows")
+
+    def _copied(self, table: str) -> int:
+        with closing(psycopg2.connect(self.dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute(_COPIED, (table,))
+            return int(cursor.fetchone()[0])
+
+    def _make(self, target: Any, table: str, indexes: Sequence[_Index]) -> None:
+        with target.cursor() as cursor:
+            for index in indexes:
+                begin = time.monotonic()
+                cursor.execute(index.make(table))
+                target.commit()
+                self.say(f"{index.name}: {time.monotonic() - begin:.0f} s")
 
 
 def _typed(cursor: Any, table: str, query: str) -> str:
@@ -75,34 +118,3 @@ def _typed(cursor: Any, table: str, query: str) -> str:
     cursor.execute(_TYPES, (table,))
     types, names = cursor.fetchone()
     return f"SELECT {types} FROM ({query}) AS q({names})"
-
-
-def _copy(dsn: str, cursor: Any, table: str, query: str, values: Mapping[str, Any], pipe: Path, say: Say) -> int:
-    with closing(psycopg2.connect(dsn)) as source, source.cursor() as reading, ThreadPoolExecutor(2) as threads:
-        both = {
-            threads.submit(reading.execute, f"COPY ({query}) TO '{pipe}' (FORMAT binary)", values),
-            threads.submit(cursor.execute, f"COPY {table} FROM '{pipe}' (FORMAT binary, FREEZE)"),
-        }
-        while (waited := wait(both, _TELL_INTERVAL_S, "FIRST_EXCEPTION")).not_done:
-            if any(one.exception() for one in waited.done):
-                source.cancel()  # else each of them waits for ever for the other end of the pipe
-                cursor.connection.cancel()
-            say(f"{table}: {_copied(dsn, table):,} rows")
-        for one in both:
-            one.result()
-        return int(cursor.rowcount)
-
-
-def _copied(dsn: str, table: str) -> int:
-    with closing(psycopg2.connect(dsn)) as asking, asking.cursor() as cursor:
-        cursor.execute(_COPIED, (table,))
-        return int(cursor.fetchone()[0])
-
-
-def _index(target: Any, table: str, indexes: Sequence[_Index], say: Say) -> None:
-    with target.cursor() as cursor:
-        for index in indexes:
-            begin = time.monotonic()
-            cursor.execute(index.make(table))
-            target.commit()
-            say(f"{index.name}: {time.monotonic() - begin:.0f} s")

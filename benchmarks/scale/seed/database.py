@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ import psycopg2
 
 from benchmarks.prose import prose
 from benchmarks.scale.seed import calls, lives
-from benchmarks.scale.seed.bulk_copy import Say, copy_into
+from benchmarks.scale.seed.bulk_copy import BulkCopy
 from benchmarks.scale.seed.lives import History
 from scheduler_svc.postgres import EmbeddedPostgres
 
@@ -49,29 +49,35 @@ class Years(NamedTuple):
     deliveries_span: timedelta
 
 
-def seed(folder: Path, accounts: Sequence[int], years: Years, say: Say) -> None:
+def seed(folder: Path, accounts: Sequence[int], years: Years, say: Callable[[str], None]) -> None:
     """Fills the database in `folder`, which a scheduler has made. The last of the accounts gets few tasks."""
-    server = EmbeddedPostgres(folder / "data" / "postgres", settings=_SETTINGS)
-    with server, closing(psycopg2.connect(server.dsn())) as connection:
+    with EmbeddedPostgres(folder / "data" / "postgres", settings=_SETTINGS) as server:
+        fill(BulkCopy(server.dsn(), folder, say), accounts, years)
+
+
+def fill(copy: BulkCopy, accounts: Sequence[int], years: Years) -> None:
+    """The same of a database that runs."""
+    with closing(psycopg2.connect(copy.dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            _tasks(server.dsn(), folder, cursor, accounts, years, say)
-            _calls(server.dsn(), folder, cursor, accounts, years, say)
-            _statement(cursor, "statistics", "ANALYZE", say)
-            _statement(cursor, "a checkpoint", "CHECKPOINT", say)
+        _fill_tasks(copy, cursor, accounts, years)
+        _fill_calls(copy, cursor, accounts, years)
+        for statement in ("ANALYZE", "CHECKPOINT"):
+            copy.say(statement)
+            cursor.execute(statement)
 
 
-def _tasks(dsn: str, folder: Path, cursor: Any, accounts: Sequence[int], years: Years, say: Say) -> None:
+def _fill_tasks(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Years) -> None:
     end = int(time.time() * 1000) - 600_000
     history = History(years.tasks, 0, 0, end - years.span // _MILLISECOND, end, list(accounts), years.contents)
     with _bodies(cursor, years.body):
         for table, query in lives.TABLES.items():
-            say(f"{table}: {copy_into(dsn, folder, table, query, history._asdict(), say):,} rows")
+            copy.fill(table, query, history._asdict())
     for what, statement in lives.AFTERWARDS.items():
-        _statement(cursor, what, statement, say)
+        copy.say(what)
+        cursor.execute(statement)
 
 
-def _calls(dsn: str, folder: Path, cursor: Any, accounts: Sequence[int], years: Years, say: Say) -> None:
+def _fill_calls(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Years) -> None:
     cursor.execute(calls.WEBHOOK, {"account": accounts[0]})
     values = {"accounts": list(accounts), "webhook": cursor.fetchone()[0]}
     for table, query, rows, span in (
@@ -79,8 +85,7 @@ def _calls(dsn: str, folder: Path, cursor: Any, accounts: Sequence[int], years: 
         ("webhook_deliveries", calls.DELIVERIES, years.deliveries, years.deliveries_span),
     ):
         end = int(time.time() * 1000)
-        times = {"rows": rows, "begin": end - span // _MILLISECOND, "end": end}
-        say(f"{table}: {copy_into(dsn, folder, table, query, values | times, say):,} rows")
+        copy.fill(table, query, values | {"rows": rows, "begin": end - span // _MILLISECOND, "end": end})
     cursor.execute(calls.AFTERWARDS)
 
 
@@ -95,12 +100,6 @@ def _bodies(cursor: Any, length: int) -> Iterator[None]:
         yield
     finally:
         cursor.execute("DROP TABLE seed_bodies")
-
-
-def _statement(cursor: Any, what: str, statement: str, say: Say) -> None:
-    begin = time.monotonic()
-    cursor.execute(statement)
-    say(f"{what}: {time.monotonic() - begin:.0f} s")
 
 
 def write_more(dsn: str, tasks: int, accounts: Sequence[int]) -> None:
