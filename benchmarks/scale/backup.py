@@ -26,11 +26,8 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """One that is only written, then one that is also restored elsewhere and compared row by row."""
     async with filled(folder, years(sizes)) as stack, beside.load(stack) as load:
         await asyncio.to_thread(stack.warm_wal)
-        for how, arguments in (("written", ()), ("written and proved", ("--verify",))):
-            await asyncio.sleep(_SETTLE_S)
-            await load.take()
-            await asyncio.sleep(sizes.one("alone"))
-            alone = await load.take()
+        for how, arguments in (("written", []), ("written and proved", ["--verify"])):
+            alone = await load.alone(_SETTLE_S, sizes.one("alone"))
             yield await _back_up(stack, how, *arguments)
             for row in beside.compared(f"{CALLS}, {how}", alone, await load.take()):
                 yield row
@@ -41,7 +38,7 @@ async def _back_up(stack: Stack, how: str, *arguments: str) -> Row:
     file = stack.folder / "years.backup"
     begin = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        *(installed("contentgen-scheduler"), "backup", *arguments, str(file)),
+        *(str(installed("contentgen-scheduler")), "backup", *arguments, str(file)),
         env=os.environ | {"CONTENTGEN_DATA_DIR": str(stack.folder / "data"), "TMPDIR": str(stack.folder)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
@@ -30,6 +31,13 @@ class Load(NamedTuple):
         """Those since the last time."""
         taken = await self.caller.ask() | {TO_WORKER: self.told.take_waits_ms()}
         return {what: sorted(ms) for what, ms in taken.items()}
+
+    async def alone(self, settle_s: float, seconds: float) -> Latencies:
+        """Those of so many seconds, once it has run for a while."""
+        await asyncio.sleep(settle_s)
+        await self.take()
+        await asyncio.sleep(seconds)
+        return await self.take()
 
 
 @asynccontextmanager

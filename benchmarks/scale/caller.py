@@ -89,13 +89,11 @@ async def _main(arguments: argparse.Namespace) -> None:
         calls = _calls(stub, arguments.accounts, await _task_ids(stub))
         took: dict[str, list[float]] = defaultdict(list)
         child.say(ready=True)
-        paces = asyncio.gather(*(_pace(call, RATES[method], took[method]) for method, call in calls.items()))
-        answering = asyncio.create_task(_answer(stdin, took))
-        await asyncio.wait({paces, answering}, return_when=asyncio.FIRST_COMPLETED)
-        answering.cancel() if paces.done() else paces.cancel()
-        await asyncio.gather(paces, answering, return_exceptions=True)
-        if paces.done() and not paces.cancelled():
-            paces.result()
+        async with asyncio.TaskGroup() as group:
+            paces = [group.create_task(_pace(call, RATES[method], took[method])) for method, call in calls.items()]
+            await _answer(stdin, took)
+            for pace in paces:
+                pace.cancel()
 
 
 if __name__ == "__main__":

@@ -22,41 +22,35 @@ DELETED = "CleanupTasks: tasks deleted"
 SPACE = "CleanupTasks: the space of what it deletes"
 _TABLES = ("tasks", "task_payloads", "task_labels", "task_events")
 _SETTLE_S = 10.0
-_VACUUMS = "SELECT min(autovacuum_count) FROM pg_stat_user_tables WHERE relname IN ({})".format(
-    ", ".join(f"'{name}'" for name in _TABLES)
-)
+_POLL_S = 1.0
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """What calls feel, then the sizes of the tables; all of it twice, with as many tasks written in between."""
+    """What calls feel, and the sizes of the tables; all of it twice, with as many tasks written in between."""
     count = sizes.one("deleted")
-    async with filled(folder, years(sizes)) as stack:
+    async with filled(folder, years(sizes)) as stack, beside.load(stack) as load:
         await asyncio.to_thread(stack.warm_wal)
         for row in _sizes(stack, "before"):
             yield row
         for turn in ("first", "second"):
-            async for row in _deleted(stack, turn, count, sizes):
+            async for row in _turn(stack, load, turn, sizes):
                 yield row
             await asyncio.to_thread(write_more, stack.dsn, count, stack.accounts)
-            for row in _sizes(stack, f"{turn} time written again"):
+            for row in _sizes(stack, f"the {turn} time written again"):
                 yield row
 
 
-async def _deleted(stack: Stack, turn: str, count: int, sizes: Sizes) -> AsyncIterator[Row]:
-    vacuums = stack.query(_VACUUMS)
-    async with beside.load(stack) as load:
-        await asyncio.sleep(_SETTLE_S)
-        await load.take()
-        await asyncio.sleep(sizes.one("alone"))
-        alone = await load.take()
-        yield await _clean_up(stack, turn, count)
-        for row in beside.compared(f"{CALLS}, {turn} time", alone, await load.take()):
-            yield row
-        for row in _sizes(stack, f"{turn} time deleted"):
-            yield row
-        waited = await _vacuumed(stack, vacuums, sizes.one("patience"))
-        for row in _sizes(stack, f"{turn} time, {waited:.0f} s later"):
-            yield row
+async def _turn(stack: Stack, load: Load, turn: str, sizes: Sizes) -> AsyncIterator[Row]:
+    vacuums = _vacuums(stack)
+    alone = await load.alone(_SETTLE_S, sizes.one("alone"))
+    yield await _clean_up(stack, turn, sizes.one("deleted"))
+    for row in beside.compared(f"{CALLS}, the {turn} time", alone, await load.take()):
+        yield row
+    for row in _sizes(stack, f"the {turn} time deleted"):
+        yield row
+    waited = await _vacuumed(stack, vacuums, sizes.one("patience"))
+    for row in _sizes(stack, f"{waited:.0f} s later"):
+        yield row
 
 
 async def _clean_up(stack: Stack, turn: str, count: int) -> Row:
@@ -67,14 +61,22 @@ async def _clean_up(stack: Stack, turn: str, count: int) -> Row:
     seconds = time.monotonic() - begin
     if deleted != count:
         raise scenario.WrongCounts(f"{count} tasks were to be deleted, {deleted} were")
-    return Row(DELETED, {"": turn, "tasks": deleted, "seconds": round(seconds, 1), "a second": round(count / seconds)})
+    values = {"tasks": deleted, "seconds": round(seconds, 1), "tasks/s": round(count / seconds)}
+    return Row(DELETED, {"time": turn, **values})
 
 
-async def _vacuumed(stack: Stack, before: int, patience: float) -> float:
-    """Waits until all tables were vacuumed, or for so long; returns how long that was."""
+def _vacuums(stack: Stack) -> dict[str, int]:
+    named = ", ".join(f"'{name}'" for name in _TABLES)
+    return dict(stack.rows(f"SELECT relname, autovacuum_count FROM pg_stat_user_tables WHERE relname IN ({named})"))
+
+
+async def _vacuumed(stack: Stack, before: dict[str, int], patience: float) -> float:
+    """Waits until each of the tables was vacuumed, or for so long; returns how long that was."""
     begin = time.monotonic()
-    while stack.query(_VACUUMS) == before and time.monotonic() - begin < patience:
-        await asyncio.sleep(1)
+    while any(count == before[name] for name, count in _vacuums(stack).items()):
+        await asyncio.sleep(_POLL_S)
+        if time.monotonic() - begin > patience:
+            break
     return time.monotonic() - begin
 
 

@@ -54,27 +54,35 @@ async def filled(folder: Path, wanted: Years, **settings: str) -> AsyncIterator[
     """A scheduler with these settings on such a database."""
     place = await fill(folder, wanted)
     async with Stack(place, 0, max_queue_size=str(MAX_PENDING_TASKS), **settings) as stack:
-        stack.accounts += json.loads((place / _DONE).read_text())
+        stack.accounts += await asyncio.to_thread(_accounts, place)
         yield stack
 
 
 async def fill(folder: Path, wanted: Years) -> Path:
     """The folder of such a database, which may be there already. Any other one is removed: for their size."""
     place = folder / "-".join(["years", *(str(each).replace(" ", "_") for each in wanted)])
-    if not (place / _DONE).exists():
-        for other in folder.glob("years-*"):
-            shutil.rmtree(other)
-        await _fill(place, wanted)
+    if not await asyncio.to_thread(_accounts, place):
+        await asyncio.to_thread(_clear, folder, place)
+        async with Stack(place, ACCOUNTS) as stack:
+            accounts = stack.accounts
+        await asyncio.to_thread(_seed, place, accounts, wanted)
     return place
 
 
-async def _fill(place: Path, wanted: Years) -> None:
+def _accounts(place: Path) -> list[int]:
+    """Empty if it is not filled."""
+    done = place / _DONE
+    return list(json.loads(done.read_text())) if done.exists() else []
+
+
+def _clear(folder: Path, place: Path) -> None:
+    for other in folder.glob("years-*"):
+        shutil.rmtree(other)
     place.mkdir()
     place.chmod(0o711)
-    async with Stack(place, ACCOUNTS) as stack:
-        accounts = stack.accounts
+
+
+def _seed(place: Path, accounts: list[int], wanted: Years) -> None:
     begin = time.monotonic()
-    await asyncio.to_thread(
-        seed, place, accounts, wanted, lambda what: print(f"{time.monotonic() - begin:8.0f} s  {what}", file=sys.stderr)
-    )
+    seed(place, accounts, wanted, lambda said: print(f"{time.monotonic() - begin:8.0f} s  {said}", file=sys.stderr))
     (place / _DONE).write_text(json.dumps(accounts))

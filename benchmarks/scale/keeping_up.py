@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
         for row in _sizes(stack, "before"):
             yield row
         batches = await _batches(stack)
-        for name, table in _TABLES.items():
+        for name in _TABLES:
             yield Row(DELETED, {"of": name, **_rates(batches[name])})
         for row in _sizes(stack, "after"):
             yield row
@@ -56,13 +56,16 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 def _ages(place: Path, due: int) -> dict[str, str]:
     """The settings by which so many tasks, contents and audit events are due."""
-    with EmbeddedPostgres(place / "data" / "postgres") as server, closing(psycopg2.connect(server.dsn())) as made:
-        with made.cursor() as cursor:
-            ages = {}
-            for name, statement in _AGES.items():
-                cursor.execute(f"SELECT extract(epoch FROM now() - ({statement.format(due)}))")
-                ages[name] = f"{math.ceil(cursor.fetchone()[0])}s"
-            return ages
+    ages = {}
+    with (
+        EmbeddedPostgres(place / "data" / "postgres") as server,
+        closing(psycopg2.connect(server.dsn())) as connection,
+        connection.cursor() as cursor,
+    ):
+        for name, statement in _AGES.items():
+            cursor.execute(f"SELECT extract(epoch FROM now() - ({statement.format(due)}))")
+            ages[name] = f"{math.ceil(cursor.fetchall()[0][0])}s"
+    return ages
 
 
 async def _batches(stack: Stack) -> dict[str, list[tuple[float, int]]]:

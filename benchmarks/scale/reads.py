@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -130,7 +129,7 @@ async def _of_the_rest(channel: aio.Channel, common: int, rare: int) -> AsyncIte
         ("a category that none has", {"category": "none"}),
         ("a label (10%)", {"labels": {"team": "a"}}),
     ):
-        request = contents.ListContentsRequest(**fields)  # type: ignore[arg-type]
+        request = contents.ListContentsRequest(**fields)
         yield f"ListContents, {name}", lambda request=request: stub.ListContents(request)  # type: ignore[misc]
     pool = contents.ListPublishPoolRequest(account_id=common)
     yield "ListPublishPool, an account", lambda: stub.ListPublishPool(pool)
@@ -147,7 +146,7 @@ async def _of_calls(channel: aio.Channel, common: int) -> AsyncIterator[tuple[st
         ("a caller that never called", {"actor": "nobody"}),
         ("submits (95%)", {"method": "TaskService/SubmitTask"}),
     ):
-        request = audit.ListAuditEventsRequest(**fields)  # type: ignore[arg-type]
+        request = audit.ListAuditEventsRequest(**fields)
         yield f"ListAuditEvents, {name}", lambda request=request: stub.ListAuditEvents(request)  # type: ignore[misc]
     hooks: Any = WebhookServiceStub(channel)
     (hook, *_) = (await hooks.ListWebhooks(webhooks.ListWebhooksRequest())).webhooks

@@ -298,9 +298,7 @@ class TestDeliveries:
 
     @pytest.mark.usefixtures("few_at_a_time")
     @pytest.mark.parametrize(("sweep", "status"), [(sweeps.delivered, 2), (sweeps.exhausted, 3)])
-    def test_a_batch_begins_where_the_one_before_ended(
-        self, scheduling: Scheduling, sweep: Sweep, status: int
-    ) -> None:
+    def test_a_batch_begins_where_the_one_before_ended(self, scheduling: Scheduling, sweep: Sweep, status: int) -> None:
         """Else it would walk past what all batches before it have deleted, which a vacuum has not removed yet."""
         hook = scheduling.hook()
         for days in range(40, 32, -1):

@@ -19,6 +19,7 @@ from scheduler_svc.application.tasks.bulk import MAX_BATCH
 from scheduler_svc.application.tasks.cleanup import delete_batch
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.store.engine.transactions import PgTx
 from tests.harness.scheduling import ALWAYS, RESULT, Scheduling
 
 TASKS = 2_000
@@ -77,7 +78,10 @@ def test_cleanup_deletes_what_was_seeded_and_what_was_written_later(seeded: Sche
     assert seeded.sql(ALWAYS["the counts are the truth"]) == []
     after: int | None = 0
     while after is not None:
-        wanted = TaskFilter(statuses=ENDED)
-        after = seeded.run(lambda tx, after=after: delete_batch(tx, wanted, tx.now, after, MAX_BATCH)).last
+        after = seeded.run(delete_some, after)
     for table in ("tasks", "task_payloads", "task_labels", "task_events"):
         assert count(seeded, table) == 0
+
+
+def delete_some(tx: PgTx, after: int) -> int | None:
+    return delete_batch(tx, TaskFilter(statuses=ENDED), tx.now, after, MAX_BATCH).last

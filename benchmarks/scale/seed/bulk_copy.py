@@ -102,7 +102,8 @@ class BulkCopy:
     def _copied(self, table: str) -> int:
         with closing(psycopg2.connect(self.dsn)) as connection, connection.cursor() as cursor:
             cursor.execute(_COPIED, (table,))
-            return int(cursor.fetchone()[0])
+            (rows,) = cursor.fetchall()[0]
+            return int(rows)
 
     def _make(self, target: Any, table: str, indexes: Sequence[_Index]) -> None:
         with target.cursor() as cursor:

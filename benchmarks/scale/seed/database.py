@@ -107,7 +107,7 @@ def write_more(dsn: str, tasks: int, accounts: Sequence[int]) -> None:
     end = int(time.time() * 1000) - 200_000
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(lives.RESERVE, {"moves": 4 * tasks})
-        (moves,) = cursor.fetchone()
+        (moves,) = cursor.fetchall()[0]
         history = History(tasks, lives.LATER, moves, end - 400_000, end, list(accounts))
         for table, query in lives.OF_TASKS.items():
             cursor.execute(f"INSERT INTO {table} {query}", history._asdict())

@@ -106,8 +106,8 @@ EVENTS = f"""
 _COMPLETED = f"SELECT * FROM ({_tasks(_KEPT)}) AS t WHERE status = 4"
 CONTENTS = f"""
     SELECT n + 1, account_id, task_key, 'topic ' || n, b.body, '', '', 'benchmark', '[]', length(b.body) / 6,
-        0.9::float8, CASE WHEN n %% 1000 = {TO_REVIEW} THEN 1 ELSE 2 END, '', made + interval '2 s' + took * interval '1 s', NULL, 1, '1', '',
-        NULL, NULL, NULL, NULL, NULL, NULL
+        0.9, CASE WHEN n %% 1000 = {TO_REVIEW} THEN 1 ELSE 2 END, '', made + (2 + took) * interval '1 s', NULL, 1, '1',
+        '', NULL, NULL, NULL, NULL, NULL, NULL
     FROM ({_COMPLETED}) AS t JOIN seed_bodies AS b ON b.id = n %% 1000
 """
 _PUBLISHED = f"SELECT * FROM ({_COMPLETED}) AS t WHERE n %% 1000 <> {TO_REVIEW}"
