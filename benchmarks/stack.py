@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -42,15 +42,7 @@ class Stack:
         self.target = ""
         self.accounts: list[int] = []
         self._wanted_accounts = accounts
-        foreign = ("CONTENTGEN_", "DATABASE_URL")
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
-            "CONTENTGEN_DATA_DIR": str(folder / "data"),
-            "CONTENTGEN_LISTEN": "127.0.0.1:0",
-            "CONTENTGEN_LOG_FORMAT": "json",
-            **{f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()},
-        }
-        self._scheduler = Service("scheduler", "contentgen-scheduler", "ready", folder / "scheduler.log", environment)
+        self._scheduler = scheduler("scheduler", folder, environment(folder / "data", **settings))
 
     async def __aenter__(self) -> Self:
         try:
@@ -134,6 +126,23 @@ class Stack:
             with made.cursor() as cursor:
                 cursor.execute(statement)
                 return list(cursor.fetchall())
+
+
+def environment(data: Path, **settings: str) -> dict[str, str]:
+    """Of a scheduler with its data in this folder: ours, but for the settings, which are these."""
+    foreign = ("CONTENTGEN_", "DATABASE_URL")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
+        "CONTENTGEN_DATA_DIR": str(data),
+        "CONTENTGEN_LISTEN": "127.0.0.1:0",
+        "CONTENTGEN_LOG_FORMAT": "json",
+        **{f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()},
+    }
+
+
+def scheduler(name: str, folder: Path, environment: Mapping[str, str]) -> Service:
+    """A process that is not started yet; it logs into the folder."""
+    return Service(name, "contentgen-scheduler", "ready", folder / f"{name}.log", environment)
 
 
 def _used_by(processes: Iterable[psutil.Process]) -> float:

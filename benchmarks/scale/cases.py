@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from benchmarks.scale import backup, cleanup, fill, keeping_up, reads, steady
+from benchmarks.scale import (
+    backlog,
+    backup,
+    cleanup,
+    fill,
+    keeping_up,
+    many_accounts,
+    many_workers,
+    reads,
+    schedulers,
+    steady,
+)
 from benchmarks.scale.case import Case
 
-CASES: dict[str, Case] = {
-    case.name: case for case in (steady.CASE, fill.CASE, reads.CASE, backup.CASE, cleanup.CASE, keeping_up.CASE)
-}
+_GROWTH = (steady, backlog, many_workers, many_accounts, schedulers)
+_YEARS = (fill, reads, backup, cleanup, keeping_up)
+
+CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in (*_GROWTH, *_YEARS)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from benchmarks import scenario
@@ -34,8 +33,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     retention = f"{sizes.one('retention')}s"
     async with (
         fresh(default_options(folder), retention=retention, content_retention=retention) as stack,
-        _workers(stack) as workers,
-        followed(workers) as told,
+        followed(stack, _WORKERS, _DEPTH, timed=True) as told,
         _loader(stack, sizes) as loader,
     ):
         await asyncio.to_thread(stack.warm_wal)
@@ -46,16 +44,6 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
         for row in _drift(samples, 2 * sizes.one("retention")):
             yield row
         yield await _counts(stack, told, loader)
-
-
-@asynccontextmanager
-async def _workers(stack: Stack) -> AsyncIterator[list[Child]]:
-    options = {"target": stack.target, "depth": _DEPTH, "timed": 1}
-    async with AsyncExitStack() as exits:
-        yield [
-            await exits.enter_async_context(Child("noop_worker", stack.folder, name, worker_id=name, **options))
-            for name in (f"noop-{number}" for number in range(_WORKERS))
-        ]
 
 
 def _loader(stack: Stack, sizes: Sizes) -> Child:
