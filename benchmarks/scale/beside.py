@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from benchmarks.child import Child
@@ -44,16 +44,11 @@ class Load(NamedTuple):
 async def load(stack: Stack) -> AsyncIterator[Load]:
     """Runs it. It ends before the workers: what it has submitted is completed."""
     accounts = ",".join(map(str, stack.accounts))
-    async with AsyncExitStack() as exits:
-        workers = [await exits.enter_async_context(_worker(stack, number)) for number in range(_WORKERS)]
-        told = await exits.enter_async_context(followed(workers))
-        caller = Child("scale.caller", stack.folder, "caller", target=stack.target, accounts=accounts)
-        yield Load(await exits.enter_async_context(caller), told)
-
-
-def _worker(stack: Stack, number: int) -> Child:
-    name = f"noop-{number}"
-    return Child("noop_worker", stack.folder, name, target=stack.target, worker_id=name, depth=_DEPTH, timed=1)
+    async with (
+        followed(stack, _WORKERS, _DEPTH, timed=True) as told,
+        Child("scale.caller", stack.folder, "caller", target=stack.target, accounts=accounts) as caller,
+    ):
+        yield Load(caller, told)
 
 
 def compared(table: str, alone: Latencies, meanwhile: Latencies) -> list[Row]:

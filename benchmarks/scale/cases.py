@@ -16,7 +16,7 @@ from benchmarks.scale import (
 )
 from benchmarks.scale.case import Case
 
-_GROWTH = (steady, backlog, many_workers, many_accounts, schedulers)
-_YEARS = (fill, reads, backup, cleanup, keeping_up)
+_GROWTH = (steady.CASE, backlog.CASE, many_workers.CASE, many_accounts.CASE, schedulers.CASE)
+_YEARS = (fill.CASE, cleanup.CASE, reads.CASE, backup.CASE, keeping_up.CASE)
 
-CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in (*_GROWTH, *_YEARS)}
+CASES: dict[str, Case] = {case.name: case for case in (*_GROWTH, *_YEARS)}
