@@ -30,14 +30,12 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     count = sizes.one("deleted")
     async with filled(folder, years(sizes)) as stack, beside.load(stack) as load:
         await asyncio.to_thread(stack.warm_wal)
-        for row in _sizes(stack, "before"):
-            yield row
+        yield _space(stack, "before")
         for turn in ("first", "second"):
             async for row in _turn(stack, load, turn, sizes):
                 yield row
             await asyncio.to_thread(write_more, stack.dsn, count, stack.accounts)
-            for row in _sizes(stack, f"the {turn} time written again"):
-                yield row
+            yield _space(stack, f"the {turn} time written again")
 
 
 async def _turn(stack: Stack, load: Load, turn: str, sizes: Sizes) -> AsyncIterator[Row]:
@@ -46,11 +44,9 @@ async def _turn(stack: Stack, load: Load, turn: str, sizes: Sizes) -> AsyncItera
     yield await _clean_up(stack, turn, sizes.one("deleted"))
     for row in beside.compared(f"{CALLS}, the {turn} time", alone, await load.take()):
         yield row
-    for row in _sizes(stack, f"the {turn} time deleted"):
-        yield row
+    yield _space(stack, f"the {turn} time deleted")
     waited = await _vacuumed(stack, vacuums, sizes.one("patience"))
-    for row in _sizes(stack, f"{waited:.0f} s later"):
-        yield row
+    yield _space(stack, f"{waited:.0f} s later")
 
 
 async def _clean_up(stack: Stack, turn: str, count: int) -> Row:
@@ -80,8 +76,8 @@ async def _vacuumed(stack: Stack, before: dict[str, int], patience: float) -> fl
     return time.monotonic() - begin
 
 
-def _sizes(stack: Stack, when: str) -> list[Row]:
-    return sizes_of_tables.rows(stack, SPACE, when, *_TABLES)
+def _space(stack: Stack, when: str) -> Row:
+    return sizes_of_tables.moment(stack, SPACE, when, _TABLES)
 
 
 CASE = Case(

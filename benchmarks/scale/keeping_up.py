@@ -42,16 +42,14 @@ _QUIET_S = 5.0
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """A row for each kind of rows that are deleted, with the sizes before and after."""
-    wanted = years(sizes)
+    wanted, tables = years(sizes), list(_TABLES.values())
     ages = await asyncio.to_thread(_ages, await fill(folder, wanted), sizes.one("due"))
     async with filled(folder, wanted, **ages) as stack:
-        for row in _sizes(stack, "before"):
-            yield row
+        yield sizes_of_tables.moment(stack, SPACE, "before", tables)
         batches = await _batches(stack)
         for name in _TABLES:
             yield Row(DELETED, {"of": name, **_rates(batches[name])})
-        for row in _sizes(stack, "after"):
-            yield row
+        yield sizes_of_tables.moment(stack, SPACE, "after", tables)
 
 
 def _ages(place: Path, due: int) -> dict[str, str]:
@@ -98,10 +96,6 @@ def _rates(batches: Sequence[tuple[float, int]]) -> dict[str, Value]:
 
 def _rate(batches: Sequence[tuple[float, int]]) -> int:
     return round(sum(rows for _, rows in batches[1:]) / max(1e-3, batches[-1][0] - batches[0][0]))
-
-
-def _sizes(stack: Stack, when: str) -> list[Row]:
-    return sizes_of_tables.rows(stack, SPACE, when, *_TABLES.values())
 
 
 CASE = Case(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from benchmarks.scale.rows import Row
 from benchmarks.scale.sampled import MIB
 from benchmarks.stack import Stack
@@ -25,21 +28,49 @@ _SIZES = """
 """
 
 
-def rows(stack: Stack, table: str, when: str, *names: str) -> list[Row]:
-    """A row for each of these tables, or for all that grow; `when` is its first column."""
-    named = ", ".join(f"'{name}'" for name in names or GROWING)
+class Size(NamedTuple):
+    """Of one table: bytes of it and of its indexes, rows as far as they were counted, and vacuums since it was made."""
+
+    name: str
+    rows: int
+    table: int
+    indexes: int
+    dead: int
+    vacuums: int
+
+
+def read(stack: Stack, names: Sequence[str] = GROWING) -> list[Size]:
+    """Those of these tables, in their order."""
+    named = ", ".join(f"'{name}'" for name in names)
+    return [Size(*row) for row in stack.rows(_SIZES.format(named, named))]
+
+
+def rows(stack: Stack, title: str) -> list[Row]:
+    """A row for each table that grows."""
     return [
         Row(
-            table,
+            title,
             {
-                **({"when": when} if when else {}),
-                "table": name,
-                "rows": count,
-                "MiB": round(heap / MIB),
-                "its indexes, MiB": round(indexes / MIB),
-                "dead rows": dead,
-                "autovacuums": vacuums,
+                "table": size.name,
+                "rows": size.rows,
+                "MiB": round(size.table / MIB),
+                "its indexes, MiB": round(size.indexes / MIB),
+                "bytes a row, with indexes": round((size.table + size.indexes) / max(1, size.rows)),
             },
         )
-        for name, count, heap, indexes, dead, vacuums in stack.rows(_SIZES.format(named, named))
+        for size in read(stack)
     ]
+
+
+def moment(stack: Stack, title: str, when: str, names: Sequence[str]) -> Row:
+    """A row of how large these tables are then, with their indexes."""
+    sizes = read(stack, names)
+    return Row(
+        title,
+        {
+            "when": when,
+            **{f"`{size.name}`, MiB": round((size.table + size.indexes) / MIB) for size in sizes},
+            "dead rows": sum(size.dead for size in sizes),
+            "vacuums": sum(size.vacuums for size in sizes),
+        },
+    )
