@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from grpc import aio
 from benchmarks import console
 from benchmarks.scale.case import Case, Size, Sizes
 from benchmarks.scale.filled import FILL, filled, years
-from benchmarks.scale.rows import Row
+from benchmarks.scale.rows import Row, Value
 from benchmarks.scale.sampled import percentile
 from benchmarks.stack import Stack
 from contentgen import AsyncContentGenerationClient
@@ -28,6 +29,7 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
+EACH = "reads of years: each, milliseconds"
 CALLS = "reads of years: calls, milliseconds"
 PAGES = "reads of years: the console's pages, milliseconds to the first byte"
 _PENDING = 1_000
@@ -37,17 +39,26 @@ Call = Callable[[], Awaitable[object]]
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """A row for each call and page, for each number of tasks."""
-    samples = sizes.one("samples")
+    """A row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
+    found: defaultdict[tuple[str, str], dict[str, Value]] = defaultdict(dict)
     for count in sizes.all("tasks"):
         async with filled(folder, years(sizes, count)) as stack:
-            await _submit(stack)
-            async with aio.insecure_channel(stack.target) as channel:
-                for name, call in [pair async for pair in _calls(channel, stack.accounts)]:
-                    yield Row(CALLS, {"call": name, "tasks": count, **await _timed(call, samples)})
-            for page in await console.pages(stack, samples):
-                values = {"p50": round(page.part(50), 1), "p95": round(page.part(95), 1)}
-                yield Row(PAGES, {"page": page.path, "tasks": count, **values})
+            async for title, what, p50, p95 in _reads(stack, sizes.one("samples")):
+                yield Row(EACH, {"read": what, "tasks": count, "p50": p50, "p95": p95})
+                found[title, what] |= {f"{count:,} tasks, p50": p50, f"p95 of {count:,}": p95}
+    for (title, what), values in found.items():
+        yield Row(title, {"read": what, **values})
+
+
+async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, float, float]]:
+    """Of each read the table that it belongs to, its name, its p50 and its p95."""
+    await _submit(stack)
+    async with aio.insecure_channel(stack.target) as channel:
+        async for name, call in _calls(channel, stack.accounts):
+            took = await _timed(call, samples)
+            yield CALLS, name, percentile(took, 50), percentile(took, 95)
+    for page in await console.pages(stack, samples):
+        yield PAGES, page.path, percentile(page.times, 50), percentile(page.times, 95)
 
 
 async def _submit(stack: Stack) -> None:
@@ -56,15 +67,15 @@ async def _submit(stack: Stack) -> None:
         await client.submit_tasks([{"account_id": stack.accounts[0], "topic": "it waits"}] * _PENDING)
 
 
-async def _timed(call: Call, samples: int) -> dict[str, float]:
+async def _timed(call: Call, samples: int) -> list[float]:
+    """Milliseconds, the shortest first; the first call does not count."""
     took = []
     await call()
     for _ in range(samples):
         begin = time.perf_counter()
         await call()
         took.append((time.perf_counter() - begin) * 1e3)
-    took.sort()
-    return {"p50": percentile(took, 50), "p95": percentile(took, 95)}
+    return sorted(took)
 
 
 async def _calls(channel: aio.Channel, accounts: list[int]) -> AsyncIterator[tuple[str, Call]]:
@@ -176,4 +187,5 @@ CASE = Case(
         "tasks": Size((10_000_000, 1_000_000), (20_000,), "ended tasks, by comma"),
         "samples": Size((100,), (5,), "calls of each kind, and requests of each page"),
     },
+    every={EACH: 0},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks import conditions
 from benchmarks.markdown import table
@@ -11,7 +12,6 @@ from benchmarks.report import number
 from benchmarks.scale.cases import CASES
 from benchmarks.scale.rows import Kept, Row, Value
 
-PAGE = Part("python -m benchmarks.scale --from benchmarks/results/scale.jsonl --page docs/performance.md")
 _EVERY = {title: every for case in CASES.values() for title, every in case.every.items()}
 _NONE = "–"
 
@@ -21,6 +21,11 @@ def tables(kept: Kept) -> str:
     titles = dict.fromkeys(row.table for row in kept.rows)
     shown = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
     return "\n\n".join([*(_titled(title, rows) for title, rows in shown.items()), *_conditions(kept)])
+
+
+def part(kept: Path, page: Path) -> Part:
+    """The part of the page that has the tables of this file."""
+    return Part(f"python -m benchmarks.scale --from {kept} --page {page}")
 
 
 def line(row: Row) -> str:
