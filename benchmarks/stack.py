@@ -115,6 +115,11 @@ class Stack:
                 cursor.execute("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
             cursor.execute("CHECKPOINT")
 
+    def execute(self, statement: str) -> None:
+        """Runs a statement past the scheduler."""
+        with contextlib.closing(self._connect()) as made, made, made.cursor() as cursor:
+            cursor.execute(statement)
+
     def query(self, statement: str) -> Any:
         """The first value of a statement's first row, asked past the scheduler."""
         return self.rows(statement)[0][0]
