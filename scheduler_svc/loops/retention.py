@@ -9,7 +9,6 @@ import structlog
 
 from scheduler_svc.application import retention
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.resting import resting
 from scheduler_svc.application.retention import Position, Sweep
 
 MAX_INTERVAL = 3_600.0
@@ -50,7 +49,7 @@ class Retention:
     async def run_once(self) -> float:
         """Deletes the next batch; returns the seconds until the next one."""
         name, sweep = self._sweeps[self._next]
-        swept = await resting(self._calls.run(retention.sweep_exclusively, sweep, self._position))
+        swept = await self._calls.run(retention.sweep_exclusively, sweep, self._position)
         if swept is None:
             return self._end()
         if swept.deleted:

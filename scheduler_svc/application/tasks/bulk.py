@@ -13,7 +13,6 @@ from typing import NamedTuple
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import ReaperSettings, time_out
 from scheduler_svc.application.records import BatchResult
-from scheduler_svc.application.resting import resting
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.application.tasks.cancel import cancel_batch
@@ -81,7 +80,7 @@ class Bulk:
         if dry_run:
             return await self._count(wanted)
         deleted = await self._each(
-            lambda after, size: resting(self._calls.run(cleanup.delete_batch, wanted, until, after, size)), limit
+            lambda after, size: self._calls.run(cleanup.delete_batch, wanted, until, after, size), limit
         )
         since = await self._calls.run(cleanup.forget_requests, None)
         while since is not None:
