@@ -134,7 +134,7 @@ async def _of_the_rest(channel: aio.Channel, common: int, rare: int) -> AsyncIte
         ("first page", {}),
         ("oldest first", {"oldest_first": True}),
         ("an account with few tasks", {"account_id": rare}),
-        ("to be reviewed (none)", {"review_status": contents.REVIEW_STATUS_PENDING_REVIEW}),
+        ("to be reviewed (1 of 1,000)", {"review_status": contents.REVIEW_STATUS_PENDING_REVIEW}),
         ("published (all)", {"publish_status": contents.PUBLISH_STATUS_PUBLISHED}),
         ("publishing failed (none)", {"publish_status": contents.PUBLISH_STATUS_FAILED}),
         ("a category that none has", {"category": "none"}),
