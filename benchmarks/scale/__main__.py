@@ -98,7 +98,7 @@ async def _measure(arguments: argparse.Namespace, chosen: dict[str, dict[str, tu
         )
         keep(rows.run_line(run), f"measuring {', '.join(run.sizes)}; rows go to {arguments.results}")
         for case, sizes in chosen.items():
-            async for row in CASES[case].measure(folder, Sizes(sizes)):
+            async for row in CASES[case].measure(folder, Sizes(sizes, quick=arguments.quick)):
                 keep(rows.row_line(row), tables.line(row))
     print(f"python -m benchmarks.scale --from {arguments.results} shows the tables")
 
