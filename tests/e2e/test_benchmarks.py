@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import scenario
 from benchmarks.scale import rows, steady
+from benchmarks.scale.followed import followed
 from benchmarks.stack import Stack
 from tests.harness.process import run_to_end
 from tests.harness.waiting import wait_until
@@ -80,6 +81,21 @@ async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> Non
         scenario.check(stack, TASKS)
         with pytest.raises(scenario.WrongCounts, match="completed tasks"):
             scenario.check(stack, TASKS + 1)
+
+
+async def test_workers_outlive_their_streams(folder: Path) -> None:
+    stack = Stack(folder, accounts=2)
+    stack._scheduler.command = [sys.executable, "-m", "tests.e2e.short_ages"]
+    loaded = 0
+    async with stack:
+        async with followed(stack, count=2, depth=30) as told:
+            while len(stack.logged("hello")) < 6:
+                await scenario.load(stack, TASKS, batch=50, in_flight=2)
+                loaded += TASKS
+                await told.reach(loaded)
+        assert told.completed == loaded
+        scenario.check(stack, loaded)
+        assert stack.query("SELECT count(*) FROM task_events") == 4 * loaded, "no lease was lost or given back"
 
 
 def test_each_case_at_scale_keeps_rows_and_checks_counts(folder: Path) -> None:
