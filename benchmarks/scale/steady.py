@@ -100,7 +100,7 @@ def _left_and_deleted(stack: Stack, submitted: int) -> tuple[int, int]:
     """A batch is logged after its commit."""
     deadline = time.monotonic() + 10
     while True:
-        left = stack.query("SELECT count(*) FILTER (WHERE status = 4) FROM tasks")
+        left = stack.query("SELECT count(*) FROM tasks WHERE status = 4")
         deleted = sum(event["count"] for event in stack.logged("retention") if event["event"] == _DELETED)
         if left + deleted == submitted:
             return left, deleted
