@@ -16,16 +16,27 @@ _FAILURES: tuple[type[Exception], ...] = (WrongCounts, ChildFailed, NotDurable, 
 
 
 def run(measure: Coroutine[Any, Any, None], failures: tuple[type[Exception], ...] = ()) -> int:
-    """Runs it to its end; the exit status. `failures` are further ones that it may raise."""
+    """Runs it to its end; the exit status. `failures` are further ones that it may raise, alone or in a group."""
+    known = _FAILURES + failures
     try:
         asyncio.run(_interruptible(measure))
-    except _FAILURES + failures as failure:
-        sys.stderr.write(f"{failure or 'a step took too long'}\nThe figures would mean nothing: the run has ended.\n")
-        return 1
+    except known as failure:
+        return _failed(failure)
+    except ExceptionGroup as group:
+        if group.split(known)[1]:
+            raise
+        return _failed(*group.exceptions)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("interrupted; all that was started has ended\n")
         return 130
     return 0
+
+
+def _failed(*failures: Exception) -> int:
+    for failure in failures:
+        sys.stderr.write(f"{failure or 'a step took too long'}\n")
+    sys.stderr.write("The figures would mean nothing: the run has ended.\n")
+    return 1
 
 
 async def _interruptible(measure: Coroutine[Any, Any, None]) -> None:

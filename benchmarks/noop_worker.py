@@ -51,23 +51,34 @@ class Tally:
 
 
 async def _work(arguments: argparse.Namespace, worker_id: str, connecting: asyncio.Semaphore, tally: Tally) -> None:
-    result = payload.result()
+    """One session after the other: the scheduler ends each after half an hour or so."""
     stream = QuickWorker(arguments.target, worker_id, arguments.depth)
-    async with connecting:
-        await stream.__aenter__()
-    try:
-        async for message in stream.messages():
-            match message.WhichOneof("message"):
-                case "assignment":
-                    if arguments.timed:
-                        tally.arrived(message.assignment.leases)
-                    stream.complete(message.assignment.leases, result)
-                case "acknowledgement":
-                    tally.add(stream.acknowledged(message.acknowledgement))
-                case "cancel" | "reconnect":
-                    raise AssertionError(f"a no-op worker is told to {message.WhichOneof('message')}")
-    finally:
-        await stream.__aexit__()
+    while True:
+        async with connecting:
+            await stream.__aenter__()
+        try:
+            await _session(stream, tally, timed=arguments.timed)
+        finally:
+            await stream.__aexit__()
+        stream = stream.again()
+
+
+async def _session(stream: QuickWorker, tally: Tally, *, timed: bool) -> None:
+    result = payload.result()
+    async for message in stream.messages():
+        match message.WhichOneof("message"):
+            case "assignment":
+                if timed:
+                    tally.arrived(message.assignment.leases)
+                stream.complete(message.assignment.leases, result)
+            case "acknowledgement":
+                tally.add(stream.acknowledged(message.acknowledgement))
+            case "reconnect":
+                stream.leave()
+            case "cancel":
+                raise AssertionError("a no-op worker is told to cancel")
+        if stream.left:
+            return
 
 
 async def _main(arguments: argparse.Namespace) -> None:

@@ -5,9 +5,11 @@ file of results as soon as it is known, so a run that is cut off leaves what it 
 loaders and workers too: compare rows of one case, not of two machines.
 
   make bench-scale                                          all cases, hours
-  make bench-scale ARGS=--quick                             small sizes, about 2 minutes: shows that it works
-  make bench-scale ARGS='--cases steady --steady-minutes 10'
+  make bench-scale ARGS=--quick                             small sizes, a minute or two: shows that it works
+  make bench-scale ARGS='--cases steady --steady-seconds 600'
   python -m benchmarks.scale --from FILE --plots DIR        the tables of kept rows, and plots (these need matplotlib)
+
+The numbers of tasks are multiples of 500.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ async def _measure(arguments: argparse.Namespace, chosen: dict[str, dict[str, tu
         )
         keep(rows.run_line(run), f"measuring {', '.join(run.sizes)}; rows go to {arguments.results}")
         for case, sizes in chosen.items():
-            async for row in CASES[case].measure(folder, Sizes(sizes)):
+            async for row in CASES[case].measure(folder, Sizes(sizes, quick=arguments.quick)):
                 keep(rows.row_line(row), tables.line(row))
     print(f"python -m benchmarks.scale --from {arguments.results} shows the tables")
 

@@ -28,7 +28,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """A row for each step of a load, then for each part of a drain."""
     rates: dict[int, list[float]] = defaultdict(list)
     for backlog in sizes.all("sizes"):
-        async with warm(folder, max_queue_size=str(2 * MAX_PENDING_TASKS)) as (stack, meter):
+        async with warm(folder, sizes, max_queue_size=str(2 * MAX_PENDING_TASKS)) as (stack, meter):
             async for row in _loaded(stack, meter, backlog, sizes.one("step")):
                 yield row
             async for row in _drained(stack, meter, backlog, sizes):
@@ -84,7 +84,7 @@ CASE = Case(
     {
         "sizes": Size(
             (20_000, 100_000, 1_000_000, 20_000, 100_000, 10_000_000, 100_000, 20_000),
-            (400, 1_200),
+            (1_200,),
             "backlogs, by comma",
         ),
         "step": Size((1_000_000,), (500,), "tasks of a row of submits"),

@@ -21,8 +21,10 @@ class Size:
 class Sizes:
     """The sizes of a run of one case, by name."""
 
-    def __init__(self, values: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, values: Mapping[str, tuple[int, ...]], *, quick: bool = False) -> None:
+        """`quick`: it only has to work, so nothing need be warm."""
         self._values = values
+        self.quick = quick
 
     def one(self, name: str) -> int:
         (value,) = self._values[name]

@@ -12,6 +12,7 @@ from grpc import aio
 from benchmarks import scenario
 from benchmarks.__main__ import default_options
 from benchmarks.measures import IN_FLIGHT, fresh
+from benchmarks.scale.case import Sizes
 from benchmarks.scale.followed import Followed, followed
 from benchmarks.scale.meter import Meter
 from benchmarks.scale.rows import Value
@@ -29,12 +30,13 @@ _QUIET_S = 1.0
 
 
 @asynccontextmanager
-async def warm(folder: Path, accounts: int | None = None, **settings: str) -> AsyncIterator[tuple[Stack, Meter]]:
+async def warm(folder: Path, sizes: Sizes, **settings: str) -> AsyncIterator[tuple[Stack, Meter]]:
     """A scheduler on an empty database with warm WAL."""
     port = free_port()
     metrics = {"metrics_listen": f"127.0.0.1:{port}", **settings}
-    async with fresh(default_options(folder), accounts, **metrics) as stack:
-        await asyncio.to_thread(stack.warm_wal)
+    async with fresh(default_options(folder), None, **metrics) as stack:
+        if not sizes.quick:
+            await asyncio.to_thread(stack.warm_wal)
         yield stack, Meter(stack, port)
 
 

@@ -28,21 +28,21 @@ FAIRNESS = "accounts: fairness"
 WEIGHTS = (1, 2, 5, 10)
 _FEW = 4
 _WORKERS = 2
-_AT_ONCE = 32
+_CALLS_IN_FLIGHT = 32
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """Few accounts, many, many beside a capped one, and few again."""
-    many = sizes.one("count")
-    for accounts, capped in ((_FEW, 0), (many, 0), (many, sizes.one("capped")), (_FEW, 0)):
-        async for row in _measured(folder, sizes, accounts, capped):
-            yield row
+    """Each number of accounts; many of them beside a capped one, too."""
+    for accounts in sizes.all("counts"):
+        for capped in (0, sizes.one("capped")) if accounts > _FEW else (0,):
+            async for row in _measured(folder, sizes, accounts, capped):
+                yield row
 
 
 async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int) -> AsyncIterator[Row]:
-    tasks, part = sizes.one("each") * sizes.one("count"), sizes.one("part")
+    tasks, part = sizes.one("tasks"), sizes.one("part")
     named = {"accounts": accounts, "waiting at a capped one": capped}
-    async with warm(folder) as (stack, meter):
+    async with warm(folder, sizes) as (stack, meter):
         limit = Limit(stack, await _capped(stack, capped, sizes.one("cap")), sizes.one("cap"))
         weights = await _made(stack, accounts)
         yield Row(SUBMITS, {**named, **await load(stack, meter, tasks)})
@@ -68,7 +68,7 @@ async def _capped(stack: Stack, tasks: int, cap: int) -> int:
 
 async def _made(stack: Stack, count: int) -> dict[int, int]:
     """The weights of so many new accounts, which the next load is for."""
-    places = asyncio.Semaphore(_AT_ONCE)
+    places = asyncio.Semaphore(_CALLS_IN_FLIGHT)
     async with aio.insecure_channel(stack.target) as channel:
         stub = AccountServiceStub(channel)
 
@@ -89,8 +89,8 @@ CASE = Case(
     "5 minutes",
     measure,
     {
-        "count": Size((10_000,), (8,), "accounts"),
-        "each": Size((20,), (250,), "tasks that wait at each of them"),
+        "counts": Size((_FEW, 10_000, _FEW), (8,), "accounts, by comma"),
+        "tasks": Size((200_000,), (2_000,), "tasks that wait, of each account in turn"),
         "part": Size((80_000,), (300,), "tasks that are drained: less than half, so that all accounts have some left"),
         "cap": Size((20,), (5,), "tasks of the capped account that may run at once"),
         "capped": Size((100_000,), (500,), "tasks that wait at it"),

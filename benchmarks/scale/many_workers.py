@@ -18,7 +18,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """A row for each number of workers."""
     tasks = sizes.one("tasks")
     for count in sizes.all("counts"):
-        async with warm(folder) as (stack, meter):
+        async with warm(folder, sizes) as (stack, meter):
             await load(stack, meter, tasks)
             async with waiting_workers(stack, count) as told:
                 yield Row(DRAINS, {"workers": count, "drained": tasks, **await drain(stack, meter, told, tasks)})
@@ -31,7 +31,7 @@ CASE = Case(
     "3 minutes",
     measure,
     {
-        "counts": Size((2, 100, 1_000, 100, 2), (2, 20), "connected workers, by comma; even numbers"),
+        "counts": Size((2, 100, 1_000, 100, 2), (20,), "connected workers, by comma; even numbers"),
         "tasks": Size((100_000,), (1_000,), "tasks that they drain"),
     },
     plots={

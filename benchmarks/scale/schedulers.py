@@ -25,7 +25,7 @@ _WORKERS = 4
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """A drain and a row end to end for each number of schedulers."""
     for count in sizes.all("counts"):
-        async with warm(folder) as (stack, meter):
+        async with warm(folder, sizes) as (stack, meter):
             with _joined(stack, meter, count - 1) as targets:
                 async for row in _measured(stack, meter, targets, sizes.one("tasks")):
                     yield row
@@ -74,7 +74,7 @@ CASE = Case(
     "3 minutes",
     measure,
     {
-        "counts": Size((1, 2, 4, 2, 1), (1, 2), "schedulers, by comma"),
+        "counts": Size((1, 2, 4, 2, 1), (2,), "schedulers, by comma"),
         "tasks": Size((80_000,), (400,), "tasks of a drain, and of a row end to end; the batches divide them"),
     },
 )

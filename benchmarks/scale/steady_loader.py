@@ -26,7 +26,7 @@ _CALLS = (1, *(10, 1) * 9)
 _MAX_IN_FLIGHT = 256
 
 
-def _sizes(tasks: int) -> Iterator[tuple[int, int]]:
+def sizes(tasks: int) -> Iterator[tuple[int, int]]:
     """What the calls are of, each with how many tasks went before."""
     before = 0
     while True:
@@ -62,7 +62,7 @@ async def _main(arguments: argparse.Namespace) -> None:
                 await _submit(stub, requests)
 
         async with asyncio.TaskGroup() as group:
-            for size, before in _sizes(arguments.rate * arguments.seconds):
+            for size, before in sizes(arguments.rate * arguments.seconds):
                 due = begin + before / arguments.rate
                 late = max(late, time.monotonic() - due)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
