@@ -124,7 +124,7 @@ def _show(arguments: argparse.Namespace) -> int:
         return 1
     print(tables.tables(kept))
     if arguments.page:
-        tables.part(arguments.kept, arguments.page).write(arguments.page, tables.tables(kept))
+        tables.part(arguments.kept).write(arguments.page, tables.tables(kept))
     if arguments.plots:
         for made in plot.draw(kept, arguments.plots):
             sys.stderr.write(f"wrote {made}\n")

@@ -17,9 +17,8 @@ from benchmarks.scale.sampled import MIB
 from benchmarks.stack import Stack
 from tests.harness.process import installed
 
-CALLS = "backup beside a steady load: milliseconds"
-BACKUPS = "backup beside a steady load: what it takes"
-_SETTLE_S = 10.0
+CALLS = "backup: calls beside it, milliseconds"
+BACKUPS = "backup: what it takes"
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
@@ -27,7 +26,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     async with filled(folder, years(sizes)) as stack, beside.load(stack) as load:
         await asyncio.to_thread(stack.warm_wal)
         for how, arguments in (("written", []), ("written and proved", ["--verify"])):
-            alone = await load.alone(_SETTLE_S, sizes.one("alone"))
+            alone = await load.alone(sizes.one("alone"))
             yield await _back_up(stack, how, *arguments)
             for row in beside.compared(f"{CALLS}, {how}", alone, await load.take()):
                 yield row

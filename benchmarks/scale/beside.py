@@ -16,6 +16,7 @@ from benchmarks.stack import Stack
 TO_WORKER = "submit to worker"
 _WORKERS = 2
 _DEPTH = 100
+_SETTLE_S = 10.0
 
 Latencies = dict[str, list[float]]
 """Milliseconds by what takes them, the smallest first."""
@@ -32,9 +33,9 @@ class Load(NamedTuple):
         taken = await self.caller.ask() | {TO_WORKER: self.told.take_waits_ms()}
         return {what: sorted(ms) for what, ms in taken.items()}
 
-    async def alone(self, settle_s: float, seconds: float) -> Latencies:
+    async def alone(self, seconds: float) -> Latencies:
         """Those of so many seconds, once it has run for a while."""
-        await asyncio.sleep(settle_s)
+        await asyncio.sleep(min(seconds, _SETTLE_S))
         await self.take()
         await asyncio.sleep(seconds)
         return await self.take()

@@ -17,11 +17,10 @@ from benchmarks.scale.seed.database import write_more
 from benchmarks.stack import Stack
 from contentgen import AsyncContentGenerationClient
 
-CALLS = "CleanupTasks beside a steady load: milliseconds"
-DELETED = "CleanupTasks: tasks deleted"
-SPACE = "CleanupTasks: the space of what it deletes"
+CALLS = "cleanup: calls beside it, milliseconds"
+DELETED = "cleanup: tasks deleted"
+SPACE = "cleanup: space"
 _TABLES = ("tasks", "task_payloads", "task_labels", "task_events")
-_SETTLE_S = 10.0
 _POLL_S = 1.0
 
 
@@ -40,7 +39,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 async def _turn(stack: Stack, load: Load, turn: str, sizes: Sizes) -> AsyncIterator[Row]:
     vacuums = _vacuums(stack)
-    alone = await load.alone(_SETTLE_S, sizes.one("alone"))
+    alone = await load.alone(sizes.one("alone"))
     yield await _clean_up(stack, turn, sizes.one("deleted"))
     for row in beside.compared(f"{CALLS}, the {turn} time", alone, await load.take()):
         yield row

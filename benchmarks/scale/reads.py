@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
-EACH = "reads of years: each, milliseconds"
-CALLS = "reads of years: calls, milliseconds"
-PAGES = "reads of years: the console's pages, milliseconds to the first byte"
+EACH = "reads: each, milliseconds"
+CALLS = "reads: calls, milliseconds"
+PAGES = "reads: pages of the console, milliseconds to the first byte"
 _PENDING = 1_000
 _DEEP_PAGES = 50
 
@@ -52,19 +53,21 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, float, float]]:
     """Of each read the table that it belongs to, its name, its p50 and its p95."""
-    await _submit(stack)
-    async with aio.insecure_channel(stack.target) as channel:
+    async with _waiting(stack), aio.insecure_channel(stack.target) as channel:
         async for name, call in _calls(channel, stack.accounts):
             took = await _timed(call, samples)
             yield CALLS, name, percentile(took, 50), percentile(took, 95)
-    for page in await console.pages(stack, samples):
-        yield PAGES, page.path, percentile(page.times, 50), percentile(page.times, 95)
+        for page in await console.pages(stack, samples):
+            yield PAGES, page.path, percentile(page.times, 50), percentile(page.times, 95)
 
 
-async def _submit(stack: Stack) -> None:
-    """Some tasks that wait: no worker comes."""
+@asynccontextmanager
+async def _waiting(stack: Stack) -> AsyncIterator[None]:
+    """Some tasks that wait: no worker comes. They are cancelled at the end."""
     async with AsyncContentGenerationClient(stack.target) as client:
         await client.submit_tasks([{"account_id": stack.accounts[0], "topic": "it waits"}] * _PENDING)
+        yield
+        await client.bulk_cancel_tasks()
 
 
 async def _timed(call: Call, samples: int) -> list[float]:

@@ -12,6 +12,13 @@ from benchmarks.report import number
 from benchmarks.scale.cases import CASES
 from benchmarks.scale.rows import Kept, Row, Value
 
+
+def part(kept: Path) -> Part:
+    """The part of the page that shows this file."""
+    return Part(f"python -m benchmarks.scale --from {kept} --page docs/performance.md")
+
+
+PAGE = part(Path("benchmarks/results/scale.jsonl"))
 _EVERY = {title: every for case in CASES.values() for title, every in case.every.items()}
 _NONE = "–"
 
@@ -21,11 +28,6 @@ def tables(kept: Kept) -> str:
     titles = dict.fromkeys(row.table for row in kept.rows)
     shown = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
     return "\n\n".join([*(_titled(title, rows) for title, rows in shown.items()), *_conditions(kept)])
-
-
-def part(kept: Path, page: Path) -> Part:
-    """The part of the page that has the tables of this file."""
-    return Part(f"python -m benchmarks.scale --from {kept} --page {page}")
 
 
 def line(row: Row) -> str:
