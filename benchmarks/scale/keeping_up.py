@@ -48,7 +48,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
         yield sizes_of_tables.moment(stack, SPACE, "before", tables)
         batches = await _batches(stack)
         for name in _TABLES:
-            yield Row(DELETED, {"of": name, **_rates(batches[name])})
+            yield Row(DELETED, {"of": name, **rates(batches[name])})
         yield sizes_of_tables.moment(stack, SPACE, "after", tables)
 
 
@@ -81,7 +81,7 @@ def _batch(event: dict[str, Any]) -> tuple[float, int]:
     return datetime.fromisoformat(event["timestamp"]).timestamp(), event["count"]
 
 
-def _rates(batches: Sequence[tuple[float, int]]) -> dict[str, Value]:
+def rates(batches: Sequence[tuple[float, int]]) -> dict[str, Value]:
     """Of all, of the first tenth and of the last tenth; the first batch is when the clock starts."""
     part = max(2, len(batches) // _PART)
     first, last = batches[:part], batches[-part:]
