@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from benchmarks import scenario
-from benchmarks.scale import rows, steady
+from benchmarks.scale import cleanup, keeping_up, rows, steady
 from benchmarks.scale.followed import followed
 from benchmarks.stack import Stack
 from tests.harness.process import run_to_end
@@ -109,6 +109,19 @@ def test_each_case_at_scale_keeps_rows_and_checks_counts(folder: Path) -> None:
     assert {row.table.partition(":")[0] for row in found.rows} == {"steady load", *cases[1:]}
     (counts,) = found.of(steady.COUNTS)
     assert counts.values["submitted"] == counts.values["completed"] == 400
+    assert list(folder.iterdir()) == [kept], "it tidies up"
+
+
+def test_each_case_of_years_works_on_a_database_that_it_fills(folder: Path) -> None:
+    kept = folder / "years.jsonl"
+    cases = ["fill", "cleanup", "reads", "backup", "retention"]
+    command = [sys.executable, "-m", "benchmarks.scale", "--quick", f"--cases={','.join(cases)}", f"--dir={folder}"]
+    said = run_to_end([*command, f"--results={kept}"], within=600)
+    assert said.returncode == 0, said.stderr
+    found = rows.read(kept.read_text().splitlines())
+    assert {row.table.partition(":")[0] for row in found.rows} == set(cases)
+    assert [row.values["tasks"] for row in found.of(cleanup.DELETED)] == [5_000, 5_000]
+    assert {row.values["of"]: row.values["rows"] for row in found.of(keeping_up.DELETED)}["ended tasks"] == 5_001
     assert list(folder.iterdir()) == [kept], "it tidies up"
 
 

@@ -41,7 +41,7 @@ _CHURN = {
     "autovacuum_vacuum_cost_delay": "0",
 }
 
-# A table that grows for years: by default a fifth of 10⁸ rows would be dead before a vacuum makes room. Those of fewer
+# A table that grows for years: by default a fifth of 10⁸ rows would be dead before a vacuum frees them. Those of fewer
 # than 300,000 rows are vacuumed less often than by default, so that a burst pays for no more vacuums.
 _GROWS = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_threshold": "50000"}
 
