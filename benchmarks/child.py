@@ -19,6 +19,8 @@ import uvloop
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
+MAX_LINE = 1 << 20
+"""Bytes that a process says at once."""
 
 
 class ChildFailed(Exception):
@@ -48,6 +50,7 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                limit=MAX_LINE,
             )
         async with asyncio.timeout(START_TIMEOUT):
             self.first = await self.told()

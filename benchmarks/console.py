@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import aiohttp
 import psutil
@@ -44,16 +45,34 @@ _ROW_SEEN = """
 """
 
 
+class PageTimes(NamedTuple):
+    """Milliseconds of each request, the shortest first."""
+
+    path: str
+    times: list[float]
+
+    def part(self, percent: int) -> float:
+        """The time that so many of them are below."""
+        return self.times[len(self.times) * percent // 100]
+
+
 async def figures(stack: Stack, tasks: int, samples: int, workers: int, depth: int) -> list[Figure]:
     """Fills the database with so many tasks first."""
     await _fill(stack, tasks, workers, depth)
-    async with (
-        _console(stack) as console,
-        aiohttp.ClientSession(console.url, connector=aiohttp.TCPConnector(limit=0)) as http,
-    ):
-        measured = [await _page(http, path, samples, tasks) for path in await _pages(http)]
+    async with _console(stack) as console, _session(console) as http:
+        measured = [_figure(page, tasks) for page in await _timed(http, samples)]
         memory = await _memory(console, http)
         return [*measured, *await _in_a_browser(console, stack, samples), memory]
+
+
+async def pages(stack: Stack, samples: int) -> list[PageTimes]:
+    """The times to the first byte of each page, beside a database that is filled."""
+    async with _console(stack) as console, _session(console) as http:
+        return await _timed(http, samples)
+
+
+def _session(console: Console) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(console.url, connector=aiohttp.TCPConnector(limit=0))
 
 
 async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
@@ -85,6 +104,10 @@ async def _pages(http: aiohttp.ClientSession) -> list[str]:
     return [*_LINK.findall(navigation), *[await _first(http, *it) for it in _SINGLE]]
 
 
+async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
+    return [await _page(http, path, samples) for path in await _pages(http)]
+
+
 async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
     """The first link of a list that has such an address."""
     async with http.get(path) as answer:
@@ -92,7 +115,7 @@ async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
     return str(found)
 
 
-async def _page(http: aiohttp.ClientSession, path: str, samples: int, tasks: int) -> Figure:
+async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTimes:
     """The time to the first byte, one request after the other."""
     times = []
     for _ in range(samples):
@@ -101,10 +124,12 @@ async def _page(http: aiohttp.ClientSession, path: str, samples: int, tasks: int
             times.append((time.perf_counter() - begun) * 1000)
             assert answer.status == 200, path
             await answer.read()
-    times.sort()
-    shown = re.sub(r"/(task-)?\w*\d\w*$", "/ID", path)
-    note = f"p50 {times[samples // 2]:.0f} ms"
-    return Figure(f"page {shown}, first byte, p95", times[samples * 95 // 100], "ms", tasks, goals.PAGE_MS, note)
+    return PageTimes(re.sub(r"/(task-)?\w*\d\w*$", "/ID", path), sorted(times))
+
+
+def _figure(page: PageTimes, tasks: int) -> Figure:
+    note = f"p50 {page.part(50):.0f} ms"
+    return Figure(f"page {page.path}, first byte, p95", page.part(95), "ms", tasks, goals.PAGE_MS, note)
 
 
 async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:

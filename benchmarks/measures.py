@@ -57,10 +57,11 @@ class Options:
 
 
 @asynccontextmanager
-async def fresh(options: Options, accounts: int | None = None) -> AsyncIterator[Stack]:
+async def fresh(options: Options, accounts: int | None = None, **settings: str) -> AsyncIterator[Stack]:
     """A scheduler on an empty database."""
     folder = make_folder(options.folder, "run-")
-    async with Stack(folder, accounts or options.accounts, max_queue_size=str(MAX_PENDING_TASKS)) as stack:
+    settings = {"max_queue_size": str(MAX_PENDING_TASKS), **settings}
+    async with Stack(folder, accounts or options.accounts, **settings) as stack:
         yield stack
     shutil.rmtree(folder)  # after a failure it stays: its logs say why
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 
 from benchmarks.prose import RESULT_BYTES, brief, prose
+from contentgen.v1 import task_pb2 as task_pb
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 
@@ -16,6 +18,16 @@ def tasks(account_ids: list[int]) -> Iterator[pb.SubmitTaskRequest]:
     while True:
         for account_id in account_ids:
             yield pb.SubmitTaskRequest(account_id=account_id, **brief(chance))
+
+
+def stamp(request: pb.SubmitTaskRequest) -> None:
+    """Notes on a task when it is submitted."""
+    request.keywords = f"{time.monotonic():.6f}"
+
+
+def stamped(task: task_pb.Task) -> float:
+    """When that was, in seconds of the machine's monotonic clock."""
+    return float(task.keywords)
 
 
 def result() -> worker_pb.Result:

@@ -31,10 +31,20 @@ class QuickWorker(LeaseStream):
             slots=min(depth, MAX_SLOTS),
         )
         super().__init__(aio.insecure_channel(target, options=OPTIONS), greeting)
+        self._target = target
         self._depth = depth
         self._outgoing: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
         self._reported: dict[int, Sequence[pb.AssignedLease]] = {}
         self._offered = 0
+        self._leaving = False
+        self._answered = 0
+
+    def again(self) -> QuickWorker:
+        """The same worker's next session."""
+        following = QuickWorker(self._target, self.hello.worker_id, self._depth)
+        following.hello.CopyFrom(self.hello)
+        following.hello.session_number += 1
+        return following
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -82,6 +92,7 @@ class QuickWorker(LeaseStream):
     def acknowledged(self, acknowledgement: pb.Acknowledgement) -> int:
         """How many leases this ended. Offers capacity again once a quarter more is free than was offered."""
         if not acknowledgement.report_number:
+            self._answered = acknowledgement.heartbeat_number
             return 0
         leases = self._reported.pop(acknowledgement.report_number)
         assert all(it.outcome == pb.UPDATE_OUTCOME_COMMITTED for it in acknowledgement.results), "a lease was lost"
@@ -91,7 +102,16 @@ class QuickWorker(LeaseStream):
             self.heartbeat()
         return len(leases)
 
+    def leave(self) -> None:
+        """Takes no more, so that it has `left` once all that it holds is acknowledged."""
+        self._leaving = True
+        self.heartbeat()
+
+    @property
+    def left(self) -> bool:
+        return self._leaving and not self.held and self._answered == self._heartbeats
+
     def heartbeat(self) -> None:
         """Sends its capacity and what it holds."""
-        self._offered = self._depth - len(self.held)
+        self._offered = 0 if self._leaving else self._depth - len(self.held)
         self._outgoing.put_nowait(self.next_heartbeat(self._offered, pb.LEASE_STAGE_FINISHED))

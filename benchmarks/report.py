@@ -82,11 +82,12 @@ def _row(figure: Figure) -> tuple[str, ...]:
     goal = figure.goal
     bounds = ("", "", "", "")
     if goal is not None:
-        limit = "–" if goal.limit is None else _number(goal.limit)
-        bounds = (_number(goal.must), _number(goal.goal), limit, goal.met(figure.there))
-    floor = (_number(figure.floor.here), _number(figure.there)) if figure.floor else ("", "")
-    return (figure.name, _number(figure.value), figure.unit, *floor, *bounds, figure.note)
+        limit = "–" if goal.limit is None else number(goal.limit)
+        bounds = (number(goal.must), number(goal.goal), limit, goal.met(figure.there))
+    floor = (number(figure.floor.here), number(figure.there)) if figure.floor else ("", "")
+    return (figure.name, number(figure.value), figure.unit, *floor, *bounds, figure.note)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """With three digits at least."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

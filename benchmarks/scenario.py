@@ -14,6 +14,12 @@ from benchmarks.stack import Cpu, Stack
 PATIENCE_S = 900.0
 """How long any one load or drain may take."""
 
+_COUNTS = """
+    SELECT (SELECT count(*) FROM tasks WHERE status = 4), (SELECT count(*) FROM tasks),
+        (SELECT count(*) FROM ready) + (SELECT count(*) FROM leases),
+        (SELECT count(DISTINCT task_key) FROM contents), (SELECT count(*) FROM publish_pool)
+"""
+
 
 class WrongCounts(Exception):
     """The database does not hold what was submitted and completed: the figures mean nothing."""
@@ -66,7 +72,7 @@ async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target
 
 @asynccontextmanager
 async def noop_workers(stack: Stack, count: int, depth: int) -> AsyncIterator[list[Child]]:
-    """Workers that are ready to connect."""
+    """Workers that are ready to connect, each in a process of its own."""
     async with AsyncExitStack() as exits:
         yield [
             await exits.enter_async_context(
@@ -111,13 +117,18 @@ async def completed(workers: Sequence[Child], tasks: int) -> float:
     return last
 
 
-def check(stack: Stack, tasks: int) -> None:
-    """Every task is completed, with one content and one pool entry. Raises WrongCounts."""
-    for what, statement in (
-        ("completed tasks", "SELECT count(*) FROM tasks WHERE status = 4"),
-        ("tasks", "SELECT count(*) FROM tasks"),
-        ("contents", "SELECT count(DISTINCT task_key) FROM contents"),
-        ("pool entries", "SELECT count(*) FROM publish_pool"),
-    ):
-        if (found := stack.query(statement)) != tasks:
-            raise WrongCounts(f"{tasks} {what} were expected, there are {found}; the logs are in {stack.folder}")
+def check(stack: Stack, tasks: int, drained: int | None = None) -> None:
+    """Every task is there, and the completed ones have one content and one pool entry each. Raises WrongCounts.
+
+    `drained`: at least so many are completed, and each of the others waits or is leased; None: all are completed.
+    """
+    ((completed, *found),) = stack.rows(_COUNTS)
+    least = tasks if drained is None else drained
+    if completed < least:
+        raise WrongCounts(
+            f"{least} completed tasks were expected, there are {completed}; the logs are in {stack.folder}"
+        )
+    names = ("tasks", "tasks that wait or are leased", "contents", "pool entries")
+    for what, wanted, count in zip(names, (tasks, tasks - completed, completed, completed), found, strict=True):
+        if count != wanted:
+            raise WrongCounts(f"{wanted} {what} were expected, there are {count}; the logs are in {stack.folder}")

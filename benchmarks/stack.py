@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -42,15 +42,7 @@ class Stack:
         self.target = ""
         self.accounts: list[int] = []
         self._wanted_accounts = accounts
-        foreign = ("CONTENTGEN_", "DATABASE_URL")
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
-            "CONTENTGEN_DATA_DIR": str(folder / "data"),
-            "CONTENTGEN_LISTEN": "127.0.0.1:0",
-            "CONTENTGEN_LOG_FORMAT": "json",
-            **{f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()},
-        }
-        self._scheduler = Service("scheduler", "contentgen-scheduler", "ready", folder / "scheduler.log", environment)
+        self._scheduler = scheduler("scheduler", folder, environment(folder / "data", **settings))
 
     async def __aenter__(self) -> Self:
         try:
@@ -86,6 +78,10 @@ class Stack:
         """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
         return int(psutil.Process(self._scheduler.pid).memory_info().rss)
 
+    def logged(self, action: str) -> list[dict[str, Any]]:
+        """The scheduler's log events of this action."""
+        return self._scheduler.events(action)
+
     @property
     def url(self) -> str:
         """Its database, for SQLAlchemy, past the scheduler."""
@@ -119,15 +115,39 @@ class Stack:
                 cursor.execute("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
             cursor.execute("CHECKPOINT")
 
+    def execute(self, statement: str) -> None:
+        """Runs a statement past the scheduler."""
+        with contextlib.closing(self._connect()) as made, made, made.cursor() as cursor:
+            cursor.execute(statement)
+
     def query(self, statement: str) -> Any:
         """The first value of a statement's first row, asked past the scheduler."""
+        return self.rows(statement)[0][0]
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """All rows of a statement, asked past the scheduler."""
         with contextlib.closing(self._connect()) as made:
             made.autocommit = True
             with made.cursor() as cursor:
                 cursor.execute(statement)
-                row = cursor.fetchone()
-        assert row is not None
-        return row[0]
+                return list(cursor.fetchall())
+
+
+def environment(data: Path, **settings: str) -> dict[str, str]:
+    """Of a scheduler with its data in this folder: ours, but for the settings, which are these."""
+    foreign = ("CONTENTGEN_", "DATABASE_URL")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
+        "CONTENTGEN_DATA_DIR": str(data),
+        "CONTENTGEN_LISTEN": "127.0.0.1:0",
+        "CONTENTGEN_LOG_FORMAT": "json",
+        **{f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()},
+    }
+
+
+def scheduler(name: str, folder: Path, environment: Mapping[str, str]) -> Service:
+    """A process that is not started yet; it logs into the folder."""
+    return Service(name, "contentgen-scheduler", "ready", folder / f"{name}.log", environment)
 
 
 def _used_by(processes: Iterable[psutil.Process]) -> float:

@@ -1,22 +1,17 @@
-"""The plot of a run, as SVG: tasks above, workers below. It needs matplotlib, which nothing else here does."""
+"""The plot of a run, as SVG: tasks above, workers below."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks import plotting
 from benchmarks.autoscaling.experiment import Outcome
 
 
 def draw(outcome: Outcome, path: Path) -> None:
     """Writes the plot. Raises ModuleNotFoundError without matplotlib."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "contentgen"  # the same file from the same figures
-    from matplotlib import pyplot as plt
-
     times = [sample.time for sample in outcome.samples]
-    figure, (tasks, workers) = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
+    figure, (tasks, workers) = plotting.pyplot().subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
     tasks.plot(times, [sample.open_tasks for sample in outcome.samples], label="tasks that have not ended")
     tasks.plot(times, [sample.demand for sample in outcome.samples], label="demand, as KEDA is told", linestyle="--")
     workers.step(times, [sample.workers for sample in outcome.samples], where="post", label="worker processes")
@@ -29,4 +24,4 @@ def draw(outcome: Outcome, path: Path) -> None:
         axes.legend(loc="upper right")
     workers.set_xlabel("seconds; a dotted line is a burst")
     workers.yaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(path, metadata={"Date": None})
+    plotting.save(figure, path)

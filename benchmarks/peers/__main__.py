@@ -22,22 +22,17 @@ are of medians. Redis is used where `redis-server` is installed, by the benchmar
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.child import ChildFailed
-from benchmarks.folders import make_folder
-from benchmarks.peers import conditions, figures, ours, page, plot, rounds, servers, table
+from benchmarks import command
+from benchmarks.folders import lent_folder
+from benchmarks.peers import conditions, figures, ours, plot, rounds, servers, table
 from benchmarks.peers.contenders import ALL, CONTENTGEN, Contender, Store
 from benchmarks.peers.workers import WorkerFailed
-from benchmarks.scenario import WrongCounts
 
 PYTHON = Path("build/peers-venv/bin/python")
 REDIS = {
@@ -48,7 +43,7 @@ REDIS = {
 }
 QUICK = {"tasks": 4_000, "rounds": 1, "samples": 50, "redis": "memory"}
 USUAL = {"tasks": 12_000, "rounds": 2, "samples": 200, "redis": "both"}
-_FAILURES = (WrongCounts, WorkerFailed, ChildFailed, servers.NoRedis, conditions.NotDurable, TimeoutError)
+_FAILURES = (WorkerFailed, servers.NoRedis)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,14 +87,7 @@ def main(given: Sequence[str]) -> int:
     chosen = _chosen(parser, arguments)
     if any(each.key != CONTENTGEN for each in chosen) and not arguments.python.exists():
         parser.error(f"there is no {arguments.python}: `make bench-peers` installs the peers' packages there")
-    try:
-        return asyncio.run(_interruptible(arguments, chosen))
-    except _FAILURES as failure:
-        sys.stderr.write(f"{failure or 'a step took too long'}\nThe figures would mean nothing: the run has ended.\n")
-        return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.stderr.write("interrupted; all that was started has ended\n")
-        return 130
+    return command.run(_run(arguments, chosen), _FAILURES)
 
 
 def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
@@ -117,28 +105,11 @@ def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> l
     return chosen
 
 
-async def _interruptible(arguments: argparse.Namespace, chosen: Sequence[Contender]) -> int:
-    """TERM ends it as Ctrl-C does: each step ends its own processes."""
-    task = asyncio.current_task()
-    assert task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    with _folder(arguments.dir) as folder:
+async def _run(arguments: argparse.Namespace, chosen: Sequence[Contender]) -> None:
+    with lent_folder(arguments.dir, "contentgen-peers-") as folder:
         kept = await _measure(arguments, chosen, folder)
     if arguments.output == "table":
         print(table.tables(kept))
-    return 0
-
-
-@contextlib.contextmanager
-def _folder(above: Path) -> Iterator[Path]:
-    """After a failure it stays: its logs say why."""
-    folder = make_folder(above, "contentgen-peers-")
-    try:
-        yield folder
-    except asyncio.CancelledError:
-        shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)
 
 
 async def _measure(arguments: argparse.Namespace, chosen: Sequence[Contender], folder: Path) -> figures.Kept:
@@ -153,8 +124,6 @@ async def _measure(arguments: argparse.Namespace, chosen: Sequence[Contender], f
 
     run = conditions.run(chosen, arguments.python, folder, arguments.tasks, arguments.rounds)
     line(figures.run_line(run))
-    if run.busy > conditions.BUSY:
-        sys.stderr.write(f"{run.busy:.0%} of this machine is busy with something else: do not trust the figures\n")
     for number in range(1, arguments.rounds + 1):
         for each in chosen:
 
@@ -178,7 +147,7 @@ def _show(arguments: argparse.Namespace) -> int:
         return 1
     print(table.tables(kept))
     if arguments.page:
-        page.write(arguments.page, table.tables(kept))
+        table.PAGE.write(arguments.page, table.tables(kept))
     if arguments.plots:
         for made in plot.draw(kept, arguments.plots):
             sys.stderr.write(f"wrote {made}\n")

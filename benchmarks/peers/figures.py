@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from benchmarks.conditions import Conditions
+
 ENQUEUE = "enqueue"
 BULK = "bulk"
 DRAIN_1 = "drain-1"
@@ -19,19 +21,9 @@ MEASURES = (ENQUEUE, BULK, DRAIN_1, DRAIN_2, OUR_JOB, IDLE_P50, IDLE_P99)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What the figures depend on.
+class Run(Conditions):
+    """What the figures depend on."""
 
-    `sync_ms` is the median of a write of 8 KB with its sync, where the data is; `busy` how much of the machine others
-    used just before, from 0 to 1.
-    """
-
-    at: str
-    commit: str
-    machine: str
-    sync_ms: float
-    busy: float
-    durability: dict[str, str]
     versions: dict[str, str]
     settings: dict[str, str]
     tasks: int

@@ -1,10 +1,11 @@
-"""The plots of a run, as SVG. They need matplotlib, which nothing else here does."""
+"""The plots of a run, as SVG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from benchmarks import plotting
 from benchmarks.peers.contenders import ALL, CONTENTGEN, Contender
 from benchmarks.peers.figures import BULK, ENQUEUE, OUR_JOB, Kept
 
@@ -24,20 +25,13 @@ def bars(kept: Kept, measure: str) -> list[tuple[Contender, float, float, float]
 
 def draw(kept: Kept, folder: Path) -> list[Path]:
     """Writes the plots. Raises ModuleNotFoundError without matplotlib."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "contentgen"  # the same file from the same figures
-    from matplotlib import pyplot as plt
-
+    plt = plotting.pyplot()
     made = []
     for name, (measure, title) in PLOTS.items():
         if of := bars(kept, measure):
             figure, axes = plt.subplots(figsize=(9, 0.7 + 0.34 * len(of)), layout="constrained")
             _draw(axes, of, title)
-            made.append(folder / name)
-            figure.savefig(made[-1], metadata={"Date": None})
-            plt.close(figure)
+            made.append(plotting.save(figure, folder / name))
     return made
 
 

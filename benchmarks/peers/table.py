@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from benchmarks import conditions
+from benchmarks.markdown import table
+from benchmarks.page import Part
 from benchmarks.peers.contenders import ALL, Contender
 from benchmarks.peers.figures import (
     BULK,
@@ -28,6 +31,7 @@ _HEAD = (
     "idle p50 / p99, ms",
 )
 _NONE = "–"
+PAGE = Part("python -m benchmarks.peers --from benchmarks/results/peers.jsonl --page docs/performance.md")
 
 
 def tables(kept: Kept) -> str:
@@ -37,7 +41,7 @@ def tables(kept: Kept) -> str:
 
 
 def _figures(kept: Kept, measured: Sequence[Contender]) -> str:
-    return _table(_HEAD, (_row(kept, each) for each in measured))
+    return table(_HEAD, (_row(kept, each) for each in measured))
 
 
 def _row(kept: Kept, of: Contender) -> tuple[str, ...]:
@@ -62,31 +66,16 @@ def _settings(runs: Sequence[Run], measured: Sequence[Contender]) -> str:
         named = ", ".join(f"{package} {versions[package]}" for package in of.packages if package in versions)
         return (of.name, of.store.value, named, settings.get(of.key, of.settings))
 
-    return _table(("queue", "its tasks are in", "versions", "settings"), map(row, measured))
+    return table(("queue", "its tasks are in", "versions", "settings"), map(row, measured))
 
 
 def _conditions(kept: Kept) -> Iterator[str]:
-    """One paragraph for all runs, as long as they are of one machine and commit."""
-    for machine, runs in _by_machine(kept.runs).items():
-        last = runs[-1]
-        durable = ", ".join(f"{name} {value}" for name, value in last.durability.items())
-        commits = ", ".join(dict.fromkeys(f"`{run.commit}`" for run in runs))
-        days = " to ".join(dict.fromkeys(run.at[:10] for run in (runs[0], last)))
-        several = f" In {len(runs)} runs, one after the other." if len(runs) > 1 else ""
+    for paragraph in conditions.paragraphs(kept.runs):
+        several = f" In {len(kept.runs)} runs, one after the other." if len(kept.runs) > 1 else ""
         yield (
-            f"Commit {commits}, {days}. {machine}; a write of 8 KB with its sync takes {last.sync_ms:.2f} ms,"
-            f" and at most {max(run.busy for run in runs):.0%} of it was busy just before a run."
-            f" PostgreSQL with {durable}."
-            f" {last.tasks:,} tasks a drain, or the share of them that a slow queue does in the same time."
-            f"{several} {_rounds(kept)}"
+            f"{paragraph} {kept.runs[-1].tasks:,} tasks a drain, or the share of them that a slow queue does in the"
+            f" same time.{several} {_rounds(kept)}"
         )
-
-
-def _by_machine(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    of: dict[str, list[Run]] = {}
-    for run in runs:
-        of.setdefault(run.machine, []).append(run)
-    return of
 
 
 def _rounds(kept: Kept) -> str:
@@ -96,8 +85,3 @@ def _rounds(kept: Kept) -> str:
     return (
         f"Medians of {found[0]} rounds." if found[0] == found[-1] else f"Medians of {found[0]} to {found[-1]} rounds."
     )
-
-
-def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

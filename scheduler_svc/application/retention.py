@@ -91,10 +91,10 @@ def silent_workers(tx: Tx, _: Position) -> Swept:
     return Swept(deleted, deleted == MAX_BATCH)
 
 
-def old_requests(tx: Tx, _: Position) -> Swept:
+def old_requests(tx: Tx, since: Position) -> Swept:
     """Request ids of deleted tasks, once they need not be remembered."""
-    deleted = tx.ended.forget_requests(MAX_BATCH)
-    return Swept(deleted, deleted == MAX_BATCH)
+    made = tx.ended.forget_requests(since if isinstance(since, datetime) else None, MAX_BATCH)
+    return Swept(len(made), len(made) == MAX_BATCH, max(made, default=None))
 
 
 def old_imports(age: timedelta) -> Sweep:
@@ -107,20 +107,25 @@ def old_imports(age: timedelta) -> Sweep:
     return sweep
 
 
-def delivered(tx: Tx, _: Position) -> Swept:
+def delivered(tx: Tx, since: Position) -> Swept:
     """Deliveries of webhooks, some days after their success."""
-    deleted = tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, DELIVERED_RETENTION, MAX_BATCH)
-    return Swept(deleted, deleted == MAX_BATCH)
+    return _delete_deliveries(tx, DeliveryStatus.DELIVERED, DELIVERED_RETENTION, since)
 
 
-def exhausted(tx: Tx, _: Position) -> Swept:
+def exhausted(tx: Tx, since: Position) -> Swept:
     """Deliveries that were given up, after the time in which they can be sent again.
 
     First gives up those that have waited for too long.
     """
     given_up = tx.sweeps.exhaust_deliveries(MAX_BATCH)
-    deleted = tx.sweeps.delete_deliveries(DeliveryStatus.EXHAUSTED, EXHAUSTED_RETENTION, MAX_BATCH)
-    return Swept(deleted, MAX_BATCH in {given_up, deleted})
+    swept = _delete_deliveries(tx, DeliveryStatus.EXHAUSTED, EXHAUSTED_RETENTION, since)
+    return swept._replace(more=swept.more or given_up == MAX_BATCH)
+
+
+def _delete_deliveries(tx: Tx, status: DeliveryStatus, age: timedelta, since: Position) -> Swept:
+    begin = since if isinstance(since, datetime) else None
+    ended = tx.sweeps.delete_deliveries(status, begin, age, MAX_BATCH)
+    return Swept(len(ended), len(ended) == MAX_BATCH, max(ended, default=begin))
 
 
 def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:

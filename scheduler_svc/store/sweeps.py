@@ -56,11 +56,14 @@ _DELETE_FORGOTTEN = sa.text("""
 """)
 """Deletes what is remembered of deleted import sources."""
 
+# It begins where the batch before it ended: see `_LOCK_ENDED`.
 _DELETE_DELIVERIES = sa.text("""
     DELETE FROM webhook_deliveries WHERE delivery_id = ANY(ARRAY(
         SELECT delivery_id FROM webhook_deliveries
-        WHERE status = :status AND end_time < now() - make_interval(secs => :age)
+        WHERE status = :status AND end_time >= coalesce(CAST(:since AS timestamptz), '-infinity')
+            AND end_time < now() - make_interval(secs => :age)
         ORDER BY end_time LIMIT :limit FOR UPDATE SKIP LOCKED))
+    RETURNING end_time
 """)
 """Deletes deliveries that ended long ago."""
 # Also those that were never tried: behind a receiver that fails there may be many more than are tried in that time. Not
@@ -129,9 +132,15 @@ class Sweeps(Statements):
         self._run(_FORGET_SOURCES, age=age.total_seconds())
         return self._run(_DELETE_FORGOTTEN, limit=limit)
 
-    def delete_deliveries(self, status: DeliveryStatus, age: timedelta, limit: int) -> int:
-        """Deletes deliveries that ended so long ago in this status; returns how many."""
-        return self._run(_DELETE_DELIVERIES, status=status.value, age=age.total_seconds(), limit=limit)
+    def delete_deliveries(
+        self, status: DeliveryStatus, since: datetime | None, age: timedelta, limit: int
+    ) -> list[datetime]:
+        """Deletes the oldest deliveries that ended in this status at `since` or later, and so long ago.
+
+        Returns when each of them had ended.
+        """
+        values = {"status": status.value, "since": since, "age": age.total_seconds(), "limit": limit}
+        return [row[0] for row in self._rows(_DELETE_DELIVERIES, **values)]
 
     def exhaust_deliveries(self, limit: int) -> int:
         """Gives up what has waited for too long; returns how many."""

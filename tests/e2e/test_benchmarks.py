@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from benchmarks import scenario
+from benchmarks.scale import cleanup, keeping_up, rows, steady
+from benchmarks.scale.followed import followed
 from benchmarks.stack import Stack
 from tests.harness.process import run_to_end
 from tests.harness.waiting import wait_until
@@ -79,6 +81,48 @@ async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> Non
         scenario.check(stack, TASKS)
         with pytest.raises(scenario.WrongCounts, match="completed tasks"):
             scenario.check(stack, TASKS + 1)
+
+
+async def test_workers_outlive_their_streams(folder: Path) -> None:
+    stack = Stack(folder, accounts=2)
+    stack._scheduler.command = [sys.executable, "-m", "tests.e2e.short_ages"]
+    loaded = 0
+    async with stack:
+        async with followed(stack, count=2, depth=30) as told:
+            while len(stack.logged("hello")) < 6:
+                await scenario.load(stack, TASKS, batch=50, in_flight=2)
+                loaded += TASKS
+                await told.reach(loaded)
+        assert told.completed == loaded
+        scenario.check(stack, loaded)
+        assert stack.query("SELECT count(*) FROM task_events") == 4 * loaded, "no lease was lost or given back"
+
+
+def test_each_case_at_scale_keeps_rows_and_checks_counts(folder: Path) -> None:
+    kept = folder / "scale.jsonl"
+    cases = ["steady", "backlog", "workers", "accounts", "schedulers"]
+    command = [sys.executable, "-m", "benchmarks.scale", "--quick", f"--cases={','.join(cases)}", f"--dir={folder}"]
+    said = run_to_end([*command, f"--results={kept}"], within=600)
+    assert said.returncode == 0, said.stderr
+    found = rows.read(kept.read_text().splitlines())
+    assert list(found.runs[0].sizes) == cases
+    assert {row.table.partition(":")[0] for row in found.rows} == {"steady load", *cases[1:]}
+    (counts,) = found.of(steady.COUNTS)
+    assert counts.values["submitted"] == counts.values["completed"] == 400
+    assert list(folder.iterdir()) == [kept], "it tidies up"
+
+
+def test_each_case_of_years_works_on_a_database_that_it_fills(folder: Path) -> None:
+    kept = folder / "years.jsonl"
+    cases = ["fill", "cleanup", "reads", "backup", "retention"]
+    command = [sys.executable, "-m", "benchmarks.scale", "--quick", f"--cases={','.join(cases)}", f"--dir={folder}"]
+    said = run_to_end([*command, f"--results={kept}"], within=600)
+    assert said.returncode == 0, said.stderr
+    found = rows.read(kept.read_text().splitlines())
+    assert {row.table.partition(":")[0] for row in found.rows} == set(cases)
+    assert [row.values["tasks"] for row in found.of(cleanup.DELETED)] == [5_000, 5_000]
+    assert {row.values["of"]: row.values["rows"] for row in found.of(keeping_up.DELETED)}["ended tasks"] == 5_001
+    assert list(folder.iterdir()) == [kept], "it tidies up"
 
 
 def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:

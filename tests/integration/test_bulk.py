@@ -470,6 +470,17 @@ class TestCleanup:
         assert [task.task_key for task in answer] == [key]
         assert scheduling.sql("SELECT request_id FROM request_ids") == [("r",)]
 
+    def test_request_ids_are_forgotten_from_where_the_batch_before_ended(
+        self, scheduling: Scheduling, bulk: Run[BulkResult]
+    ) -> None:
+        for days in (10, 9, 8):
+            scheduling.cancel(scheduling.submit_one(request_id=str(days)))
+        clean_up(bulk)
+        scheduling.sql("UPDATE request_ids SET create_time = now() - make_interval(days => request_id::integer)")
+        (oldest,) = scheduling.run(lambda tx: tx.ended.forget_requests(None, 1))
+        scheduling.run(lambda tx: tx.ended.forget_requests(oldest + timedelta(days=1.5), 10))
+        assert scheduling.sql("SELECT request_id FROM request_ids") == [("9",)]
+
     def test_a_request_id_that_is_being_deleted_makes_a_new_task(
         self, scheduling: Scheduling, bulk: Run[BulkResult]
     ) -> None:
@@ -479,7 +490,7 @@ class TestCleanup:
         scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
         with ThreadPoolExecutor(1) as pool:
             with scheduling.transaction() as tx:
-                tx.ended.forget_requests(10)
+                tx.ended.forget_requests(None, 10)
                 submit = pool.submit(scheduling.submit_one, request_id="r")
                 waiting = (
                     "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

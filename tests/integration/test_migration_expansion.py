@@ -27,6 +27,7 @@ FOUND = [
     ("CREATE UNIQUE INDEX later ON contents (title)", "adds the unique index contents later"),
     ("DROP INDEX ready_order; CREATE INDEX ready_order ON ready (priority)", "changes index ready ready_order"),
     ("ALTER SEQUENCE poll_seq INCREMENT 2", "changes sequence poll_seq bigint"),
+    ("ALTER TABLE tasks SET (fillfactor = 50)", "changes options tasks r from 'fillfactor=80"),
     (f"{_CHECK} {_MOVES} IN (1, 12))", "changes constraint task_events task_events_legal_move"),
     (
         f"{_CHECK} {_MOVES} IN ({_LEGAL}, 99))",
@@ -39,6 +40,9 @@ LET_PASS = [
     execute("ALTER TABLE workers ADD COLUMN later TEXT, ADD COLUMN later_too INTEGER NOT NULL DEFAULT 7"),
     execute("CREATE TABLE later (n INTEGER PRIMARY KEY, t TEXT NOT NULL); CREATE UNIQUE INDEX later_t ON later (t)"),
     'build_index("later", "tasks (create_time)")',
+    execute(
+        "ALTER TABLE ready SET (autovacuum_vacuum_threshold = 7); ALTER TABLE pauses SET (autovacuum_enabled = true)"
+    ),
     execute("DROP VIEW v_running; CREATE VIEW v_running AS SELECT 1 AS later"),
     f'widen_check("task_events", "task_events_legal_move", "{_MOVES} IN ({_LEGAL}, 99)")',
 ]

@@ -727,7 +727,7 @@ def cancel_waiting(keys: Sequence[int], skip_locked: bool, tx: PgTx) -> bool:
 
 
 def test_request_ids_to_forget_are_found_by_their_index(backlog: Backlog) -> None:
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.ended.forget_requests(ROWS))
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.ended.forget_requests(None, ROWS))
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert not plan.scanned, plan
 
@@ -744,7 +744,9 @@ def test_the_retention_finds_rows_by_their_index(backlog: Backlog) -> None:
 
 def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
     old = timedelta(seconds=1)
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, old, ROWS))
+    (plan,) = backlog.plans(
+        backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, None, old, ROWS)
+    )
     assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
     assert not plan.scanned, plan
     (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.exhaust_deliveries(ROWS))

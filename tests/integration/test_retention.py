@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from scheduler_svc.application import retention as sweeps
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.publish_pool import claim
+from scheduler_svc.application.retention import Sweep
 from scheduler_svc.application.webhooks.deliveries import Tried, record
 from scheduler_svc.application.webhooks.webhooks import delete_webhook
 from scheduler_svc.domain.access import ALL
@@ -294,6 +295,22 @@ class TestDeliveries:
         await round_of(of_tasks(calls))
         assert self.deliveries(scheduling) == [(hook, status), (hook, 1)]
         scheduling.sql("UPDATE webhooks SET active = false")  # what is checked of active ones does not hold now
+
+    @pytest.mark.usefixtures("few_at_a_time")
+    @pytest.mark.parametrize(("sweep", "status"), [(sweeps.delivered, 2), (sweeps.exhausted, 3)])
+    def test_a_batch_begins_where_the_one_before_ended(self, scheduling: Scheduling, sweep: Sweep, status: int) -> None:
+        """Else it would walk past what all batches before it have deleted, which a vacuum has not removed yet."""
+        hook = scheduling.hook()
+        for days in range(40, 32, -1):
+            scheduling.cancel(scheduling.submit_one())
+            self.age(scheduling, days, status)
+        first = scheduling.run(sweep, None)
+        second = scheduling.run(sweep, first.position)
+        scheduling.run(sweep, second.position + timedelta(days=1.5))
+        assert first.position < second.position
+        left = scheduling.sql("SELECT extract(day FROM now() - end_time) FROM webhook_deliveries ORDER BY end_time")
+        assert [int(days) for (days,) in left] == [36, 33], "what ended before the position stays"
+        scheduling.sql("UPDATE webhooks SET active = false WHERE webhook_id = :hook", hook=hook)
 
     @pytest.mark.usefixtures("few_at_a_time")
     async def test_those_that_waited_for_three_days_are_given_up(self, scheduling: Scheduling, calls: Calls) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.peers import figures, page, plot, rounds, table
+from benchmarks.page import END, Part
+from benchmarks.peers import figures, plot, rounds, table
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.apps.scene import OURS, PLAIN, Scene
 from benchmarks.peers.apps.tally import Tallies, Tally
@@ -96,15 +97,17 @@ def test_a_plot_has_the_quickest_first_and_its_spread() -> None:
 
 def test_a_page_is_changed_between_its_comments_only(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
-    path.write_text(f"before\n\n{page.BEGIN}\n\nold\n\n{page.END}\n\nafter\n")
-    page.write(path, "new")
-    assert path.read_text() == f"before\n\n{page.BEGIN}\n\nnew\n\n{page.END}\n\nafter\n"
-    assert page.part(path.read_text()) == "new"
+    before = f"{Part('another').begin}\n\nbefore\n\n{END}"
+    part = Part("a command")
+    path.write_text(f"{before}\n\n{part.begin}\n\nold\n\n{END}\n\nafter\n")
+    part.write(path, "new")
+    assert path.read_text() == f"{before}\n\n{part.begin}\n\nnew\n\n{END}\n\nafter\n"
+    assert part.read(path.read_text()) == "new"
 
 
 def test_the_document_shows_the_kept_figures() -> None:
     kept = figures.read(KEPT.read_text().splitlines())
-    assert page.part(DOCUMENT.read_text()) == table.tables(kept), (
+    assert table.PAGE.read(DOCUMENT.read_text()) == table.tables(kept), (
         "python -m benchmarks.peers --from … --page … writes it"
     )
     assert {figure.peer for figure in kept.figures} == {each.key for each in ALL}

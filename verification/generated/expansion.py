@@ -102,12 +102,20 @@ def _check_what_was_there(before: _State, after: _State, statements: Sequence[st
             continue
         if thing not in after.things:
             yield f"removes {thing}; only a contraction may, whose oldest_code is that of a version without it"
-        elif after.things[thing] == definition:
+        elif _compared(thing, after.things[thing]) == _compared(thing, definition):
             continue
         elif thing.kind != "constraint" or not _only_widens(definition, after.things[thing]):
             yield f"changes {thing} from {definition!r} to {after.things[thing]!r}"
         elif not any(f"ADD CONSTRAINT {thing.name} " in said and "NOT VALID" in said for said in statements):
             yield f"widens {thing} and keeps everyone out while rows are read: widen_check does not"
+
+
+_VACUUMS = re.compile(r"autovacuum_\w+=[^,]*(, )?")
+
+
+def _compared(thing: Thing, definition: str) -> str:
+    """All of it that versions depend on: when a table is vacuumed is nothing that they do."""
+    return _VACUUMS.sub("", definition).removesuffix(", ") if thing.kind == "options" else definition
 
 
 _LISTED = re.compile(r"(?<=\) = ANY \(ARRAY\[)[\d, ]+(?=\]\)\)+$)")

@@ -82,8 +82,9 @@ class Bulk:
         deleted = await self._each(
             lambda after, size: self._calls.run(cleanup.delete_batch, wanted, until, after, size), limit
         )
-        while await self._calls.run(cleanup.forget_requests):
-            pass
+        since = await self._calls.run(cleanup.forget_requests, None)
+        while since is not None:
+            since = await self._calls.run(cleanup.forget_requests, since)
         return deleted
 
     async def _count(self, wanted: TaskFilter) -> BulkResult:

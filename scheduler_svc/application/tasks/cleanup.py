@@ -42,6 +42,7 @@ def delete(tx: Tx, locked: Sequence[int]) -> None:
     tx.counts.add(deltas)
 
 
-def forget_requests(tx: Tx) -> bool:
-    """Deletes request ids that need not be remembered; returns whether there may be more."""
-    return tx.ended.forget_requests(MAX_BATCH) == MAX_BATCH
+def forget_requests(tx: Tx, since: datetime | None) -> datetime | None:
+    """Deletes request ids that need not be remembered, from this time on; returns where more may be, if so."""
+    made = tx.ended.forget_requests(since, MAX_BATCH)
+    return max(made) if len(made) == MAX_BATCH else None

@@ -41,6 +41,10 @@ _CHURN = {
     "autovacuum_vacuum_cost_delay": "0",
 }
 
+# A table that grows for years: by default a fifth of 10⁸ rows would be dead before a vacuum frees them. Those of fewer
+# than 300,000 rows are vacuumed less often than by default, so that a burst pays for no more vacuums.
+_GROWS = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_threshold": "50000"}
+
 key_sequence = sa.Sequence("key_seq", metadata=metadata, increment=1000)
 session_sequence = sa.Sequence("session_seq", metadata=metadata)
 # No cache: each connection would number from its own block, and a task's history would not be in order.
@@ -138,7 +142,7 @@ tasks = sa.Table(
     sa.Index("tasks_by_account", "account_id", "status", "task_key"),
     # what the retention looks at, and nothing that waits
     sa.Index("tasks_ended", "end_time", postgresql_where=sa.text("end_time IS NOT NULL")),
-    postgresql_with={"fillfactor": "80"},
+    postgresql_with={"fillfactor": "80"} | _GROWS,
 )
 
 task_payloads = sa.Table(
@@ -157,7 +161,7 @@ task_payloads = sa.Table(
     # the span that its attempts follow, as W3C Trace Context writes it
     sa.Column("traceparent", sa.Text),
     sa.Column("tracestate", sa.Text),
-    postgresql_with={"toast_tuple_target": "8160"},
+    postgresql_with={"toast_tuple_target": "8160"} | _GROWS,
 )
 
 task_labels = sa.Table(
@@ -166,6 +170,7 @@ task_labels = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, primary_key=True),
     sa.Column("task_key", sa.BigInteger, primary_key=True, autoincrement=False),
+    postgresql_with=_GROWS,
 )
 
 request_ids = sa.Table(
@@ -179,6 +184,7 @@ request_ids = sa.Table(
     # the row of `tasks` as it last stood, once the task was cleaned up
     sa.Column("cleaned_task", JSONB),
     sa.Index("request_ids_cleaned", "create_time", postgresql_where=sa.text("cleaned_task IS NOT NULL")),
+    postgresql_with=_GROWS,
 )
 
 # Which task has a unique key: an open one, or the last one that had it. Until then it counts though it has ended.
@@ -335,6 +341,7 @@ task_events = sa.Table(
     sa.Column("retry_count", sa.SmallInteger),
     sa.CheckConstraint(_legal_moves(), "legal_move"),
     sa.Index("task_events_by_seq", "seq"),
+    postgresql_with=_GROWS,
 )
 
 # What the CLI printed in an attempt, written with the attempt's end. An attempt without output has no row.
@@ -350,6 +357,7 @@ attempt_logs = sa.Table(
     sa.Column("stdout_truncated", sa.Boolean, nullable=False),
     sa.Column("stderr_truncated", sa.Boolean, nullable=False),
     sa.CheckConstraint("attempt > 0", "attempt"),
+    postgresql_with=_GROWS,
 )
 
 # The highest number among the moves that were deleted with their tasks.
@@ -412,7 +420,8 @@ contents = sa.Table(
         postgresql_where=sa.text("review_holder IS NOT NULL"),
     ),
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
-    postgresql_with={"toast_tuple_target": "8160"},  # a body of a few KB stays inline: no compression, no second read
+    postgresql_with={"toast_tuple_target": "8160"}
+    | _GROWS,  # a body of a few KB stays inline: no compression, no second read
 )
 
 
@@ -538,6 +547,7 @@ publish_pool = sa.Table(
     ),
     sa.Index("publish_pool_moved_on", "status", *_PLACE, postgresql_where=_MOVED_ON),
     sa.Index("publish_pool_moved_on_by_account", "account_id", "status", *_PLACE, postgresql_where=_MOVED_ON),
+    postgresql_with=_GROWS,
 )
 
 # What publishers have reported of a content, in any of its entries. A claim that expired is no attempt.
@@ -554,6 +564,7 @@ publish_attempts = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.CheckConstraint('"number" > 0', "number"),
     sa.CheckConstraint("NOT published OR error = ''", "error"),
+    postgresql_with=_GROWS,
 )
 
 workers = sa.Table(
@@ -669,6 +680,7 @@ webhook_deliveries = sa.Table(
     sa.Index("webhook_deliveries_expiring", "expire_time", postgresql_where=sa.text("end_time IS NULL")),
     sa.Index("webhook_deliveries_listed", "status", "webhook_id", "delivery_id"),
     sa.Index("webhook_deliveries_ended", "status", "end_time", postgresql_where=sa.text("end_time IS NOT NULL")),
+    postgresql_with=_GROWS,
 )
 
 # By account and status (kind 1 to 7), and of what is ready (8). Account 0 has the sums over all accounts; a negative
@@ -796,6 +808,7 @@ audit_events = sa.Table(
     sa.CheckConstraint("length(resource) <= 200", "resource"),
     sa.Index("audit_events_by_account", "account_id", "event_key"),
     sa.Index("audit_events_by_method", "method", "event_key", postgresql_where=sa.text(NO_SUBMIT)),
+    postgresql_with=_GROWS,
 )
 
 import_sources = sa.Table(

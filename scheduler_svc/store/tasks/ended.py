@@ -79,11 +79,14 @@ _DELETE_TASKS = sa.text("""
     SELECT account_id, status, count(*) FROM gone GROUP BY account_id, status
 """)
 """Deletes tasks with their payloads, history and logs."""
+# It begins where the batch before it ended: what that one deleted stands in the index until a vacuum.
 _FORGET_REQUESTS = sa.text(f"""
     DELETE FROM request_ids WHERE (account_id, request_id) IN (
         SELECT account_id, request_id FROM request_ids
-        WHERE cleaned_task IS NOT NULL AND create_time < now() - {_REMEMBERED}
+        WHERE cleaned_task IS NOT NULL AND create_time >= coalesce(CAST(:since AS timestamptz), '-infinity')
+            AND create_time < now() - {_REMEMBERED}
         ORDER BY create_time LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING create_time
 """)
 """Deletes request ids of tasks that were deleted long ago."""
 
@@ -114,6 +117,9 @@ class EndedTasks(Statements):
         self._run(_MARK_CLEANED, keys=these)
         return {(account_id, Status(status)): n for account_id, status, n in self._rows(_DELETE_TASKS, keys=these)}
 
-    def forget_requests(self, limit: int) -> int:
-        """Deletes request ids of more than a week ago whose tasks were cleaned up; returns how many."""
-        return self._run(_FORGET_REQUESTS, limit=limit)
+    def forget_requests(self, since: datetime | None, limit: int) -> list[datetime]:
+        """Deletes the oldest request ids of `since` or later, and of more than a week ago, whose tasks were cleaned up.
+
+        Returns when each of them was made.
+        """
+        return [row[0] for row in self._rows(_FORGET_REQUESTS, since=since, limit=limit)]

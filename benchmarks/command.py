@@ -1,0 +1,47 @@
+"""A run of a benchmark that takes minutes: TERM ends it as Ctrl-C does, and a failure is a line, not a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from benchmarks.child import ChildFailed
+from benchmarks.conditions import NotDurable
+from benchmarks.scenario import WrongCounts
+
+_FAILURES: tuple[type[Exception], ...] = (WrongCounts, ChildFailed, NotDurable, TimeoutError)
+
+
+def run(measure: Coroutine[Any, Any, None], failures: tuple[type[Exception], ...] = ()) -> int:
+    """Runs it to its end; the exit status. `failures` are further ones that it may raise, alone or in a group."""
+    known = _FAILURES + failures
+    try:
+        asyncio.run(_interruptible(measure))
+    except known as failure:
+        return _failed(failure)
+    except ExceptionGroup as group:
+        if group.split(known)[1]:
+            raise
+        return _failed(*group.exceptions)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("interrupted; all that was started has ended\n")
+        return 130
+    return 0
+
+
+def _failed(*failures: Exception) -> int:
+    for failure in failures:
+        sys.stderr.write(f"{failure or 'a step took too long'}\n")
+    sys.stderr.write("The figures would mean nothing: the run has ended.\n")
+    return 1
+
+
+async def _interruptible(measure: Coroutine[Any, Any, None]) -> None:
+    """Each step ends its own processes."""
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await measure

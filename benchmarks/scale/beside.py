@@ -1,0 +1,71 @@
+"""A steady load beside which something else is done: how long its calls take alone, and meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from benchmarks.child import Child
+from benchmarks.scale.followed import Followed, followed
+from benchmarks.scale.rows import Row
+from benchmarks.scale.sampled import percentile
+from benchmarks.stack import Stack
+
+TO_WORKER = "submit to worker"
+_WORKERS = 2
+_DEPTH = 100
+_SETTLE_S = 10.0
+
+Latencies = dict[str, list[float]]
+"""Milliseconds by what takes them, the smallest first."""
+
+
+class Load(NamedTuple):
+    """A caller of all that `caller.RATES` names, and two workers that complete what it submits at once."""
+
+    caller: Child
+    told: Followed
+
+    async def take(self) -> Latencies:
+        """Those since the last time."""
+        taken = await self.caller.ask() | {TO_WORKER: self.told.take_waits_ms()}
+        return {what: sorted(ms) for what, ms in taken.items()}
+
+    async def alone(self, seconds: float) -> Latencies:
+        """Those of so many seconds, once it has run for a while."""
+        await asyncio.sleep(min(seconds, _SETTLE_S))
+        await self.take()
+        await asyncio.sleep(seconds)
+        return await self.take()
+
+
+@asynccontextmanager
+async def load(stack: Stack) -> AsyncIterator[Load]:
+    """Runs it. It ends before the workers: what it has submitted is completed."""
+    accounts = ",".join(map(str, stack.accounts))
+    async with (
+        followed(stack, _WORKERS, _DEPTH, timed=True) as told,
+        Child("scale.caller", stack.folder, "caller", target=stack.target, accounts=accounts) as caller,
+    ):
+        yield Load(caller, told)
+
+
+def compared(table: str, alone: Latencies, meanwhile: Latencies) -> list[Row]:
+    """A row for each kind of call."""
+    return [Row(table, {"call": what, **_values(alone[what], meanwhile[what])}) for what in alone]
+
+
+def _values(alone: list[float], meanwhile: list[float]) -> dict[str, int | float]:
+    before, after = percentile(alone, 99), percentile(meanwhile, 99)
+    return {
+        "alone, p50 ms": percentile(alone, 50),
+        "p99": before,
+        "calls": len(alone),
+        "meanwhile, p50 ms": percentile(meanwhile, 50),
+        "p99 ms": after,
+        "longest": meanwhile[-1] if meanwhile else 0.0,
+        "calls meanwhile": len(meanwhile),
+        "p99, times": round(after / before, 2) if before else 0.0,
+    }

@@ -1,0 +1,48 @@
+"""The plots of kept rows, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plotting
+from benchmarks.scale.case import Plot
+from benchmarks.scale.cases import CASES
+from benchmarks.scale.rows import Kept, Row
+
+
+def draw(kept: Kept, folder: Path) -> list[Path]:
+    """Writes those of all cases with rows. Raises ModuleNotFoundError without matplotlib."""
+    plots = {name: plot for case in CASES.values() for name, plot in case.plots.items()}
+    return [
+        plotting.save(_figure(plot, rows), folder / name)
+        for name, plot in plots.items()
+        if (rows := [row for row in kept.of(plot.table) if plot.x in row.values])
+    ]
+
+
+def _figure(plot: Plot, rows: Sequence[Row]) -> Any:
+    size = (9, 1 + 2.2 * len(plot.panels))
+    figure, panels = plotting.pyplot().subplots(
+        len(plot.panels), 1, sharex=True, squeeze=False, figsize=size, layout="constrained"
+    )
+    for (axes,), columns in zip(panels, plot.panels, strict=True):
+        _panel(axes, plot, columns, rows)
+    figure.suptitle(plot.title, fontsize=10)
+    axes.set_xlabel(plot.x)
+    return figure
+
+
+def _panel(axes: Any, plot: Plot, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    for column in columns:
+        points = sorted((row.values[plot.x], row.values[column]) for row in rows if column in row.values)
+        axes.plot(*zip(*points, strict=True), label=column, marker="o" if plot.log else None)
+    if plot.log:
+        axes.set_xscale("log")
+        places = sorted({row.values[plot.x] for row in rows})
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)

@@ -1,0 +1,136 @@
+"""A steady load for an hour, with what ended deleted after minutes: what bloats, and what drifts?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import scenario
+from benchmarks.__main__ import default_options
+from benchmarks.child import Child
+from benchmarks.measures import fresh
+from benchmarks.scale.case import Case, Plot, Size, Sizes
+from benchmarks.scale.drift import drift
+from benchmarks.scale.followed import Followed, followed
+from benchmarks.scale.rows import Row
+from benchmarks.scale.sampled import MIB, Sample
+from benchmarks.stack import Stack
+
+SAMPLES = "steady load: each interval"
+TABLES = "steady load: tables, MiB"
+INDEXES = "steady load: indexes, MiB"
+DRIFT = "steady load: after twice the retention, until the end"
+COUNTS = "steady load: counts"
+_WORKERS = 2
+_DEPTH = 100
+_POLL_S = 0.2
+_DELETED = "ended tasks deleted"
+
+
+async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
+    """A row for each sample, then what has grown, then the counts."""
+    retention = f"{sizes.one('retention')}s"
+    async with (
+        fresh(default_options(folder), retention=retention, content_retention=retention) as stack,
+        followed(stack, _WORKERS, _DEPTH, timed=True) as told,
+        _loader(stack, sizes) as loader,
+    ):
+        if not sizes.quick:
+            await asyncio.to_thread(stack.warm_wal)
+        samples = [Sample.of(stack, told)]
+        loader.go()
+        async for row in _sampled(stack, told, sizes, samples):
+            yield row
+        for row in _drift(samples, 2 * sizes.one("retention")):
+            yield row
+        yield await _counts(stack, told, loader)
+
+
+def _loader(stack: Stack, sizes: Sizes) -> Child:
+    accounts = ",".join(map(str, stack.accounts))
+    options = {"rate": sizes.one("rate"), "seconds": sizes.one("seconds"), "accounts": accounts}
+    return Child("scale.steady_loader", stack.folder, "loader", target=stack.target, **options)
+
+
+async def _sampled(stack: Stack, told: Followed, sizes: Sizes, samples: list[Sample]) -> AsyncIterator[Row]:
+    """Adds to the samples until the time is over."""
+    interval = sizes.one("interval")
+    for number in range(1, sizes.one("seconds") // interval + 1):
+        await asyncio.sleep(samples[0].at + number * interval - time.monotonic())
+        samples.append(await asyncio.to_thread(Sample.of, stack, told))
+        sample, at = samples[-1], {"minute": round(number * interval / 60, 2)}
+        yield Row(SAMPLES, {**at, **sample.values(samples[-2], told.take_waits_ms())})
+        yield Row(TABLES, {**at, **_mib(sample.tables)})
+        yield Row(INDEXES, {**at, **_mib(sample.indexes)})
+
+
+def _mib(sizes: dict[str, int]) -> dict[str, float]:
+    return {name: round(size / MIB, 2) for name, size in sizes.items()}
+
+
+def _drift(samples: Sequence[Sample], settled_s: float) -> Iterator[Row]:
+    settled = [sample for sample in samples if sample.at - samples[0].at >= settled_s]
+    series: dict[str, list[float]] = {
+        "database, MiB": [sample.total / MIB for sample in settled],
+        "scheduler, MiB": [sample.rss / MIB for sample in settled],
+        "dead rows": [sample.dead for sample in settled],
+    }
+    for name in samples[0].tables:
+        series[f"table `{name}`, MiB"] = [sample.tables.get(name, 0) / MIB for sample in settled]
+        series[f"indexes of `{name}`, MiB"] = [sample.indexes.get(name, 0) / MIB for sample in settled]
+    return drift(DRIFT, [sample.at for sample in settled], series)
+
+
+async def _counts(stack: Stack, told: Followed, loader: Child) -> Row:
+    """Each task was completed once, and is there, or was deleted. Raises WrongCounts."""
+    async with asyncio.timeout(scenario.PATIENCE_S):
+        said = await loader.told()
+    submitted = said["submitted"]
+    await told.reach(submitted)
+    left, deleted = await asyncio.to_thread(_left_and_deleted, stack, submitted)
+    if told.completed != submitted:
+        raise scenario.WrongCounts(f"{submitted} tasks were submitted, workers completed {told.completed}")
+    counts = {"submitted": submitted, "completed": told.completed, "deleted": deleted, "left": left}
+    return Row(COUNTS, {**counts, "latest call, s late": round(said["late_s"], 3)})
+
+
+def _left_and_deleted(stack: Stack, submitted: int) -> tuple[int, int]:
+    """A batch is logged after its commit."""
+    deadline = time.monotonic() + 10
+    while True:
+        left = stack.query("SELECT count(*) FROM tasks WHERE status = 4")
+        deleted = sum(event["count"] for event in stack.logged("retention") if event["event"] == _DELETED)
+        if left + deleted == submitted:
+            return left, deleted
+        if time.monotonic() > deadline:
+            raise scenario.WrongCounts(f"of {submitted} tasks {left} are left and {deleted} were deleted")
+        time.sleep(_POLL_S)
+
+
+CASE = Case(
+    "steady",
+    "A constant rate of tasks, all deleted some minutes after their end; a sample each minute.",
+    "an hour and a minute",
+    measure,
+    {
+        "rate": Size((300,), (100,), "tasks submitted a second"),
+        "seconds": Size((3600,), (4,), "for how long"),
+        "interval": Size((60,), (2,), "seconds between two samples"),
+        "retention": Size((180,), (1,), "seconds that ended tasks and contents are kept"),
+    },
+    plots={
+        "scale-steady.svg": Plot(
+            SAMPLES,
+            "minute",
+            (
+                ("database, MiB", "scheduler, MiB"),
+                ("p50, ms", "p99, ms"),
+                ("scheduler, µs a task", "PostgreSQL, µs a task"),
+            ),
+            "a steady load: size, submit to worker, CPU",
+        )
+    },
+    every={SAMPLES: 10, TABLES: 0, INDEXES: 0},
+)

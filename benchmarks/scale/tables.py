@@ -1,0 +1,54 @@
+"""The tables of kept rows, in Markdown: on a screen and in docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import conditions
+from benchmarks.markdown import table
+from benchmarks.page import Part
+from benchmarks.report import number
+from benchmarks.scale.cases import CASES
+from benchmarks.scale.rows import Kept, Row, Value
+
+
+def part(kept: Path) -> Part:
+    """The part of the page that shows this file."""
+    return Part(f"python -m benchmarks.scale --from {kept} --page docs/performance.md")
+
+
+PAGE = part(Path("benchmarks/results/scale.jsonl"))
+_EVERY = {title: every for case in CASES.values() for title, every in case.every.items()}
+_NONE = "–"
+
+
+def tables(kept: Kept) -> str:
+    """All of them, and the machine."""
+    titles = dict.fromkeys(row.table for row in kept.rows)
+    shown = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
+    return "\n\n".join([*(_titled(title, rows) for title, rows in shown.items()), *_conditions(kept)])
+
+
+def line(row: Row) -> str:
+    """One for a screen; empty where its table is not shown."""
+    told = ", ".join(f"{column} {cell(value)}" for column, value in row.values.items())
+    return f"{row.table}: {told}" if _EVERY.get(row.table, 1) else ""
+
+
+def _titled(title: str, rows: Sequence[Row]) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row.values))
+    cells = ([cell(row.values[column]) if column in row.values else _NONE for column in columns] for row in rows)
+    return f"**{title}**\n\n{table(columns, cells)}"
+
+
+def cell(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def _conditions(kept: Kept) -> list[str]:
+    versions = {name: version for run in kept.runs for name, version in run.versions.items()}
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [f"{paragraph} {named}." for paragraph in conditions.paragraphs(kept.runs)]
