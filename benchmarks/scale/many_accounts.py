@@ -26,6 +26,8 @@ DRAINS = "accounts: drains"
 SHARES = "accounts: shares of the starts while every account has tasks that wait"
 FAIRNESS = "accounts: fairness"
 WEIGHTS = (1, 2, 5, 10)
+_CAPPED_WEIGHT = 1_000
+"""Without its limit the capped account would be served again and again."""
 _FEW = 4
 _WORKERS = 2
 _CALLS_IN_FLIGHT = 32
@@ -59,7 +61,7 @@ async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int) -> A
 async def _capped(stack: Stack, tasks: int, cap: int) -> int:
     """An account with a limit and so many tasks; its id."""
     async with aio.insecure_channel(stack.target) as channel:
-        request = pb.CreateAccountRequest(name="capped", max_concurrent_tasks=cap)
+        request = pb.CreateAccountRequest(name="capped", max_concurrent_tasks=cap, weight=_CAPPED_WEIGHT)
         stack.accounts = [(await AccountServiceStub(channel).CreateAccount(request)).account.account_id]
     if tasks:
         await scenario.load(stack, tasks, batch=min(BATCH, tasks), in_flight=IN_FLIGHT)
