@@ -80,7 +80,7 @@ class Stack:
         scheduler = psutil.Process(self._scheduler.pid)
         used = scheduler.cpu_times()
         # A server process that has ended is in its parent's children; the scheduler's own children live on.
-        return Cpu(used.user + used.system, _used_by(scheduler.children(recursive=True)))
+        return Cpu(used.user + used.system, used_by(scheduler.children(recursive=True)))
 
     def rss(self) -> int:
         """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
@@ -130,7 +130,8 @@ class Stack:
         return row[0]
 
 
-def _used_by(processes: Iterable[psutil.Process]) -> float:
+def used_by(processes: Iterable[psutil.Process]) -> float:
+    """CPU seconds of these processes, and of their children that have ended."""
     total = 0.0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
