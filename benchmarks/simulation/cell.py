@@ -1,4 +1,4 @@
-"""The real system that is measured: a PostgreSQL of its own and schedulers on it, which can be killed and started again.
+"""The real system that is measured: a PostgreSQL of its own, and schedulers on it that can be killed and restarted.
 
 Part of `benchmarks.simulation`: `calibration` and `check` measure on it what the simulation takes and is compared with.
 """

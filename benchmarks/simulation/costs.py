@@ -6,7 +6,7 @@ Part of `benchmarks.simulation`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,4 +88,5 @@ def save(costs: Costs, measured: dict[str, Any], path: Path) -> None:
 def load(path: Path = DEFAULT) -> Costs:
     """Reads what `save` wrote."""
     told = json.loads(path.read_text())["costs"]
-    return Costs(**{f.name: Part(**told[f.name]) if isinstance(told[f.name], dict) else told[f.name] for f in fields(Costs)})
+    parts: dict[str, Any] = {name: Part(**it) if isinstance(it, dict) else it for name, it in told.items()}
+    return Costs(**parts)

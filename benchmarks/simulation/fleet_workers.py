@@ -1,4 +1,4 @@
-"""Many real workers in one process, each with the product's pauses, channels and time limits: they reconnect as it does.
+"""Many real workers in one process, with the product's pauses, channels and time limits: they reconnect as it does.
 
 They are lighter than `contentgen-worker`: no guard, no CLI; a task takes so many seconds of sleep. Says when each hello
 is answered, and how many tasks are completed; answers a line with how many attempts to connect were refused.
@@ -12,6 +12,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from grpc import aio
 
@@ -124,11 +125,11 @@ class _Session:
 
     async def _run(self, lease: pb.AssignedLease) -> None:
         """Three reports and a heartbeat, as `contentgen-worker` sends them for a task that takes a slot for a while."""
-        named = {"lease_id": lease.lease_id, "attempt": lease.attempt}
-        self._report(pb.LeaseUpdate(**named, accepted=pb.Accepted()))
-        self._report(pb.LeaseUpdate(**named, processing=pb.Processing()))
+        update = partial(pb.LeaseUpdate, lease_id=lease.lease_id, attempt=lease.attempt)
+        self._report(update(accepted=pb.Accepted()))
+        self._report(update(processing=pb.Processing()))
         await asyncio.sleep(self._fleet.seconds)
-        self._report(pb.LeaseUpdate(**named, completed=pb.Completed(result=self._fleet.result)))
+        self._report(update(completed=pb.Completed(result=self._fleet.result)))
         del self._stream.held[lease.lease_id]
         self._running -= 1
         self._heartbeat()

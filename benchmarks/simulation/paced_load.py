@@ -1,7 +1,7 @@
 """Single submits at a rate, at random moments, and the worker that completes them: one process does both.
 
 Says how long each task took from the call of SubmitTask to the assignment's arrival, in milliseconds, and at last how
-many seconds the submits took.
+many seconds the submits took, and their CPU seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import random
 import time
+from typing import TYPE_CHECKING
 
 from grpc import aio
 
@@ -17,12 +18,15 @@ from benchmarks import child, payload
 from benchmarks.quick_worker import QuickWorker
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
 LINE_SAMPLES = 500
 """Samples that it says in one line."""
 
 
 class _Load:
-    def __init__(self, stream: QuickWorker, stub: TaskServiceStub, accounts: list[int]) -> None:
+    def __init__(self, stream: QuickWorker, stub: TaskServiceAsyncStub, accounts: list[int]) -> None:
         self._stream = stream
         self._stub = stub
         self._requests = payload.tasks(accounts)
@@ -55,14 +59,15 @@ async def _main(arguments: argparse.Namespace) -> None:
     chance = random.Random(arguments.seed)
     async with (
         aio.insecure_channel(arguments.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
-        QuickWorker(arguments.target, "paced", arguments.depth) as stream,
+        QuickWorker(arguments.target, arguments.worker_id, arguments.depth) as stream,
     ):
         await channel.channel_ready()
         load = _Load(stream, TaskServiceStub(channel), arguments.accounts)
         working = asyncio.create_task(load.work())
         child.say(ready=True)
         await stdin.readline()
-        begin, calls = time.monotonic(), []
+        begin, used = time.monotonic(), time.process_time()
+        calls: list[asyncio.Task[None]] = []
         due = begin
         while len(calls) < arguments.tasks:
             due += chance.expovariate(arguments.rate)
@@ -76,12 +81,13 @@ async def _main(arguments: argparse.Namespace) -> None:
         taken = load.latencies()
         for first in range(0, len(taken), LINE_SAMPLES):
             child.say(ms=taken[first : first + LINE_SAMPLES])
-        child.say(seconds=submitted - begin)
+        child.say(seconds=submitted - begin, cpu=time.process_time() - used)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="host:port of the scheduler")
+    parser.add_argument("--worker-id", required=True)
     parser.add_argument("--tasks", type=int, required=True, help="how many")
     parser.add_argument("--rate", type=float, required=True, help="tasks a second")
     parser.add_argument("--depth", type=int, default=200, help="leases that the worker holds at most")
