@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.simulation import calibration, check, costs, derivation
+from benchmarks.simulation import calibration, check, costs, derivation, mirror
 from benchmarks.simulation.loaded_cell import Sizes
 from benchmarks.simulation.scenarios import SCENARIOS, Row
 
@@ -97,7 +97,8 @@ async def _calibrate(arguments: argparse.Namespace) -> None:
 
 async def _check(arguments: argparse.Namespace, found: costs.Costs) -> int:
     async with asyncio.timeout(CHECK_TIMEOUT):
-        compared = await check.compare(arguments.dir, found, arguments.seed)
+        measured = await check.run_real(arguments.dir, mirror.capacity(found))
+    compared = list(check.compare(measured, found, arguments.seed))
     _show([one.document() for one in compared], arguments.output)
     return 0 if all(one.close for one in compared) else 1
 

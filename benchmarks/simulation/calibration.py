@@ -53,7 +53,7 @@ SHAPES = (
     Shape(40_000, 500, 4, workers=2, depth=2_000),
     Shape(2_500, 100, 1, workers=60, slots=2, seconds=0.4),
 )
-FLEETS = (150, 450)
+FLEETS = (200, 700)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Part of `benchmarks.simulation`. The operating points are none of those that the
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -47,65 +47,79 @@ class Compared:
         return asdict(self) | {"deviation": self.deviation, "close": self.close}
 
 
-async def compare(above: Path, costs: Costs, seed: int) -> list[Compared]:
-    """All figures."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the real system did."""
+
+    drain: real.Drained
+    latencies: list[real.Latencies]
+    rest: real.Rest
+    restart: real.Storm
+    survivor: real.Storm
+
+
+async def run_real(above: Path, most: float) -> Found:
+    """All of it. `most`: single submits a second, by the simulation."""
     folder = make_folder(above, "contentgen-check-")
-    compared = [
-        *await _drain(folder, costs, seed),
-        *await _latencies(folder, costs, seed),
-        *await _fleet(folder, costs, seed),
-    ]
+    drained = await real.drain(folder, SHAPE)
+    paced = await real.latencies(folder, tuple(round(share * most) for share in LOADS), PACED_S)
+    rest, restart = await real.rest_and_restart(folder, WORKERS)
+    survivor = await real.survivor(folder, WORKERS)
     shutil.rmtree(folder)
-    return compared
+    return Found(drained, paced, rest, restart, survivor)
+
+
+def compare(found: Found, costs: Costs, seed: int) -> Iterator[Compared]:
+    """The same in the simulation."""
+    yield from _drain(found.drain, costs, seed)
+    for one in found.latencies:
+        yield from _latencies(one, costs, seed)
+    yield from _rest(found.rest, costs, seed)
+    yield from _storms(found, costs, seed)
 
 
 def _pairs(
     names: Sequence[tuple[str, str, float]], reals: Sequence[float], simulated: Sequence[float], others: float
 ) -> list[Compared]:
-    """Each name has a unit, and how many of them a second or a piece is."""
+    """Each name has a unit, and what a figure is multiplied by to have it."""
     return [
         Compared(name, unit, scale * a, scale * b, others)
         for (name, unit, scale), a, b in zip(names, reals, simulated, strict=True)
     ]
 
 
-async def _drain(folder: Path, costs: Costs, seed: int) -> list[Compared]:
-    found = await real.drain(folder, SHAPE)
+def _drain(found: real.Drained, costs: Costs, seed: int) -> list[Compared]:
     simulated = mirror.medians(partial(mirror.drain, costs, SHAPE, found.others), seed)
-    what = f"drain of {SHAPE.tasks:,}, {SHAPE.workers} workers with {SHAPE.depth:,} leases"
     names = [
         (f"submit, batches of {SHAPE.batch}, {SHAPE.in_flight} in flight", "tasks/s", 1.0),
-        (what, "tasks/s", 1.0),
+        (f"drain of {SHAPE.tasks:,}, {SHAPE.workers} workers with {SHAPE.depth:,} leases", "tasks/s", 1.0),
         ("its CPU a task: scheduler", "µs", 1e6),
         ("its CPU a task: PostgreSQL", "µs", 1e6),
     ]
     return _pairs(names, [found.loaded, found.drained, found.scheduler, found.postgres], simulated, found.others)
 
 
-async def _latencies(folder: Path, costs: Costs, seed: int) -> list[Compared]:
-    most = mirror.capacity(costs)
-    compared = []
-    for one in await real.latencies(folder, tuple(round(share * most) for share in LOADS), PACED_S):
-        simulated = mirror.medians(partial(mirror.latencies, costs, one.rate, PACED_S, one.others), seed)
-        what = f"submit to worker, {one.rate:.0f}/s of {most:.0f}/s"
-        names = [(f"{what}, p50", "ms", 1e3), (f"{what}, p99", "ms", 1e3)]
-        compared += _pairs(names, mirror.spread(one.samples)[:2], simulated, one.others)
-    return compared
+def _latencies(found: real.Latencies, costs: Costs, seed: int) -> list[Compared]:
+    simulated = mirror.medians(partial(mirror.latencies, costs, found.rate, PACED_S, found.others), seed)
+    what = f"submit to worker, {found.rate:.0f}/s"
+    names = [(f"{what}, p50", "ms", 1e3), (f"{what}, p99", "ms", 1e3)]
+    return _pairs(names, mirror.spread(found.samples)[:2], simulated, found.others)
 
 
-async def _fleet(folder: Path, costs: Costs, seed: int) -> list[Compared]:
-    rest, storm = await real.rest_and_restart(folder, WORKERS)
-    lost = await real.survivor(folder, WORKERS)
-    idle = mirror.medians(partial(mirror.rest, costs, WORKERS, rest.others), seed)
-    restarted = mirror.medians(partial(mirror.restart, costs, WORKERS, storm.down, storm.others), seed)
-    moved = mirror.medians(partial(mirror.survivor, costs, WORKERS, lost.others), seed)
+def _rest(found: real.Rest, costs: Costs, seed: int) -> list[Compared]:
+    simulated = mirror.medians(partial(mirror.rest, costs, WORKERS, found.others), seed)
     fleet = f"{WORKERS:,} idle workers"
     names = [(f"{fleet}: scheduler", "% of a core", 100.0), (f"{fleet}: PostgreSQL", "% of a core", 100.0)]
-    return [
-        *_pairs(names, [rest.scheduler, rest.postgres], idle, rest.others),
-        *_pairs(_storm(f"restart after {storm.down:.1f} s"), mirror.spread(storm.samples), restarted, storm.others),
-        *_pairs(_storm("one of two is killed"), mirror.spread(lost.samples), moved, lost.others),
-    ]
+    return _pairs(names, [found.scheduler, found.postgres], simulated, found.others)
+
+
+def _storms(found: Found, costs: Costs, seed: int) -> Iterator[Compared]:
+    one = found.restart
+    simulated = mirror.medians(partial(mirror.restart, costs, WORKERS, one.down, one.others), seed)
+    yield from _pairs(_storm(f"restart after {one.down:.1f} s"), mirror.spread(one.samples), simulated, one.others)
+    one = found.survivor
+    simulated = mirror.medians(partial(mirror.survivor, costs, WORKERS, one.others), seed)
+    yield from _pairs(_storm("one of two is killed"), mirror.spread(one.samples), simulated, one.others)
 
 
 def _storm(what: str) -> list[tuple[str, str, float]]:

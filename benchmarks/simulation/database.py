@@ -65,6 +65,6 @@ class Database:
         """What a claim locks. Others skip it."""
         return [self.ready.popleft() for _ in range(min(count, len(self.ready)))]
 
-    def give_back(self, tasks: list[Task]) -> None:
+    def release(self, tasks: list[Task]) -> None:
         """They were not claimed after all, or their lease has ended."""
         self.ready.extendleft(reversed(tasks))

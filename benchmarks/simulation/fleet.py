@@ -152,7 +152,7 @@ class Worker:
 
     def _assigned(self, session: Session, number: int, tasks: list[Task]) -> None:
         if self.session is not session:
-            self.around.database.give_back(tasks)  # its next hello does not name them
+            self.around.database.release(tasks)  # its next hello does not name them
             return
         self._last_assignment = max(self._last_assignment, number)
         self.take(tasks)
@@ -271,5 +271,5 @@ class RunningWorker(Worker):
             self.around.clock.after(left, self._check)
             return
         self.stopped += len(self._running)
-        self.around.database.give_back(list(self._running))
+        self.around.database.release(list(self._running))
         self._running.clear()

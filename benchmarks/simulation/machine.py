@@ -5,6 +5,7 @@ Part of `benchmarks.simulation`, over `clock`.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import defaultdict, deque
 from functools import partial
@@ -14,7 +15,7 @@ from benchmarks.simulation.clock import Call, Clock, Process, Step
 QUANTUM = 0.002
 """Seconds that a core stays with one of several jobs."""
 TICK = 0.01
-"""Seconds between two portions of what goes on all the time."""
+"""Seconds in which what goes on all the time has its share."""
 _NOTHING = 1e-12
 
 
@@ -32,16 +33,17 @@ class Cores:
         """A step that takes so much CPU, on one core at a time."""
         return partial(self._put, seconds, owner)
 
-    def load(self, share: float, owner: str) -> None:
-        """Takes so many cores from now on, whatever else goes on."""
+    def load(self, cores: float, owner: str) -> None:
+        """Takes so many cores from now on, or less while others want them too."""
+        threads = math.ceil(cores)
 
-        def goes_on() -> Process[None]:
+        def goes_on(share: float) -> Process[None]:
             while True:
-                self._put(share * TICK, owner, _ignore)
-                yield self._clock.wait(TICK)
+                yield self.use(share * TICK, owner)
+                yield self._clock.wait((1 - share) * TICK)
 
-        if share > 0:
-            self._clock.start(goes_on())
+        for _ in range(threads):
+            self._clock.start(goes_on(cores / threads))
 
     def _put(self, seconds: float, owner: str, then: Call) -> None:
         if self._free:

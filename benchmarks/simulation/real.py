@@ -141,8 +141,10 @@ async def rest_and_restart(folder: Path, workers: int) -> tuple[Rest, Storm]:
 async def survivor(folder: Path, workers: int) -> Storm:
     """One of two schedulers is killed: its workers, half of all, go to the other one."""
     async with _fleet(folder, workers, 2) as (cell, child):
+        own, before = calibration.cpu_of([child]), cell.reading()
         await asyncio.sleep(calibration.HEARTBEAT_S)  # else their pauses would not begin with the shortest
+        used = Used(cell.reading() - before, calibration.cpu_of([child]) - own)
         killed = time.monotonic()
         cell.kill()
         times = await calibration.connected(child, workers // 2)
-    return Storm(0.0, sorted(at - killed for at in times), 0.0)
+    return Storm(0.0, sorted(at - killed for at in times), used.others)

@@ -16,7 +16,7 @@ from benchmarks.simulation.clock import Clock, Process
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.database import Database, Task
 from benchmarks.simulation.group_lane import Entry, GroupLane
-from benchmarks.simulation.machine import TICK, Cores, Interpreter
+from benchmarks.simulation.machine import Cores, Interpreter
 from scheduler_svc.api.leases.idle_heartbeats import GATHER_TIME
 from scheduler_svc.api.leases.worker_service import CAPACITY_TTL
 from scheduler_svc.application.dispatch.capacities import SessionCapacities
@@ -35,6 +35,8 @@ HELLO_THREADS = 3
 ROUND_TRIPS = 4
 """Of a transaction. The claim is one statement and its commit."""
 CLAIM_ROUND_TRIPS = 2
+REST_S = 0.1
+"""Between two portions of what goes on at rest."""
 CLAIM_SHARE = 0.3
 """Of what a run costs; the rest is its report's. By the statements' times in docs/performance.md."""
 
@@ -109,7 +111,7 @@ class Scheduler:
         self.process.end()
         self._capacities = SessionCapacities()
         self._peers.remove(self)
-        self._database.give_back(self._claimed)
+        self._database.release(self._claimed)
         sessions, self.sessions = self.sessions, {}
         for session in sessions.values():
             session.worker.stream_ended(session)
@@ -308,7 +310,7 @@ class Scheduler:
         done = yield from self._database.transaction(self.process, thread, cost, wait, CLAIM_ROUND_TRIPS)
         self._claimed = []
         if not done:
-            self._database.give_back(tasks)
+            self._database.release(tasks)
         full = bool(slots) and len(tasks) == len(slots) and done
         self._max_sessions = min(4 * self._max_sessions, MAX_CLAIM) if full else MIN_SESSIONS
         self._may_have_work = full or self._hinted
@@ -321,7 +323,7 @@ class Scheduler:
             granted.setdefault(key, []).append(task)
         for key, own in granted.items():
             if (session := self.sessions.get(key)) is None:
-                self._database.give_back(own)
+                self._database.release(own)
                 continue
             for first in range(0, len(own), MAX_ASSIGNMENT):
                 part = own[first : first + MAX_ASSIGNMENT]
@@ -336,5 +338,5 @@ class Scheduler:
 
     def _rest(self) -> Process[None]:
         while self.alive:
-            self.process.use(self._costs.rest.scheduler * 10 * TICK, "rest")(lambda: None)
-            yield self._clock.wait(10 * TICK)
+            yield self.process.use(self._costs.rest.scheduler * REST_S, "rest")
+            yield self._clock.wait(REST_S)
