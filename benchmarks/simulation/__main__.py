@@ -3,7 +3,8 @@
 `calibrate` measures what the real system costs here (minutes) and writes `benchmarks/simulation/costs.json`. `check`
 runs the real system and the simulation of the same thing, and exits with 1 if a figure is further off than 20%. The
 others simulate only: `one-cell` is the measured system, `fleet` many workers on one PostgreSQL, `cells` the loss of one
-of many cells, `storm` workers that all reconnect. The same seed gives the same figures.
+of many cells, `storm` workers that all reconnect. The same seed gives the same figures. `ceilings` estimates what the
+costs alone allow on more cores.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ from tests.harness.ports import free_port
 
 HEARTBEAT_S = 10.0
 SETTLE_S = 3.0
-REST_S = 20.0
-SAMPLES = 200
+REST_S = 10.0
+"""One heartbeat of each worker."""
+SAMPLES = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Used:
 class Idle:
     """One task after the other on an idle system."""
 
-    reading: Reading
+    used: Used
     p50_ms: float
 
 
@@ -153,7 +154,7 @@ async def _rest(cell: Cell) -> Used:
     say("a system at rest")
     await asyncio.sleep(SETTLE_S)
     before = cell.reading()
-    await asyncio.sleep(REST_S / 2)
+    await asyncio.sleep(REST_S)
     return Used(cell.reading() - before, 0.0)
 
 
@@ -197,7 +198,7 @@ async def _idle(cell: Cell) -> Idle:
     await asyncio.sleep(SETTLE_S)
     before = cell.reading()
     found = await latencies(cell, SAMPLES)
-    return Idle(cell.reading() - before, found.p50)
+    return Idle(Used(cell.reading() - before, 0.0), found.p50)
 
 
 async def _fleet(cell: Cell, count: int) -> Fleet:

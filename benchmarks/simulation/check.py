@@ -20,7 +20,7 @@ from benchmarks.simulation.costs import Costs
 TOLERANCE = 0.2
 SHAPE = Shape(30_000, 250, 6, workers=3, depth=1_000)
 LOADS = (0.3, 0.7)
-PACED_S = 12.0
+PACED_S = 8.0
 WORKERS = 1_000
 
 

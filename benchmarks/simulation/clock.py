@@ -1,7 +1,7 @@
 """Discrete events: a heap of what is due, and processes as generators. The bottom of the simulation.
 
-A process yields steps; a step arranges that the process goes on once it is over. simpy says the same in more words and
-took six times as long for 20,000 hellos; a fleet of 100,000 workers is simulated many times over.
+A process yields steps; a step arranges that the process goes on once it is over. simpy has the same idea, and took six
+times as long for 20,000 hellos; a fleet of 100,000 workers is simulated many times.
 """
 
 from __future__ import annotations

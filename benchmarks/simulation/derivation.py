@@ -6,10 +6,10 @@ explain all of them is a linear fit. What a transaction takes beside its CPU com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.simulation.calibration import FLEETS, SHAPES, Fleet, Measured, Shape, Used
+from benchmarks.simulation.calibration import FLEETS, SAMPLES, SHAPES, Fleet, Measured, Shape, Used
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.fit import prices
 
@@ -21,13 +21,17 @@ def derive(measured: Measured) -> Costs:
     """All costs."""
     rest, loads, drains, fleets = measured.rest, _loads(measured), _drains(measured), measured.fleets
     each_second = _per_second(rest)
-    call, task, submits = _prices(each_second, loads, [_submit_counts(*one) for one in zip(SHAPES, loads, strict=True)])
+    call, task, submits = _prices([_beyond_rest(used, rest) for used in loads], _each(_submit_counts, loads))
+    idle = _less(_beyond_rest(measured.idle.used, rest), SAMPLES, (call, task, submits))
     claims, reports, message, run = _prices(
-        each_second, drains, [_drain_counts(*one) for one in zip(SHAPES, drains, strict=True)]
+        [*(_beyond_rest(used, rest) for used in drains), idle],
+        [*_each(_drain_counts, drains), _lane_counts(measured.idle.used, SAMPLES)],
     )
     resting = [one.resting for one in fleets]
-    heartbeats, heartbeat = _prices(each_second, resting, [_report_counts(one) for one in resting])
-    hello = _hello(each_second, fleets, heartbeat)
+    heartbeats, heartbeat = _prices(
+        [_beyond_rest(used, rest) for used in resting], [_report_counts(used) for used in resting]
+    )
+    hello = _hello(rest, fleets, heartbeat)
     client_call, client_task = prices([_call_counts(s) for s in SHAPES], [used.children for used in loads])
     worker_message, worker_run = prices(
         [(_report_counts(u)[1], s.tasks) for s, u in zip(SHAPES, drains, strict=True)], [u.children for u in drains]
@@ -111,29 +115,51 @@ def _report_counts(used: Used) -> tuple[float, float]:
 
 
 def _drain_counts(shape: Shape, used: Used) -> tuple[float, ...]:
-    return used.reading.groups["claims"].count, *_report_counts(used), shape.tasks
+    return _lane_counts(used, shape.tasks)
 
 
-def _prices(rest: Part, used: Sequence[Used], counts: Sequence[Sequence[float]]) -> list[Part]:
-    """The prices of these counts in both, without what goes on at rest."""
-    cpu = [one.reading.cpu for one in used]
-    seconds = [one.reading.at for one in used]
-    scheduler = prices(counts, [c.scheduler - rest.scheduler * s for c, s in zip(cpu, seconds, strict=True)])
-    postgres = prices(counts, [c.postgres - rest.postgres * s for c, s in zip(cpu, seconds, strict=True)])
+def _lane_counts(used: Used, tasks: int) -> tuple[float, ...]:
+    return used.reading.groups["claims"].count, *_report_counts(used), tasks
+
+
+def _each(counts: Callable[[Shape, Used], tuple[float, ...]], used: Sequence[Used]) -> list[tuple[float, ...]]:
+    return [counts(shape, one) for shape, one in zip(SHAPES, used, strict=True)]
+
+
+def _beyond_rest(used: Used, rest: Used) -> Part:
+    """CPU seconds, without what goes on at rest."""
+    each_second, reading = _per_second(rest), used.reading
+    return Part(
+        reading.cpu.scheduler - each_second.scheduler * reading.at,
+        reading.cpu.postgres - each_second.postgres * reading.at,
+    )
+
+
+def _less(used: Part, count: int, parts: Sequence[Part]) -> Part:
+    """Without so many of these parts."""
+    return Part(
+        used.scheduler - count * sum(part.scheduler for part in parts),
+        used.postgres - count * sum(part.postgres for part in parts),
+    )
+
+
+def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Part]:
+    """The prices of these counts in both."""
+    scheduler = prices(counts, [one.scheduler for one in used])
+    postgres = prices(counts, [one.postgres for one in used])
     return [Part(*both) for both in zip(scheduler, postgres, strict=True)]
 
 
-def _hello(rest: Part, fleets: Sequence[Fleet], heartbeat: Part) -> Part:
+def _hello(rest: Used, fleets: Sequence[Fleet], heartbeat: Part) -> Part:
     """A hello, without the heartbeat that follows it."""
-    hellos, seconds = sum(one.workers for one in fleets), sum(one.connecting.reading.at for one in fleets)
-    scheduler = sum(one.connecting.reading.cpu.scheduler for one in fleets) - rest.scheduler * seconds
-    postgres = sum(one.connecting.reading.cpu.postgres for one in fleets) - rest.postgres * seconds
+    hellos, used = sum(one.workers for one in fleets), [_beyond_rest(one.connecting, rest) for one in fleets]
+    scheduler, postgres = sum(one.scheduler for one in used), sum(one.postgres for one in used)
     return Part(scheduler / hellos - heartbeat.scheduler, postgres / hellos - heartbeat.postgres)
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:
     """Seconds of a transaction of each lane on an idle system."""
-    groups = measured.idle.reading.groups
+    groups = measured.idle.used.reading.groups
     return tuple(groups[lane].seconds / groups[lane].count for lane in ("submits", "claims", "reports"))
 
 

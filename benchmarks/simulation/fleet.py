@@ -95,7 +95,7 @@ class Worker:
         if self.around.process:
             self.around.process.use(seconds)(then)
         else:
-            self.around.clock.after(0.0, then)
+            then()
 
     @property
     def free(self) -> int:

@@ -16,7 +16,7 @@ from benchmarks.simulation.database import OWNER, Task
 from benchmarks.simulation.fleet import RunningWorker
 from benchmarks.simulation.system import SimulatedCell
 
-RAMP_S = 45.0
+RAMP_S = 30.0
 """In which a fleet connects, and takes its first tasks, before anything is looked at."""
 LOAD = 0.8
 """Of the workers' slots."""

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from benchmarks.simulation.calibration import SETTLE_S, Shape
+from benchmarks.simulation.calibration import REST_S, SETTLE_S, Shape
 from benchmarks.simulation.clients import Arrivals, ClosedLoop
 from benchmarks.simulation.costs import Costs
 from benchmarks.simulation.fleet import NoopWorker, Worker
-from benchmarks.simulation.real import REST_S
 from benchmarks.simulation.system import SimulatedCell
 
 SEEDS = 5

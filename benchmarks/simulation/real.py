@@ -16,10 +16,9 @@ from benchmarks import scenario
 from benchmarks.child import Child
 from benchmarks.folders import make_folder
 from benchmarks.simulation import calibration
-from benchmarks.simulation.calibration import Shape, Used
+from benchmarks.simulation.calibration import REST_S, Shape, Used
 from benchmarks.simulation.cell import Cell
 
-REST_S = 20.0
 DOWN_S = 2.0
 """Until a killed scheduler is started again; its start takes a while, too."""
 

@@ -19,6 +19,7 @@ from benchmarks.simulation.group_lane import Entry, GroupLane
 from benchmarks.simulation.machine import Cores, Interpreter
 from scheduler_svc.api.leases.idle_heartbeats import GATHER_TIME
 from scheduler_svc.api.leases.worker_service import CAPACITY_TTL
+from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.application.dispatch.capacities import SessionCapacities
 from scheduler_svc.application.leases.streams import MAX_ASSIGNMENT
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL
@@ -30,11 +31,12 @@ from scheduler_svc.replica import REPORT_LANES, SUBMIT_LINGER
 if TYPE_CHECKING:
     from benchmarks.simulation.fleet import Worker
 
+MAX_STREAMS = Limits().leases
+"""Of one token, which all workers share here."""
 HELLO_THREADS = 3
 """Of the pool's four: all workers share a token, and no caller gets the last one."""
-ROUND_TRIPS = 4
-"""Of a transaction. The claim is one statement and its commit."""
-CLAIM_ROUND_TRIPS = 2
+ROUND_TRIPS = 2
+"""Of a transaction; the product has up to four, in which other threads of the process run."""
 REST_S = 0.1
 """Between two portions of what goes on at rest."""
 CLAIM_SHARE = 0.3
@@ -136,6 +138,9 @@ class Scheduler:
         """Half of its CPU is the event loop's: the connection, the stream; the rest is its transaction's."""
 
         def wait() -> None:
+            if len(self.sessions) >= MAX_STREAMS:
+                hello.answered(None)
+                return
             self._hellos.append(hello)
             if self._greeting < HELLO_THREADS:
                 self._greeting += 1
@@ -307,7 +312,7 @@ class Scheduler:
             costs.claims.scheduler + share * costs.run.scheduler, costs.claims.postgres + share * costs.run.postgres
         )
         wait = costs.claim_wait
-        done = yield from self._database.transaction(self.process, thread, cost, wait, CLAIM_ROUND_TRIPS)
+        done = yield from self._database.transaction(self.process, thread, cost, wait, ROUND_TRIPS)
         self._claimed = []
         if not done:
             self._database.release(tasks)
