@@ -46,12 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--costs", type=Path, default=costs.DEFAULT, help="where the measured costs are")
     parser.add_argument("--workers", type=int, default=100_000, help="workers of fleet, and of all cells together")
     parser.add_argument("--slots", type=int, default=3, help="slots of a worker")
-    parser.add_argument("--seconds", type=float, default=60.0, help="that a task runs, on average")
-    parser.add_argument("--schedulers", type=_whole, default="20", help="how many, by comma: of fleet and storm")
+    parser.add_argument("--seconds", type=float, default=180.0, help="that a task runs, on average")
+    parser.add_argument("--schedulers", type=_whole, default="20,30", help="of fleet, by comma")
+    parser.add_argument("--behind", type=_whole, default="1,2,4", help="schedulers of storm, by comma")
     parser.add_argument("--cores", type=_whole, default="16", help="of PostgreSQL, by comma: of fleet")
     parser.add_argument("--fleets", type=_whole, default="1000,5000", help="workers of storm, by comma")
     parser.add_argument("--cells", type=int, default=100, help="how many cells")
-    parser.add_argument("--outages", type=_seconds, default="60,300", help="seconds that a cell is lost, by comma")
+    parser.add_argument("--outages", type=_seconds, default="60", help="seconds that a cell is lost, by comma")
     parser.add_argument("--down", type=float, default=30.0, help="seconds that PostgreSQL fails over in storm")
     parser.add_argument("--restart", type=float, default=3.0, help="seconds that schedulers take to restart in storm")
     parser.add_argument("--moved-after", type=float, default=30.0, help="seconds after which clients leave a lost cell")
@@ -80,6 +81,7 @@ def _sizes(arguments: argparse.Namespace) -> Sizes:
         slots=arguments.slots,
         seconds=arguments.seconds,
         schedulers=arguments.schedulers,
+        behind=arguments.behind,
         cores=arguments.cores,
         fleets=arguments.fleets,
         cells=arguments.cells,

@@ -16,7 +16,7 @@ from benchmarks.simulation.database import OWNER, Task
 from benchmarks.simulation.fleet import RunningWorker
 from benchmarks.simulation.system import SimulatedCell
 
-RAMP_S = 30.0
+RAMP_S = 60.0
 """In which a fleet connects, and takes its first tasks, before anything is looked at."""
 LOAD = 0.8
 """Of the workers' slots."""
@@ -33,6 +33,7 @@ class Sizes:
     slots: int
     seconds: float
     schedulers: tuple[int, ...]
+    behind: tuple[int, ...]
     cores: tuple[int, ...]
     fleets: tuple[int, ...]
     cells: int
@@ -80,8 +81,8 @@ class LoadedCell:
             RunningWorker(around, self.cell.addresses, number, sizes.slots, sizes.seconds) for number in range(workers)
         ]
         for worker in self.workers:
-            self.clock.after(random.uniform(0, RAMP_S / 3), worker.connect)
-        self.clock.after(RAMP_S / 3, lambda: self.cell.database.store(self._first(LOAD * workers * sizes.slots)))
+            self.clock.after(random.uniform(0, RAMP_S / 2), worker.connect)
+        self.clock.after(RAMP_S / 2, lambda: self.cell.database.store(self._first(LOAD * workers * sizes.slots)))
         self.rate = LOAD * workers * sizes.slots / sizes.seconds
         self.arrivals = Arrivals(around, self.cell.addresses, self.rate, batch=BATCH)
 
@@ -109,7 +110,7 @@ class LoadedCell:
 
     def load(self) -> Load:
         peers = self.cell.peers
-        most = max((peer.cpu_used for peer in peers), default=0.0)
+        most = max((peer.process.used for peer in peers), default=0.0)
         return Load(self.cell.database.completed, most, self.cell.cores.used[OWNER], sum(peer.claims for peer in peers))
 
     def latency(self) -> float:

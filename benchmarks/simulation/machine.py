@@ -71,10 +71,13 @@ class Cores:
 class Interpreter:
     """A Python process. Its threads take turns: each has the interpreter for a switch interval, or until it waits."""
 
-    def __init__(self, clock: Clock, cores: Cores, owner: str) -> None:
+    def __init__(self, clock: Clock, cores: Cores | None, owner: str) -> None:
+        """Without `cores` it has one for itself."""
         self._clock = clock
         self._cores = cores
         self.owner = owner
+        self.used = 0.0
+        """CPU seconds so far."""
         self._threads: dict[str, deque[tuple[float, Call]]] = {}  # those that want to run, in turn
         self._running = self._ended = False
 
@@ -103,7 +106,12 @@ class Interpreter:
         if seconds - taken > _NOTHING:
             jobs.appendleft((seconds - taken, then))
             then = _ignore
-        self._cores.use(taken, self.owner)(partial(self._over, thread, left - taken, then))
+        self.used += taken
+        over = partial(self._over, thread, left - taken, then)
+        if self._cores:
+            self._cores.use(taken, self.owner)(over)
+        else:
+            self._clock.after(taken, over)
 
     def _over(self, thread: str, left: float, then: Call) -> None:
         if self._ended:

@@ -17,7 +17,7 @@ from benchmarks.simulation.costs import Costs
 from benchmarks.simulation.fleet import NoopWorker, Worker
 from benchmarks.simulation.system import SimulatedCell
 
-SEEDS = 5
+SEEDS = 3
 STEP = 0.01
 CONNECTING = 100.0
 """Workers that connect in a second, at first."""

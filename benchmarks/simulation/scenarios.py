@@ -18,7 +18,7 @@ from benchmarks.simulation.loaded_cell import RAMP_S, LoadedCell, Sizes
 Row = dict[str, float | str]
 
 WATCH_S = 10.0
-AFTER_S = 600.0
+AFTER_S = 300.0
 """For how long what follows a fault is looked at most."""
 STEP_S = 1.0
 
@@ -63,7 +63,7 @@ def _carried(one: LoadedCell) -> Row:
 
 def storm(costs: Costs, sizes: Sizes) -> Iterator[Row]:
     """A scheduler is started again, one of several dies, PostgreSQL fails over: until all workers are connected."""
-    for schedulers in sizes.schedulers:
+    for schedulers in sizes.behind:
         for workers in sizes.fleets:
             yield _after_fault("all schedulers restart", LoadedCell(costs, sizes, workers, schedulers), _restart)
             if schedulers > 1:

@@ -79,7 +79,7 @@ class Scheduler:
     """Its peers are the schedulers on the same database, itself included."""
 
     def __init__(
-        self, clock: Clock, cores: Cores, database: Database, costs: Costs, *, name: str, peers: list[Scheduler]
+        self, clock: Clock, cores: Cores | None, database: Database, costs: Costs, *, name: str, peers: list[Scheduler]
     ) -> None:
         self.name = name
         self.process = Interpreter(clock, cores, name)
@@ -87,7 +87,6 @@ class Scheduler:
         self.sessions: dict[int, Session] = {}
         self.claims = 0
         self._clock = clock
-        self._cores = cores
         self._database = database
         self._costs = costs
         self._peers = peers
@@ -117,11 +116,6 @@ class Scheduler:
         sessions, self.sessions = self.sessions, {}
         for session in sessions.values():
             session.worker.stream_ended(session)
-
-    @property
-    def cpu_used(self) -> float:
-        """CPU seconds so far."""
-        return self._cores.used[self.name]
 
     # What clients and workers send
 

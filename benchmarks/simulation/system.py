@@ -16,7 +16,7 @@ OTHERS = "others"
 
 
 class SimulatedCell:
-    """Its schedulers run on PostgreSQL's machine if `shared`, else on two cores each."""
+    """Its schedulers run on PostgreSQL's machine if `shared`, else each has a core of its own."""
 
     def __init__(
         self, costs: Costs, *, clock: Clock | None = None, cores: int = 2, schedulers: int = 1, shared: bool = True
@@ -38,7 +38,7 @@ class SimulatedCell:
     def start(self, address: Address) -> None:
         """Starts a scheduler at this address."""
         self._started += 1
-        cores = self.cores if self._shared else Cores(self.clock, 2)
+        cores = self.cores if self._shared else None
         name = f"scheduler {self._started}"
         address.scheduler = Scheduler(self.clock, cores, self.database, self.costs, name=name, peers=self.peers)
 

@@ -58,6 +58,7 @@ SIZES = Sizes(
     slots=2,
     seconds=5.0,
     schedulers=(2,),
+    behind=(2,),
     cores=(2,),
     fleets=(40,),
     cells=2,
