@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale gen baseline previous lock wheel sdist clean images images-check images-pin
+.PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin
 
 setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
 
@@ -122,6 +122,10 @@ bench-peers: $(STAMP) $(PEERS_STAMP) ## measure contentgen beside pgqueuer, cele
 
 bench-scale: $(STAMP) ## measure what changes as backlog, workers, accounts, schedulers and hours grow (hours; ARGS=--help)
 	@$(PY) -m benchmarks.scale $(ARGS)
+
+simulate: ARGS ?= --help
+simulate: $(STAMP) ## simulate fleets, cells and storms from measured costs (ARGS=--help)
+	@$(PY) -m benchmarks.simulation $(ARGS)
 
 gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda
 	@rm -f contentgen/v1/*_pb2* contentgen/keda/*_pb2*

@@ -1,6 +1,7 @@
 """Submits tasks as quickly as it can: so many calls in flight, each with a batch, or with one task by SubmitTask.
 
-Says how many tasks were taken, and when it began and ended (seconds of the machine's monotonic clock).
+Says how many tasks were taken, when it began and ended (seconds of the machine's monotonic clock), and the CPU seconds
+that it used meanwhile.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ async def _main(arguments: argparse.Namespace) -> None:
         calls = _calls(TaskServiceStub(channel), arguments.batch, arguments.accounts)
         child.say(ready=True)
         await stdin.readline()
-        begin = time.monotonic()
+        begin, used = time.monotonic(), time.process_time()
         turns = iter(range(arguments.tasks // arguments.batch))
 
         async def caller() -> None:
@@ -53,7 +54,8 @@ async def _main(arguments: argparse.Namespace) -> None:
                 await next(calls)()
 
         await asyncio.gather(*(caller() for _ in range(arguments.in_flight)))
-        child.say(tasks=arguments.tasks // arguments.batch * arguments.batch, begin=begin, end=time.monotonic())
+        taken = arguments.tasks // arguments.batch * arguments.batch
+        child.say(tasks=taken, begin=begin, end=time.monotonic(), cpu=time.process_time() - used)
 
 
 if __name__ == "__main__":

@@ -71,14 +71,17 @@ async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target
 
 
 @asynccontextmanager
-async def noop_workers(stack: Stack, count: int, depth: int) -> AsyncIterator[list[Child]]:
-    """Workers that are ready to connect, each in a process of its own."""
+async def noop_workers(stack: Stack, count: int, depth: int, prefix: str = "noop") -> AsyncIterator[list[Child]]:
+    """Workers that are ready to connect, each in a process of its own.
+
+    An id that was used before is free again only after the lease time.
+    """
     async with AsyncExitStack() as exits:
         yield [
             await exits.enter_async_context(
                 Child("noop_worker", stack.folder, name, target=stack.target, worker_id=name, depth=depth)
             )
-            for name in (f"noop-{number}" for number in range(count))
+            for name in (f"{prefix}-{number}" for number in range(count))
         ]
 
 

@@ -72,7 +72,7 @@ class Stack:
         scheduler = psutil.Process(self._scheduler.pid)
         used = scheduler.cpu_times()
         # A server process that has ended is in its parent's children; the scheduler's own children live on.
-        return Cpu(used.user + used.system, _used_by(scheduler.children(recursive=True)))
+        return Cpu(used.user + used.system, used_by(scheduler.children(recursive=True)))
 
     def rss(self) -> int:
         """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
@@ -150,7 +150,8 @@ def scheduler(name: str, folder: Path, environment: Mapping[str, str]) -> Servic
     return Service(name, "contentgen-scheduler", "ready", folder / f"{name}.log", environment)
 
 
-def _used_by(processes: Iterable[psutil.Process]) -> float:
+def used_by(processes: Iterable[psutil.Process]) -> float:
+    """CPU seconds of these processes, and of their children that have ended."""
     total = 0.0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):

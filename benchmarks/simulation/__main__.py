@@ -1,0 +1,141 @@
+"""`python -m benchmarks.simulation`, or `make simulate`: what lies beyond this machine, from what was measured on it.
+
+`calibrate` measures what the real system costs here (minutes) and writes `benchmarks/simulation/costs.json`. `check`
+runs the real system and the simulation of the same thing, and exits with 1 if a figure is further off than 20%. The
+others simulate only: `one-cell` is the measured system, `fleet` many workers on one PostgreSQL, `cells` the loss of one
+of many cells, `storm` workers that all reconnect. The same seed gives the same figures. `ceilings` estimates what the
+costs alone allow on more cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.simulation import calibration, check, costs, derivation, mirror
+from benchmarks.simulation.loaded_cell import Sizes
+from benchmarks.simulation.scenarios import SCENARIOS, Row
+
+CALIBRATION_TIMEOUT = 480.0
+CHECK_TIMEOUT = 480.0
+
+
+def _whole(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _seconds(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.simulation",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("scenario", choices=["calibrate", "check", *SCENARIOS], help="what to do")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random in a simulation")
+    parser.add_argument("--costs", type=Path, default=costs.DEFAULT, help="where the measured costs are")
+    parser.add_argument("--workers", type=int, default=100_000, help="workers of fleet, and of all cells together")
+    parser.add_argument("--slots", type=int, default=3, help="slots of a worker")
+    parser.add_argument("--seconds", type=float, default=180.0, help="that a task runs, on average")
+    parser.add_argument("--schedulers", type=_whole, default="20,30", help="of fleet, by comma")
+    parser.add_argument("--behind", type=_whole, default="1,2,4", help="schedulers of storm, by comma")
+    parser.add_argument("--cores", type=_whole, default="16", help="of PostgreSQL, by comma: of fleet")
+    parser.add_argument("--fleets", type=_whole, default="1000,5000", help="workers of storm, by comma")
+    parser.add_argument("--cells", type=int, default=100, help="how many cells")
+    parser.add_argument("--outages", type=_seconds, default="60", help="seconds that a cell is lost, by comma")
+    parser.add_argument("--down", type=float, default=30.0, help="seconds that PostgreSQL fails over in storm")
+    parser.add_argument("--restart", type=float, default=3.0, help="seconds that schedulers take to restart in storm")
+    parser.add_argument("--moved-after", type=float, default=30.0, help="seconds after which clients leave a lost cell")
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
+    parser.add_argument("--output", choices=("table", "jsonl"), default="table", help="how to print the figures")
+    return parser
+
+
+def main() -> int:
+    """Does what the arguments ask for; returns the exit status."""
+    arguments = _parser().parse_args()
+    if arguments.scenario == "calibrate":
+        asyncio.run(_calibrate(arguments))
+        return 0
+    found = costs.load(arguments.costs)
+    random.seed(arguments.seed)
+    if arguments.scenario == "check":
+        return asyncio.run(_check(arguments, found))
+    _show(_told(SCENARIOS[arguments.scenario](found, _sizes(arguments))), arguments.output)
+    return 0
+
+
+def _sizes(arguments: argparse.Namespace) -> Sizes:
+    return Sizes(
+        workers=arguments.workers,
+        slots=arguments.slots,
+        seconds=arguments.seconds,
+        schedulers=arguments.schedulers,
+        behind=arguments.behind,
+        cores=arguments.cores,
+        fleets=arguments.fleets,
+        cells=arguments.cells,
+        outages=arguments.outages,
+        down=arguments.down,
+        restart=arguments.restart,
+        moved_after=arguments.moved_after,
+    )
+
+
+async def _calibrate(arguments: argparse.Namespace) -> None:
+    async with asyncio.timeout(CALIBRATION_TIMEOUT):
+        measured = await calibration.measure(arguments.dir)
+    costs.save(derivation.derive(measured), derivation.explain(measured), arguments.costs)
+
+
+async def _check(arguments: argparse.Namespace, found: costs.Costs) -> int:
+    async with asyncio.timeout(CHECK_TIMEOUT):
+        measured = await check.run_real(arguments.dir, mirror.capacity(found))
+    compared = list(check.compare(measured, found, arguments.seed))
+    _show([one.document() for one in compared], arguments.output)
+    return 0 if all(one.close for one in compared) else 1
+
+
+def _told(rows: Iterable[Row]) -> list[Row]:
+    """The rows; says on stderr that one more is there."""
+    told = []
+    for row in rows:
+        sys.stderr.write(f"{_line(row)}\n")
+        told.append(row)
+    return told
+
+
+def _line(row: Row) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in row.items())
+
+
+def _show(rows: Sequence[dict[str, Any]], output: str) -> None:
+    if output == "jsonl":
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+        return
+    heads = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [heads, *([_text(row.get(head, "")) for head in heads] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Stations that take CPU: the cores of a machine, and a Python process, of which one thread runs at a time.
+
+Part of `benchmarks.simulation`, over `clock`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import defaultdict, deque
+from functools import partial
+
+from benchmarks.simulation.clock import Call, Clock, Process, Step
+
+QUANTUM = 0.002
+"""Seconds that a core stays with one of several jobs."""
+TICK = 0.01
+"""Seconds in which what goes on all the time has its share."""
+_NOTHING = 1e-12
+
+
+class Cores:
+    """Cores that jobs share in turns. `used`: CPU seconds by owner."""
+
+    def __init__(self, clock: Clock, count: int) -> None:
+        self.count = count
+        self.used: defaultdict[str, float] = defaultdict(float)
+        self._clock = clock
+        self._free = count
+        self._waiting: deque[tuple[float, str, Call]] = deque()
+
+    def use(self, seconds: float, owner: str) -> Step:
+        """A step that takes so much CPU, on one core at a time."""
+        return partial(self._put, seconds, owner)
+
+    def load(self, cores: float, owner: str) -> None:
+        """Takes so many cores from now on, or less while others want them too."""
+        threads = math.ceil(cores)
+
+        def goes_on(share: float) -> Process[None]:
+            while True:
+                yield self.use(share * TICK, owner)
+                yield self._clock.wait((1 - share) * TICK)
+
+        for _ in range(threads):
+            self._clock.start(goes_on(cores / threads))
+
+    def _put(self, seconds: float, owner: str, then: Call) -> None:
+        if self._free:
+            self._free -= 1
+            self._turn(seconds, owner, then)
+        else:
+            self._waiting.append((seconds, owner, then))
+
+    def _turn(self, seconds: float, owner: str, then: Call) -> None:
+        taken = min(seconds, QUANTUM)
+        self.used[owner] += taken
+        self._clock.after(taken, partial(self._over, seconds - taken, owner, then))
+
+    def _over(self, left: float, owner: str, then: Call) -> None:
+        if left > _NOTHING:
+            self._waiting.append((left, owner, then))
+        if self._waiting:
+            self._turn(*self._waiting.popleft())
+        else:
+            self._free += 1
+        if left <= _NOTHING:
+            then()
+
+
+class Interpreter:
+    """A Python process. Its threads take turns: each has the interpreter for a switch interval, or until it waits."""
+
+    def __init__(self, clock: Clock, cores: Cores | None, owner: str) -> None:
+        """Without `cores` it has one for itself."""
+        self._clock = clock
+        self._cores = cores
+        self.owner = owner
+        self.used = 0.0
+        """CPU seconds so far."""
+        self._threads: dict[str, deque[tuple[float, Call]]] = {}  # those that want to run, in turn
+        self._running = self._ended = False
+
+    def use(self, seconds: float, thread: str = "event loop") -> Step:
+        """A step that takes so much CPU of a thread; steps of one thread come one after the other."""
+        return partial(self._put, thread, seconds)
+
+    def end(self) -> None:
+        """The process is killed: what waits or runs is never done."""
+        self._threads.clear()
+        self._ended = True
+
+    def _put(self, thread: str, seconds: float, then: Call) -> None:
+        if self._ended:
+            return
+        self._threads.setdefault(thread, deque()).append((seconds, then))
+        if not self._running:
+            self._running = True
+            self._turn(thread, sys.getswitchinterval())
+
+    def _turn(self, thread: str, left: float) -> None:
+        """The first job of the thread, as far as its turn goes."""
+        jobs = self._threads[thread]
+        seconds, then = jobs.popleft()
+        taken = min(seconds, left)
+        if seconds - taken > _NOTHING:
+            jobs.appendleft((seconds - taken, then))
+            then = _ignore
+        self.used += taken
+        over = partial(self._over, thread, left - taken, then)
+        if self._cores:
+            self._cores.use(taken, self.owner)(over)
+        else:
+            self._clock.after(taken, over)
+
+    def _over(self, thread: str, left: float, then: Call) -> None:
+        if self._ended:
+            return
+        then()
+        if self._threads.get(thread):
+            if left > _NOTHING or len(self._threads) == 1:
+                self._turn(thread, left if left > _NOTHING else sys.getswitchinterval())
+                return
+            self._threads[thread] = self._threads.pop(thread)  # its turn is over
+        else:
+            self._threads.pop(thread, None)
+        if self._threads:
+            self._turn(next(iter(self._threads)), sys.getswitchinterval())
+        else:
+            self._running = False
+
+
+def _ignore() -> None:
+    """Nobody waits for it."""

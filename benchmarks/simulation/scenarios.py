@@ -1,0 +1,163 @@
+"""What the simulation is asked: a cell under load, a fleet on one PostgreSQL, a hundred cells, storms of reconnects.
+
+Part of `benchmarks.simulation`. Each scenario yields rows, as they come; times are simulated. Except in `one_cell`,
+schedulers and PostgreSQL have machines of their own, and clients and workers cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.simulation import mirror
+from benchmarks.simulation.calibration import Shape
+from benchmarks.simulation.ceilings import rows as _ceilings
+from benchmarks.simulation.clock import Clock
+from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.loaded_cell import RAMP_S, LoadedCell, Sizes
+
+Row = dict[str, float | str]
+
+WATCH_S = 10.0
+AFTER_S = 300.0
+"""For how long what follows a fault is looked at most."""
+STEP_S = 1.0
+
+
+def one_cell(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
+    """The measured system: two cores for everything, clients and workers too."""
+    for depth in (100, 500, 2_000):
+        shape = Shape(20_000, 500, 4, workers=2, depth=depth)
+        _, drained, scheduler, postgres = mirror.drain(costs, shape, costs.others)
+        row: Row = {"load": f"drain, {depth} leases a worker", "tasks/s": drained}
+        yield row | {"scheduler, µs a task": scheduler * 1e6, "PostgreSQL, µs a task": postgres * 1e6}
+    most = mirror.capacity(costs)
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        p50, p99 = mirror.latencies(costs, share * most, 20.0, costs.others)
+        row = {"load": f"single submits, {share:.0%} of {most:.0f}/s", "tasks/s": share * most}
+        yield row | {"p50, ms": p50 * 1e3, "p99, ms": p99 * 1e3}
+
+
+def fleet(costs: Costs, sizes: Sizes) -> Iterator[Row]:
+    """All workers behind n schedulers on one PostgreSQL: what is busy, and whether tasks get through."""
+    for cores in sizes.cores:
+        for schedulers in sizes.schedulers:
+            yield _carried(LoadedCell(costs, sizes, sizes.workers, schedulers, cores)) | {"PostgreSQL's cores": cores}
+
+
+def _carried(one: LoadedCell) -> Row:
+    one.clock.run(RAMP_S)
+    before = one.load()
+    one.clock.run(RAMP_S + WATCH_S)
+    load = one.load() - before
+    return {
+        "schedulers": len(one.cell.addresses),
+        "connected": one.connected / len(one.workers),
+        "submitted/s": one.rate,
+        "completed/s": load.completed / WATCH_S,
+        "busiest scheduler": load.scheduler / WATCH_S,
+        "PostgreSQL's cores in use": load.postgres / WATCH_S,
+        "claims/s": load.claims / WATCH_S,
+        "submit to worker, p50, s": one.latency(),
+    }
+
+
+def storm(costs: Costs, sizes: Sizes) -> Iterator[Row]:
+    """A scheduler is started again, one of several dies, PostgreSQL fails over: until all workers are connected."""
+    for schedulers in sizes.behind:
+        for workers in sizes.fleets:
+            yield _after_fault("all schedulers restart", LoadedCell(costs, sizes, workers, schedulers), _restart)
+            if schedulers > 1:
+                yield _after_fault("one scheduler dies", LoadedCell(costs, sizes, workers, schedulers), _die)
+            yield _after_fault("PostgreSQL fails over", LoadedCell(costs, sizes, workers, schedulers), _fail_over)
+
+
+def _restart(one: LoadedCell, sizes: Sizes) -> None:
+    one.kill_all()
+    one.clock.run(one.clock.now + sizes.restart)
+    one.start_all()
+
+
+def _die(one: LoadedCell, _: Sizes) -> None:
+    one.kill(0)
+
+
+def _fail_over(one: LoadedCell, sizes: Sizes) -> None:
+    one.cell.database.away = True
+    one.clock.run(one.clock.now + sizes.down)
+    one.cell.database.away = False
+
+
+def _after_fault(what: str, one: LoadedCell, strike: Callable[[LoadedCell, Sizes], None]) -> Row:
+    one.clock.run(RAMP_S)
+    struck, hellos = one.clock.now, one.hellos
+    strike(one, one.sizes)
+    healed = one.clock.now
+    one.settle(healed + AFTER_S)
+    back = sorted(at for worker in one.workers if (at := worker.connected_at) > struck)
+    seconds = mirror.spread([max(0.0, at - healed) for at in back]) if back else [0.0] * 3
+    return {
+        "fault": what,
+        "schedulers": len(one.cell.addresses),
+        "workers": len(one.workers),
+        "out, s": healed - struck,
+        "reconnected": len(back),
+        "half, s": seconds[0],
+        "99%, s": seconds[1],
+        "all, s": seconds[2] if one.connected == len(one.workers) else AFTER_S,
+        "hellos": one.hellos - hellos,
+        "runs stopped": one.stopped,
+    }
+
+
+def cells(costs: Costs, sizes: Sizes) -> Iterator[Row]:
+    """Many cells. One is lost and back later; its clients wait for it, or are sent to the others after a while."""
+    for moved in (False, True):
+        for down in sizes.outages:
+            yield _lost_cell(costs, sizes, down, moved=moved)
+
+
+def _lost_cell(costs: Costs, sizes: Sizes, down: float, *, moved: bool) -> Row:
+    clock = Clock()
+    every = [LoadedCell(costs, sizes, sizes.workers // sizes.cells, 2, clock=clock) for _ in range(sizes.cells)]
+    lost, others = every[0], every[1:]
+    clock.run(RAMP_S)
+    before, held = others[0].load(), lost.held
+    struck, submitted = clock.now, lost.arrivals.submitted
+    lost.vanish()
+    if moved:
+        clock.after(sizes.moved_after, lambda: lost.send_clients_to(others))
+    clock.run(struck + down)
+    waiting, delayed = lost.arrivals.waiting, lost.arrivals.submitted - submitted
+    stopped = lost.stopped
+    lost.come_back()
+    healed = clock.now
+    lost.settle(healed + AFTER_S)
+    seconds = mirror.spread([worker.connected_at - healed for worker in lost.workers])
+    other, span = others[0].load() - before, clock.now - struck
+    return {
+        "clients": f"are moved after {sizes.moved_after:.0f} s" if moved else "wait",
+        "out, s": down,
+        "runs at the loss": held,
+        "runs stopped": stopped,
+        "submits delayed": delayed,
+        "submits that wait at its return": waiting,
+        "half connected, s": seconds[0],
+        "all connected, s": seconds[2],
+        "longest submit to worker, s": lost.arrivals.longest,
+        "a scheduler elsewhere, cores": other.scheduler / span,
+        "PostgreSQL elsewhere, cores": other.postgres / span,
+    }
+
+
+def ceilings(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
+    """Not simulated: what the costs alone allow."""
+    yield from _ceilings(costs)
+
+
+SCENARIOS: dict[str, Callable[[Costs, Sizes], Iterator[Row]]] = {
+    "one-cell": one_cell,
+    "fleet": fleet,
+    "cells": cells,
+    "storm": storm,
+    "ceilings": ceilings,
+}
