@@ -95,7 +95,7 @@ async def test_workers_outlive_their_streams(folder: Path) -> None:
                 await told.reach(loaded)
         assert told.completed == loaded
         scenario.check(stack, loaded)
-        assert stack.query("SELECT count(*) FROM task_events") == 4 * loaded, "no lease was lost or given back"
+        assert stack.query("SELECT count(*) FROM task_events") == 4 * loaded, "no lease was lost or released"
 
 
 def test_each_case_at_scale_keeps_rows_and_checks_counts(folder: Path) -> None:
