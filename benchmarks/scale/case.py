@@ -38,7 +38,7 @@ class Sizes:
 class Plot:
     """Lines over a column `x` of a table; a list of columns for each panel, one below the other.
 
-    `log`: x is on a logarithmic scale, and its values are few.
+    `log`: x is on a logarithmic scale, and its values are few: a point for each row, a line through their medians.
     """
 
     table: str

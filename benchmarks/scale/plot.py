@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,16 @@ def _figure(plot: Plot, rows: Sequence[Row]) -> Any:
 
 def _panel(axes: Any, plot: Plot, columns: Sequence[str], rows: Sequence[Row]) -> None:
     for column in columns:
-        points = sorted((row.values[plot.x], row.values[column]) for row in rows if column in row.values)
-        axes.plot(*zip(*points, strict=True), label=column, marker="o" if plot.log else None)
+        values: dict[Any, list[Any]] = {}
+        for row in rows:
+            values.setdefault(row.values[plot.x], []).append(row.values[column])
+        places = sorted(values)
+        (line,) = axes.plot(places, [statistics.median(values[place]) for place in places], label=column)
+        if plot.log:
+            points = [(place, value) for place in places for value in values[place]]
+            axes.scatter(*zip(*points, strict=True), color=line.get_color(), s=12)
     if plot.log:
         axes.set_xscale("log")
-        places = sorted({row.values[plot.x] for row in rows})
         axes.set_xticks(places, [f"{place:,}" for place in places])
         axes.minorticks_off()
     axes.set_ylim(bottom=0)
