@@ -90,4 +90,4 @@ def _row(figure: Figure) -> tuple[str, ...]:
 
 def number(value: float) -> str:
     """With three digits at least."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

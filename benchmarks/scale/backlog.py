@@ -79,7 +79,7 @@ def _ratios(rates: Mapping[int, Sequence[float]]) -> Iterator[Row]:
 CASE = Case(
     "backlog",
     "Drains of short and long backlogs in turn, and submits as the backlog grows.",
-    "25 minutes and 30 GB of disk",
+    "about half an hour, and 20 GB of disk",
     measure,
     {
         "sizes": Size(
