@@ -42,7 +42,12 @@ async def _back_up(stack: Stack, how: str, *arguments: str) -> Row:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await process.communicate()
+    try:
+        said, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.terminate()
+        await process.wait()
+        raise
     seconds = time.monotonic() - begin
     if process.returncode:
         raise scenario.WrongCounts(f"the backup ended with {process.returncode}: {said.decode()}")
