@@ -19,8 +19,16 @@ class SimulatedCell:
     """Its schedulers run on PostgreSQL's machine if `shared`, else each has a core of its own."""
 
     def __init__(
-        self, costs: Costs, *, clock: Clock | None = None, cores: int = 2, schedulers: int = 1, shared: bool = True
+        self,
+        costs: Costs,
+        *,
+        clock: Clock | None = None,
+        cores: int = 2,
+        schedulers: int = 1,
+        shared: bool = True,
+        yielding: bool = False,
     ) -> None:
+        """`yielding`: the machine's other processes were measured while the cell was idle, and yield when it is not."""
         self.clock = clock or Clock()
         self.costs = costs
         self.cores = Cores(self.clock, cores)
@@ -33,7 +41,7 @@ class SimulatedCell:
             self.start(address)
         self.cores.load(costs.rest.postgres, OWNER)
         if shared:
-            self.cores.load(costs.others, OTHERS)
+            self.cores.load(costs.others, OTHERS, first=not yielding)
 
     def start(self, address: Address) -> None:
         """Starts a scheduler at this address."""
