@@ -93,7 +93,8 @@ def _fleet(costs: Costs, workers: int, schedulers: int) -> tuple[SimulatedCell, 
     fleet = [Worker(around, cell.addresses, number) for number in range(workers)]
     for number, worker in enumerate(fleet):
         cell.clock.after(number / CONNECTING, worker.connect)
-    cell.clock.run(workers / CONNECTING + SETTLE_S)
+    until(cell, lambda: all(worker.session for worker in fleet))
+    cell.clock.run(cell.clock.now + SETTLE_S)
     return cell, fleet
 
 

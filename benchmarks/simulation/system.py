@@ -28,7 +28,7 @@ class SimulatedCell:
         shared: bool = True,
         yielding: bool = False,
     ) -> None:
-        """`yielding`: the machine's other processes were measured while the cell was idle, and yield when it is not."""
+        """`yielding`: the machine's other processes are nice, and have what the cell leaves."""
         self.clock = clock or Clock()
         self.costs = costs
         self.cores = Cores(self.clock, cores)
@@ -40,8 +40,8 @@ class SimulatedCell:
         for address in self.addresses:
             self.start(address)
         self.cores.load(costs.rest.postgres, OWNER)
-        if shared:
-            self.cores.load(costs.others, OTHERS, first=not yielding)
+        if shared and not yielding:
+            self.cores.load(costs.others, OTHERS, first=True)
 
     def start(self, address: Address) -> None:
         """Starts a scheduler at this address."""
