@@ -40,9 +40,7 @@ class Costs:
     run: Part
     """A task from its claim to its stored result."""
     heartbeat: Part
-    """A heartbeat of an idle worker."""
-    heartbeats: Part
-    """A transaction of such heartbeats."""
+    """A heartbeat of an idle worker, with its share of a transaction."""
     hello: Part
     """A hello on a new connection, to its welcome."""
     rest: Part

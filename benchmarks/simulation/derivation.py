@@ -28,10 +28,8 @@ def derive(measured: Measured) -> Costs:
         [*_each(_drain_counts, drains), _lane_counts(measured.idle.used, SAMPLES)],
     )
     resting = [one.resting for one in fleets]
-    heartbeats, heartbeat = _prices(
-        [_beyond_rest(used, rest) for used in resting], [_report_counts(used) for used in resting]
-    )
-    hello = _hello(rest, fleets, heartbeat)
+    heartbeat = _more([(one.resting, _report_counts(one.resting)[1]) for one in fleets])
+    hello = _more([(one.connecting, one.workers) for one in fleets])
     client_call, client_task = prices([_call_counts(s) for s in SHAPES], [used.children for used in loads])
     worker_message, worker_run = prices(
         [(_report_counts(u)[1], s.tasks) for s, u in zip(SHAPES, drains, strict=True)], [u.children for u in drains]
@@ -47,7 +45,6 @@ def derive(measured: Measured) -> Costs:
         message=message,
         run=run,
         heartbeat=heartbeat,
-        heartbeats=heartbeats,
         hello=hello,
         rest=each_second,
         client_call=client_call,
@@ -150,11 +147,11 @@ def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Par
     return [Part(*both) for both in zip(scheduler, postgres, strict=True)]
 
 
-def _hello(rest: Used, fleets: Sequence[Fleet], heartbeat: Part) -> Part:
-    """A hello, without the heartbeat that follows it."""
-    hellos, used = sum(one.workers for one in fleets), [_beyond_rest(one.connecting, rest) for one in fleets]
-    scheduler, postgres = sum(one.scheduler for one in used), sum(one.postgres for one in used)
-    return Part(scheduler / hellos - heartbeat.scheduler, postgres / hellos - heartbeat.postgres)
+def _more(used: Sequence[tuple[Used, float]]) -> Part:
+    """What one more of so many took: whatever else went on, such as a vacuum, is in the fewer and in the more."""
+    (few, fewer), (many, more) = used
+    cpu = many.reading.cpu - few.reading.cpu
+    return Part(max(0.0, cpu.scheduler) / (more - fewer), max(0.0, cpu.postgres) / (more - fewer))
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:

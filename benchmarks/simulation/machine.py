@@ -33,22 +33,26 @@ class Cores:
         """A step that takes so much CPU, on one core at a time."""
         return partial(self._put, seconds, owner)
 
-    def load(self, cores: float, owner: str) -> None:
-        """Takes so many cores from now on, or less while others want them too."""
+    def load(self, cores: float, owner: str, *, first: bool = False) -> None:
+        """Takes so many cores from now on, or less while others want them too. `first`: never less."""
         threads = math.ceil(cores)
 
         def goes_on(share: float) -> Process[None]:
             while True:
-                yield self.use(share * TICK, owner)
-                yield self._clock.wait((1 - share) * TICK)
+                begin = self._clock.now
+                yield partial(self._put, share * TICK, owner, first=first)
+                due = begin + TICK if first else self._clock.now + (1 - share) * TICK
+                yield self._clock.wait(max(0.0, due - self._clock.now))
 
         for _ in range(threads):
             self._clock.start(goes_on(cores / threads))
 
-    def _put(self, seconds: float, owner: str, then: Call) -> None:
+    def _put(self, seconds: float, owner: str, then: Call, *, first: bool = False) -> None:
         if self._free:
             self._free -= 1
             self._turn(seconds, owner, then)
+        elif first:
+            self._waiting.appendleft((seconds, owner, then))
         else:
             self._waiting.append((seconds, owner, then))
 

@@ -88,12 +88,13 @@ def capacity(costs: Costs) -> float:
 
 def _fleet(costs: Costs, workers: int, schedulers: int) -> tuple[SimulatedCell, list[Worker]]:
     """So many idle workers, connected for a while."""
-    cell = SimulatedCell(costs, schedulers=schedulers)
+    cell = SimulatedCell(costs, schedulers=schedulers, yielding=True)
     around = cell.around("workers")
     fleet = [Worker(around, cell.addresses, number) for number in range(workers)]
     for number, worker in enumerate(fleet):
         cell.clock.after(number / CONNECTING, worker.connect)
-    cell.clock.run(workers / CONNECTING + SETTLE_S)
+    until(cell, lambda: all(worker.session for worker in fleet))
+    cell.clock.run(cell.clock.now + SETTLE_S)
     return cell, fleet
 
 

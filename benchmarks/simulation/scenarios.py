@@ -139,7 +139,7 @@ def _lost_cell(costs: Costs, sizes: Sizes, down: float, *, moved: bool) -> Row:
         "out, s": down,
         "runs at the loss": held,
         "runs stopped": stopped,
-        "submits delayed": delayed,
+        "submitted meanwhile": delayed,
         "submits that wait at its return": waiting,
         "half connected, s": seconds[0],
         "all connected, s": seconds[2],

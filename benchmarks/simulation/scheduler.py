@@ -245,7 +245,7 @@ class Scheduler:
     def _report_cost(self, group: list[Message], completed: int) -> Part:
         """What the event loop does is counted where the messages come."""
         costs, idle = self._costs, sum(message.idle for message in group)
-        own = costs.heartbeats if idle == len(group) else costs.reports
+        own = Part(0.0, 0.0) if idle == len(group) else costs.reports
         ends = (1 - CLAIM_SHARE) * completed
         messages = idle * costs.heartbeat.postgres + (len(group) - idle) * costs.message.postgres
         return Part(own.scheduler + ends * costs.run.scheduler, own.postgres + messages + ends * costs.run.postgres)

@@ -19,8 +19,16 @@ class SimulatedCell:
     """Its schedulers run on PostgreSQL's machine if `shared`, else each has a core of its own."""
 
     def __init__(
-        self, costs: Costs, *, clock: Clock | None = None, cores: int = 2, schedulers: int = 1, shared: bool = True
+        self,
+        costs: Costs,
+        *,
+        clock: Clock | None = None,
+        cores: int = 2,
+        schedulers: int = 1,
+        shared: bool = True,
+        yielding: bool = False,
     ) -> None:
+        """`yielding`: the machine's other processes are nice, and have what the cell leaves."""
         self.clock = clock or Clock()
         self.costs = costs
         self.cores = Cores(self.clock, cores)
@@ -32,8 +40,8 @@ class SimulatedCell:
         for address in self.addresses:
             self.start(address)
         self.cores.load(costs.rest.postgres, OWNER)
-        if shared:
-            self.cores.load(costs.others, OTHERS)
+        if shared and not yielding:
+            self.cores.load(costs.others, OTHERS, first=True)
 
     def start(self, address: Address) -> None:
         """Starts a scheduler at this address."""

@@ -32,7 +32,6 @@ COSTS = Costs(
     message=SOME,
     run=SOME,
     heartbeat=SOME,
-    heartbeats=SOME,
     hello=SOME,
     rest=Part(0.01, 0.01),
     client_call=0.0005,
