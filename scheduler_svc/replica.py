@@ -301,7 +301,7 @@ class Replica:
         self._submits: GroupCommitter[SubmitItem, tuple[Task, ...]] = GroupCommitter(
             "submit",
             pools.committers("submits"),
-            SubmitWork(settings.max_queue_size).run_group,
+            SubmitWork(settings.max_queue_size, commits=True).run_group,
             weight=_submit_weight,
             max_weight=MAX_GROUP_WEIGHT,
             max_waiting=MAX_WAITING_SUBMITS,

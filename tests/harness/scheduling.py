@@ -91,7 +91,7 @@ class Scheduling:
         self.database = PgDatabase(
             self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
-        self._submits = SubmitWork(max_queue)
+        self._submits = SubmitWork(max_queue, commits=True)
         self._reports = ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}

@@ -44,10 +44,12 @@ SubmitCommitter = GroupCommit[SubmitItem, tuple[Task, ...]]
 
 
 class SubmitWork:
-    """The work of the submit committer."""
+    """Stores groups of submits: the work of the submit committer, and a part of other transactions."""
 
-    def __init__(self, max_queue_size: int) -> None:
+    def __init__(self, max_queue_size: int, *, commits: bool = False) -> None:
+        """`commits`: a group is a whole transaction, which its last statement may commit."""
         self._max_queue_size = max_queue_size
+        self._commits = commits
         self._keys = TaskKeys()
 
     def run_group(self, tx: Tx, group: Sequence[SubmitItem]) -> list[tuple[Task, ...] | DomainError]:
@@ -56,7 +58,8 @@ class SubmitWork:
         A task that was there before is an `ExistingTask`.
         """
         tasks = [task for item in group for task in item.tasks]
-        if stored := small_submits.store(tx, tasks, self._keys, self._max_queue_size):
+        stored = small_submits.store(tx, tasks, self._keys, self._max_queue_size) if self._commits else None
+        if stored:
             each = iter(stored)
             return [tuple(islice(each, len(item.tasks))) for item in group]
         accounts = sorted({task.account_id for task in tasks})
