@@ -86,8 +86,8 @@ CASE = Case(
     measure,
     FILL
     | {
-        "deleted": Size((1_000_000,), (5_000,), "tasks that it deletes, twice"),
-        "alone": Size((60,), (3,), "seconds of the load alone"),
-        "patience": Size((60,), (3,), "seconds to wait for a vacuum of its tables"),
+        "deleted": Size((1_000_000,), (1_000,), "tasks that it deletes, twice"),
+        "alone": Size((60,), (1,), "seconds of the load alone"),
+        "patience": Size((60,), (1,), "seconds to wait for a vacuum of its tables"),
     },
 )

@@ -24,11 +24,11 @@ _FORGET_WORKERS = "DELETE FROM workers"
 """Those of the case before have the same names, which they hold for two minutes more."""
 
 FILL = {
-    "tasks": Size((10_000_000,), (20_000,), "ended tasks; each has left four moves"),
-    "contents": Size((4_000_000,), (20_000,), "the newest so many have their contents"),
+    "tasks": Size((10_000_000,), (3_000,), "ended tasks; each has left four moves"),
+    "contents": Size((4_000_000,), (3_000,), "the newest so many have their contents"),
     "body": Size((100,), (2_000,), "bytes of an article"),
-    "audit": Size((1_000_000,), (20_000,), "audit events"),
-    "deliveries": Size((1_000_000,), (20_000,), "deliveries of webhooks"),
+    "audit": Size((1_000_000,), (3_000,), "audit events"),
+    "deliveries": Size((1_000_000,), (3_000,), "deliveries of webhooks"),
     "days": Size((1_000,), (1_000,), "days over which the tasks are spread"),
     "audit-days": Size((399,), (399,), "days over which the audit events are spread; they are kept for 400"),
     "delivery-hours": Size((48,), (48,), "hours over which the deliveries are spread; they are kept for 72"),

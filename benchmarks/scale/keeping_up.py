@@ -105,11 +105,11 @@ CASE = Case(
     measure,
     FILL
     | {
-        "tasks": Size((1_000_000,), (20_000,), "ended tasks"),
-        "contents": Size((1_000_000,), (20_000,), "the newest so many have their contents"),
-        "audit": Size((10_000_000,), (20_000,), "audit events"),
-        "deliveries": Size((10_000_000,), (20_000,), "deliveries of webhooks"),
+        "tasks": Size((1_000_000,), (3_000,), "ended tasks"),
+        "contents": Size((1_000_000,), (3_000,), "the newest so many have their contents"),
+        "audit": Size((10_000_000,), (3_000,), "audit events"),
+        "deliveries": Size((10_000_000,), (3_000,), "deliveries of webhooks"),
         "delivery-hours": Size((80,), (80,), "hours over which the deliveries are spread; they are kept for 72"),
-        "due": Size((500_000,), (5_000,), "tasks, contents and audit events that are deleted"),
+        "due": Size((500_000,), (1_000,), "tasks, contents and audit events that are deleted"),
     },
 )

@@ -187,7 +187,7 @@ CASE = Case(
     measure,
     FILL
     | {
-        "tasks": Size((10_000_000, 1_000_000), (20_000,), "ended tasks, by comma"),
+        "tasks": Size((10_000_000, 1_000_000), (3_000,), "ended tasks, by comma"),
         "samples": Size((100,), (5,), "calls of each kind, and requests of each page"),
     },
     every={EACH: 0},

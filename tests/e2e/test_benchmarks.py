@@ -123,12 +123,12 @@ def test_a_steady_load_is_counted(folder: Path) -> None:
 
 def test_a_cleanup_beside_calls_deletes_what_it_should(folder: Path) -> None:
     deleted = measured_at_scale(folder, "cleanup").of(cleanup.DELETED)
-    assert [row.values["tasks"] for row in deleted] == [5_000, 5_000]
+    assert [row.values["tasks"] for row in deleted] == [1_000, 1_000]
 
 
 def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
     deleted = measured_at_scale(folder, "retention").of(keeping_up.DELETED)
-    assert {row.values["of"]: row.values["rows"] for row in deleted}["ended tasks"] == 5_001
+    assert {row.values["of"]: row.values["rows"] for row in deleted}["ended tasks"] == 1_001
 
 
 def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:
