@@ -95,7 +95,11 @@ async def test_workers_outlive_their_streams(folder: Path) -> None:
                 await told.reach(loaded)
         assert told.completed == loaded
         scenario.check(stack, loaded)
-        assert stack.query("SELECT count(*) FROM task_events") == 4 * loaded, "no lease was lost or released"
+        moves = dict(stack.rows("SELECT reason, count(*) FROM task_events GROUP BY reason"))
+        # The last assignment of a stream may cross with its end: it is not sent then, or not read.
+        unread = sum(moves.pop(reason, 0) for reason in ("NOT_DELIVERED", "NOT_HELD"))
+        expected = {"SUBMITTED": loaded, "LEASED": loaded + unread, "STARTED": loaded, "COMPLETED": loaded}
+        assert moves == expected, "no lease was lost or released"
 
 
 def measured_at_scale(folder: Path, case: str) -> rows.Kept:
