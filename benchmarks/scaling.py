@@ -15,7 +15,6 @@ from benchmarks.goals import Figure
 from benchmarks.latencies import latencies
 from benchmarks.stack import Stack
 
-_WAL = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"
 _HEARTBEAT_S = 10.0
 """In which each idle worker says once that it is there: what that costs is another measure's figure."""
 
@@ -56,12 +55,12 @@ async def _beside(stack: Stack, count: int, samples: int) -> _Claims:
     name = f"fleet-{count}"
     async with Child("idle_workers", stack.folder, name, target=stack.target, count=count, prefix=name, depth=1):
         await latencies(stack, samples // 10, f"first-{name}")
-        before = stack.query(_WAL)
+        before = stack.wal()
         await asyncio.sleep(_HEARTBEAT_S)
-        begin, quiet = time.monotonic(), stack.query(_WAL)
+        begin, quiet = time.monotonic(), stack.wal()
         p50 = (await latencies(stack, samples, f"probe-{name}")).p50
         heartbeats = (quiet - before) * (time.monotonic() - begin) / _HEARTBEAT_S
-        wal = max(0.0, stack.query(_WAL) - quiet - heartbeats)
+        wal = max(0.0, stack.wal() - quiet - heartbeats)
     return _Claims(p50, wal / samples / 1024)
 
 

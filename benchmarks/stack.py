@@ -120,6 +120,10 @@ class Stack:
         with contextlib.closing(self._connect()) as made, made, made.cursor() as cursor:
             cursor.execute(statement)
 
+    def wal(self) -> float:
+        """Bytes of WAL that its database's server has written so far."""
+        return float(self.query("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"))
+
     def query(self, statement: str) -> Any:
         """The first value of a statement's first row, asked past the scheduler."""
         return self.rows(statement)[0][0]

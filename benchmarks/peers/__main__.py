@@ -28,7 +28,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import command
+from benchmarks import command, kept
 from benchmarks.folders import lent_folder
 from benchmarks.peers import conditions, figures, ours, plot, rounds, servers, table
 from benchmarks.peers.contenders import ALL, CONTENTGEN, Contender, Store
@@ -57,11 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--redis", choices=REDIS, help="with appendfsync always, or in memory only (default: both)")
     parser.add_argument("--quick", action="store_true", help="one round of 4,000 tasks, Redis in memory only")
     parser.add_argument("--output", choices=("table", "jsonl"), default="table", help="how to print (default: table)")
-    parser.add_argument(
-        "--from", dest="kept", type=Path, metavar="FILE", help="measure nothing: print a file's figures"
-    )
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="with --from: a folder to write plots to")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="with --from: a Markdown page to put the tables into")
+    kept.add_arguments(parser)
     parser.add_argument("--python", type=Path, default=PYTHON, help="of the peers' packages (default: %(default)s)")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     return parser
@@ -81,7 +77,7 @@ def main(given: Sequence[str]) -> int:
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
     if arguments.kept:
-        return _show(arguments)
+        return kept.show(arguments, figures.read, table.tables, table.PAGE, plot.draw)
     if arguments.plots or arguments.page:
         parser.error("--plots and --page go with --from")
     chosen = _chosen(parser, arguments)
@@ -107,9 +103,9 @@ def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> l
 
 async def _run(arguments: argparse.Namespace, chosen: Sequence[Contender]) -> None:
     with lent_folder(arguments.dir, "contentgen-peers-") as folder:
-        kept = await _measure(arguments, chosen, folder)
+        measured = await _measure(arguments, chosen, folder)
     if arguments.output == "table":
-        print(table.tables(kept))
+        print(table.tables(measured))
 
 
 async def _measure(arguments: argparse.Namespace, chosen: Sequence[Contender], folder: Path) -> figures.Kept:
@@ -137,21 +133,6 @@ async def _measure(arguments: argparse.Namespace, chosen: Sequence[Contender], f
             else:
                 await rounds.measure(each, arguments.python, folder, sizes, tell)
     return figures.Kept((run,), tuple(made))
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    try:
-        kept = figures.read(arguments.kept.read_text().splitlines())
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{arguments.kept}: {error}\n")
-        return 1
-    print(table.tables(kept))
-    if arguments.page:
-        table.PAGE.write(arguments.page, table.tables(kept))
-    if arguments.plots:
-        for made in plot.draw(kept, arguments.plots):
-            sys.stderr.write(f"wrote {made}\n")
-    return 0
 
 
 if __name__ == "__main__":

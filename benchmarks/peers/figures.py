@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from benchmarks import kept
 from benchmarks.conditions import Conditions
 
 ENQUEUE = "enqueue"
@@ -86,20 +87,9 @@ def figure_line(figure: Figure) -> str:
 
 def read(lines: Iterable[str]) -> Kept:
     """What `run_line` and `figure_line` have written. Raises ValueError where a line is of something else."""
-    runs: list[Run] = []
-    figures: list[Figure] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            match json.loads(line):
-                case {"run": of}:
-                    runs.append(Run(**of))
-                case {"figure": of}:
-                    figures.append(Figure(**_known(of)))
-                case _:
-                    raise TypeError("it has neither a run nor a figure")
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"line {number} is not of a run of benchmarks.peers: {error}") from error
-    return Kept(tuple(runs), tuple(figures))
+    kinds = {"run": lambda of: Run(**of), "figure": lambda of: Figure(**_known(of))}
+    found = kept.read(lines, kinds, "benchmarks.peers")
+    return Kept(tuple(found["run"]), tuple(found["figure"]))
 
 
 def _known(of: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import command, conditions
+from benchmarks import command, conditions, kept
 from benchmarks.folders import lent_folder
 from benchmarks.scale import plot, rows, tables
 from benchmarks.scale.case import Case, Size, Sizes
@@ -43,9 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         "--results", type=Path, metavar="FILE", default=_RESULTS, help="rows go to its end (%(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes")
-    parser.add_argument("--from", dest="kept", type=Path, metavar="FILE", help="measure nothing: print a file's tables")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="with --from: a folder to write plots to")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="with --from: a Markdown page to put the tables into")
+    kept.add_arguments(parser)
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="measure in this folder, and leave it: what is filled is used again"
@@ -73,7 +71,7 @@ def main(given: Sequence[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(given)
     if arguments.kept:
-        return _show(arguments)
+        return kept.show(arguments, rows.read, tables.tables, tables.part(arguments.kept), plot.draw)
     if arguments.plots or arguments.page:
         parser.error("--plots and --page go with --from")
     names = arguments.cases.split(",")
@@ -114,21 +112,6 @@ async def _measure(arguments: argparse.Namespace, chosen: dict[str, dict[str, tu
             async for row in CASES[case].measure(folder, Sizes(sizes, quick=arguments.quick)):
                 keep(rows.row_line(row), tables.line(row))
     print(f"python -m benchmarks.scale --from {arguments.results} shows the tables")
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    try:
-        kept = rows.read(arguments.kept.read_text().splitlines())
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{arguments.kept}: {error}\n")
-        return 1
-    print(tables.tables(kept))
-    if arguments.page:
-        tables.part(arguments.kept).write(arguments.page, tables.tables(kept))
-    if arguments.plots:
-        for made in plot.draw(kept, arguments.plots):
-            sys.stderr.write(f"wrote {made}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from typing import Self
 import psutil
 
 from benchmarks.scale.rows import Value
-from benchmarks.scale.sampled import WAL
 from benchmarks.stack import Cpu, Stack
 from tests.harness.process import Process
 from tests.harness.scrape import Scrape
@@ -65,7 +64,7 @@ class Meter:
             sum(scrape(f"contentgen_lane_group_seconds_{what}", lane="claims") for scrape in scrapes)
             for what in ("count", "sum")
         )
-        return Reading(time.monotonic(), self._cpu(), self._stack.query(WAL), claims, claim_s)
+        return Reading(time.monotonic(), self._cpu(), self._stack.wal(), claims, claim_s)
 
     def _cpu(self) -> Cpu:
         cpu = self._stack.cpu()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from benchmarks import kept
 from benchmarks.conditions import Conditions
 
 Value = int | float | str
@@ -48,17 +49,5 @@ def row_line(row: Row) -> str:
 
 def read(lines: Iterable[str]) -> Kept:
     """What `run_line` and `row_line` have written. Raises ValueError where a line is of something else."""
-    runs: list[Run] = []
-    rows: list[Row] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            match json.loads(line):
-                case {"run": of}:
-                    runs.append(Run(**of))
-                case {"row": of}:
-                    rows.append(Row(**of))
-                case _:
-                    raise TypeError("it has neither a run nor a row")
-        except (TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"line {number} is not of a run of benchmarks.scale: {error}") from error
-    return Kept(tuple(runs), tuple(rows))
+    found = kept.read(lines, {"run": lambda of: Run(**of), "row": lambda of: Row(**of)}, "benchmarks.scale")
+    return Kept(tuple(found["run"]), tuple(found["row"]))

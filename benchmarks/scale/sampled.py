@@ -17,7 +17,6 @@ _TABLES = """
     FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
 """
 _DEAD = "SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables"
-WAL = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"
 _OLDEST_S = """
     SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8
     FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -45,7 +44,7 @@ class Sample:
             at=time.monotonic(),
             completed=told.completed,
             cpu=stack.cpu(),
-            wal=stack.query(WAL),
+            wal=stack.wal(),
             rss=stack.rss(),
             dead=stack.query(_DEAD),
             oldest_s=stack.query(_OLDEST_S),

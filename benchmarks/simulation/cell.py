@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-from benchmarks.stack import START_LIMIT, STOP_LIMIT, Cpu, Stack, used_by
+from benchmarks.stack import START_LIMIT, STOP_LIMIT, Cpu, Stack, scheduler, used_by
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.scrape import Scrape
 from tests.harness.service import Service
@@ -60,8 +60,7 @@ class Cell(Stack):
         self.targets: list[str] = []
 
     def _another(self, number: int) -> Service:
-        name = f"scheduler-{number}"
-        return Service(name, "contentgen-scheduler", "ready", self.folder / f"{name}.log", self._scheduler.environment)
+        return scheduler(f"scheduler-{number}", self.folder, self._scheduler.environment)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._postgres.start)  # the schedulers use it, because it runs on their data folder
@@ -91,8 +90,7 @@ class Cell(Stack):
         port = int(self._scheduler.events("ready")[0]["metrics_listen"].rpartition(":")[2])
         scrape = Scrape(port)
         groups = {lane: _groups(scrape, lane) for lane in LANES}
-        wal = float(self.query("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"))
-        return Reading(time.monotonic(), self.cpu(), groups, wal, _busy())
+        return Reading(time.monotonic(), self.cpu(), groups, self.wal(), _busy())
 
     def kill(self) -> None:
         """Kill -9 of the first scheduler."""

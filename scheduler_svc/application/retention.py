@@ -43,6 +43,10 @@ class Swept(NamedTuple):
 Sweep = Callable[[Tx, Position], Swept]
 
 
+def _time(position: Position) -> datetime | None:
+    return position if isinstance(position, datetime) else None
+
+
 def sweep_exclusively(tx: Tx, sweep: Sweep, position: Position) -> Swept | None:
     """Does one batch; returns None if another replica is at work."""
     return sweep(tx, position) if tx.sweeps.take_turn() else None
@@ -52,7 +56,7 @@ def ended_tasks(age: timedelta) -> Sweep:
     """Tasks that ended that long ago, oldest first, except those that another transaction has locked."""
 
     def sweep(tx: Tx, since: Position) -> Swept:
-        due = tx.sweeps.lock_ended(since if isinstance(since, datetime) else None, age, MAX_BATCH)
+        due = tx.sweeps.lock_ended(_time(since), age, MAX_BATCH)
         cleanup.delete(tx, [key for key, _ in due])
         return Swept(len(due), len(due) == MAX_BATCH, due[-1][1] if due else None)
 
@@ -93,7 +97,7 @@ def silent_workers(tx: Tx, _: Position) -> Swept:
 
 def old_requests(tx: Tx, since: Position) -> Swept:
     """Request ids of deleted tasks, once they need not be remembered."""
-    made = tx.ended.forget_requests(since if isinstance(since, datetime) else None, MAX_BATCH)
+    made = tx.ended.forget_requests(_time(since), MAX_BATCH)
     return Swept(len(made), len(made) == MAX_BATCH, max(made, default=None))
 
 
@@ -123,7 +127,7 @@ def exhausted(tx: Tx, since: Position) -> Swept:
 
 
 def _delete_deliveries(tx: Tx, status: DeliveryStatus, age: timedelta, since: Position) -> Swept:
-    begin = since if isinstance(since, datetime) else None
+    begin = _time(since)
     ended = tx.sweeps.delete_deliveries(status, begin, age, MAX_BATCH)
     return Swept(len(ended), len(ended) == MAX_BATCH, max(ended, default=begin))
 

@@ -6,7 +6,6 @@ A claim and a small submit write their own, within their one statement.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from scheduler_svc.application.ports import Tx
@@ -178,15 +177,13 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
         if tag is not None:
             tag = max(tag, reserved.now)  # by rounding, a new one may be a little less, and claims would not see it
         tagged.append(ReadyRow(key, priority, tag, account_id, attempt, timeout_ms))
-    _signal(tx, reservations, tagged)
+        signal_ready(tx, account_id, reserved, tagged=tag is not None)
     return tagged
 
 
-def _signal(tx: Tx, reservations: Mapping[tuple[int, int], TagReservation], rows: Sequence[ReadyRow]) -> None:
-    """Signals that there is work to claim, and which accounts have untagged tasks and may have space in the window."""
-    for row in rows:
-        reserved = reservations[row.account_id, row.priority]
-        if row.tag is not None:
-            tx.signals.ready = True
-        elif reserved.may_admit:
-            tx.signals.admit.add(row.account_id)
+def signal_ready(tx: Tx, account_id: int, reserved: TagReservation, *, tagged: bool) -> None:
+    """Signals that there is work to claim; of an untagged task, that its account may have space in the window."""
+    if tagged:
+        tx.signals.ready = True
+    elif reserved.may_admit:
+        tx.signals.admit.add(account_id)

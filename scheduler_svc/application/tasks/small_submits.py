@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EventRow, SmallSubmit, TagReservation
+from scheduler_svc.application.tasks.ledger import signal_ready
 from scheduler_svc.application.tasks.new_rows import (
     TaskKeys,
     as_inserted,
@@ -73,7 +74,8 @@ def _signal(
     tx.signals.moves += [
         EventRow(key, Status.NONE, Status.PENDING, 0, None, None, "SUBMITTED", None, None) for key in keys
     ]
-    for group, reserved in reservations.items():
-        tx.signals.ready |= reserved.admitted > 0
-        if reserved.admitted < counts[group] and reserved.may_admit:
-            tx.signals.admit.add(group[0])
+    for (account_id, priority), reserved in reservations.items():
+        if reserved.admitted:
+            signal_ready(tx, account_id, reserved, tagged=True)
+        if reserved.admitted < counts[account_id, priority]:
+            signal_ready(tx, account_id, reserved, tagged=False)

@@ -6,7 +6,7 @@ rows on COPY is faster still.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,12 +53,6 @@ def array(sql_type: str, values: Iterable[Any]) -> str:
     return _ENCODERS[sql_type](values)
 
 
-# In the list of SELECT, not in FROM: there each array would first be stored as a table of its own.
-def _unnested(columns: Mapping[str, str], parameter: str) -> str:
-    arrays = [f"unnest(CAST({parameter.format(name)} AS {sql_type}[])) AS {name}" for name, sql_type in columns.items()]
-    return f"SELECT {', '.join(arrays)}"
-
-
 class UnnestedRows:
     """The shape of a batch: column names with their SQL types, in the order of the rows' fields.
 
@@ -67,7 +61,17 @@ class UnnestedRows:
 
     def __init__(self, **columns: str) -> None:
         self._columns = columns
-        self.source = f"({_unnested(columns, ':{}')}) AS r"
+        self.source = self.with_parameters(":{}")
+
+    def with_parameters(self, parameter: str) -> str:
+        """The same as `source`, with parameters of this form.
+
+        In the list of SELECT, not in FROM: there each array would first be stored as a table of its own.
+        """
+        arrays = [
+            f"unnest(CAST({parameter.format(name)} AS {kind}[])) AS {name}" for name, kind in self._columns.items()
+        ]
+        return f"(SELECT {', '.join(arrays)}) AS r"
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
         """The parameters that carry `rows`."""
@@ -92,21 +96,21 @@ class Insert:
 
     def __init__(self, table: str, **columns: str) -> None:
         names = ", ".join(columns)
-        self._carried = {name: "text" if sql_type.endswith("[]") else sql_type for name, sql_type in columns.items()}
-        self._batch = UnnestedRows(**self._carried)
-        self._texts = [sql_type in _FREE_TEXT for sql_type in self._carried.values()]
-        self._times = [sql_type == "timestamptz" for sql_type in self._carried.values()]
-        values = ", ".join(f"CAST({n} AS {columns[n]})" if self._carried[n] != columns[n] else n for n in columns)
+        carried = {name: "text" if sql_type.endswith("[]") else sql_type for name, sql_type in columns.items()}
+        self._batch = UnnestedRows(**carried)
+        self._texts = [sql_type in _FREE_TEXT for sql_type in carried.values()]
+        self._times = [sql_type == "timestamptz" for sql_type in carried.values()]
+        values = ", ".join(f"CAST({n} AS {columns[n]})" if carried[n] != columns[n] else n for n in columns)
         self._into = f"INSERT INTO {table} ({names}) SELECT {values}"
-        self.sql = self._from("%({})s")
+        self.sql = self._with_parameters("%({})s")
         self.copy = f"COPY {table} ({names}) FROM STDIN"
 
-    def _from(self, parameter: str) -> str:
-        return f"{self._into} FROM ({_unnested(self._carried, parameter)}) AS r"
+    def _with_parameters(self, parameter: str) -> str:
+        return f"{self._into} FROM {self._batch.with_parameters(parameter)}"
 
     def part(self, name: str, condition: str) -> str:
         """For WITH: the insert as `name`, if `condition` holds. Its parameters begin with that name, too."""
-        return f"{name} AS ({self._from(f':{name}_{{}}')} WHERE {condition} RETURNING 1)"
+        return f"{name} AS ({self._with_parameters(f':{name}_{{}}')} WHERE {condition} RETURNING 1)"
 
     def bind_part(self, name: str, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
         """The parameters of `part` that carry `rows`."""

@@ -22,14 +22,6 @@ _REQUESTS = Insert("request_ids", account_id="bigint", request_id="text", task_k
 """Remembers request ids, which must be new."""
 
 _GO = "EXISTS (SELECT FROM go)"
-_NEW = """
-    SELECT *, row_number() OVER (PARTITION BY account_id, priority ORDER BY task_key) AS place
-    FROM (
-        SELECT unnest(CAST(:task_task_key AS bigint[])) AS task_key,
-            unnest(CAST(:task_account_id AS bigint[])) AS account_id,
-            unnest(CAST(:task_priority AS smallint[])) AS priority,
-            unnest(CAST(:task_timeout_ms AS bigint[])) AS timeout_ms) AS r
-"""
 _ADDED = f"(SELECT sum(r.count) FROM {GROUPS.source} WHERE r.account_id = a.account_id)"
 _REFUSED = f"""
     SELECT FROM {GROUPS.source} LEFT JOIN accounts AS a USING (account_id)
@@ -38,15 +30,26 @@ _REFUSED = f"""
             THEN ({pending_of("a.account_id")}) + {_ADDED} > a.max_pending_tasks ELSE false END
 """
 _KNOWN = """
-    SELECT FROM unnest(CAST(:request_account_id AS bigint[]), CAST(:request_request_id AS text[])) AS r(own, id),
+    SELECT FROM (
+            SELECT unnest(CAST(:request_account_id AS bigint[])) AS own,
+                unnest(CAST(:request_request_id AS text[])) AS id) AS r,
         LATERAL (SELECT FROM request_ids WHERE account_id = r.own AND request_id = r.id OFFSET 0) AS known
 """
 
 SMALL_SUBMIT = sa.text(f"""
     WITH go AS MATERIALIZED (
         SELECT now() AS now FROM ({pending_of(str(ALL_ACCOUNTS))}) AS p
-        WHERE p.n + (SELECT sum(r.count) FROM {GROUPS.source}) <= :max_pending
+        WHERE p.n + cardinality(CAST(:task_task_key AS bigint[])) <= :max_pending
             AND NOT EXISTS ({_REFUSED}) AND NOT EXISTS ({_KNOWN})
+    ),
+    new AS MATERIALIZED (
+        SELECT *, row_number() OVER (PARTITION BY account_id, priority ORDER BY task_key) AS place
+        FROM (
+            SELECT unnest(CAST(:task_task_key AS bigint[])) AS task_key,
+                unnest(CAST(:task_account_id AS bigint[])) AS account_id,
+                unnest(CAST(:task_priority AS smallint[])) AS priority,
+                unnest(CAST(:task_timeout_ms AS bigint[])) AS timeout_ms) AS r
+        WHERE {_GO}
     ),
     {TASKS.part("task", _GO)},
     {TRACED_PAYLOADS.part("payload", _GO)},
@@ -54,19 +57,16 @@ SMALL_SUBMIT = sa.text(f"""
     {_REQUESTS.part("request", _GO)},
     event AS (
         INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
-        SELECT task_key, {Status.NONE}, {Status.PENDING}, 0, 'SUBMITTED' FROM ({_NEW}) AS r WHERE {_GO}
-        ORDER BY task_key
+        SELECT task_key, {Status.NONE}, {Status.PENDING}, 0, 'SUBMITTED' FROM new ORDER BY task_key
     ),
     {reserved(f"{_GO} AND (SELECT count(*) FROM request) >= 0")},
     queued AS (
         INSERT INTO ready (task_key, priority, tag, account_id, attempt, timeout_ms)
         SELECT task_key, priority, CASE WHEN place <= s.tagged
             THEN greatest(s.now, s.finish - (s.tagged - place + 1) / s.weight) END, account_id, 1, timeout_ms
-        FROM ({_NEW}) AS r JOIN reserved AS s USING (account_id, priority)
+        FROM new JOIN reserved AS s USING (account_id, priority)
     ),
-    moved AS (
-        SELECT account_id, sum(count)::bigint AS n FROM {GROUPS.source} WHERE {_GO} GROUP BY account_id
-    ),
+    moved AS (SELECT account_id, count(*) AS n FROM new GROUP BY account_id),
     delta AS (
         INSERT INTO count_deltas (account_id, kind, n)
         SELECT account_id, kind, n
