@@ -20,13 +20,14 @@ from benchmarks import scenario
 from benchmarks.child import Child
 from benchmarks.folders import make_folder
 from benchmarks.latencies import latencies
-from benchmarks.simulation.cell import Cell, Reading
+from benchmarks.simulation.cell import Cell
+from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, cheapest
 from tests.harness.ports import free_port
 
 HEARTBEAT_S = 10.0
 SETTLE_S = 3.0
-REST_S = 10.0
-"""One heartbeat of each worker."""
+REST_S = 20.0
+"""Two heartbeats of each worker."""
 SAMPLES = 150
 
 
@@ -54,72 +55,33 @@ SHAPES = (
     Shape(40_000, 500, 4, workers=2, depth=2_000),
     Shape(2_500, 100, 1, workers=60, slots=2, seconds=0.4),
 )
+REFERENCE = SHAPES[2]
+"""Done again, it says how fast the machine is then."""
+RATES = (40.0, 120.0, 250.0)
+"""Single submits a second."""
+PACED_S = 6.0
 FLEETS = (200, 700)
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """What a phase used: the readings' difference, and CPU seconds of the client or the workers."""
-
-    reading: Reading
-    children: float
-
-    @property
-    def others(self) -> float:
-        """Cores that none of these processes used."""
-        cpu = self.reading.cpu
-        own = cpu.scheduler + cpu.postgres + self.children
-        return max(0.0, self.reading.machine - own) / self.reading.at
+async def measure(above: Path, rounds: int) -> Measured:
+    """All of it, so many times; of each part the cheapest, because whatever else the host does only adds to it."""
+    return cheapest([await _measure_once(above) for _ in range(rounds)])
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """One task after the other on an idle system."""
-
-    used: Used
-    p50_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """Idle workers: what connecting them used, and what their heartbeats used in `resting`."""
-
-    workers: int
-    connecting: Used
-    resting: Used
-    memory: float
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What each part of a run used."""
-
-    rest: Used
-    phases: Sequence[tuple[Used, Used]]
-    """A load and a drain for each of `SHAPES`."""
-    idle: Idle
-    fleets: Sequence[Fleet]
-    """One for each of `FLEETS`."""
-    hello_s: float
-    """Seconds of a hello, one after the other: the median."""
-    refused: float
-    """CPU seconds of a refused connection."""
-
-
-async def measure(above: Path) -> Measured:
-    """All of it."""
+async def _measure_once(above: Path) -> Measured:
     folder = make_folder(above, "contentgen-simulation-")
     async with Cell(folder) as cell:
-        await asyncio.to_thread(cell.warm_wal)
-        rest = await _rest(cell)
-        phases = [await _phase(cell, shape) for shape in SHAPES]
-        scenario.check(cell, sum(shape.tasks for shape in SHAPES))
-        idle = await _idle(cell)
-        fleets = [await _fleet(cell, count) for count in FLEETS]
+        fleets = [await _fleet(cell, count) for count in FLEETS]  # before there is anything to vacuum
         hello_s = await _hello_seconds(cell)
+        rest = await _rest(cell)
+        await asyncio.to_thread(cell.warm_wal)
+        phases = [await phase(cell, shape) for shape in SHAPES]
+        paced = [await submitted_at(cell, rate, PACED_S) for rate in RATES]
+        scenario.check(cell, sum(shape.tasks for shape in SHAPES) + sum(one.tasks for one in paced))
+        idle = await _idle(cell)
     refused = await _refused(folder)
     shutil.rmtree(folder)
-    return Measured(rest, phases, idle, fleets, hello_s, refused)
+    return Measured(rest, phases, paced, idle, fleets, hello_s, refused)
 
 
 def say(text: str) -> None:
@@ -158,7 +120,7 @@ async def _rest(cell: Cell) -> Used:
     return Used(cell.reading() - before, 0.0)
 
 
-async def _phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
+async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
     """What the load and what the drain used."""
     say(f"{shape.tasks} tasks in batches of {shape.batch}, {shape.workers} workers")
     loaded = await submitted(cell, shape)
@@ -179,6 +141,28 @@ async def drained(cell: Cell, shape: Shape) -> Used:
         own, before = cpu_of(workers), cell.reading()
         await scenario.drain(cell, workers, shape.tasks)
         return Used(cell.reading() - before, cpu_of(workers) - own)
+
+
+async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
+    """Single submits, so many a second. A cell has each rate once: its worker is named by it."""
+    say(f"{rate:.0f} submits a second")
+    tasks, accounts = round(rate * seconds), ",".join(map(str, cell.accounts))
+    options = {
+        "target": cell.target,
+        "tasks": tasks,
+        "rate": rate,
+        "accounts": accounts,
+        "worker_id": f"paced-{rate:.0f}",
+    }
+    async with Child("simulation.paced_load", cell.folder, "paced", **options) as load:
+        before = cell.reading()
+        load.go()
+        found: list[float] = []
+        async with asyncio.timeout(scenario.PATIENCE_S):
+            while "ms" in (told := await load.told()):
+                found += [ms / 1e3 for ms in told["ms"]]
+        used = Used(cell.reading() - before, told["cpu"])
+    return Paced(used, tasks, tasks / told["seconds"], sorted(found))
 
 
 async def _run(cell: Cell, shape: Shape) -> Used:
@@ -205,15 +189,19 @@ async def _fleet(cell: Cell, count: int) -> Fleet:
     say(f"{count} idle workers")
     memory = cell.rss()
     async with fleet(cell, count, prefix=f"idle-{count}") as workers:
-        own, before = cpu_of([workers]), cell.reading()
         workers.go()
         await connected(workers, count)
-        connecting = Used(cell.reading() - before, cpu_of([workers]) - own)
         await asyncio.sleep(SETTLE_S)
         own, before = cpu_of([workers]), cell.reading()
         await asyncio.sleep(REST_S)
         resting = Used(cell.reading() - before, cpu_of([workers]) - own)
-        return Fleet(count, connecting, resting, cell.rss() - memory)
+        memory = cell.rss() - memory
+        cell.kill()
+        await cell.restart()
+        own, before = cpu_of([workers]), cell.reading()
+        await connected(workers, count)
+        connecting = Used(cell.reading() - before, cpu_of([workers]) - own)
+        return Fleet(count, resting, connecting, memory)
 
 
 async def _hello_seconds(cell: Cell) -> float:

@@ -21,6 +21,10 @@ Step = Callable[[Call], None]
 Process = Generator[Step, None, R]
 
 
+def ignore() -> None:
+    """For a step whose end nobody waits for."""
+
+
 class Clock:
     """Simulated seconds. What is due at one moment happens in the order in which it was asked for."""
 

@@ -6,7 +6,7 @@ Part of `benchmarks.simulation`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,14 @@ class Costs:
     """A SubmitTask or BatchSubmitTasks, beside its tasks and its transaction."""
     task: Part
     """A submitted task."""
+    task_ahead: float
+    """What of it the scheduler does before the transaction, while another one may run: decoding, checks."""
     submits: Part
     """A transaction of the submit lane."""
     claims: Part
-    """A transaction of the claim."""
+    """A transaction of the claim, with what else it causes: the assignment, its signals."""
+    claim_inside: float
+    """The share of it in which the claim's thread waits for it; the rest goes on beside it."""
     reports: Part
     """A transaction of a report lane."""
     message: Part
@@ -42,7 +46,7 @@ class Costs:
     heartbeat: Part
     """A heartbeat of an idle worker, with its share of a transaction."""
     hello: Part
-    """A hello on a new connection, to its welcome."""
+    """A hello on a new connection, to its welcome, while many others wait."""
     rest: Part
     """A second in which nothing happens."""
     client_call: float
@@ -76,6 +80,20 @@ class Costs:
     """A heartbeat of an idle worker."""
     others: float
     """Cores that other processes of the machine used meanwhile."""
+    reference: float
+    """CPU seconds of `calibration.REFERENCE` meanwhile, by which another hour's pace is known."""
+
+    def at_pace(self, reference: float) -> Costs:
+        """The same in an hour in which the reference takes so many CPU seconds: all times are longer or shorter."""
+        times = {name: value for name, value in asdict(self).items() if name not in _NO_TIMES}
+        return replace(self, **{name: _scaled(value, reference / self.reference) for name, value in times.items()})
+
+
+_NO_TIMES = ("claim_inside", "stream_bytes", "task_wal", "single_wal", "run_wal", "heartbeat_wal", "others")
+
+
+def _scaled(value: Any, by: float) -> Any:
+    return Part(**{name: by * each for name, each in value.items()}) if isinstance(value, dict) else by * value
 
 
 def save(costs: Costs, measured: dict[str, Any], path: Path) -> None:

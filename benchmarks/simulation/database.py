@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from benchmarks.simulation.clock import Clock, Process
+from benchmarks.simulation.clock import Clock, Process, ignore
 from benchmarks.simulation.costs import Part
 from benchmarks.simulation.machine import Cores, Interpreter
 
@@ -46,6 +46,10 @@ class Database:
             yield self._cores.use(cost.postgres / round_trips, OWNER)
         yield self._clock.wait(wait)
         return not self.away
+
+    def use(self, seconds: float) -> None:
+        """CPU that nobody waits for."""
+        self._cores.use(seconds, OWNER)(ignore)
 
     def store(self, tasks: list[Task]) -> None:
         """Stores them; a repeated submit changes nothing."""

@@ -6,12 +6,13 @@ explain all of them is a linear fit. What a transaction takes beside its CPU com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.simulation.calibration import FLEETS, SAMPLES, SHAPES, Fleet, Measured, Shape, Used
+from benchmarks.simulation.calibration import FLEETS, REFERENCE, SAMPLES, SHAPES, Shape
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.fit import prices
+from benchmarks.simulation.measured import Fleet, Measured, Used
 
 _SINGLES, _LARGE = 1, 4
 """The shapes whose WAL is told: single submits, and the largest batches and depths."""
@@ -20,33 +21,27 @@ _SINGLES, _LARGE = 1, 4
 def derive(measured: Measured) -> Costs:
     """All costs."""
     rest, loads, drains, fleets = measured.rest, _loads(measured), _drains(measured), measured.fleets
-    each_second = _per_second(rest)
-    call, task, submits = _prices([_beyond_rest(used, rest) for used in loads], _each(_submit_counts, loads))
-    idle = _less(_beyond_rest(measured.idle.used, rest), SAMPLES, (call, task, submits))
-    claims, reports, message, run = _prices(
-        [*(_beyond_rest(used, rest) for used in drains), idle],
-        [*_each(_drain_counts, drains), _lane_counts(measured.idle.used, SAMPLES)],
-    )
+    used, counts = _all_used(measured)
+    call, task, submits, claims, reports, message, run = _prices([_beyond_rest(one, rest) for one in used], counts)
+    client_call, client_task, worker_message, worker_run = _children(measured)
     resting = [one.resting for one in fleets]
-    heartbeat = _more([(one.resting, _report_counts(one.resting)[1]) for one in fleets])
-    hello = _more([(one.connecting, one.workers) for one in fleets])
-    client_call, client_task = prices([_call_counts(s) for s in SHAPES], [used.children for used in loads])
-    worker_message, worker_run = prices(
-        [(_report_counts(u)[1], s.tasks) for s, u in zip(SHAPES, drains, strict=True)], [u.children for u in drains]
-    )
+    heartbeats = _report_counts(resting[-1])[1]
     submit_s, claim_s, report_s = _idle_seconds(measured)
     on_the_way = measured.idle.p50_ms / 1e3 - submit_s - claim_s - call.scheduler - client_call - worker_message
+    hello = _more([(one.connecting, one.workers) for one in fleets])
     return Costs(
         call=call,
         task=task,
+        task_ahead=_ahead(loads[_LARGE], SHAPES[_LARGE].tasks, task),
         submits=submits,
         claims=claims,
+        claim_inside=min(1.0, claim_s / (claims.scheduler + claims.postgres)),
         reports=reports,
         message=message,
         run=run,
-        heartbeat=heartbeat,
+        heartbeat=_each_of(_beyond_rest(resting[-1], rest), heartbeats),
         hello=hello,
-        rest=each_second,
+        rest=_per_second(rest),
         client_call=client_call,
         client_task=client_task,
         worker_run=worker_run,
@@ -62,8 +57,9 @@ def derive(measured: Measured) -> Costs:
         task_wal=loads[_LARGE].reading.wal / SHAPES[_LARGE].tasks,
         single_wal=loads[_SINGLES].reading.wal / SHAPES[_SINGLES].tasks,
         run_wal=drains[_LARGE].reading.wal / SHAPES[_LARGE].tasks,
-        heartbeat_wal=resting[-1].reading.wal / _report_counts(resting[-1])[1],
+        heartbeat_wal=resting[-1].reading.wal / heartbeats,
         others=rest.others,
+        reference=sum(used.cpu for used in measured.phases[SHAPES.index(REFERENCE)]),
     )
 
 
@@ -71,8 +67,9 @@ def explain(measured: Measured) -> dict[str, Any]:
     """What the costs were derived from, for people: microseconds and bytes a task, groups by lane."""
     submit_s, claim_s, report_s = _idle_seconds(measured)
     return {
-        "loads": [_told(*one) for one in zip(SHAPES, _loads(measured), strict=True)],
-        "drains": [_told(*one) for one in zip(SHAPES, _drains(measured), strict=True)],
+        "loads": [_told(used, shape.tasks) | {"batch": shape.batch} for shape, used in _each(_loads(measured))],
+        "drains": [_told(used, shape.tasks) | {"workers": shape.workers} for shape, used in _each(_drains(measured))],
+        "paced": [_told(one.used, one.tasks) | {"rate": one.rate} for one in measured.paced],
         "idle": {"p50_ms": measured.idle.p50_ms, "submit_s": submit_s, "claim_s": claim_s, "report_s": report_s},
         "hello_s": measured.hello_s,
         "fleets": [_fleet_told(one) for one in measured.fleets],
@@ -101,8 +98,44 @@ def _call_counts(shape: Shape) -> tuple[float, float]:
     return shape.tasks / shape.batch, shape.tasks
 
 
-def _submit_counts(shape: Shape, used: Used) -> tuple[float, ...]:
-    return *_call_counts(shape), used.reading.groups["submits"].count
+def _all_used(measured: Measured) -> tuple[list[Used], list[tuple[float, ...]]]:
+    """What each load, drain and paced load used, and its calls, tasks, transactions by lane, messages, runs."""
+    rows = [
+        *(
+            (used, (*_call_counts(shape), used.reading.groups["submits"].count, 0, 0, 0, 0))
+            for shape, used in _each(_loads(measured))
+        ),
+        *((used, (0, 0, 0, *_lane_counts(used, shape.tasks))) for shape, used in _each(_drains(measured))),
+        *((used, _both_counts(used, tasks)) for used, tasks in _singles(measured)),
+    ]
+    return [used for used, _ in rows], [counts for _, counts in rows]
+
+
+def _singles(measured: Measured) -> list[tuple[Used, int]]:
+    """Loads of single submits whose tasks are completed meanwhile."""
+    return [(measured.idle.used, SAMPLES), *((one.used, one.tasks) for one in measured.paced)]
+
+
+def _both_counts(used: Used, tasks: int) -> tuple[float, ...]:
+    return tasks, tasks, used.reading.groups["submits"].count, *_lane_counts(used, tasks)
+
+
+def _children(measured: Measured) -> list[float]:
+    """CPU of clients and workers: a call, a task in it, a message, a run."""
+    rows = [
+        *((used.children, (*_call_counts(shape), 0, 0)) for shape, used in _each(_loads(measured))),
+        *((used.children, (0, 0, _report_counts(used)[1], shape.tasks)) for shape, used in _each(_drains(measured))),
+        *(
+            (one.used.children, (one.tasks, one.tasks, _report_counts(one.used)[1], one.tasks))
+            for one in measured.paced
+        ),
+    ]
+    return prices([counts for _, counts in rows], [used for used, _ in rows])
+
+
+def _ahead(used: Used, tasks: int, task: Part) -> float:
+    """What of a task's CPU is not in the seconds of its transactions."""
+    return min(task.scheduler, max(0.0, used.cpu - used.reading.groups["submits"].seconds) / tasks)
 
 
 def _report_counts(used: Used) -> tuple[float, float]:
@@ -111,16 +144,12 @@ def _report_counts(used: Used) -> tuple[float, float]:
     return reports.count, reports.items
 
 
-def _drain_counts(shape: Shape, used: Used) -> tuple[float, ...]:
-    return _lane_counts(used, shape.tasks)
-
-
 def _lane_counts(used: Used, tasks: int) -> tuple[float, ...]:
     return used.reading.groups["claims"].count, *_report_counts(used), tasks
 
 
-def _each(counts: Callable[[Shape, Used], tuple[float, ...]], used: Sequence[Used]) -> list[tuple[float, ...]]:
-    return [counts(shape, one) for shape, one in zip(SHAPES, used, strict=True)]
+def _each(used: Sequence[Used]) -> Iterator[tuple[Shape, Used]]:
+    return zip(SHAPES, used, strict=True)
 
 
 def _beyond_rest(used: Used, rest: Used) -> Part:
@@ -132,14 +161,6 @@ def _beyond_rest(used: Used, rest: Used) -> Part:
     )
 
 
-def _less(used: Part, count: int, parts: Sequence[Part]) -> Part:
-    """Without so many of these parts."""
-    return Part(
-        used.scheduler - count * sum(part.scheduler for part in parts),
-        used.postgres - count * sum(part.postgres for part in parts),
-    )
-
-
 def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Part]:
     """The prices of these counts in both."""
     scheduler = prices(counts, [one.scheduler for one in used])
@@ -147,11 +168,15 @@ def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Par
     return [Part(*both) for both in zip(scheduler, postgres, strict=True)]
 
 
+def _each_of(used: Part, count: float) -> Part:
+    return Part(max(0.0, used.scheduler) / count, max(0.0, used.postgres) / count)
+
+
 def _more(used: Sequence[tuple[Used, float]]) -> Part:
     """What one more of so many took: whatever else went on, such as a vacuum, is in the fewer and in the more."""
     (few, fewer), (many, more) = used
     cpu = many.reading.cpu - few.reading.cpu
-    return Part(max(0.0, cpu.scheduler) / (more - fewer), max(0.0, cpu.postgres) / (more - fewer))
+    return _each_of(Part(cpu.scheduler, cpu.postgres), more - fewer)
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:
@@ -160,11 +185,10 @@ def _idle_seconds(measured: Measured) -> tuple[float, ...]:
     return tuple(groups[lane].seconds / groups[lane].count for lane in ("submits", "claims", "reports"))
 
 
-def _told(shape: Shape, used: Used) -> dict[str, Any]:
-    reading, tasks = used.reading, shape.tasks
+def _told(used: Used, tasks: int) -> dict[str, Any]:
+    reading = used.reading
     return {
         "tasks": tasks,
-        "batch": shape.batch,
         "per_second": round(tasks / reading.at),
         "scheduler_us": round(reading.cpu.scheduler / tasks * 1e6, 1),
         "postgres_us": round(reading.cpu.postgres / tasks * 1e6, 1),

@@ -64,10 +64,12 @@ class Worker:
         """Dials the next address."""
         address = self._addresses[self._next % len(self._addresses)]
         self._next += 1
-        if address.scheduler is None or not address.scheduler.alive:
-            self.spend(self.around.costs.refused, self._pause)
+        if address.scheduler and address.scheduler.alive:
+            self.spend(self.around.costs.dial, partial(self._dialled, address))
+        elif self.around.process:
+            self.around.process.beside(self.around.costs.refused)(partial(self._dialled, address))
         else:
-            self.spend(self.around.costs.dial, partial(self._greet, address.scheduler))
+            self._dialled(address)
 
     def stream_ended(self, session: Session) -> None:
         """Its scheduler is gone, or has ended the stream."""
@@ -117,6 +119,13 @@ class Worker:
         self._told = said
         message = Message(self.session, heartbeat=(self._heartbeats, *said), updates=self.held, idle=idle)
         self.session.scheduler.send(message)
+
+    def _dialled(self, address: Address) -> None:
+        """Somebody listens there by now, or nobody."""
+        if address.scheduler is None or not address.scheduler.alive:
+            self._pause()
+        else:
+            self._greet(address.scheduler)
 
     def _greet(self, scheduler: Scheduler) -> None:
         hello = Hello(self, lambda _: None)

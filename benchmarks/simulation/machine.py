@@ -10,7 +10,7 @@ import sys
 from collections import defaultdict, deque
 from functools import partial
 
-from benchmarks.simulation.clock import Call, Clock, Process, Step
+from benchmarks.simulation.clock import Call, Clock, Process, Step, ignore
 
 QUANTUM = 0.002
 """Seconds that a core stays with one of several jobs."""
@@ -89,6 +89,10 @@ class Interpreter:
         """A step that takes so much CPU of a thread; steps of one thread come one after the other."""
         return partial(self._put, thread, seconds)
 
+    def beside(self, seconds: float) -> Step:
+        """A step of a thread that needs no turn, as those of gRPC that connect."""
+        return self._cores.use(seconds, self.owner) if self._cores else self._clock.wait(seconds)
+
     def end(self) -> None:
         """The process is killed: what waits or runs is never done."""
         self._threads.clear()
@@ -109,7 +113,7 @@ class Interpreter:
         taken = min(seconds, left)
         if seconds - taken > _NOTHING:
             jobs.appendleft((seconds - taken, then))
-            then = _ignore
+            then = ignore
         self.used += taken
         over = partial(self._over, thread, left - taken, then)
         if self._cores:
@@ -132,7 +136,3 @@ class Interpreter:
             self._turn(next(iter(self._threads)), sys.getswitchinterval())
         else:
             self._running = False
-
-
-def _ignore() -> None:
-    """Nobody waits for it."""

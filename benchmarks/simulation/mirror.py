@@ -62,15 +62,15 @@ def until(cell: SimulatedCell, done: Callable[[], bool]) -> None:
 
 
 def latencies(costs: Costs, rate: float, seconds: float, others: float) -> list[float]:
-    """Seconds from submit to worker: the median, and the 99th percentile."""
+    """Seconds from submit to worker, the median and the 99th percentile; CPU seconds a task: scheduler, PostgreSQL."""
     cell = SimulatedCell(replace(costs, others=others))
     client = cell.around("client")
     NoopWorker(client, cell.addresses, depth=200).connect()
     cell.clock.run(SETTLE_S)
-    load = Arrivals(client, cell.addresses, rate)
+    load, used = Arrivals(client, cell.addresses, rate), cell.used()
     cell.clock.run(SETTLE_S + seconds)
-    found = sorted(load.latencies)
-    return [found[len(found) // 2], found[len(found) * 99 // 100]]
+    found = spread(load.latencies)[:2]
+    return [*found, *((b - a) / len(load.latencies) for a, b in zip(used, cell.used(), strict=True))]
 
 
 def capacity(costs: Costs) -> float:

@@ -16,8 +16,9 @@ from benchmarks import scenario
 from benchmarks.child import Child
 from benchmarks.folders import make_folder
 from benchmarks.simulation import calibration
-from benchmarks.simulation.calibration import REST_S, Shape, Used
+from benchmarks.simulation.calibration import REST_S, Shape
 from benchmarks.simulation.cell import Cell
+from benchmarks.simulation.measured import Paced, Used
 
 DOWN_S = 2.0
 """Until a killed scheduler is started again; its start takes a while, too."""
@@ -25,22 +26,17 @@ DOWN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Tasks a second of the load and of the drain, and the drain's CPU seconds a task."""
+    """Tasks a second of the load and of the drain, and the drain's CPU seconds a task.
+
+    `reference`: CPU seconds of the reference, just before it.
+    """
 
     loaded: float
     drained: float
     scheduler: float
     postgres: float
     others: float
-
-
-@dataclass(frozen=True, slots=True)
-class Latencies:
-    """Seconds from submit to worker, the smallest first."""
-
-    rate: float
-    samples: list[float]
-    others: float
+    reference: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +61,9 @@ async def drain(folder: Path, shape: Shape) -> Drained:
     """A load, then its drain."""
     async with Cell(make_folder(folder, "drain-")) as cell:
         await asyncio.to_thread(cell.warm_wal)
-        load, drained = await calibration.submitted(cell, shape), await calibration.drained(cell, shape)
-        scenario.check(cell, shape.tasks)
+        reference = await calibration.phase(cell, calibration.REFERENCE)
+        load, drained = await calibration.phase(cell, shape)
+        scenario.check(cell, calibration.REFERENCE.tasks + shape.tasks)
     cpu = drained.reading.cpu
     return Drained(
         shape.tasks / load.reading.at,
@@ -74,36 +71,17 @@ async def drain(folder: Path, shape: Shape) -> Drained:
         cpu.scheduler / shape.tasks,
         cpu.postgres / shape.tasks,
         drained.others,
+        sum(used.cpu for used in reference),
     )
 
 
-async def latencies(folder: Path, rates: tuple[float, ...], seconds: float) -> list[Latencies]:
+async def latencies(folder: Path, rates: tuple[float, ...], seconds: float) -> list[Paced]:
     """Single submits at these rates, one after the other."""
     async with Cell(make_folder(folder, "paced-")) as cell:
-        found = [await _paced(cell, rate, round(rate * seconds)) for rate in rates]
-        scenario.check(cell, sum(len(one.samples) for one in found))
+        await asyncio.to_thread(cell.warm_wal)
+        found = [await calibration.submitted_at(cell, rate, seconds) for rate in rates]
+        scenario.check(cell, sum(one.tasks for one in found))
     return found
-
-
-async def _paced(cell: Cell, rate: float, tasks: int) -> Latencies:
-    calibration.say(f"{rate:.0f} submits a second")
-    accounts = ",".join(map(str, cell.accounts))
-    options = {
-        "target": cell.target,
-        "tasks": tasks,
-        "rate": rate,
-        "accounts": accounts,
-        "worker_id": f"paced-{rate:.0f}",
-    }
-    async with Child("simulation.paced_load", cell.folder, "paced", **options) as load:
-        before = cell.reading()
-        load.go()
-        samples: list[float] = []
-        async with asyncio.timeout(scenario.PATIENCE_S):
-            while "ms" in (told := await load.told()):
-                samples += [ms / 1e3 for ms in told["ms"]]
-        used = Used(cell.reading() - before, told["cpu"])
-    return Latencies(tasks / told["seconds"], sorted(samples), used.others)
 
 
 @asynccontextmanager

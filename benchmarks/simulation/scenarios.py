@@ -32,7 +32,7 @@ def one_cell(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
         yield row | {"scheduler, µs a task": scheduler * 1e6, "PostgreSQL, µs a task": postgres * 1e6}
     most = mirror.capacity(costs)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        p50, p99 = mirror.latencies(costs, share * most, 20.0, costs.others)
+        p50, p99, *_ = mirror.latencies(costs, share * most, 20.0, costs.others)
         row = {"load": f"single submits, {share:.0%} of {most:.0f}/s", "tasks/s": share * most}
         yield row | {"p50, ms": p50 * 1e3, "p99, ms": p99 * 1e3}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.simulation.clock import Clock, Process
+from benchmarks.simulation.clock import Clock, Process, ignore
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.database import Database, Task
 from benchmarks.simulation.group_lane import Entry, GroupLane
@@ -126,7 +126,7 @@ class Scheduler:
             claim = None if self._submits.waiting else self._inline_claim()
             self._submits.put(Entry(tasks, len(tasks), self._clock.now, answered, claim))
 
-        self.process.use(self._costs.call.scheduler)(put)
+        self.process.use(self._costs.call.scheduler + len(tasks) * self._costs.task_ahead)(put)
 
     def hello(self, hello: Hello) -> None:
         """Half of its CPU is the event loop's: the connection, the stream; the rest is its transaction's."""
@@ -219,7 +219,7 @@ class Scheduler:
     def _commit_submits(self, group: list[list[Task]]) -> Process[bool]:
         costs, tasks = self._costs, [task for call in group for task in call]
         cost = Part(
-            costs.submits.scheduler + len(tasks) * costs.task.scheduler,
+            costs.submits.scheduler + len(tasks) * (costs.task.scheduler - costs.task_ahead),
             costs.submits.postgres + len(group) * costs.call.postgres + len(tasks) * costs.task.postgres,
         )
         wait = costs.submit_wait
@@ -302,9 +302,13 @@ class Scheduler:
         self.claims += 1
         self._claimed = tasks = self._database.take(len(slots))
         share = CLAIM_SHARE * len(tasks)
+        inside = costs.claim_inside
         cost = Part(
-            costs.claims.scheduler + share * costs.run.scheduler, costs.claims.postgres + share * costs.run.postgres
+            inside * costs.claims.scheduler + share * costs.run.scheduler,
+            inside * costs.claims.postgres + share * costs.run.postgres,
         )
+        if tasks:
+            self._beside((1 - inside) * costs.claims.scheduler, (1 - inside) * costs.claims.postgres)
         wait = costs.claim_wait
         done = yield from self._database.transaction(self.process, thread, cost, wait, ROUND_TRIPS)
         self._claimed = []
@@ -315,6 +319,11 @@ class Scheduler:
         self._may_have_work = full or self._hinted
         if done:
             self._grant(slots, tasks)
+
+    def _beside(self, scheduler: float, postgres: float) -> None:
+        """What nobody waits for."""
+        self.process.use(scheduler, "beside")(ignore)
+        self._database.use(postgres)
 
     def _grant(self, slots: list[int], tasks: list[Task]) -> None:
         granted: dict[int, list[Task]] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulation import costs as files
+from benchmarks.simulation.cell import Reading
 from benchmarks.simulation.clock import Clock, Process
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.database import Database
@@ -19,6 +20,8 @@ from benchmarks.simulation.fleet import Address, Surroundings, Worker
 from benchmarks.simulation.group_lane import Entry, GroupLane
 from benchmarks.simulation.loaded_cell import LoadedCell, Sizes
 from benchmarks.simulation.machine import Cores, Interpreter
+from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, cheapest
+from benchmarks.stack import Cpu
 from scheduler_svc.replica import MAX_GROUP_WEIGHT
 from worker_svc.session.backoff import DEFAULT_MAX_PAUSE, MIN_BOUND
 
@@ -26,8 +29,10 @@ SOME = Part(0.0005, 0.0005)
 COSTS = Costs(
     call=SOME,
     task=SOME,
+    task_ahead=0.0001,
     submits=SOME,
     claims=SOME,
+    claim_inside=0.5,
     reports=SOME,
     message=SOME,
     run=SOME,
@@ -51,6 +56,7 @@ COSTS = Costs(
     run_wal=4_000,
     heartbeat_wal=200,
     others=0.0,
+    reference=2.0,
 )
 SIZES = Sizes(
     workers=20,
@@ -203,6 +209,25 @@ def test_prices_explain_what_was_used() -> None:
 
 def test_no_price_is_negative() -> None:
     assert prices([(1, 1), (1, 2)], [2.0, 1.0])[1] == 0.0
+
+
+def _measured(cpu: float) -> Measured:
+    used = Used(Reading(1.0, Cpu(cpu, cpu), {}, 0.0, 0.0), cpu)
+    fleet = Fleet(10, used, used, cpu)
+    return Measured(used, [(used, used)], [Paced(used, 1, 1.0, [1.0])], Idle(used, cpu), [fleet], cpu, cpu)
+
+
+def test_of_each_part_the_cheapest_round_counts() -> None:
+    dear, cheap = _measured(2.0), _measured(1.0)
+    mixed = replace(dear, rest=cheap.rest, fleets=[replace(dear.fleets[0], connecting=cheap.rest)])
+    assert cheapest([dear, mixed]) == mixed
+    assert cheapest([dear, cheap, mixed]) == cheap
+
+
+def test_another_pace_changes_times_only() -> None:
+    slower = COSTS.at_pace(3.0)
+    assert (slower.call, slower.refused, slower.reference) == (Part(0.00075, 0.00075), 0.0015, 3.0)
+    assert (slower.run_wal, slower.stream_bytes, slower.others) == (4_000, 60_000, 0.0)
 
 
 def test_costs_survive_their_file(tmp_path: Path) -> None:
