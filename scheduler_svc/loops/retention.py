@@ -9,6 +9,7 @@ import structlog
 
 from scheduler_svc.application import retention
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.pacing import timed
 from scheduler_svc.application.retention import Position, Sweep
 
 MAX_INTERVAL = 3_600.0
@@ -49,14 +50,14 @@ class Retention:
     async def run_once(self) -> float:
         """Deletes the next batch; returns the seconds until the next one."""
         name, sweep = self._sweeps[self._next]
-        swept = await self._calls.run(retention.sweep_exclusively, sweep, self._position)
+        swept, pause = await timed(self._calls.run(retention.sweep_exclusively, sweep, self._position))
         if swept is None:
             return self._end()
         if swept.deleted:
             _log.info(f"{name} deleted", action="retention", count=swept.deleted)
         if swept.more:
             self._position = swept.position
-            return 0.0
+            return pause
         self._next, self._position = self._next + 1, None
         return 0.0 if self._next < len(self._sweeps) else self._end()
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import ReaperSettings, time_out
+from scheduler_svc.application.pacing import paced
 from scheduler_svc.application.records import BatchResult
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import cleanup
@@ -71,7 +72,7 @@ class Bulk:
     async def clean_up(
         self, wanted: TaskFilter, age: timedelta, *, limit: int | None = None, dry_run: bool = False
     ) -> BulkResult:
-        """Deletes tasks that ended that long ago, oldest first.
+        """Deletes tasks that ended that long ago, oldest first, with pauses as long as the batches.
 
         Also deletes request ids of all accounts that need not be remembered.
         """
@@ -80,11 +81,11 @@ class Bulk:
         if dry_run:
             return await self._count(wanted)
         deleted = await self._each(
-            lambda after, size: self._calls.run(cleanup.delete_batch, wanted, until, after, size), limit
+            lambda after, size: paced(self._calls.run(cleanup.delete_batch, wanted, until, after, size)), limit
         )
-        since = await self._calls.run(cleanup.forget_requests, None)
+        since = await paced(self._calls.run(cleanup.forget_requests, None))
         while since is not None:
-            since = await self._calls.run(cleanup.forget_requests, since)
+            since = await paced(self._calls.run(cleanup.forget_requests, since))
         return deleted
 
     async def _count(self, wanted: TaskFilter) -> BulkResult:
