@@ -39,7 +39,7 @@ def derive(measured: Measured) -> Costs:
         reports=reports,
         message=message,
         run=run,
-        heartbeat=_each_of(_beyond_rest(resting[-1], rest), heartbeats),
+        heartbeat=_price(_beyond_rest(resting[-1], rest), heartbeats),
         hello=hello,
         rest=_per_second(rest),
         client_call=client_call,
@@ -67,8 +67,10 @@ def explain(measured: Measured) -> dict[str, Any]:
     """What the costs were derived from, for people: microseconds and bytes a task, groups by lane."""
     submit_s, claim_s, report_s = _idle_seconds(measured)
     return {
-        "loads": [_told(used, shape.tasks) | {"batch": shape.batch} for shape, used in _each(_loads(measured))],
-        "drains": [_told(used, shape.tasks) | {"workers": shape.workers} for shape, used in _each(_drains(measured))],
+        "loads": [_told(used, shape.tasks) | {"batch": shape.batch} for shape, used in _by_shape(_loads(measured))],
+        "drains": [
+            _told(used, shape.tasks) | {"workers": shape.workers} for shape, used in _by_shape(_drains(measured))
+        ],
         "paced": [_told(one.used, one.tasks) | {"rate": one.rate} for one in measured.paced],
         "idle": {"p50_ms": measured.idle.p50_ms, "submit_s": submit_s, "claim_s": claim_s, "report_s": report_s},
         "hello_s": measured.hello_s,
@@ -103,9 +105,9 @@ def _all_used(measured: Measured) -> tuple[list[Used], list[tuple[float, ...]]]:
     rows = [
         *(
             (used, (*_call_counts(shape), used.reading.groups["submits"].count, 0, 0, 0, 0))
-            for shape, used in _each(_loads(measured))
+            for shape, used in _by_shape(_loads(measured))
         ),
-        *((used, (0, 0, 0, *_lane_counts(used, shape.tasks))) for shape, used in _each(_drains(measured))),
+        *((used, (0, 0, 0, *_lane_counts(used, shape.tasks))) for shape, used in _by_shape(_drains(measured))),
         *((used, _both_counts(used, tasks)) for used, tasks in _singles(measured)),
     ]
     return [used for used, _ in rows], [counts for _, counts in rows]
@@ -123,8 +125,11 @@ def _both_counts(used: Used, tasks: int) -> tuple[float, ...]:
 def _children(measured: Measured) -> list[float]:
     """CPU of clients and workers: a call, a task in it, a message, a run."""
     rows = [
-        *((used.children, (*_call_counts(shape), 0, 0)) for shape, used in _each(_loads(measured))),
-        *((used.children, (0, 0, _report_counts(used)[1], shape.tasks)) for shape, used in _each(_drains(measured))),
+        *((used.children, (*_call_counts(shape), 0, 0)) for shape, used in _by_shape(_loads(measured))),
+        *(
+            (used.children, (0, 0, _report_counts(used)[1], shape.tasks))
+            for shape, used in _by_shape(_drains(measured))
+        ),
         *(
             (one.used.children, (one.tasks, one.tasks, _report_counts(one.used)[1], one.tasks))
             for one in measured.paced
@@ -148,7 +153,7 @@ def _lane_counts(used: Used, tasks: int) -> tuple[float, ...]:
     return used.reading.groups["claims"].count, *_report_counts(used), tasks
 
 
-def _each(used: Sequence[Used]) -> Iterator[tuple[Shape, Used]]:
+def _by_shape(used: Sequence[Used]) -> Iterator[tuple[Shape, Used]]:
     return zip(SHAPES, used, strict=True)
 
 
@@ -168,7 +173,7 @@ def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Par
     return [Part(*both) for both in zip(scheduler, postgres, strict=True)]
 
 
-def _each_of(used: Part, count: float) -> Part:
+def _price(used: Part, count: float) -> Part:
     return Part(max(0.0, used.scheduler) / count, max(0.0, used.postgres) / count)
 
 
@@ -176,7 +181,7 @@ def _more(used: Sequence[tuple[Used, float]]) -> Part:
     """What one more of so many took: whatever else went on, such as a vacuum, is in the fewer and in the more."""
     (few, fewer), (many, more) = used
     cpu = many.reading.cpu - few.reading.cpu
-    return _each_of(Part(cpu.scheduler, cpu.postgres), more - fewer)
+    return _price(Part(cpu.scheduler, cpu.postgres), more - fewer)
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:
