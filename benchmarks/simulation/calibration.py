@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,12 @@ def cpu_of(children: Sequence[Child]) -> float:
     return sum(sum(psutil.Process(one.pid).cpu_times()[:2]) for one in children)
 
 
+def meter(cell: Cell, *children: Child) -> Callable[[], Used]:
+    """Says, when it is called, what the cell and these processes have used since now."""
+    own, before = cpu_of(children), cell.reading()
+    return lambda: Used(cell.reading() - before, cpu_of(children) - own)
+
+
 @asynccontextmanager
 async def fleet(cell: Cell, count: int, *, slots: int = 0, seconds: float = 0.0, prefix: str) -> AsyncIterator[Child]:
     """Real light workers that are ready to connect to all schedulers of the cell."""
@@ -115,9 +121,9 @@ async def connected(one: Child, count: int) -> list[float]:
 async def _rest(cell: Cell) -> Used:
     say("a system at rest")
     await asyncio.sleep(SETTLE_S)
-    before = cell.reading()
+    since = meter(cell)
     await asyncio.sleep(REST_S)
-    return Used(cell.reading() - before, 0.0)
+    return since()
 
 
 async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
@@ -138,9 +144,9 @@ async def submitted(cell: Cell, shape: Shape) -> Used:
 
 async def drained(cell: Cell, shape: Shape) -> Used:
     async with scenario.noop_workers(cell, shape.workers, shape.depth, f"noop-{shape.depth}") as workers:
-        own, before = cpu_of(workers), cell.reading()
+        since = meter(cell, *workers)
         await scenario.drain(cell, workers, shape.tasks)
-        return Used(cell.reading() - before, cpu_of(workers) - own)
+        return since()
 
 
 async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
@@ -167,12 +173,12 @@ async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
 
 async def _run(cell: Cell, shape: Shape) -> Used:
     async with fleet(cell, shape.workers, slots=shape.slots, seconds=shape.seconds, prefix="running") as workers:
-        own, before = cpu_of([workers]), cell.reading()
+        since = meter(cell, workers)
         workers.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
             while (await workers.told()).get("completed") != shape.tasks:
                 pass
-        used = Used(cell.reading() - before, cpu_of([workers]) - own)
+        used = since()
         await asyncio.sleep(1.0)  # the last reports are on their way
         return used
 
@@ -180,9 +186,9 @@ async def _run(cell: Cell, shape: Shape) -> Used:
 async def _idle(cell: Cell) -> Idle:
     say("one task after the other")
     await asyncio.sleep(SETTLE_S)
-    before = cell.reading()
+    since = meter(cell)
     found = await latencies(cell, SAMPLES)
-    return Idle(Used(cell.reading() - before, 0.0), found.p50)
+    return Idle(since(), found.p50)
 
 
 async def _fleet(cell: Cell, count: int) -> Fleet:
@@ -192,15 +198,15 @@ async def _fleet(cell: Cell, count: int) -> Fleet:
         workers.go()
         await connected(workers, count)
         await asyncio.sleep(SETTLE_S)
-        own, before = cpu_of([workers]), cell.reading()
+        since = meter(cell, workers)
         await asyncio.sleep(REST_S)
-        resting = Used(cell.reading() - before, cpu_of([workers]) - own)
+        resting = since()
         memory = cell.rss() - memory
         cell.kill()
         await cell.restart()
-        own, before = cpu_of([workers]), cell.reading()
+        since = meter(cell, workers)
         await connected(workers, count)
-        connecting = Used(cell.reading() - before, cpu_of([workers]) - own)
+        connecting = since()
         return Fleet(count, resting, connecting, memory)
 
 

@@ -130,8 +130,8 @@ def _singles(found: Paced, costs: Costs, seed: int) -> list[Compared]:
         (f"{rate}: CPU a task, scheduler", "µs", 1e6),
         (f"{rate}: CPU a task, PostgreSQL", "µs", 1e6),
     ]
-    real = [mirror.spread(found.seconds)[0], cpu.scheduler / found.tasks, cpu.postgres / found.tasks]
-    return _pairs(names, real, simulated[:1] + simulated[2:], others)
+    reals = [mirror.spread(found.seconds)[0], cpu.scheduler / found.tasks, cpu.postgres / found.tasks]
+    return _pairs(names, reals, simulated[:1] + simulated[2:], others)
 
 
 def _rest(found: real.Rest, costs: Costs, seed: int) -> list[Compared]:

@@ -7,7 +7,7 @@ explain all of them is a linear fit. What a transaction takes beside its CPU com
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.simulation.calibration import FLEETS, REFERENCE, SAMPLES, SHAPES, Shape
 from benchmarks.simulation.costs import Costs, Part
@@ -21,11 +21,16 @@ _SINGLES, _LARGE = 1, 4
 def derive(measured: Measured) -> Costs:
     """All costs."""
     rest, loads, drains, fleets = measured.rest, _loads(measured), _drains(measured), measured.fleets
-    used, counts = _all_used(measured)
-    call, task, submits, claims, reports, message, run = _prices([_beyond_rest(one, rest) for one in used], counts)
-    client_call, client_task, worker_message, worker_run = _children(measured)
+    phases, idle = _phases(measured), measured.idle.used
+    priced = [*phases, (idle, _counts(idle, calls=SAMPLES, tasks=SAMPLES, runs=SAMPLES))]
+    call, task, submits, claims, reports, message, run = _prices(
+        [_beyond_rest(used, rest) for used, _ in priced], [counts for _, counts in priced]
+    )
+    client_call, client_task, worker_message, worker_run = prices(
+        [(it.calls, it.tasks, it.messages, it.runs) for _, it in phases], [used.children for used, _ in phases]
+    )
     resting = [one.resting for one in fleets]
-    heartbeats = _report_counts(resting[-1])[1]
+    heartbeats = resting[-1].reading.groups["reports"].items
     submit_s, claim_s, report_s = _idle_seconds(measured)
     on_the_way = measured.idle.p50_ms / 1e3 - submit_s - claim_s - call.scheduler - client_call - worker_message
     hello = _more([(one.connecting, one.workers) for one in fleets])
@@ -96,61 +101,36 @@ def _per_second(used: Used) -> Part:
     return Part(reading.cpu.scheduler / reading.at, reading.cpu.postgres / reading.at)
 
 
-def _call_counts(shape: Shape) -> tuple[float, float]:
-    return shape.tasks / shape.batch, shape.tasks
+class _Counts(NamedTuple):
+    """What a phase had of each thing that has a price."""
+
+    calls: float
+    tasks: float
+    submits: float
+    claims: float
+    reports: float
+    messages: float
+    runs: float
 
 
-def _all_used(measured: Measured) -> tuple[list[Used], list[tuple[float, ...]]]:
-    """What each load, drain and paced load used, and its calls, tasks, transactions by lane, messages, runs."""
-    rows = [
-        *(
-            (used, (*_call_counts(shape), used.reading.groups["submits"].count, 0, 0, 0, 0))
-            for shape, used in _by_shape(_loads(measured))
-        ),
-        *((used, (0, 0, 0, *_lane_counts(used, shape.tasks))) for shape, used in _by_shape(_drains(measured))),
-        *((used, _both_counts(used, tasks)) for used, tasks in _singles(measured)),
+def _counts(used: Used, *, calls: float = 0, tasks: float = 0, runs: float = 0) -> _Counts:
+    groups = used.reading.groups
+    reports = groups["reports"]
+    return _Counts(calls, tasks, groups["submits"].count, groups["claims"].count, reports.count, reports.items, runs)
+
+
+def _phases(measured: Measured) -> list[tuple[Used, _Counts]]:
+    """Each load, drain and paced load."""
+    return [
+        *((used, _counts(used, calls=it.tasks / it.batch, tasks=it.tasks)) for it, used in _by_shape(_loads(measured))),
+        *((used, _counts(used, runs=it.tasks)) for it, used in _by_shape(_drains(measured))),
+        *((it.used, _counts(it.used, calls=it.tasks, tasks=it.tasks, runs=it.tasks)) for it in measured.paced),
     ]
-    return [used for used, _ in rows], [counts for _, counts in rows]
-
-
-def _singles(measured: Measured) -> list[tuple[Used, int]]:
-    """Loads of single submits whose tasks are completed meanwhile."""
-    return [(measured.idle.used, SAMPLES), *((one.used, one.tasks) for one in measured.paced)]
-
-
-def _both_counts(used: Used, tasks: int) -> tuple[float, ...]:
-    return tasks, tasks, used.reading.groups["submits"].count, *_lane_counts(used, tasks)
-
-
-def _children(measured: Measured) -> list[float]:
-    """CPU of clients and workers: a call, a task in it, a message, a run."""
-    rows = [
-        *((used.children, (*_call_counts(shape), 0, 0)) for shape, used in _by_shape(_loads(measured))),
-        *(
-            (used.children, (0, 0, _report_counts(used)[1], shape.tasks))
-            for shape, used in _by_shape(_drains(measured))
-        ),
-        *(
-            (one.used.children, (one.tasks, one.tasks, _report_counts(one.used)[1], one.tasks))
-            for one in measured.paced
-        ),
-    ]
-    return prices([counts for _, counts in rows], [used for used, _ in rows])
 
 
 def _ahead(used: Used, tasks: int, task: Part) -> float:
     """What of a task's CPU is not in the seconds of its transactions."""
     return min(task.scheduler, max(0.0, used.cpu - used.reading.groups["submits"].seconds) / tasks)
-
-
-def _report_counts(used: Used) -> tuple[float, float]:
-    """Transactions of the report lanes, and messages in them."""
-    reports = used.reading.groups["reports"]
-    return reports.count, reports.items
-
-
-def _lane_counts(used: Used, tasks: int) -> tuple[float, ...]:
-    return used.reading.groups["claims"].count, *_report_counts(used), tasks
 
 
 def _by_shape(used: Sequence[Used]) -> Iterator[tuple[Shape, Used]]:

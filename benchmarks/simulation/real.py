@@ -18,7 +18,7 @@ from benchmarks.folders import make_folder
 from benchmarks.simulation import calibration
 from benchmarks.simulation.calibration import REST_S, Shape
 from benchmarks.simulation.cell import Cell
-from benchmarks.simulation.measured import Paced, Used
+from benchmarks.simulation.measured import Paced
 
 DOWN_S = 2.0
 """Until a killed scheduler is started again; its start takes a while, too."""
@@ -101,9 +101,9 @@ async def _fleet(folder: Path, workers: int, schedulers: int) -> AsyncIterator[t
 async def rest_and_restart(folder: Path, workers: int) -> tuple[Rest, Storm]:
     """An idle fleet; then its scheduler is killed, and started again."""
     async with _fleet(folder, workers, 1) as (cell, child):
-        own, before = calibration.cpu_of([child]), cell.reading()
+        since = calibration.meter(cell, child)
         await asyncio.sleep(REST_S)
-        used = Used(cell.reading() - before, calibration.cpu_of([child]) - own)
+        used = since()
         cpu, seconds = used.reading.cpu, used.reading.at
         killed = time.monotonic()
         cell.kill()
@@ -118,9 +118,9 @@ async def rest_and_restart(folder: Path, workers: int) -> tuple[Rest, Storm]:
 async def survivor(folder: Path, workers: int) -> Storm:
     """One of two schedulers is killed: its workers, half of all, go to the other one."""
     async with _fleet(folder, workers, 2) as (cell, child):
-        own, before = calibration.cpu_of([child]), cell.reading()
+        since = calibration.meter(cell, child)
         await asyncio.sleep(calibration.HEARTBEAT_S)  # else their pauses would not begin with the shortest
-        used = Used(cell.reading() - before, calibration.cpu_of([child]) - own)
+        used = since()
         killed = time.monotonic()
         cell.kill()
         times = await calibration.connected(child, workers // 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from asyncio import sleep
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 R = TypeVar("R")
@@ -21,8 +21,14 @@ async def timed(batch: Awaitable[R]) -> tuple[R, float]:
     return result, time.monotonic() - begin
 
 
-async def paced(batch: Awaitable[R]) -> R:
-    """Returns what the batch returns, after that pause."""
-    result, pause = await timed(batch)
-    await sleep(pause)
-    return result
+class Pacing:
+    """For the batches of one call: each but the first waits for as long as the one before it took."""
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+
+    async def run(self, batch: Callable[[], Awaitable[R]]) -> R:
+        """Returns what the batch returns."""
+        await sleep(self._pause)
+        result, self._pause = await timed(batch())
+        return result

@@ -34,8 +34,9 @@ async def test_it_pauses_for_as_long_as_a_batch_took(clock: Clock) -> None:
 
     assert await pacing.timed(batch()) == ("done", 2.5)
     assert clock.slept == []
-    assert await pacing.paced(batch()) == "done"
-    assert clock.slept == [2.5]
+    paced = pacing.Pacing()
+    assert [await paced.run(batch) for _ in range(3)] == ["done"] * 3
+    assert clock.slept == [0.0, 2.5, 2.5], "nobody waits before the first one, or after the last"
 
 
 async def test_a_batch_that_fails_is_not_waited_for(clock: Clock) -> None:
@@ -43,5 +44,5 @@ async def test_a_batch_that_fails_is_not_waited_for(clock: Clock) -> None:
         raise ValueError("it failed")
 
     with pytest.raises(ValueError, match="it failed"):
-        await pacing.paced(batch())
-    assert clock.slept == []
+        await pacing.Pacing().run(batch)
+    assert clock.slept == [0.0]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import ReaperSettings, time_out
-from scheduler_svc.application.pacing import paced
+from scheduler_svc.application.pacing import Pacing
 from scheduler_svc.application.records import BatchResult
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import cleanup
@@ -72,7 +73,7 @@ class Bulk:
     async def clean_up(
         self, wanted: TaskFilter, age: timedelta, *, limit: int | None = None, dry_run: bool = False
     ) -> BulkResult:
-        """Deletes tasks that ended that long ago, oldest first, with pauses as long as the batches.
+        """Deletes tasks that ended that long ago, oldest first, with pauses between the batches as long as these.
 
         Also deletes request ids of all accounts that need not be remembered.
         """
@@ -80,12 +81,14 @@ class Bulk:
         wanted = replace(_among(wanted, ENDED), deletable_since=until)
         if dry_run:
             return await self._count(wanted)
+        pacing = Pacing()
         deleted = await self._each(
-            lambda after, size: paced(self._calls.run(cleanup.delete_batch, wanted, until, after, size)), limit
+            lambda after, size: pacing.run(partial(self._calls.run, cleanup.delete_batch, wanted, until, after, size)),
+            limit,
         )
-        since = await paced(self._calls.run(cleanup.forget_requests, None))
+        since = await pacing.run(partial(self._calls.run, cleanup.forget_requests, None))
         while since is not None:
-            since = await paced(self._calls.run(cleanup.forget_requests, since))
+            since = await pacing.run(partial(self._calls.run, cleanup.forget_requests, since))
         return deleted
 
     async def _count(self, wanted: TaskFilter) -> BulkResult:
