@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Page, expect
 
+from console_svc.operations.diagnosis import FRESH
 from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, sign_in
+from tests.harness.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +59,13 @@ def test_what_needs_somebody_is_said(place: Place) -> None:
     assert f"Account {place.account} is paused." in text
     place.client.resume_dispatch()
     place.client.resume_dispatch(place.account)
-    assert "paused" not in visitor.get("/").text
+    _wait_examined(lambda: "paused" not in visitor.get("/").text, "nothing is said to be paused")
 
 
 def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place) -> None:
     visitor = place.visitor()
-    assert "What is wrong, and what to do" not in visitor.get("/").text
+    nothing_wrong = "nothing is said to be wrong"
+    _wait_examined(lambda: "What is wrong, and what to do" not in visitor.get("/").text, nothing_wrong)
     visitor.post("/workers/pause", {})
     for _ in range(2):  # the second time from what was kept
         text = visitor.get("/").text
@@ -79,6 +84,11 @@ def test_a_lost_worker_is_found(own_place: Place) -> None:
     assert "No worker is connected." in text
     assert "<p>none is connected</p>" in text
     assert "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target" in text
+
+
+def _wait_examined(shown: Callable[[], bool], what: str) -> None:
+    """After a change that is not of the console, which keeps for a while what it has found."""
+    wait_until(shown, within=FRESH + 10, what=what)
 
 
 def _after_a_review_is_wanted(place: Place) -> str:

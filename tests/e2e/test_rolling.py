@@ -115,13 +115,14 @@ def test_all_processes_are_replaced_one_by_one_under_load(empty_stack: Stack, em
 
 
 def _replace_schedulers(load: Load, schedulers: Sequence[Scheduler], program: Path) -> None:
+    """Each once the callers use all of them: no other one is left for them meanwhile."""
     for scheduler in schedulers:
-        _wait_connected(load, scheduler)
+        for each in schedulers:
+            _wait_connected(load, each)
         scheduler.stop()
         load.check()
         scheduler.command = [str(program)]
         scheduler.start()
-    _wait_connected(load, schedulers[-1])
 
 
 def _replace_workers(load: Load, client: Client, workers: Sequence[Worker], program: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.old_rows import MAX_DOCUMENT
 from tests.harness.cluster import Databases
+from tests.harness.foreign_locks import foreign_lock
 from tests.harness.import_process import ImportProcess, fill
 from tests.harness.importing import APPROVED_BUT_NOT_OFFERED
 from tests.harness.old_application import OldApplication, old_application
@@ -179,6 +181,27 @@ def test_an_import_frees_the_rows_that_it_has_read(
     with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
         process.ended(status=status)
     assert process.peak_kib < MAX_KIB
+
+
+def test_a_slow_source_keeps_no_lock_waiting(engine: sa.Engine, db_url: str, empty_db_url: str, tmp_path: Path) -> None:
+    """Accounts can be made meanwhile, and the server has no idle transaction to end."""
+    with old_application(empty_db_url) as old:
+        old.account()
+        old.sql(
+            "CREATE FUNCTION slow() RETURNS text STABLE LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM pg_advisory_lock_shared(1); RETURN ''dir''; END'"
+        )
+        old.sql("ALTER TABLE accounts RENAME TO some_rows")
+        old.sql("CREATE VIEW accounts AS SELECT id, name, slow() AS directory_name FROM some_rows")
+    name = sa.make_url(empty_db_url).database
+    waits = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event = 'advisory'"
+    with ExitStack() as stack:
+        with foreign_lock(empty_db_url, "SELECT pg_advisory_lock(1)"):
+            process = stack.enter_context(ImportProcess(empty_db_url, tmp_path, DATABASE_URL=db_url))
+            wait_until(lambda: count(engine, waits), within=30, what="the import waits for its source")
+            assert count(engine, "SELECT count(*) FROM pg_locks WHERE relation = 'accounts'::regclass") == 0
+        process.ended()
+    assert count(engine, "SELECT count(*) FROM accounts") == 1
 
 
 def test_a_lost_database_is_named_and_the_rest_is_imported_later(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from scheduler_svc.application.accounts import create_account, update_account
 from scheduler_svc.application.tasks import small_submits
 from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.errors import DomainError, RequestIdConflict
+from scheduler_svc.domain.errors import DomainError, RequestIdConflict, StoreUnavailable
 from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.task import ExistingTask, NewTask
 from scheduler_svc.domain.trace import TraceContext
 from tests.harness.cluster import Databases
+from tests.harness.foreign_locks import foreign_lock
 from tests.harness.scheduling import Scheduling, new_task
+from tests.harness.waiting import wait_until
 from tests.integration.racing import overtaken
 
 PAUSED, LIMITED, HEAVY, QUOTA = 2, 3, 4, 5
@@ -198,3 +201,17 @@ def test_a_connection_that_the_server_closed_costs_no_submit(scheduling: Schedul
     for _ in range(3):
         scheduling.submit_one()
     assert scheduling.sql("SELECT count(*) FROM tasks") == [(4,)]
+
+
+def test_a_connection_that_breaks_under_a_submit_is_told_as_such(scheduling: Scheduling, db_url: str) -> None:
+    """Whether it was stored is unknown, so the caller has to ask again: no defect, no silent second try."""
+    scheduling.submit_one()
+    with foreign_lock(db_url, "LOCK TABLE tasks IN SHARE MODE") as holder, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(scheduling.submit_one)
+        waits = f"SELECT pid FROM pg_stat_activity WHERE {holder} = ANY(pg_blocking_pids(pid))"
+        ((pid,),) = wait_until(lambda: scheduling.sql(waits), within=5, what="the submit waits for the lock")
+        assert scheduling.sql(f"SELECT pg_terminate_backend({pid}, 5000)") == [(True,)]
+        with pytest.raises(StoreUnavailable):
+            answer.result(timeout=5)
+    scheduling.submit_one()
+    assert scheduling.sql("SELECT count(*) FROM tasks") == [(2,)]

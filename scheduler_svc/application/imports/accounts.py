@@ -1,14 +1,18 @@
-"""Imports accounts, all in one transaction: either each gets its id, or nothing is written."""
+"""Imports accounts, all in one transaction: either each gets its id, or nothing is written.
+
+They are read before it begins. It locks the table of accounts, and the server ends a transaction that waits too long
+for its client: neither may depend on how quick the source is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from scheduler_svc.application.imports.ports import ImportedAccountRow, OldApplication
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, readable, rows_in_parts
-from scheduler_svc.application.ports import Tx
+from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
 from scheduler_svc.domain.old_rows import ImportRefused, LeftOut, OldRow, RowKind, printable
@@ -26,42 +30,39 @@ class AccountChoices:
     mapped: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class TakenAccounts:
-    taken: int = 0
-    before: int = 0
-    left_out: list[LeftOutRow] = field(default_factory=list)
+@dataclass(frozen=True, slots=True)
+class ReadAccounts:
+    """What a source has: pages of accounts that are new, how many were imported before, and which can't be read."""
+
+    pages: Sequence[Sequence[ImportedAccount]]
+    before: int
+    left_out: Sequence[LeftOutRow]
 
 
-def import_accounts(
-    tx: Tx, old: OldApplication, source_name: str, choices: AccountChoices, *, dry_run: bool
-) -> tuple[ImportSource, TakenAccounts]:
-    """Imports the accounts that are new, and returns the source for the rest of the import.
+def read_accounts(database: Database, old: OldApplication, source_name: str, choices: AccountChoices) -> ReadAccounts:
+    """Reads the accounts that were not imported before. Raises ImportRefused if a mapping can't be."""
+    source_id = database.run(lambda tx: tx.imports.find_source(source_name))
 
-    Raises ImportRefused if an id is in use and no choice decides, or a choice is impossible.
-    """
-    if not dry_run:
-        tx.imports.lock_accounts()
-    others = [name for name in tx.imports.sources() if name != source_name]
-    source = ImportSource(old, _source_id(tx, source_name, dry_run=dry_run), dry_run)
-    _check_mapped(tx, source, choices)
-    accounts = _Accounts(tx, source, choices)
-    accounts.take()
-    if accounts.conflicts:
-        raise ImportRefused(_advice(accounts.conflicts, others))
-    accounts.renumber()
-    return source, accounts.result
+    def known(ids: Iterable[int]) -> dict[int, int]:
+        return {} if source_id is None else database.run(lambda tx: tx.imports.known(source_id, RowKind.ACCOUNT, ids))
 
-
-def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
-    """Returns the source's number; a dry run of a new source uses one that no source has."""
-    known = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
-    return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
+    _check_mapped(old, choices, known(choices.mapped))
+    pages: list[list[ImportedAccount]] = []
+    left_out: list[LeftOutRow] = []
+    before = 0
+    after: int | None = None
+    while ids := old.ids(RowKind.ACCOUNT, after, PAGE):
+        after = ids[-1]
+        imported = known(ids)
+        before += len(imported)
+        accounts, unreadable = _read(old, [old_id for old_id in ids if old_id not in imported], choices)
+        pages.append(accounts)
+        left_out += unreadable
+    return ReadAccounts(pages, before, left_out)
 
 
-def _check_mapped(tx: Tx, source: ImportSource, choices: AccountChoices) -> None:
-    present = {row.key for rows, _ in rows_in_parts(source.old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
-    before = tx.imports.known(source.source_id, RowKind.ACCOUNT, choices.mapped)
+def _check_mapped(old: OldApplication, choices: AccountChoices, before: Mapping[int, int]) -> None:
+    present = {row.key for rows, _ in rows_in_parts(old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
     for old_id, new_id in choices.mapped.items():
         if old_id not in present:
             raise ImportRefused(f"--map-account {old_id}={new_id}: the source has no account {old_id}")
@@ -69,6 +70,50 @@ def _check_mapped(tx: Tx, source: ImportSource, choices: AccountChoices) -> None
             raise ImportRefused(
                 f"--map-account {old_id}={new_id}: account {old_id} was imported as {before[old_id]}, and stays so"
             )
+
+
+def _read(
+    old: OldApplication, ids: Sequence[int], choices: AccountChoices
+) -> tuple[list[ImportedAccount], list[LeftOutRow]]:
+    def account(row: OldRow) -> ImportedAccount:
+        made = imports.account(row)
+        if made.old_id < 1 and made.old_id not in choices.mapped:
+            raise LeftOut("ids begin at 1; --map-account OLD=NEW gives it another")
+        return made
+
+    accounts: list[ImportedAccount] = []
+    left_out: list[LeftOutRow] = []
+    for rows, unreadable in rows_in_parts(old, RowKind.ACCOUNT, ids):
+        made, refused = readable(rows, account)
+        accounts += made
+        left_out += [*unreadable, *refused]
+    return accounts, left_out
+
+
+def import_accounts(
+    tx: Tx, read: ReadAccounts, old: OldApplication, source_name: str, choices: AccountChoices, *, dry_run: bool
+) -> tuple[ImportSource, int]:
+    """Imports the accounts that are new; returns the source for the rest of the import, and how many it took.
+
+    Raises ImportRefused if an id is in use and no choice decides.
+    """
+    if not dry_run:
+        tx.imports.lock_accounts()
+    others = [name for name in tx.imports.sources() if name != source_name]
+    source = ImportSource(old, _source_id(tx, source_name, dry_run=dry_run), dry_run)
+    accounts = _Accounts(tx, source, choices)
+    for page in read.pages:
+        accounts.take(page)
+    if accounts.conflicts:
+        raise ImportRefused(_advice(accounts.conflicts, others))
+    accounts.renumber()
+    return source, accounts.taken
+
+
+def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
+    """Returns the source's number; a dry run of a new source uses one that no source has."""
+    known = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
+    return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
 
 
 class _Accounts:
@@ -80,18 +125,9 @@ class _Accounts:
         self._choices = choices
         self._to_renumber: list[ImportedAccount] = []
         self.conflicts: list[str] = []
-        self.result = TakenAccounts()
+        self.taken = 0
 
-    def take(self) -> None:
-        after: int | None = None
-        while ids := self._source.old.ids(RowKind.ACCOUNT, after, PAGE):
-            after = ids[-1]
-            self._take_page(ids)
-
-    def _take_page(self, ids: Sequence[int]) -> None:
-        known = self._tx.imports.known(self._source.source_id, RowKind.ACCOUNT, ids)
-        self.result.before += len(known)
-        accounts = self._read([old_id for old_id in ids if old_id not in known])
+    def take(self, accounts: Sequence[ImportedAccount]) -> None:
         wanted = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
         names = self._tx.imports.account_names(wanted.values())
         rows: dict[int, ImportedAccountRow] = {}
@@ -111,20 +147,6 @@ class _Accounts:
                 )
         self._store(taken, list(rows.values()))
 
-    def _read(self, ids: Sequence[int]) -> list[ImportedAccount]:
-        read: list[ImportedAccount] = []
-        for rows, unreadable in rows_in_parts(self._source.old, RowKind.ACCOUNT, ids):
-            accounts, left_out = readable(rows, self._account)
-            self.result.left_out += [*unreadable, *left_out]
-            read += accounts
-        return read
-
-    def _account(self, row: OldRow) -> ImportedAccount:
-        account = imports.account(row)
-        if account.old_id < 1 and account.old_id not in self._choices.mapped:
-            raise LeftOut("ids begin at 1; --map-account OLD=NEW gives it another")
-        return account
-
     def renumber(self) -> None:
         """Runs last, so that no new id is one that another account of the source keeps."""
         if not self._to_renumber:
@@ -141,7 +163,7 @@ class _Accounts:
         if not self._source.dry_run:
             self._tx.imports.insert_accounts(rows)
         self._tx.imports.remember(self._source.source_id, RowKind.ACCOUNT, taken)
-        self.result.taken += len(taken)
+        self.taken += len(taken)
 
 
 def _row(account: ImportedAccount, new_id: int, now: datetime) -> ImportedAccountRow:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from scheduler_svc.application.imports.accounts import AccountChoices, import_accounts
+from scheduler_svc.application.imports.accounts import AccountChoices, import_accounts, read_accounts
 from scheduler_svc.application.imports.contents import plan_contents, store_contents
 from scheduler_svc.application.imports.pool import plan_entries, store_entries
 from scheduler_svc.application.imports.ports import OldApplication
@@ -72,11 +72,12 @@ class Import:
     ) -> tuple[ImportSource, ImportTally]:
         total = old.count(RowKind.ACCOUNT)
         self._listener.begins(RowKind.ACCOUNT, total)
-        source, imported = self._database.run(
-            lambda tx: import_accounts(tx, old, source_name, choices, dry_run=dry_run)
+        read = read_accounts(self._database, old, source_name, choices)
+        source, taken = self._database.run(
+            lambda tx: import_accounts(tx, read, old, source_name, choices, dry_run=dry_run)
         )
-        self._tally = ImportTally(imported.taken, imported.before)
-        self._leave_out(RowKind.ACCOUNT, imported.left_out)
+        self._tally = ImportTally(taken, read.before)
+        self._leave_out(RowKind.ACCOUNT, read.left_out)
         self._leave_out_without_id(old, RowKind.ACCOUNT)
         self._listener.moved(total)
         self._listener.ends(RowKind.ACCOUNT, self._tally)

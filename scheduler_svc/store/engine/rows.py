@@ -66,7 +66,7 @@ class Pipeline:
         return self._held_back == self._begin and not select.select([self._driver], [], [], 0)[0]
 
     def _unprepare(self) -> None:
-        if self._prepared is not None:
+        if self._prepared is not None and not self._connection.invalidated:  # a broken one takes them with it
             self._prepared.forget()
             with contextlib.suppress(psycopg2.Error), self._driver.cursor() as cursor:
                 cursor.execute("DEALLOCATE ALL")
