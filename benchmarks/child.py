@@ -88,7 +88,8 @@ class Child:
         assert self._process.stdout
         line = await self._process.stdout.readline()
         if not line:
-            raise ChildFailed(f"{self._module} ended early, see {self._log}")
+            last = self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+            raise ChildFailed(f"{self._module} ended early, see {self._log}: {last}")
         said: dict[str, Any] = json.loads(line)
         return said
 

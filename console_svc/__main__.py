@@ -5,6 +5,7 @@ Layer: above `main`.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ def main() -> None:
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: articles are worked on in processes
     if os.getpid() == 1:  # of a container: the kernel drops a TERM that it has no handler for, and a start takes time
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of a start
     try:
         from console_svc.main import main as run
     except ModuleNotFoundError as error:
@@ -24,6 +26,7 @@ def main() -> None:
             f"contentgen-console: the module {error.name} is missing: pip install 'contentgen-grpc[console]'\n"
         )
         sys.exit(78)
+    gc.enable()
     run()
 
 

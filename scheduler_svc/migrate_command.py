@@ -23,7 +23,7 @@ from scheduler_svc.store.engine.databases import Databases, described
 from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.engine.session_check import check_sessions
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema
-from scheduler_svc.store.schema.migrate import MigrationStuck, migrate, scripts
+from scheduler_svc.store.schema.migrate import MigrationStuck, migrate, revisions
 
 DONE = 0
 FAILED = 1
@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str]) -> None:
             _check_unused(url)
         applied = migrate(url)
         counts = _prepare(url) if recovered else None
-    newest = scripts()[-1].revision
+    newest = revisions()[-1]
     print(f"schema {newest}: " + (f"applied {', '.join(applied)}" if applied else "nothing to do"))
     if counts:
         print(f"ready for schedulers: {counts.accounts} accounts, {counts.tasks} tasks, {counts.running} running")

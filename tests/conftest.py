@@ -8,6 +8,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: process
 
 import inspect
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,9 @@ from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.leaks import child_processes, lasting_threads, pending_tasks
 from tests.harness.waiting import wait_until_gone, wait_until_gone_async
 from tests.published import package
+
+# A shell ignores it in what it runs in the background, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LEAK_GRACE_S = 3.0  # what was told to end may take a moment
 

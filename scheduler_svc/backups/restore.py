@@ -18,13 +18,13 @@ from scheduler_svc.live_line import LiveLine
 from scheduler_svc.store.engine.databases import Databases, described
 from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
-from scheduler_svc.store.schema.migrate import scripts, upgrade
+from scheduler_svc.store.schema.migrate import revisions, upgrade
 
 
 def check_schema(archive: Archive) -> None:
     """Raises CannotRestore if the backup's schema is one that this version may not run on."""
     try:
-        check_compatible(archive.revision, archive.declaration, scripts()[-1].revision)
+        check_compatible(archive.revision, archive.declaration, revisions()[-1])
     except UnsupportedSchema as error:
         raise CannotRestore(f"{archive.path}: {error}") from None
 

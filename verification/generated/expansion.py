@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from scheduler_svc.store.schema.migrate import MIGRATIONS, scripts, upgrade
+from scheduler_svc.store.schema.alembic_folder import scripts
+from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import Thing, catalog
 

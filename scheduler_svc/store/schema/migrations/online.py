@@ -1,26 +1,17 @@
-"""DDL beside replicas that serve: bounds of its waits, and indexes and wider CHECKs that do not block writers.
-
-For the files in `versions` and for `store/schema/migrate.py`, which runs them.
-"""
+"""DDL beside replicas that serve: indexes and wider CHECKs that do not block writers. For the files in `versions`."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-LOCK_TIMEOUT = "500ms"
-"""Later statements queue behind one that waits for its table: so it waits for so long, and is retried."""
-STATEMENT_TIMEOUT = "30s"
+from scheduler_svc.store.schema.migrations.waits import limit, limit_waits
+
 BUILD_TIMEOUT = "1h"
 """For statements that block no other ones."""
 
 _STATE = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
 """Checks whether an index is there and valid."""
-
-
-def limit_waits(connection: sa.Connection) -> None:
-    """Bounds the connection's next statements."""
-    _limit(connection, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
 
 
 def build_index(name: str, definition: str) -> None:
@@ -32,7 +23,7 @@ def build_index(name: str, definition: str) -> None:
     connection = op.get_bind()
     with op.get_context().autocommit_block():
         # It waits for transactions, long ones too, and blocks none of them.
-        _limit(connection, lock="0", statement=BUILD_TIMEOUT)
+        limit(connection, lock="0", statement=BUILD_TIMEOUT)
         valid = connection.scalar(_STATE, {"name": name})
         if valid is False:
             connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
@@ -50,10 +41,6 @@ def widen_check(table: str, name: str, condition: str) -> None:
     op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID")
     connection = op.get_bind()
     with op.get_context().autocommit_block():
-        _limit(connection, lock="0", statement=BUILD_TIMEOUT)
+        limit(connection, lock="0", statement=BUILD_TIMEOUT)
         connection.exec_driver_sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
         limit_waits(connection)
-
-
-def _limit(connection: sa.Connection, *, lock: str, statement: str) -> None:
-    connection.exec_driver_sql(f"SET lock_timeout = '{lock}'; SET statement_timeout = '{statement}'")
