@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine import server_check as server
-from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
+from scheduler_svc.store.schema.migrate import revisions, upgrade
 from tests.harness.guides import DOCS, snippets
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.old_application import old_application
@@ -180,7 +180,3 @@ def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.M
     monkeypatch.setattr(server, "OLDEST", 99)
     with pytest.raises(SettingsError, match=r"leads to PostgreSQL \d+: versions 99 to \d+ are supported"):
         check_sessions(place.url())
-
-
-def revisions() -> list[str]:
-    return sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("0*.py"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from scheduler_svc.store.schema.migrate import MIGRATIONS
+from scheduler_svc.store.schema.migrate import MIGRATIONS, revisions
 
-NEWEST = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("0*.py"))
+NEWEST = revisions()[-1]
 """The newest revision of this version."""
 
 _FILE = """\

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.store.schema import compatibility
+from scheduler_svc.store.schema.alembic_folder import scripts
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema
-from scheduler_svc.store.schema.migrate import MigrationStuck, upgrade
+from scheduler_svc.store.schema.migrate import MIGRATIONS, MigrationStuck, revisions, upgrade
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.waiting import wait_until
 
@@ -39,6 +40,10 @@ def engine(db_url: str) -> Iterator[sa.Engine]:
 def executor() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor() as executor:
         yield executor
+
+
+def test_the_names_of_the_files_begin_with_their_revisions_in_order() -> None:
+    assert revisions() == [script.revision for script in scripts(MIGRATIONS)]
 
 
 def revision(engine: sa.Engine) -> str | None:
