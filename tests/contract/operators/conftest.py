@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 import structlog
 
+from contentgen.doctor import readable
 from scheduler_svc.replica import Replica
 from tests.contract.operators.transcript import Transcript
 
@@ -34,6 +37,19 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock that ages are counted by stands still: what a test makes is 0 s old, however slow the machine."""
+    start = datetime.now(UTC).isoformat()
+
+    class Standing(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromisoformat(start)
+
+    monkeypatch.setattr(readable, "datetime", Standing)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import threading
 from asyncio import to_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from difflib import unified_diff
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +104,9 @@ class Transcript:
         if self._update:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        assert text == path.read_text(encoding="utf-8")
+        golden = path.read_text(encoding="utf-8")
+        differences = unified_diff(golden.splitlines(), text.splitlines(), path.name, "printed", lineterm="")
+        assert text == golden, "\n".join(differences)
 
 
 def normalised(text: str) -> str:
