@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.store.engine.rows import BEGIN
+from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.engine.transactions import PgTx, make_engine
 
 BACKLOG = 200_000
@@ -181,7 +182,8 @@ class Backlog:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.hot, self.cold = make_engine(url, 1, hot=True), make_engine(url, 1)
+        self.hot = make_engine(url, 1, hot=True)
+        self.cold = make_engine(url, 1, timeouts=Timeouts(LOCK_TIMEOUT, ALONE_TIMEOUT))  # no caller waits for the fill
 
     def fill(self, works: Iterable[Work], aged: Iterable[Work]) -> None:
         """Fills it once the hot connection has planned the statements of `works`, and of `aged` with ageing."""
