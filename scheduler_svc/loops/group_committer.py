@@ -174,12 +174,12 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         begun = time.monotonic()
         try:
             self._process(self._without_cancelled(group))
+            self._measure(group, begun)
         except BaseException:
             self._resolve([(entry, StoreUnavailable()) for entry in group])
             raise
         finally:
             _run_after_commit(group)
-        self._measure(group, begun)
         self._fail_late(begun)
         if self._linger and len(group) >= BUSY_GROUP and sum(entry.weight for entry in group) < self._few:
             time.sleep(self._linger)

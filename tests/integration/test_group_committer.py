@@ -27,6 +27,7 @@ from scheduler_svc.domain.errors import (
 from scheduler_svc.loops import group_committer as lane_module
 from scheduler_svc.loops.group_committer import GROUP_SHARES, AfterCommit, GroupCommitter
 from scheduler_svc.loops.lanes import Lanes
+from scheduler_svc.metrics.catalog import LaneMetrics, Metrics
 from scheduler_svc.store.engine.timeouts import Timeouts
 from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
 from tests.harness.foreign_locks import locked_rows, locked_table
@@ -72,6 +73,7 @@ async def running(
     max_lock_wait: float = WAIT_S,
     keys: Callable[[int], Iterable[Hashable]] = lambda _: (),
     caller: Callable[[], str] | None = None,
+    metrics: LaneMetrics | None = None,
 ) -> AsyncIterator[GroupCommitter[int, int]]:
     engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
     database = PgDatabase(engine, _told, lambda _: None)
@@ -86,6 +88,7 @@ async def running(
         keys=keys,
         caller=caller,
         after_commit=after_commit,
+        metrics=metrics,
     )
     lane.start()
     try:
@@ -258,6 +261,21 @@ async def test_an_abandoned_item_is_left_out(db_url: str, engine: sa.Engine) -> 
         work.gate.set()
         await asyncio.gather(first, last)
     assert (limits(engine), seen) == ([1, 3], [2])
+
+
+async def test_the_seconds_of_a_group_are_counted_before_its_after_commit_work(db_url: str) -> None:
+    """The claim that follows a submit on its thread is the claims' time, not the submits'."""
+    metrics, counted = Metrics("1"), asyncio.get_running_loop().create_future()
+
+    def count() -> None:
+        groups = metrics.registry.get_sample_value("contentgen_lane_group_seconds_count", {"lane": "test"})
+        counted.get_loop().call_soon_threadsafe(counted.set_result, groups)
+
+    work = Accounts()
+    work.gate.set()
+    async with running(db_url, work, after_commit=lambda: count, metrics=metrics.lane("test")) as lane:
+        await lane.submit(1)
+        assert await asyncio.wait_for(counted, WAIT_S) == 1
 
 
 async def test_after_commit_work_runs_even_if_its_item_fails(db_url: str) -> None:
