@@ -7,13 +7,12 @@ same one, and repeat them.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import report
-from benchmarks.folders import make_folder
+from benchmarks import command, report
+from benchmarks.folders import lent_folder
 from benchmarks.goals import Figure
 from benchmarks.measures import MEASURES, USUAL, Options
 
@@ -54,17 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
-    """Measures what the arguments ask for."""
+def main() -> int:
+    """Measures what the arguments ask for; the exit status."""
     parser = _parser()
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.measures) - set(MEASURES)):
         parser.error(f"no such measure: {', '.join(unknown)} (there are {', '.join(MEASURES)})")
-    folder = make_folder(arguments.dir, "contentgen-bench-")
-    figures = asyncio.run(_measure(arguments.measures, _options(arguments, folder)))
-    of = report.machine(folder)
-    folder.rmdir()
-    print(report.as_json(figures, of) if arguments.output == "json" else report.as_table(figures, of))
+    return command.run(_run(arguments))
 
 
 def default_options(folder: Path) -> Options:
@@ -99,6 +94,13 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
     )
 
 
+async def _run(arguments: argparse.Namespace) -> None:
+    with lent_folder(arguments.dir, "contentgen-bench-") as folder:
+        figures = await _measure(arguments.measures, _options(arguments, folder))
+        of = report.machine(folder)
+    print(report.as_json(figures, of) if arguments.output == "json" else report.as_table(figures, of))
+
+
 async def _measure(names: list[str], options: Options) -> list[Figure]:
     figures: list[Figure] = []
     for name in names:
@@ -108,4 +110,4 @@ async def _measure(names: list[str], options: Options) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,6 @@ Each figure is divided by its floor of the same run, which a slow machine slows 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import statistics
 import sys
@@ -15,9 +14,9 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import command, report
 from benchmarks.__main__ import default_options
-from benchmarks.folders import make_folder
+from benchmarks.folders import lent_folder
 from benchmarks.goals import Figure
 from benchmarks.measures import MEASURES
 
@@ -59,11 +58,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians count (default: 3)")
     parser.add_argument("--update", action="store_true", help="write the ratios of this run to ratios.json")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
-    arguments = parser.parse_args()
-    folder = make_folder(arguments.dir, "contentgen-bench-")
-    print(report.machine(folder).line, end="\n\n")
-    now = asyncio.run(ratios(arguments.rounds, folder))
-    folder.rmdir()
+    return command.run(_run(parser.parse_args()))
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    with lent_folder(arguments.dir, "contentgen-bench-") as folder:
+        print(report.machine(folder).line, end="\n\n")
+        now = await ratios(arguments.rounds, folder)
     before = json.loads(RATIOS.read_text()) if RATIOS.exists() else {}
     print(f"{'figure':36}  {'now':>6}  {'before':>6}")
     for name, value in now.items():

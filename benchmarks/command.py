@@ -15,11 +15,14 @@ from benchmarks.scenario import WrongCounts
 _FAILURES: tuple[type[Exception], ...] = (WrongCounts, ChildFailed, NotDurable, TimeoutError)
 
 
-def run(measure: Coroutine[Any, Any, None], failures: tuple[type[Exception], ...] = ()) -> int:
-    """Runs it to its end; the exit status. `failures` are further ones that it may raise, alone or in a group."""
+def run(measure: Coroutine[Any, Any, int | None], failures: tuple[type[Exception], ...] = ()) -> int:
+    """Runs it to its end; the exit status, which it may return.
+
+    `failures` are further ones that it may raise, alone or in a group.
+    """
     known = _FAILURES + failures
     try:
-        asyncio.run(_interruptible(measure))
+        return asyncio.run(_interruptible(measure)) or 0
     except known as failure:
         return _failed(failure)
     except ExceptionGroup as group:
@@ -29,7 +32,6 @@ def run(measure: Coroutine[Any, Any, None], failures: tuple[type[Exception], ...
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("interrupted; all that was started has ended\n")
         return 130
-    return 0
 
 
 def _failed(*failures: Exception) -> int:
@@ -39,9 +41,9 @@ def _failed(*failures: Exception) -> int:
     return 1
 
 
-async def _interruptible(measure: Coroutine[Any, Any, None]) -> None:
+async def _interruptible(measure: Coroutine[Any, Any, int | None]) -> int | None:
     """Each step ends its own processes."""
     task = asyncio.current_task()
     assert task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await measure
+    return await measure

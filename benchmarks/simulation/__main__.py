@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import command
 from benchmarks.simulation import calibration, check, costs, derivation, mirror
 from benchmarks.simulation.loaded_cell import Sizes
 from benchmarks.simulation.scenarios import SCENARIOS, Row
@@ -73,12 +74,11 @@ def main() -> int:
     """Does what the arguments ask for; returns the exit status."""
     arguments = _parser().parse_args()
     if arguments.scenario == "calibrate":
-        asyncio.run(_calibrate(arguments))
-        return 0
+        return command.run(_calibrate(arguments))
     found = costs.load(arguments.costs)
     random.seed(arguments.seed)
     if arguments.scenario == "check":
-        return asyncio.run(_check(arguments, found))
+        return command.run(_check(arguments, found))
     _show(_told(SCENARIOS[arguments.scenario](found, _sizes(arguments))), arguments.output)
     return 0
 

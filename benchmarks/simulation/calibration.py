@@ -7,7 +7,6 @@ workers, and so can fail.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ import psutil
 
 from benchmarks import scenario
 from benchmarks.child import Child
-from benchmarks.folders import make_folder
+from benchmarks.folders import lent_folder
 from benchmarks.latencies import latencies
 from benchmarks.simulation.cell import Cell
 from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, cheapest
@@ -69,7 +68,11 @@ async def measure(above: Path, rounds: int) -> Measured:
 
 
 async def _measure_once(above: Path) -> Measured:
-    folder = make_folder(above, "contentgen-simulation-")
+    with lent_folder(above, "contentgen-simulation-") as folder:
+        return await _measure_in(folder)
+
+
+async def _measure_in(folder: Path) -> Measured:
     async with Cell(folder) as cell:
         fleets = [await _fleet(cell, count) for count in FLEETS]  # before there is anything to vacuum
         hello_s = await _hello_seconds(cell)
@@ -79,9 +82,7 @@ async def _measure_once(above: Path) -> Measured:
         paced = [await submitted_at(cell, rate, PACED_S) for rate in RATES]
         scenario.check(cell, sum(shape.tasks for shape in SHAPES) + sum(one.tasks for one in paced))
         idle = await _idle(cell)
-    refused = await _refused(folder)
-    shutil.rmtree(folder)
-    return Measured(rest, phases, paced, idle, fleets, hello_s, refused)
+    return Measured(rest, phases, paced, idle, fleets, hello_s, refused=await _refused(folder))
 
 
 def say(text: str) -> None:

@@ -63,11 +63,14 @@ class Cell(Stack):
         return scheduler(f"scheduler-{number}", self.folder, self._scheduler.environment)
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._postgres.start)  # the schedulers use it, because it runs on their data folder
+        self._postgres.start()  # the schedulers use it, because it runs on their data folder
         await super().__aenter__()
-        self.targets = [self.target]
-        for service in self._more:
-            self.targets.append(service.launch().wait_for("ready", within=START_LIMIT)["listen"])
+        try:
+            others = [service.launch().wait_for("ready", within=START_LIMIT)["listen"] for service in self._more]
+        except BaseException:
+            await self.__aexit__()
+            raise
+        self.targets = [self.target, *others]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,14 +5,13 @@ Part of `benchmarks.simulation`. The operating points are none of those that the
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.folders import make_folder
+from benchmarks.folders import lent_folder
 from benchmarks.simulation import mirror, real
 from benchmarks.simulation.calibration import Shape
 from benchmarks.simulation.costs import Costs
@@ -72,12 +71,11 @@ async def run_real(above: Path, most: float, runs: int) -> list[Found]:
 
 
 async def _run_once(above: Path, most: float) -> Found:
-    folder = make_folder(above, "contentgen-check-")
-    drained = await real.drain(folder, SHAPE)
-    paced = await real.latencies(folder, tuple(round(share * most) for share in (LIGHT, BUSY)), PACED_S)
-    rest, restart = await real.rest_and_restart(folder, WORKERS)
-    survivor = await real.survivor(folder, WORKERS)
-    shutil.rmtree(folder)
+    with lent_folder(above, "contentgen-check-") as folder:
+        drained = await real.drain(folder, SHAPE)
+        paced = await real.latencies(folder, tuple(round(share * most) for share in (LIGHT, BUSY)), PACED_S)
+        rest, restart = await real.rest_and_restart(folder, WORKERS)
+        survivor = await real.survivor(folder, WORKERS)
     return Found(drained, paced, rest, restart, survivor)
 
 

@@ -135,6 +135,21 @@ def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
     assert {row.values["of"]: row.values["rows"] for row in deleted}["ended tasks"] == 1_001
 
 
+@pytest.mark.parametrize(
+    "command", [("benchmarks", "submit"), ("benchmarks.check",), ("benchmarks.simulation", "check")]
+)
+def test_a_benchmark_that_is_to_end_ends_all_that_it_started(folder: Path, command: tuple[str, ...]) -> None:
+    with subprocess.Popen([sys.executable, "-m", *command, f"--dir={folder}"], stderr=subprocess.PIPE) as run:
+        assert run.stderr
+        wait_until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 3, within=60, what="processes")
+        started = psutil.Process(run.pid).children(recursive=True)
+        run.terminate()
+        assert "interrupted" in run.stderr.read().decode()
+    assert run.returncode == 130
+    wait_until(lambda: not any(one.is_running() for one in started), within=30, what="the end of all processes")
+    assert not list(folder.iterdir()), "it tidies up"
+
+
 def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.peers", "--peers=contentgen", "--tasks=500", "--output=jsonl"]
     with subprocess.Popen([*command, f"--dir={folder}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
