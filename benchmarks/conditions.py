@@ -116,9 +116,10 @@ def _paragraph(machine: str, runs: Sequence[Conditions]) -> str:
     last = runs[-1]
     durable = ", ".join(f"{name} {value}" for name, value in last.durability.items())
     commits = ", ".join(dict.fromkeys(f"`{run.commit}`" for run in runs))
+    sync = " to ".join(dict.fromkeys(f"{of(run.sync_ms for run in runs):.2f}" for of in (min, max)))
     days = " to ".join(dict.fromkeys(run.at[:10] for run in (runs[0], last)))
     return (
-        f"Commit {commits}, {days}. {machine}; a write of 8 KB with its sync takes {last.sync_ms:.2f} ms,"
+        f"Commit {commits}, {days}. {machine}; a write of 8 KB with its sync takes {sync} ms,"
         f" and at most {max(run.busy for run in runs):.0%} of it was busy just before a run."
         f" PostgreSQL with {durable}."
     )

@@ -10,7 +10,7 @@ from benchmarks.markdown import table
 from benchmarks.page import Part
 from benchmarks.report import number
 from benchmarks.scale.cases import CASES
-from benchmarks.scale.rows import Kept, Row, Value
+from benchmarks.scale.rows import Kept, Row, Run, Value
 
 
 def part(kept: Path) -> Part:
@@ -27,7 +27,7 @@ def tables(kept: Kept) -> str:
     """All of them, and the machine."""
     titles = dict.fromkeys(row.table for row in kept.rows)
     shown = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
-    return "\n\n".join([*(_titled(title, rows) for title, rows in shown.items()), *_conditions(kept)])
+    return "\n\n".join([*(_titled(title, rows) for title, rows in shown.items()), _runs(kept), *_conditions(kept)])
 
 
 def line(row: Row) -> str:
@@ -46,6 +46,23 @@ def cell(value: Value) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def _runs(kept: Kept) -> str:
+    """How to do them again, in the order of their rows."""
+    runs = dict.fromkeys((f"`{run.commit}`", f"`{_options(run)}`") for run in kept.runs)
+    return f"**the runs**\n\n{table(['commit', 'options'], runs)}"
+
+
+def _options(run: Run) -> str:
+    """Those of `python -m benchmarks.scale` that are not the usual ones."""
+    given = (
+        f"--{case}-{name} {','.join(map(str, values))}"
+        for case, sizes in run.sizes.items()
+        for name, values in sizes.items()
+        if tuple(values) != CASES[case].sizes[name].usual
+    )
+    return " ".join([f"--cases {','.join(run.sizes)}", *given])
 
 
 def _conditions(kept: Kept) -> list[str]:

@@ -48,7 +48,7 @@ def test_another_line_is_named(line: str) -> None:
 
 
 def test_a_table_has_all_columns_of_its_rows() -> None:
-    drains, its_rows, submits, _, conditions = tables.tables(SAMPLE).split("\n\n")
+    drains, its_rows, submits, _, _, runs, conditions = tables.tables(SAMPLE).split("\n\n")
     assert (drains, submits) == ("**drains**", "**submits**")
     assert its_rows.splitlines() == [
         "| workers | tasks/s | ms a claim | more |",
@@ -56,6 +56,7 @@ def test_a_table_has_all_columns_of_its_rows() -> None:
         "| 2 | 9,000 | 4.24 | – |",
         "| 100 | 8,000 | – | 1 |",
     ]
+    assert runs.splitlines()[2:] == ["| `0123abcd` | `--cases workers --workers-counts 2,100` |"]
     assert conditions.startswith("Commit `0123abcd`, 2026-11-28. 2 cores;")
     assert conditions.endswith("grpcio 1.85.3.")
 
