@@ -9,6 +9,7 @@ import structlog
 from scheduler_svc.application.assets import collection
 from scheduler_svc.application.assets.objects import Objects
 from scheduler_svc.application.calls import Calls
+from scheduler_svc.application.pacing import timed
 from scheduler_svc.domain.asset import KEPT_UNNAMED
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.metrics import Metrics
@@ -34,10 +35,10 @@ class AssetCollection:
     async def run_once(self) -> float:
         """Collects the next batch; returns the seconds until the next one."""
         if self._after is not None:
-            self._after = await self._calls.run(collection.retire, self._after, self._age)
-            return 0.0
+            self._after, pause = await timed(self._calls.run(collection.retire, self._after, self._age))
+            return pause
         try:
-            deleted = await self._calls.run(collection.delete_retired, self._objects.store, self._age)
+            deleted, pause = await timed(self._calls.run(collection.delete_retired, self._objects.store, self._age))
         except AssetStoreUnavailable as error:
             _log.error("assets that no content names can't be deleted", action="assets", error=str(error))
             deleted = 0
@@ -45,6 +46,6 @@ class AssetCollection:
             if self._metrics:
                 self._metrics.assets_deleted.inc(deleted)
             _log.info("assets deleted that no content names", action="assets", count=deleted)
-            return 0.0
+            return pause
         self._after = ""
         return INTERVAL
