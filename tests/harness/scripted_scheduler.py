@@ -18,7 +18,7 @@ from tests.harness.lease_stream import LEASE
 from tests.harness.waiting import wait_until_async
 
 PUT_ASSET = "/contentgen.v1.WorkerService/PutAsset"
-WITHIN = 15.0
+WITHIN = 60.0
 """Seconds in which a worker has to send what a test expects."""
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
 
