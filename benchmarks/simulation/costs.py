@@ -32,13 +32,15 @@ class Costs:
     task_ahead: float
     """What of it the scheduler does before the transaction, while another one may run: decoding, checks."""
     submits: Part
-    """A transaction of the submit lane."""
+    """A transaction of the submit lane, with what else it causes: its signals, the answers."""
+    submit_inside: float
+    """The share of it in which the lane's thread waits for it; the rest goes on beside it."""
     claims: Part
     """A transaction of the claim, with what else it causes: the assignment, its signals."""
     claim_inside: float
-    """The share of it in which the claim's thread waits for it; the rest goes on beside it."""
     reports: Part
-    """A transaction of a report lane."""
+    """A transaction of a report lane, with what else it causes."""
+    report_inside: float
     message: Part
     """A worker's report, or a heartbeat with leases, and its answer."""
     run: Part
@@ -89,7 +91,8 @@ class Costs:
         return replace(self, **{name: _scaled(value, reference / self.reference) for name, value in times.items()})
 
 
-_NO_TIMES = ("claim_inside", "stream_bytes", "task_wal", "single_wal", "run_wal", "heartbeat_wal", "others")
+_SHARES = ("submit_inside", "claim_inside", "report_inside")
+_NO_TIMES = (*_SHARES, "stream_bytes", "task_wal", "single_wal", "run_wal", "heartbeat_wal", "others")
 
 
 def _scaled(value: Any, by: float) -> Any:

@@ -39,9 +39,11 @@ def derive(measured: Measured) -> Costs:
         task=task,
         task_ahead=_ahead(loads[_LARGE], SHAPES[_LARGE].tasks, task),
         submits=submits,
+        submit_inside=_inside(submit_s, submits, task),
         claims=claims,
-        claim_inside=min(1.0, claim_s / (claims.scheduler + claims.postgres)),
+        claim_inside=_inside(claim_s, claims),
         reports=reports,
+        report_inside=_inside(report_s, reports),
         message=message,
         run=run,
         heartbeat=_price(_beyond_rest(resting[-1], rest), heartbeats),
@@ -94,6 +96,12 @@ def _drains(measured: Measured) -> list[Used]:
 def _beside(seconds: float, *parts: Part) -> float:
     """What they do not explain."""
     return max(0.0, seconds - sum(part.scheduler + part.postgres for part in parts))
+
+
+def _inside(seconds: float, lane: Part, *items: Part) -> float:
+    """The share of a transaction's CPU that so many seconds have room for, beside what is for its items."""
+    left = seconds - sum(part.scheduler + part.postgres for part in items)
+    return min(1.0, max(0.0, left) / (lane.scheduler + lane.postgres))
 
 
 def _per_second(used: Used) -> Part:

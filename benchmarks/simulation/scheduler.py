@@ -218,12 +218,14 @@ class Scheduler:
 
     def _commit_submits(self, group: list[list[Task]]) -> Process[bool]:
         costs, tasks = self._costs, [task for call in group for task in call]
+        own = _inside(costs.submits, costs.submit_inside)
         cost = Part(
-            costs.submits.scheduler + len(tasks) * (costs.task.scheduler - costs.task_ahead),
-            costs.submits.postgres + len(group) * costs.call.postgres + len(tasks) * costs.task.postgres,
+            own.scheduler + len(tasks) * (costs.task.scheduler - costs.task_ahead),
+            own.postgres + len(group) * costs.call.postgres + len(tasks) * costs.task.postgres,
         )
         wait = costs.submit_wait
         committed = yield from self._database.transaction(self.process, "submits", cost, wait, ROUND_TRIPS)
+        self._go_on(costs.submits, costs.submit_inside)
         if committed:
             self._database.store(tasks)
             self.hint()
@@ -236,6 +238,8 @@ class Scheduler:
             cost = self._report_cost(group, len(completed))
             wait = self._costs.report_wait
             done = yield from self._database.transaction(self.process, f"reports-{number}", cost, wait, ROUND_TRIPS)
+            if not all(message.idle for message in group):
+                self._go_on(self._costs.reports, self._costs.report_inside)
             if done:
                 self._database.complete(completed)
             return done
@@ -245,7 +249,7 @@ class Scheduler:
     def _report_cost(self, group: list[Message], completed: int) -> Part:
         """What the event loop does is counted where the messages come."""
         costs, idle = self._costs, sum(message.idle for message in group)
-        own = Part(0.0, 0.0) if idle == len(group) else costs.reports
+        own = Part(0.0, 0.0) if idle == len(group) else _inside(costs.reports, costs.report_inside)
         ends = (1 - CLAIM_SHARE) * completed
         messages = idle * costs.heartbeat.postgres + (len(group) - idle) * costs.message.postgres
         return Part(own.scheduler + ends * costs.run.scheduler, own.postgres + messages + ends * costs.run.postgres)
@@ -302,15 +306,12 @@ class Scheduler:
         self.claims += 1
         self._claimed = tasks = self._database.take(len(slots))
         share = CLAIM_SHARE * len(tasks)
-        inside = costs.claim_inside
-        cost = Part(
-            inside * costs.claims.scheduler + share * costs.run.scheduler,
-            inside * costs.claims.postgres + share * costs.run.postgres,
-        )
-        if tasks:
-            self._beside((1 - inside) * costs.claims.scheduler, (1 - inside) * costs.claims.postgres)
+        own = _inside(costs.claims, costs.claim_inside)
+        cost = Part(own.scheduler + share * costs.run.scheduler, own.postgres + share * costs.run.postgres)
         wait = costs.claim_wait
         done = yield from self._database.transaction(self.process, thread, cost, wait, ROUND_TRIPS)
+        if tasks:
+            self._go_on(costs.claims, costs.claim_inside)
         self._claimed = []
         if not done:
             self._database.release(tasks)
@@ -320,10 +321,10 @@ class Scheduler:
         if done:
             self._grant(slots, tasks)
 
-    def _beside(self, scheduler: float, postgres: float) -> None:
-        """What nobody waits for."""
-        self.process.use(scheduler, "beside")(ignore)
-        self._database.use(postgres)
+    def _go_on(self, lane: Part, inside: float) -> None:
+        """Does the rest of a transaction's work, for which nobody waits."""
+        self.process.use((1 - inside) * lane.scheduler, "beside")(ignore)
+        self._database.use((1 - inside) * lane.postgres)
 
     def _grant(self, slots: list[int], tasks: list[Task]) -> None:
         granted: dict[int, list[Task]] = {}
@@ -348,3 +349,8 @@ class Scheduler:
         while self.alive:
             yield self.process.use(self._costs.rest.scheduler * REST_S, "rest")
             yield self._clock.wait(REST_S)
+
+
+def _inside(lane: Part, share: float) -> Part:
+    """What the thread of a transaction waits for of this."""
+    return Part(share * lane.scheduler, share * lane.postgres)
