@@ -19,7 +19,8 @@ from tests.harness.waiting import wait_until_async
 from tests.harness.webhook_receiver import Receiver, receiving
 
 T = TypeVar("T")
-LIMIT = 30.0
+LIMIT = 90.0
+"""Seconds until each step is done: services that were killed are started again first, on a machine that is busy."""
 EVENTS: list[EventType] = [
     "task.ended",
     "content.pending_review",
