@@ -140,30 +140,28 @@ def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
 )
 def test_a_benchmark_that_is_to_end_ends_all_that_it_started(folder: Path, command: tuple[str, ...]) -> None:
     with subprocess.Popen([sys.executable, "-m", *command, f"--dir={folder}"], stderr=subprocess.PIPE) as run:
-        assert run.stderr
-        wait_until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 3, within=60, what="processes")
-        started = psutil.Process(run.pid).children(recursive=True)
-        run.terminate()
-        assert "interrupted" in run.stderr.read().decode()
-    assert run.returncode == 130
-    wait_until(lambda: not any(one.is_running() for one in started), within=30, what="the end of all processes")
-    assert not list(folder.iterdir()), "it tidies up"
+        end(run, signal.SIGTERM, folder)
 
 
 def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.peers", "--peers=contentgen", "--tasks=500", "--output=jsonl"]
     with subprocess.Popen([*command, f"--dir={folder}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout
-        assert run.stderr
         measured = json.loads(run.stdout.readline())["run"]
         assert (measured["tasks"], measured["durability"]["fsync"]) == (500, "on")
         figure = json.loads(run.stdout.readline())["figure"]
         assert (figure["peer"], figure["measure"], figure["count"]) == ("contentgen", "enqueue", 125)
         assert figure["value"] > 0
-        wait_until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 3, within=30, what="processes")
-        started = psutil.Process(run.pid).children(recursive=True)
-        run.send_signal(signal.SIGINT)
-        assert "interrupted" in run.stderr.read().decode()
-    assert run.returncode == 130
-    assert not [one for one in started if one.is_running()]
+        end(run, signal.SIGINT, folder)
+
+
+def end(run: subprocess.Popen[bytes], how: signal.Signals, folder: Path) -> None:
+    """Tells a benchmark to end once its processes run: it says so, and leaves neither a process nor a file."""
+    assert run.stderr
+    wait_until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 3, within=60, what="processes")
+    started = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(how)
+    assert "interrupted" in run.stderr.read().decode()
+    assert run.wait(30) == 130
+    wait_until(lambda: not any(one.is_running() for one in started), within=30, what="the end of all processes")
     assert not list(folder.iterdir()), "it tidies up"
