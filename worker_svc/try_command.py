@@ -13,7 +13,8 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _DESCRIPTION = """\
 Runs the creator CLI once, without a scheduler, and shows what a task with this brief would store.
@@ -95,17 +97,26 @@ def run(argv: Sequence[str]) -> int:
     configure_logging(
         settings.log_level if "log_level" in settings.model_fields_set else "critical", settings.log_format
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, signal.default_int_handler)
     try:
-        with TemporaryDirectory(prefix="contentgen-try-") as folder:
-            return _run_in(Path(folder), request, settings)
+        with _temporary() as folder:
+            return _run_in(folder, request, settings)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except SettingsError as error:
         return _fail(EXIT_CONFIG, *error.problems)
     except (GuardLostError, FolderError, OSError) as error:
         return _fail(EXIT_FAILED, str(error))
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    """A folder that is removed at the end. A signal that comes while it is made waits until it would be removed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    with TemporaryDirectory(prefix="contentgen-try-") as folder:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        yield Path(folder)
 
 
 def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings) -> int:

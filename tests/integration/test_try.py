@@ -200,6 +200,25 @@ def test_a_signal_before_the_cli_has_started_leaves_nothing_behind(trying: Try) 
     trying.assert_nothing_is_left()
 
 
+def test_a_signal_while_the_folder_is_made_leaves_nothing_behind(trying: Try) -> None:
+    code = """if True:
+        import os, signal, tempfile
+        from worker_svc import try_command
+        make = tempfile.mkdtemp
+
+        def make_and_signal(*given):
+            made = make(*given)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return made
+
+        tempfile.mkdtemp = make_and_signal
+        raise SystemExit(try_command.run(["--topic=Tea"]))
+    """
+    command = [sys.executable, "-c", code]
+    assert subprocess.call(command, env=trying.environment, cwd=trying.cwd, timeout=60) == 130
+    trying.assert_nothing_is_left()
+
+
 def test_the_workers_data_folder_is_not_touched(trying: Try, tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert trying.run("--topic=Tea", QUICK, CONTENTGEN_DATA_DIR=str(data)).returncode == 0
