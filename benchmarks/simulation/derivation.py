@@ -100,8 +100,7 @@ def _beside(seconds: float, *parts: Part) -> float:
 
 def _inside(seconds: float, lane: Part, *items: Part) -> float:
     """The share of a transaction's CPU that fits into so many seconds, beside what its items cost."""
-    left = seconds - sum(part.scheduler + part.postgres for part in items)
-    return min(1.0, max(0.0, left) / (lane.scheduler + lane.postgres))
+    return min(1.0, _beside(seconds, *items) / (lane.scheduler + lane.postgres))
 
 
 def _per_second(used: Used) -> Part:

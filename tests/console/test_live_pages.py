@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, Page, expect
 
+from contentgen import Unavailable
 from tests.console.conftest import Place, page_at, sign_in
+from tests.harness.waiting import wait_until
 
 
 def test_a_row_moves_while_the_page_is_open(place: Place, page: Page) -> None:
@@ -45,9 +47,18 @@ def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_b
         assert (kept.status, 'value="typed for an hour"' in kept.text) == (503, True)
         place.scheduler.start()
         expect(page.locator("#news")).to_be_empty()
+        wait_until(lambda: reads(place, task_id), within=60, what="the client is connected again")
         later = place.client.submit_task(account_id=place.account, topic="after")
         expect(page.locator(f"tr#{later}")).to_contain_text("completed")
         place.console.kill()
         expect(page.locator("#news")).to_contain_text("The console does not answer")
         place.console.start()
         page.wait_for_url("/login?next=%2Ftasks")
+
+
+def reads(place: Place, task_id: str) -> bool:
+    """Its client connects again by itself, but may wait for some seconds before it tries."""
+    try:
+        return bool(place.client.get_task_status(task_id))
+    except Unavailable:
+        return False

@@ -263,7 +263,7 @@ async def test_a_worker_whose_cli_cannot_be_used_does_not_start(
     cli = published_cli if there else tmp_path / "content-creator"
     settings = {"CREATOR_CLI_PATH": str(cli), "CREATOR_PROFILE": "llm-content-creator"}
     with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
-        assert await worker.exited() == 78
+        assert await worker.exited(within=60) == 78
         [event] = worker.events("creator.unusable")
     assert f"the CLI {cli} cannot be" in event["event"]
     assert said in event["event"]
