@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _DESCRIPTION = """\
 Runs the creator CLI once, without a scheduler, and shows what a task with this brief would store.
@@ -97,7 +96,7 @@ def run(argv: Sequence[str]) -> int:
     configure_logging(
         settings.log_level if "log_level" in settings.model_fields_set else "critical", settings.log_format
     )
-    for number in _ENDING:
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with _temporary() as folder:
@@ -113,9 +112,9 @@ def run(argv: Sequence[str]) -> int:
 @contextmanager
 def _temporary() -> Iterator[Path]:
     """A folder that is removed at the end. A signal that comes while it is made waits until it would be removed."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     with TemporaryDirectory(prefix="contentgen-try-") as folder:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield Path(folder)
 
 
