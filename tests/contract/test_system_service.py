@@ -141,14 +141,16 @@ async def test_get_system_shows_long_held_rows_without_waits(
     ):
         stub: SystemServiceAsyncStub = SystemServiceStub(channel)
 
-        async def holders() -> list[pb.LockHolder]:
-            return list((await stub.GetSystem(pb.GetSystemRequest())).lock_holders)
+        async def shown(pid: int) -> list[pb.LockHolder]:
+            """That process; on a slow machine a transaction of the scheduler itself may be held long, too."""
+            holders = (await stub.GetSystem(pb.GetSystemRequest())).lock_holders
+            return [holder for holder in holders if holder.pid == pid]
 
         with locked_rows(db_url, "workers") as pid:
             await worker.heartbeat(1)
             async with asyncio.timeout(PATIENCE_S):
-                while not (found := await holders()):
+                while not (found := await shown(pid)):
                     pass
             (holder,) = found
-            assert (holder.pid, holder.relation, holder.waited_for) == (pid, "workers", False)
-        assert not await holders()
+            assert (holder.relation, holder.waited_for) == ("workers", False)
+        assert not await shown(pid)

@@ -33,7 +33,7 @@ Proxy = Callable[[Path, Sequence[int], str], AbstractContextManager[str]]
 def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
     schedulers = [stack.scheduler(name, lease_ttl=LEASE).start() for name in ("one", "two")]
     with proxy(tmp_path, [it.port for it in schedulers], settings) as target:
-        _workers(stack, target)
+        workers = _workers(stack, target)
         with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
             for scheduler in schedulers:
                 scheduler.stop()
@@ -41,6 +41,7 @@ def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: P
                 scheduler.start()
                 _wait_used(load, scheduler)
             _finish(load)
+        _stop(workers)
     _assert_each_ran_once(stack, schedulers[0], load)
 
 
@@ -63,6 +64,7 @@ def test_old_connections_and_streams_are_noticed_by_nobody(
         with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
             wait_until(lambda: _moved(load, workers, times=3), within=WITHIN, what="each worker has moved three times")
             _finish(load)
+        _stop(workers)
     _assert_each_ran_once(stack, schedulers[0], load)
 
 
@@ -108,6 +110,12 @@ def _moved(load: Load, workers: Sequence[Worker], times: int) -> bool:
 def _finish(load: Load) -> None:
     load.stop()
     load.wait_told(len(load.task_ids), within=WITHIN)
+
+
+def _stop(workers: Sequence[Worker]) -> None:
+    """While the proxy is there: a worker without a scheduler waits for one before it ends, if it holds a result."""
+    for worker in workers:
+        worker.stop()
 
 
 def _assert_each_ran_once(stack: Stack, scheduler: Scheduler, load: Load) -> None:
