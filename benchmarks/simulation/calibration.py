@@ -20,7 +20,7 @@ from benchmarks.child import Child
 from benchmarks.folders import lent_folder
 from benchmarks.latencies import latencies
 from benchmarks.simulation.cell import Cell
-from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, cheapest
+from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest, calmest_fleet
 from tests.harness.ports import free_port
 
 HEARTBEAT_S = 10.0
@@ -54,27 +54,28 @@ SHAPES = (
     Shape(40_000, 500, 4, workers=2, depth=2_000),
     Shape(2_500, 100, 1, workers=60, slots=2, seconds=0.4),
 )
-REFERENCE = SHAPES[2]
-"""Done again, it says how fast the machine is then."""
 RATES = (40.0, 120.0, 250.0)
 """Single submits a second."""
 PACED_S = 6.0
 FLEETS = (200, 700)
+TURNS = 3
+"""Of the fleets: what a hello costs is their difference, and the pace of the host changes from one to the other."""
 
 
 async def measure(above: Path, rounds: int) -> Measured:
-    """All of it, so many times; of each part the cheapest, because whatever else the host does only adds to it."""
-    return cheapest([await _measure_once(above) for _ in range(rounds)])
+    """All of it, so many times; of each part the calmest."""
+    return calmest([await measure_once(above) for _ in range(rounds)])
 
 
-async def _measure_once(above: Path) -> Measured:
+async def measure_once(above: Path) -> Measured:
+    """All of it once."""
     with lent_folder(above, "contentgen-simulation-") as folder:
         return await _measure_in(folder)
 
 
 async def _measure_in(folder: Path) -> Measured:
     async with Cell(folder) as cell:
-        fleets = [await _fleet(cell, count) for count in FLEETS]  # before there is anything to vacuum
+        fleets = await _fleets(cell)  # before there is anything to vacuum
         hello_s = await _hello_seconds(cell)
         rest = await _rest(cell)
         await asyncio.to_thread(cell.warm_wal)
@@ -192,23 +193,33 @@ async def _idle(cell: Cell) -> Idle:
     return Idle(since(), found.p50)
 
 
-async def _fleet(cell: Cell, count: int) -> Fleet:
+async def _fleets(cell: Cell) -> list[Fleet]:
+    turns = [[await _fleet(cell, count, turn) for count in FLEETS] for turn in range(TURNS)]
+    return [calmest_fleet(same) for same in zip(*turns, strict=True)]
+
+
+async def _fleet(cell: Cell, count: int, turn: int) -> Fleet:
     say(f"{count} idle workers")
     memory = cell.rss()
-    async with fleet(cell, count, prefix=f"idle-{count}") as workers:
+    async with fleet(cell, count, prefix=f"idle-{count}-{turn}") as workers:
         workers.go()
         await connected(workers, count)
         await asyncio.sleep(SETTLE_S)
         since = meter(cell, workers)
-        await asyncio.sleep(REST_S)
+        await asyncio.sleep(HEARTBEAT_S)
         resting = since()
         memory = cell.rss() - memory
-        cell.kill()
-        await cell.restart()
+        await _restart(cell)
         since = meter(cell, workers)
         await connected(workers, count)
         connecting = since()
-        return Fleet(count, resting, connecting, memory)
+    await _restart(cell)  # the next fleet is the first of its process, too
+    return Fleet(count, resting, connecting, memory)
+
+
+async def _restart(cell: Cell) -> None:
+    cell.kill()
+    await cell.restart()
 
 
 async def _hello_seconds(cell: Cell) -> float:

@@ -1,20 +1,23 @@
 """The same thing for real and in the simulation, side by side: how far apart they are.
 
-Part of `benchmarks.simulation`. The operating points are none of those that the costs were measured at.
+Part of `benchmarks.simulation`. The operating points are none of those that the costs are measured at. The pace of a
+host with other guests changes within minutes, so each round measures the costs just before the figures that they are to
+explain, and the round in the middle counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.folders import lent_folder
 from benchmarks.simulation import mirror, real
-from benchmarks.simulation.calibration import Shape
+from benchmarks.simulation.calibration import Shape, measure_once
 from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.derivation import derive
 from benchmarks.simulation.measured import Paced
 
 TOLERANCE = 0.2
@@ -27,31 +30,44 @@ WORKERS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One figure of both: the best real one, because whatever else the host does makes it worse.
-
-    `worst` of the real ones; `others`: cores that other processes used meanwhile. `pace`: CPU seconds of the reference,
-    for one of when the costs were measured.
-    """
+    """One figure of both. `others`: cores that other processes used meanwhile."""
 
     name: str
     unit: str
     real: float
-    worst: float
     simulated: float
     others: float
-    pace: float = 1.0
 
     @property
     def deviation(self) -> float:
         """Of the simulated figure from the real one, which is 1."""
         return self.simulated / self.real - 1
 
+
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """One figure of all rounds, the least deviation first."""
+
+    rounds: Sequence[Compared]
+
     @property
     def close(self) -> bool:
-        return abs(self.deviation) <= TOLERANCE
+        """Whether the round in the middle is."""
+        return abs(self._one.deviation) <= TOLERANCE
 
     def document(self) -> dict[str, Any]:
-        return asdict(self) | {"deviation": self.deviation, "close": self.close}
+        """The round in the middle, and the deviations that are furthest from it."""
+        least, most = self.rounds[0].deviation, self.rounds[-1].deviation
+        return asdict(self._one) | {
+            "deviation": self._one.deviation,
+            "least": least,
+            "most": most,
+            "close": self.close,
+        }
+
+    @property
+    def _one(self) -> Compared:
+        return self.rounds[len(self.rounds) // 2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +81,20 @@ class Found:
     survivor: real.Storm
 
 
-async def run_real(above: Path, most: float, runs: int) -> list[Found]:
-    """All of it, so many times. `most`: single submits a second, by the simulation."""
-    return [await _run_once(above, most) for _ in range(runs)]
+async def one_round(above: Path, seed: int) -> list[Compared]:
+    """The costs, the real system and the simulation."""
+    costs = derive(await measure_once(above))
+    found = await _run_real(above, mirror.capacity(costs))
+    return list(_compare(found, costs, seed))
 
 
-async def _run_once(above: Path, most: float) -> Found:
+def middle(rounds: Sequence[Sequence[Compared]]) -> list[Middle]:
+    """Each figure of all rounds."""
+    return [Middle(sorted(same, key=lambda one: one.deviation)) for same in zip(*rounds, strict=True)]
+
+
+async def _run_real(above: Path, most: float) -> Found:
+    """`most`: single submits a second, by the simulation."""
     with lent_folder(above, "contentgen-check-") as folder:
         drained = await real.drain(folder, SHAPE)
         paced = await real.latencies(folder, tuple(round(share * most) for share in (LIGHT, BUSY)), PACED_S)
@@ -79,16 +103,8 @@ async def _run_once(above: Path, most: float) -> Found:
     return Found(drained, paced, rest, restart, survivor)
 
 
-def compare(runs: Sequence[Found], costs: Costs, seed: int) -> Iterator[Compared]:
-    """The same in the simulation, at the pace of the fastest run, and with what others used of the machine in each."""
-    reference = min(found.drain.reference for found in runs)
-    here = costs.at_pace(reference)
-    for same in zip(*(_compare_one(found, here, seed) for found in runs), strict=True):
-        best, *_, worst = sorted(same, key=lambda one: one.real, reverse=same[0].unit == "tasks/s")
-        yield replace(best, worst=worst.real, pace=reference / costs.reference)
-
-
-def _compare_one(found: Found, costs: Costs, seed: int) -> Iterator[Compared]:
+def _compare(found: Found, costs: Costs, seed: int) -> Iterator[Compared]:
+    """The same in the simulation, with what others used of the machine."""
     yield from _drain(found.drain, costs, seed)
     light, busy = found.latencies
     yield from _singles(light, costs, seed)
@@ -102,7 +118,7 @@ def _pairs(
 ) -> list[Compared]:
     """Each name has a unit, and what a figure is multiplied by to have it."""
     return [
-        Compared(name, unit, scale * a, scale * a, scale * b, others)
+        Compared(name, unit, scale * a, scale * b, others)
         for (name, unit, scale), a, b in zip(names, reals, simulated, strict=True)
     ]
 

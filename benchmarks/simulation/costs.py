@@ -6,7 +6,7 @@ Part of `benchmarks.simulation`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,21 +82,6 @@ class Costs:
     """A heartbeat of an idle worker."""
     others: float
     """Cores that other processes of the machine used meanwhile."""
-    reference: float
-    """CPU seconds of `calibration.REFERENCE` meanwhile, by which another hour's pace is known."""
-
-    def at_pace(self, reference: float) -> Costs:
-        """The same in an hour in which the reference takes so many CPU seconds: all times are longer or shorter."""
-        times = {name: value for name, value in asdict(self).items() if name not in _NO_TIMES}
-        return replace(self, **{name: _scaled(value, reference / self.reference) for name, value in times.items()})
-
-
-_SHARES = ("submit_inside", "claim_inside", "report_inside")
-_NO_TIMES = (*_SHARES, "stream_bytes", "task_wal", "single_wal", "run_wal", "heartbeat_wal", "others")
-
-
-def _scaled(value: Any, by: float) -> Any:
-    return Part(**{name: by * each for name, each in value.items()}) if isinstance(value, dict) else by * value
 
 
 def save(costs: Costs, measured: dict[str, Any], path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.simulation.calibration import FLEETS, REFERENCE, SAMPLES, SHAPES, Shape
+from benchmarks.simulation.calibration import FLEETS, SAMPLES, SHAPES, Shape
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.fit import prices
 from benchmarks.simulation.measured import Fleet, Measured, Used
@@ -66,7 +66,6 @@ def derive(measured: Measured) -> Costs:
         run_wal=drains[_LARGE].reading.wal / SHAPES[_LARGE].tasks,
         heartbeat_wal=resting[-1].reading.wal / heartbeats,
         others=rest.others,
-        reference=sum(used.cpu for used in measured.phases[SHAPES.index(REFERENCE)]),
     )
 
 

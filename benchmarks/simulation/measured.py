@@ -1,11 +1,11 @@
-"""What a calibration measured, and the cheapest of several.
+"""What a calibration measured, and the calmest of several.
 
 Part of `benchmarks.simulation`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.simulation.cell import Reading
@@ -77,29 +77,29 @@ class Measured:
     """CPU seconds of a refused connection."""
 
 
-def cheapest(rounds: Sequence[Measured]) -> Measured:
-    """Of each part the cheapest."""
+def calmest(rounds: Sequence[Measured]) -> Measured:
+    """Of each part the round in which the host and other processes took the least of the machine.
+
+    Not the cheapest: where they take a core, groups are larger, and a task costs less.
+    """
     return Measured(
-        rest=_least(one.rest for one in rounds),
+        rest=_calmest([one.rest for one in rounds]),
         phases=[
-            (_least(load for load, _ in same), _least(drain for _, drain in same))
+            (_calmest([load for load, _ in same]), _calmest([drain for _, drain in same]))
             for same in zip(*(one.phases for one in rounds), strict=True)
         ],
-        paced=[min(same, key=lambda one: one.used.cpu) for same in zip(*(one.paced for one in rounds), strict=True)],
-        idle=min((one.idle for one in rounds), key=lambda idle: idle.p50_ms),
-        fleets=[_cheapest_fleet(same) for same in zip(*(one.fleets for one in rounds), strict=True)],
+        paced=[min(same, key=lambda one: one.used.others) for same in zip(*(one.paced for one in rounds), strict=True)],
+        idle=min((one.idle for one in rounds), key=lambda idle: idle.used.others),
+        fleets=[calmest_fleet(same) for same in zip(*(one.fleets for one in rounds), strict=True)],
         hello_s=min(one.hello_s for one in rounds),
         refused=min(one.refused for one in rounds),
     )
 
 
-def _least(used: Iterable[Used]) -> Used:
-    return min(used, key=lambda one: one.cpu + one.children)
+def calmest_fleet(same: Sequence[Fleet]) -> Fleet:
+    """The same of turns of one fleet."""
+    return replace(min(same, key=lambda one: one.resting.others), connecting=_calmest([one.connecting for one in same]))
 
 
-def _cheapest_fleet(same: Sequence[Fleet]) -> Fleet:
-    return replace(
-        min(same, key=lambda one: one.memory),
-        resting=_least(one.resting for one in same),
-        connecting=_least(one.connecting for one in same),
-    )
+def _calmest(used: Sequence[Used]) -> Used:
+    return min(used, key=lambda one: one.others)

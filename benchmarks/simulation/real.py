@@ -26,17 +26,13 @@ DOWN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Tasks a second of the load and of the drain, and the drain's CPU seconds a task.
-
-    `reference`: CPU seconds of the reference, just before it.
-    """
+    """Tasks a second of the load and of the drain, and the drain's CPU seconds a task."""
 
     loaded: float
     drained: float
     scheduler: float
     postgres: float
     others: float
-    reference: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +57,8 @@ async def drain(folder: Path, shape: Shape) -> Drained:
     """A load, then its drain."""
     async with Cell(make_folder(folder, "drain-")) as cell:
         await asyncio.to_thread(cell.warm_wal)
-        reference = await calibration.phase(cell, calibration.REFERENCE)
         load, drained = await calibration.phase(cell, shape)
-        scenario.check(cell, calibration.REFERENCE.tasks + shape.tasks)
+        scenario.check(cell, shape.tasks)
     cpu = drained.reading.cpu
     return Drained(
         shape.tasks / load.reading.at,
@@ -71,7 +66,6 @@ async def drain(folder: Path, shape: Shape) -> Drained:
         cpu.scheduler / shape.tasks,
         cpu.postgres / shape.tasks,
         drained.others,
-        sum(used.cpu for used in reference),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.simulation import costs as files
 from benchmarks.simulation.cell import Reading
+from benchmarks.simulation.check import Compared, middle
 from benchmarks.simulation.clock import Clock, Process
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.database import Database
@@ -20,7 +21,7 @@ from benchmarks.simulation.fleet import Address, Surroundings, Worker
 from benchmarks.simulation.group_lane import Entry, GroupLane
 from benchmarks.simulation.loaded_cell import LoadedCell, Sizes
 from benchmarks.simulation.machine import Cores, Interpreter
-from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, cheapest
+from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest
 from benchmarks.stack import Cpu
 from scheduler_svc.replica import MAX_GROUP_WEIGHT
 from worker_svc.session.backoff import DEFAULT_MAX_PAUSE, MIN_BOUND
@@ -58,7 +59,6 @@ COSTS = Costs(
     run_wal=4_000,
     heartbeat_wal=200,
     others=0.0,
-    reference=2.0,
 )
 SIZES = Sizes(
     workers=20,
@@ -213,23 +213,28 @@ def test_no_price_is_negative() -> None:
     assert prices([(1, 1), (1, 2)], [2.0, 1.0])[1] == 0.0
 
 
-def _measured(cpu: float) -> Measured:
-    used = Used(Reading(1.0, Cpu(cpu, cpu), {}, 0.0, 0.0), cpu)
+def _measured(others: float) -> Measured:
+    """So many cores went to others; the other figures are smaller then."""
+    cpu = 1.0 / others
+    used = Used(Reading(1.0, Cpu(cpu, cpu), {}, 0.0, 3 * cpu + others), cpu)
     fleet = Fleet(10, used, used, cpu)
     return Measured(used, [(used, used)], [Paced(used, 1, 1.0, [1.0])], Idle(used, cpu), [fleet], cpu, cpu)
 
 
-def test_of_each_part_the_cheapest_round_counts() -> None:
-    dear, cheap = _measured(2.0), _measured(1.0)
-    mixed = replace(dear, rest=cheap.rest, fleets=[replace(dear.fleets[0], connecting=cheap.rest)])
-    assert cheapest([dear, mixed]) == mixed
-    assert cheapest([dear, cheap, mixed]) == cheap
+def test_of_each_part_the_calmest_round_counts() -> None:
+    busy, calm = _measured(0.5), _measured(0.25)
+    mixed = replace(busy, rest=calm.rest, fleets=[replace(busy.fleets[0], connecting=calm.rest)])
+    assert calmest([busy, mixed]) == replace(mixed, hello_s=busy.hello_s)
+    assert calmest([busy, calm, mixed]) == replace(calm, hello_s=busy.hello_s, refused=busy.refused)
 
 
-def test_another_pace_changes_times_only() -> None:
-    slower = COSTS.at_pace(3.0)
-    assert (slower.call, slower.refused, slower.reference) == (Part(0.00075, 0.00075), 0.0015, 3.0)
-    assert (slower.run_wal, slower.stream_bytes, slower.others) == (4_000, 60_000, 0.0)
+def test_a_figure_is_as_far_off_as_in_its_middle_round() -> None:
+    rounds = [[Compared("a", "s", 10.0, simulated, 0.0)] for simulated in (19.0, 8.0, 12.0)]
+    [figure] = middle(rounds)
+    told = figure.document()
+    assert (told["simulated"], told["deviation"], told["least"], told["most"]) == pytest.approx((12.0, 0.2, -0.2, 0.9))
+    assert figure.close
+    assert not middle([*rounds, *rounds[:1], *rounds[:1]])[0].close
 
 
 def test_costs_survive_their_file(tmp_path: Path) -> None:
