@@ -121,7 +121,7 @@ async def test_the_queue_is_shown_by_priority_and_leases_by_stage(
 
     scraped = await _sampled(
         replica,
-        lambda it: (  # the first figure that is read, and the last
+        lambda it: (  # read first, and last of those below
             it("contentgen_ready_tasks") == 2
             and [it("contentgen_leases", stage=stage) for stage in ("queued", "accepted", "processing")] == [1, 1, 1]
         ),
