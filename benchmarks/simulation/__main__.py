@@ -76,9 +76,9 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.scenario == "calibrate":
         return command.run(_calibrate(arguments))
+    random.seed(arguments.seed)
     if arguments.scenario == "check":
         return command.run(_check(arguments))
-    random.seed(arguments.seed)
     found = costs.load(arguments.costs)
     _show(_told(SCENARIOS[arguments.scenario](found, _sizes(arguments))), arguments.output)
     return 0
