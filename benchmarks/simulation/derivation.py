@@ -98,8 +98,12 @@ def _beside(seconds: float, *parts: Part) -> float:
 
 
 def _inside(seconds: float, lane: Part, *items: Part) -> float:
-    """The share of a transaction's CPU that fits into so many seconds, beside what its items cost."""
-    return min(1.0, _beside(seconds, *items) / (lane.scheduler + lane.postgres))
+    """The share of a transaction's CPU that fits into so many seconds, beside what its items cost.
+
+    All of it if the fit found no price for the transaction, as it does where the host's pace changes between the loads.
+    """
+    cpu = lane.scheduler + lane.postgres
+    return min(1.0, _beside(seconds, *items) / cpu) if cpu else 1.0
 
 
 def _per_second(used: Used) -> Part:

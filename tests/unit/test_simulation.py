@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulation import costs as files
-from benchmarks.simulation.cell import Reading
+from benchmarks.simulation.calibration import FLEETS, RATES, SAMPLES, SHAPES
+from benchmarks.simulation.cell import Groups, Reading
 from benchmarks.simulation.check import Compared, middle
 from benchmarks.simulation.clock import Clock, Process
 from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.database import Database
+from benchmarks.simulation.derivation import derive
 from benchmarks.simulation.fit import prices
 from benchmarks.simulation.fleet import Address, Surroundings, Worker
 from benchmarks.simulation.group_lane import Entry, GroupLane
@@ -226,6 +228,39 @@ def test_of_each_part_the_calmest_round_counts() -> None:
     mixed = replace(busy, rest=calm.rest, fleets=[replace(busy.fleets[0], connecting=calm.rest)])
     assert calmest([busy, mixed]) == mixed
     assert calmest([busy, calm, mixed]) == replace(calm, hello_s=busy.hello_s, refused=busy.refused)
+
+
+_RESTED = Used(Reading(1.0, Cpu(0.0, 0.0), {}, 0.0, 0.0), 0.0)
+_HEARD = replace(_RESTED.reading, groups={"reports": Groups(1, 10, 0.0)})
+
+
+def _priced(report: float) -> Measured:
+    """What it is if a call, a task and a group cost a millisecond each, but a group of reports `report` seconds."""
+
+    def used(counted: float, submits: int = 0, claims: int = 0, reports: int = 0) -> Used:
+        cpu = 0.001 * (counted + submits + claims) + report * reports
+        groups = {"submits": Groups(submits, 0, cpu), "claims": Groups(claims, 0, cpu)}
+        groups["reports"] = Groups(reports, 0, cpu)
+        return Used(Reading(1.0, Cpu(cpu, cpu), groups, 0.0, 2 * cpu), cpu)
+
+    loads = [used(it.tasks + it.tasks / it.batch, submits=2_000 * n) for n, it in enumerate(SHAPES)]
+    drains = [used(0, claims=1_000 * (1 + n), reports=1_000 * (1 + n**2)) for n in range(len(SHAPES))]
+    paced = [Paced(used(2 * 100, 100, 100, 300), 100, rate, [1.0]) for rate in RATES]
+    idle = Idle(used(2 * SAMPLES, SAMPLES, SAMPLES, SAMPLES), 10.0)
+    fleets = [Fleet(count, replace(_RESTED, reading=_HEARD), _RESTED, 0.0) for count in FLEETS]
+    return Measured(_RESTED, list(zip(loads, drains, strict=True)), paced, idle, fleets, 0.0, 0.0)
+
+
+def test_costs_are_those_that_the_loads_had() -> None:
+    found = derive(_priced(0.002))
+    each = [astuple(part) for part in (found.call, found.task, found.submits, found.claims)]
+    assert each == [pytest.approx((0.001, 0.001), rel=0.05)] * 4
+    assert astuple(found.reports) == pytest.approx((0.002, 0.002), rel=0.05)
+
+
+def test_a_transaction_may_have_no_price() -> None:
+    found = derive(_priced(0.0))
+    assert (astuple(found.reports), found.report_inside) == (pytest.approx((0.0, 0.0), abs=1e-6), 1.0)
 
 
 def test_a_figure_is_as_far_off_as_in_its_middle_round() -> None:
