@@ -26,6 +26,8 @@ _FORGET_WORKERS = "DELETE FROM workers"
 FILL = {
     "tasks": Size((10_000_000,), (3_000,), "ended tasks; each has left four moves"),
     "contents": Size((4_000_000,), (3_000,), "the newest so many have their contents"),
+    "gone": Size((0,), (0,), "tasks before these that are deleted, but not their contents"),
+    "whole": Size((10**9,), (10**9,), "the oldest so many have moves, and of contents a publication"),
     "body": Size((100,), (2_000,), "bytes of an article"),
     "audit": Size((1_000_000,), (3_000,), "audit events"),
     "deliveries": Size((1_000_000,), (3_000,), "deliveries of webhooks"),
@@ -41,7 +43,9 @@ def years(sizes: Sizes, tasks: int | None = None) -> Years:
     count = tasks or sizes.one("tasks")
     return Years(
         tasks=count,
-        contents=min(count, sizes.one("contents")),
+        deleted=sizes.one("gone"),
+        contents=min(count, sizes.one("contents")) + sizes.one("gone"),
+        whole=sizes.one("whole"),
         body=sizes.one("body"),
         audit=sizes.one("audit"),
         deliveries=sizes.one("deliveries"),

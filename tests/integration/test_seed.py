@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from tests.harness.scheduling import ALWAYS, RESULT, Scheduling
 TASKS = 2_000
 YEARS = Years(
     tasks=TASKS,
+    deleted=0,
     contents=TASKS,
+    whole=TASKS,
     body=100,
     audit=1_000,
     deliveries=1_000,
@@ -43,12 +46,23 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
+def unchecked(db_url: str) -> Iterator[Scheduling]:
+    """For what no scheduler leaves."""
+    with closing(Scheduling(db_url)) as made:
+        yield made
+
+
+@pytest.fixture
 def seeded(scheduling: Scheduling, folder: Path) -> Scheduling:
     """Each test ends with a check of all invariants, of the counts among them."""
-    accounts = [1, *(scheduling.make_account() for _ in range(2))]
-    fill(BulkCopy(dsn(scheduling), folder, lambda _: None), accounts, YEARS)
-    scheduling.sql("UPDATE search_index SET indexed_to = 0")  # the contents are not in it
+    fill_years(scheduling, folder, YEARS)
     return scheduling
+
+
+def fill_years(scheduling: Scheduling, folder: Path, years: Years) -> None:
+    accounts = [1, *(scheduling.make_account() for _ in range(2))]
+    fill(BulkCopy(dsn(scheduling), folder, lambda _: None), accounts, years)
+    scheduling.sql("UPDATE search_index SET indexed_to = 0")  # the contents are not in it
 
 
 def dsn(scheduling: Scheduling) -> str:
@@ -70,6 +84,21 @@ def test_a_completed_task_has_left_what_a_real_one_leaves(seeded: Scheduling) ->
     (completed,) = seeded.sql("SELECT task_key FROM tasks WHERE status = 4 ORDER BY task_key LIMIT 1")
     moves = [[(move.status, move.reason) for move in seeded.events(key)] for key in (completed[0], real.task_key)]
     assert moves[0] == moves[1]
+
+
+def test_contents_may_be_older_than_all_tasks(scheduling: Scheduling, folder: Path) -> None:
+    fill_years(scheduling, folder, YEARS._replace(deleted=1_000, contents=TASKS + 1_000, whole=TASKS + 1_000))
+    assert count(scheduling, "tasks") == TASKS
+    assert count(scheduling, "contents WHERE task_key IN (SELECT task_key FROM tasks)") == TASKS * 959 // 1_000
+    assert count(scheduling, "contents WHERE task_key NOT IN (SELECT task_key FROM tasks)") == 959
+
+
+def test_the_younger_ones_may_have_left_less(unchecked: Scheduling, folder: Path) -> None:
+    fill_years(unchecked, folder, YEARS._replace(whole=1_000))
+    assert count(unchecked, "tasks") == TASKS
+    whole = "task_key IN (SELECT task_key FROM task_events)"
+    assert count(unchecked, f"tasks WHERE {whole}") == 1_000
+    assert count(unchecked, "publish_pool") == count(unchecked, f"contents WHERE {whole} AND review_status = 2") == 958
 
 
 def test_cleanup_deletes_what_was_seeded_and_what_was_written_later(seeded: Scheduling) -> None:

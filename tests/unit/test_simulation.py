@@ -259,8 +259,9 @@ def test_costs_are_those_that_the_loads_had() -> None:
 
 
 def test_a_transaction_may_have_no_price() -> None:
-    found = derive(_priced(0.0))
-    assert (astuple(found.reports), found.report_inside) == (pytest.approx((0.0, 0.0), abs=1e-6), 1.0)
+    found = derive(_priced(-0.0001))  # as where the host's pace rises with the reports
+    assert astuple(found.reports) == (0.0, 0.0)
+    assert found.report_inside == 1.0
 
 
 def test_a_figure_is_as_far_off_as_in_its_middle_round() -> None:

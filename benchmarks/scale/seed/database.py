@@ -37,14 +37,18 @@ class Years(NamedTuple):
     """What there is to be; the spans end now."""
 
     tasks: int
+    deleted: int
+    """So many tasks before these are deleted, but not their contents."""
     contents: int
-    """The newest so many tasks still have their contents."""
+    """The newest so many tasks of all have their contents."""
+    whole: int
+    """The oldest so many tasks have their moves, and the oldest so many contents were published."""
     body: int
     """Bytes of a body."""
     audit: int
     deliveries: int
     span: timedelta
-    """Over which tasks are spread."""
+    """Over which tasks are spread. Those that are deleted came before it."""
     audit_span: timedelta
     deliveries_span: timedelta
 
@@ -68,7 +72,10 @@ def fill(copy: BulkCopy, accounts: Sequence[int], years: Years) -> None:
 
 def _fill_tasks(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Years) -> None:
     end = int(time.time() * 1000) - 600_000
-    history = History(years.tasks, 0, 0, end - years.span // _MILLISECOND, end, list(accounts), years.contents)
+    begin = end - years.span // _MILLISECOND
+    history = History(
+        years.tasks, years.deleted, 0, begin, end, list(accounts), whole=years.whole, contents=years.contents
+    )
     with _bodies(cursor, years.body):
         for table, query in lives.TABLES.items():
             copy.fill(table, query, history._asdict())
@@ -108,7 +115,7 @@ def write_more(dsn: str, tasks: int, accounts: Sequence[int]) -> None:
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(lives.RESERVE, {"moves": 4 * tasks})
         (moves,) = cursor.fetchall()[0]
-        history = History(tasks, lives.LATER, moves, end - 400_000, end, list(accounts))
+        history = History(tasks, lives.LATER, moves, end - 400_000, end, list(accounts), whole=tasks)
         for table, query in lives.OF_TASKS.items():
             cursor.execute(f"INSERT INTO {table} {query}", history._asdict())
         cursor.execute(lives.COUNT_MORE, history._asdict())

@@ -23,7 +23,7 @@ TO_REVIEW = 998
 class History(NamedTuple):
     """Some tasks, one after the other. Of them: how many, the number of the first one, and how many moves went before.
 
-    Times are milliseconds since 1970. The last of the accounts has few of them; the newest have their contents.
+    Times are milliseconds since 1970. The last of the accounts has few of them.
     """
 
     tasks: int
@@ -32,7 +32,10 @@ class History(NamedTuple):
     begin: int
     end: int
     accounts: list[int]
+    whole: int
+    """The oldest so many tasks have their moves, and the oldest so many contents were published."""
     contents: int = 0
+    """The newest so many tasks have their contents; if it is more than there are, the others are deleted already."""
 
 
 _KEYS = """
@@ -54,7 +57,8 @@ def _tasks(numbers: str, extra: str = "") -> str:
 
 _SERIES = "SELECT %(first)s + generate_series({}::bigint, %(tasks)s - 1{}) AS n"
 _ALL = _SERIES.format(0, "")
-_KEPT = _SERIES.format("%(tasks)s - %(contents)s", "")
+_OLDEST_CONTENT = "%(tasks)s - %(contents)s"
+_KEPT = _SERIES.format(_OLDEST_CONTENT, "")
 
 _FENCE = "(n * 48271 %% 2147483647)::integer"
 _WORKER = f"'worker-' || n %% {WORKERS}"
@@ -86,7 +90,7 @@ LABELS = f"""
 # Of each block: all submits, all leases, all starts, all ends.
 _MOVES = f"""
     SELECT %(moves)s + i + 1 AS seq, i / {BLOCK} %% 4 AS move, %(first)s + i / {4 * BLOCK} * {BLOCK} + i %% {BLOCK} AS n
-    FROM (SELECT generate_series(0::bigint, 4 * %(tasks)s - 1) AS i) AS s
+    FROM (SELECT generate_series(0::bigint, 4 * least(%(whole)s, %(tasks)s) - 1) AS i) AS s
 """
 # A cancelled task was never leased: the first and the last of its moves only.
 EVENTS = f"""
@@ -110,7 +114,10 @@ CONTENTS = f"""
         '', NULL, NULL, NULL, NULL, NULL, NULL
     FROM ({_COMPLETED}) AS t JOIN seed_bodies AS b ON b.id = n %% 1000
 """
-_PUBLISHED = f"SELECT * FROM ({_COMPLETED}) AS t WHERE n %% 1000 <> {TO_REVIEW}"
+_PUBLISHED = f"""
+    SELECT * FROM ({_COMPLETED}) AS t
+    WHERE n %% 1000 <> {TO_REVIEW} AND n < %(first)s + {_OLDEST_CONTENT} + %(whole)s
+"""
 POOL = f"""
     SELECT n + 1, account_id, 5, NULL, 3, '', 'claim', NULL, 1,
         NULL, 'https://example.com/' || n, 'publisher', made + interval '3 minutes'
