@@ -127,7 +127,7 @@ def test_a_steady_load_is_counted(folder: Path) -> None:
 
 def test_a_cleanup_beside_calls_deletes_what_it_should(folder: Path) -> None:
     deleted = measured_at_scale(folder, "cleanup").of(cleanup.DELETED)
-    assert [row.values["tasks"] for row in deleted] == [1_000, 1_000]
+    assert [row.values["tasks"] for row in deleted] == [900, 900]
 
 
 def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
