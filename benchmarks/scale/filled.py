@@ -43,7 +43,7 @@ def years(sizes: Sizes, tasks: int | None = None) -> Years:
     count = tasks or sizes.one("tasks")
     return Years(
         tasks=count,
-        deleted=sizes.one("gone"),
+        gone=sizes.one("gone"),
         contents=min(count, sizes.one("contents")) + sizes.one("gone"),
         whole=sizes.one("whole"),
         body=sizes.one("body"),

@@ -26,7 +26,7 @@ from tests.harness.scheduling import ALWAYS, RESULT, Scheduling
 TASKS = 2_000
 YEARS = Years(
     tasks=TASKS,
-    deleted=0,
+    gone=0,
     contents=TASKS,
     whole=TASKS,
     body=100,
@@ -87,7 +87,7 @@ def test_a_completed_task_has_left_what_a_real_one_leaves(seeded: Scheduling) ->
 
 
 def test_contents_may_be_older_than_all_tasks(scheduling: Scheduling, folder: Path) -> None:
-    fill_years(scheduling, folder, YEARS._replace(deleted=1_000, contents=TASKS + 1_000, whole=TASKS + 1_000))
+    fill_years(scheduling, folder, YEARS._replace(gone=1_000, contents=TASKS + 1_000, whole=TASKS + 1_000))
     assert count(scheduling, "tasks") == TASKS
     assert count(scheduling, "contents WHERE task_key IN (SELECT task_key FROM tasks)") == TASKS * 959 // 1_000
     assert count(scheduling, "contents WHERE task_key NOT IN (SELECT task_key FROM tasks)") == 959

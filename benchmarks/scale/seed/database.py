@@ -37,7 +37,7 @@ class Years(NamedTuple):
     """What there is to be; the spans end now."""
 
     tasks: int
-    deleted: int
+    gone: int
     """So many tasks before these are deleted, but not their contents."""
     contents: int
     """The newest so many tasks of all have their contents."""
@@ -48,7 +48,7 @@ class Years(NamedTuple):
     audit: int
     deliveries: int
     span: timedelta
-    """Over which tasks are spread. Those that are deleted came before it."""
+    """Over which tasks are spread. Those that are gone came before it."""
     audit_span: timedelta
     deliveries_span: timedelta
 
@@ -74,7 +74,7 @@ def _fill_tasks(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Yea
     end = int(time.time() * 1000) - 600_000
     begin = end - years.span // _MILLISECOND
     history = History(
-        years.tasks, years.deleted, 0, begin, end, list(accounts), whole=years.whole, contents=years.contents
+        years.tasks, years.gone, 0, begin, end, list(accounts), whole=years.whole, contents=years.contents
     )
     with _bodies(cursor, years.body):
         for table, query in lives.TABLES.items():
