@@ -230,8 +230,7 @@ def test_of_each_part_the_calmest_round_counts() -> None:
     assert calmest([busy, calm, mixed]) == replace(calm, hello_s=busy.hello_s, refused=busy.refused)
 
 
-_RESTED = Used(Reading(1.0, Cpu(0.0, 0.0), {}, 0.0, 0.0), 0.0)
-_HEARD = replace(_RESTED.reading, groups={"reports": Groups(1, 10, 0.0)})
+_RESTED = Used(Reading(1.0, Cpu(0.0, 0.0), {"reports": Groups(1, 10, 0.0)}, 0.0, 0.0), 0.0)
 
 
 def _priced(report: float) -> Measured:
@@ -239,15 +238,15 @@ def _priced(report: float) -> Measured:
 
     def used(counted: float, submits: int = 0, claims: int = 0, reports: int = 0) -> Used:
         cpu = 0.001 * (counted + submits + claims) + report * reports
-        groups = {"submits": Groups(submits, 0, cpu), "claims": Groups(claims, 0, cpu)}
-        groups["reports"] = Groups(reports, 0, cpu)
+        counts = {"submits": submits, "claims": claims, "reports": reports}
+        groups = {lane: Groups(count, 0, cpu) for lane, count in counts.items()}
         return Used(Reading(1.0, Cpu(cpu, cpu), groups, 0.0, 2 * cpu), cpu)
 
     loads = [used(it.tasks + it.tasks / it.batch, submits=2_000 * n) for n, it in enumerate(SHAPES)]
     drains = [used(0, claims=1_000 * (1 + n), reports=1_000 * (1 + n**2)) for n in range(len(SHAPES))]
     paced = [Paced(used(2 * 100, 100, 100, 300), 100, rate, [1.0]) for rate in RATES]
     idle = Idle(used(2 * SAMPLES, SAMPLES, SAMPLES, SAMPLES), 10.0)
-    fleets = [Fleet(count, replace(_RESTED, reading=_HEARD), _RESTED, 0.0) for count in FLEETS]
+    fleets = [Fleet(count, _RESTED, _RESTED, 0.0) for count in FLEETS]
     return Measured(_RESTED, list(zip(loads, drains, strict=True)), paced, idle, fleets, 0.0, 0.0)
 
 

@@ -55,10 +55,13 @@ def _tasks(numbers: str, extra: str = "") -> str:
     return fields.replace("SELECT n,", f"SELECT {extra} n,", 1)
 
 
-_SERIES = "SELECT %(first)s + generate_series({}::bigint, %(tasks)s - 1{}) AS n"
-_ALL = _SERIES.format(0, "")
+def _numbers(begin: str = "0", end: str = "%(tasks)s", step: int = 1) -> str:
+    """Numbers of tasks, counted from the first one; without `end` itself."""
+    return f"SELECT %(first)s + generate_series({begin}::bigint, {end} - 1, {step}) AS n"
+
+
+_ALL = _numbers()
 _OLDEST_CONTENT = "%(tasks)s - %(contents)s"
-_KEPT = _SERIES.format(_OLDEST_CONTENT, "")
 
 _FENCE = "(n * 48271 %% 2147483647)::integer"
 _WORKER = f"'worker-' || n %% {WORKERS}"
@@ -85,7 +88,7 @@ PAYLOADS = f"""
 """
 LABELS = f"""
     SELECT 'team', 'a', task_key
-    FROM ({_tasks(_SERIES.format(0, f", {LABELLED}"))}) AS t
+    FROM ({_tasks(_numbers(step=LABELLED))}) AS t
 """
 # Of each block: all submits, all leases, all starts, all ends.
 _MOVES = f"""
@@ -107,17 +110,19 @@ EVENTS = f"""
     WHERE ran OR move IN (0, 3)
 """
 
-_COMPLETED = f"SELECT * FROM ({_tasks(_KEPT)}) AS t WHERE status = 4"
+
+def _completed(numbers: str) -> str:
+    return f"SELECT * FROM ({_tasks(numbers)}) AS t WHERE status = 4"
+
+
 CONTENTS = f"""
     SELECT n + 1, account_id, task_key, 'topic ' || n, b.body, '', '', 'benchmark', '[]', length(b.body) / 6,
         0.9, CASE WHEN n %% 1000 = {TO_REVIEW} THEN 1 ELSE 2 END, '', made + (2 + took) * interval '1 s', NULL, 1, '1',
         '', NULL, NULL, NULL, NULL, NULL, NULL
-    FROM ({_COMPLETED}) AS t JOIN seed_bodies AS b ON b.id = n %% 1000
+    FROM ({_completed(_numbers(_OLDEST_CONTENT))}) AS t JOIN seed_bodies AS b ON b.id = n %% 1000
 """
-_PUBLISHED = f"""
-    SELECT * FROM ({_COMPLETED}) AS t
-    WHERE n %% 1000 <> {TO_REVIEW} AND n < %(first)s + {_OLDEST_CONTENT} + %(whole)s
-"""
+_WHOLE = _numbers(_OLDEST_CONTENT, f"least(%(tasks)s, {_OLDEST_CONTENT} + %(whole)s)")
+_PUBLISHED = f"SELECT * FROM ({_completed(_WHOLE)}) AS t WHERE n %% 1000 <> {TO_REVIEW}"
 POOL = f"""
     SELECT n + 1, account_id, 5, NULL, 3, '', 'claim', NULL, 1,
         NULL, 'https://example.com/' || n, 'publisher', made + interval '3 minutes'
