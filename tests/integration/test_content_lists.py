@@ -129,3 +129,16 @@ def test_a_few_contents_that_wait_for_review_are_found_at_once(
     for scope in (ALL, Scope((2, 3))):
         page = contents.run(list_contents, scope, ContentFilter(ReviewStatus.PENDING_REVIEW), None, PAGE)
         assert ([content.content_id for content in page.contents], page.rest) == ([2, 1], None)
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope((1,))], ids=["all", "an account"])
+def test_the_oldest_of_many_contents_that_wait_for_review_are_found_at_once(
+    contents: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope
+) -> None:
+    """Even if more older ones are approved than a page examines, and more wait."""
+    monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
+    store(contents, "CASE WHEN n <= 30 THEN 2 ELSE 1 END")
+    waiting = [key for key in range(31, MANY + 1) if 1 + key % 3 in scope]
+    wanted, oldest_first = ContentFilter(ReviewStatus.PENDING_REVIEW), partial(list_contents, oldest_first=True)
+    page = contents.run(oldest_first, scope, wanted, None, PAGE)
+    assert [content.content_id for content in page.contents] == waiting[:4]

@@ -39,27 +39,27 @@ class ContentList(Statements):
         newest_first = _Ids(0, KEY_MAX if after is None else after)
         ids = _Ids((after or 0) + 1, KEY_MAX) if self._of.oldest_first else newest_first
         if not self._of.examines:
-            return self._scan(ids, None, limit)
+            return self._scan(ids, ids, limit)
         searches = any(len(word) > 1 for word in self._wanted.words)
         if searches and not self._of.waits:
             return self._search(ids, limit)
-        bound, few = self._bound(ids)
-        return self._search(ids, limit) if searches and not few else self._scan(ids, bound, limit, few=few)
+        examined = self._examined(ids)
+        if searches and examined != ids:
+            return self._search(ids, limit)
+        return self._scan(ids, examined, limit)
 
-    def _bound(self, ids: _Ids) -> tuple[int, bool]:
-        """How far a page that reads one content after another looks, and whether few are not approved."""
+    def _examined(self, ids: _Ids) -> _Ids:
+        """The part of these that a page examines which reads one content after another."""
         skipped = of_each_account(self._scope, list_queries.MAX_EXAMINED) - 1
-        bound, few = self._row(list_queries.bound(self._of), **accounts(self._scope), **ids._asdict(), skipped=skipped)
-        return bound, few
+        (bound,) = self._row(list_queries.bound(self._of), **accounts(self._scope), **ids._asdict(), skipped=skipped)
+        return ids._replace(**{self._end: bound})
 
-    def _scan(self, ids: _Ids, bound: int | None, limit: int, *, few: bool = False) -> ContentPage:
-        """Reads contents up to `bound`, or all of these."""
-        end = "high" if self._of.oldest_first else "low"
-        reads = ids if bound is None else ids._replace(**{end: bound})
-        statement = list_queries.page(LISTED, self._of, few=few)
-        rows = self._rows(statement, **reads._asdict(), **self._values, limit=limit)
-        ended = reads == ids or len(rows) == limit
-        return ContentPage([content(row) for row in rows], None if ended else self._behind(getattr(reads, end)))
+    def _scan(self, ids: _Ids, examined: _Ids, limit: int) -> ContentPage:
+        """Reads contents of the part that is examined."""
+        rows = self._rows(list_queries.page(LISTED, self._of), **examined._asdict(), **self._values, limit=limit)
+        ended = examined == ids or len(rows) == limit
+        rest = None if ended else self._behind(getattr(examined, self._end))
+        return ContentPage([content(row) for row in rows], rest)
 
     def _search(self, ids: _Ids, limit: int) -> ContentPage:
         """Reads what the search index names, and scans what it does not have yet."""
@@ -89,8 +89,12 @@ class ContentList(Statements):
         return ContentPage(contents, self._behind(rest))
 
     def _read_newer(self, ids: _Ids, limit: int) -> ContentPage:
-        bound, _ = self._bound(ids)
-        return self._scan(ids, bound, limit)
+        return self._scan(ids, self._examined(ids), limit)
+
+    @property
+    def _end(self) -> str:
+        """Where a list ends that reads a range."""
+        return "high" if self._of.oldest_first else "low"
 
     def _behind(self, end: int) -> int:
         """The id behind which a list goes on that has read up to this end of its range."""

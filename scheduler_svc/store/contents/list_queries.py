@@ -2,7 +2,7 @@
 
 Without conditions every row that is read belongs on the page. With them that is not so: of a million rejected contents
 none may wait for a review. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that are not
-approved, it examines only those, which have an index of their own. If they must have some words, it examines those that
+approved, it examines only those, which have indexes of their own. If they must have some words, it examines those that
 the search index names.
 
 A range is from `low` to below `high`. A list that is newest first reads it from its upper end, others from the lower.
@@ -29,9 +29,8 @@ MAX_EXAMINED = 5_000
 ENTRY_STATUS = f"(SELECT {SEEN_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"
 """The state of a content's entry in the pool; null: it has none."""
 
+_RANGE = "content_id >= :low AND content_id < :high"
 _OWN = "(account_id, content_id) >= (a.own, :low) AND (account_id, content_id) < (a.own, :high)"
-# By the columns of its index, so that the planner does not read the whole table, whatever its statistics say.
-_ALL_WAITING = f"{NOT_APPROVED} AND (account_id, content_id) > (0, 0)"
 
 
 class Selection(NamedTuple):
@@ -114,7 +113,7 @@ def values(wanted: ContentFilter) -> dict[str, Any]:
 
 @lru_cache(maxsize=100)
 def bound(of: Selection) -> sa.TextClause:
-    """Finds how far a page reads, and whether few contents are not approved.
+    """Finds how far a page reads.
 
     That is the page's `low` or, if the oldest come first, its `high`. `skipped` is one less than the number of contents
     that a page reads, of each account.
@@ -124,13 +123,9 @@ def bound(of: Selection) -> sa.TextClause:
     first, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
     if of.of_accounts:
         each = f"SELECT content_id FROM contents WHERE {_OWN}{waits} {of.own_order} {last}"
-        return sa.text(f"SELECT coalesce({first}, {everything}), false FROM {EACH_ACCOUNT}, LATERAL ({each}) AS k")
-    end = f"SELECT content_id FROM contents WHERE content_id >= :low AND content_id < :high {of.order} {last}"
-    few = f"NOT EXISTS (SELECT FROM contents WHERE {_ALL_WAITING} {of.own_order} {last})" if waits else "false"
-    return sa.text(
-        f"SELECT CASE WHEN few THEN {everything} ELSE coalesce((SELECT {first} FROM ({end}) AS k), {everything}) END,"
-        f" few FROM (SELECT {few}) AS f(few)"
-    )
+        return sa.text(f"SELECT coalesce({first}, {everything}) FROM {EACH_ACCOUNT}, LATERAL ({each}) AS k")
+    end = f"SELECT content_id FROM contents WHERE {_RANGE}{waits} {of.order} {last}"
+    return sa.text(f"SELECT coalesce({first}, {everything}) FROM ({end}) AS k")
 
 
 @lru_cache(maxsize=100)
@@ -145,20 +140,14 @@ def page_of(columns: str, of: Selection) -> sa.TextClause:
 
 
 @lru_cache(maxsize=100)
-def page(columns: str, of: Selection, *, few: bool = False) -> sa.TextClause:
+def page(columns: str, of: Selection) -> sa.TextClause:
     """Reads a page of contents: the first `limit` in the range.
 
-    `few`: few contents are not approved, so all of those are read. Of several accounts the first ids of each are merged
-    first: of a hundred accounts most rows are not on the page.
+    Of several accounts the first ids of each are merged first: of a hundred accounts most rows are not on the page.
     """
-    condition, more = of.review_condition(), of.conditions()
-    range_ = "content_id >= :low AND content_id < :high"
-    if few:
-        waiting = f"SELECT content_id, review_status FROM contents WHERE {_ALL_WAITING}{more} {of.own_order} OFFSET 0"
-        found = f"SELECT content_id FROM ({waiting}) AS w WHERE {range_}{condition} {of.order} LIMIT :limit"
-    elif of.of_accounts:
-        own = f"SELECT content_id FROM contents WHERE {_OWN}{condition}{more} {of.own_order} LIMIT :limit"
-        found = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {of.order} LIMIT :limit"
-    else:
-        return sa.text(f"SELECT {columns} FROM contents WHERE {range_}{condition}{more} {of.order} LIMIT :limit")
+    conditions = f"{of.review_condition()}{of.conditions()}"
+    if not of.of_accounts:
+        return sa.text(f"SELECT {columns} FROM contents WHERE {_RANGE}{conditions} {of.order} LIMIT :limit")
+    own = f"SELECT content_id FROM contents WHERE {_OWN}{conditions} {of.own_order} LIMIT :limit"
+    found = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {of.order} LIMIT :limit"
     return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found})) {of.order}")

@@ -420,6 +420,7 @@ contents = sa.Table(
         postgresql_where=sa.text("review_holder IS NOT NULL"),
     ),
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
+    sa.Index("contents_to_review_by_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     postgresql_with={"toast_tuple_target": "8160"}
     | _GROWS,  # a body of a few KB stays inline: no compression, no second read
 )
