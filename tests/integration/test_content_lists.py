@@ -108,16 +108,18 @@ def test_all_pages_of_a_filter_equal_a_plain_query(
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope((1,))], ids=["all", "an account"])
-@pytest.mark.parametrize("wanted", [ReviewStatus.APPROVED, ReviewStatus.PENDING_REVIEW])
+@pytest.mark.parametrize(
+    "wanted", [ContentFilter(ReviewStatus.APPROVED), ContentFilter(ReviewStatus.REJECTED, category="none")]
+)
 def test_a_page_examines_a_bounded_number_and_tells_where_it_stopped(
-    contents: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope, wanted: ReviewStatus
+    contents: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope, wanted: ContentFilter
 ) -> None:
     monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
     store(contents, "3")
     looked_at = [key for key in range(MANY, 0, -1) if 1 + key % 3 in scope]
-    assert contents.run(list_contents, scope, ContentFilter(wanted), None, PAGE) == ([], looked_at[3])
+    assert contents.run(list_contents, scope, wanted, None, PAGE) == ([], looked_at[3])
     oldest_first = partial(list_contents, oldest_first=True)
-    assert contents.run(oldest_first, scope, ContentFilter(wanted), None, PAGE) == ([], looked_at[-4])
+    assert contents.run(oldest_first, scope, wanted, None, PAGE) == ([], looked_at[-4])
 
 
 def test_a_few_contents_that_wait_for_review_are_found_at_once(
@@ -132,13 +134,15 @@ def test_a_few_contents_that_wait_for_review_are_found_at_once(
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope((1,))], ids=["all", "an account"])
-def test_the_oldest_of_many_contents_that_wait_for_review_are_found_at_once(
-    contents: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope
+@pytest.mark.parametrize("oldest_first", [True, False])
+def test_many_contents_that_wait_for_review_are_found_at_once(
+    contents: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope, *, oldest_first: bool
 ) -> None:
-    """Even if more older ones are approved than a page examines, and more wait."""
+    """Even if more wait than a page examines, behind as many that are approved or rejected."""
     monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
-    store(contents, "CASE WHEN n <= 30 THEN 2 ELSE 1 END")
-    waiting = [key for key in range(31, MANY + 1) if 1 + key % 3 in scope]
-    wanted, oldest_first = ContentFilter(ReviewStatus.PENDING_REVIEW), partial(list_contents, oldest_first=True)
-    page = contents.run(oldest_first, scope, wanted, None, PAGE)
-    assert [content.content_id for content in page.contents] == waiting[:4]
+    store(contents, f"CASE WHEN n {'>' if oldest_first else '<='} {MANY // 2} THEN 1 ELSE 2 + n / 2 % 2 END")
+    stored = contents.sql("SELECT content_id, account_id FROM contents WHERE review_status = 1 ORDER BY content_id")
+    waiting = [key for key, account in (stored if oldest_first else reversed(stored)) if account in scope]
+    lists = partial(list_contents, oldest_first=oldest_first)
+    page = contents.run(lists, scope, ContentFilter(ReviewStatus.PENDING_REVIEW), None, PAGE)
+    assert ([content.content_id for content in page.contents], page.rest) == (waiting[:4], waiting[3])

@@ -566,17 +566,29 @@ def test_stored_audit_events_and_their_accounts_are_found_by_keys(backlog: Backl
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+@pytest.mark.parametrize("oldest_first", [False, True])
 @pytest.mark.parametrize("status", ReviewStatus)
-def test_a_page_of_contents_by_review_examines_a_bounded_number(
-    backlog: Backlog, status: ReviewStatus, scope: Scope
+def test_a_page_of_contents_by_review_reads_those_only(
+    backlog: Backlog, status: ReviewStatus, oldest_first: bool, scope: Scope
 ) -> None:
     """All of them are approved."""
-    plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, ContentFilter(status), None, PAGE))
+    wanted, most = ContentFilter(status), MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED
+    plans = backlog.plans(
+        backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE, oldest_first=oldest_first)
+    )
     assert len(plans) == 2
     for plan in plans:
-        assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, plan
+        assert plan.buffers <= (most if status == ReviewStatus.APPROVED else 50), plan
         assert not plan.scanned, plan
-        assert status == ReviewStatus.APPROVED or not sum(rows for _, rows in plan.read("contents")), plan
+
+
+@pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
+def test_a_search_of_few_rejected_contents_looks_at_each(backlog: Backlog, scope: Scope) -> None:
+    """And not at all contents that have the words."""
+    wanted = ContentFilter(ReviewStatus.REJECTED, words=("topic",))
+    plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE))
+    assert sum(plan.buffers for plan in plans) <= 100
+    assert not any("content_grams" in plan.statement for plan in plans)
 
 
 MATCHES_NOTHING = [

@@ -44,12 +44,12 @@ class ContentList(Statements):
         if searches and not self._of.waits:
             return self._search(ids, limit)
         examined = self._examined(ids)
-        if searches and examined != ids:
+        if searches and examined != ids:  # else a page can look at all of them, and the search index may name more
             return self._search(ids, limit)
         return self._scan(ids, examined, limit)
 
     def _examined(self, ids: _Ids) -> _Ids:
-        """The part of these that a page examines which reads one content after another."""
+        """How far a page gets in this range that reads one content after another."""
         skipped = of_each_account(self._scope, list_queries.MAX_EXAMINED) - 1
         (bound,) = self._row(list_queries.bound(self._of), **accounts(self._scope), **ids._asdict(), skipped=skipped)
         return ids._replace(**{self._end: bound})
@@ -93,7 +93,7 @@ class ContentList(Statements):
 
     @property
     def _end(self) -> str:
-        """Where a list ends that reads a range."""
+        """The end of a range where a list stops reading."""
         return "high" if self._of.oldest_first else "low"
 
     def _behind(self, end: int) -> int:

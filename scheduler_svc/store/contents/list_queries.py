@@ -1,9 +1,9 @@
 """Lists of contents in SQL: ranges of an index, and how far a page reads. Part of `store`.
 
-Without conditions every row that is read belongs on the page. With them that is not so: of a million rejected contents
-none may wait for a review. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that are not
-approved, it examines only those, which have indexes of their own. If they must have some words, it examines those that
-the search index names.
+Without conditions every row that is read belongs on the page. With them that is not so: of a million contents none may
+have a certain category. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that wait for
+a review, or are rejected, it examines only those, by an index that has them in its order. If contents must have some
+words, it examines those that the search index names.
 
 A range is from `low` to below `high`. A list that is newest first reads it from its upper end, others from the lower.
 """
@@ -28,9 +28,6 @@ MAX_EXAMINED = 5_000
 
 ENTRY_STATUS = f"(SELECT {SEEN_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"
 """The state of a content's entry in the pool; null: it has none."""
-
-_RANGE = "content_id >= :low AND content_id < :high"
-_OWN = "(account_id, content_id) >= (a.own, :low) AND (account_id, content_id) < (a.own, :high)"
 
 
 class Selection(NamedTuple):
@@ -60,21 +57,31 @@ class Selection(NamedTuple):
 
     @property
     def order(self) -> str:
-        return f"ORDER BY content_id{self._direction}"
+        return self._by("content_id")
 
     @property
-    def own_order(self) -> str:
-        return f"ORDER BY account_id{self._direction}, content_id{self._direction}"
+    def range(self) -> str:
+        """A range of ids, in words that one index alone can serve in `range_order`, whatever the planner believes."""
+        columns, values = ", ".join([*self._prefix, "content_id"]), "".join(f"{it}, " for it in self._prefix.values())
+        partial = f" AND {NOT_APPROVED}" if self.waits else ""
+        return f"({columns}) >= ({values}:low) AND ({columns}) < ({values}:high){partial}"
 
     @property
-    def _direction(self) -> str:
-        return "" if self.oldest_first else " DESC"
+    def range_order(self) -> str:
+        return self._by(*self._prefix, "content_id")
+
+    @property
+    def _prefix(self) -> Mapping[str, str]:
+        """What comes before the ids in that index: its columns, and what they are equal to."""
+        status = {"review_status": f"{self.review_status}"} if self.waits else {}
+        return {**status, "account_id": "a.own"} if self.of_accounts else status
+
+    def _by(self, *columns: str) -> str:
+        direction = "" if self.oldest_first else " DESC"
+        return "ORDER BY " + ", ".join(f"{column}{direction}" for column in columns)
 
     def review_condition(self) -> str:
-        """By a literal, so that the partial index of what is not approved can serve."""
-        if self.review_status is None:
-            return ""
-        return f" AND review_status = {self.review_status}" + (f" AND {NOT_APPROVED}" if self.waits else "")
+        return "" if self.review_status is None else f" AND review_status = {self.review_status}"
 
     def conditions(self) -> str:
         """All others."""
@@ -118,14 +125,10 @@ def bound(of: Selection) -> sa.TextClause:
     That is the page's `low` or, if the oldest come first, its `high`. `skipped` is one less than the number of contents
     that a page reads, of each account.
     """
-    waits = f" AND {NOT_APPROVED}" if of.waits else ""
-    last = "OFFSET :skipped LIMIT 1"
-    first, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
-    if of.of_accounts:
-        each = f"SELECT content_id FROM contents WHERE {_OWN}{waits} {of.own_order} {last}"
-        return sa.text(f"SELECT coalesce({first}, {everything}) FROM {EACH_ACCOUNT}, LATERAL ({each}) AS k")
-    end = f"SELECT content_id FROM contents WHERE {_RANGE}{waits} {of.order} {last}"
-    return sa.text(f"SELECT coalesce({first}, {everything}) FROM ({end}) AS k")
+    last, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
+    found = f"SELECT content_id FROM contents WHERE {of.range} {of.range_order} OFFSET :skipped LIMIT 1"
+    lasts = f"{EACH_ACCOUNT}, LATERAL ({found})" if of.of_accounts else f"({found})"
+    return sa.text(f"SELECT coalesce({last}, {everything}) FROM {lasts} AS k")
 
 
 @lru_cache(maxsize=100)
@@ -145,9 +148,9 @@ def page(columns: str, of: Selection) -> sa.TextClause:
 
     Of several accounts the first ids of each are merged first: of a hundred accounts most rows are not on the page.
     """
-    conditions = f"{of.review_condition()}{of.conditions()}"
+    conditions = of.conditions() if of.waits else f"{of.review_condition()}{of.conditions()}"
     if not of.of_accounts:
-        return sa.text(f"SELECT {columns} FROM contents WHERE {_RANGE}{conditions} {of.order} LIMIT :limit")
-    own = f"SELECT content_id FROM contents WHERE {_OWN}{conditions} {of.own_order} LIMIT :limit"
+        return sa.text(f"SELECT {columns} FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit")
+    own = f"SELECT content_id FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit"
     found = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {of.order} LIMIT :limit"
     return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found})) {of.order}")

@@ -419,8 +419,16 @@ contents = sa.Table(
         "review_claim_expire_time",
         postgresql_where=sa.text("review_holder IS NOT NULL"),
     ),
+    # of code before schema 0017: a later one may drop it
     sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
-    sa.Index("contents_to_review_by_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
+    sa.Index("contents_by_review", "review_status", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
+    sa.Index(
+        "contents_by_review_and_account",
+        "review_status",
+        "account_id",
+        "content_id",
+        postgresql_where=sa.text(NOT_APPROVED),
+    ),
     postgresql_with={"toast_tuple_target": "8160"}
     | _GROWS,  # a body of a few KB stays inline: no compression, no second read
 )
