@@ -51,9 +51,12 @@ EXPECTED_ERRORS = frozenset(
         "disk.refused",
         "spool.refused",
         "worker.unhealthy",
+        "result.stuck",
     }
 )
-"""What a worker may log as an error: that a scheduler refuses it, or that it can't do what it was told."""
+"""What a worker may log as an error: that a scheduler refuses it, that it can't do what it was told, or that three
+streams ended under an update of 16 KiB or more, as one about a lease with a long id is.
+"""
 _WITHIN = 40.0
 _TOLD = 1_500
 """Characters."""
