@@ -62,6 +62,7 @@ def _values(alone: list[float], meanwhile: list[float]) -> dict[str, int | float
     return {
         "alone, p50 ms": percentile(alone, 50),
         "p99": before,
+        "longest alone": alone[-1] if alone else 0.0,
         "calls": len(alone),
         "meanwhile, p50 ms": percentile(meanwhile, 50),
         "p99 ms": after,
