@@ -60,6 +60,7 @@ from tests.integration.backlog import (
     TAGGED,
     WITH_TAGS,
     Backlog,
+    Plan,
     plan_of,
 )
 
@@ -565,6 +566,13 @@ def test_stored_audit_events_and_their_accounts_are_found_by_keys(backlog: Backl
         assert not set(plan.scanned) - {"webhooks"}, plan
 
 
+def content_plans(backlog: Backlog, scope: Scope, wanted: ContentFilter, *, oldest_first: bool = False) -> list[Plan]:
+    """Of the statements that read the first page of a list of contents."""
+    return backlog.plans(
+        backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE, oldest_first=oldest_first)
+    )
+
+
 @pytest.mark.parametrize("scope", [ALL, Scope.of(1), TWO], ids=["all", "an account", "two accounts"])
 @pytest.mark.parametrize("oldest_first", [False, True])
 @pytest.mark.parametrize("status", ReviewStatus)
@@ -573,9 +581,7 @@ def test_a_page_of_contents_by_review_reads_those_only(
 ) -> None:
     """All of them are approved."""
     wanted, most = ContentFilter(status), MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED
-    plans = backlog.plans(
-        backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE, oldest_first=oldest_first)
-    )
+    plans = content_plans(backlog, scope, wanted, oldest_first=oldest_first)
     assert len(plans) == 2
     for plan in plans:
         assert plan.buffers <= (most if status == ReviewStatus.APPROVED else 50), plan
@@ -586,7 +592,7 @@ def test_a_page_of_contents_by_review_reads_those_only(
 def test_a_search_of_few_rejected_contents_looks_at_each(backlog: Backlog, scope: Scope) -> None:
     """And not at all contents that have the words."""
     wanted = ContentFilter(ReviewStatus.REJECTED, words=("topic",))
-    plans = backlog.plans(backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE))
+    plans = content_plans(backlog, scope, wanted)
     assert sum(plan.buffers for plan in plans) <= 100
     assert not any("content_grams" in plan.statement for plan in plans)
 
@@ -604,9 +610,7 @@ MATCHES_NOTHING = [
 def test_a_page_of_filtered_contents_examines_a_bounded_number(
     backlog: Backlog, wanted: ContentFilter, oldest_first: bool, scope: Scope
 ) -> None:
-    plans = backlog.plans(
-        backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE, oldest_first=oldest_first)
-    )
+    plans = content_plans(backlog, scope, wanted, oldest_first=oldest_first)
     assert len(plans) == 2
     for plan in plans:
         assert plan.buffers <= 2 * MAX_BUFFERS_AN_EXAMINED_ROW * CONTENTS_EXAMINED, plan
@@ -620,9 +624,7 @@ def test_a_search_reads_the_contents_that_its_index_names(
     backlog: Backlog, words: tuple[str, ...], named: int, oldest_first: bool, scope: Scope
 ) -> None:
     wanted = ContentFilter(words=words)
-    plans = backlog.plans(
-        backlog.cold, lambda tx: tx.contents.list(scope, wanted, None, PAGE, oldest_first=oldest_first)
-    )
+    plans = content_plans(backlog, scope, wanted, oldest_first=oldest_first)
     (compared,) = [plan for plan in plans if "strpos" in plan.statement]
     assert sum(rows for _, rows in compared.read("contents")) <= named + PAGE, compared
     for plan in plans:

@@ -149,8 +149,10 @@ def page(columns: str, of: Selection) -> sa.TextClause:
     Of several accounts the first ids of each are merged first: of a hundred accounts most rows are not on the page.
     """
     conditions = of.conditions() if of.waits else f"{of.review_condition()}{of.conditions()}"
+    first = f"FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit"
     if not of.of_accounts:
-        return sa.text(f"SELECT {columns} FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit")
-    own = f"SELECT content_id FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit"
-    found = f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {of.order} LIMIT :limit"
-    return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found})) {of.order}")
+        return sa.text(f"SELECT {columns} {first}")
+    merged = (
+        f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL (SELECT content_id {first}) AS k {of.order} LIMIT :limit"
+    )
+    return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({merged})) {of.order}")
