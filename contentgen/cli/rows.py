@@ -168,7 +168,7 @@ def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # RecursionError: it is nested a thousand deep
             yield number, f"is no JSON: {error}"
         else:
             yield number, row if isinstance(row, dict) else "should be a JSON object"

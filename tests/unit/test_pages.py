@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contentgen.v1 import content_service_pb2 as content_pb
@@ -123,7 +123,11 @@ def test_a_forged_name_is_refused(position: object) -> None:
         page_of_names(token=forged([position, scope]))
 
 
+NESTED = base64.urlsafe_b64encode(b"[" * 2_900).decode()
+
+
 @given(st.one_of(st.text(), st.binary().map(lambda b: base64.urlsafe_b64encode(b).decode()), st.just("[" * 100_000)))
+@example(NESTED)
 def test_garbage_is_refused_as_a_token(token: str) -> None:
     if token:
         with pytest.raises(InvalidArgument):

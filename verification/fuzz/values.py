@@ -48,6 +48,7 @@ _TEXTS = (
     "task-ffffffffffffffff",
     "lease-0000000000000001-7fffffff",
     "lease-ffffffffffffffff-ffffffff",
+    "W1tb" * 900,  # a token of nested brackets
     "a" * 200,
     "a" * 201,
     "人" * 2_001,

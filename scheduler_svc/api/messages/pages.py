@@ -1,20 +1,17 @@
 """Pages of lists: sizes, tokens, and where a page ends. Part of `api`.
 
-A token holds the position after which the next page begins, and a fingerprint of the list and its filter. It is
-opaque to clients but not secret: a forged position shows nothing that the list does not show.
+A token holds the position after which the next page begins, and a fingerprint of the list and its filter.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeGuard, TypeVar
 
 from google.protobuf.message import Message
 
+from scheduler_svc.api.messages import positions
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.ids import KEY_MAX
@@ -87,7 +84,7 @@ class PageRequest(Generic[Position]):
             entries.append(entry)
         if len(entries) < len(items):
             rest = position(items[len(entries) - 1])
-        return entries, "" if rest is None else _token(rest, self.fingerprint)
+        return entries, "" if rest is None else positions.write(rest, self.fingerprint)
 
 
 def _read(
@@ -99,7 +96,7 @@ def _read(
 ) -> PageRequest[Position]:
     if request.page_size < 0:
         bad.add("page_size", f"must be 0 (the default, {default_size:,}) or more, is {request.page_size}")
-    fingerprint = hashlib.blake2b(json.dumps(selection).encode(), digest_size=9).hexdigest()
+    fingerprint = positions.fingerprint(selection)
     position = None
     if request.page_token:
         found = _position(request.page_token, fingerprint)
@@ -125,18 +122,9 @@ def selection(request: Message, **first: object) -> tuple[object, ...]:
     )
 
 
-def _token(position: int | str | list[int], fingerprint: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([position, fingerprint]).encode()).decode()
-
-
 def _position(token: str, fingerprint: str) -> object:
     """The position in a token. Returns None if it is not a token of this list and filter."""
-    if len(token) > _MAX_TOKEN:
-        return None
-    try:
-        position, found = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (ValueError, TypeError):
-        return None
+    position, found = positions.read(token, parts=2, limit=_MAX_TOKEN) or (None, None)
     return position if found == fingerprint else None
 
 

@@ -1,16 +1,14 @@
 """Requests of WatchTasks: what to watch, and the resume tokens. Part of `api`.
 
-A token holds a position, the id of the database's history, and a fingerprint of what is watched. It is opaque to
-clients but not secret: a forged position shows nothing that the watch does not show.
+A token holds a position, the id of the database's history, and a fingerprint of what is watched.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
+from typing import cast
 
 from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.api.messages import positions
 from scheduler_svc.api.messages.validation import MAX_ITEMS, Violations
 from scheduler_svc.application.watch.changes import Position, Selection
 from scheduler_svc.domain.access import CallerIdentity
@@ -55,19 +53,14 @@ def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[
 
 def resume_token(position: Position, origin: str, watched: Selection) -> str:
     """The token for a watch of the same selection that starts after this position."""
-    parts = [position.number, position.key, position.listing, origin, _fingerprint(watched)]
-    return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode()
+    return positions.write(position.number, position.key, position.listing, origin, _fingerprint(watched))
 
 
 def _read(text: str, watched: Selection) -> tuple[Position, str] | None:
-    if len(text) > _MAX_TOKEN:
+    parts = positions.read(text, parts=5, limit=_MAX_TOKEN) or ()
+    if [type(part) for part in parts] != [int, int, bool, str, str]:
         return None
-    try:
-        number, key, listing, origin, fingerprint = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
-    except (ValueError, TypeError):
-        return None
-    if [type(part) for part in (number, key, listing, origin)] != [int, int, bool, str]:
-        return None
+    number, key, listing, origin, fingerprint = cast(tuple[int, int, bool, str, str], tuple(parts))
     if not (0 <= number <= KEY_MAX and 0 <= key <= KEY_MAX) or fingerprint != _fingerprint(watched):
         return None
     return Position(number, key, listing), origin
@@ -76,5 +69,4 @@ def _read(text: str, watched: Selection) -> tuple[Position, str] | None:
 def _fingerprint(watched: Selection) -> str:
     """Tokens of an account's watch, and of named tasks, stay valid across versions."""
     of = () if watched.scope is None else watched.scope.accounts or ()
-    parts = [of[0] if len(of) == 1 else list(of) or 0, watched.keys]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=9).hexdigest()
+    return positions.fingerprint([of[0] if len(of) == 1 else list(of) or 0, watched.keys])

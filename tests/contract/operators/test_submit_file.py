@@ -88,13 +88,14 @@ async def test_bad_json_lines_are_named(contentgen: Transcript, account: int, tm
         '{"topic": "One", "auto_retry": "perhaps"}',
         '{"topic": "One", "labels": {"k": 1}}',
         '{"topic": "One", "max_retries": 99999999999}',
+        "[" * 5_000,
     ]
     path = written(tmp_path, "topics.jsonl", "\n".join(rows))
     ran = await contentgen("-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
     assert [line for line, _ in submitted(ran.out)] == [7]
     wrong = ran.err.splitlines()
-    assert [line.split(":")[1] for line in wrong[:-1]] == [f" line {n}" for n in (1, 2, 3, 4, 5, 8, 9, 10, 6)]
-    assert wrong[-1] == "submitted 1 of 10 rows"
+    assert [line.split(":")[1] for line in wrong[:-1]] == [f" line {n}" for n in (1, 2, 3, 4, 5, 8, 9, 10, 11, 6)]
+    assert wrong[-1] == "submitted 1 of 11 rows"
     assert "Traceback" not in ran.err
 
 

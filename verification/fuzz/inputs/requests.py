@@ -70,4 +70,4 @@ def _token(source: random.Random, sane: str) -> str:
     for _ in range(source.randint(0, 2)):
         parts[source.randrange(len(parts))] = documents.value(source)
     body = documents.spoilt(documents.encoded(documents.line(parts, source)), source)
-    return base64.urlsafe_b64encode(body).decode()[: source.choice((250, 250, 10_000))]
+    return base64.urlsafe_b64encode(body).decode()[: source.choice((250, 4_000, 10_000))]
