@@ -76,7 +76,7 @@ from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPositio
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import Due, Schedule, ScheduleSettings
 from scheduler_svc.domain.start_quota import Starts
-from scheduler_svc.domain.system import DatabaseState, LockHolder, ReplicaState
+from scheduler_svc.domain.system import DatabaseState, LockHolder, OldestTransaction, ReplicaState
 from scheduler_svc.domain.task import AttemptLog, Task, TaskEvent
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.watermark import Snapshot
@@ -405,6 +405,7 @@ class SystemPort(Protocol):
     def database(self) -> DatabaseState: ...
     def lock_holders(self) -> list[LockHolder]: ...
     def long_locks(self, seconds: float) -> list[LockHolder]: ...
+    def oldest_transaction(self) -> OldestTransaction | None: ...
 
 
 class WebhooksPort(Protocol):

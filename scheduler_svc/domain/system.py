@@ -54,6 +54,22 @@ class LockHolder(NamedTuple):
     waited_for: bool
 
 
+class OldestTransaction(NamedTuple):
+    """The oldest transaction with an id on the server, in any database: watches see no change that is later.
+
+    `pid` is 0 if it is prepared; then `application` is its name, and `state` is `prepared`. `age` is in seconds; None:
+    our role may not see it, nor the state. `xid` tells it from its successor on the same session.
+    """
+
+    pid: int
+    database: str
+    role: str
+    application: str
+    state: str
+    age: float | None
+    xid: str
+
+
 class DatabaseState(NamedTuple):
     version: str
     size: int

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.system import DatabaseState, LaneState, LockHolder, ReplicaState
+from scheduler_svc.domain.system import DatabaseState, LaneState, LockHolder, OldestTransaction, ReplicaState
 from scheduler_svc.store.engine.rows import Statements
 
 _ANNOUNCE = sa.text("""
@@ -63,6 +63,22 @@ _LONG_LOCKS = sa.text(f"""
 """)
 """Finds the sessions that have held locks for long."""
 
+# A transaction that has an id, in any database, keeps back the lower end of all snapshots. A backup has none; a
+# replication slot keeps back what vacuums may remove, and no snapshot. Without pg_read_all_stats the state and the age
+# of another role's session are NULL.
+_OLDEST_TRANSACTION = sa.text("""
+    SELECT pid, coalesce(database, ''), coalesce(role, ''), application, coalesce(state, ''),
+        extract(epoch FROM clock_timestamp() - since)::float8, xid::text
+    FROM (
+        SELECT pid, datname AS database, usename AS role, application_name AS application, state, xact_start AS since,
+            backend_xid AS xid
+        FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+        UNION ALL
+        SELECT 0, database, owner, gid, 'prepared', prepared, transaction FROM pg_prepared_xacts
+    ) AS x ORDER BY age(xid) DESC LIMIT 1
+""")
+"""Finds the transaction that keeps back the snapshots of the whole server."""
+
 
 class SystemStatements(Statements):
     """Statements on `replicas`, and on PostgreSQL's own views."""
@@ -97,6 +113,11 @@ class SystemStatements(Statements):
     def long_locks(self, seconds: float) -> list[LockHolder]:
         """The sessions that have held locks of rows, or tables, for so long: what needs those may be passed over."""
         return [LockHolder(*row) for row in self._rows(_LONG_LOCKS, seconds=seconds)]
+
+    def oldest_transaction(self) -> OldestTransaction | None:
+        """The oldest transaction of the server that has an id, but for this one; it may be as young as a submit."""
+        row = self._row(_OLDEST_TRANSACTION)
+        return OldestTransaction(*row) if row else None
 
 
 _STORED = ("oldest", "waiting", "set_aside")
