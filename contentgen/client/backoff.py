@@ -41,9 +41,13 @@ class Backoff:
         self._since: float | None = None
         self._failures = 0
 
+    def connected(self) -> None:
+        """After a failure that shows that the target is right."""
+        self._limit = self._patience
+
     def reset(self) -> None:
         """After a success."""
-        self._limit = self._patience
+        self.connected()
         self._since = None
         self._failures = 0
 

@@ -20,7 +20,9 @@ CONNECT_TIMEOUT = 30.0
 _PASSING = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
 # Without a reason no scheduler says it: a proxy has lost its scheduler, or a time limit of its own is over.
 _PASSING_FROM_PROXIES = {"INTERNAL", "UNKNOWN"}
-_PASSING_REASONS = {"WATCHER_TOO_SLOW", "TOO_MANY_WATCHERS"}
+_TAKEN = {"WATCHER_TOO_SLOW", "WATCH_OVERRUN", "CHANGES_DELAYED"}
+"""Reasons for which a scheduler ends a watch that it had taken."""
+_PASSING_REASONS = {*_TAKEN, "TOO_MANY_WATCHERS"}
 
 Events = Stream[pb.WatchTasksResponse]
 T = TypeVar("T")
@@ -118,6 +120,8 @@ class ResumingStream:
             return
         if time.monotonic() - self._since > CONNECT_TIMEOUT:
             self._backoff.reset()
+        if error.reason in _TAKEN:
+            self._backoff.connected()
         pause = self._backoff.pause() if self._passes(error) else None
         if pause is None:
             self.close()
@@ -128,7 +132,7 @@ class ResumingStream:
 
     def _passes(self, error: RequestError) -> bool:
         """Whether to go on after `error`; moves to the token that it names."""
-        if error.reason == "WATCHER_TOO_SLOW":
+        if error.reason in _TAKEN:
             self.resume_token = error.metadata.get("resume_token") or self.resume_token
         if not error.reason and error.code in _PASSING_FROM_PROXIES:
             return True

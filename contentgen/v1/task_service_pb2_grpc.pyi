@@ -294,8 +294,8 @@ class TaskServiceStub:
     or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
     The response headers arrive once the watch is established: every later move is sent. A task that ends while the
-    present states are sent may have none, but all of its later moves follow. An event is sent once every older
-    transaction on that PostgreSQL, anybody's, has ended: usually within milliseconds. A long transaction delays
+    present states are sent may have none, but all of its later moves follow. An event is sent once every transaction
+    that has moved tasks before it, of any account, has ended: usually within milliseconds. One that stays open delays
     events, and the start of a watch, but loses none.
 
     Statuses, which end the stream:
@@ -310,6 +310,9 @@ class TaskServiceStub:
       RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
+      UNAVAILABLE `CHANGES_DELAYED` (`pid`, `database`), with RetryInfo: events of this watch, or its start, have waited
+      for more than 10 s for a transaction of that session (`pid` 0: a prepared one), which an operator has to end;
+      continue with the last token. A watch that has no event to wait for goes on.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     ListTaskEvents: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskEventsRequest, _task_service_pb2.ListTaskEventsResponse]
@@ -666,8 +669,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
     The response headers arrive once the watch is established: every later move is sent. A task that ends while the
-    present states are sent may have none, but all of its later moves follow. An event is sent once every older
-    transaction on that PostgreSQL, anybody's, has ended: usually within milliseconds. A long transaction delays
+    present states are sent may have none, but all of its later moves follow. An event is sent once every transaction
+    that has moved tasks before it, of any account, has ended: usually within milliseconds. One that stays open delays
     events, and the start of a watch, but loses none.
 
     Statuses, which end the stream:
@@ -682,6 +685,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
       RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
+      UNAVAILABLE `CHANGES_DELAYED` (`pid`, `database`), with RetryInfo: events of this watch, or its start, have waited
+      for more than 10 s for a transaction of that session (`pid` 0: a prepared one), which an operator has to end;
+      continue with the last token. A watch that has no event to wait for goes on.
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     ListTaskEvents: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskEventsRequest, _task_service_pb2.ListTaskEventsResponse]  # type: ignore[assignment]
@@ -1113,8 +1119,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         or repetitions. Nothing is sent while nothing moves. The stream does not end when the tasks have ended.
 
         The response headers arrive once the watch is established: every later move is sent. A task that ends while the
-        present states are sent may have none, but all of its later moves follow. An event is sent once every older
-        transaction on that PostgreSQL, anybody's, has ended: usually within milliseconds. A long transaction delays
+        present states are sent may have none, but all of its later moves follow. An event is sent once every transaction
+        that has moved tasks before it, of any account, has ended: usually within milliseconds. One that stays open delays
         events, and the start of a watch, but loses none.
 
         Statuses, which end the stream:
@@ -1129,6 +1135,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
+          UNAVAILABLE `CHANGES_DELAYED` (`pid`, `database`), with RetryInfo: events of this watch, or its start, have waited
+          for more than 10 s for a transaction of that session (`pid` 0: a prepared one), which an operator has to end;
+          continue with the last token. A watch that has no event to wait for goes on.
           UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
         """
 

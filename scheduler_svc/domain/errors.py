@@ -181,6 +181,18 @@ class StoreUnavailable(DomainError):
         super().__init__(message)
 
 
+class ChangesDelayed(DomainError):
+    """A transaction that has drawn numbers of moves stays open: later ones can't be passed on before it ends."""
+
+    def __init__(self, pid: int, database: str, role: str, application: str) -> None:
+        session = f"session {pid} ({role}, {application!r})" if pid else f"the prepared transaction {application!r}"
+        super().__init__(
+            f"changes wait for {session} of the database {database!r}, which keeps a transaction open; end it",
+            pid=str(pid),
+            database=database,
+        )
+
+
 class LockTimeout(StoreUnavailable):
     """Another session holds a lock that the transaction needs. Nothing was committed."""
 

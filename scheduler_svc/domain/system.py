@@ -55,7 +55,7 @@ class LockHolder(NamedTuple):
 
 
 class OldestTransaction(NamedTuple):
-    """The oldest transaction with an id on the server, in any database: watches see no change that is later.
+    """The oldest transaction with an id on the server, in any database.
 
     `pid` is 0 if it is prepared; then `application` is its name, and `state` is `prepared`. `age` is in seconds; None:
     our role may not see it, nor the state. `xid` tells it from its successor on the same session.

@@ -1,8 +1,8 @@
 """The watermark: all moves up to this number are settled, that is committed and visible, or never to come.
 
-Numbers are drawn in the order of each task's moves, but committed in any order. A transaction gets its id before it
-draws a number. A snapshot reads the last number drawn, and then takes a transaction id of its own: whoever drew a
-number up to that one has a lower id. Once no transaction with a lower id runs, all those numbers are settled.
+Numbers are drawn in the order of each task's moves, but committed in any order. A snapshot reads the last number drawn,
+and then which transactions that have drawn one still run: whoever drew a number up to that one is among them. Once none
+of these runs, all those numbers are settled. Transactions that draw none are nobody's concern.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from typing import NamedTuple
 
 
 class Snapshot(NamedTuple):
-    """The last number drawn, then the snapshot's own transaction id, then the oldest transaction still running.
-
-    The snapshot's own transaction runs too, so `oldest` equals `own` if no older one runs.
-    """
+    """The last number drawn, and then the transactions that have drawn any and still run."""
 
     last: int
-    own: int
-    oldest: int
+    drawers: frozenset[str]
 
 
 class Watermark:
@@ -26,18 +22,21 @@ class Watermark:
 
     def __init__(self) -> None:
         self._unsettled: Snapshot | None = None
+        self.awaited: frozenset[str] = frozenset()
+        """The transactions for which it waits."""
 
     def settled(self, snapshot: Snapshot) -> int | None:
         """Returns the highest number that this snapshot shows to be settled, or None.
 
         A snapshot that does not settle its own last number is kept until a later one does: under load some transaction
-        is always older than the newest snapshot, but those older than a given snapshot end.
+        always draws, but those that drew before a given snapshot end.
         """
-        if snapshot.oldest >= snapshot.own:
+        if not snapshot.drawers:
             self._unsettled = None
             return snapshot.last
         kept, self._unsettled = self._unsettled or snapshot, snapshot
-        if snapshot.oldest >= kept.own:
+        self.awaited = kept.drawers & snapshot.drawers
+        if not self.awaited:
             return kept.last
         self._unsettled = kept
         return None

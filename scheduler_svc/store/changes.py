@@ -99,8 +99,8 @@ class Changes(Statements):
         return origin, last
 
     def snapshot(self) -> Snapshot:
-        """The last number, and then which transactions run: see `domain.watermark`."""
-        return Snapshots(self._session).take(self.last())
+        """The last number, and then which transactions have drawn one: see `domain.watermark`."""
+        return Snapshots(self._session).take(self.last(), "event_seq")
 
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
         """Moves with numbers above `after`, up to `until`, as number, task and account."""

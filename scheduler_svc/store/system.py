@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 
 from scheduler_svc.domain.system import DatabaseState, LaneState, LockHolder, OldestTransaction, ReplicaState
+from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
 
 _ANNOUNCE = sa.text("""
@@ -75,9 +77,12 @@ _OLDEST_TRANSACTION = sa.text("""
         FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
         UNION ALL
         SELECT 0, database, owner, gid, 'prepared', prepared, transaction FROM pg_prepared_xacts
-    ) AS x ORDER BY age(xid) DESC LIMIT 1
+    ) AS x
+    WHERE CAST(:among AS text[]) IS NULL
+        OR pid IN (SELECT coalesce(pid, 0) FROM pg_locks WHERE virtualtransaction = ANY(CAST(:among AS text[])))
+    ORDER BY age(xid) DESC LIMIT 1
 """)
-"""Finds the transaction that keeps back the snapshots of the whole server."""
+"""Finds the transaction that keeps back the snapshots of the whole server, or the oldest of some."""
 
 
 class SystemStatements(Statements):
@@ -114,9 +119,12 @@ class SystemStatements(Statements):
         """The sessions that have held locks of rows, or tables, for so long: what needs those may be passed over."""
         return [LockHolder(*row) for row in self._rows(_LONG_LOCKS, seconds=seconds)]
 
-    def oldest_transaction(self) -> OldestTransaction | None:
-        """The oldest transaction of the server that has an id, but for this one; it may be as young as a submit."""
-        row = self._row(_OLDEST_TRANSACTION)
+    def oldest_transaction(self, among: Collection[str] | None = None) -> OldestTransaction | None:
+        """The oldest transaction of the server that has an id, but for this one; it may be as young as a submit.
+
+        `among`: virtual ids of the transactions to choose from; None: all.
+        """
+        row = self._row(_OLDEST_TRANSACTION, among=None if among is None else array("text", among))
         return OldestTransaction(*row) if row else None
 
 

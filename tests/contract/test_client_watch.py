@@ -38,9 +38,7 @@ from tests.harness.waiting import wait_until, wait_until_gone
 A, B = "task-000000000000000a", "task-000000000000000b"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "python" / "watch.py"
 Status = task_pb2.TaskStatus
-TOO_SLOW = Refused(
-    grpc.StatusCode.RESOURCE_EXHAUSTED, "reads too slowly", "WATCHER_TOO_SLOW", {"resume_token": "named"}
-)
+DELAYED = Refused(grpc.StatusCode.UNAVAILABLE, "changes wait for session 7", "CHANGES_DELAYED", {"pid": "7"})
 
 
 @pytest.fixture
@@ -136,13 +134,23 @@ def test_a_watch_reconnects_if_its_stream_ends_without_an_error(
     assert tokens(scheduler) == ["", "t1"]
 
 
-def test_a_watch_that_was_too_slow_resumes_with_the_token_of_the_error(
-    scheduler: ScriptedServices, client: ContentGenerationClient
+@pytest.mark.parametrize("reason", ["WATCHER_TOO_SLOW", "WATCH_OVERRUN"])
+def test_a_watch_with_too_many_unread_events_resumes_with_the_token_of_the_error(
+    scheduler: ScriptedServices, client: ContentGenerationClient, reason: str
 ) -> None:
-    scheduler.will("WatchTasks", [pending("t1"), TOO_SLOW], [pending("t3"), SILENCE])
+    unread = Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "reads too slowly", reason, {"resume_token": "named"})
+    scheduler.will("WatchTasks", [pending("t1"), unread], [pending("t3"), SILENCE])
     with client.watch([A]) as events:
         assert [next(events)["resume_token"] for _ in range(2)] == ["t1", "t3"]
     assert tokens(scheduler) == ["", "named"]
+
+
+def test_a_watch_whose_changes_are_delayed_goes_on_beyond_the_client_s_timeout(
+    kind: str, scheduler: ScriptedServices
+) -> None:
+    scheduler.will("WatchTasks", [DELAYED], [DELAYED], [pending("t1"), SILENCE])
+    with opened(kind, scheduler.target, timeout=0) as client, client.watch([A]) as events:
+        assert next(events)["resume_token"] == "t1"
 
 
 def test_a_watch_reconnects_if_the_server_cancels_its_stream(

@@ -129,7 +129,7 @@ async def test_moves_of_a_task_keep_their_order_whichever_transaction_began_firs
     early, late, *_ = movers
     async with watching(stubs[0], task_ids=task_ids[:1]) as watcher:
         await watcher.next()
-        early.take_id()
+        early.sql("SELECT pg_current_xact_id()")
         late.move(task_ids[:1], attempt=1)
         late.commit()
         early.move(task_ids[:1], attempt=2)

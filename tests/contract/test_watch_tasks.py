@@ -20,6 +20,8 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.application.watch import change_feed as tail
 from scheduler_svc.replica import Replica
 from tests.contract.watching import PATIENCE_S, Mover, Watcher, told, watching
+from tests.harness.cluster import Databases
+from tests.harness.foreign_locks import APPLICATION, foreign_lock
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
@@ -295,7 +297,7 @@ class TestExpiry:
         task_id = await submitted(tasks, account)
         async with watching(tasks, account_id=account) as watcher:
             await watcher.next()
-            mover.take_id()
+            mover.draw()
             await self.clean_up(tasks, account, task_id)
             mover.commit()
             with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
@@ -321,15 +323,14 @@ class TestExpiry:
         await self.expired(tasks, account, base64.urlsafe_b64encode(json.dumps(parts).encode()).decode())
 
 
-async def test_a_long_transaction_of_another_session_delays_events_and_loses_none(
+async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
     tasks: TaskServiceAsyncStub, account: int, mover: Mover, replica: Replica
 ) -> None:
     task_id = await submitted(tasks, account)
     async with watching(tasks, account_id=account) as watcher:
         await watcher.next()
-        mover.take_id()
-        later = await submitted(tasks, account)
         mover.move([task_id], attempt=7)
+        later = await submitted(tasks, account)
         events = asyncio.ensure_future(watcher.take(3))
         late = asyncio.ensure_future(_first_of_another_watch(tasks, account))
         await wait_until_async(
@@ -341,12 +342,51 @@ async def test_a_long_transaction_of_another_session_delays_events_and_loses_non
         assert not late.done()
         mover.commit()
         moves = [
-            (later, "unspecified", "pending"),
             (task_id, "pending", "submitted"),
             (task_id, "submitted", "pending"),
+            (later, "unspecified", "pending"),
         ]
         assert told(await events) == moves
         assert told([await late]) == [(task_id, "unspecified", "pending")]
+
+
+async def test_transactions_that_move_no_task_delay_nothing(
+    tasks: TaskServiceAsyncStub, account: int, db_url: str, databases: Databases
+) -> None:
+    take_id = "SELECT txid_current()"
+    with databases.lent() as elsewhere, foreign_lock(elsewhere, take_id), foreign_lock(db_url, take_id):
+        async with watching(tasks, account_id=account) as watcher:
+            await watcher.stands()
+            task_id = await submitted(tasks, account)
+            assert told([await watcher.next()]) == [(task_id, "unspecified", "pending")]
+
+
+async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wait_for(
+    tasks: TaskServiceAsyncStub,
+    accounts: AccountServiceAsyncStub,
+    account: int,
+    db_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
+    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+    async with watching(tasks, account_id=account) as watcher, watching(tasks, account_id=other) as unconcerned:
+        await watcher.stands()
+        await unconcerned.stands()
+        await submitted(tasks, account)
+        token = (await watcher.next()).resume_token
+        with foreign_lock(db_url, "SELECT pg_current_xact_id(), nextval('event_seq')") as pid:
+            second = await submitted(tasks, account)
+            async with watching(tasks, account_id=account, resume_token=token) as new:
+                for delayed in (watcher, new):
+                    with refused(StatusCode.UNAVAILABLE, "CHANGES_DELAYED") as refusal:
+                        await delayed.next()
+                    assert refusal.metadata == {"pid": str(pid), "database": sa.make_url(db_url).database}
+                    assert APPLICATION in refusal.message
+        third = await submitted(tasks, other)
+        assert told([await unconcerned.next()]) == [(third, "unspecified", "pending")]
+    async with watching(tasks, account_id=account, resume_token=token) as watcher:
+        assert told([await watcher.next()]) == [(second, "unspecified", "pending")]
 
 
 async def _first_of_another_watch(tasks: TaskServiceAsyncStub, account: int) -> pb.TaskChange:

@@ -86,9 +86,9 @@ class Mover:
         self.sql("SELECT FROM tasks WHERE task_key = ANY(%s) ORDER BY task_key FOR UPDATE", keys)
         self.sql(_MOVE, attempt, keys)
 
-    def take_id(self) -> None:
-        """Begins a transaction and assigns its id: nothing after it is settled before it ends."""
-        self.sql("SELECT pg_current_xact_id()")
+    def draw(self) -> None:
+        """Begins a transaction that draws a number: no later one is settled before it ends."""
+        self.sql("SELECT pg_current_xact_id(), nextval('event_seq')")
 
     def rows(self, text: str) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:

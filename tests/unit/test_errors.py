@@ -64,6 +64,12 @@ CASES = [
     (errors.WaitedTooLong(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
     (errors.RequestTooSlow(30), Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", {}),
     (errors.StoreUnavailable(), Code.UNAVAILABLE, "STORE_UNAVAILABLE", {}),
+    (
+        errors.ChangesDelayed(7, "db", "anna", "psql"),
+        Code.UNAVAILABLE,
+        "CHANGES_DELAYED",
+        {"pid": "7", "database": "db"},
+    ),
     (errors.LockTimeout(), Code.UNAVAILABLE, "LOCK_TIMEOUT", {}),
     (errors.StatementTimeout(), Code.UNAVAILABLE, "STATEMENT_TIMEOUT", {}),
     (errors.ShuttingDown(), Code.UNAVAILABLE, "SHUTTING_DOWN", {}),

@@ -8,32 +8,38 @@ from scheduler_svc.domain.watermark import Snapshot, Watermark
 
 
 class Database:
-    """Transactions that get ids, draw numbers and commit; nobody draws without an id."""
+    """Transactions that draw numbers and commit."""
 
     def __init__(self) -> None:
-        self._next_id = 1
-        self._running: dict[int, list[int]] = {}
+        self._begun = 0
+        self._running: dict[str, list[int]] = {}
         self.last = 0
         self.committed: set[int] = set()
 
-    def begin(self) -> int:
-        own, self._next_id = self._next_id, self._next_id + 1
+    def begin(self) -> str:
+        self._begun += 1
+        own = f"transaction {self._begun}"
         self._running[own] = []
         return own
 
-    def draw(self, own: int) -> None:
+    def draw(self, own: str) -> None:
         self.last += 1
         self._running[own].append(self.last)
 
-    def commit(self, own: int) -> None:
+    def commit(self, own: str) -> None:
         self.committed.update(self._running.pop(own))
 
     @property
     def uncommitted(self) -> set[int]:
         return {number for numbers in self._running.values() for number in numbers}
 
-    def running(self) -> list[int]:
+    @property
+    def running(self) -> list[str]:
         return list(self._running)
+
+    @property
+    def drawers(self) -> frozenset[str]:
+        return frozenset(own for own, numbers in self._running.items() if numbers)
 
 
 def look_at(database: Database, meanwhile: int = 0) -> Snapshot:
@@ -41,10 +47,7 @@ def look_at(database: Database, meanwhile: int = 0) -> Snapshot:
     last = database.last
     for _ in range(meanwhile):
         database.draw(database.begin())
-    own = database.begin()
-    oldest = min(database.running())
-    database.commit(own)
-    return Snapshot(last, own, oldest)
+    return Snapshot(last, database.drawers)
 
 
 def test_all_moves_are_settled_without_running_transactions() -> None:
@@ -52,6 +55,15 @@ def test_all_moves_are_settled_without_running_transactions() -> None:
     own = database.begin()
     database.draw(own)
     assert watermark.settled(look_at(database)) is None
+    database.commit(own)
+    assert watermark.settled(look_at(database)) == 1
+
+
+def test_transactions_that_draw_nothing_hold_nothing_up() -> None:
+    database, watermark = Database(), Watermark()
+    database.begin()
+    own = database.begin()
+    database.draw(own)
     database.commit(own)
     assert watermark.settled(look_at(database)) == 1
 
@@ -77,7 +89,7 @@ def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
         database, watermark = Database(), Watermark()
         found = 0
         for _ in range(100):
-            running = database.running()
+            running = database.running
             match dice.choice(["begin", "draw", "draw", "commit", "look"]):
                 case "begin":
                     database.begin()
@@ -89,6 +101,6 @@ def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
                     settled = watermark.settled(look_at(database, dice.randint(0, 2)))
                     found += settled is not None
                     assert min(database.uncommitted, default=database.last + 1) > (settled or 0)
-        while database.running():
-            database.commit(database.running()[0])
+        while database.running:
+            database.commit(database.running[0])
         assert watermark.settled(look_at(database)) == database.last

@@ -58,6 +58,7 @@ ERROR_STATUSES: Mapping[type[domain.DomainError], ErrorStatus] = {
     domain.WaitedTooLong: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
     domain.RequestTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW"),
     domain.StoreUnavailable: ErrorStatus(Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after=1),
+    domain.ChangesDelayed: ErrorStatus(Code.UNAVAILABLE, "CHANGES_DELAYED", retry_after=5),
     domain.LockTimeout: ErrorStatus(Code.UNAVAILABLE, "LOCK_TIMEOUT", retry_after=1),
     domain.StatementTimeout: ErrorStatus(Code.UNAVAILABLE, "STATEMENT_TIMEOUT", retry_after=5),
     domain.AssetStoreUnavailable: ErrorStatus(Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", retry_after=5),

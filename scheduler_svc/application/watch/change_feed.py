@@ -10,16 +10,20 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from typing import NamedTuple
+
+import structlog
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch.changes import Selection
+from scheduler_svc.application.watch.changes import MAX_SCAN, Selection
 from scheduler_svc.application.watch.interest import ANNOUNCE_INTERVAL, WatchInterest
 from scheduler_svc.application.watch.watcher import Watcher
 from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import (
+    ChangesDelayed,
     DomainError,
     ResumeTokenExpired,
     ShuttingDown,
@@ -35,6 +39,18 @@ RELIEF_TIMEOUT = 0.5
 MIN_INTERVAL = 0.02
 """Seconds between two rounds; they double, up to MAX_INTERVAL, while nothing more is settled."""
 MAX_INTERVAL = 1.0
+DELAY_TIMEOUT = 10.0
+"""Seconds that changes wait for a transaction that stays open, before the watches that wait for them end."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _Awaited(NamedTuple):
+    """A number that is waited for since a moment of the loop's clock."""
+
+    number: int
+    since: float
+    reached: asyncio.Future[None]
 
 
 class ChangeFeed:
@@ -51,7 +67,11 @@ class ChangeFeed:
         """Watchers of all accounts are under ALL_ACCOUNTS."""
         self._watchers: set[Watcher] = set()
         self._admitted = 0
-        self._awaited: set[tuple[int, asyncio.Future[None]]] = set()
+        self._awaited: set[_Awaited] = set()
+        self._delayed_since: float | None = None
+        """The loop's time since which nothing was settled, though more was drawn."""
+        self._delayed_to = 0
+        """The number up to which all that is delayed has ended its watches."""
         self._page_lock = asyncio.Lock()
         self._relief = asyncio.Event()
         self._wake: Callable[[], None] = lambda: None
@@ -101,15 +121,16 @@ class ChangeFeed:
     async def reach(self, number: int) -> None:
         """Waits until everything up to `number`, which is drawn already, is settled and passed on.
 
-        Call it within `admitted`. Raises ShuttingDown, StoreUnavailable.
+        Call it within `admitted`. Raises ShuttingDown, StoreUnavailable, ChangesDelayed.
         """
         if self._position is not None and self._position >= number:
             return
-        awaited = (number, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        awaited = _Awaited(number, loop.time(), loop.create_future())
         self._awaited.add(awaited)
         self._wake()
         try:
-            await awaited[1]
+            await awaited.reached
         finally:
             self._awaited.discard(awaited)
 
@@ -153,9 +174,9 @@ class ChangeFeed:
     def _is_watched(self, task_key: int, account_id: int) -> bool:
         return task_key in self._by_task or account_id in self._by_account or ALL_ACCOUNTS in self._by_account
 
-    def _watchers_of(self, change: TaskChange) -> Iterable[Watcher]:
-        yield from self._by_task.get(change.task.task_key, ())
-        yield from self._by_account.get(change.task.account_id, ())
+    def _watchers_of(self, task_key: int, account_id: int) -> Iterable[Watcher]:
+        yield from self._by_task.get(task_key, ())
+        yield from self._by_account.get(account_id, ())
         yield from self._by_account.get(ALL_ACCOUNTS, ())
 
     async def run_once(self) -> float | None:
@@ -193,10 +214,33 @@ class ChangeFeed:
         settled = self._watermark.settled(snapshot)
         if settled is None:
             self._interval = min(2 * self._interval, MAX_INTERVAL)
+            await self._end_delayed(snapshot.last, now)
         else:
             self._interval = MIN_INTERVAL
+            self._delayed_since = None
             await self._hand_out_to(settled)
         return settled != snapshot.last
+
+    async def _end_delayed(self, last: int, now: float) -> None:
+        """Ends the watches that have waited too long for a transaction that stays open; without a change they go on."""
+        self._delayed_since = self._delayed_since or now
+        if now - self._delayed_since < DELAY_TIMEOUT:
+            return
+        after = max(self._position or 0, self._delayed_to)
+        holder, moves = await self._calls.run(changes.read_delayed, self._watermark.awaited, after, last)
+        if holder is None:
+            return
+        failure = partial(ChangesDelayed, holder.pid, holder.database, holder.role, holder.application)
+        waiting = [it.reached for it in self._awaited if now - it.since >= DELAY_TIMEOUT and not it.reached.done()]
+        for reached in waiting:
+            reached.set_exception(failure())
+        concerned = {watcher for _, key, account_id in moves for watcher in self._watchers_of(key, account_id)}
+        for watcher in concerned:
+            watcher.fail(failure())
+        if waiting or concerned:
+            _log.warning("watches end, since their changes are delayed", action="watch", cause=failure().message)
+        if len(moves) == MAX_SCAN:
+            self._delayed_to = moves[-1][0]
 
     async def _hand_out_to(self, until: int) -> None:
         while self._position is None or self._position < until:
@@ -214,7 +258,7 @@ class ChangeFeed:
             changes.in_history, self._origin, changes.read_all, self._position, until, self._is_watched
         )
         for change in page.changes:
-            for watcher in self._watchers_of(change):
+            for watcher in self._watchers_of(change.task.task_key, change.task.account_id):
                 watcher.offer(change)
         for watcher in self._watchers if cleaned else ():
             if any(account_id in watcher.accounts for account_id in cleaned):
@@ -222,9 +266,9 @@ class ChangeFeed:
         return page.end
 
     def _arrive(self, position: int) -> None:
-        for number, future in self._awaited:
-            if position >= number and not future.done():
-                future.set_result(None)
+        for number, _, reached in self._awaited:
+            if position >= number and not reached.done():
+                reached.set_result(None)
 
     async def _until_relieved(self) -> None:
         """Gives watchers that read the time to; those that don't read can't hold up the others for long."""
@@ -236,13 +280,13 @@ class ChangeFeed:
 
     def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
         """Fails all watchers; `awaited` is the failure of callers of `reach`, if it is another one."""
-        self._position = self._origin = None
+        self._position = self._origin = self._delayed_since = None
         self._watermark = Watermark()
         for watcher in self._watchers:
             watcher.fail(failure())
-        for _, future in self._awaited:
-            if not future.done():
-                future.set_exception((awaited or failure)())
+        for _, _, reached in self._awaited:
+            if not reached.done():
+                reached.set_exception((awaited or failure)())
 
     def close(self) -> None:
         """Ends every watch with ShuttingDown."""

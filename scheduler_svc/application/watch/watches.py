@@ -31,7 +31,7 @@ class TaskWatch:
         """Yields every change, without end; meanwhile `position` is that change's.
 
         Raises ResumeTokenExpired if moves were deleted before they were read, or the database's history changed (a
-        standby was promoted); Overrun if the caller is too slow; StoreUnavailable; ShuttingDown.
+        standby was promoted); Overrun if the caller is too slow; StoreUnavailable; ChangesDelayed; ShuttingDown.
         """
         while not self._listed:
             for change in await self._present():
@@ -86,7 +86,7 @@ class Watches:
     ) -> AsyncIterator[TaskWatch]:
         """Opens a watch anew, with the present states or without, or after a position in a history.
 
-        Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ShuttingDown.
+        Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ChangesDelayed, ShuttingDown.
         """
         with self._feed.admitted():
             opened = await self._calls.run(changes.open_watch, selection, resumed)

@@ -151,8 +151,8 @@ class Search(Statements):
         return int(self._row(_LAST)[0])
 
     def snapshot(self) -> Snapshot:
-        """The last id, and then which transactions run: they may still commit a content. See `domain.watermark`."""
-        return Snapshots(self._session).take(self.last())
+        """The last id, and then which transactions have drawn one: see `domain.watermark`."""
+        return Snapshots(self._session).take(self.last(), "content_seq")
 
     def take_turn(self) -> int | None:
         """`indexed_to`, locked; None while another replica indexes."""

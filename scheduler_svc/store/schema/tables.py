@@ -49,7 +49,7 @@ key_sequence = sa.Sequence("key_seq", metadata=metadata, increment=1000)
 session_sequence = sa.Sequence("session_seq", metadata=metadata)
 # No cache: each connection would number from its own block, and a task's history would not be in order.
 event_sequence = sa.Sequence("event_seq", metadata=metadata)
-# A transaction has its id before it draws a number: watchers know by the ids which numbers are still to come.
+# A transaction has its id before it draws a number: while no lower id runs, nobody's numbers are still to come.
 _NEXT_EVENT = sa.text("CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('event_seq') END")
 _OWN_TRANSACTION = sa.text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 content_sequence = sa.Sequence("content_seq", metadata=metadata)
