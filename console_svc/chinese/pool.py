@@ -84,6 +84,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "Removed entry {content_id} from the pool. Its content stays approved.": (
         "已从发布池移除条目 {content_id}，内容仍为已通过。"
     ),
+    "Entry {content_id} is not in the pool.": "条目 {content_id} 不在发布池中。",
     "Attempts to publish": "发布尝试",
     "Outcome": "结果",
     "Number": "序号",

@@ -85,10 +85,13 @@ class ContentPage:
     async def delete(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
         try:
-            await session.client.delete_content(content_id, force=(await request.form()).get("force") == "yes")
+            force = (await request.form()).get("force") == "yes"
+            deleted = await session.client.delete_content(content_id, force=force)
         except InvalidStateException as error:
             session.tell("Not deleted: {message}", message=refused(error))
             return self._site.see(f"/contents/{content_id}")
+        if not deleted:
+            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
         session.tell("Content {content_id} is deleted.", content_id=content_id)
         return self._site.see("/contents")
 

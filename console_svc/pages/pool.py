@@ -151,8 +151,12 @@ class PublishPool:
     async def remove(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
         try:
-            await session.client.remove_from_publish_pool(content_id)
-            session.tell("Removed entry {content_id} from the pool. Its content stays approved.", content_id=content_id)
+            if await session.client.remove_from_publish_pool(content_id):
+                session.tell(
+                    "Removed entry {content_id} from the pool. Its content stays approved.", content_id=content_id
+                )
+            else:
+                session.tell("Entry {content_id} is not in the pool.", content_id=content_id)
         except FailedPrecondition as error:
             session.tell(refused(error))
         return self._back(await request.form())

@@ -116,7 +116,8 @@ class Webhooks:
 
     async def delete(self, request: Request, session: Session) -> Response:
         webhook_id = request.path_params["webhook_id"]
-        await session.client.delete_webhook(webhook_id)
+        if not await session.client.delete_webhook(webhook_id):
+            return self._site.failure(request, session, GONE, NOT_FOUND)
         session.tell("Deleted webhook {webhook_id} and its deliveries.", webhook_id=webhook_id)
         return self._site.see("/webhooks")
 

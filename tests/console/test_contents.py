@@ -109,6 +109,9 @@ class TestContent:
         operator = press.place.visitor()
         operator.get(f"/contents/{content_id}")
         assert f"Content {content_id} is deleted." in operator.post(f"/contents/{content_id}/delete", {}).text
+        gone = operator.post(f"/contents/{content_id}/delete", {})
+        assert (gone.status, "There is no such content." in gone.text) == (404, True)
+        assert "is deleted" not in operator.get("/contents").text
         assert operator.get(f"/contents/{content_id}").status == 404
 
     def test_a_viewer_reads_and_changes_nothing(self, press: Press) -> None:

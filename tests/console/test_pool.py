@@ -139,6 +139,8 @@ def test_an_entry_is_removed(place: Place, visitor: Visitor, entries: Sequence[i
     answer = visitor.post(f"/pool/{entries[0]}/remove", {"back": "/pool"})
     assert f"Removed entry {entries[0]} from the pool." in answer.text
     assert f'id="entry-{entries[0]}"' not in answer.text
+    again = visitor.post(f"/pool/{entries[0]}/remove", {"back": "/pool"})
+    assert f"Entry {entries[0]} is not in the pool." in again.text
 
 
 def test_who_may_only_read_is_offered_nothing_and_refused(place: Place, entries: Sequence[int]) -> None:
