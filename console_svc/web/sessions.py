@@ -17,6 +17,8 @@ AGE_LIMIT = 24 * 3_600.0
 """Seconds after which a session ends in any case."""
 MAX_SESSIONS = 10_000
 """Beyond it the one that was idle for longest ends."""
+MAX_OF_TOKEN = 20
+"""Sessions of one token; beyond it the one of them that was idle for longest ends."""
 MAX_NOTICES = 5
 
 T = TypeVar("T")
@@ -63,8 +65,10 @@ class Sessions:
         """A new session, under a new key: one that somebody planted in the browser is worth nothing."""
         now = self._clock()
         session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), token, client, caller, now, now)
-        while len(self._sessions) >= MAX_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
+        if token is not None and len(own := self._of(token)) >= MAX_OF_TOKEN:
+            self.end(own[0])
+        if len(self._sessions) >= MAX_SESSIONS:
+            self.end(next(iter(self._sessions.values())))
         self._sessions[session.key] = session
         return session
 
@@ -80,16 +84,17 @@ class Sessions:
 
     def of_token(self, token: str) -> Session | None:
         """The session that was used last of those with this token."""
-        for key, session in reversed(self._sessions.items()):
-            if session.token == token:
-                return self.find(key)
-        return None
+        own = self._of(token)
+        return self.find(own[-1].key) if own else None
 
     def end(self, session: Session, *, everywhere: bool = False) -> None:
         """Ends this session; `everywhere`: all of its token."""
-        gone = [key for key, it in self._sessions.items() if it.token == session.token] if everywhere else [session.key]
-        for key in gone:
-            self._sessions.pop(key, None)
+        for ended in self._of(session.token) if everywhere else [session]:
+            self._sessions.pop(ended.key, None)
+
+    def _of(self, token: str | None) -> list[Session]:
+        """Those of a token, the one that was idle for longest first."""
+        return [session for session in self._sessions.values() if session.token == token]
 
 
 async def permitted(allowed: bool, call: Awaitable[T]) -> T | None:

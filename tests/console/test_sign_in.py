@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from console_svc.web.security import MAX_TRIES, SignInTries
-from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_SESSIONS, Sessions
+from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_OF_TOKEN, MAX_SESSIONS, Sessions
 from contentgen import AsyncContentGenerationClient, Caller
 from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place, Shared
 from tests.harness.console import Console, Visitor
@@ -163,6 +163,22 @@ def test_a_session_ends_when_it_is_idle_when_it_is_old_and_when_there_are_too_ma
         now[0] += IDLE_LIMIT - 1
     assert sessions.find(idle.key) is None
     assert sessions.find(old.key) is None
-    first, *_ = [sessions.begin("t", client, CALLER) for _ in range(MAX_SESSIONS + 1)]
+    first, *_ = [sessions.begin(f"t{number}", client, CALLER) for number in range(MAX_SESSIONS + 1)]
     assert len(sessions) == MAX_SESSIONS
     assert sessions.find(first.key) is None
+
+
+def test_a_token_that_begins_many_sessions_ends_none_but_its_own() -> None:
+    sessions = Sessions()
+    client = AsyncContentGenerationClient("127.0.0.1:1")
+    operator, first, used = (sessions.begin(token, client, CALLER) for token in ("o", "v", "v"))
+    for _ in range(MAX_OF_TOKEN - 2):
+        sessions.begin("v", client, CALLER)
+    assert sessions.find(used.key) is used
+    assert sessions.find(first.key) is first
+    for _ in range(MAX_OF_TOKEN - 1):
+        sessions.begin("v", client, CALLER)
+    assert len(sessions) == 1 + MAX_OF_TOKEN
+    assert sessions.find(operator.key) is operator
+    assert sessions.find(first.key) is first
+    assert sessions.find(used.key) is None
