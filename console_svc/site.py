@@ -116,7 +116,10 @@ class Site:
         return self.render(request, "error.html", {"message": message, "away": status == AWAY}, session, status=status)
 
     def session(self, request: Request) -> Session | None:
-        return self.sessions.find(request.cookies.get(self._cookie, ""))
+        """That of the cookie; where a proxy names who asks, only if it names the same token."""
+        session = self.sessions.find(request.cookies.get(self._cookie, ""))
+        foreign = session and self.settings.console_token_header and session.token != self._named_token(request)
+        return None if foreign else session
 
     async def begin(self, token: str | None) -> Session | None:
         """A new session of a token; None if the schedulers do not know it. Raises RequestError if none answers."""
@@ -191,8 +194,7 @@ class Site:
 
     async def _by_itself(self, request: Request) -> Session | None:
         """A session for whom nobody has to sign in: the proxy names the token, or the schedulers ask for none."""
-        header = self.settings.console_token_header
-        if token := request.headers.get(header, "").strip() if header else "":
+        if token := self._named_token(request):
             return self.sessions.of_token(token) or await self.begin(token)
         if time.monotonic() < self._tokens_until or not self._is_named_by_us(request):
             return None
@@ -200,6 +202,11 @@ class Site:
         if session is None:
             self._tokens_until = time.monotonic() + TOKENS_INTERVAL
         return session
+
+    def _named_token(self, request: Request) -> str:
+        """The token that a proxy names; empty if it names none, or there is no such proxy."""
+        header = self.settings.console_token_header
+        return request.headers.get(header, "").strip() if header else ""
 
     def _is_named_by_us(self, request: Request) -> bool:
         """Whether no name server decides where this host is.

@@ -97,12 +97,12 @@ def same_text(given: str, expected: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is named by its address, and not by a name."""
+    """Whether a host is named by its address, and not by a name. What follows `%` could be text of any length."""
     try:
         ip_address(host.strip("[]"))
     except ValueError:
         return False
-    return True
+    return "%" not in host
 
 
 def is_local(address: str) -> bool:
@@ -111,8 +111,13 @@ def is_local(address: str) -> bool:
 
 
 def address_of(request: Request, *, behind_proxy: bool) -> str:
-    """Where a browser is; as the proxy says, which appends what it sees to X-Forwarded-For."""
-    if behind_proxy and (seen := request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()):
+    """Where a browser is; as the proxy says, which appends what it sees to X-Forwarded-For.
+
+    What stands before the last value, and what is no address, anybody may have written.
+    """
+    lines = request.headers.getlist("x-forwarded-for") if behind_proxy else []
+    seen = lines[-1].rpartition(",")[2].strip() if lines else ""
+    if is_address(seen):
         return seen
     return request.client.host if request.client else ""
 

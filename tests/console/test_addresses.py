@@ -11,7 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
+from console_svc.web.security import address_of
 from tests.console.conftest import OPERATOR, VIEWER, Place
 from tests.harness.console import Console, Visitor
 from tests.harness.ports import free_port
@@ -69,6 +71,18 @@ def test_a_proxy_may_name_the_token(console: Callable[..., Console]) -> None:
     assert Visitor(served.url).get("/tasks").url.endswith("/login?next=%2Ftasks")
 
 
+def test_the_proxy_s_token_beats_a_cookie_of_another(console: Callable[..., Console]) -> None:
+    served = console(CONTENTGEN_CONSOLE_TOKEN_HEADER="X-Desk-Token")
+    browser = Visitor(served.url)
+    assert "operator ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
+    (old,) = browser.cookies
+    assert "viewer ·" in browser.get("/tasks", **{"X-Desk-Token": VIEWER}).text
+    browser.cookies.set_cookie(old)
+    assert browser.get("/tasks", **{"X-Desk-Token": "nobody's"}).url.endswith("/login?next=%2Ftasks")
+    assert browser.get("/tasks").url.endswith("/login?next=%2Ftasks")
+    assert "operator ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
+
+
 def test_the_header_means_nothing_unless_an_operator_turned_it_on(place: Place) -> None:
     asked = Visitor(place.console.url).get(
         "/tasks", **{"X-Desk-Token": OPERATOR, "Authorization": f"Bearer {OPERATOR}"}
@@ -84,6 +98,18 @@ def test_an_address_behind_a_proxy_is_the_one_that_the_proxy_saw(console: Callab
 
     assert [tried(f"10.0.0.{made_up}, 192.0.2.1") for made_up in range(11)] == [403] * 10 + [429]
     assert tried("192.0.2.2") == 403
+
+
+def test_of_x_forwarded_for_only_the_last_value_counts_and_only_an_address() -> None:
+    def seen(*lines: str) -> str:
+        headers = [(b"x-forwarded-for", line.encode()) for line in lines]
+        request = Request({"type": "http", "client": ("10.9.9.9", 1), "headers": headers})
+        return address_of(request, behind_proxy=True)
+
+    assert seen("10.0.0.1", "10.0.0.2, 192.0.2.1") == seen("192.0.2.1") == "192.0.2.1"
+    assert seen("10.0.0.1", "2001:db8::1") == "2001:db8::1"
+    refused = (("made up",), ("192.0.2.1, ",), ("x" * 8_000,), ("fe80::1%" + "x" * 8_000,), ())
+    assert {seen(*lines) for lines in refused} == {"10.9.9.9"}
 
 
 def test_probes_and_metrics_have_an_address_of_their_own(place: Place, console: Callable[..., Console]) -> None:
