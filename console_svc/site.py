@@ -18,18 +18,28 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.operations.diagnosis import Diagnoses
 from console_svc.tasks.work import Works
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
-from console_svc.web.security import CSRF_FIELD, MAX_BODY, SignInTries, is_address, same_origin, same_text
-from console_svc.web.sessions import AGE_LIMIT, Session, Sessions
+from console_svc.web.security import (
+    CSRF_FIELD,
+    MAX_BODY,
+    SignInTries,
+    is_address,
+    page_before,
+    same_origin,
+    same_text,
+)
+from console_svc.web.sessions import AGE_LIMIT, REVOKED, Session, Sessions
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503
 TOKENS_INTERVAL = 10.0
 """Seconds for which schedulers that ask for tokens are not asked again whether they do."""
 FOREIGN_FORM = "This form is not from this page, or too old. Load the page anew."
+NOT_NAMED = text("The proxy before this console signs users in, and it has named no token.")
+UNKNOWN_TO_US = text("The schedulers do not know the token that the proxy before this console has named.")
 Handler = Callable[[Request, Session], Awaitable[Response]]
 Served = Callable[[Request], Awaitable[Response]]
 
@@ -64,7 +74,7 @@ class Site:
         self.metrics = metrics
         self.sessions = Sessions()
         self.tries = SignInTries()
-        self.live = LiveTasks()
+        self.live = LiveTasks(self.sessions)
         self.workshop = Workshop()
         self.works = Works()
         self.diagnoses = Diagnoses()
@@ -121,6 +131,12 @@ class Site:
         foreign = session and self.settings.console_token_header and session.token != self._named_token(request)
         return None if foreign else session
 
+    def why_ended(self, request: Request) -> str:
+        """A text that says why a browser has to sign in; empty if it has not done so before."""
+        if self.settings.console_token_header:
+            return UNKNOWN_TO_US if self._named_token(request) else NOT_NAMED
+        return self.sessions.why_ended(request.cookies.get(self._cookie, ""))
+
     async def begin(self, token: str | None) -> Session | None:
         """A new session of a token; None if the schedulers do not know it. Raises RequestError if none answers."""
         client = self.schedulers.client(token)
@@ -132,7 +148,7 @@ class Site:
         response.set_cookie(
             self._cookie,
             session.key,
-            max_age=int(AGE_LIMIT),
+            max_age=int(2 * AGE_LIMIT),  # so that the form can say that it was too old
             path="/",
             secure=self.settings.secure,
             httponly=True,
@@ -176,7 +192,7 @@ class Site:
         try:
             return await handler(request, session)
         except Unauthenticated:  # the token was revoked
-            self.sessions.end(session)
+            self.sessions.end(session, REVOKED, everywhere=True)
             return self._to_sign_in(request)
         except RequestError as error:
             status = AWAY if isinstance(error, Unavailable) else BAD
@@ -185,12 +201,14 @@ class Site:
 
     def _to_sign_in(self, request: Request) -> Response:
         """To the form, which leads back; a script of the page is told to load it as a whole."""
-        form = self.path("/login")
-        if "hx-request" in request.headers:
-            return Response(status_code=UNAUTHORIZED, headers={"hx-redirect": form})
+        form, scripted = self.path("/login"), "hx-request" in request.headers
         query = f"?{request.url.query}" if request.url.query else ""
-        back = f"{request.url.path}{query}" if request.method == "GET" else self.path("/")
-        return RedirectResponse(f"{form}?{urlencode({'next': back})}" if back != self.path("/") else form, SEE_OTHER)
+        own = request.method == "GET" and not scripted
+        back = (request.url.path + query if own else page_before(request)) or self.path("/")
+        form = f"{form}?{urlencode({'next': back})}" if back != self.path("/") else form
+        if scripted:
+            return Response(status_code=UNAUTHORIZED, headers={"hx-redirect": form})
+        return RedirectResponse(form, SEE_OTHER)
 
     async def _by_itself(self, request: Request) -> Session | None:
         """A session for whom nobody has to sign in: the proxy names the token, or the schedulers ask for none."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,8 +11,8 @@ from starlette.routing import BaseRoute
 
 from console_svc.site import AWAY, FORBIDDEN, SEE_OTHER, Site
 from console_svc.web.language import COOKIE, NAMES
-from console_svc.web.security import address_of, is_local, same_origin
-from console_svc.web.sessions import Session
+from console_svc.web.security import address_of, is_local, page_before, same_origin
+from console_svc.web.sessions import SIGNED_OUT, SIGNED_OUT_EVERYWHERE, Session
 from contentgen import RequestError
 
 TOO_MANY = 429
@@ -36,7 +35,11 @@ class SignIn:
         )
 
     async def show(self, request: Request) -> Response:
-        return self._next(request) if self._site.session(request) else self._form(request)
+        return (
+            self._next(request)
+            if self._site.session(request)
+            else self._form(request, why=self._site.why_ended(request))
+        )
 
     async def submit(self, request: Request) -> Response:
         site, counted = self._site, self._site.metrics.signed_in
@@ -67,19 +70,19 @@ class SignIn:
         wanted = request.query_params.get("next", "")
         return RedirectResponse(wanted if is_local(wanted) else self._site.path("/"), SEE_OTHER)
 
-    def _form(self, request: Request, problem: str = "", status: int = 200) -> Response:
-        return self._site.render(request, "login.html", {"problem": problem}, status=status)
+    def _form(self, request: Request, problem: str = "", status: int = 200, *, why: str = "") -> Response:
+        values = {"problem": problem, "why": why, "proxied": bool(self._site.settings.console_token_header)}
+        return self._site.render(request, "login.html", values, status=status)
 
     async def sign_out(self, request: Request, session: Session) -> Response:
-        self._site.sessions.end(session, everywhere=(await request.form()).get("everywhere") == "yes")
+        everywhere = (await request.form()).get("everywhere") == "yes"
+        why = SIGNED_OUT_EVERYWHERE if everywhere else SIGNED_OUT
+        self._site.sessions.end(session, why, everywhere=everywhere)
         return self._site.see("/login")
 
     async def set_language(self, request: Request) -> Response:
         """Sets the language, and goes back to the page."""
-        back = urlsplit(request.headers.get("referer", ""))
-        own = back.netloc == request.headers.get("host") and is_local(back.path)
-        path = f"{back.path}?{back.query}" if own and back.query else back.path if own else self._site.path("/")
-        response = RedirectResponse(path, SEE_OTHER)
+        response = RedirectResponse(page_before(request) or self._site.path("/"), SEE_OTHER)
         if (chosen := request.path_params["language"]) in NAMES:
             secure = self._site.settings.secure
             response.set_cookie(COOKIE, chosen, max_age=_YEAR, path="/", samesite="lax", secure=secure)

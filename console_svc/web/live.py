@@ -13,8 +13,8 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from console_svc.web.sessions import Session
-from contentgen import ContentGenerationError, Task, TaskChange
+from console_svc.web.sessions import REVOKED, Session, Sessions
+from contentgen import ContentGenerationError, Task, TaskChange, Unauthenticated
 
 MAX_WAITING = 1_000
 """Moves that a page may be behind; then it is told to load anew."""
@@ -61,13 +61,14 @@ Told = Move | News
 class _Feed:
     """The watch of one token, and the pages that it feeds."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, revoked: Callable[[], None]) -> None:
+        """`revoked`: called when the schedulers do not know the token any more."""
         self.pages: set[asyncio.Queue[Told]] = set()
         self.connected = self.away = False
         self.last_moved = 0.0
-        self.job = asyncio.create_task(self._run(session))
+        self.job = asyncio.create_task(self._run(session, revoked))
 
-    async def _run(self, session: Session) -> None:
+    async def _run(self, session: Session, revoked: Callable[[], None]) -> None:
         while True:
             try:
                 async with session.client.watch(skip_present=True, patience=RETRY_INTERVAL) as watch:
@@ -75,6 +76,9 @@ class _Feed:
                     async for change in watch:
                         self.last_moved = time.time()
                         self._tell(Move(change))
+            except Unauthenticated:
+                revoked()
+                return
             except ContentGenerationError as error:
                 _log.info("a watch ended, and begins anew", action="watch", error=str(error))
             self.connected, self.away = False, True
@@ -100,7 +104,8 @@ class _Feed:
 class LiveTasks:
     """Runs on the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
         self._feeds: dict[str | None, _Feed] = {}
 
     @property
@@ -114,34 +119,48 @@ class LiveTasks:
     @asynccontextmanager
     async def follow(self, session: Session, since: float) -> AsyncIterator[asyncio.Queue[Told]]:
         """A queue of the moves that a session may see, for a page of that time (UNIX seconds)."""
-        feed = self._feeds.get(session.token)
-        if feed is None:
-            feed = self._feeds[session.token] = _Feed(session)
+        feed = self._feeds.get(session.token) or self._begin(session)
         page: asyncio.Queue[Told] = asyncio.Queue(MAX_WAITING)
         if feed.away:
             page.put_nowait(News.AWAY)
         elif feed.connected and feed.last_moved >= since:
             page.put_nowait(News.STALE)
+
+        def wake() -> None:
+            if page.empty():
+                page.put_nowait(News.STALE)
+
         feed.pages.add(page)
+        session.when_ended.add(wake)
         try:
             yield page
         finally:
+            session.when_ended.discard(wake)
             feed.pages.discard(page)
             if not feed.pages:
-                self._feeds.pop(session.token, None)
                 feed.job.cancel()
+                if self._feeds.get(session.token) is feed:
+                    del self._feeds[session.token]
+
+    def _begin(self, session: Session) -> _Feed:
+        def revoked() -> None:
+            del self._feeds[session.token]
+            self._sessions.end(session, REVOKED, everywhere=True)
+
+        feed = self._feeds[session.token] = _Feed(session, revoked)
+        return feed
 
     def stream(
         self, request: Request, session: Session, row: Callable[[Move], str], *, then_stale: bool = False
     ) -> StreamingResponse:
         """The server-sent events of a page: rows of tasks that have moved (`row`: empty, it shows none), and news.
 
-        `then_stale`: after each row the page is told to load the rest of it anew.
+        They end with the session. `then_stale`: after each row the page is told to load the rest of it anew.
         """
 
         async def events() -> AsyncIterator[str]:
             async with self.follow(session, _since(request)) as moves:
-                async for text in _server_sent(moves, row, then_stale):
+                async for text in _server_sent(moves, row, then_stale, lambda: self._sessions.seconds_left(session)):
                     yield text
 
         unbuffered = {"x-accel-buffering": "no"}  # by a proxy
@@ -154,15 +173,19 @@ class LiveTasks:
         await asyncio.gather(*jobs, return_exceptions=True)
 
 
-async def _server_sent(moves: asyncio.Queue[Told], row: Callable[[Move], str], then_stale: bool) -> AsyncIterator[str]:
+async def _server_sent(
+    moves: asyncio.Queue[Told], row: Callable[[Move], str], then_stale: bool, seconds_left: Callable[[], float]
+) -> AsyncIterator[str]:
     """An event without a name holds HTML that htmx puts into the page; those with a name are events of the page."""
     yield ": open\n\n"
-    while True:
+    while (seconds := seconds_left()) > 0:
         try:
-            told = await asyncio.wait_for(moves.get(), PING_INTERVAL)
+            told = await asyncio.wait_for(moves.get(), min(PING_INTERVAL, seconds))
         except TimeoutError:
             yield ": still here\n\n"
             continue
+        if seconds_left() <= 0:
+            return
         if isinstance(told, News):
             yield _named(told)
         elif html := row(told):

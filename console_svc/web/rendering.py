@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from console_svc.articles.plain import visible
 from console_svc.web.language import NAMES, Texts, language_of
-from console_svc.web.security import CSRF_FIELD
+from console_svc.web.security import CSRF_FIELD, page_before
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -33,13 +33,14 @@ class Renderer:
     def text(self, request: Request, template: str, values: Mapping[str, Any]) -> str:
         """A template filled in, in the language of the request."""
         texts = Texts(language_of(request))
-        query = f"?{request.url.query}" if request.url.query else ""
+        address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
         known = {
             "_": texts,
             "_n": texts.counted,
             "language": texts.language,
             "path": request.url.path,
-            "here": request.url.path + query,
+            "address": address,
+            "here": (page_before(request) if request.method == "POST" else "") or address,  # shown by a GET
         }
         return self._environment.get_template(template).render({**known, **values})
 

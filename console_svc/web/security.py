@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -88,7 +88,15 @@ def same_origin(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    return origin is not None and parts_of(origin).netloc == request.headers.get("host")
+
+
+def parts_of(address: str) -> SplitResult:
+    """The parts of an address that a header names; all empty for what is no address."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def same_text(given: str, expected: str) -> bool:
@@ -108,6 +116,14 @@ def is_address(host: str) -> bool:
 def is_local(address: str) -> bool:
     """Whether an address is a path, and leads to no other host."""
     return _LOCAL.match(address) is not None
+
+
+def page_before(request: Request) -> str:
+    """The page of ours that a request comes from, as its browser says: path and query. Empty: none."""
+    page = parts_of(request.headers.get("referer", ""))
+    if page.netloc != request.headers.get("host") or not is_local(page.path):
+        return ""
+    return f"{page.path}?{page.query}" if page.query else page.path
 
 
 def address_of(request: Request, *, behind_proxy: bool) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from console_svc.web.language import text
 from contentgen import AsyncContentGenerationClient, Caller
 
 IDLE_LIMIT = 8 * 3_600.0
@@ -20,6 +21,13 @@ MAX_SESSIONS = 10_000
 MAX_OF_TOKEN = 20
 """Sessions of one token; beyond it the one of them that was idle for longest ends."""
 MAX_NOTICES = 5
+SIGNED_OUT = text("You have signed out.")
+SIGNED_OUT_EVERYWHERE = text("All sessions of your token were signed out.")
+IDLE = text("Your session has ended: you asked for nothing for 8 hours.")
+OLD = text("Your session has ended: it began 24 hours ago.")
+CROWDED_OUT = text("Your session has ended: there were too many newer ones.")
+REVOKED = text("The schedulers do not know your token any more.")
+UNKNOWN = text("Your session has ended, perhaps because the console was restarted.")
 
 T = TypeVar("T")
 Notice = tuple[str, Mapping[str, object]]
@@ -37,6 +45,8 @@ class Session:
     caller: Caller
     began: float
     used: float
+    when_ended: set[Callable[[], None]] = field(default_factory=set)
+    """Called once it has ended, unless it has only become too old."""
     _notices: list[Notice] = field(default_factory=list)
 
     def may(self, method: str) -> bool:
@@ -57,6 +67,7 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sessions: dict[str, Session] = {}  # the one that was idle for longest first
+        self._reasons: dict[str, str] = {}  # of those that have ended, the last ones
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -66,31 +77,50 @@ class Sessions:
         now = self._clock()
         session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), token, client, caller, now, now)
         if token is not None and len(own := self._of(token)) >= MAX_OF_TOKEN:
-            self.end(own[0])
+            self.end(own[0], CROWDED_OUT)
         if len(self._sessions) >= MAX_SESSIONS:
-            self.end(next(iter(self._sessions.values())))
+            self.end(next(iter(self._sessions.values())), CROWDED_OUT)
         self._sessions[session.key] = session
         return session
 
     def find(self, key: str) -> Session | None:
         """The session of a cookie. None if it has ended."""
-        session = self._sessions.pop(key, None)
-        now = self._clock()
-        if session is None or now - session.used > IDLE_LIMIT or now - session.began > AGE_LIMIT:
+        session = self._sessions.get(key)
+        if session is None or self.seconds_left(session) <= 0:
             return None
-        session.used = now
-        self._sessions[key] = session
+        session.used = self._clock()
+        self._sessions[key] = self._sessions.pop(key)
         return session
+
+    def seconds_left(self, session: Session) -> float:
+        """How long it lasts without a request; 0 if it has ended."""
+        if session.key not in self._sessions:
+            return 0.0
+        now = self._clock()
+        idle, old = session.used + IDLE_LIMIT - now, session.began + AGE_LIMIT - now
+        if (left := min(idle, old)) > 0:
+            return left
+        self.end(session, IDLE if idle < old else OLD)
+        return 0.0
+
+    def why_ended(self, key: str) -> str:
+        """A text that says why the session of a cookie has ended; empty if there was none."""
+        return self._reasons.get(key, UNKNOWN) if key else ""
 
     def of_token(self, token: str) -> Session | None:
         """The session that was used last of those with this token."""
         own = self._of(token)
         return self.find(own[-1].key) if own else None
 
-    def end(self, session: Session, *, everywhere: bool = False) -> None:
-        """Ends this session; `everywhere`: all of its token."""
+    def end(self, session: Session, why: str, *, everywhere: bool = False) -> None:
+        """Ends this session; `everywhere`: all of its token. `why`: a text."""
         for ended in self._of(session.token) if everywhere else [session]:
             self._sessions.pop(ended.key, None)
+            self._reasons[ended.key] = why
+            for call in tuple(ended.when_ended):
+                call()
+        while len(self._reasons) > MAX_SESSIONS:
+            del self._reasons[next(iter(self._reasons))]
 
     def _of(self, token: str | None) -> list[Session]:
         """Those of a token, the one that was idle for longest first."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
+import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from playwright.sync_api import Browser, expect
 
 from console_svc.web.security import MAX_TRIES, SignInTries
 from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_OF_TOKEN, MAX_SESSIONS, Sessions
 from contentgen import AsyncContentGenerationClient, Caller
-from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place, Shared
+from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place, Shared, page_at, sign_in
+from tests.harness import tokens
 from tests.harness.console import Console, Visitor
+from tests.harness.waiting import wait_until
+
+PATIENCE_S = 10.0
 
 CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_required=True)
 
@@ -71,7 +79,8 @@ def test_a_session_of_before_is_worth_nothing_after_a_sign_in(place: Place) -> N
 def test_whoever_signs_out_has_no_session_any_more(place: Place) -> None:
     visitor, other = place.visitor(VIEWER), place.visitor(VIEWER)
     visitor.get("/")
-    assert visitor.post("/logout", {}).url == f"{place.console.url}/login"
+    left = visitor.post("/logout", {})
+    assert (left.url, "You have signed out." in left.text) == (f"{place.console.url}/login", True)
     assert visitor.get("/tasks").url.startswith(f"{place.console.url}/login")
     assert other.get("/tasks").url == f"{place.console.url}/tasks"
 
@@ -80,8 +89,59 @@ def test_signing_out_everywhere_ends_all_sessions_of_the_token(place: Place) -> 
     visitor, other, stranger = place.visitor(VIEWER), place.visitor(VIEWER), place.visitor(CLIENT)
     visitor.get("/")
     visitor.post("/logout", {"everywhere": "yes"})
-    assert other.get("/tasks").url.startswith(f"{place.console.url}/login")
+    told = other.get("/tasks")
+    assert told.url == f"{place.console.url}/login?next=%2Ftasks"
+    assert "All sessions of your token were signed out." in told.text
     assert stranger.get("/tasks").url == f"{place.console.url}/tasks"
+
+
+def test_whoever_signs_in_again_is_back_on_the_page_of_a_form(place: Place) -> None:
+    visitor, other = place.visitor(VIEWER), place.visitor(VIEWER)
+    visitor.get("/tasks?status=failed")
+    other.get("/")
+    other.post("/logout", {"everywhere": "yes"})
+    asked = visitor.post("/tasks/task-1/cancel", {}, Referer=f"{place.console.url}/tasks?status=failed")
+    assert asked.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
+    assert "All sessions of your token were signed out." in asked.text
+    elsewhere = visitor.post("/tasks/task-1/cancel", {}, Referer="https://example.org/tasks")
+    assert elsewhere.url == f"{place.console.url}/login"
+
+
+def test_open_pages_lead_to_the_form_and_back_once_their_session_has_ended(place: Place, chromium: Browser) -> None:
+    task_id = place.client.submit_task(account_id=place.account, topic="to cancel", schedule_time="2030-01-01T00:00Z")
+    with page_at(place, chromium) as page:
+        sign_in(page, CLIENT)
+        page.goto(f"/tasks/{task_id}")
+        with page_at(place, chromium) as other:
+            sign_in(other, CLIENT)
+            other.get_by_role("button", name="Sign out everywhere").click()
+            expect(other.get_by_role("status").get_by_text("All sessions of your token")).to_be_visible()
+        page.wait_for_url(f"/login?next=%2Ftasks%2F{task_id}")
+        expect(page.get_by_text("All sessions of your token were signed out.")).to_be_visible()
+        page.get_by_label("Your token").fill(CLIENT)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"/tasks/{task_id}")
+
+
+def test_a_revoked_token_ends_its_live_pages(place: Place) -> None:
+    file = place.stack.folder / "tokens"
+    lines = file.read_text().splitlines()
+    tokens.write(file, *lines, tokens.line("leaver", "viewer"))
+    place.scheduler.signal(signal.SIGHUP)
+    visitor = Visitor(place.console.url)
+    wait_until(lambda: visitor.sign_in("leaver-token").status == 200, within=PATIENCE_S, what="the token is known")
+    cookie = "; ".join(f"{it.name}={it.value}" for it in visitor.cookies)
+    live = http.client.HTTPConnection("127.0.0.1", place.console.port, timeout=PATIENCE_S)
+    with closing(live):
+        live.request("GET", "/tasks/live", headers={"Cookie": cookie})
+        events = live.getresponse()
+        assert events.readline() == b": open\n"
+        while events.readline() != b"event: stale\n":  # its watch is there
+            pass
+        tokens.write(file, *lines)
+        place.scheduler.signal(signal.SIGHUP)
+        assert b"event: stale" not in events.read()  # up to its end
+    assert "The schedulers do not know your token any more." in visitor.get("/tasks").text
 
 
 def test_a_form_of_another_site_does_nothing(place: Place) -> None:
