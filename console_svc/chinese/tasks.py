@@ -49,7 +49,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "Also {n} whose retries are used up: their count begins anew.": "还包括重试次数已用完的 {n} 个：重新计数。",
     "and {n} more": "另有 {n} 个",
     "as it is": "不变",
-    "Those whose retries are used up are not counted and stay. Tick them to retry them all the same.": "重试次数已用完的任务不计入，保持不变；要重试它们请逐个勾选。",
     "Tasks that are submitted from now on are left alone.": "此后提交的任务不受影响。",
     "Left alone: their state does not allow it": "不受影响：状态不允许",
     "{n} are not there any more.": "{n} 个已不存在。",

@@ -135,14 +135,16 @@ async def _count(session: Session, wanted: _Wanted) -> tuple[int, int]:
         status = _of(wanted.search, RETRYABLE)
         if status is None:
             return 0, 0
-        client, search = session.client, wanted.search
-        counts = [
-            await client.bulk_retry_tasks(search.account, each, dry_run=True, **search.conditions()) for each in status
-        ]
-        return sum(counts), 0
+        with_retries, all_of_them = [await _retryable(session, wanted.search, status, reset) for reset in (False, True)]
+        return with_retries, all_of_them - with_retries
     pending = await _cancellable(session, wanted.search, PENDING)
     running = await _cancellable(session, wanted.search, RUNNING) if wanted.do == "cancel" else 0
     return pending, running
+
+
+async def _retryable(session: Session, search: TaskSearch, states: Sequence[Any], reset: bool) -> int:
+    retry = partial(session.client.bulk_retry_tasks, search.account, reset_retry_count=reset, dry_run=True)
+    return sum([await retry(state, **search.conditions()) for state in states])
 
 
 async def _cancellable(session: Session, search: TaskSearch, states: Sequence[str]) -> int:
@@ -204,34 +206,27 @@ class _Moves:
 
     async def _bulk(self, work: Work) -> None:
         """Batch by batch, and only those that were there when the user was asked."""
-        search, client = self._wanted.search, self._client
-        conditions = search.conditions()
+        conditions = self._wanted.search.conditions()
         conditions["created_before"] = self._until
-        for states in self._states():
-            while work.done < work.total:
+        for call in self._bulk_calls():
+            moved = -1
+            while work.done < work.total and moved:
                 limit = min(BATCH, work.total - work.done)
-                if self._wanted.do == "retry":
-                    call = partial(client.bulk_retry_tasks, search.account, states, limit=limit, **conditions)
-                else:
-                    call = partial(
-                        client.bulk_cancel_tasks,
-                        search.account,
-                        states,
-                        force=self._wanted.more,
-                        limit=limit,
-                        **conditions,
-                    )
-                moved = await patiently(call)
+                moved = await patiently(partial(call, limit=limit, **conditions))
                 work.done += moved
-                if not moved:
-                    break
         work.total = work.done
 
-    def _states(self) -> Sequence[Any]:
+    def _bulk_calls(self) -> Sequence[Callable[..., Awaitable[int]]]:
+        """The bulk calls, each to be repeated until it moves nothing. Tasks with retries left keep their count."""
+        search, client, more = self._wanted.search, self._client, self._wanted.more
         if self._wanted.do == "retry":
-            return _of(self._wanted.search, RETRYABLE) or ()
-        states = _of(self._wanted.search, (*PENDING, *RUNNING) if self._wanted.more else PENDING)
-        return [states] if states else ()
+            return [
+                partial(client.bulk_retry_tasks, search.account, state, reset_retry_count=reset)
+                for reset in ((False, True) if more else (False,))
+                for state in _of(search, RETRYABLE) or ()
+            ]
+        states = _of(search, (*PENDING, *RUNNING) if more else PENDING)
+        return [partial(client.bulk_cancel_tasks, search.account, states, force=more)] if states else ()
 
     async def _run_all(self, work: Work) -> None:
         search = self._wanted.search

@@ -185,15 +185,18 @@ class TaskControlMethods(Methods):
         account_id: int | None = None,
         status: Literal["failed", "timeout"] | None = None,
         *,
+        reset_retry_count: bool = False,
         limit: int = 1_000,
         dry_run: bool = False,
         **more: Unpack[TaskFilter],
     ) -> int:
-        """Retries failed and timed out tasks, oldest first, and returns how many. Those without a retry left stay.
+        """Retries failed and timed out tasks, oldest first, and returns how many.
 
         Args:
             account_id: only of this account.
             status: only in this state.
+            reset_retry_count: whether the retries of each are counted anew; without it, those without a retry left
+                stay.
             limit: how many at most.
             dry_run: only count all that match.
             more: the conditions of `TaskFilter`, as in `iter_tasks`.
@@ -205,6 +208,7 @@ class TaskControlMethods(Methods):
             account_id=account_id or 0,
             statuses=task_statuses(status),
             filter=task_filter(more),
+            reset_retry_count=reset_retry_count,
             limit=limit,
             dry_run=dry_run,
         )

@@ -861,12 +861,17 @@ class BulkRetryTasksRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    RESET_RETRY_COUNT_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """Only of this account; 0: of all."""
     limit: _builtins.int
     """How many at most; 0 means 1,000; negative is refused."""
     dry_run: _builtins.bool
-    """Whether only to count all that match and have retries left, whatever `limit` is. Default: false."""
+    """Whether only to count all that match, whatever `limit` is. Default: false."""
+    reset_retry_count: _builtins.bool
+    """Whether to reset the `retry_count` of each to 0 first, as in RetryTask: tasks whose retries are used up match, too.
+    Default: false.
+    """
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskStatus.ValueType]:
         """Failed, timeout or both; none: both. Any other is refused."""
@@ -883,10 +888,11 @@ class BulkRetryTasksRequest(_message.Message):
         limit: _builtins.int = ...,
         filter: Global___TaskFilter | None = ...,
         dry_run: _builtins.bool = ...,
+        reset_retry_count: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "dry_run", b"dry_run", "filter", b"filter", "limit", b"limit", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "dry_run", b"dry_run", "filter", b"filter", "limit", b"limit", "reset_retry_count", b"reset_retry_count", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -904,7 +910,9 @@ class BulkRetryTasksResponse(_message.Message):
     retried_count: _builtins.int
     """Tasks that are pending again: `changed_count`."""
     matched_count: _builtins.int
-    """Tasks that matched and had retries left until `limit` were retried; with `dry_run` all of them."""
+    """Tasks that matched until `limit` were retried; with `dry_run` all of them. Without `reset_retry_count` they have
+    retries left.
+    """
     changed_count: _builtins.int
     """Tasks that are pending again; 0 with `dry_run`. Less than `matched_count` if some were being moved: repeat the call."""
     def __init__(

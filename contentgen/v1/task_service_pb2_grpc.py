@@ -433,8 +433,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BulkRetryTasks(self, request, context):
-        """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-        whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
+        """Retries many failed or timed out tasks, oldest first, each as RetryTask does. Tasks whose retries are used up do not
+        match without `reset_retry_count`. Tasks whose `unique_key` another open task holds are skipped and not counted.
 
         Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 

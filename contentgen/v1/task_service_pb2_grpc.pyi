@@ -242,8 +242,8 @@ class TaskServiceStub:
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     BulkRetryTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]
-    """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-    whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
+    """Retries many failed or timed out tasks, oldest first, each as RetryTask does. Tasks whose retries are used up do not
+    match without `reset_retry_count`. Tasks whose `unique_key` another open task holds are skipped and not counted.
 
     Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
@@ -617,8 +617,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
       UNAUTHENTICATED `TOKEN_INVALID`, PERMISSION_DENIED `ROLE_FORBIDDEN`, INTERNAL `INTERNAL`: see the service.
     """
     BulkRetryTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BulkRetryTasksRequest, _task_service_pb2.BulkRetryTasksResponse]  # type: ignore[assignment]
-    """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-    whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
+    """Retries many failed or timed out tasks, oldest first, each as RetryTask does. Tasks whose retries are used up do not
+    match without `reset_retry_count`. Tasks whose `unique_key` another open task holds are skipped and not counted.
 
     Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 
@@ -1049,8 +1049,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.BulkRetryTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.BulkRetryTasksResponse, _abc.Awaitable[_task_service_pb2.BulkRetryTasksResponse]]:
-        """Retries many failed or timed out tasks, oldest first, each as RetryTask without `reset_retry_count` does. Tasks
-        whose retries are used up, or whose `unique_key` another open task holds, are skipped and not counted.
+        """Retries many failed or timed out tasks, oldest first, each as RetryTask does. Tasks whose retries are used up do not
+        match without `reset_retry_count`. Tasks whose `unique_key` another open task holds are skipped and not counted.
 
         Blocks until all are pending again, in bounded transactions. Safe to repeat: pending tasks are not retried again.
 

@@ -120,6 +120,21 @@ def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Pla
         assert place.client.wait(task_id, 20)["attempt"] == 2
 
 
+def test_all_that_match_are_retried_those_without_retries_on_demand(place: Place, operator: Visitor) -> None:
+    broken = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
+    failed, used_up = place.client.submit_tasks(
+        [{**broken, "topic": "outage"}, {**broken, "topic": "outage for good", "max_retries": 0}]
+    )
+    for task_id in (failed, used_up):
+        assert place.client.wait(task_id, 20)["status"] == "failed"
+    asked = operator.get("/tasks/move?do=retry&all=yes&topic=outage").text
+    assert "1 task will go back" in asked
+    assert "Also 1 whose retries are used up" in asked
+    assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(asked), "more": "yes"}).text
+    ended = [place.client.wait(task_id, 20) for task_id in (failed, used_up)]
+    assert [(task["attempt"], task["retry_count"]) for task in ended] == [(2, 1), (2, 0)]
+
+
 def test_tasks_of_tomorrow_run_now(place: Place, operator: Visitor) -> None:
     task_id, *_ = later(place, "tomorrow's")
     asked = operator.get(f"/tasks/move?do=run&task={task_id}").text

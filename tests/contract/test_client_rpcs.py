@@ -150,7 +150,7 @@ RPCS: dict[str, Rpc] = {
         600,
     ),
     "BulkRetryTasks": Rpc(
-        lambda client: client.bulk_retry_tasks(1, "failed", limit=9, dry_run=True, **MATCHING),
+        lambda client: client.bulk_retry_tasks(1, "failed", reset_retry_count=True, limit=9, dry_run=True, **MATCHING),
         pb.BulkRetryTasksResponse(matched_count=3),
         600,
     ),

@@ -307,6 +307,19 @@ class TestBulkRetry:
         assert not scheduling.task(key).ended
         assert all(scheduling.task(each).ended for each in used)
 
+    def test_a_reset_retries_those_too_whose_retries_are_used_up_and_counts_from_the_first(
+        self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
+    ) -> None:
+        used = [ended(scheduling, FAILURE, max_retries=2) for _ in range(3)]
+        scheduling.sql("UPDATE tasks SET retry_count = max_retries")
+        never = ended(scheduling, FAILURE, max_retries=0)
+        assert bulk(lambda it: it.retry(TaskFilter(), dry_run=True)) == (0, 0)
+        assert bulk(lambda it: it.retry(TaskFilter(), reset=True, dry_run=True)) == (4, 0)
+        assert bulk(lambda it: it.retry(TaskFilter(), reset=True)) == (4, 4)
+        assert [scheduling.task(key).retry_count for key in (*used, never)] == [1, 1, 1, 0]
+        assert scheduling.events(used[0])[-1].message == "retry 1 of 2"
+        scheduling.check()
+
     def test_retry_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: Run[BulkResult]) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:

@@ -18,7 +18,7 @@ from contentgen.cli.options import Limit, Yes
 from contentgen.v1 import task_service_pb2 as pb
 
 Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
-Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all of its retries anew.")]
+Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all retries anew.")]
 AllMatching = Annotated[bool, typer.Option("--all", help="All that match the options, instead of named ones.")]
 SomeTasks = Annotated[
     list[str] | None,
@@ -45,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
         "contentgen task retry --reset-retry-count task-0000000000000001",
         "contentgen task retry --all --account 1 --status timeout",
         "contentgen task retry --all --reason CREATOR_TIMEOUT --dry-run",
+        "contentgen task retry --all --reset-retry-count --since 2026-01-31",
     )(retry)
     command(
         app,
@@ -100,15 +101,14 @@ def retry(
 ) -> int:
     """Put failed and timed out tasks back to pending.
 
-    This ends the wait of a task that waits for its next attempt. With --all: all that match and have retries left, the
-    oldest first, after a prompt on a terminal. Retries may cost money.
+    This ends the wait of a named task that waits for its next attempt. With --all: all that match and have retries
+    left, or with --reset-retry-count all that match, the oldest first, after a prompt on a terminal. Retries may cost
+    money.
     """
     _check_all(task_ids, all_=all_, given=selection.given or bool(limit) or dry_run)
-    if all_ and reset_retry_count:
-        raise typer.BadParameter("--reset-retry-count goes with named tasks: --all leaves what has used its retries up")
     if task_ids:
         return _retry_each(session, task_ids, reset_retry_count)
-    request = pb.BulkRetryTasksRequest(filter=selection.filter)
+    request = pb.BulkRetryTasksRequest(filter=selection.filter, reset_retry_count=reset_retry_count)
     rpc = session.connection.stubs.tasks.BulkRetryTasks
     move = BulkMove(rpc, request, "put back to pending", "retried_count")
     return move.run(session, "Run {} again?", limit=limit, dry_run=dry_run, yes=yes)

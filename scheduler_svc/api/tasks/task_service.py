@@ -219,7 +219,10 @@ class TaskService(TaskServiceServicer):
             wanted = read_filter(request, bad, among=RETRYABLE)
             bad.number("limit", request.limit, 0, MAX_INT32)
         matched, changed = await self._bulk.retry(
-            wanted.for_caller(), limit=request.limit or DEFAULT_BULK_LIMIT, dry_run=request.dry_run
+            wanted.for_caller(),
+            reset=request.reset_retry_count,
+            limit=request.limit or DEFAULT_BULK_LIMIT,
+            dry_run=request.dry_run,
         )
         return pb.BulkRetryTasksResponse(retried_count=changed, matched_count=matched, changed_count=changed)
 

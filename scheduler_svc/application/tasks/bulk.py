@@ -63,12 +63,17 @@ class Bulk:
             return await self._count(wanted)
         return await self._each(lambda after, size: self._cancelling.run(cancel_batch, wanted, after, size), limit)
 
-    async def retry(self, wanted: TaskFilter, *, limit: int | None = None, dry_run: bool = False) -> BulkResult:
-        """Retries failed and timed out tasks that have retries left, oldest first. Each is read once."""
-        wanted = replace(_among(wanted, RETRYABLE), has_retries_left=True)
+    async def retry(
+        self, wanted: TaskFilter, *, reset: bool = False, limit: int | None = None, dry_run: bool = False
+    ) -> BulkResult:
+        """Retries failed and timed out tasks, oldest first. Each is read once.
+
+        Without `reset`, only those that have retries left; with it, all, and each counts its retries anew.
+        """
+        wanted = replace(_among(wanted, RETRYABLE), has_retries_left=not reset)
         if dry_run:
             return await self._count(wanted)
-        return await self._each(lambda after, size: self._calls.run(retry_batch, wanted, after, size), limit)
+        return await self._each(lambda after, size: self._calls.run(retry_batch, wanted, after, size, reset), limit)
 
     async def clean_up(
         self, wanted: TaskFilter, age: timedelta, *, limit: int | None = None, dry_run: bool = False

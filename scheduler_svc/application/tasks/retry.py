@@ -48,12 +48,11 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     task_id = format_task_id(task.task_key)
     if task.status not in RETRYABLE:
         raise InvalidState.of_task(task_id, "retried", get_task(tx, task.task_key).status, sorted(RETRYABLE))
-    used = 0 if reset else task.retry_count
-    if used >= task.max_retries and not reset:
+    if task.retry_count >= task.max_retries and not reset:
         raise RetriesExhausted(task_id, task.max_retries)
     if holder := retake(tx, [task.task_key]).get(task.task_key):
         raise UniqueKeyInUse(task_id, format_task_id(holder))
-    count = min(used + 1, task.max_retries)
+    count = _next_count(task, reset)
     if not tx.tasks.retry(task.task_key, task.status, count):
         raise Inconsistent(f"{task_id} was locked, but changed")
     ledger = Ledger(tx)
@@ -61,24 +60,28 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     ledger.write()
 
 
-def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int) -> BatchResult:
+def _next_count(task: TaskRow, reset: bool) -> int:
+    return min((0 if reset else task.retry_count) + 1, task.max_retries)
+
+
+def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, reset: bool = False) -> BatchResult:
     """Retries up to `limit` failed and timed out tasks with keys above `after`, oldest first.
 
     Tasks that another transaction has locked are skipped.
     """
     found = tx.task_reads.find(wanted, after, limit)
-    tasks = tx.ended.lock_retryable(found.keys) if found.keys else []
+    tasks = tx.ended.lock_retryable(found.keys, reset) if found.keys else []
     if tasks:
         held = retake(tx, [task.task_key for task in tasks])
         tasks = [task for task in tasks if task.task_key not in held]
     if tasks:
         retried = [task.task_key for task in tasks]
-        if tx.ended.retry(retried) != len(tasks):
+        if tx.ended.retry(retried, reset) != len(tasks):
             raise Inconsistent(f"{len(tasks)} tasks were locked, but some changed")
         barred = _behind_leases(tx, retried)
         ledger = Ledger(tx)
         for task in tasks:
-            _requeue(ledger, task, task.retry_count + 1, barred)
+            _requeue(ledger, task, _next_count(task, reset), barred)
         ledger.write()
     return BatchResult(len(found.keys), len(tasks), found.last)
 

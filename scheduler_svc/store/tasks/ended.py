@@ -17,7 +17,9 @@ _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
 
 # `+ 0`: tasks are found by their keys, whatever the statistics say of a status. Skips locked tasks: another call is
 # moving them.
-_RETRYABLE = f"t.status + 0 IN ({Status.FAILED}, {Status.TIMEOUT}) AND t.retry_count < t.max_retries"
+_RETRYABLE = f"""
+    t.status + 0 IN ({Status.FAILED}, {Status.TIMEOUT}) AND (CAST(:reset AS boolean) OR t.retry_count < t.max_retries)
+"""
 _LOCK_RETRYABLE = sa.text(f"""
     SELECT {DECISION_COLUMNS} FROM tasks AS t WHERE {_THESE} AND {_RETRYABLE}
     ORDER BY t.task_key FOR NO KEY UPDATE SKIP LOCKED
@@ -25,8 +27,8 @@ _LOCK_RETRYABLE = sa.text(f"""
 """Locks tasks that BulkRetryTasks may retry."""
 _RETRY = sa.text(f"""
     UPDATE tasks AS t
-    SET status = {Status.PENDING}, end_time = NULL, retry_count = t.retry_count + 1, losses = 0, refusals = 0,
-        deferrals = 0
+    SET status = {Status.PENDING}, end_time = NULL, losses = 0, refusals = 0, deferrals = 0,
+        retry_count = least(CASE WHEN CAST(:reset AS boolean) THEN 0 ELSE t.retry_count END + 1, t.max_retries)
     WHERE {_THESE} AND {_RETRYABLE}
 """)
 """Retries locked tasks."""
@@ -94,13 +96,19 @@ _FORGET_REQUESTS = sa.text(f"""
 class EndedTasks(Statements):
     """Statements on tasks that have ended. Each is bounded by its keys or its limit."""
 
-    def lock_retryable(self, keys: Sequence[int]) -> list[TaskRow]:
-        """Those of these tasks that are failed or timed out and have retries left, locked, oldest first."""
-        return [task_row(row) for row in self._rows(_LOCK_RETRYABLE, keys=array("bigint", keys))]
+    def lock_retryable(self, keys: Sequence[int], reset: bool) -> list[TaskRow]:
+        """Those of these tasks that are failed or timed out, locked, oldest first.
 
-    def retry(self, keys: Sequence[int]) -> int:
-        """Puts locked tasks back to pending, with one retry more; returns how many moved, which must be all."""
-        return self._run(_RETRY, keys=array("bigint", keys))
+        Without `reset`, only those that have retries left.
+        """
+        return [task_row(row) for row in self._rows(_LOCK_RETRYABLE, keys=array("bigint", keys), reset=reset)]
+
+    def retry(self, keys: Sequence[int], reset: bool) -> int:
+        """Puts locked tasks back to pending, with one retry more, or, with `reset`, with their first.
+
+        Returns how many moved, which must be all.
+        """
+        return self._run(_RETRY, keys=array("bigint", keys), reset=reset)
 
     def lock(self, keys: Sequence[int], until: datetime) -> list[int]:
         """Those of these tasks that ended at `until` or earlier and have no lease, locked."""

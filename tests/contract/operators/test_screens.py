@@ -92,6 +92,7 @@ async def test_task_commands_print_the_golden_screens(
     await contentgen("task", "update", waits, "--unexpire")
     await contentgen("task", "retry", "--all", "--account", "1", "--dry-run")
     await contentgen("task", "retry", "--all", "--account", "1")
+    await contentgen("task", "retry", "--all", "--reset-retry-count", "--account", "1", "--dry-run")
     await contentgen("task", "list", "--topic", "HOME", "--since", "2020-01-01", "--status", "completed")
     await contentgen("task", "list", "--reason", "CREATOR_ERROR", "--worker", "nobody")
     await submitted(contentgen, "咖啡 again", "--label", "campaign=spring")

@@ -27,7 +27,6 @@ WRONG = {
     "account 0 without all": (["task", "cancel", "task-1", "-a", "0"], "go with --all"),
     "nothing to cancel": (["task", "cancel"], "either tasks or --all"),
     "a bad time": (["task", "cancel", "--all", "--since", "soon"], "'soon' should be a time such as"),
-    "reset with all": (["task", "retry", "--all", "--reset-retry-count"], "goes with named tasks"),
     "tasks and an account": (["task", "watch", "task-1", "-a", "1"], "either tasks, or --account, or --all"),
     "nothing to watch": (["task", "watch"], "either tasks, or --account, or --all"),
     "pause of nothing": (["dispatch", "pause"], "either --account ID or --all"),

@@ -101,6 +101,12 @@ BULK: dict[tuple[str, str], tuple[str, Mapping[str, Any], set[str], dict[str, Ex
         {"failed", "timeout"},
         same(failed="pending", timeout="pending"),
     ),
+    ("BulkRetryTasks", "reset_retry_count"): (
+        "retried_count",
+        {"reset_retry_count": True},
+        {"failed", "timeout", "exhausted"},
+        same(failed="pending", timeout="pending", exhausted="pending"),
+    ),
     ("HandleTimeouts", ""): ("timeout_count", {}, set(), same()),
     ("CleanupTasks", ""): ("deleted_count", {"days": 0}, CLEANED, same(**dict.fromkeys(CLEANED, "gone"))),
 }
