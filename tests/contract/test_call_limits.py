@@ -35,9 +35,20 @@ from tests.harness.tokens import Caller, line, write
 from tests.harness.waiting import wait_until_async
 
 FEW = 3
-LIMITS = Limits(calls=FEW, waits=FEW, watches=FEW, leases=FEW, probes=FEW, all_probes=FEW + 1)
+LIMITS = Limits(
+    calls=FEW,
+    waits=FEW,
+    watches=FEW,
+    leases=FEW,
+    probes=FEW,
+    all_probes=FEW + 1,
+    health_watches=FEW,
+    all_health_watches=FEW + 1,
+    open_message_timeout=30.0,
+)
 GET_TASK = "/contentgen.v1.TaskService/GetTask"
 LIST_ACCOUNTS = "/contentgen.v1.AccountService/ListAccounts"
+CHECK_HEALTH = "/grpc.health.v1.Health/Check"
 WATCH_HEALTH = "/grpc.health.v1.Health/Watch"
 PATIENCE_S = 10
 
@@ -191,21 +202,50 @@ async def test_a_lease_stream_without_a_hello_ends(channel: aio.Channel, monkeyp
     assert refusal.fields == ["message"]
 
 
-async def test_health_calls_are_limited_by_address_and_in_total(channel: aio.Channel, replica: Replica) -> None:
+async def test_health_watches_are_limited_by_address_and_in_total_and_refuse_no_check(
+    channel: aio.Channel, replica: Replica
+) -> None:
     health: Any = HealthStub(channel)
     held: list[Any] = [health.Watch(HealthCheckRequest()) for _ in range(FEW)]
     for watch in held:
         await watch.read()
-    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
-        await health.Check(HealthCheckRequest())
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
+        await health.Watch(HealthCheckRequest()).read()
+    assert refusal.message.startswith("this caller has 3 health watches in progress")
+    await health.Check(HealthCheckRequest())
     async with honest_caller(replica, "a-token"), http2.connected(replica.port, "127.0.0.2") as other:
         await other.greet()
         taken = await other.first(other.call(WATCH_HEALTH))
         assert not taken.flags & http2.END_STREAM
-        refusal = await other.first(other.call(WATCH_HEALTH))
-        assert b"4 health calls are in progress" in refusal.payload
+        turned_away = await other.first(other.call(WATCH_HEALTH))
+        assert b"4 health watches are in progress" in turned_away.payload
+        assert b"grpc-status" not in (await other.first(other.call(CHECK_HEALTH))).payload
     for watch in held:
         watch.cancel()
+
+
+async def test_a_health_check_is_served_however_many_others_stall(channel: aio.Channel, replica: Replica) -> None:
+    async with AsyncExitStack() as peers:
+        stalled = []
+        for address in ("127.0.0.2", "127.0.0.3"):
+            peer = await peers.enter_async_context(http2.connected(replica.port, address))
+            await peer.greet()
+            stalled += [(peer, peer.begin(CHECK_HEALTH)) for _ in range(FEW - 1)]
+            assert b"grpc-status" not in (await peer.first(peer.call(CHECK_HEALTH))).payload
+        health: Any = HealthStub(channel)
+        await health.Check(HealthCheckRequest())
+        peer, stream = stalled[0]
+        assert b"did not come" in (await peer.first(stream)).payload  # the oldest makes way
+
+
+async def test_the_message_of_a_health_check_has_a_short_time_to_arrive(db_url: str) -> None:
+    async with (
+        serving(db_url, limits=Limits(open_message_timeout=0.2)) as replica,
+        http2.connected(replica.port) as peer,
+    ):
+        await peer.greet()
+        for path in (CHECK_HEALTH, WATCH_HEALTH):
+            assert b"within 0.2 s" in (await peer.first(peer.begin(path))).payload
 
 
 async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, replica: Replica) -> None:

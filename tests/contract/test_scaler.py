@@ -23,10 +23,12 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.config import Address, SettingsError
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
 from tests.contract.test_outages import away
+from tests.harness import http2
 from tests.harness.certificates import make_signed, shown_on
 from tests.harness.replicas import serving, serving_all
 from tests.harness.rpc_errors import refused
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerAsyncStub
 
 PATIENCE_S = 10
+SCALER = "externalscaler.ExternalScaler"
 LOOPBACK = Address("127.0.0.1", 0)
 KEDAS_OWN = {"scalerAddress": "schedulers:50052", "enableTLS": "true", "unsafeSsl": "false", "metricType": "Value"}
 
@@ -259,8 +262,24 @@ async def test_its_address_has_no_other_service_and_no_other_address_has_it(
         with refused(StatusCode.UNIMPLEMENTED):
             await AccountServiceStub(own).ListAccounts(account_pb.ListAccountsRequest())
         health: Any = HealthStub(own)
-        answer = await health.Check(HealthCheckRequest(service="externalscaler.ExternalScaler"))
+        answer = await health.Check(HealthCheckRequest(service=SCALER))
         assert answer.status == HealthCheckResponse.SERVING
+
+
+async def test_those_who_stall_their_calls_take_it_from_nobody_else(db_url: str) -> None:
+    limits = Limits(probes=2, open_message_timeout=0.2)
+    async with (
+        serving(db_url, scaler_listen=LOOPBACK, limits=limits) as replica,
+        http2.connected(replica.scaler_port, "127.0.0.2") as greedy,
+        keda(replica) as scaler,
+    ):
+        await greedy.greet()
+        stalled = [greedy.begin(f"/{SCALER}/IsActive") for _ in range(limits.probes)]
+        refusal = await greedy.first(greedy.call(f"/{SCALER}/IsActive"))
+        assert b"this caller has 2 calls in progress" in refusal.payload
+        assert await scaler.active() is False
+        for stream in stalled:
+            assert b"within 0.2 s" in (await greedy.first(stream)).payload
 
 
 async def test_it_is_not_served_unless_its_address_is_set(db_url: str) -> None:

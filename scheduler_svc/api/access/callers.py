@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -30,7 +30,8 @@ class CallKind(Enum):
     WAIT = "WaitTask calls"
     WATCH = "WatchTasks streams"
     LEASE = "Lease streams"
-    PROBE = "health calls"
+    PROBE = "health checks"
+    HEALTH_WATCH = "health watches"
 
 
 _KINDS: Mapping[str, CallKind] = {
@@ -38,6 +39,7 @@ _KINDS: Mapping[str, CallKind] = {
     "/contentgen.v1.TaskService/WatchTasks": CallKind.WATCH,
     "/contentgen.v1.WorkerService/Lease": CallKind.LEASE,
     **dict.fromkeys(OPEN, CallKind.PROBE),
+    "/grpc.health.v1.Health/Watch": CallKind.HEALTH_WATCH,
 }
 """By method; all others are CALL."""
 
@@ -51,7 +53,8 @@ class _OpenCalls:
 class Callers:
     """The calls in progress, by caller."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, end: Callable[[asyncio.Task[Any]], None]) -> None:
+        """`end` ends the call of a task."""
         self._max_receiving = limits.receiving
         self._max = {
             CallKind.CALL: limits.calls,
@@ -59,9 +62,13 @@ class Callers:
             CallKind.WATCH: limits.watches,
             CallKind.LEASE: limits.leases,
             CallKind.PROBE: limits.probes,
+            CallKind.HEALTH_WATCH: limits.health_watches,
         }
+        self._end_call = end
         self._max_probes = limits.all_probes
-        self._probes = 0
+        self._probes: dict[Context, asyncio.Task[Any]] = {}  # the oldest first
+        self._max_health_watches = limits.all_health_watches
+        self._health_watches = 0
         self._callers: dict[str, _OpenCalls] = {}
 
     def begin(self, method: str, context: Context) -> asyncio.Semaphore:
@@ -75,22 +82,33 @@ class Callers:
         self._callers[name] = own
         CALLER.set(name)
         own.counts[kind] += 1
-        self._probes += kind is CallKind.PROBE
+        self._health_watches += kind is CallKind.HEALTH_WATCH
+        if kind is CallKind.PROBE:
+            self._begin_probe(context)
         context.add_done_callback(partial(self._end, kind, name))  # type: ignore[arg-type] # the stubs name no function
         return own.receiving
 
     def _end(self, kind: CallKind, name: str, context: Context) -> None:
         own = self._callers[name]
         own.counts[kind] -= 1
-        self._probes -= kind is CallKind.PROBE
+        self._health_watches -= kind is CallKind.HEALTH_WATCH
+        self._probes.pop(context, None)
         if not own.counts.total():
             del self._callers[name]
 
     def _check(self, kind: CallKind, own: _OpenCalls) -> None:
         if own.counts[kind] >= self._max[kind]:
             raise TooManyCalls(f"this caller has {self._max[kind]:,} {kind.value} in progress")
-        if kind is CallKind.PROBE and self._probes >= self._max_probes:
-            raise TooManyCalls(f"{self._max_probes:,} {kind.value} are in progress")
+        if kind is CallKind.HEALTH_WATCH and self._health_watches >= self._max_health_watches:
+            raise TooManyCalls(f"{self._max_health_watches:,} {kind.value} are in progress")
+
+    def _begin_probe(self, context: Context) -> None:
+        """Ends the oldest if there are too many: a balancer's check is never refused because others stall theirs."""
+        task = asyncio.current_task()
+        assert task
+        if len(self._probes) >= self._max_probes:
+            self._end_call(self._probes.pop(next(iter(self._probes))))
+        self._probes[context] = task
 
 
 def _caller_name(context: Context) -> str:

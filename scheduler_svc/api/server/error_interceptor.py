@@ -14,6 +14,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Never, TypeVar
 
 import grpc
@@ -22,7 +23,7 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
-from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.access.auth import OPEN, caller
 from scheduler_svc.api.access.callers import Callers
 from scheduler_svc.api.messages.errors import (
     code_name,
@@ -64,7 +65,8 @@ class ErrorInterceptor(aio.ServerInterceptor):
         self._auditor = auditor
         self._metrics = metrics
         self._timeout = ReadTimeout(limits.message_timeout)
-        self._callers = Callers(limits)
+        self._open_timeout = ReadTimeout(limits.open_message_timeout)
+        self._callers = Callers(limits, self._open_timeout.end)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -84,7 +86,8 @@ class ErrorInterceptor(aio.ServerInterceptor):
     def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         assert behavior
-        read = self._requests if handler.request_streaming else self._request
+        timeout = self._open_timeout if method in OPEN else self._timeout
+        read = self._requests if handler.request_streaming else partial(self._request, timeout)
         call = _coroutine(behavior) if inspect.isasyncgenfunction(behavior) else behavior
         make = (
             grpc.stream_stream_rpc_method_handler
@@ -124,10 +127,12 @@ class ErrorInterceptor(aio.ServerInterceptor):
 
         return run
 
-    async def _request(self, _requests: object, context: Context, receiving: asyncio.Semaphore) -> object:
+    async def _request(
+        self, reading: ReadTimeout, _requests: object, context: Context, receiving: asyncio.Semaphore
+    ) -> object:
         """The one message of a call. Raises RequestTooSlow, InvalidArgument."""
         async with receiving:
-            request = await self._timeout.read(context.read())
+            request = await reading.read(context.read())
         if request is aio.EOF:
             raise missing_message()
         return request

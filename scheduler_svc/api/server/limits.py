@@ -7,7 +7,7 @@ connections, `callers` those of callers, `error_interceptor` the time of a messa
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _OPEN_FILES_FOR_OTHERS = 200
 """Files that the process needs besides, such as connections to the database."""
@@ -26,13 +26,19 @@ class Limits:
     leases: int = 5_000
     """Lease streams of a caller, since all workers may share one token."""
     probes: int = 100
-    """Health calls of an address."""
+    """Health checks of an address."""
     all_probes: int = 1_000
-    """Health calls of all addresses together."""
+    """Health checks of all addresses together; a further one ends the oldest, and is not refused."""
+    health_watches: int = 10
+    """Health watches of an address."""
+    all_health_watches: int = 1_000
+    """Health watches of all addresses together."""
     receiving: int = 100
     """Messages of a caller that are being received, each of up to 4 MiB; further ones wait."""
     message_timeout: float = 30.0
     """Seconds that the message of a call may take: 4 MiB at 1.1 Mbit/s."""
+    open_message_timeout: float = 2.0
+    """The same where no token is needed: such messages are small."""
     all_calls: int = 10_000
     """Calls of all callers together; gRPC refuses further ones."""
     pending: int = 10_000
@@ -47,6 +53,10 @@ class Limits:
     """Seconds after which a connection without a call is closed; a client reconnects when needed."""
     metadata: int = 16 * 1024
     """Bytes of a call's headers."""
+
+    def without_tokens(self) -> Limits:
+        """The limits of a server whose calls need no token."""
+        return replace(self, calls=self.probes, message_timeout=self.open_message_timeout)
 
     def options(self) -> tuple[tuple[str, int], ...]:
         """The limits that gRPC enforces, under its names."""

@@ -36,6 +36,12 @@ class ReadTimeout:
             del self._since[task]
             self._expired.discard(task)
 
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Cancels a task: its read, if it is in one, as if its time were over."""
+        if task in self._since:
+            self._expired.add(task)
+        task.cancel()
+
     def _begin(self, task: asyncio.Task[Any]) -> None:
         loop = asyncio.get_running_loop()
         self._since[task] = loop.time()
@@ -51,5 +57,4 @@ class ReadTimeout:
                 self._timer = loop.call_at(since + self._seconds, self._expire)
                 return
             if task not in self._expired:
-                self._expired.add(task)
-                task.cancel()
+                self.end(task)

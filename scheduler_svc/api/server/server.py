@@ -141,9 +141,9 @@ def build_scaler(
 ) -> aio.Server:
     """The autoscaler's server, for an address of its own: KEDA sends no tokens. Otherwise as of `build`."""
     server = aio.server(
-        interceptors=[ErrorInterceptor(in_flight, limits)],
+        interceptors=[ErrorInterceptor(in_flight, limits.without_tokens())],
         options=(*_options(), *limits.options()),
-        maximum_concurrent_rpcs=limits.calls,
+        maximum_concurrent_rpcs=limits.all_calls,
     )
     externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(scaler, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, (_SCALER,)), server)
