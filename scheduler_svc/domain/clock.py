@@ -6,6 +6,7 @@ shorter than a gap show only as a sum, against a clock that never jumps.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 
@@ -34,3 +35,8 @@ class ClockWatch:
 def is_ahead(gained: float, lease_ttl: float) -> bool:
     """Returns whether the gain is over a sixth of a lease time, or 5 s: half of a worker's time to stop its CLI."""
     return gained > min(lease_ttl / 6, 5.0)
+
+
+def boottime() -> float:
+    """Returns the seconds since this machine's start, those included that it was suspended for."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # macOS has none

@@ -89,11 +89,20 @@ class Delivery:
     data: str
 
 
+class Claim(NamedTuple):
+    """When a try was claimed: by the database's clock, and by `boottime`."""
+
+    time: datetime
+    boottime: float
+
+
 class DeliveryAttempt(NamedTuple):
     """A try that this replica owns until `claim_expire_time`. `secrets` holds what it is signed with, newest first."""
 
+    claim: Claim
     delivery_id: int
     webhook_id: int
+    account_id: int
     event_type: str
     attempt_count: int
     claim_expire_time: datetime
@@ -102,6 +111,10 @@ class DeliveryAttempt(NamedTuple):
     data: str
     url: str
     secrets: tuple[str, ...]
+
+    def time_at(self, now: float) -> datetime:
+        """Returns the database's time at `now` of `boottime`."""
+        return self.claim.time + timedelta(seconds=now - self.claim.boottime)
 
     def __repr__(self) -> str:
         return f"DeliveryAttempt({self.delivery_id}, webhook {self.webhook_id})"  # the secrets belong in no log

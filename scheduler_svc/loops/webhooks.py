@@ -1,14 +1,12 @@
 """The delivery loop: records how tries went, and begins those that are due, in one transaction a round.
 
-Each try is a task of the event loop, so a receiver that hangs holds up nobody: a webhook has a few of them, more as
-they succeed, and one while it fails.
+Each try is a task of the event loop, so a receiver that hangs holds up nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -21,12 +19,11 @@ from scheduler_svc.application.webhooks.deliveries import Tried
 from scheduler_svc.application.webhooks.interest import WebhookInterest
 from scheduler_svc.application.webhooks.webhooks import read_interest
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.domain.webhook import FIRST_CONCURRENT_TRIES, MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
+from scheduler_svc.domain.webhook import DeliveryAttempt, Response
 from scheduler_svc.loops.recovery import Run
+from scheduler_svc.loops.webhook_tries import WebhookTries
 from scheduler_svc.metrics import Metrics
 
-MAX_TRIES = 1_024
-"""Tries of one replica under way."""
 READ_INTERVAL = 10.0
 """Seconds between two looks at the webhooks and at what is due: hints may be lost."""
 BACKLOG_INTERVAL = 60.0
@@ -74,9 +71,8 @@ class DeliveryLoop:
         self._wake: Callable[[], None] = lambda: None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
-        self._tries: set[asyncio.Task[None]] = set()
-        self._under_way: Counter[int] = Counter()
-        self._most: dict[int, int] = {}
+        self._tries = WebhookTries()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._tried: list[Tried] = []
 
     def driven_by(self, wake: Callable[[], None]) -> None:
@@ -107,7 +103,7 @@ class DeliveryLoop:
             return READ_INTERVAL
         tried, self._tried = self._tried, []
         try:
-            found = await self._calls.run(deliveries.next_round, tried, self._free(), MAX_TRIES - len(self._tries))
+            found = await self._calls.run(deliveries.next_round, tried, self._tries.free(), self._tries.limit)
         except Exception:
             self._tried = tried + self._tried
             raise
@@ -117,29 +113,18 @@ class DeliveryLoop:
             return 0.0
         return READ_INTERVAL if found.next_due is None else min(max(found.next_due, MIN_WAIT), READ_INTERVAL)
 
-    def _free(self) -> dict[int, int]:
-        """How many tries each webhook may begin, where that is not `FIRST_CONCURRENT_TRIES`."""
-        return {
-            webhook_id: max(0, self._most.get(webhook_id, FIRST_CONCURRENT_TRIES) - self._under_way[webhook_id])
-            for webhook_id in self._most.keys() | self._under_way.keys()
-        }
-
     def _begin(self, attempt: DeliveryAttempt) -> None:
-        self._under_way[attempt.webhook_id] += 1
+        self._tries.begin(attempt)
         task = asyncio.create_task(self._try(attempt), name=f"delivery {attempt.delivery_id}")
-        self._tries.add(task)
-        task.add_done_callback(self._tries.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _try(self, attempt: DeliveryAttempt) -> None:
-        webhook_id = attempt.webhook_id
         try:
             response = await self._sender.send(attempt)
         finally:
-            self._under_way[webhook_id] -= 1
-            if not self._under_way[webhook_id]:
-                del self._under_way[webhook_id]
-        most = self._most.get(webhook_id, FIRST_CONCURRENT_TRIES)
-        self._most[webhook_id] = min(2 * most, MAX_CONCURRENT_TRIES) if response.delivered else 1
+            self._tries.end(attempt)
+        self._tries.record(attempt, delivered=response.delivered)
         self._tried.append(Tried(attempt, response))
         if self._metrics:
             self._metrics.webhook_tries.labels("delivered" if response.delivered else "failed").inc()
@@ -149,11 +134,11 @@ class DeliveryLoop:
 
     async def close(self) -> None:
         """Waits a moment for the tries under way, and records how they went. Nothing may run a round meanwhile."""
-        if self._tries:
-            await asyncio.wait(self._tries, timeout=CLOSE_TIMEOUT)
-        for task in list(self._tries):
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tries, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sender.close()
         if self._tried:
             with suppress(StoreUnavailable):  # then they are repeated, as after a kill

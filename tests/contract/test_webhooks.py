@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +16,18 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode, aio
 
+from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import webhook_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from scheduler_svc.application.webhooks import deliveries
 from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, MAX_WEBHOOKS
+from scheduler_svc.loops import webhook_tries
 from scheduler_svc.replica import Replica
+from scheduler_svc.webhooks import sender
 from tests.contract.hooked import DELIVERED, EXHAUSTED, PENDING, Hooks
 from tests.contract.maker import Maker
 from tests.harness.foreign_locks import locked_table
@@ -55,6 +61,11 @@ async def end_a_task(tasks: TaskServiceAsyncStub, account: int) -> str:
     submitted = await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
     await tasks.CancelTask(task_pb.CancelTaskRequest(task_id=submitted.task.task_id))
     return submitted.task.task_id
+
+
+async def make_account(channel: aio.Channel) -> int:
+    request = account_pb.CreateAccountRequest(name="another")
+    return (await AccountServiceStub(channel).CreateAccount(request)).account.account_id
 
 
 async def publish(made: Maker, *, published: bool) -> content_pb.PublishPoolEntry:
@@ -324,6 +335,29 @@ class TestRetries:
             assert len(steady.received) == 2 + MAX_CONCURRENT_TRIES
             steady.hanging.set()
             await hooks.until(hook.webhook_id, *[DELIVERED] * 22)
+
+    async def test_slow_receivers_of_other_accounts_take_no_place_from_an_account(
+        self, db_url: str, engine: sa.Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(webhook_tries, "MAX_TRIES", 16)
+        monkeypatch.setattr(sender, "TIMEOUT", 100.0)
+        monkeypatch.setattr(deliveries, "CLAIM_LEASE", timedelta(seconds=200))
+        async with (
+            serving(db_url, webhook_allow="127.0.0.0/8") as replica,
+            aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+            receiving() as slow,
+        ):
+            slow.answer = slow.hang
+            hooks, tasks = Hooks(WebhookServiceStub(channel), engine), TaskServiceStub(channel)
+            *greedy, other = [await make_account(channel) for _ in range(3)]
+            for account in greedy * 3:
+                await hooks.create(slow.url, "task.ended", account_id=account)
+            for account in greedy * 4:
+                await end_a_task(tasks, account)
+            await hooks.create(receiver.url, "task.ended", account_id=other)
+            await end_a_task(tasks, other)
+            await receiver.take(1)
+            slow.hanging.set()
 
     async def test_later_deliveries_of_a_task_wait_for_the_first(
         self, hooks: Hooks, receiver: Receiver, made: Maker

@@ -6,12 +6,12 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
 
-from scheduler_svc.domain.webhook import DeliveryAttempt
+from scheduler_svc.domain.webhook import Claim, DeliveryAttempt
 from scheduler_svc.domain.webhook_address import AddressPolicy
 from scheduler_svc.webhooks import Names, WebhookAddresses, WebhookSender
 from tests.harness.name_server import SILENT, naming
@@ -25,12 +25,16 @@ PATIENCE_S = 8
 
 
 def attempt(url: str) -> DeliveryAttempt:
-    return DeliveryAttempt(1, 1, "task.ended", 1, NOW, NOW, "msg_1", "{}", url, ("whsec_c2VjcmV0",))
+    """Claimed at second 0 of this machine's time and NOW of the database's, for 30 s."""
+    until = NOW + timedelta(seconds=30)
+    claim = Claim(NOW, 0)
+    return DeliveryAttempt(claim, 1, 1, 1, "task.ended", 1, until, NOW, "msg_1", "{}", url, ("whsec_c2VjcmV0",))
 
 
 @asynccontextmanager
-async def sending(names: Names) -> AsyncIterator[WebhookSender]:
-    sender = WebhookSender(POLICY, names)
+async def sending(names: Names, now: float = 0) -> AsyncIterator[WebhookSender]:
+    """`now`: this machine's time."""
+    sender = WebhookSender(POLICY, names, boottime=lambda: now)
     try:
         yield sender
     finally:
@@ -75,3 +79,17 @@ async def test_a_connection_is_kept_for_the_next_try() -> None:
             assert (await sender.send(attempt(receiver.url))).delivered
     assert len(ports) == 3
     assert len(set(ports)) == 1
+
+
+async def test_a_try_that_may_outlast_its_claim_is_not_sent() -> None:
+    async with receiving() as receiver, sending(Names(), now=20.5) as sender:
+        response = await sender.send(attempt(receiver.url))
+        assert response == (0, "not sent: this scheduler stood still for too long")
+    assert receiver.received == []
+
+
+async def test_a_try_is_signed_with_the_time_of_the_database() -> None:
+    async with receiving() as receiver, sending(Names(), now=7) as sender:
+        assert (await sender.send(attempt(receiver.url))).delivered
+    (received,) = receiver.received
+    assert int(received.headers["webhook-timestamp"]) == NOW.timestamp() + 7

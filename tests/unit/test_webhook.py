@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.application.webhooks.webhooks import WithSecret
-from scheduler_svc.domain.webhook import MAX_RETRY_DELAY, RETRY_FOR, DeliveryAttempt, Webhook, retry_delay
+from scheduler_svc.domain.webhook import MAX_RETRY_DELAY, RETRY_FOR, Claim, DeliveryAttempt, Webhook, retry_delay
 
 JITTER = st.floats(0, 1, exclude_max=True)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -34,6 +34,8 @@ def test_three_days_have_a_bounded_number_of_tries() -> None:
 
 def test_secrets_are_in_no_text() -> None:
     webhook = Webhook(1, 0, "https://news.example/", ("task.ended",), True, "", NOW, None)
-    attempt = DeliveryAttempt(1, 1, "task.ended", 1, NOW, NOW, "msg_1", "{}", webhook.url, ("whsec_secret",))
+    attempt = DeliveryAttempt(
+        Claim(NOW, 0), 1, 1, 1, "task.ended", 1, NOW, NOW, "msg_1", "{}", webhook.url, ("whsec_secret",)
+    )
     for it in (attempt, WithSecret(webhook, "whsec_secret")):
         assert "whsec_secret" not in f"{it} {it!r} {[it]}"

@@ -11,10 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.application.records import DeliveryOutcome, WebhookEvent
+from scheduler_svc.domain.clock import boottime
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.webhook import (
     FIRST_CONCURRENT_TRIES,
     RETRY_FOR,
+    Claim,
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
@@ -44,8 +46,8 @@ _TASK_OF = sa.text("SELECT task_key FROM contents WHERE content_id = :content_id
 """Reads the task of a content."""
 
 _ATTEMPT = """
-    d.delivery_id, d.webhook_id, d.event_type, d.attempt_count, d.next_attempt_time, d.create_time, d.message_id,
-    CAST(d.data AS text), w.url, w.secret,
+    now(), d.delivery_id, d.webhook_id, w.account_id, d.event_type, d.attempt_count, d.next_attempt_time, d.create_time,
+    d.message_id, CAST(d.data AS text), w.url, w.secret,
     CASE WHEN w.previous_secret_expire_time > now() THEN w.previous_secret END
 """
 _FREE = UnnestedRows(webhook_id="bigint", free="integer")
@@ -230,17 +232,19 @@ class Deliveries(Statements):
 
         `free`: how many of each webhook; of one that is not in it `FIRST_CONCURRENT_TRIES`.
         """
+        claimed_at = boottime()
         rows = self._rows(_CLAIM, **_FREE.bind(sorted(free.items())), limit=limit, lease=lease.total_seconds())
-        claimed = sorted((_attempt(row[1:]) for row in rows if row[0]), key=lambda it: it.delivery_id)
+        claimed = sorted((_attempt(row[1:], claimed_at) for row in rows if row[0]), key=lambda it: it.delivery_id)
         return claimed, len(rows) - len(claimed)
 
     def claim_ping(self, webhook_id: int, lease: timedelta) -> DeliveryAttempt:
         """Stores a ping, claimed; nothing retries it."""
         data = json.dumps({"webhook_id": webhook_id})
+        claimed_at = boottime()
         row = self._row(
             _CLAIM_PING, webhook_id=webhook_id, event_type=EventType.PING, data=data, lease=lease.total_seconds()
         )
-        return _attempt(row)
+        return _attempt(row, claimed_at)
 
     def next_due(self, but: Collection[int]) -> float | None:
         """Seconds until a delivery of another webhook than `but` is due; None: there is none."""
@@ -281,10 +285,10 @@ class Deliveries(Statements):
         self._run(_REDELIVER, delivery_id=delivery_id)
 
 
-def _attempt(row: Any) -> DeliveryAttempt:
-    *fields, secret, previous_secret = row
+def _attempt(row: Any, claimed_at: float) -> DeliveryAttempt:
+    claim_time, *fields, secret, previous_secret = row
     secrets = (secret, previous_secret) if previous_secret else (secret,)
-    return DeliveryAttempt._make([*fields, secrets])
+    return DeliveryAttempt._make([Claim(claim_time, claimed_at), *fields, secrets])
 
 
 def _delivery(row: Any) -> Delivery:
