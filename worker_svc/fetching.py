@@ -30,8 +30,9 @@ FETCH_TIMEOUT = 60.0
 """Seconds from the lookup of one address's host to its last byte."""
 _BLOCK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24", "64:ff9b:1::/48")))
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""The only IPv6 addresses that are given to anybody."""
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24")))
 """What clouds and gateways use for themselves, and not every Python counts as private; as for webhooks' addresses."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -41,10 +42,10 @@ R = TypeVar("R")
 def is_public(address: IpAddress) -> bool:
     """Whether it is on the public internet, through tunnels and translations too."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64 or address.sixtofour or address.teredo:
-            return False
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
+        if address not in _GLOBAL_UNICAST or address.sixtofour or address.teredo:
+            return False
     return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
 
 

@@ -22,8 +22,18 @@ _REDUNDANT_LOGGER = "grpc._common"
 
 LEVEL_SIGNALS = (_DEBUG, _AS_SET) = (signal.SIGUSR1, signal.SIGUSR2)
 
+MAX_TEXT = 1_000
+"""Characters of a value: what a scheduler sends, such as a lease's id, fills no disk."""
+
+
+def _bounded(_logger: object, _method: str, event: EventDict) -> EventDict:
+    long = {key: f"{text[:MAX_TEXT]}…" for key, text in event.items() if isinstance(text, str) and len(text) > MAX_TEXT}
+    return {**event, **long} if long else event
+
+
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
+    _bounded,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )

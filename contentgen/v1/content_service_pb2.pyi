@@ -359,7 +359,7 @@ class PublishPoolEntry(_message.Message):
     error: _builtins.str
     """The publisher's error; empty unless its last attempt failed."""
     claim_id: _builtins.str
-    """The present or last claim; empty before the first."""
+    """The present or last claim; empty before the first, and for callers that may not report with it (ReportPublished)."""
     attempt_count: _builtins.int
     """Attempts that were reported since it entered the pool, or since RetryPublish. A claim that expired is none."""
     max_attempts: _builtins.int

@@ -69,7 +69,7 @@ class Webhook(_message.Message):
     account_id: _builtins.int
     """Whose events it gets; 0: those of all accounts."""
     url: _builtins.str
-    """Where they are sent."""
+    """Where they are sent; empty for callers that may not change it, since it may hold a secret of its receiver's."""
     active: _builtins.bool
     """Whether events are stored and sent. An answer of 410 sets it to false."""
     last_error: _builtins.str

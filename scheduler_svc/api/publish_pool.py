@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
-from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.access.auth import caller, may_call
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest, selection
 from scheduler_svc.api.messages.times import MAX_DURATION
@@ -127,7 +127,7 @@ class PublishPoolCalls(ContentServiceServicer):
             await self.reads.run(query.require_own_contents, scope, content_ids)
 
     def _entry(self, it: PoolEntry) -> pb.PublishPoolEntry:
-        return convert.pool_entry(it, self._policy.max_attempts)
+        return convert.pool_entry(it, self._policy.max_attempts, claim_shown=may_call("ContentService/ReportPublished"))
 
 
 def lease_of(

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from contentgen.v1 import webhook_service_pb2 as pb
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceServicer
-from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.access.auth import caller, may_call
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import MAX_NAME, Violations
@@ -22,6 +22,7 @@ from scheduler_svc.domain.webhook import (
     DeliveryAttempt,
     DeliveryStatus,
     Response,
+    Webhook,
     WebhookChange,
 )
 
@@ -62,13 +63,13 @@ class WebhookService(WebhookServiceServicer):
             caller().about_everyone("webhooks of all accounts")
         made = await self._operators.run(webhooks.create_webhook, request.account_id, request.url, types)
         await self._changed()
-        return pb.CreateWebhookResponse(webhook=convert.webhook(made.webhook), secret=made.secret)
+        return pb.CreateWebhookResponse(webhook=_message(made.webhook), secret=made.secret)
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, context: object) -> pb.GetWebhookResponse:
         with Violations() as bad:
             bad.id("webhook_id", request.webhook_id)
         found = await self._reads.run(webhooks.get_webhook, caller().scope, request.webhook_id)
-        return pb.GetWebhookResponse(webhook=convert.webhook(found))
+        return pb.GetWebhookResponse(webhook=_message(found))
 
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: object) -> pb.ListWebhooksResponse:
         with Violations() as bad:
@@ -76,7 +77,7 @@ class WebhookService(WebhookServiceServicer):
             page = PageRequest.of(request, bad, "ListWebhooks", request.account_id)
         scope = caller().about(request.account_id)
         found = await self._reads.run(webhooks.list_webhooks, scope, page.position or 0, page.limit)
-        listed, token = page.cut(found, convert.webhook, attrgetter("webhook_id"))
+        listed, token = page.cut(found, _message, attrgetter("webhook_id"))
         return pb.ListWebhooksResponse(webhooks=listed, next_page_token=token)
 
     async def UpdateWebhook(self, request: pb.UpdateWebhookRequest, context: object) -> pb.UpdateWebhookResponse:
@@ -86,7 +87,7 @@ class WebhookService(WebhookServiceServicer):
         webhook_id = request.webhook.webhook_id
         changed = await self._operators.run(webhooks.update_webhook, caller().scope, webhook_id, change)
         await self._changed()
-        return pb.UpdateWebhookResponse(webhook=convert.webhook(changed))
+        return pb.UpdateWebhookResponse(webhook=_message(changed))
 
     async def DeleteWebhook(self, request: pb.DeleteWebhookRequest, context: object) -> pb.DeleteWebhookResponse:
         with Violations() as bad:
@@ -104,7 +105,7 @@ class WebhookService(WebhookServiceServicer):
             if request.HasField("overlap"):
                 overlap = bad.duration("overlap", request.overlap, timedelta(0), MAX_OVERLAP)
         rotated = await self._operators.run(webhooks.rotate_secret, caller().scope, request.webhook_id, overlap)
-        return pb.RotateWebhookSecretResponse(webhook=convert.webhook(rotated.webhook), secret=rotated.secret)
+        return pb.RotateWebhookSecretResponse(webhook=_message(rotated.webhook), secret=rotated.secret)
 
     async def PingWebhook(self, request: pb.PingWebhookRequest, context: object) -> pb.PingWebhookResponse:
         with Violations() as bad:
@@ -156,6 +157,11 @@ class WebhookService(WebhookServiceServicer):
             bad.add(field, f"is required: 1 to {MAX_URL:,} characters, has {len(url):,}")
         elif problem := await self._url_problem(url):
             bad.add(field, problem)
+
+
+def _message(it: Webhook) -> pb.Webhook:
+    """Its address may hold a secret of its receiver's: it is for those who may change it."""
+    return convert.webhook(it, url_shown=may_call("WebhookService/UpdateWebhook"))
 
 
 def _event_types(field: str, given: Sequence[str], bad: Violations) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from scheduler_svc.config.values import Network
 
 SETTING = "CONTENTGEN_WEBHOOK_ALLOW"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24", "64:ff9b:1::/48")))
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""The only IPv6 addresses that are given to anybody: others are translated, reserved, or of one network."""
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24")))
 """What clouds and gateways use for themselves, and not every Python counts as private."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -28,15 +29,18 @@ class AddressPolicy:
     allowed: tuple[Network, ...] = ()
 
     def refusal(self, address: str, *, secure: bool) -> str | None:
-        """Returns why an IP address is refused, or None if it is not; `secure`: by https."""
+        """Returns why an IP address is refused, or None if it is not; `secure`: by https.
+
+        Does not name the address: who may not reach a network's name server does not learn from it by this.
+        """
         ip = _innermost(ipaddress.ip_address(address.partition("%")[0]))
         if any(ip in network for network in self.allowed):
             return None
         if not secure:
-            return f"http is only for networks in {SETTING}, which {ip} is not in; use https"
+            return f"http is only for networks in {SETTING}; use https"
         if _is_public(ip):
             return None
-        return f"{ip} is no public address, and in no network in {SETTING}"
+        return f"it is not public, and in no network in {SETTING}"
 
     def refusal_of_all(self, addresses: Iterable[str], *, secure: bool) -> str | None:
         """Returns why each of these is refused, or None if one of them is not."""
@@ -63,11 +67,11 @@ def url_problem(url: str) -> str | None:
 def _innermost(ip: IpAddress) -> IpAddress:
     """Returns the IPv4 address within an IPv6 one, if there is one."""
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _NAT64:
-            return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         return ip.ipv4_mapped or ip.sixtofour or ip
     return ip
 
 
 def _is_public(ip: IpAddress) -> bool:
+    if isinstance(ip, ipaddress.IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)

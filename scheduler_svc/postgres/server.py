@@ -216,7 +216,7 @@ class EmbeddedPostgres:
         return f"the data folder {self.root} is in use by {whose}, {advice}; or {ELSEWHERE}"
 
     def _own(self, lock: FolderLock, deadline: float) -> None:
-        self._clear_files_of_a_killed_server()
+        (self.data / "postmaster.pid").unlink(missing_ok=True)  # of a killed server
         self._cluster_name = f"contentgen-{secrets.token_hex(4)}"
         lock.sign(FolderHolder(os.getpid(), self._cluster_name))  # after the stale pid file went: see _join
         check_reachable(self.root, self._identity)
@@ -227,6 +227,7 @@ class EmbeddedPostgres:
             self._init(bindir, lock.fd, deadline)
         make_private(self.data, self._identity)
         make_private(self._socket_folder, self._identity)
+        self._clear_sockets()
         trim_log(self.log)
         with self.log.open("ab") as log:
             self._process = self._launcher.spawn(self._command(bindir), log, lock.fd)
@@ -235,9 +236,9 @@ class EmbeddedPostgres:
         if not self._connects():
             raise self._failure("PostgreSQL is ready and takes no connection")
 
-    def _clear_files_of_a_killed_server(self) -> None:
-        for stale in (self.data / "postmaster.pid", *self._socket_folder.glob(f"{SOCKET_NAME}*")):
-            stale.unlink(missing_ok=True)
+    def _clear_sockets(self) -> None:
+        for left in self._socket_folder.glob(f"{SOCKET_NAME}*"):
+            left.unlink(missing_ok=True)
 
     def _init(self, bindir: Path, lock_fd: int, deadline: float) -> None:
         init_cluster(
@@ -288,8 +289,7 @@ class EmbeddedPostgres:
         with contextlib.suppress(OSError), FolderLock(self._lock) as lock:
             if lock.acquire():
                 lock.unsign()
-                for left in self._socket_folder.glob(f"{SOCKET_NAME}*"):
-                    left.unlink()
+                self._clear_sockets()
                 self._socket_folder.rmdir()
 
 

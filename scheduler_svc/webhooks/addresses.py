@@ -30,4 +30,4 @@ class WebhookAddresses:
         except (OSError, TimeoutError, UnicodeError):
             return None
         refusal = self._policy.refusal_of_all(sorted(set(addresses)), secure=parts.scheme == "https")
-        return refusal and f"must be an address that is allowed: {refusal}"
+        return refusal and f"must lead to an address that is allowed: {refusal}"

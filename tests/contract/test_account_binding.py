@@ -513,6 +513,8 @@ async def test_a_publisher_s_token_publishes_what_is_of_its_accounts_under_its_n
     claim = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
     assert (await site("ContentService/RenewPublishClaim", **claim))["entry"]["claim_id"] == entry["claim_id"]
     assert (await site("ContentService/ReportPublished", published=True, **claim))["entry"]["attempt_count"] == 1
+    listed = [await who("ContentService/ListPublishPool") for who in (site, world.tied, screen)]
+    assert [pool["entries"][0].get("claim_id", "") for pool in listed] == [entry["claim_id"], entry["claim_id"], ""]
     for reader in (site, screen):
         read = await reader("ContentService/ListPublishAttempts", content_id=entry["content_id"])
         assert [attempt["publisher"] for attempt in read["attempts"]] == ["site"]
@@ -523,3 +525,12 @@ async def test_a_publisher_s_token_publishes_what_is_of_its_accounts_under_its_n
             await reader("ContentService/GetContent", content_id=world.foreign.published)
     with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
         await screen("ContentService/ClaimPublishPool")
+
+
+async def test_a_webhook_s_address_is_shown_to_those_who_may_change_it(world: World, channel: aio.Channel) -> None:
+    for rpc in ("WebhookService/ListWebhooks", "WebhookService/GetWebhook"):
+        fields = {} if rpc.endswith("ListWebhooks") else {"webhook_id": world.own.webhook_id}
+        read = [await who(rpc, **fields) for who in (world.tied, Caller(channel, "screen-token"))]
+        urls = [(it.get("webhook") or it["webhooks"][0]).get("url", "") for it in read]
+        assert urls[0] == "https://127.0.0.1:1/"
+        assert urls[1] == ""

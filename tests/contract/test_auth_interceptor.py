@@ -226,12 +226,15 @@ async def test_health_requires_no_token(channel: aio.Channel) -> None:
     await health.Check(HealthCheckRequest())
 
 
-async def test_reflection_and_channelz_require_an_operator(channel: aio.Channel) -> None:
+async def test_reflection_and_channelz_require_an_operator_of_all_accounts(channel: aio.Channel) -> None:
     with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
         await Reflected(channel).call("contentgen.v1.AccountService/ListAccounts")
+    for method in ("channelz.v1.Channelz/GetServers", "reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
+        call: Any = channel.unary_unary(f"/grpc.{method}")
+        for name, reason in (("c", "ROLE_FORBIDDEN"), ("op-tied", "ACCOUNT_FORBIDDEN")):
+            with refused(StatusCode.PERMISSION_DENIED, reason):
+                await call(b"", metadata=[("authorization", f"Bearer {name}-token")])
     servers: Any = channelz_pb2_grpc.ChannelzStub(channel)  # type: ignore[arg-type] # its types know no aio
-    with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
-        await servers.GetServers(channelz_pb2.GetServersRequest(), metadata=[("authorization", "Bearer c-token")])
     answer = await servers.GetServers(channelz_pb2.GetServersRequest(), metadata=[("authorization", "Bearer op-token")])
     assert answer.server
 

@@ -92,6 +92,23 @@ def test_the_server_listens_on_a_private_socket_only(embedded: Callable[[], Embe
     assert socket_folder(server).stat().st_mode & 0o777 == 0o700
 
 
+def test_a_link_in_the_place_of_the_socket_folder_is_not_followed(
+    embedded: Callable[[], EmbeddedPostgres], tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign" / ".s.PGSQL.5432.lock"
+    foreign.parent.mkdir()
+    foreign.touch()
+    server = embedded()
+    place = socket_folder(server)
+    place.symlink_to(foreign.parent)
+    try:
+        with pytest.raises(PostgresError, match="is a link or a file"):
+            server.start()
+        assert foreign.exists()
+    finally:
+        place.unlink()
+
+
 def test_the_server_has_durable_settings(root: Path) -> None:
     wanted = {
         "jit": "off",

@@ -67,6 +67,12 @@ from grpc import _common
 configure({log_format!r})
 assert _common.deserialize(b"\\xff", pb.LeaseResponse.FromString) is None
 """
+LONG = """
+import structlog
+
+configure({log_format!r})
+structlog.get_logger().info("task leased", action="lease", lease_id="x" * 1_000_000, attempt=1)
+"""
 
 LEVELS = """
 import asyncio, os, signal
@@ -143,3 +149,10 @@ def test_an_answer_for_one_who_hung_up_is_no_error_of_the_schedulers() -> None:
 
 def test_a_message_that_cannot_be_read_is_told_once_by_the_worker_where_its_stream_ends() -> None:
     assert logged("worker", "json", UNREADABLE) == ""
+
+
+def test_a_value_that_a_scheduler_sent_is_bounded() -> None:
+    program = LONG.format(log_format="json")
+    (event,) = [json.loads(line) for line in run("worker", program).splitlines()]
+    assert event["lease_id"] == "x" * 1_000 + "…"
+    assert event["attempt"] == 1

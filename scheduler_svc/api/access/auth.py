@@ -126,7 +126,7 @@ ROLES: Mapping[str, frozenset[Role]] = {
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
-"""The roles that may call each method; other methods (reflection, channelz) are for operators."""
+"""The roles that may call each method; others (reflection, channelz) are for operators of all accounts."""
 
 _ALL_WORKERS = "the workers, which serve all accounts"
 OF_ALL_ACCOUNTS: Mapping[str, str] = {
@@ -164,6 +164,11 @@ def methods_of(identity: CallerIdentity) -> list[str]:
     return sorted(method.removeprefix("/contentgen.v1.") for method in ROLES if _may_call(identity, method))
 
 
+def may_call(method: str) -> bool:
+    """Whether the present caller may call a method of the contract, such as `TaskService/SubmitTask`."""
+    return _may_call(caller(), f"/contentgen.v1.{method}")
+
+
 def _may_call(identity: CallerIdentity, method: str) -> bool:
     try:
         _check(identity, method)
@@ -175,7 +180,7 @@ def _may_call(identity: CallerIdentity, method: str) -> bool:
 def _check(identity: CallerIdentity, method: str) -> None:
     """Raises RoleForbidden, or AccountForbidden, if this caller may not call the method, whatever it asks for."""
     identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
-    if what := OF_ALL_ACCOUNTS.get(method):
+    if what := OF_ALL_ACCOUNTS.get(method, "" if method in ROLES else "the schedulers, which serve all accounts"):
         identity.about_everyone(what)
 
 

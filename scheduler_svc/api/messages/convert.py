@@ -259,7 +259,7 @@ def listed_content(it: Content) -> content_pb.Content:
     return message
 
 
-def pool_entry(it: PoolEntry, max_attempts: int) -> content_pb.PublishPoolEntry:
+def pool_entry(it: PoolEntry, max_attempts: int, *, claim_shown: bool) -> content_pb.PublishPoolEntry:
     return content_pb.PublishPoolEntry(
         content_id=it.content_id,
         account_id=it.account_id,
@@ -267,7 +267,7 @@ def pool_entry(it: PoolEntry, max_attempts: int) -> content_pb.PublishPoolEntry:
         schedule_time=timestamp(it.schedule_time),
         status=content_pb.PublishStatus.ValueType(it.status),
         error=it.error,
-        claim_id=it.claim_id,
+        claim_id=it.claim_id if claim_shown else "",
         attempt_count=it.attempt_count,
         max_attempts=max_attempts,
         next_attempt_time=timestamp(it.next_attempt_time),
@@ -363,11 +363,11 @@ def worker(it: PoolWorker) -> pool_pb.Worker:
     )
 
 
-def webhook(it: Webhook) -> webhook_pb.Webhook:
+def webhook(it: Webhook, *, url_shown: bool) -> webhook_pb.Webhook:
     return webhook_pb.Webhook(
         webhook_id=it.webhook_id,
         account_id=it.account_id,
-        url=it.url,
+        url=it.url if url_shown else "",
         event_types=it.event_types,
         active=it.active,
         last_error=it.last_error,
