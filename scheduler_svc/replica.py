@@ -70,6 +70,7 @@ from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.asset_collection import AssetCollection
 from scheduler_svc.loops.audit import AuditLog
 from scheduler_svc.loops.dispatcher import Dispatcher
+from scheduler_svc.loops.durability import DurabilityCheck
 from scheduler_svc.loops.file_reload import FileReload
 from scheduler_svc.loops.group_committer import GroupCommitter
 from scheduler_svc.loops.lanes import Lanes
@@ -399,6 +400,7 @@ class Replica:
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
             Periodic("servers", self._check_servers),
+            Periodic("durability", DurabilityCheck(pools.loops, self._metrics).run_once),
             Periodic("retention", retention.run_once),
             Periodic("search index", SearchIndexer(pools.loops).run_once),
             Periodic("assets", AssetCollection(pools.assets, self._objects, metrics=self._metrics).run_once),

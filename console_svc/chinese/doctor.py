@@ -18,6 +18,14 @@ TEXTS: Final[Mapping[str, str]] = {
     "does not work": "无法工作",
     "should be looked at": "请留意",
     "Locks": "数据库锁",
+    "Durability": "持久性",
+    "PostgreSQL has {setting} off": "PostgreSQL 关闭了 {setting}",
+    (
+        "the schedulers' own sessions have it on; reset it for the server, the database and the role"
+    ): "调度器自己的会话已打开它；请在服务器、数据库和角色上恢复默认值",
+    (
+        "a crash of its host may lose or damage acknowledged work: set it on, and reload PostgreSQL"
+    ): "主机崩溃可能丢失或损坏已确认的工作：请打开它，并重新加载 PostgreSQL",
     "CLI": "CLI",
     "Queue": "队列",
     "Handed out": "已派发",

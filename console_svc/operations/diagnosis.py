@@ -34,6 +34,7 @@ class Subject:
 SUBJECTS: Mapping[str, Subject] = {
     "schedulers": Subject("Schedulers", "/workers"),
     "locks": Subject("Locks", "/workers"),
+    "durability": Subject("Durability", "/workers"),
     "version": Subject("Version", "/workers"),
     "workers": Subject("Workers", "/workers"),
     "cli": Subject("CLI", "/workers"),

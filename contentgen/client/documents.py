@@ -380,7 +380,11 @@ def system(message: system_service_pb2.GetSystemResponse) -> results.System:
         "version": message.version,
         "replicas": [_replica(replica) for replica in message.replicas],
         "lock_holders": [_lock_holder(holder) for holder in message.lock_holders],
-        "database": {"version": message.database.version, "size": message.database.size},
+        "database": {
+            "version": message.database.version,
+            "size": message.database.size,
+            "weakened_settings": list(message.database.weakened_settings),
+        },
         "limits": _limits(message.limits),
     }
 

@@ -431,6 +431,8 @@ class Database(TypedDict):
     version: str
     size: int
     """Bytes."""
+    weakened_settings: list[str]
+    """PostgreSQL's settings of durability that are off, such as `fsync`."""
 
 
 class Limits(TypedDict):

@@ -33,7 +33,7 @@ def schedulers(system: System | None) -> Iterator[Finding]:
     """One line where all is well, with the age of what waits longest.
 
     Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
-    session that holds locks.
+    session that holds locks. Then one for each setting of PostgreSQL without which a crash loses acknowledged work.
     """
     if system is None:
         return
@@ -42,6 +42,17 @@ def schedulers(system: System | None) -> Iterator[Finding]:
     yield from findings
     if not findings:
         yield ok("schedulers", Phrase("{n} of {n} serve, and {waits}", n=len(here), waits=_oldest(here)))
+    for setting in system["database"]["weakened_settings"]:
+        yield _weakened(setting)
+
+
+def _weakened(setting: str) -> Finding:
+    advice = (
+        Phrase("the schedulers' own sessions have it on; reset it for the server, the database and the role")
+        if setting == "synchronous_commit"
+        else Phrase("a crash of its host may lose or damage acknowledged work: set it on, and reload PostgreSQL")
+    )
+    return warn("durability", Phrase("PostgreSQL has {setting} off", setting=line(setting)), advice)
 
 
 def _oldest(here: Sequence[Replica]) -> Phrase:

@@ -176,19 +176,28 @@ class Database(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    WEAKENED_SETTINGS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """PostgreSQL's version, such as `18.6`."""
     size: _builtins.int
     """Its size on disk, in bytes."""
+    @_builtins.property
+    def weakened_settings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of `fsync`, `full_page_writes` and `synchronous_commit` that are off for the server, the database or the
+        schedulers' role, sorted: without them a crash may lose or damage what was acknowledged. The schedulers' own sessions
+        have `synchronous_commit` on whatever it says.
+        """
+
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         size: _builtins.int = ...,
+        weakened_settings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["size", b"size", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size", b"size", "version", b"version", "weakened_settings", b"weakened_settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

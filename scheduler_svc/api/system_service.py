@@ -29,7 +29,7 @@ class SystemService(SystemServiceServicer):
             version=version("contentgen-grpc"),
             replicas=[_replica(it) for it in system.replicas],
             lock_holders=[_holder(it) for it in system.lock_holders],
-            database=pb.Database(version=system.database.version, size=system.database.size),
+            database=pb.Database(**system.database._asdict()),
             limits=self._limits,
         )
 

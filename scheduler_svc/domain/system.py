@@ -70,9 +70,16 @@ class OldestTransaction(NamedTuple):
     xid: str
 
 
+DURABILITY_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
+"""PostgreSQL's settings without which a crash loses what was acknowledged."""
+
+
 class DatabaseState(NamedTuple):
+    """`size`: bytes on disk. `weakened_settings`: those of `DURABILITY_SETTINGS` that are off."""
+
     version: str
     size: int
+    weakened_settings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from scheduler_svc.domain import retry
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
-from scheduler_svc.domain.system import LaneState
+from scheduler_svc.domain.system import DURABILITY_SETTINGS, LaneState
 from scheduler_svc.metrics.distribution import Distribution
 
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -197,6 +197,12 @@ class Metrics:
         self._connections = self._gauge("contentgen_pool_connections", "Connections that a pool may have.", "pool")
         self._connections_used = self._gauge(
             "contentgen_pool_connections_in_use", "Connections with a transaction now.", "pool"
+        )
+
+        self._weakened = self._gauge(
+            "contentgen_durability_weakened",
+            "1 where the server, the database or the schedulers' role has this setting of durability off.",
+            "setting",
         )
 
     def _declare_tasks(self) -> None:
@@ -384,6 +390,10 @@ class Metrics:
             self._lane_waiting.labels(name).set(state.waiting)
             self._lane_oldest.labels(name).set(state.oldest)
             self._lane_aside.labels(name).set(state.set_aside)
+
+    def sample_durability(self, weakened: Collection[str]) -> None:
+        for setting in DURABILITY_SETTINGS:
+            self._weakened.labels(setting).set(setting in weakened)
 
     def sample_figures(self, figures: Figures) -> None:
         for status, n in figures.tasks.counts.items():

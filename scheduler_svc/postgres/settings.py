@@ -31,6 +31,7 @@ THROWAWAY = (
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
+    "contentgen.throwaway=on",  # nobody is told that its durability is off
     "autovacuum=off",
     "max_wal_size=1GB",
     "shared_buffers=64MB",

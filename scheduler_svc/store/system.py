@@ -8,7 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.system import DatabaseState, LaneState, LockHolder, OldestTransaction, ReplicaState
+from scheduler_svc.domain.system import (
+    DURABILITY_SETTINGS,
+    DatabaseState,
+    LaneState,
+    LockHolder,
+    OldestTransaction,
+    ReplicaState,
+)
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
 
@@ -29,6 +36,20 @@ _REPLICAS = sa.text("""
 """Reads the replicas."""
 _DATABASE = sa.text("SELECT current_setting('server_version'), pg_database_size(current_database())")
 """Reads PostgreSQL's version and the database's size."""
+
+# Our own sessions have synchronous_commit on, so that what the server, role and database say is in `reset_val`; what a
+# role or database says since this session began is in the catalog alone.
+_WEAKENED = sa.text("""
+    SELECT s.name FROM pg_settings AS s
+    WHERE s.name = ANY(:names) AND coalesce(current_setting('contentgen.throwaway', true), '') <> 'on'
+        AND (s.reset_val = 'off' OR EXISTS (
+            SELECT FROM pg_db_role_setting AS own, unnest(own.setconfig) AS setting
+            WHERE own.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                AND own.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+                AND setting IN (s.name || '=off', s.name || '=false', s.name || '=no', s.name || '=0')))
+    ORDER BY s.name
+""")
+"""Finds the settings of durability that are off, unless the server says that its data is thrown away anyway."""
 
 # A session, `b`, as `LockHolder` has it, but for its tables and whether they are waited for.
 _SESSION = """
@@ -109,7 +130,12 @@ class SystemStatements(Statements):
         return [_replica(row) for row in self._rows(_REPLICAS)]
 
     def database(self) -> DatabaseState:
-        return DatabaseState(*self._row(_DATABASE))
+        version, size = self._row(_DATABASE)
+        return DatabaseState(version, size, self.weakened_settings())
+
+    def weakened_settings(self) -> tuple[str, ...]:
+        """Those of `DURABILITY_SETTINGS` that the server, the database or the role has off, sorted."""
+        return tuple(name for (name,) in self._rows(_WEAKENED, names=list(DURABILITY_SETTINGS)))
 
     def lock_holders(self) -> list[LockHolder]:
         """The sessions that others of this database wait for at this moment, the longest transaction first."""

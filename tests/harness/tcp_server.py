@@ -20,6 +20,7 @@ USER = "contentgen"
 _WITHIN = 60.0
 _SETTINGS = {
     "fsync": "off",
+    "contentgen.throwaway": "on",
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "wal_keep_size": "64MB",

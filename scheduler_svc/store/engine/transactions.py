@@ -78,6 +78,9 @@ _SETTINGS = (
     "SET jit = off; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '20s';"
     " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET tcp_user_timeout = '8s';"
+    # Set in any case, so that no reload of the server's configuration takes it away from a session.
+    " SELECT set_config('synchronous_commit', coalesce(nullif(setting, 'off'), 'on'), false)"
+    " FROM current_setting('synchronous_commit') AS setting;"
 )
 
 R = TypeVar("R")

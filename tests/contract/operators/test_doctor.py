@@ -109,6 +109,15 @@ def test_a_pool_of_unhealthy_workers_is_found() -> None:
     assert "host-7" in cli_finding["advice"]
 
 
+def test_settings_of_durability_that_are_off_are_found() -> None:
+    deployment = Deployment()
+    deployment.system.database.weakened_settings[:] = ["fsync", "synchronous_commit"]
+    status, (lossy, own) = examined(deployment)
+    assert (status, lossy["check"], lossy["message"]) == (0, "durability", "PostgreSQL has fsync off")
+    assert "set it on" in lossy["advice"]
+    assert "own sessions have it on" in own["advice"]
+
+
 @pytest.mark.parametrize(
     ("pending", "due", "level"), [(90, 0, "warn"), (100, 100, "fail"), (101, 101, "fail"), (101, 99, "warn")]
 )
