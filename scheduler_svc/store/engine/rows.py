@@ -19,6 +19,26 @@ from scheduler_svc.store.engine.timeouts import set_local_lock_timeout
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
+class UnconfirmedCommit(psycopg2.OperationalError):
+    """The commit came with a warning: the wait for a synchronous standby was cancelled, so it may lack the data."""
+
+
+class Warnings:
+    """A connection's warnings, to which psycopg2 appends. Not iterable, else SQLAlchemy would empty it.
+
+    Any warning counts: their texts are in the server's language, and a commit has no other.
+    """
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def append(self, text: str) -> None:
+        self.last = text
+
+    def clear(self) -> None:
+        self.last = ""
+
+
 class Pipeline:
     """One transaction, in as few round trips as possible: on an idle machine one costs more than its statement.
 
@@ -50,9 +70,8 @@ class Pipeline:
         begin, *self._held_back = self._held_back
         assert begin == BEGIN, "nothing was sent so far"
         self.hold_back(statement, parameters)
-        self.committing = True
         try:
-            result = self._send()
+            result = self._send_commit()
         except Exception:
             self._unprepare()  # the script may have ended before it had prepared all of its statements
             raise
@@ -99,9 +118,18 @@ class Pipeline:
     def commit(self) -> None:
         """Sends what is held back, and commits. Sends nothing for a transaction without statements."""
         if self._held_back != self._begin:
-            self.committing = True
             self._held_back.append("COMMIT")
-            self._send()
+            self._send_commit()
+
+    def _send_commit(self) -> sa.CursorResult[Any]:
+        """Sends what is held back, which ends with a commit. Raises UnconfirmedCommit."""
+        self.committing = True
+        warnings = self._driver.notices
+        warnings.clear()
+        result = self._send()
+        if warnings.last:
+            raise UnconfirmedCommit(warnings.last)
+        return result
 
     def _send(self) -> sa.CursorResult[Any]:
         """Sends what is held back; the result is the last statement's."""

@@ -41,7 +41,7 @@ from scheduler_svc.store.dispatch.window import Window
 from scheduler_svc.store.engine import prepared
 from scheduler_svc.store.engine.connecting import defaults
 from scheduler_svc.store.engine.lineage import Lineage, WrongServer
-from scheduler_svc.store.engine.rows import Pipeline
+from scheduler_svc.store.engine.rows import Pipeline, Warnings
 from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases.leases import Leases, Reaper
@@ -75,7 +75,8 @@ _HOT_SETTINGS = (
 
 # The server would keep the locks of a replica that froze, or whose host vanished, for two hours by default.
 _SETTINGS = (
-    "SET jit = off; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '20s';"
+    "SET client_min_messages = warning; SET jit = off; SET timezone = 'UTC';"
+    " SET idle_in_transaction_session_timeout = '20s';"
     " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET tcp_user_timeout = '8s';"
     # Set in any case, so that no reload of the server's configuration takes it away from a session.
@@ -120,6 +121,7 @@ def make_engine(
 
 def _set(connection: Any, settings: str) -> None:
     """Sets by statements, not by connection options, which poolers refuse."""
+    connection.notices = Warnings()
     with connection.cursor() as cursor:
         cursor.execute(settings)
 

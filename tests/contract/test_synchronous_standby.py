@@ -1,0 +1,99 @@
+"""A primary that waits for a standby that is not there: what it did not confirm is not acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from grpc import StatusCode, aio
+
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.store.schema.migrate import upgrade
+from tests.harness.cluster import throwaway_server
+from tests.harness.replicas import serving
+from tests.harness.rpc_errors import refused
+
+PATIENCE_S = 30
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+class Primary:
+    """A server, and the session of its operator."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = psycopg2.connect(url.replace("+psycopg2", ""))
+        self._session.autocommit = True
+
+    def sql(self, *statements: str) -> None:
+        with self._session.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    @contextmanager
+    def without_standby(self) -> Iterator[None]:
+        """Each commit waits for a standby that is not there."""
+        self._expect("absent")
+        try:
+            yield
+        finally:
+            self._expect("")
+
+    def _expect(self, standby: str) -> None:
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'", "SELECT pg_reload_conf()")
+        shown = None
+        while shown != (standby,):
+            with self._session.cursor() as cursor:
+                cursor.execute("SHOW synchronous_standby_names")
+                shown = cursor.fetchone()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.fixture
+async def primary() -> AsyncIterator[Primary]:
+    with throwaway_server() as server:
+        engine = sa.create_engine(server.url(), poolclass=sa.NullPool)
+        upgrade(engine)
+        primary = Primary(server.url())
+        try:
+            yield primary
+        finally:
+            primary.close()
+
+
+async def _canceled(primary: Primary, call: Any) -> None:
+    """Ends the waits of the primary until the call has its answer."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not call.done():
+            primary.sql(CANCEL)
+            await asyncio.sleep(0)
+
+
+async def test_a_commit_whose_standby_was_given_up_is_not_acknowledged(primary: Primary) -> None:
+    async with serving(primary.url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
+        tasks = TaskServiceStub(channel)
+        one = pb.SubmitTaskRequest(account_id=account, topic="one", request_id="one")
+        many = pb.BatchSubmitTasksRequest(
+            requests=[pb.SubmitTaskRequest(account_id=account, topic="many", request_id=str(i)) for i in range(50)]
+        )
+        with primary.without_standby():
+            for submit in (lambda: tasks.SubmitTask(one), lambda: tasks.BatchSubmitTasks(many)):
+                answer = asyncio.ensure_future(submit())
+                await _canceled(primary, answer)
+                with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                    await answer
+        await tasks.SubmitTask(one)
+        await tasks.BatchSubmitTasks(many)
+        listed = await tasks.ListTasks(pb.ListTasksRequest(account_id=account, page_size=100))
+        assert len(listed.tasks) == 51
