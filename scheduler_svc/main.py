@@ -149,16 +149,16 @@ async def _run(
 ) -> Never:
     """Serves until TERM or INT, then drains and ends the process. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
     follow_level_signals(loop, settings)
     _raise_open_files()
     replica = Replica(settings, url, lineage=lineage, tracer=tracer)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reload_files)
     _tune_garbage_collector()
-    port = await replica.start()
+    port = await replica.start()  # until here a signal ends the process at once
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
     listening = {"listen": str(Address(settings.listen.host, port))}
     if settings.metrics_listen:
         listening["metrics_listen"] = str(Address(settings.metrics_listen.host, replica.metrics_port))

@@ -13,7 +13,9 @@ import sys
 
 def main() -> None:
     """Runs the worker. Exit status 78 where a module is missing, else see `main`."""
-    if os.getpid() == 1:  # of a container: the kernel drops a TERM that it has no handler for, and a start takes time
+    if not sys.argv[1:] or sys.argv[1].startswith("-"):
+        _end_on_signals()
+    elif os.getpid() == 1:  # of a container: the kernel drops a TERM that a command has no handler for
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of a start
     try:
@@ -27,6 +29,17 @@ def main() -> None:
         sys.exit(78)
     gc.enable()
     run()
+
+
+def _end_on_signals() -> None:
+    """Until it serves, which has handlers of its own."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> None:
+    os.write(2, f"contentgen-worker: ended by {signal.Signals(number).name} before it was ready\n".encode())
+    os._exit(0)
 
 
 if __name__ == "__main__":
