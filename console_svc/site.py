@@ -34,10 +34,17 @@ from console_svc.web.security import (
 from console_svc.web.sessions import AGE_LIMIT, REVOKED, Session, Sessions
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
-SEE_OTHER, BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 303, 400, 401, 403, 404, 500, 503
+NO_CONTENT, SEE_OTHER = 204, 303
+BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 400, 401, 403, 404, 500, 503
 TOKENS_INTERVAL = 10.0
 """Seconds for which schedulers that ask for tokens are not asked again whether they do."""
 FOREIGN_FORM = "This form is not from this page, or too old. Load the page anew."
+UNDONE = text(
+    "Nothing was decided or changed, for the schedulers do not answer. What you typed is still here: send it again once"
+    " they do."
+)
+BY_SCRIPT = "hx-boosted"
+"""The header of a form that a script has sent in place of the browser: where to go next is said to the script."""
 NOT_NAMED = text("The proxy before this console signs users in, and it has named no token.")
 UNKNOWN_TO_US = text("The schedulers do not know the token that the proxy before this console has named.")
 Handler = Callable[[Request, Session], Awaitable[Response]]
@@ -121,9 +128,18 @@ class Site:
         """The pages in the navigation of a user."""
         return [link for link in self.links if session and (not link.method or session.may(link.method))]
 
-    def failure(self, request: Request, session: Session | None, message: str, status: int) -> Response:
-        """The page that says what is wrong."""
-        return self.render(request, "error.html", {"message": message, "away": status == AWAY}, session, status=status)
+    def failure(
+        self,
+        request: Request,
+        session: Session | None,
+        message: str,
+        status: int,
+        fields: Sequence[tuple[str, str]] = (),
+    ) -> Response:
+        """The page that says what is wrong. `fields`: of a form, to be sent once more."""
+        away = status == AWAY
+        values = {"message": message, "away": away, "tries": away and request.method == "GET", "fields": fields}
+        return self.render(request, "error.html", values, session, status=status)
 
     def session(self, request: Request) -> Session | None:
         """That of the cookie; where a proxy names who asks, only if it names the same token."""
@@ -174,10 +190,12 @@ class Site:
             try:
                 session = self.session(request) or await self._by_itself(request)
             except RequestError:
-                return self.failure(request, None, "The schedulers do not answer", AWAY)
+                return await self._away(request, None)
             if session is None:
                 return self._to_sign_in(request)
             response = await self._served(handler, request, session)
+            if response.status_code == SEE_OTHER and BY_SCRIPT in request.headers:
+                response = Response(status_code=NO_CONTENT, headers={"hx-redirect": response.headers["location"]})
             if request.cookies.get(self._cookie) != session.key and self.sessions.find(session.key):
                 self.keep(response, session)
             return response
@@ -194,10 +212,19 @@ class Site:
         except Unauthenticated:  # the token was revoked
             self.sessions.end(session, REVOKED, everywhere=True)
             return self._to_sign_in(request)
+        except Unavailable:
+            return await self._away(request, session)
         except RequestError as error:
-            status = AWAY if isinstance(error, Unavailable) else BAD
-            status = NOT_FOUND if isinstance(error, ResourceNotFoundException) else status
+            status = NOT_FOUND if isinstance(error, ResourceNotFoundException) else BAD
             return self.failure(request, session, refused(error), status)
+
+    async def _away(self, request: Request, session: Session | None) -> Response:
+        """A page that tries again by itself; for a form one that has what was sent, so that it can be sent again."""
+        if request.method != "POST":
+            return self.failure(request, session, "This page tries again by itself.", AWAY)
+        sent = (await request.form()).multi_items() if session else []
+        fields = [(name, value) for name, value in sent if isinstance(value, str)]
+        return self.failure(request, session, UNDONE, AWAY, fields)
 
     def _to_sign_in(self, request: Request) -> Response:
         """To the form, which leads back; a script of the page is told to load it as a whole."""

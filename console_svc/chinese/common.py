@@ -16,6 +16,12 @@ TEXTS: Final[Mapping[str, str]] = {
     "The schedulers do not answer": "调度器没有响应",
     "This page tries again by itself.": "本页会自动重试。",
     "This form is not from this page, or too old. Load the page anew.": "表单不是来自本页，或已过期，请重新加载页面。",
+    "Nothing was decided or changed, for the schedulers do not answer. What you typed is still here: send it again once"
+    " they do.": "调度器没有响应，未作任何决定或更改。您输入的内容仍在，待其恢复后请重新发送。",
+    "The console does not answer. What you typed is still here: send it again once it does.": (
+        "控制台没有响应。您输入的内容仍在，待其恢复后请重新发送。"
+    ),
+    "Send it again": "重新发送",
     "Topic": "主题",
     "State": "状态",
     "Priority": "优先级",

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 
 from console_svc.articles.pictures import Pictures
 from console_svc.pages.content import LABELS, TEXTS, changes
-from console_svc.site import AWAY, BAD, NOT_FOUND, SEE_OTHER, Site
+from console_svc.site import BAD, NOT_FOUND, SEE_OTHER, Site
 from console_svc.web.language import refused
 from console_svc.web.security import is_local
 from console_svc.web.sessions import Session
@@ -68,14 +68,13 @@ class Edit:
                 return RedirectResponse(self._back(request), SEE_OTHER)
         except EtagMismatchException:
             content = await session.client.get_content(content_id)
-        except Unauthenticated:
+        except (Unauthenticated, Unavailable):
             raise
         except RequestError as error:
-            status = AWAY if isinstance(error, Unavailable) else BAD
             problems = {each.field.rpartition(".")[2]: each.description for each in error.field_violations}
             message = "" if problems.keys() & typed.keys() else refused(error)
             return await self._form(
-                request, session, content, typed, etag, problem=message, problems=problems, status=status
+                request, session, content, typed, etag, problem=message, problems=problems, status=BAD
             )
         return await self._form(request, session, content, typed, etag, conflict=True, status=CONFLICT)
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.site import AWAY, BAD, FORBIDDEN, NOT_FOUND, Link, Site
+from console_svc.site import BAD, FORBIDDEN, NOT_FOUND, Link, Site
 from console_svc.submitting.batches import submit
 from console_svc.submitting.fields import BY_NAME, Form, Problem, of_task, read
 from console_svc.submitting.sheet import ENCODINGS, MAX_ROWS, BadSheet, Sheet, decoded, sheet
@@ -78,12 +78,11 @@ class New:
         request_id = f"form-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
         try:
             task_id = await session.client.submit_task(**values, request_id=request_id)
-        except Unauthenticated:
+        except (Unauthenticated, Unavailable):
             raise
         except RequestError as error:
             form.problems = _problems(error)
-            status = AWAY if isinstance(error, Unavailable) else BAD
-            return await self._form(request, session, form, key=key, copied=copied, status=status)
+            return await self._form(request, session, form, key=key, copied=copied, status=BAD)
         session.tell("It is submitted.")
         return self._site.see(f"/tasks/{task_id}")
 
@@ -185,11 +184,8 @@ async def _accounts(session: Session) -> Sequence[Account] | None:
     if not session.may("AccountService/ListAccounts"):
         return None
     found: list[Account] = []
-    try:
-        async for account in session.client.iter_accounts(page_size=MAX_ACCOUNTS + 1):
-            if len(found) == MAX_ACCOUNTS:
-                return None
-            found.append(account)
-    except Unavailable:  # what was typed is worth more than their names
-        return None
+    async for account in session.client.iter_accounts(page_size=MAX_ACCOUNTS + 1):
+        if len(found) == MAX_ACCOUNTS:
+            return None
+        found.append(account)
     return [account for account in found if account["active"]]

@@ -48,7 +48,3 @@ document.addEventListener("DOMContentLoaded", () => {
     zone.querySelector("span").textContent = input.value;
   }
 });
-document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
-  if (question && !confirm(question)) event.preventDefault();
-});

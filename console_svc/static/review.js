@@ -37,16 +37,7 @@
     press(element);
   });
 
-  // A decision is sent once: a second press would decide on nothing, or on what comes next.
-  document.addEventListener("submit", (event) => {
-    if (event.defaultPrevented || !event.target.closest(".acts")) return;
-    if (event.target.dataset.sent) event.preventDefault();
-    event.target.dataset.sent = "yes";
-  });
-
   document.addEventListener("DOMContentLoaded", () => {
-    const undo = document.querySelector("#undo");
-    if (undo) setTimeout(() => undo.remove(), 1000 * undo.dataset.seconds);
     // What was missed concerns the queue: the article stays as it was read, and what is being typed, too.
     document.querySelector("#live")?.addEventListener("stale", (event) => {
       event.stopPropagation();

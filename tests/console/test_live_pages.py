@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Browser, Page, expect
 
 from contentgen import Unavailable
-from tests.console.conftest import Place, page_at, sign_in
+from tests.console.conftest import OPERATOR, Place, page_at, sign_in
 from tests.harness.waiting import wait_until
 
 
@@ -38,13 +38,9 @@ def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_b
         task_id = place.client.submit_task(account_id=place.account, topic="before")
         page.goto("/tasks")
         expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
-        editor, edit = place.visitor(), f"/contents/{place.client.wait(task_id)['content_id']}/edit"
-        editor.get(edit)
         place.scheduler.kill()
         expect(page.locator("#news")).to_contain_text("The schedulers do not answer")
         expect(page.locator(f"tr#{task_id}")).to_be_visible()
-        kept = editor.post(edit, {"etag": "one", "title": "typed for an hour"})
-        assert (kept.status, 'value="typed for an hour"' in kept.text) == (503, True)
         place.scheduler.start()
         expect(page.locator("#news")).to_be_empty()
         wait_until(lambda: reads(place, task_id), within=60, what="the client is connected again")
@@ -54,6 +50,50 @@ def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_b
         expect(page.locator("#news")).to_contain_text("The console does not answer")
         place.console.start()
         page.wait_for_url("/login?next=%2Ftasks")
+
+
+def test_what_was_typed_stays_while_nobody_answers_and_is_sent_again(own_place: Place, chromium: Browser) -> None:
+    place = own_place
+    task_id = place.client.submit_task(account_id=place.account, topic="decided", auto_approve=False)
+    content_id = place.client.wait(task_id, timeout=60)["content_id"]
+    assert content_id
+    editor, edit = place.visitor(), f"/contents/{content_id}/edit"
+    editor.get(edit)
+    with page_at(place, chromium) as page:
+        sign_in(page)
+        page.goto(f"/review/{content_id}")
+        undone, note = page.locator("#undone"), page.get_by_label("What to do better")
+        page.keyboard.press("b")
+        page.keyboard.type("make it shorter")
+        place.scheduler.kill()
+        expect(page.locator("#news")).to_contain_text("The schedulers do not answer")
+        page.keyboard.press("Control+Enter")
+        expect(undone).to_contain_text("Nothing was decided or changed")
+        expect(note).to_have_value("make it shorter")
+        page.keyboard.press("Escape")
+        page.keyboard.press("a")
+        expect(undone).to_contain_text("Nothing was decided or changed")
+        expect(page.locator(".paper h2")).to_be_visible()
+        without_scripts = editor.post(edit, {"etag": "one", "title": "typed for an hour"})
+        assert (without_scripts.status, 'value="typed for an hour"' in without_scripts.text) == (503, True)
+        assert f'action="{edit}"' in without_scripts.text
+        assert 'hx-trigger="every' not in without_scripts.text
+        place.scheduler.start()
+        expect(page.locator("#news")).to_be_empty()
+        place.console.kill()
+        page.keyboard.press("a")
+        expect(undone).to_contain_text("The console does not answer")
+        place.console.start()
+        page.wait_for_url(f"/login?next=%2Freview%2F{content_id}")
+        page.get_by_label("Your token").fill(OPERATOR)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"/review/{content_id}")
+        page.keyboard.press("a")
+        expect(page.locator("#undo")).to_be_visible()
+    wait_until(lambda: reads(place, task_id), within=60, what="the client is connected again")
+    content = place.client.get_content(content_id)
+    assert content
+    assert content["review_status"] == "approved"
 
 
 def reads(place: Place, task_id: str) -> bool:
