@@ -84,6 +84,12 @@ TEXTS: Final[Mapping[str, str]] = {
     "Removed entry {content_id} from the pool. Its content stays approved.": (
         "已从发布池移除条目 {content_id}，内容仍为已通过。"
     ),
+    "Entry {content_id} is as it was.": "条目 {content_id} 已恢复原样。",
+    "Publish it at once?": "立即发布？",
+    "{when} ({zone}) is past: a publisher may take the entry as soon as it is moved there.": (
+        "{when}（{zone}）已经过去：移动后发布方可立即取走该条目。"
+    ),
+    "Move it there": "仍然移动",
     "Entry {content_id} is not in the pool.": "条目 {content_id} 不在发布池中。",
     "Attempts to publish": "发布尝试",
     "Outcome": "结果",

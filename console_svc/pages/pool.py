@@ -101,6 +101,7 @@ class PublishPool:
             "states": PUBLISH_STATES,
             "zone": asked.zone.key,
             "movable_states": MOVABLE,
+            "undo": session.undo(),
             "back": f"{request.url.path.removeprefix(self._site.path(''))}?{request.url.query}",
             "this_week": week_of(datetime.now(asked.zone).date()),
             "may_change": session.may("ContentService/UpdatePublishPoolEntry"),
@@ -126,6 +127,9 @@ class PublishPool:
             changed = Changed.of(form)
         except ValueError:
             return self._site.failure(request, session, BAD_FORM, BAD)
+        if changed.frees and form.get("sure") != "yes":
+            values = {"fields": form.multi_items(), "when": form["when"], "back": _back(form)}
+            return self._site.render(request, "pool_sure.html", {**values, "zone": form["zone"]}, session)
         try:
             if changed.something:
                 await session.client.update_publish_pool_entry(
@@ -134,10 +138,14 @@ class PublishPool:
                     schedule_time=changed.time,
                     unschedule=changed.at_once,
                 )
-                session.tell("Changed entry {content_id}.", content_id=changed.content_id)
+                if form.get("undo") == "yes":
+                    session.offer_undo({})
+                    session.tell("Entry {content_id} is as it was.", content_id=changed.content_id)
+                else:
+                    session.offer_undo(changed.undo)
         except (FailedPrecondition, InvalidArgument, ResourceNotFoundException) as error:
             session.tell(refused(error))
-        return self._back(form)
+        return self._site.see(_back(form))
 
     async def retry(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
@@ -146,7 +154,7 @@ class PublishPool:
             session.tell("Entry {content_id} will be published again.", content_id=content_id)
         except (FailedPrecondition, ResourceNotFoundException) as error:
             session.tell(refused(error))
-        return self._back(await request.form())
+        return self._site.see(_back(await request.form()))
 
     async def remove(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
@@ -159,9 +167,10 @@ class PublishPool:
                 session.tell("Entry {content_id} is not in the pool.", content_id=content_id)
         except FailedPrecondition as error:
             session.tell(refused(error))
-        return self._back(await request.form())
+        return self._site.see(_back(await request.form()))
 
-    def _back(self, form: FormData) -> Response:
-        """To the page of the pool that the form stood on."""
-        back = str(form.get("back", ""))
-        return self._site.see(back if back.partition("?")[0] in {"/pool", "/pool/calendar"} else "/pool")
+
+def _back(form: FormData) -> str:
+    """The page of the pool that a form stood on."""
+    back = str(form.get("back", ""))
+    return back if back.partition("?")[0] in {"/pool", "/pool/calendar"} else "/pool"

@@ -25,7 +25,7 @@ from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.web import times, zones
 from console_svc.web.forms import text_of
 from console_svc.web.language import refused
-from console_svc.web.sessions import Session
+from console_svc.web.sessions import UNDO_TIME, Session
 from contentgen import (
     Content,
     EtagMismatchException,
@@ -37,7 +37,6 @@ from contentgen import (
 
 LEASE = 300.0
 """Seconds for which an open article is held; the page renews it every 2 min."""
-UNDO_TIME = 10.0
 MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
 CONFLICT = 409

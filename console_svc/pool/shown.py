@@ -22,6 +22,11 @@ class Shown:
     """Before then nobody may claim it. None: it is due, or does not wait to be claimed."""
 
     @property
+    def exact(self) -> str:
+        """Its time by the reader's clock, such as `2031-01-31T12:00:00`; empty if it has none."""
+        return self.local.replace(tzinfo=None).isoformat() if self.local else ""
+
+    @property
     def due(self) -> bool:
         return self.entry["status"] == "pending" and self.waits_until is None
 

@@ -3,6 +3,7 @@
 
 (() => {
   const FRESH_MS = 15000;
+  const MINUTES = "2031-01-31T12:00".length; // a time that is told exactly to the minute is as it was
   const all = (selector) => document.querySelectorAll(selector);
   const entryOf = (event) => event.target.closest?.(".entry[draggable=true]");
   let dragged = null;
@@ -13,9 +14,10 @@
     const was = entry.dataset;
     if (day === was.day && priority === was.priority) return;
     form.elements.content_id.value = was.content;
-    form.elements.when_was.value = `${was.day}T${was.time}`;
-    form.elements.when.value = `${day}T${was.time}`;
-    form.elements.priority.value = priority === was.priority ? "" : priority;
+    form.elements.when_was.value = was.when;
+    form.elements.when.value = day === was.day ? was.when.slice(0, MINUTES) : day + was.when.slice(day.length);
+    form.elements.priority_was.value = was.priority;
+    form.elements.priority.value = priority;
     form.requestSubmit();
   }
 
@@ -74,7 +76,7 @@
   document.addEventListener("htmx:after:swap", show);
   document.addEventListener("DOMContentLoaded", show);
   setInterval(() => {
-    if (document.hidden || dragged || document.querySelector(":popover-open") || document.activeElement?.form) return;
+    if (document.hidden || dragged || document.querySelector(":popover-open, #sure") || document.activeElement?.form) return;
     htmx.trigger("#main", "stale");
   }, FRESH_MS);
 })();

@@ -21,6 +21,8 @@ MAX_SESSIONS = 10_000
 MAX_OF_TOKEN = 20
 """Sessions of one token; beyond it the one of them that was idle for longest ends."""
 MAX_NOTICES = 5
+UNDO_TIME = 10.0
+"""Seconds for which a page offers to take back what was just done."""
 SIGNED_OUT = text("You have signed out.")
 SIGNED_OUT_EVERYWHERE = text("All sessions of your token were signed out.")
 IDLE = text("Your session has ended: you asked for nothing for 8 hours.")
@@ -48,6 +50,7 @@ class Session:
     when_ended: set[Callable[[], None]] = field(default_factory=set)
     """Called once it has ended, unless it has only become too old."""
     _notices: list[Notice] = field(default_factory=list)
+    _undo: tuple[float, Mapping[str, str]] = (0.0, {})
 
     def may(self, method: str) -> bool:
         """Whether the user's role may call `Service/Method`. What it may not is not offered."""
@@ -56,6 +59,16 @@ class Session:
     def tell(self, text: str, **values: object) -> None:
         """Shows a text on the next page, in its language, with `{name}` filled in."""
         self._notices = [*self._notices, (text, values)][-MAX_NOTICES:]
+
+    def offer_undo(self, fields: Mapping[str, str]) -> None:
+        """Has pages offer a form with these fields, for `UNDO_TIME`. None: no more."""
+        self._undo = (time.monotonic() + UNDO_TIME, fields)
+
+    def undo(self) -> tuple[float, Mapping[str, str]] | None:
+        """For how many seconds what form is offered; None: nothing can be taken back."""
+        until, fields = self._undo
+        left = until - time.monotonic()
+        return (left, fields) if fields and left > 0 else None
 
     def take_notices(self) -> Sequence[Notice]:
         """The texts that no page has shown yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,7 +12,7 @@ from playwright.sync_api import Page, expect
 from console_svc.pool.spans import span_of
 from contentgen import PublishPoolEntry
 from tests.console.conftest import CLIENT, PHONE, REVIEWER, VIEWER, Place, sign_in
-from tests.harness.console import Visitor
+from tests.harness.console import Answer, Visitor
 
 MONTH = "2031-05"
 
@@ -102,6 +103,33 @@ def test_time_and_priority_are_changed_in_the_readers_zone(
     assert visitor.post("/pool/change", {**fields, "when": "soon"}).status == 400
     assert visitor.post("/pool/change", {**fields, "when": "", "priority": "11"}).url.endswith("/pool?account=1")
     assert visitor.post("/pool/change", {**fields, "when": "", "back": "//else.example/"}).url.endswith("/pool")
+
+
+def test_a_past_time_is_asked_about_and_a_change_is_taken_back(
+    place: Place, visitor: Visitor, entries: Sequence[int]
+) -> None:
+    before = _at(7) + timedelta(seconds=30)
+    place.client.update_publish_pool_entry(entries[0], schedule_time=before)
+    fields = {"content_id": str(entries[0]), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
+    fields |= {"when_was": "2031-05-07T17:00:30", "when": "2020-05-07T17:00", "priority_was": "5", "priority": "6"}
+    asked = visitor.post("/pool/change", fields)
+    assert "Publish it at once?" in asked.text
+    assert _entry(place, entries[0])["scheduled_at"] == before.isoformat()
+    changed = visitor.post("/pool/change", _hidden(asked, "sure"))
+    assert changed.url.endswith("/pool?account=1")
+    entry = _entry(place, entries[0])
+    assert (entry["priority"], entry["scheduled_at"]) == (6, "2020-05-07T09:00:00+00:00")
+    undone = visitor.post("/pool/change", _hidden(changed, "undo"))
+    assert f"Entry {entries[0]} is as it was." in undone.text
+    assert 'id="undo"' not in undone.text
+    entry = _entry(place, entries[0])
+    assert (entry["priority"], entry["scheduled_at"]) == (5, before.isoformat())
+
+
+def _hidden(answer: Answer, form: str) -> dict[str, str]:
+    """The hidden fields of a form."""
+    whole = answer.text.partition(f'<form id="{form}"')[2].partition("</form>")[0]
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', whole))
 
 
 def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(
@@ -256,6 +284,33 @@ def test_an_entry_is_moved_by_keys(place: Place, page: Page, entries: Sequence[i
     expect(chip.locator(".priority")).to_have_text("P6")
     expect(chip).to_be_focused()
     assert _entry(place, content_id)["scheduled_at"] == _at(8).isoformat()
+
+
+def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(
+    place: Place, page: Page, entries: Sequence[int]
+) -> None:
+    soon = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=2)
+    place.client.update_publish_pool_entry(entries[0], schedule_time=soon)
+
+    def scheduled() -> str | None:
+        return _entry(place, entries[0])["scheduled_at"]
+
+    sign_in(page)
+    page.goto(f"/pool/calendar?month={soon:%Y-%m}")
+    chip, question = page.locator(f"#entry-{entries[0]}"), page.get_by_role("heading", name="Publish it at once?")
+    for answer in ("Back, change nothing", "Move it there"):
+        chip.focus()
+        page.keyboard.press("Shift+ArrowLeft")
+        expect(question).to_be_visible()
+        assert scheduled() == soon.isoformat()
+        page.get_by_text(answer).click()
+        expect(question).to_have_count(0)
+    undo = page.locator("#undo")
+    expect(undo).to_contain_text(f"Changed entry {entries[0]}.")
+    assert scheduled() == (soon - timedelta(days=1)).isoformat()
+    undo.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("is as it was")).to_be_visible()
+    assert scheduled() == soon.isoformat()
 
 
 def test_an_entry_is_moved_by_its_form_on_a_phone(place: Place, page: Page, entries: Sequence[int]) -> None:
