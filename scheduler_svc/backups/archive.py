@@ -20,6 +20,11 @@ _DECLARATION = re.compile(
 )
 
 
+_SERVING = re.compile(
+    r"^GRANT [^;]*\bINSERT\b[^;]* ON TABLE public\.tasks TO ([^;]+?)(?: WITH GRANT OPTION)?;$", re.MULTILINE
+)
+
+
 class CannotRestore(Exception):
     """The backup can't be restored; nothing was changed. The message says what to do."""
 
@@ -57,6 +62,12 @@ def read_archive(path: Path, programs: Programs) -> Archive:
     declared = _DECLARATION.search(rows)
     declaration = Declaration(*declared.groups()) if declared else None
     return Archive(path, made[1], int(server[1]), int(entries[1]), revision[1], declaration)
+
+
+def serving_roles(path: Path, programs: Programs) -> list[str]:
+    """The roles that might write tasks, besides the owner, where the backup was made."""
+    script = programs.read("pg_restore", "--schema-only", "--file=-", str(path))
+    return sorted({role.strip('"').replace('""', '"') for role in _SERVING.findall(script)})
 
 
 def _check_begin(path: Path) -> None:

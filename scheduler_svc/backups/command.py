@@ -63,7 +63,7 @@ def _restore(given: BackupArguments) -> None:
     with _server(given.settings, share=False) as url:
         told = assets.bring_back(given.file, given.settings.asset_location)
         try:
-            sums, left = restore(url, archive, programs, progress, replace=given.replace)
+            sums, left, advice = restore(url, archive, programs, progress, replace=given.replace)
         finally:
             progress.clear()
     print(
@@ -72,6 +72,8 @@ def _restore(given: BackupArguments) -> None:
     )
     if told:
         print(told)
+    for line in advice:
+        print(line)
     if left:
         print(f"What the database held before can't be dropped: it is in database {left}.")
 

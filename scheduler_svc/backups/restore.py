@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.backups.archive import Archive, CannotRestore
+from scheduler_svc.backups.archive import Archive, CannotRestore, serving_roles
 from scheduler_svc.backups.programs import Programs
 from scheduler_svc.backups.progress import RestoreProgress
 from scheduler_svc.backups.script import fill
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.store.engine.databases import Databases, described
+from scheduler_svc.store.engine.grants import apply_grants, owner_of_tables, read_grants, roles_without_rows
 from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema, check_compatible
 from scheduler_svc.store.schema.migrate import revisions, upgrade
+from scheduler_svc.store.schema.privileges import serving_grants
 
 
 def check_schema(archive: Archive) -> None:
@@ -30,10 +32,14 @@ def check_schema(archive: Archive) -> None:
 
 
 class RestoreSummary(NamedTuple):
-    """What the database has now. `leftover`: the former database, if it could not be dropped."""
+    """What the database has now. `leftover`: the former database, if it could not be dropped.
+
+    `advice`: lines with what roles lack, and the statements that grant it.
+    """
 
     counts: RestoredCounts
     leftover: str | None
+    advice: list[str]
 
 
 def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> RestoreSummary:
@@ -49,10 +55,62 @@ def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, 
             raise CannotRestore("another restore is under way on this server: wait for it")
         _check_target(databases, archive, replace=replace)
         with _new_database(databases) as new:
-            fill(new, archive.path, programs, RestoreProgress(progress, archive.entries))
-            sums = make_usable(new)
+            rights = _Rights(databases, new)
+            rights.give()  # default privileges and the owner's right to create tables come before the tables
+            fill(rights.owned_url, archive.path, programs, RestoreProgress(progress, archive.entries))
+            sums = make_usable(rights.owned_url)
+            forbidden = rights.give()
+            advice = [*_forbidden(forbidden), *rights.lacking(serving_roles(archive.path, programs))]
             with _uninterrupted():
-                return RestoreSummary(sums, _put_in_place(databases, new))
+                return RestoreSummary(sums, _put_in_place(databases, new), advice)
+
+
+class _Rights:
+    """What roles may do in the present database, which they shall in the new one. Nothing if there is none."""
+
+    def __init__(self, databases: Databases, new: str) -> None:
+        self._new = sa.make_url(new)
+        self._grants: list[str] = []
+        self.owned_url = new
+        """The new database's URL, for sessions that act as the owner of the present tables."""
+        if databases.exists():
+            with databases.connected() as connection:
+                self._grants = read_grants(connection, str(self._new.database))
+                if owner := owner_of_tables(connection):
+                    self.owned_url = _acting_as(self._new, owner)
+
+    def give(self) -> list[str]:
+        """Grants what can be granted so far; returns what only another role may grant."""
+        with self._connected() as connection:
+            return apply_grants(connection, self._grants)
+
+    def lacking(self, roles: Sequence[str]) -> list[str]:
+        """What those of the roles lack that served the backup's database, and can't serve this one: in lines."""
+        with self._connected() as connection:
+            roles = roles_without_rows(connection, roles)
+        told = "Role {} served the backed-up database, and may not serve this one. Create it if it is missing."
+        return [line for role in roles for line in (told.format(role), *serving_grants(role))]
+
+    @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        engine = sa.create_engine(self._new, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+
+def _acting_as(url: sa.URL, role: str) -> str:
+    quoted = role.replace("\\", "\\\\").replace(" ", "\\ ")
+    options = f"{url.query.get('options', '')} -c role={quoted}".strip()
+    return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
+
+
+def _forbidden(grants: Sequence[str]) -> list[str]:
+    if not grants:
+        return []
+    return ["This role may not grant what roles had before. Run as a superuser:", *(f"  {grant};" for grant in grants)]
 
 
 def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> None:

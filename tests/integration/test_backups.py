@@ -103,7 +103,7 @@ def test_a_restored_database_has_the_backup_s_rows_and_serves(backed_up: Site) -
     backed_up.back_up(overwrite=True)
     backed_up.sql("DROP TABLE accounts, tasks CASCADE")
     backed_up.server("CREATE DATABASE contentgen_restoring_0 TEMPLATE template0")
-    assert backed_up.restore() == (RestoredCounts(accounts=2, tasks=0, running=0, contents=0), None)
+    assert backed_up.restore() == (RestoredCounts(accounts=2, tasks=0, running=0, contents=0), None, [])
     assert backed_up.names() == ["before", "after"]
     comments = backed_up.sql("SELECT obj_description(oid) FROM pg_class WHERE relname LIKE 'v\\_%'")
     assert [str(comment).split(";")[0] for (comment,) in comments] == ["For people"] * len(VIEWS)

@@ -25,6 +25,12 @@ _LEFT = sa.text("SELECT datname FROM pg_database WHERE starts_with(datname, :pre
 """Finds the databases that a killed restore left."""
 _EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
 """Checks whether a database exists."""
+_DATABASE_OWNER = sa.text("""
+    SELECT quote_ident(pg_get_userbyid(datdba)) FROM pg_database
+    WHERE datname = :name AND datdba <> CAST(quote_ident(current_user) AS regrole)
+        AND pg_has_role(current_user, datdba, 'MEMBER')
+""")
+"""Reads who owns a database, if it is another role that we may give one to."""
 _SESSIONS = sa.text("""
     SELECT pid, coalesce(application_name, ''), coalesce(host(client_addr), 'this machine') FROM pg_stat_activity
     WHERE datname = :name AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY backend_start
@@ -99,17 +105,25 @@ class Databases:
 
     def has_tables(self) -> bool:
         """Whether the database has any tables, ours or not."""
+        with self.connected() as connection:
+            return bool(connection.scalar(_HAS_TABLES))
+
+    @contextmanager
+    def connected(self) -> Iterator[sa.Connection]:
+        """A connection to the database itself."""
         engine = sa.create_engine(self._url, poolclass=sa.NullPool)
         try:
             with engine.connect() as connection:
-                return bool(connection.scalar(_HAS_TABLES))
+                yield connection
         finally:
             engine.dispose()
 
     def create(self) -> str:
-        """Creates an empty database; returns its URL."""
+        """Creates an empty database, of the owner of the present one; returns its URL."""
         name = f"{_UNFINISHED}{secrets.token_hex(4)}"
-        self._admin.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        owner = self._admin.scalar(_DATABASE_OWNER, {"name": self.target})
+        owned = f" OWNER {owner}" if owner else ""
+        self._admin.exec_driver_sql(f"CREATE DATABASE {name}{owned} TEMPLATE template0 ENCODING 'UTF8'")
         return self._url.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, name: str) -> None:

@@ -34,6 +34,14 @@ _FIND_MISSING = sa.text("""
     END IS NOT TRUE ORDER BY w.privilege, w.name
 """)
 """Finds the privileges that the role lacks."""
+_CURRENT_SCHEMA = sa.text("""
+    SELECT quote_ident(n.nspname) FROM pg_namespace AS n WHERE NOT EXISTS (
+        SELECT FROM unnest(CAST(:tables AS text[]), CAST(:columns AS text[])) AS w(relation, name) WHERE NOT EXISTS (
+            SELECT FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+            WHERE c.relnamespace = n.oid AND c.relname = w.relation AND a.attname = w.name AND NOT a.attisdropped))
+    LIMIT 1
+""")
+"""Finds the schema that has all tables and columns of this version, whatever the role may read."""
 _ROLE = sa.text("""
     SELECT quote_ident(current_user), quote_ident(current_schema()), current_setting('search_path'),
         (SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass('alembic_version'))
@@ -57,20 +65,28 @@ def check_may_import(connection: sa.Connection) -> None:
 
 def _check(connection: sa.Connection, what: str, wanted: Iterable[tuple[str, str, str]], *more: str) -> None:
     """`more`: what to grant beyond what serving needs, without to whom."""
-    kinds, names, privileges = (list(column) for column in zip(*wanted, strict=True))
-    found = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
-    lacks = [(privilege, name) for privilege, name in found]
-    if lacks:
+    if lacks := _lacking(connection, wanted):
         role, place, *_ = connection.execute(_ROLE).one()
         problem = f"role {role} may not {what}, for it lacks {_summary(lacks)}"
         raise SettingsError([problem, *_grants(role, place), *(f"  {grant} TO {role};" for grant in more)])
     connection.rollback()
 
 
+def _lacking(connection: sa.Connection, wanted: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """The privileges that the role lacks, and on what."""
+    kinds, names, privileges = (list(column) for column in zip(*wanted, strict=True))
+    found = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
+    return [(privilege, name) for privilege, name in found]
+
+
 def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> SettingsError:
-    """The error for a migration that PostgreSQL forbade, which is rolled back."""
+    """The error for a migration that PostgreSQL forbade, which is rolled back, or for a schema that it hides."""
     role, place, path, owner = connection.execute(_ROLE).one()
+    current = _hidden_schema(connection)
     connection.rollback()
+    if current:
+        problem = f"the schema is current ({newest}), and role {role} may not read it"
+        return SettingsError([f"{problem}: SELECT on alembic_version is denied", *_grants(role, current)])
     said = str(error).strip().partition("\n")[0]
     problem = f"role {role} may not bring the database to schema {newest}: {said}"
     if place is None:
@@ -86,6 +102,25 @@ def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> Se
     else:
         advice = f"Run `contentgen-scheduler migrate` with the DATABASE_URL of role {owner}, which owns the tables"
     return SettingsError([problem, f"{advice} (docs/deployment.md, Rights)"])
+
+
+def _hidden_schema(connection: sa.Connection) -> str | None:
+    """The schema that has all tables of this version, if the role may not read in it which one it is."""
+    if not _lacking(connection, [("table", "alembic_version", "SELECT")]):
+        return None
+    columns = [(table.name, column.name) for table in schema.metadata.tables.values() for column in table.columns]
+    tables, names = zip(*columns, strict=True)
+    found: str | None = connection.scalar(_CURRENT_SCHEMA, {"tables": list(tables), "columns": list(names)})
+    return found
+
+
+def serving_grants(role: str) -> list[str]:
+    """Lines with what to run, so that a role may serve, also after upgrades, and may not migrate."""
+    return [
+        *_grants(role, None),
+        f"  ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};",
+        f"  ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {role};",
+    ]
 
 
 def _needed() -> Iterator[tuple[str, str, str]]:
