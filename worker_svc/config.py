@@ -1,6 +1,6 @@
 """The worker's settings: one frozen object, read once from flags and environment variables, validated all at once.
 
-Layer: the bottom of worker_svc; nothing below it.
+Layer: above creator_user; nothing else is below it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker_svc.creator_user import CreatorUser
 
 EXIT_CONFIG = 78
 """Exit status (EX_CONFIG) of a worker whose settings are wrong."""
@@ -153,6 +155,9 @@ class WorkerSettings(BaseSettings):
     """How long running CLIs may take after TERM; then they are stopped and their leases released."""
     creator_cli_path: str = Field("content-creator", alias="CREATOR_CLI_PATH", min_length=1)
     """The creator CLI: a path, or a name on the PATH."""
+    creator_user: str | None = Field(None, alias="CREATOR_USER")
+    """The user whom CLIs run as, so that none can read the worker's token, spool and memory. The worker needs root, or
+    the capabilities to change users; every folder above its data has to let that user pass. Unset: the worker's own."""
     creator_profile: Literal["reference", "json", "llm-content-creator"] = Field("reference", alias="CREATOR_PROFILE")
     """How the CLI is driven: reference, json, or llm-content-creator (the npm package of that name)."""
     creator_poll_interval: Duration = Field(30.0, alias="CREATOR_POLL_INTERVAL", ge=0.05, le=3600)
@@ -213,6 +218,13 @@ class WorkerSettings(BaseSettings):
             raise ValueError("should be printable characters only")
         return worker_id
 
+    @field_validator("creator_user")
+    @classmethod
+    def _assumable(cls, name: str | None) -> str | None:
+        if name is not None:
+            CreatorUser.named(name)
+        return name
+
     @field_validator("token")
     @classmethod
     def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
@@ -225,6 +237,10 @@ class WorkerSettings(BaseSettings):
         if problems := self.conflicts():
             raise ValueError("\n".join(problems))
         return self
+
+    def cli_user(self) -> CreatorUser | None:
+        """The user of CREATOR_USER; None if it is unset."""
+        return None if self.creator_user is None else CreatorUser.named(self.creator_user)
 
     def conflicts(self) -> list[str]:
         """What is wrong with the values together."""

@@ -108,16 +108,23 @@ class WorkerFolder:
 
 
 def take_folder(
-    data_dir: Path, worker_id: str | None, hostname: str, notify: Callable[[str], None] = lambda _: None
+    data_dir: Path,
+    worker_id: str | None,
+    hostname: str,
+    notify: Callable[[str], None] = lambda _: None,
+    *,
+    passable: bool = False,
 ) -> WorkerFolder:
     """Takes the folder that `worker_id` names, or else the lowest one that no live worker uses.
 
-    If only a guard still uses it, calls `notify` and waits. Raises FolderError, OSError.
+    `passable`: other users reach their folders in `scratch`, though they list and read nothing else. If only a guard
+    still uses it, calls `notify` and waits. Raises FolderError, OSError.
     """
+    mode = 0o711 if passable else 0o700
     workers = data_dir.absolute() / "workers"
     workers.parent.mkdir(parents=True, exist_ok=True)
-    _make_private(workers)
-    path, alive = _named(workers, worker_id) if worker_id else _lowest(workers)
+    _make_private(workers, mode)
+    path, alive = _named(workers, worker_id, mode) if worker_id else _lowest(workers, mode)
     try:
         _check_format(path)
         lock = _wait_for_guard(path, notify)
@@ -126,7 +133,8 @@ def take_folder(
         raise
     try:
         _empty(path / "scratch")
-        for name in ("assets", "scratch", "spool", "started"):
+        _make_private(path / "scratch", mode)
+        for name in ("assets", "spool", "started"):
             _make_private(path / name)
         return WorkerFolder(path, _identity(path, worker_id, hostname, notify), (alive, lock))
     except BaseException:
@@ -143,25 +151,25 @@ def folder_name(worker_id: str) -> str:
     return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
 
 
-def _named(workers: Path, worker_id: str) -> tuple[Path, int]:
+def _named(workers: Path, worker_id: str, mode: int) -> tuple[Path, int]:
     path = workers / folder_name(worker_id)
-    alive = _try_alive(path)
+    alive = _try_alive(path, mode)
     if alive is None:
         raise FolderError(f"worker {worker_id!r} is running already: {_holder(path)} holds {path}")
     return path, alive
 
 
-def _lowest(workers: Path) -> tuple[Path, int]:
+def _lowest(workers: Path, mode: int) -> tuple[Path, int]:
     for number in count(1):
         path = workers / str(number)
-        if (alive := _try_alive(path)) is not None:
+        if (alive := _try_alive(path, mode)) is not None:
             return path, alive
     raise AssertionError("count ends")
 
 
-def _try_alive(path: Path) -> int | None:
+def _try_alive(path: Path, mode: int) -> int | None:
     """Takes the lock of a live worker, and writes this pid into it. Returns None if another process has it."""
-    _make_private(path)
+    _make_private(path, mode)
     alive = _try_lock(path / "alive")
     if alive is not None:
         os.ftruncate(alive, 0)
@@ -169,7 +177,7 @@ def _try_alive(path: Path) -> int | None:
     return alive
 
 
-def _make_private(folder: Path) -> None:
+def _make_private(folder: Path, mode: int = 0o700) -> None:
     """Makes a folder that only this user can read. Raises FolderError if it is a link, or another user's."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -178,8 +186,8 @@ def _make_private(folder: Path) -> None:
         raise FolderError(f"{folder} should be a folder, and is a link or a file: remove it")
     if found.st_uid != os.geteuid():
         raise FolderError(f"{folder} belongs to user {found.st_uid}: give this worker another CONTENTGEN_DATA_DIR")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        folder.chmod(0o700)
+    if stat.S_IMODE(found.st_mode) & 0o077 != mode & 0o077:
+        folder.chmod(mode)
 
 
 def _try_lock(path: Path) -> int | None:

@@ -23,7 +23,7 @@ from worker_svc import config_command, try_command
 from worker_svc.config import EXIT_CONFIG, SettingsError, WorkerSettings, read_settings
 from worker_svc.environment import notices
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
-from worker_svc.guard import Guard
+from worker_svc.guard import Guard, hide_memory
 from worker_svc.logs import configure_logging, ignore_level_signals
 from worker_svc.otel_settings import exports_traces
 
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str]) -> int:
     """Runs a worker until a signal stops it, and returns its exit status."""
+    hide_memory()  # a CLI of the same user could read the token there
     os.umask(os.umask(0) | 0o022)  # no other user may write to the files that we make
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its messages are not JSON, and repeat ours
@@ -60,11 +61,14 @@ def run(argv: Sequence[str]) -> int:
     for notice in notices(os.environ):
         _log.warning(notice, action="settings.notice")
     try:
-        folder = take_folder(settings.data_dir, settings.worker_id, platform.node(), _log_notice)
+        user = settings.cli_user()
+        folder = take_folder(
+            settings.data_dir, settings.worker_id, platform.node(), _log_notice, passable=user is not None
+        )
     except (FolderError, OSError) as error:
         return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")
     structlog.contextvars.bind_contextvars(worker_id=folder.identity.worker_id)
-    guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id)
+    guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id, user=user)
     try:
         return _serve(settings, folder, guard, traced=traced)
     except SettingsError as error:

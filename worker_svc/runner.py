@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 from urllib.parse import quote
 
+from worker_svc.creator_user import CreatorUser
 from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, Creator, Job, Needs, RunReporter, job_problem
 from worker_svc.creators.options import refusal
 from worker_svc.environment import variables_for_cli
@@ -183,16 +184,19 @@ class Runner:
         scratch: Path,
         allowed_options: Collection[str] | None = None,
         *,
+        user: CreatorUser | None = None,
         on_exit: OnExit = lambda *_: None,
     ) -> None:
         """`allowed_options` are the creator options that reach the CLI; None means those that the profile knows.
 
-        `on_exit` is called when a CLI has ended, unless its run was stopped.
+        `user` is whom the guard runs CLIs as, and gets the folders of runs; None: the worker's own. `on_exit` is called
+        when a CLI has ended, unless its run was stopped.
         """
         self._guard = guard
         self.program = program
         self._creator = creator
         self._scratch = scratch
+        self._user = user
         self._on_exit = on_exit
         self._allowed_options = creator.options if allowed_options is None else allowed_options
 
@@ -212,10 +216,10 @@ class Runner:
             on_exit=self._on_exit,
             variables=variables,
         )
-        run.folder.mkdir(mode=0o700)
+        self._make(run.folder)
         try:
             for needed in self._creator.needs.folders:
-                (run.folder / needed).mkdir(mode=0o700)
+                self._make(run.folder / needed)
             self._guard.open_run(name, deadline)
             try:
                 yield run
@@ -224,6 +228,11 @@ class Runner:
                 await run.release()
         finally:
             await _remove(run.folder)
+
+    def _make(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+        if self._user is not None:
+            self._user.own(folder)
 
     async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome:
         """Makes one attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
@@ -255,7 +264,10 @@ class Runner:
 
     def _unusable(self, fault: str) -> str:
         path = self.program.path
-        return f"the CLI {path} cannot be run: {fault}; set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI"
+        remedy = "set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI"
+        if self._user is not None:
+            remedy += f", and let {self._user.name} (CREATOR_USER) pass each folder above it and above {self._scratch}"
+        return f"the CLI {path} cannot be run: {fault}; {remedy}"
 
 
 def _fault(version: CompletedCall) -> str | None:
@@ -274,7 +286,8 @@ def _fault(version: CompletedCall) -> str | None:
 def _created(path: Path | None) -> Iterator[tuple[int | None, BinaryIO | None]]:
     """Creates a file. Yields a descriptor to append to, which is closed at the end, and a reader, which stays open.
 
-    Both are opened before the CLI starts, because the CLI might replace the file. Without a path yields None twice.
+    Both are opened before the CLI starts, because the CLI might replace the file: one that an earlier call of the run
+    has left behind might do so even between the two. Without a path yields None twice. Raises OSError.
     """
     if path is None:
         yield None, None
@@ -283,6 +296,8 @@ def _created(path: Path | None) -> Iterator[tuple[int | None, BinaryIO | None]]:
     try:
         with ExitStack() as opened:
             file = opened.enter_context(path.open("rb"))
+            if not os.path.sameopenfile(written, file.fileno()):
+                raise OSError(errno.ESTALE, "the CLI replaced the file that takes its output")
             yield written, file
             opened.pop_all()
     finally:

@@ -119,8 +119,11 @@ def _temporary() -> Iterator[Path]:
 
 
 def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings) -> int:
-    folder = take_folder(data_dir, None, platform.node())
-    guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id)
+    user = settings.cli_user()
+    if user is not None:
+        data_dir.chmod(0o711)
+    folder = take_folder(data_dir, None, platform.node(), passable=user is not None)
+    guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id, user=user)
 
     import uvloop
 

@@ -48,4 +48,8 @@ def check(
     if service == "console":
         return console_command.run(["check", *flags])
     monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
+    if "CREATOR_USER" in settings:  # so is this user, as which only root could run anything here
+        monkeypatch.setenv("CREATOR_USER", "nobody")
+        if os.geteuid() != 0:
+            monkeypatch.delenv("CREATOR_USER")
     return worker_command.run(["check", *flags])

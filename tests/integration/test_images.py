@@ -20,6 +20,7 @@ from tests.harness.process import installed, run_to_end
 from tests.harness.programs import program
 from tests.harness.setting_names import NAMES
 from tests.published.package import INTEGRITY, NAME, VERSION
+from worker_svc.creator_user import CAPABILITIES
 
 Service = dict[str, Any]
 
@@ -190,7 +191,7 @@ def test_services_of_production_may_do_little_and_are_bounded() -> None:
     for name, service in compose("compose.prod.yaml").items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"]
-        assert "cap_add" not in service
+        assert service.get("cap_add", []) == (list(CAPABILITIES) if name == "worker" else [])
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service.keys() >= {"mem_limit", "cpus", "pids_limit", "healthcheck", "restart", "networks"}
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}

@@ -51,7 +51,7 @@ def test_the_exposure_is_the_one_that_the_docs_name(service: str, put: Path) -> 
     checked = run_to_end([program("systemd-analyze"), "security", "--offline=yes", "--no-pager", put], within=LIMIT)
     assert checked.returncode == 0, checked.stderr
     [level] = re.findall(r"Overall exposure level for \S+: ([\d.]+) OK", checked.stdout)
-    assert float(level) < 2
+    assert float(level) < (3 if service == "worker" else 2)  # a worker changes users
     version = run_to_end([program("systemd-analyze"), "--version"], within=LIMIT).stdout.split()[1]
     if f"`systemd-analyze security` ({version})" in DOCS.read_text():  # another version may look at more
         assert f"| `contentgen-{service}.service` | {level} |" in DOCS.read_text()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,25 @@ def test_an_address_of_metrics_that_is_none_is_named(text: str) -> None:
         f"--metrics-listen is '{text}'; should be host:port, such as 127.0.0.1:9464, [::1]:9464 or :0 (loopback, any"
         " free port)"
     )
+
+
+@pytest.mark.parametrize(
+    ("user", "problem"),
+    [
+        ("no-such-user", "should be the name of a user of this machine"),
+        ("root", "should be a user with fewer rights than root and than the worker's own"),
+    ],
+)
+def test_a_user_whom_no_cli_may_run_as_is_refused(user: str, problem: str) -> None:
+    assert problems(f"--creator-user={user}") == (f"--creator-user is '{user}'; {problem}",)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user has none to lose")
+def test_a_worker_without_the_capabilities_names_them() -> None:
+    program = "from worker_svc.creator_user import CreatorUser; CreatorUser.named('nobody')"
+    drop = ["setpriv", "--bounding-set=-kill,-setuid", "--inh-caps=-kill,-setuid"]
+    done = subprocess.run([*drop, sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "(it has no KILL, SETUID)" in done.stderr
 
 
 def test_a_flag_beats_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,15 @@ def test_a_folder_readable_by_others_is_closed_to_them(tmp_path: Path) -> None:
         assert {stat.S_IMODE(folder.stat().st_mode) for folder in private} == {0o700}
 
 
+def test_other_users_reach_their_folders_in_a_passable_one_and_nothing_else(tmp_path: Path) -> None:
+    for passable, mode in ((True, 0o711), (False, 0o700)):
+        with closing(take_folder(tmp_path, "w", "host", passable=passable)) as taken:
+            on_the_way = (tmp_path / "workers", taken.path, taken.scratch)
+            assert {stat.S_IMODE(folder.stat().st_mode) for folder in on_the_way} == {mode}
+            others = (taken.spool, taken.started, taken.assets)
+            assert {stat.S_IMODE(folder.stat().st_mode) for folder in others} == {0o700}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_somebody_elses_folder_is_not_taken(tmp_path: Path) -> None:
     workers = tmp_path / "workers"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
     from worker_svc.guard.client import Guard, RunEnd
+    from worker_svc.guard.process.kernel import hide_memory
     from worker_svc.guard.process.wire import now
 
-__all__ = ["Child", "Exit", "Guard", "GuardError", "GuardLostError", "RunEnd", "SpawnError", "now"]
+__all__ = ["Child", "Exit", "Guard", "GuardError", "GuardLostError", "RunEnd", "SpawnError", "hide_memory", "now"]
 
 _HOME = {
     "Child": "child",
@@ -20,6 +21,7 @@ _HOME = {
     "GuardLostError": "child",
     "RunEnd": "client",
     "SpawnError": "child",
+    "hide_memory": "process.kernel",
     "now": "process.wire",
 }
 

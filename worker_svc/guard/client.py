@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from worker_svc.creator_user import CreatorUser
 from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
 from worker_svc.guard.process.marks import kill_marked
 from worker_svc.guard.process.sweep import kill_below
@@ -26,8 +27,11 @@ from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from worker_svc.guard.process.main import main; "
-    "main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), [int(fd) for fd in sys.argv[5:]])"
+    "numbers = [[int(n) for n in numbers.split()] for numbers in sys.argv[5:]]; "
+    "main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), *numbers)"
 )
+_INHERITED = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH")
+"""Variables that the guard's interpreter needs. It gets no other: a CLI of the same user could read them."""
 _START_TIMEOUT = 30.0  # seconds; ample, even on a busy machine
 _CLOSE_TIMEOUT = 2.0  # seconds beyond the grace; then the guard is killed
 
@@ -77,7 +81,14 @@ class Guard:
         self._ready: asyncio.Future[None] | None = None
 
     @classmethod
-    def launch(cls, lock_fd: int | None = None, *, owner: str | None = None, grace: float = 3.0) -> Guard:
+    def launch(
+        cls,
+        lock_fd: int | None = None,
+        *,
+        owner: str | None = None,
+        grace: float = 3.0,
+        user: CreatorUser | None = None,
+    ) -> Guard:
         """Starts the guard. Call it in the main thread, before gRPC is imported and before an event loop runs.
 
         Args:
@@ -85,11 +96,13 @@ class Guard:
             owner: names the worker's folder among all on this machine. The guard first kills what an earlier guard of
                 this owner left. None: there was no earlier guard.
             grace: seconds between TERM and KILL; well below the worker's time to stop.
+            user: whom the CLIs run as; None: as the worker.
         """
         owner = owner or secrets.token_hex(8)
         ours, theirs = socket.socketpair()
         inherited = [] if lock_fd is None else [lock_fd]
-        arguments = [str(_ROOT), str(theirs.fileno()), owner, str(grace), *map(str, inherited)]
+        numbers = (user.uid, user.gid, *user.groups) if user else ()
+        arguments = [str(_ROOT), str(theirs.fileno()), owner, str(grace), _joined(numbers), _joined(inherited)]
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _PROGRAM, *arguments],
@@ -97,6 +110,7 @@ class Guard:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), *inherited],
                 cwd="/",
+                env={name: os.environ[name] for name in _INHERITED if name in os.environ},
                 start_new_session=True,
             )
         return cls(process, GuardChannel(ours), owner, grace)
@@ -341,6 +355,10 @@ class Guard:
         ending = self._runs.pop(event["run"], None)
         if ending is not None:
             ending.set_result(RunEnd(event["ended_by"], event["leftovers"], event["killed"]))
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
 
 
 def _close_unread(started: asyncio.Future[tuple[int, list[int]]]) -> None:

@@ -165,6 +165,7 @@ def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, me
         creator,
         folder.scratch,
         settings.creator_options_allowed,
+        user=settings.cli_user(),
         on_exit=lambda ended, seconds: metrics.cli_ended(ended.code, seconds),
     )
 

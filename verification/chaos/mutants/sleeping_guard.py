@@ -14,7 +14,8 @@ from worker_svc.guard.process.main import GuardProcess
 
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from verification.chaos.mutants.sleeping_guard import guard_main; "
-    "guard_main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), [int(fd) for fd in sys.argv[5:]])"
+    "numbers = [[int(n) for n in numbers.split()] for numbers in sys.argv[5:]]; "
+    "guard_main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), *numbers)"
 )
 
 _do_due_work = GuardProcess._do_due_work
@@ -31,10 +32,10 @@ def _do_due_work_of_what_was_asked_for(self: GuardProcess, at: float) -> bool:
         self._runs |= unasked
 
 
-def guard_main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> None:
+def guard_main(sock_fd: int, owner: str, grace: float, user: list[int], inherited: list[int]) -> None:
     """What the guard's process runs."""
     with patch.object(GuardProcess, "_do_due_work", _do_due_work_of_what_was_asked_for):
-        guard.main(sock_fd, owner, grace, inherited)
+        guard.main(sock_fd, owner, grace, user, inherited)
 
 
 if __name__ == "__main__":

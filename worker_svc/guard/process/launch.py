@@ -36,8 +36,8 @@ class _Ends(NamedTuple):
     exec_pipe: int
 
 
-def launch(program: Command, stdout: int | None) -> Launched:
-    """Starts a program in a session of its own, without stdin.
+def launch(program: Command, stdout: int | None, identity: kernel.Identity | None) -> Launched:
+    """Starts a program in a session of its own, without stdin; as another user if an identity is given.
 
     Raises:
         ValueError: no program can have these arguments or this environment.
@@ -50,7 +50,7 @@ def launch(program: Command, stdout: int | None) -> Launched:
             pipes.append(os.pipe())  # noqa: PERF401 - if one fails, those before have to be closed
         (_, exec_pipe), *output = pipes
         ends = _Ends(output[0][1] if stdout is None else stdout, output[-1][1], exec_pipe)
-        pid = _fork(program, ends)
+        pid = _fork(program, ends, identity)
     except OSError:
         for read_end, _ in pipes:
             os.close(read_end)
@@ -82,20 +82,22 @@ def _check(program: Command) -> None:
         raise ValueError("an argument, a variable or the folder holds a NUL")
 
 
-def _fork(program: Command, ends: _Ends) -> int:
+def _fork(program: Command, ends: _Ends, identity: kernel.Identity | None) -> int:
     guard = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(program, ends, guard)
+        _become(program, ends, identity, guard)
     return pid  # this process has one thread, so the caller notes the child before anything else happens
 
 
-def _become(program: Command, ends: _Ends, guard: int) -> NoReturn:
+def _become(program: Command, ends: _Ends, identity: kernel.Identity | None, guard: int) -> NoReturn:
     step = 0
     try:
-        kernel.die_with(guard)
         os.setsid()
         _reset_signals()
+        if identity is not None:
+            identity.assume()
+        kernel.die_with(guard)
         os.dup2(ends.stdout, 1)
         os.dup2(ends.stderr, 2)
         step = 1

@@ -33,12 +33,13 @@ class RefusedError(Exception):
 
 
 class GuardProcess:
-    def __init__(self, channel: GuardChannel, owner: str, grace: float) -> None:
+    def __init__(self, channel: GuardChannel, owner: str, grace: float, identity: kernel.Identity | None) -> None:
         subreaper = kernel.become_subreaper()
         self._channel = channel
         self._wakeup = _wakeup()
         self._owner = owner
         self._grace = grace
+        self._identity = identity
         self._worker_lives = True
         self._tree = ProcessTree(os.getpid(), owner, subreaper)
         self._runs: dict[str, GuardedRun] = {}
@@ -147,7 +148,7 @@ class GuardProcess:
         env = request["env"] | {marks.VARIABLE: marks.mark(self._owner, run.name)}
         program = launch.Command(request["argv"], env, request["cwd"])
         try:
-            launched = launch.launch(program, fds[0] if fds else None)
+            launched = launch.launch(program, fds[0] if fds else None, self._identity)
         except ValueError as error:
             self._send_failed(number, errno.EINVAL, str(error))
             return
@@ -310,8 +311,12 @@ def _wakeup() -> int:
     return read_end
 
 
-def main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> None:
-    """Serves the worker at the other end of `sock_fd`. Keeps `inherited` descriptors open; no CLI gets them."""
+def main(sock_fd: int, owner: str, grace: float, user: list[int], inherited: list[int]) -> None:
+    """Serves the worker at the other end of `sock_fd`. Keeps `inherited` descriptors open; no CLI gets them.
+
+    `user` has the numbers of the user whom CLIs run as, of its group and of its further groups; none: of this one.
+    """
+    kernel.hide_memory()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker may have blocked some
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -319,4 +324,5 @@ def main(sock_fd: int, owner: str, grace: float, inherited: list[int]) -> None:
         os.set_inheritable(fd, False)
     kernel.name_process(b"cg-guard")
     marks.kill_marked(owner)  # an earlier guard of this folder may have been killed
-    GuardProcess(GuardChannel(socket.socket(fileno=sock_fd)), owner, grace).run()
+    identity = kernel.Identity.of(user) if user else None
+    GuardProcess(GuardChannel(socket.socket(fileno=sock_fd)), owner, grace, identity).run()
