@@ -504,9 +504,12 @@ def found(what: str) -> Callable[[PgTx], Any]:
 @pytest.mark.parametrize("engine", ["hot", "cold"])
 @pytest.mark.parametrize("what", FILTERED)
 def test_a_page_of_a_filter_examines_a_bounded_number(backlog: Backlog, what: str, engine: str) -> None:
-    """Even if 200,000 tasks have the label. The hot connection planned while none had it."""
+    """Even if 200,000 tasks have the label. The hot connection planned while none had it.
+
+    All of these tasks are misdated: for a filter by time a third statement looks at some of them.
+    """
     plans = backlog.plans(getattr(backlog, engine), filtered(what))
-    assert len(plans) == 2
+    assert len(plans) == 2 + bool(FILTERED[what].created_after or FILTERED[what].created_before)
     for plan in plans:
         assert plan.buffers <= MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, plan
         assert not set(plan.scanned) - {"leases"}, plan

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from scheduler_svc.application.tasks import new_rows
 from scheduler_svc.application.tasks.query import find_tasks, list_tasks, task_stats
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lease import AttemptStarted
@@ -153,7 +156,6 @@ def test_conditions_without_an_index_find_the_same(
     walked: Scheduling, spread: list[Task], monkeypatch: pytest.MonkeyPatch, what: str, examined: int
 ) -> None:
     monkeypatch.setattr(task_lists, "MAX_EXAMINED", examined)
-    monkeypatch.setattr(task_lists, "CLOCK_MARGIN", CREATED * 2 * len(spread))
     wanted, matches = OTHERS[what](spread)
     expected = [task.task_key for task in spread if matches(task)]
     assert expected or what.startswith("part"), "some match"
@@ -172,6 +174,27 @@ def test_tasks_of_a_time_are_found_without_later_and_earlier_ones(
     for wanted in (TaskFilter(created_after=later), TaskFilter(created_before=earlier)):
         assert scheduling.run(list_tasks, wanted, None, PAGE) == ([], None)
         assert scheduling.run(find_tasks, wanted, 0, PAGE) == ([], None)
+
+
+@pytest.mark.parametrize("few", [1, task_lists.MAX_MISDATED])
+def test_tasks_of_a_time_are_found_whatever_the_clocks_were_that_made_their_keys(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """`few`: as many misdated tasks as are looked at for themselves, or fewer."""
+    monkeypatch.setattr(task_lists, "MAX_MISDATED", few)
+    tasks = []
+    for wrong in (timedelta(0), timedelta(hours=5), timedelta(days=-400), timedelta(days=3), timedelta(0)):
+        with monkeypatch.context() as patched:
+            patched.setattr(new_rows, "time", SimpleNamespace(time=lambda by=wrong: time.time() + by.total_seconds()))
+            tasks += scheduling.submit(*[new_task()] * 3)
+    minute = timedelta(minutes=1)
+    begun, ended = tasks[0].create_time - minute, tasks[-1].create_time + minute
+    keys = sorted(task.task_key for task in tasks)
+    for wanted in (TaskFilter(created_after=begun, created_before=ended), TaskFilter(created_after=begun)):
+        assert batches(scheduling, wanted) == keys
+        assert pages(scheduling, wanted) == keys[::-1]
+    for wanted in (TaskFilter(created_after=ended), TaskFilter(created_before=begun)):
+        assert batches(scheduling, wanted) == pages(scheduling, wanted) == []
 
 
 def test_a_page_examines_a_bounded_number_of_tasks_and_tells_where_it_stopped(

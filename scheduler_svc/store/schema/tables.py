@@ -17,6 +17,7 @@ from scheduler_svc.application.tasks.ledger import BARRED, SCHEDULED
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStatus
+from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.domain.old_rows import RowKind
@@ -91,6 +92,12 @@ accounts = sa.Table(
     sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
 )
 
+MISDATED = f"""
+    (create_time - to_timestamp((task_key >> {SEQUENCE_BITS})::double precision / 1000))
+        NOT BETWEEN interval '-1 hour' AND interval '1 hour'
+"""
+"""The condition on tasks whose key has a time that differs by more than an hour from `create_time`, of the database."""
+
 tasks = sa.Table(
     "tasks",
     metadata,
@@ -142,6 +149,8 @@ tasks = sa.Table(
     sa.Index("tasks_by_account", "account_id", "status", "task_key"),
     # what the retention looks at, and nothing that waits
     sa.Index("tasks_ended", "end_time", postgresql_where=sa.text("end_time IS NOT NULL")),
+    # none, unless a replica's clock was wrong: lists of a time look at these and at a range of keys
+    sa.Index("tasks_misdated", "create_time", "task_key", postgresql_where=sa.text(MISDATED)),
     postgresql_with={"fillfactor": "80"} | _GROWS,
 )
 

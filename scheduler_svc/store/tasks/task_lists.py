@@ -23,11 +23,15 @@ from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT, accounts, leased
 from scheduler_svc.store.engine.batch import array
+from scheduler_svc.store.schema.tables import MISDATED
 
 MAX_EXAMINED = 5_000
 """Tasks that a page examines for a match: some 20 ms, with a topic some 50."""
 CLOCK_MARGIN = timedelta(hours=1)
-"""By which the time in a task's key, of a replica's clock, may differ from its `create_time`, of the database's."""
+"""By which the time in a task's key, of a replica's clock, may differ from its `create_time`, of the database's. All
+tasks beyond it are in the index `tasks_misdated`."""
+MAX_MISDATED = 1_000
+"""Misdated tasks that widen a span. If a filter's times hold more, its span is not narrowed."""
 
 _OWN_STATUSES = tuple(sorted(frozenset(Status) - RUNNING - {Status.NONE}))
 _NOT_LEASED = "NOT EXISTS (SELECT FROM leases AS l WHERE l.task_key = t.task_key AND NOT l.revoked OFFSET 0)"
@@ -58,15 +62,34 @@ class Span(NamedTuple):
 
     @classmethod
     def of(cls, wanted: TaskFilter) -> Span:
-        """The keys of tasks that were created at these times."""
+        """The keys of tasks that were created at these times and are not misdated."""
         after, before = wanted.created_after, wanted.created_before
-        low = 0 if after is None else _key_at(after, -CLOCK_MARGIN)
-        return cls(low, KEY_MAX if before is None else _key_at(before, CLOCK_MARGIN))
+        low = 0 if after is None else _key_at(after - CLOCK_MARGIN - _ROUNDING)
+        return cls(low, KEY_MAX if before is None else _key_at(before + CLOCK_MARGIN + _ROUNDING))
+
+    def widened(self, misdated: int, lowest: int | None, highest: int | None) -> Span:
+        """With the misdated tasks of the same times: how many there are, up to a few, and their outermost keys."""
+        if misdated > MAX_MISDATED:
+            return Span()
+        return Span(min(self.low, lowest), max(self.high, highest + 1)) if lowest and highest else self
 
 
-def _key_at(time: datetime, margin: timedelta) -> int:
-    milliseconds = round((time.timestamp() + margin.total_seconds()) * 1_000)
-    return min(make_key(max(0, milliseconds), 0), KEY_MAX)
+_ROUNDING = timedelta(milliseconds=1)
+"""Keys have milliseconds, and PostgreSQL computes their time with doubles."""
+
+
+def _key_at(time: datetime) -> int:
+    return min(make_key(max(0, int(time.timestamp() * 1_000)), 0), KEY_MAX)
+
+
+MISDATED_KEYS = sa.text(f"""
+    SELECT count(*), min(task_key), max(task_key) FROM (
+        SELECT task_key FROM tasks
+        WHERE {MISDATED} AND create_time >= coalesce(CAST(:created_after AS timestamptz), '-infinity')
+            AND create_time < coalesce(CAST(:created_before AS timestamptz), 'infinity')
+        ORDER BY create_time LIMIT :limit) AS m
+""")
+"""Finds the keys of tasks of these times that their keys do not tell."""
 
 
 class Mark(NamedTuple):

@@ -124,7 +124,7 @@ class TaskReads(Statements):
 
         Returns at most `limit`: fewer, with more to come, if it would have to examine too many that do not match.
         """
-        span = Span.of(wanted)
+        span = self._span(wanted)
         if before is not None:
             span = span._replace(high=min(span.high, before))
         query = ListQuery.of(wanted)
@@ -134,7 +134,7 @@ class TaskReads(Statements):
 
     def find(self, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
         """The keys of up to `limit` tasks, oldest first, with keys above `after`; fewer as in `list`."""
-        span = Span.of(wanted)
+        span = self._span(wanted)
         span = span._replace(low=max(span.low, after + 1))
         query = ListQuery.of(wanted, oldest_first=True)
         walk, read = self._walk(query, wanted, span)
@@ -143,6 +143,14 @@ class TaskReads(Statements):
         if len(keys) == limit:
             return FoundTasks(keys, keys[-1])
         return FoundTasks(keys, read.high - 1 if read.high < span.high else None)
+
+    def _span(self, wanted: TaskFilter) -> Span:
+        """The keys of tasks that were created at the filter's times, whatever the clocks were then."""
+        span = Span.of(wanted)
+        if span == Span():
+            return span
+        times = {"created_after": wanted.created_after, "created_before": wanted.created_before}
+        return span.widened(*self._row(task_lists.MISDATED_KEYS, **times, limit=task_lists.MAX_MISDATED + 1))
 
     def _walk(self, query: ListQuery, wanted: TaskFilter, span: Span) -> tuple[int, Span]:
         """Returns the condition by which a page walks, and which part of the span it reads."""
