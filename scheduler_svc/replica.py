@@ -36,6 +36,7 @@ from scheduler_svc.api.tasks.task_service import TaskService
 from scheduler_svc.api.webhook_service import WebhookService
 from scheduler_svc.application.assets.objects import Objects
 from scheduler_svc.application.calls import CALLER
+from scheduler_svc.application.database_clock import DatabaseClock
 from scheduler_svc.application.dispatch.demand import Demands
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.leases.recover import ReaperSettings
@@ -69,6 +70,7 @@ from scheduler_svc.loops import schedules as schedule_loop
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.asset_collection import AssetCollection
 from scheduler_svc.loops.audit import AuditLog
+from scheduler_svc.loops.database_watch import DatabaseWatch
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.durability import DurabilityCheck
 from scheduler_svc.loops.file_reload import FileReload
@@ -140,6 +142,7 @@ class Replica:
         self._tracer = tracer
         self._lineage = lineage or Lineage()
         self.health = Health()
+        self._clock = DatabaseClock()
         self._in_flight = InFlight()
         self._streams = Streams()
         self._interest = WatchInterest()
@@ -182,6 +185,8 @@ class Replica:
         self._listen_for_scrapes()
         with suppress(StoreUnavailable):  # then every event is taken for wanted until the loop has read it
             await self._deliveries.read()
+        with suppress(StoreUnavailable):  # then it keeps our own time until the loop has read the database's
+            await self._database_watch.run_once()
         for service in self._services:
             service.start()
         for service in self._services:
@@ -244,7 +249,7 @@ class Replica:
         )
         self._objects = Objects(open_store(settings.asset_location), media_of)
         self._needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_TIMEOUT)
-        self._audit_log = AuditLog(self._pools.audit)
+        self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
         self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)
         self._build_committers()
         self._build_waiters()
@@ -343,7 +348,10 @@ class Replica:
         self._feed = ChangeFeed(self._pools.watches, self._interest)
         self._sender = WebhookSender(self._addresses, self._names)
         self._deliveries = DeliveryLoop(self._pools.webhooks, self._webhook_interest, self._sender, self._metrics)
-        self._system_status = SystemStatus(self._pools.diagnosis, self._state, self._settings.heartbeat_interval)
+        self._database_watch = DatabaseWatch(self._pools.diagnosis, self._clock, self.health)
+        self._system_status = SystemStatus(
+            self._pools.diagnosis, self._state, self._settings.heartbeat_interval, self._database_watch.seen_for
+        )
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
         """Also builds the router, which wakes several of them."""
@@ -399,6 +407,7 @@ class Replica:
             Periodic("floors", floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
+            Periodic("database watch", self._database_watch.run_once),
             Periodic("servers", self._check_servers),
             Periodic("durability", DurabilityCheck(pools.loops, self._metrics).run_once),
             Periodic("retention", retention.run_once),
@@ -424,6 +433,9 @@ class Replica:
         metrics.lease_streams.set(len(self._streams))
         metrics.watchers.set(self._feed.watcher_count)
         metrics.sample_lanes(self._lane_states())
+        metrics.clock_offset.set(self._clock.offset or 0.0)
+        metrics.oldest_transaction.set(self._database_watch.oldest_age)
+        metrics.foreign_locks.set(len(self._database_watch.lock_holders))
 
     def _wake_reaper(self) -> None:
         self._reaper.wake()
@@ -436,6 +448,8 @@ class Replica:
             None,
             self.health.serving,
             self._lane_states(),
+            self._clock.offset,
+            self._settings.shared,
         )
 
     def _lane_states(self) -> dict[str, LaneState]:

@@ -154,9 +154,11 @@ TEXTS: Final[Mapping[str, str]] = {
         "{scheduler} 的 {lane} 有 {n} 项在等锁，最久 {age}"
     ),
     "it goes on by itself once the lock is free": "锁释放后会自动继续",
-    "session {pid} ({who}) is {state}, its transaction open for {age}, and {held}": (
-        "会话 {pid}（{who}）处于 {state}，事务已打开 {age}，{held}"
-    ),
+    "{session}, and {held}": "{session}，{held}",
+    "session {pid} ({who})": "会话 {pid}（{who}）",
+    "{session} is {state}": "{session}处于 {state}",
+    "{session} is {state}, its transaction open for {age}": "{session}处于 {state}，事务已打开 {age}",
+    "{session} is in a state that the schedulers' role may not see": "{session}的状态对调度器的角色不可见",
     "there": "连接中",
     "holds a lock of {tables} that others wait for": "持有其他会话在等的 {tables} 的锁",
     "holds a lock that others wait for": "持有其他会话在等的锁",
@@ -165,4 +167,25 @@ TEXTS: Final[Mapping[str, str]] = {
     "let it commit, or end it: SELECT pg_terminate_backend({pid})": (
         "让它提交，或结束它：SELECT pg_terminate_backend({pid})"
     ),
+    "{end_it}; GRANT pg_read_all_stats TO the schedulers' role tells more of it": (
+        "{end_it}；向调度器的角色 GRANT pg_read_all_stats 可看到更多"
+    ),
+    "Clocks": "时钟",
+    "the clock of {scheduler} is {offset} ahead of the database's": "{scheduler} 的时钟比数据库快 {offset}",
+    "the clock of {scheduler} is {offset} behind the database's": "{scheduler} 的时钟比数据库慢 {offset}",
+    "set the wrong one of the two, by NTP": "请用 NTP 校准两者中错误的一个",
+    "Settings": "设置",
+    "{value} on {schedulers}": "{schedulers} 上为 {value}",
+    "unset": "未设置",
+    "{name} differs: {values}": "{name} 不一致：{values}",
+    "give all schedulers the same: each works by its own, on what belongs to all": (
+        "请让所有调度器一致：每个都按自己的值处理共有的数据"
+    ),
+    "Transactions": "事务",
+    "{transaction} of database {database} has a transaction open for {age}: watches may wait for it, and vacuums": (
+        "数据库 {database} 的{transaction}有事务已打开 {age}：订阅可能要等它，清理（vacuum）也要等它"
+    ),
+    "{name}, which is prepared,": "已准备的 {name} ",
+    "{age} at least": "至少 {age}",
+    "commit it, or roll it back: ROLLBACK PREPARED '{name}'": "提交它，或回滚它：ROLLBACK PREPARED '{name}'",
 }

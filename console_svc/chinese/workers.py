@@ -53,6 +53,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "nothing waits": "无等待",
     "Sessions that hold locks": "持有锁的会话",
     "its transaction is open for {age}": "事务已打开 {age}",
+    "it has no transaction": "没有事务",
+    "the schedulers may not see its state": "调度器看不到它的状态",
     "others wait for it": "有其他会话在等待",
     "Let it commit, or end it:": "让它提交，或结束它：",
     "{worker} takes nothing new, and finishes what it runs.": "{worker} 不再接收新任务，会完成正在运行的任务。",

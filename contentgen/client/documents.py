@@ -386,6 +386,7 @@ def system(message: system_service_pb2.GetSystemResponse) -> results.System:
             "weakened_settings": list(message.database.weakened_settings),
         },
         "limits": _limits(message.limits),
+        "oldest_transaction": _oldest(message.oldest_transaction) if message.HasField("oldest_transaction") else None,
     }
 
 
@@ -410,6 +411,8 @@ def _replica(message: system_service_pb2.Replica) -> results.Replica:
             lane.name: {"oldest_age": seconds(lane.oldest_age), "waiting": lane.waiting, "set_aside": lane.set_aside}
             for lane in message.lanes
         },
+        "clock_offset": _duration(message, "clock_offset"),
+        "settings": dict(sorted(message.settings.items())),
     }
 
 
@@ -420,9 +423,21 @@ def _lock_holder(message: system_service_pb2.LockHolder) -> results.LockHolder:
         "application": message.application,
         "address": message.address,
         "state": message.state,
-        "transaction_age": seconds(message.transaction_age),
+        "transaction_age": _duration(message, "transaction_age"),
         "relation": message.relation,
         "waited_for": message.waited_for,
+    }
+
+
+def _oldest(message: system_service_pb2.OldestTransaction) -> results.OldestTransaction:
+    return {
+        "pid": message.pid,
+        "database": message.database,
+        "role": message.role,
+        "application": message.application,
+        "state": message.state,
+        "age": _duration(message, "age"),
+        "seen_for": seconds(message.seen_for),
     }
 
 

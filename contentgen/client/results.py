@@ -410,6 +410,10 @@ class Replica(TypedDict):
     serving: bool
     lanes: dict[str, Lane]
     """By name."""
+    clock_offset: float | None
+    """Seconds by which its clock is ahead of the database's, at least. None: its version does not tell."""
+    settings: dict[str, str]
+    """Those that all schedulers must share, by variable. Empty: its version does not tell."""
 
 
 class LockHolder(TypedDict):
@@ -420,9 +424,25 @@ class LockHolder(TypedDict):
     application: str
     address: str
     state: str
-    transaction_age: float
+    transaction_age: float | None
+    """None: unknown, or it has none."""
     relation: str
     waited_for: bool
+
+
+class OldestTransaction(TypedDict):
+    """The oldest transaction with an id on the database's server: watches may wait for it, and vacuums do."""
+
+    pid: int
+    """0: it is prepared, and `application` is its name."""
+    database: str
+    role: str
+    application: str
+    state: str
+    age: float | None
+    """None: unknown to the schedulers' role."""
+    seen_for: float
+    """Seconds for which the scheduler that answers has seen it as the oldest."""
 
 
 class Database(TypedDict):
@@ -461,6 +481,7 @@ class System(TypedDict):
     lock_holders: list[LockHolder]
     database: Database
     limits: Limits
+    oldest_transaction: OldestTransaction | None
 
 
 class Caller(TypedDict):

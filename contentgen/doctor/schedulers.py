@@ -1,4 +1,7 @@
-"""The schedulers themselves: whether they serve, how their lanes stand, who holds locks. Layer: inside doctor."""
+"""The schedulers themselves: whether they serve and agree, how their lanes stand, who holds locks or a transaction.
+
+Layer: inside doctor.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,20 @@ from datetime import datetime
 
 from contentgen.client.client import AsyncMethods
 from contentgen.client.errors import RequestError
-from contentgen.client.results import Lane, LockHolder, Replica, System
+from contentgen.client.results import Lane, LockHolder, OldestTransaction, Replica, System
 from contentgen.doctor.findings import Finding, fail, ok, warn
 from contentgen.doctor.phrases import Phrase, joined
+from contentgen.doctor.pool import some
 from contentgen.doctor.readable import duration, line
 
 _SILENT_AFTER, _FORGOTTEN_AFTER = 25.0, 300.0
 """Seconds without a word of a replica: it says how it stands each 10 s at least. Later it may be gone on purpose."""
 _NOTHING = 0.1
 """Seconds: what waits for less counts as nothing."""
+_CLOCK_TOLERANCE, _MAX_CLOCK_OFFSET = 5.0, 300.0
+"""Seconds between the clocks of a scheduler and the database that are said, and with which it does not serve."""
+_MAX_TRANSACTION_AGE = 10.0
+"""Seconds that the oldest transaction may be open, unsaid."""
 _NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
 
 
@@ -33,7 +41,8 @@ def schedulers(system: System | None) -> Iterator[Finding]:
     """One line where all is well, with the age of what waits longest.
 
     Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
-    session that holds locks. Then one for each setting of PostgreSQL without which a crash loses acknowledged work.
+    session that holds locks. Then one for each setting of PostgreSQL without which a crash loses acknowledged work,
+    each clock that is off, each setting that differs, and a transaction that has been open for long.
     """
     if system is None:
         return
@@ -44,6 +53,10 @@ def schedulers(system: System | None) -> Iterator[Finding]:
         yield ok("schedulers", Phrase("{n} of {n} serve, and {waits}", n=len(here), waits=_oldest(here)))
     for setting in system["database"]["weakened_settings"]:
         yield _weakened(setting)
+    yield from _clocks(here)
+    yield from _settings(here)
+    if oldest := system["oldest_transaction"]:
+        yield from _held_open(oldest)
 
 
 def _weakened(setting: str) -> Finding:
@@ -139,19 +152,35 @@ def _set_aside(replicas: Sequence[Replica]) -> Iterator[Finding]:
 
 def _holders(holders: Sequence[LockHolder]) -> Iterator[Finding]:
     for holder in holders:
-        who = ", ".join(line(text) for text in (holder["role"], holder["application"], holder["address"]) if text)
-        yield warn(
-            "locks",
-            Phrase(
-                "session {pid} ({who}) is {state}, its transaction open for {age}, and {held}",
-                pid=holder["pid"],
-                who=who,
-                state=holder["state"] or Phrase("there"),
-                age=duration(holder["transaction_age"]),
-                held=_held(holder),
-            ),
-            Phrase("let it commit, or end it: SELECT pg_terminate_backend({pid})", pid=holder["pid"]),
-        )
+        message = Phrase("{session}, and {held}", session=_session(holder), held=_held(holder))
+        yield warn("locks", message, _end_it(holder["pid"], hidden=_is_hidden(holder)))
+
+
+def _is_hidden(holder: LockHolder) -> bool:
+    return not holder["state"] and holder["transaction_age"] is None
+
+
+def _session(holder: LockHolder) -> Phrase:
+    who = _named(holder["role"], holder["application"], holder["address"])
+    session = Phrase("session {pid} ({who})", pid=holder["pid"], who=who)
+    if _is_hidden(holder):
+        return Phrase("{session} is in a state that the schedulers' role may not see", session=session)
+    state = holder["state"] or Phrase("there")
+    if holder["transaction_age"] is None:
+        return Phrase("{session} is {state}", session=session, state=state)
+    age = duration(holder["transaction_age"])
+    return Phrase("{session} is {state}, its transaction open for {age}", session=session, state=state, age=age)
+
+
+def _named(*parts: str) -> str:
+    return ", ".join(line(text) for text in parts if text)
+
+
+def _end_it(pid: int, *, hidden: bool) -> Phrase:
+    end_it = Phrase("let it commit, or end it: SELECT pg_terminate_backend({pid})", pid=pid)
+    if not hidden:
+        return end_it
+    return Phrase("{end_it}; GRANT pg_read_all_stats TO the schedulers' role tells more of it", end_it=end_it)
 
 
 def _held(holder: LockHolder) -> Phrase:
@@ -161,6 +190,59 @@ def _held(holder: LockHolder) -> Phrase:
         return named if tables else Phrase("holds a lock that others wait for")
     named = Phrase("has locked rows of {tables}, or all", tables=tables)
     return named if tables else Phrase("has locked rows, or all")
+
+
+def _clocks(replicas: Sequence[Replica]) -> Iterator[Finding]:
+    for replica in replicas:
+        offset = replica["clock_offset"] or 0.0
+        if abs(offset) > _CLOCK_TOLERANCE:
+            text = "the clock of {scheduler} is {offset} ahead of the database's"
+            if offset < 0:
+                text = "the clock of {scheduler} is {offset} behind the database's"
+            message = Phrase(text, scheduler=line(replica["scheduler_id"]), offset=duration(abs(offset)))
+            level = fail if abs(offset) > _MAX_CLOCK_OFFSET else warn
+            yield level("clock", message, Phrase("set the wrong one of the two, by NTP"))
+
+
+def _settings(replicas: Sequence[Replica]) -> Iterator[Finding]:
+    """Those of which the schedulers that tell them have different values."""
+    for name in sorted({name for replica in replicas for name in replica["settings"]}):
+        schedulers_by_value: dict[str, list[str]] = {}
+        for replica in replicas:
+            if name in replica["settings"]:
+                schedulers_by_value.setdefault(replica["settings"][name], []).append(replica["scheduler_id"])
+        if len(schedulers_by_value) > 1:
+            values = [
+                Phrase("{value} on {schedulers}", value=line(value) or Phrase("unset"), schedulers=some(names))
+                for value, names in sorted(schedulers_by_value.items())
+            ]
+            yield warn(
+                "settings",
+                Phrase("{name} differs: {values}", name=line(name), values=joined(values, "; ")),
+                Phrase("give all schedulers the same: each works by its own, on what belongs to all"),
+            )
+
+
+def _held_open(oldest: OldestTransaction) -> Iterator[Finding]:
+    hidden = oldest["age"] is None
+    age = oldest["seen_for"] if oldest["age"] is None else oldest["age"]
+    if age <= _MAX_TRANSACTION_AGE:
+        return
+    name = line(oldest["application"])
+    session = Phrase("session {pid} ({who})", pid=oldest["pid"], who=_named(oldest["role"], oldest["application"]))
+    yield warn(
+        "snapshots",
+        Phrase(
+            "{transaction} of database {database} has a transaction open for {age}: watches may wait for it, and"
+            " vacuums",
+            transaction=session if oldest["pid"] else Phrase("{name}, which is prepared,", name=name),
+            database=line(oldest["database"]),
+            age=Phrase("{age} at least", age=duration(age)) if hidden else duration(age),
+        ),
+        _end_it(oldest["pid"], hidden=hidden)
+        if oldest["pid"]
+        else Phrase("commit it, or roll it back: ROLLBACK PREPARED '{name}'", name=name),
+    )
 
 
 def _age(lane: Lane) -> str:

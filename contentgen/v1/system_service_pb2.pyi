@@ -26,12 +26,34 @@ class Replica(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SettingsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SCHEDULER_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     LAST_HEARTBEAT_TIME_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
     LANES_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
     scheduler_id: _builtins.str
     """Its name: the host name and a random suffix, new at each start."""
     version: _builtins.str
@@ -52,6 +74,16 @@ class Replica(_message.Message):
     def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lane]:
         """Its lanes, by name."""
 
+    @_builtins.property
+    def clock_offset(self) -> _duration_pb2.Duration:
+        """By how much its clock is ahead of the database's, at least; negative: behind; zero: they may agree. Unset: its version
+        does not tell. Beyond 5 minutes it does not serve.
+        """
+
+    @_builtins.property
+    def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The settings that all replicas must share, by the names of their variables; empty: its version does not tell."""
+
     def __init__(
         self,
         *,
@@ -61,10 +93,12 @@ class Replica(_message.Message):
         last_heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
         serving: _builtins.bool = ...,
         lanes: _abc.Iterable[Global___Lane] | None = ...,
+        clock_offset: _duration_pb2.Duration | None = ...,
+        settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_heartbeat_time", b"last_heartbeat_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "last_heartbeat_time", b"last_heartbeat_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lanes", b"lanes", "last_heartbeat_time", b"last_heartbeat_time", "scheduler_id", b"scheduler_id", "serving", b"serving", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "lanes", b"lanes", "last_heartbeat_time", b"last_heartbeat_time", "scheduler_id", b"scheduler_id", "serving", b"serving", "settings", b"settings", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,10 +169,10 @@ class LockHolder(_message.Message):
     address: _builtins.str
     """The address that it comes from; empty: a Unix socket."""
     state: _builtins.str
-    """Its state, such as `idle in transaction`."""
+    """Its state, such as `idle in transaction`; empty if the schedulers' role may not see it: grant it pg_read_all_stats."""
     relation: _builtins.str
-    """The tables that are waited for, by comma; empty if unknown. If `waited_for` is false: the tables that it has
-    locked, wholly or in part.
+    """The tables, or the schedulers' advisory locks (`contentgen.…`), that are waited for, by comma; empty if unknown. If
+    `waited_for` is false: the tables that it has locked, wholly or in part.
     """
     waited_for: _builtins.bool
     """Whether something was seen waiting for it. If not, work that needs its rows may be skipped: for example, a worker
@@ -146,7 +180,7 @@ class LockHolder(_message.Message):
     """
     @_builtins.property
     def transaction_age(self) -> _duration_pb2.Duration:
-        """How long its transaction has been open."""
+        """How long its transaction has been open. Unset: unknown, or it has none, as one of state `idle`."""
 
     def __init__(
         self,
@@ -167,6 +201,58 @@ class LockHolder(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LockHolder: _TypeAlias = LockHolder  # noqa: Y015
+
+@_typing.final
+class OldestTransaction(_message.Message):
+    """The oldest transaction on the server of the database that has an id, in any of its databases. Watches may wait
+    for it, and vacuums do. As a rule it is a submit's, and milliseconds old.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    DATABASE_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    SEEN_FOR_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    """The process id of its session in PostgreSQL; 0: it is prepared, and `ROLLBACK PREPARED` ends it."""
+    database: _builtins.str
+    """The database that it is in."""
+    role: _builtins.str
+    """Its role."""
+    application: _builtins.str
+    """Its `application_name`, or the name of the prepared transaction."""
+    state: _builtins.str
+    """Its state, such as `idle in transaction`; empty if the schedulers' role may not see it: grant it pg_read_all_stats."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How long it has been open. Unset: unknown, as is the state."""
+
+    @_builtins.property
+    def seen_for(self) -> _duration_pb2.Duration:
+        """For how long the replica that answers has seen it as the oldest; it looks every 5 seconds."""
+
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        database: _builtins.str = ...,
+        role: _builtins.str = ...,
+        application: _builtins.str = ...,
+        state: _builtins.str = ...,
+        age: _duration_pb2.Duration | None = ...,
+        seen_for: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "seen_for", b"seen_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "application", b"application", "database", b"database", "pid", b"pid", "role", b"role", "seen_for", b"seen_for", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OldestTransaction: _TypeAlias = OldestTransaction  # noqa: Y015
 
 @_typing.final
 class Database(_message.Message):
@@ -313,6 +399,7 @@ class GetSystemResponse(_message.Message):
     LOCK_HOLDERS_FIELD_NUMBER: _builtins.int
     DATABASE_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    OLDEST_TRANSACTION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version of contentgen that answers."""
     @_builtins.property
@@ -333,6 +420,10 @@ class GetSystemResponse(_message.Message):
     def limits(self) -> Global___Limits:
         """The limits of the replica that answers."""
 
+    @_builtins.property
+    def oldest_transaction(self) -> Global___OldestTransaction:
+        """Unset: there is none."""
+
     def __init__(
         self,
         *,
@@ -341,10 +432,11 @@ class GetSystemResponse(_message.Message):
         lock_holders: _abc.Iterable[Global___LockHolder] | None = ...,
         database: Global___Database | None = ...,
         limits: Global___Limits | None = ...,
+        oldest_transaction: Global___OldestTransaction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits", "oldest_transaction", b"oldest_transaction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits", "lock_holders", b"lock_holders", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "limits", b"limits", "lock_holders", b"lock_holders", "oldest_transaction", b"oldest_transaction", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

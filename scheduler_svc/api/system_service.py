@@ -14,7 +14,7 @@ from scheduler_svc.api.messages.times import duration, timestamp
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.application.system import SystemStatus
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState
+from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState, System
 
 
 class SystemService(SystemServiceServicer):
@@ -31,6 +31,7 @@ class SystemService(SystemServiceServicer):
             lock_holders=[_holder(it) for it in system.lock_holders],
             database=pb.Database(**system.database._asdict()),
             limits=self._limits,
+            oldest_transaction=_oldest(system),
         )
 
     async def GetCaller(self, request: pb.GetCallerRequest, context: object) -> pb.GetCallerResponse:
@@ -74,11 +75,22 @@ def _replica(state: ReplicaState) -> pb.Replica:
         last_heartbeat_time=timestamp(state.heartbeat_time or datetime.now(UTC)),
         serving=state.serving,
         lanes=[_lane(name, state.lanes[name]) for name in sorted(state.lanes)],
+        clock_offset=_seconds(state.clock_offset),
+        settings=state.settings,
     )
 
 
 def _lane(name: str, state: LaneState) -> pb.Lane:
     return pb.Lane(name=name, oldest_age=_seconds(state.oldest), waiting=state.waiting, set_aside=state.set_aside)
+
+
+def _oldest(system: System) -> pb.OldestTransaction | None:
+    if system.oldest_transaction is None:
+        return None
+    fields = system.oldest_transaction._asdict()
+    del fields["xid"]
+    fields["age"] = _seconds(fields["age"])
+    return pb.OldestTransaction(**fields, seen_for=_seconds(system.oldest_seen_for))
 
 
 def _holder(holder: LockHolder) -> pb.LockHolder:

@@ -1,4 +1,4 @@
-"""Whether this replica serves: not while the database is away, work stands still, or it drains."""
+"""Whether this replica serves: not while the database is away, work stands still, its clock is wrong, or it drains."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ class Health:
         self._draining = False
         self._stalled = False
         self._failed = False
+        self._clock_wrong = False
         self._callbacks: list[Callable[[bool], None]] = []
 
     @property
     def serving(self) -> bool:
-        return self._store_available and not (self._stalled or self._failed or self._draining)
+        return self._store_available and not (self._stalled or self._failed or self._draining or self._clock_wrong)
 
     @property
     def reasons(self) -> list[str]:
@@ -28,6 +29,7 @@ class Health:
             "work stands still": self._stalled,
             "a part that it needs keeps failing": self._failed,
             "it is draining": self._draining,
+            "its clock is wrong": self._clock_wrong,
         }
         return [reason for reason, holds in present.items() if holds]
 
@@ -50,6 +52,10 @@ class Health:
     def set_stalled(self, stalled: bool) -> None:
         with self._notifying():
             self._stalled = stalled
+
+    def set_clock_wrong(self, wrong: bool) -> None:
+        with self._notifying():
+            self._clock_wrong = wrong
 
     def fail(self) -> None:
         """For good: a part that the replica needs keeps failing."""

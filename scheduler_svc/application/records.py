@@ -383,7 +383,7 @@ class ClaimedRows(NamedTuple):
     """The result of a claim: its grants, and the accounts whose windows are low, or nearly empty (`urgent`).
 
     Sessions that it wanted to give leases: those that may get none (`closed`), and those whose rows are locked
-    (`busy`).
+    (`busy`). `locked_out`: another session holds the lock of dispatch, so nothing was claimed.
     """
 
     grants: list[Grant]
@@ -391,6 +391,7 @@ class ClaimedRows(NamedTuple):
     busy: frozenset[int]
     short: frozenset[int]
     urgent: frozenset[int]
+    locked_out: bool = False
 
 
 class HeartbeatRow(NamedTuple):

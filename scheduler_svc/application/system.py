@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.domain.system import LockHolder, ReplicaState, System
+from scheduler_svc.domain.system import LockHolder, OldestTransaction, ReplicaState, System
 
 LOCK_HOLDERS_TIMEOUT = 1.0
 """Seconds. Meanwhile set-aside items are retried twice, and wait for their lock some 50 ms each time."""
@@ -22,11 +23,21 @@ LONG_LOCK_LIMIT = 5.0
 class SystemStatus:
     """Lives on the event loop."""
 
-    def __init__(self, calls: Calls, own: Callable[[], ReplicaState], interval: float) -> None:
-        """`own` returns this replica's state, which is announced each `interval` seconds."""
+    def __init__(
+        self,
+        calls: Calls,
+        own: Callable[[], ReplicaState],
+        interval: float,
+        seen_for: Callable[[OldestTransaction], float] = lambda _: 0.0,
+    ) -> None:
+        """`own` returns this replica's state, which is announced each `interval` seconds.
+
+        `seen_for` tells for how many seconds a transaction has been seen as the oldest.
+        """
         self._calls = calls
         self._own = own
         self._interval = interval
+        self._seen_for = seen_for
 
     async def run_once(self) -> float:
         """Announces this replica's state; returns the seconds until the next time."""
@@ -45,23 +56,25 @@ class SystemStatus:
         ):
             return system
         found = await self.lock_holders()
-        return System(system.replicas, _merged(found, system.lock_holders), system.database)
+        return replace(system, lock_holders=_merged(found, system.lock_holders))
 
     def _read(self, tx: Tx) -> System:
         own = self._own()
         replicas = {it.scheduler_id: it for it in tx.system.replicas()} | {own.scheduler_id: own}
         shown = tuple(replicas[name] for name in sorted(replicas))
-        holders = _merged(tx.system.lock_holders(), tx.system.long_locks(LONG_LOCK_LIMIT))
-        return System(shown, holders, tx.system.database())
+        holders = _merged(_holders(tx), tx.system.long_locks(LONG_LOCK_LIMIT))
+        oldest = tx.system.oldest_transaction()
+        seen_for = self._seen_for(oldest) if oldest else 0.0
+        return System(shown, holders, tx.system.database(), oldest, seen_for)
 
-    async def lock_holders(self) -> list[LockHolder]:
+    async def lock_holders(self) -> Sequence[LockHolder]:
         """Returns the sessions that ours wait for, the longest transaction first; empty if none was seen in time."""
         until = time.monotonic() + LOCK_HOLDERS_TIMEOUT
         try:
             while not (found := await self._calls.run(_holders)) and time.monotonic() < until:  # noqa: ASYNC110
                 await asyncio.sleep(_LOCK_HOLDERS_INTERVAL)
         except StoreUnavailable:
-            return []
+            return ()
         return found
 
 
@@ -70,5 +83,6 @@ def _merged(waited_for: Sequence[LockHolder], others: Sequence[LockHolder]) -> t
     return (*waited_for, *(it for it in others if it.pid not in pids))
 
 
-def _holders(tx: Tx) -> list[LockHolder]:
-    return tx.system.lock_holders()
+def _holders(tx: Tx) -> tuple[LockHolder, ...]:
+    """Those that others wait for, and those that others do not even try to wait for."""
+    return _merged(tx.system.lock_holders(), tx.system.advisory_locks(LONG_LOCK_LIMIT))

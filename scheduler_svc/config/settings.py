@@ -191,6 +191,11 @@ class Settings(BaseSettings):
         return min(self.lock_timeout, self.heartbeat_interval / 4)
 
     @property
+    def shared(self) -> dict[str, str]:
+        """What all schedulers of a database must agree on, by variable, as text."""
+        return {f"{PREFIX}{name.upper()}": _text(getattr(self, name)) for name in _SHARED}
+
+    @property
     def tls(self) -> bool:
         return self.tls_cert is not None
 
@@ -239,3 +244,24 @@ class Settings(BaseSettings):
                 " an embedded PostgreSQL in the data folder would be used"
             )
         return problems
+
+
+_SHARED = (
+    "lease_ttl",
+    "max_queue_size",
+    "max_worker_losses",
+    "max_deferrals",
+    "max_publish_attempts",
+    "publish_backoff",
+    "priority_aging",
+    "retention",
+    "content_retention",
+    "audit_retention",
+    "webhook_allow",
+)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g} s" if isinstance(value, float) else str("" if value is None else value)

@@ -1,4 +1,6 @@
-"""Whether the database's clock runs ahead of the replica's: leases expire by the former, workers renew by the latter.
+"""The database's clock and the replica's: how far they are apart, and whether the former runs ahead.
+
+Leases expire by the former, and workers renew them by the latter.
 
 One large jump shows as a gap between two ticks of the reapers (`tick` in `lease.py`). Several jumps that are each
 shorter than a gap show only as a sum, against a clock that never jumps.
@@ -8,6 +10,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
+
+CLOCK_TOLERANCE = 5.0
+"""Seconds that a replica's clock may differ from the database's, unsaid."""
+MAX_CLOCK_OFFSET = 300.0
+"""Seconds beyond which a replica does not start, or serves no more."""
+
+
+def offset(database: float, before: float, after: float) -> float:
+    """Returns the seconds by which our clock is ahead of the database's, at least; negative: behind; 0: it may agree.
+
+    The database's clock showed `database` at some moment between `before` and `after` of our own.
+    """
+    return max(before - database, 0.0) or min(after - database, 0.0)
+
+
+def is_wrong(seconds: float) -> bool:
+    """Whether a replica whose clock is off by so much may not serve."""
+    return abs(seconds) > MAX_CLOCK_OFFSET
+
+
+def describe_offset(seconds: float) -> str:
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the database's"
 
 
 class ClockWatch:

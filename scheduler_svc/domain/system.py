@@ -27,7 +27,11 @@ class LaneState:
 
 
 class ReplicaState(NamedTuple):
-    """The state of a replica at `heartbeat_time` (None: now)."""
+    """The state of a replica at `heartbeat_time` (None: now).
+
+    `clock_offset`: seconds by which its clock is ahead of the database's, at least; None if unknown. `settings`: those
+    that all replicas must share, by name; empty if unknown.
+    """
 
     scheduler_id: str
     version: str
@@ -35,13 +39,17 @@ class ReplicaState(NamedTuple):
     heartbeat_time: datetime | None
     serving: bool
     lanes: Mapping[str, LaneState]
+    clock_offset: float | None = None
+    settings: Mapping[str, str] = {}
 
 
 class LockHolder(NamedTuple):
-    """A session of the database that holds locks. `transaction_age` is in seconds.
+    """A session of the database that holds locks. `transaction_age` is in seconds; None: it has no transaction, or our
+    role may not see it, nor its state.
 
-    `relation`: the tables that are waited for; empty if unknown. If not `waited_for`: tables that it has locked, or has
-    locked rows of, for long. Nothing was seen to wait for them, but work that needs them may be skipped.
+    `relation`: the tables, or the names of our advisory locks, that are waited for; empty if unknown. If not
+    `waited_for`: tables that it has locked, or has locked rows of, for long. Nothing was seen to wait for them, but
+    work that needs them may be skipped.
     """
 
     pid: int
@@ -49,7 +57,7 @@ class LockHolder(NamedTuple):
     application: str
     address: str
     state: str
-    transaction_age: float
+    transaction_age: float | None
     relation: str
     waited_for: bool
 
@@ -84,8 +92,13 @@ class DatabaseState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """All replicas, their database, and the sessions whose locks are waited for or held for long."""
+    """All replicas, their database, and the sessions whose locks are waited for or held for long.
+
+    `oldest_seen_for`: seconds for which a replica has seen `oldest_transaction` as the oldest.
+    """
 
     replicas: tuple[ReplicaState, ...]
     lock_holders: tuple[LockHolder, ...]
     database: DatabaseState
+    oldest_transaction: OldestTransaction | None = None
+    oldest_seen_for: float = 0.0

@@ -35,9 +35,11 @@ _log = structlog.get_logger(__name__)
 class AuditLog:
     """The events of one replica; an `application.audit.AuditSink`. On the event loop; a Periodic repeats `run_once`."""
 
-    def __init__(self, calls: Calls, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, calls: Calls, max_waiting: int = MAX_WAITING, *, now: Callable[[], float] = time.time) -> None:
+        """`now` tells the time of events, in Unix time."""
         self._calls = calls
         self._max_waiting = max_waiting
+        self._now = now
         self._wake: Callable[[], None] = lambda: None
         self._replica: int | None = None
         self._waiting: deque[tuple[int, AuditedCall]] = deque()
@@ -60,7 +62,7 @@ class AuditLog:
             asyncio.get_running_loop().call_later(GROUP_INTERVAL, self._wake)
         for call in calls:
             # increasing, since it is the key
-            self._last_time = max(self._last_time + 1, time.time_ns() // 1_000)
+            self._last_time = max(self._last_time + 1, int(self._now() * 1e6))
             self._waiting.append((self._last_time, call))
         if not awaited or self._failing:
             return None
@@ -114,7 +116,7 @@ class AuditLog:
     def state(self) -> LaneState:
         """The present state. The age is 0 unless storing fails: events gather for a moment as a rule."""
         late = self._failing and self._waiting
-        age = max(0.0, time.time() - self._waiting[0][0] / 1e6) if late else 0.0
+        age = max(0.0, self._now() - self._waiting[0][0] / 1e6) if late else 0.0
         return LaneState(age, time.monotonic() - self._stored_at, waiting=len(self._waiting))
 
     async def close(self) -> None:

@@ -80,6 +80,8 @@ class Dispatcher(TaskService):
         self._idle.set()
         self._defect: Exception | None = None
         self._busy_since = 0.0
+        self._locked_out_since: float | None = None
+        """When the first of the claims began that were all locked out since."""
         self._quiescing = False
         self._sessions = MIN_SESSIONS
         """How many sessions the next claim is for."""
@@ -121,6 +123,8 @@ class Dispatcher(TaskService):
             self._wake.set()
 
     def state(self) -> LaneState:
+        if self._locked_out_since is not None:
+            return LaneState(time.monotonic() - self._locked_out_since, math.inf, waiting=1, set_aside=1)
         age = 0.0 if self._idle.is_set() else time.monotonic() - self._busy_since
         return LaneState(age, math.inf)
 
@@ -165,6 +169,8 @@ class Dispatcher(TaskService):
             return []
         if capacities := self._streams.capacities(asyncio.get_running_loop().time(), self._sessions):
             self._occupy()
+        else:
+            self._locked_out_since = None
         return capacities
 
     def _occupy(self) -> None:
@@ -190,7 +196,11 @@ class Dispatcher(TaskService):
     def _end(self, capacities: Sequence[SessionCapacity], outcome: _Outcome) -> None:
         self._seen_hint, claimed = outcome
         self._idle.set()
+        locked_out = isinstance(claimed, Claimed) and claimed.locked_out
+        self._locked_out_since = (self._locked_out_since or self._busy_since) if locked_out else None
         match claimed:
+            case Claimed(locked_out=True):
+                self._retry()
             case Claimed():
                 self._send_grants(claimed, {it.session_key: it.heartbeat_number for it in capacities})
                 self._may_have_work = claimed.full or self._last_hint != self._seen_hint
@@ -202,8 +212,7 @@ class Dispatcher(TaskService):
                 elif self._may_have_work:
                     self._wake.set()
             case LockTimeout() | StatementTimeout():  # nothing was claimed
-                self._may_have_work = False
-                asyncio.get_running_loop().call_later(RETRY_INTERVAL, self.hint)
+                self._retry()
             case StoreUnavailable():
                 self._reconnect(capacities)  # the timer, or the listener once it is back, will hint again
                 self._may_have_work = False
@@ -211,6 +220,10 @@ class Dispatcher(TaskService):
                 self._may_have_work = False
                 self._defect = error
                 self._wake.set()
+
+    def _retry(self) -> None:
+        self._may_have_work = False
+        asyncio.get_running_loop().call_later(RETRY_INTERVAL, self.hint)
 
     async def _refill(self, accounts: frozenset[int]) -> None:
         """Lets no claim begin before these accounts' windows are refilled."""

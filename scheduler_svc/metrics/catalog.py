@@ -137,6 +137,20 @@ class Metrics:
 
     def _declare_health(self) -> None:
         self.serving = self._gauge("contentgen_serving", "Whether this scheduler serves: 1, or 0 as /readyz says why.")
+        self.clock_offset = self._gauge(
+            "contentgen_clock_offset_seconds",
+            "By how much this machine's clock is ahead of the database's (negative: behind), at least.",
+        )
+        self.oldest_transaction = self._gauge(
+            "contentgen_oldest_transaction_seconds",
+            "How long the oldest transaction with an id has been open on the database's server, in any database."
+            " Watches may wait for it, and vacuums do. Every 5 seconds; the same on all schedulers.",
+        )
+        self.foreign_locks = self._gauge(
+            "contentgen_foreign_locks",
+            "Sessions that have held an advisory lock of the schedulers for 10 seconds: dispatch, folds of counts, or"
+            " deletion by age may stand still. Every 5 seconds; the same on all schedulers.",
+        )
         self.loop_lag = self._histogram(
             "contentgen_event_loop_lag_seconds", "How late the event loop ran a timer, twice a second.", CALL_BUCKETS
         )

@@ -8,12 +8,13 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.webhook import DeliveryStatus
 from scheduler_svc.store.engine.access_paths import leased
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from scheduler_svc.store.engine.rows import Statements
 
 _VACUUM = sa.text("VACUUM (SKIP_LOCKED, TRUNCATE false) ready, leases, delayed, count_deltas, rollup_deltas, shares")
 """Vacuums the tables that rows pass through quickly."""
 
-_TAKE_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.retention'))")
+_TAKE_TURN = sa.text(f"SELECT pg_try_advisory_xact_lock({AdvisoryLock.RETENTION.key})")
 """Locks out other retentions, if none runs."""
 
 # A range of the index of what has ended. It begins where the batch before it ended: what that one deleted stands in the

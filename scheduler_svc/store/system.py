@@ -16,21 +16,22 @@ from scheduler_svc.domain.system import (
     OldestTransaction,
     ReplicaState,
 )
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from scheduler_svc.store.engine.batch import array
 from scheduler_svc.store.engine.rows import Statements
 
 _ANNOUNCE = sa.text("""
     WITH gone AS (DELETE FROM replicas WHERE heartbeat_time < now() - interval '1 day')
-    INSERT INTO replicas AS r (scheduler_id, version, start_time, heartbeat_time, serving, lanes)
-    VALUES (:scheduler_id, :version, :start_time, now(), :serving, CAST(:lanes AS jsonb))
+    INSERT INTO replicas AS r (scheduler_id, version, start_time, heartbeat_time, serving, lanes, traits)
+    VALUES (:scheduler_id, :version, :start_time, now(), :serving, CAST(:lanes AS jsonb), CAST(:traits AS jsonb))
     ON CONFLICT (scheduler_id) DO UPDATE SET
-        heartbeat_time = now(), serving = excluded.serving, lanes = excluded.lanes
+        heartbeat_time = now(), serving = excluded.serving, lanes = excluded.lanes, traits = excluded.traits
 """)
 """Stores how a replica stands; deletes those that have been silent for a day."""
 _WITHDRAW = sa.text("DELETE FROM replicas WHERE scheduler_id = :scheduler_id")
 """Deletes a replica's row."""
 _REPLICAS = sa.text("""
-    SELECT scheduler_id, version, start_time, heartbeat_time, serving, lanes FROM replicas
+    SELECT scheduler_id, version, start_time, heartbeat_time, serving, lanes, traits FROM replicas
     WHERE heartbeat_time > now() - interval '1 hour' ORDER BY scheduler_id LIMIT 1000
 """)
 """Reads the replicas."""
@@ -50,11 +51,13 @@ _WEAKENED = sa.text("""
     ORDER BY s.name
 """)
 """Finds the settings of durability that are off, unless the server says that its data is thrown away anyway."""
+_CLOCK = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
+"""Reads the database's clock."""
 
 # A session, `b`, as `LockHolder` has it, but for its tables and whether they are waited for.
 _SESSION = """
     b.pid, coalesce(b.usename, ''), coalesce(b.application_name, ''), coalesce(host(b.client_addr), ''),
-        coalesce(b.state, ''), coalesce(extract(epoch FROM clock_timestamp() - b.xact_start), 0)::float8
+        coalesce(b.state, ''), extract(epoch FROM clock_timestamp() - b.xact_start)::float8
 """
 _OLDEST_FIRST = "GROUP BY 1, 2, 3, 4, 5, b.xact_start ORDER BY b.xact_start NULLS LAST, b.pid LIMIT 20"
 
@@ -86,6 +89,20 @@ _LONG_LOCKS = sa.text(f"""
 """)
 """Finds the sessions that have held locks for long."""
 
+# A key is two halves. A session without a transaction has held its lock for as long as it has been idle, at least.
+# Without pg_read_all_stats both times are NULL of a session of another role, which is no scheduler's.
+_ADVISORY_LOCKS = sa.text(f"""
+    SELECT {_SESSION}, string_agg(DISTINCT n.name, ', '), true
+    FROM pg_locks AS l JOIN unnest(CAST(:names AS text[])) AS n(name)
+            ON (l.classid::bigint << 32) + l.objid::bigint = hashtext(n.name)::bigint
+        JOIN pg_stat_activity AS b ON b.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND b.datname = current_database()
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND coalesce(b.xact_start, b.state_change, '-infinity') < clock_timestamp() - make_interval(secs => :seconds)
+    {_OLDEST_FIRST}
+""")
+"""Finds the sessions that have held advisory locks of ours for long."""
+
 # A transaction that has an id, in any database, keeps back the lower end of all snapshots. A backup has none; a
 # replication slot keeps back what vacuums may remove, and no snapshot. Without pg_read_all_stats the state and the age
 # of another role's session are NULL.
@@ -112,6 +129,7 @@ class SystemStatements(Statements):
     def announce(self, replica: ReplicaState) -> None:
         """Says how a replica stands; deletes those without a heartbeat for a day."""
         lanes = {name: {key: getattr(lane, key) for key in _STORED} for name, lane in replica.lanes.items()}
+        traits = {"clock_offset": replica.clock_offset, "settings": {**replica.settings}}
         self._run(
             _ANNOUNCE,
             scheduler_id=replica.scheduler_id,
@@ -119,6 +137,7 @@ class SystemStatements(Statements):
             start_time=replica.start_time,
             serving=replica.serving,
             lanes=json.dumps(lanes),
+            traits=json.dumps(traits),
         )
 
     def withdraw(self, scheduler_id: str) -> None:
@@ -137,6 +156,10 @@ class SystemStatements(Statements):
         """Those of `DURABILITY_SETTINGS` that the server, the database or the role has off, sorted."""
         return tuple(name for (name,) in self._rows(_WEAKENED, names=list(DURABILITY_SETTINGS)))
 
+    def clock(self) -> float:
+        """The database's clock, in Unix time."""
+        return float(self._row(_CLOCK)[0])
+
     def lock_holders(self) -> list[LockHolder]:
         """The sessions that others of this database wait for at this moment, the longest transaction first."""
         return [LockHolder(*row) for row in self._rows(_HOLDERS)]
@@ -144,6 +167,11 @@ class SystemStatements(Statements):
     def long_locks(self, seconds: float) -> list[LockHolder]:
         """The sessions that have held locks of rows, or tables, for so long: what needs those may be passed over."""
         return [LockHolder(*row) for row in self._rows(_LONG_LOCKS, seconds=seconds)]
+
+    def advisory_locks(self, seconds: float) -> list[LockHolder]:
+        """The sessions that have held advisory locks of ours for so long; their names are in `relation`."""
+        names = array("text", [lock.value for lock in AdvisoryLock])
+        return [LockHolder(*row) for row in self._rows(_ADVISORY_LOCKS, names=names, seconds=seconds)]
 
     def oldest_transaction(self, among: Collection[str] | None = None) -> OldestTransaction | None:
         """The oldest transaction of the server that has an id, but for this one; it may be as young as a submit.
@@ -160,6 +188,7 @@ _STORED = ("oldest", "waiting", "set_aside")
 
 def _replica(row: Any) -> ReplicaState:
     """A row as another version may have stored it: with more said of its lanes, or with less."""
-    scheduler_id, version, start_time, heartbeat_time, serving, stored = row
+    scheduler_id, version, start_time, heartbeat_time, serving, stored, traits = row
     lanes = {name: LaneState(**{key: lane[key] for key in _STORED if key in lane}) for name, lane in stored.items()}
-    return ReplicaState(scheduler_id, version, start_time, heartbeat_time, serving, lanes)
+    offset, settings = traits.get("clock_offset"), traits.get("settings", {})
+    return ReplicaState(scheduler_id, version, start_time, heartbeat_time, serving, lanes, offset, settings)

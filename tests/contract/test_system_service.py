@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 from grpc import aio
+from structlog.testing import capture_logs
 
 from contentgen.client import ContentGenerationClient
 from contentgen.v1 import system_service_pb2 as pb
@@ -18,10 +21,11 @@ from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.application import system
+from scheduler_svc.loops import database_watch
 from scheduler_svc.replica import Replica
-from tests.harness.foreign_locks import APPLICATION, locked_rows
+from tests.harness.foreign_locks import APPLICATION, foreign_lock, locked_rows
 from tests.harness.lease_stream import hello
-from tests.harness.replicas import MAX_QUEUE_SIZE, serving_all
+from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.tokens import METHODS
 from tests.harness.waiting import wait_until_async
@@ -53,6 +57,8 @@ async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Repli
         assert [it.scheduler_id for it in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
         for shown in answer.replicas:
             assert (shown.version, shown.serving) == (version("contentgen-grpc"), True)
+            assert (shown.settings["CONTENTGEN_LEASE_TTL"], shown.settings["CONTENTGEN_RETENTION"]) == ("120 s", "")
+            assert shown.clock_offset.ToTimedelta().total_seconds() == 0
             assert [lane.name for lane in shown.lanes] == LANES
         assert answer.version == version("contentgen-grpc")
         assert answer.database.size > 1_000_000
@@ -152,3 +158,63 @@ async def test_get_system_shows_long_held_rows_without_waits(
             (holder,) = found
             assert (holder.pid, holder.relation, holder.waited_for) == (pid, "workers", False)
         assert not await holders()
+
+
+async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim only tries that lock, so no session waits for it."""
+    monkeypatch.setattr(system, "LONG_LOCK_LIMIT", 1.0)
+    async with (
+        serving(db_url, lease_ttl=6.0, lock_timeout=0.2) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        ScriptedWorker(channel, hello()) as worker,
+    ):
+        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
+        with (
+            foreign_lock(db_url, "SELECT pg_advisory_lock(hashtext('contentgen.pause_dispatch'))") as pid,
+            capture_logs() as logs,
+        ):
+            await TaskServiceStub(channel).SubmitTask(SubmitTaskRequest(account_id=account, topic="a topic"))
+            await worker.heartbeat(1)
+            await wait_until_async(
+                lambda: not replica.health.serving and any(it.get("pid") == pid for it in logs),
+                within=PATIENCE_S,
+                what="the replica does not serve, and logs who keeps it from that",
+            )
+            answer = await stub.GetSystem(pb.GetSystemRequest())
+        (holder,) = answer.lock_holders
+        assert (holder.pid, holder.relation, holder.waited_for) == (pid, "contentgen.pause_dispatch", True)
+        assert {it.name: it.set_aside for it in answer.replicas[0].lanes}["claims"] == 1
+        await worker.take()
+        await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the replica serves again")
+
+
+async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
+    db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock, a transaction that somebody holds open, a lock that a fold only tries."""
+    monkeypatch.setattr(database_watch, "PATIENCE", 0.0)
+    first, _ = replicas
+    by = 3_600.0
+    first._clock._own = lambda: time.time() + by
+    folds = "SELECT txid_current(), pg_advisory_lock(hashtext('contentgen.fold_counts'))"
+    with foreign_lock(db_url, folds) as pid, capture_logs() as logs:
+        for _ in range(2):
+            await first._database_watch.run_once()
+        assert first.health.reasons == ["its clock is wrong"]
+        async with aio.insecure_channel(f"127.0.0.1:{first.port}") as channel:
+            stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+            answer = await stub.GetSystem(pb.GetSystemRequest())
+        assert first._database_watch.oldest_age > 0
+        (holder,) = [it for it in first._database_watch.lock_holders if it.pid == pid]
+    oldest = answer.oldest_transaction
+    assert (oldest.pid, oldest.application, oldest.state) == (pid, APPLICATION, "idle in transaction")
+    assert oldest.age.ToTimedelta() >= oldest.seen_for.ToTimedelta() > timedelta(0)
+    assert (holder.pid, holder.relation) == (pid, "contentgen.fold_counts")
+    shown = {it.scheduler_id: it for it in answer.replicas}[first.scheduler_id]
+    assert (shown.serving, shown.clock_offset.ToTimedelta() // timedelta(minutes=1)) == (False, 59)
+    found = [it["action"] for it in logs if it["action"] == "clock" or it.get("pid") == pid]
+    assert found == ["clock", "transaction", "lock"], "each once"
+    by = -4.0
+    await first._database_watch.run_once()
+    assert first.health.serving

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from scheduler_svc.config import SettingsError
+from scheduler_svc.store.engine.connecting import connect
+from scheduler_svc.store.engine.server_check import check_server
 from scheduler_svc.store.engine.session_check import check_sessions
 from scheduler_svc.store.engine.transactions import make_engine
 from tests.integration.pooler import DEAF, SESSION, TRANSACTION, Pooler, pooled
@@ -67,6 +72,19 @@ def test_the_server_limits_how_long_a_session_leaves_a_transaction_open(empty_db
         assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "20s"
         assert connection.scalar(sa.text("SHOW enable_seqscan")) == ("off" if hot else "on")
     engine.dispose()
+
+
+@pytest.mark.parametrize(("off", "refused"), [(3_600.0, True), (-400.0, True), (60.0, False), (-60.0, False)])
+def test_a_clock_that_is_far_from_the_database_s_is_refused(empty_db_url: str, off: float, *, refused: bool) -> None:
+    with (
+        closing(connect(sa.make_url(empty_db_url))) as connection,
+        capture_logs() as logs,
+        pytest.raises(SettingsError) if refused else nullcontext() as raised,
+    ):
+        check_server(connection, clock=lambda: time.time() + off)
+    (logged,) = logs
+    assert logged["event"].endswith("ahead of the database's" if off > 0 else "behind the database's")
+    assert not raised or "by NTP" in str(raised.value)
 
 
 def _problem(url: str) -> str:

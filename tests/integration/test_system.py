@@ -1,11 +1,13 @@
-"""What PostgreSQL tells of itself: what keeps everybody's snapshots back."""
+"""What PostgreSQL tells of itself: what keeps everybody's snapshots back, and who holds locks of the schedulers."""
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.application.ports import Tx
-from scheduler_svc.domain.system import OldestTransaction
+from scheduler_svc.domain.system import LockHolder, OldestTransaction
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from tests.harness.cluster import Databases
 from tests.harness.foreign_locks import APPLICATION, foreign_lock
 from tests.harness.scheduling import Scheduling
@@ -31,3 +33,20 @@ def test_the_oldest_transaction_with_an_id_is_found_in_any_database(
         assert found.age >= 0
         hidden = scheduling.run(_as_a_plain_role)
         assert (hidden.pid, hidden.xid, hidden.age, hidden.state) == (pid, found.xid, None, "")
+
+
+def _locks(tx: Tx) -> list[LockHolder]:
+    return tx.system.advisory_locks(0.0)
+
+
+@pytest.mark.parametrize("lock", AdvisoryLock)
+def test_a_session_that_holds_a_lock_of_the_schedulers_is_found_though_it_is_idle(
+    scheduling: Scheduling, db_url: str, lock: AdvisoryLock
+) -> None:
+    other = "SELECT pg_advisory_lock(1), pg_advisory_lock(0, hashtext('contentgen.pause_dispatch')); COMMIT"
+    with foreign_lock(db_url, other):
+        assert scheduling.run(_locks) == []
+        with foreign_lock(db_url, f"SELECT pg_advisory_lock({lock.key}); COMMIT") as pid:
+            (holder,) = scheduling.run(_locks)
+        assert (holder.pid, holder.state, holder.transaction_age) == (pid, "idle", None)
+        assert (holder.relation, holder.waited_for) == (lock.value, True)

@@ -112,12 +112,20 @@ def _refusal_of_probe(transport: BlockingTransport) -> RequestError:
 
 
 def database(connection: Connection) -> Iterator[Finding]:
-    """The health of each service, and one read."""
-    away = [name for name in SERVICES if not _serves(connection, f"contentgen.v1.{name}")]
+    """The health of each service that the scheduler has, and one read."""
+    states = {name: _state(connection, f"contentgen.v1.{name}") for name in SERVICES}
+    if missing := [name for name, state in states.items() if state == HealthCheckResponse.SERVICE_UNKNOWN]:
+        yield warn(
+            "version",
+            f"the scheduler is of another version than this command: it has no {', '.join(missing)}",
+            "bring all to one version, schedulers first",
+        )
+    present = len(SERVICES) - len(missing)
+    away = [name for name, state in states.items() if state == HealthCheckResponse.NOT_SERVING]
     if away:
         yield fail(
             "database",
-            f"NOT_SERVING: {f'all {len(away)} services' if len(away) == len(SERVICES) else ', '.join(away)}",
+            f"NOT_SERVING: {f'all {len(away)} services' if len(away) == present else ', '.join(away)}",
             "its database is away, its work stands still, or it is being stopped: look at the scheduler's log and at"
             " PostgreSQL",
         )
@@ -125,11 +133,16 @@ def database(connection: Connection) -> Iterator[Finding]:
     start = time.monotonic()
     connection.call(connection.stubs.tasks.GetTaskStats, task_service_pb2.GetTaskStatsRequest())
     took = (time.monotonic() - start) * 1_000
-    yield ok("database", f"all {len(SERVICES)} services serve, and a read takes {took:.0f} ms")
+    yield ok("database", f"all {present} services serve, and a read takes {took:.0f} ms")
 
 
-def _serves(connection: Connection, service: str) -> bool:
-    return _health(connection, service).status == HealthCheckResponse.SERVING
+def _state(connection: Connection, service: str) -> int:
+    try:
+        return _health(connection, service).status
+    except RequestError as error:
+        if error.code == "NOT_FOUND":
+            return HealthCheckResponse.SERVICE_UNKNOWN
+        raise
 
 
 def _health(connection: Connection, service: str) -> HealthCheckResponse:

@@ -28,7 +28,7 @@ class Claimed:
 
     `closed`: sessions that may get none (replaced or draining); `busy`: those whose rows are locked, mostly by a hello,
     so that their state is unknown. `short`: accounts whose windows need a refill; `urgent`: those for which the next
-    claim waits.
+    claim waits. `locked_out`: another session holds the lock of dispatch.
     """
 
     grants: Mapping[int, list[Grant]]
@@ -37,6 +37,7 @@ class Claimed:
     full: bool
     short: frozenset[int] = frozenset()
     urgent: frozenset[int] = frozenset()
+    locked_out: bool = False
 
 
 def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
@@ -58,4 +59,4 @@ def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float)
     for grant in rows.grants:
         grants.setdefault(sessions[grant.worker_id], []).append(grant)
     full = bool(rows.closed or rows.busy) or len(rows.grants) == len(slots)
-    return Claimed(grants, rows.closed, rows.busy, full, rows.short, rows.urgent)
+    return Claimed(grants, rows.closed, rows.busy, full, rows.short, rows.urgent, rows.locked_out)

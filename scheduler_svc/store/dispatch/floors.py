@@ -13,11 +13,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from scheduler_svc.store.engine.rows import Statements
 
-_LOCK = "hashtext('contentgen.ready_floors')"
-
-ASSIGN_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+ASSIGN_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({AdvisoryLock.FLOORS.key})")
 """Locks the floors, before the statement that reads the virtual time and assigns tags."""
 
 
@@ -35,7 +34,7 @@ def virtual_time(priority: str) -> str:
             (SELECT s.finish FROM shares AS s WHERE s.priority = {priority} ORDER BY s.finish DESC LIMIT 1), 0)))"""
 
 
-_LOCK_OUT_TAGS = sa.text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+_LOCK_OUT_TAGS = sa.text(f"SELECT pg_try_advisory_xact_lock({AdvisoryLock.FLOORS.key})")
 """Locks out transactions that assign tags, if none does."""
 _RAISE = sa.text(f"""
     INSERT INTO ready_floors AS f (priority, tag)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from scheduler_svc.store.engine.rows import Statements
 
-_LOCK = "hashtext('contentgen.pause_dispatch')"
+UNLOCKED = f"pg_try_advisory_xact_lock_shared({AdvisoryLock.DISPATCH.key})"
+"""The first condition of a claim. A pause of everything waits for claims in progress; later claims do not wait for it.
+"""
+UNPAUSED = "NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"
+"""The second one."""
 
-MAY_CLAIM = f"""pg_try_advisory_xact_lock_shared({_LOCK})
-            AND NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"""
-"""The condition of a claim. A pause of everything waits for claims in progress; later claims do not wait for it."""
-
-_WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})")
+_WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({AdvisoryLock.DISPATCH.key})")
 """Waits for claims in progress, and locks out later ones."""
 _ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
 """Pauses dispatch of an account, or of everything."""

@@ -2,7 +2,8 @@
 
 One round trip, and one commit. In order, it
 
-1. claims nothing while everything is paused, or while a pause is being committed (`dispatch/pauses.py`);
+1. claims nothing while everything is paused, or while a pause is being committed (`dispatch/pauses.py`), and says
+   whether it was the latter: then, or if somebody else holds that lock, it is locked out;
 2. locks the head of one index, whatever the backlog: priority by priority, each from its floor on, a row for each slot.
    Where priorities rise with the wait, the head is that of `dispatch/ageing.py`. Tasks whose `expire_time` has passed
    are left to the loop that cancels them;
@@ -31,7 +32,7 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.store.dispatch.ageing import AGED_HEAD, AGED_ORDER
 from scheduler_svc.store.dispatch.expiry import UNEXPIRED
 from scheduler_svc.store.dispatch.floors import floor
-from scheduler_svc.store.dispatch.pauses import MAY_CLAIM
+from scheduler_svc.store.dispatch.pauses import UNLOCKED, UNPAUSED
 from scheduler_svc.store.engine.access_paths import payload, task
 from scheduler_svc.store.engine.batch import UnnestedRows
 from scheduler_svc.store.tasks.payloads import BRIEF, BRIEF_WIDTH, NULL_BRIEF, brief
@@ -48,7 +49,7 @@ _HEAD = f"""
     )"""
 _CLAIM = f"""
     WITH dispatch AS MATERIALIZED (
-        SELECT {MAY_CLAIM} AS going
+        SELECT unlocked, unlocked AND {UNPAUSED} AS going FROM (SELECT {UNLOCKED} AS unlocked) AS l
     ),
     {{head}},
     slots AS MATERIALIZED (
@@ -116,7 +117,8 @@ _CLAIM = f"""
         SELECT account_id, kind, sign * n
         FROM moved, (VALUES ({Status.PENDING}, -1), ({Status.SUBMITTED}, 1), ({READY}, -1)) AS k(kind, sign)
     )
-    SELECT ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
+    SELECT (SELECT NOT unlocked FROM dispatch) AS locked_out,
+        ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
         ARRAY(SELECT session_key FROM shut INTERSECT SELECT session_key FROM present) AS busy,
         ARRAY(SELECT account_id FROM short) AS short,
         ARRAY(SELECT account_id FROM short WHERE low AND ahead < {URGENT_REFILL_LIMIT}) AS urgent, 0 AS n,
@@ -126,7 +128,7 @@ _CLAIM = f"""
         NULL::boolean AS failed_elsewhere, NULL::float8 AS waited, NULL::text AS traceparent, NULL::text AS tracestate,
         {NULL_BRIEF}
     UNION ALL
-    SELECT NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
+    SELECT NULL, NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
         g.timeout_ms, p.labels, t.auto_approve,
         coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false),
         CAST(extract(epoch FROM now() - g.ready_time) AS float8), p.traceparent, p.tracestate, {BRIEF}
@@ -140,9 +142,9 @@ CLAIM_AGED = sa.text(_CLAIM.format(head=AGED_HEAD, order=AGED_ORDER))
 
 
 def claimed_rows(rows: Sequence[Any]) -> ClaimedRows:
-    """The claim's answer. Its first row has the sessions that got nothing and the accounts whose windows need a refill;
-    the others have a grant each.
+    """The claim's answer. Its first row has whether it was locked out, the sessions that got nothing and the accounts
+    whose windows need a refill; the others have a grant each.
     """
-    closed, busy, short, urgent, *_ = rows[0]
-    grants = [Grant(LeaseRef(*row[5:8]), brief(row[-BRIEF_WIDTH:]), *row[8:-BRIEF_WIDTH]) for row in rows[1:]]
-    return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent))
+    locked_out, closed, busy, short, urgent, *_ = rows[0]
+    grants = [Grant(LeaseRef(*row[6:9]), brief(row[-BRIEF_WIDTH:]), *row[9:-BRIEF_WIDTH]) for row in rows[1:]]
+    return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent), locked_out)

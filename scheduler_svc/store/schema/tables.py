@@ -637,6 +637,8 @@ replicas = sa.Table(
     sa.Column("heartbeat_time", TIME, nullable=False),
     sa.Column("serving", sa.Boolean, nullable=False),
     sa.Column("lanes", JSONB, nullable=False),
+    # what else it says of itself: how far its clock is off, its settings
+    sa.Column("traits", JSONB, nullable=False, server_default="{}"),
     postgresql_with={"fillfactor": "50"},
 )
 

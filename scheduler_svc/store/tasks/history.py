@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.application.records import EventRow
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 
@@ -43,7 +44,7 @@ _READ = sa.text("""
 # A fold of all visible deltas has folded each delta of the transactions that had ended by then: that is the floor.
 # Reads of one count's deltas begin there and so skip deleted ones, which stay in the index while any transaction is
 # open.
-_MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_counts'))")
+_MAY_FOLD = sa.text(f"SELECT pg_try_advisory_xact_lock({AdvisoryLock.COUNTS.key})")
 """Locks out other folds, if none runs."""
 _OLDEST_RUNNING = "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
 _FOLD = sa.text(f"""

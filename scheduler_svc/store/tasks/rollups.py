@@ -11,6 +11,7 @@ from scheduler_svc.application.records import RollupRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.store.engine.access_paths import EACH_ACCOUNT
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from scheduler_svc.store.engine.batch import Insert, array
 from scheduler_svc.store.engine.rows import Statements
 
@@ -20,7 +21,7 @@ _DELTAS = Insert("rollup_deltas", account_id="bigint", kinds="smallint[]", numbe
 """Inserts what a transaction adds to this hour's rollups."""
 
 # One replica folds at a time, the others skip. Deltas are deleted by a range of ids: see `history`.
-_MAY_FOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('contentgen.fold_rollups'))")
+_MAY_FOLD = sa.text(f"SELECT pg_try_advisory_xact_lock({AdvisoryLock.ROLLUPS.key})")
 """Locks out other folds, if none runs."""
 _FOLD = sa.text(f"""
     WITH gone AS (

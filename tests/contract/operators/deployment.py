@@ -52,6 +52,8 @@ class Deployment:
         self.failed: Sequence[task_pb2.Task] = []
         self.entries: Sequence[content_pb.PublishPoolEntry] = []
         self.away: Sequence[str] = []
+        self.unknown: Sequence[str] = []
+        """Services that it does not have."""
         self.role = ""
         self.system = system_pb.GetSystemResponse()
 
@@ -69,6 +71,8 @@ class Deployment:
         }
 
     def _check(self, request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
+        if request.service.rpartition(".")[2] in self.unknown:
+            context.abort(StatusCode.NOT_FOUND, "unknown service")
         if request.service.rpartition(".")[2] in self.away:
             return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
         return SERVING

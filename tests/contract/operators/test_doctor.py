@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -282,6 +283,68 @@ def test_a_lock_that_is_skipped_is_found() -> None:
     assert holder["message"] == (
         "session 4711 (ann) is there, its transaction open for 1 min 20 s, and has locked rows of workers, or all"
     )
+
+
+def test_the_age_of_a_lock_that_is_hidden_is_not_invented() -> None:
+    deployment = Deployment()
+    deployment.system.lock_holders.add(pid=4711, role="ann", relation="workers", waited_for=True)
+    deployment.system.lock_holders.add(
+        pid=4712, role="ann", state="idle", relation="contentgen.pause_dispatch", waited_for=True
+    )
+    _, (hidden, idle) = examined(deployment)
+    assert hidden["message"] == (
+        "session 4711 (ann) is in a state that the schedulers' role may not see, and holds a lock of workers that"
+        " others wait for"
+    )
+    assert "GRANT pg_read_all_stats" in hidden["advice"]
+    assert idle["message"] == (
+        "session 4712 (ann) is idle, and holds a lock of contentgen.pause_dispatch that others wait for"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"age": Duration(seconds=70)}, "session 4711 (ann, psql) of database other has a transaction open for 1 min"),
+        ({"age": Duration(seconds=10)}, ""),
+        (
+            {"seen_for": Duration(seconds=15)},
+            "has a transaction open for 15 s at least: watches may wait for it, and vacuums",
+        ),
+        ({"age": Duration(seconds=70), "pid": 0}, "psql, which is prepared, of database other"),
+    ],
+)
+def test_a_transaction_that_has_been_open_for_long_is_found(fields: dict[str, Any], told: str) -> None:
+    deployment = Deployment()
+    what: dict[str, Any] = {"pid": 4711, "database": "other", "role": "ann", "application": "psql"}
+    deployment.system.oldest_transaction.CopyFrom(system_pb.OldestTransaction(**what | fields))
+    status, found = examined(deployment)
+    assert (status, [finding["check"] for finding in found]) == (0, ["snapshots"] * bool(told))
+    assert all(told in finding["message"] for finding in found)
+
+
+def test_clocks_and_settings_that_differ_are_found() -> None:
+    deployment = Deployment()
+    for name, offset, retention in (("s1", 0, ""), ("s2", -8, ""), ("s3", 301, "60 s"), ("s4", 4, "")):
+        made = replica(name)
+        made.clock_offset.FromSeconds(offset)
+        made.settings["CONTENTGEN_RETENTION"] = retention
+        made.settings["CONTENTGEN_LEASE_TTL"] = "120 s"
+        deployment.system.replicas.append(made)
+    deployment.system.replicas.append(replica("s0, of an older version"))
+    status, (behind, ahead, setting) = examined(deployment)
+    assert (status, behind["level"], ahead["level"], setting["level"]) == (1, "warn", "fail", "warn")
+    assert behind["message"] == "the clock of s2 is 8 s behind the database's"
+    assert ahead["message"] == "the clock of s3 is 5 min 1 s ahead of the database's"
+    assert setting["message"] == "CONTENTGEN_RETENTION differs: unset on s1, s2, s4; 60 s on s3"
+
+
+def test_a_scheduler_without_a_service_is_told_from_one_that_does_not_serve() -> None:
+    deployment = Deployment()
+    deployment.unknown = ["AuditService"]
+    status, (finding,) = examined(deployment)
+    assert (status, finding["check"], finding["level"]) == (0, "version", "warn")
+    assert finding["message"] == "the scheduler is of another version than this command: it has no AuditService"
 
 
 def test_the_age_of_the_oldest_item_is_shown_if_all_is_well() -> None:
