@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
+from structlog.testing import capture_logs
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.store.schema import migration_waits
 from scheduler_svc.store.schema.migrate import upgrade
 from tests.harness.cluster import throwaway_server
+from tests.harness.later_migrations import LaterMigrations, execute
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
+from tests.harness.waiting import wait_until
 
 PATIENCE_S = 30
 CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -60,7 +66,7 @@ class Primary:
 
 
 @pytest.fixture
-async def primary() -> AsyncIterator[Primary]:
+def primary() -> Iterator[Primary]:
     with throwaway_server() as server:
         engine = sa.create_engine(server.url(), poolclass=sa.NullPool)
         upgrade(engine)
@@ -97,3 +103,18 @@ async def test_a_commit_whose_standby_was_given_up_is_not_acknowledged(primary: 
         await tasks.BatchSubmitTasks(many)
         listed = await tasks.ListTasks(pb.ListTasksRequest(account_id=account, page_size=100))
         assert len(listed.tasks) == 51
+
+
+def test_migrate_tells_that_it_waits_for_the_standby(
+    monkeypatch: pytest.MonkeyPatch, primary: Primary, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(migration_waits, "WAIT_LIMIT", 0.1)
+    later = LaterMigrations(tmp_path)
+    later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
+    engine = sa.create_engine(primary.url, poolclass=sa.NullPool)
+    with ThreadPoolExecutor() as executor, capture_logs() as logs:
+        with primary.without_standby():
+            migrating = executor.submit(upgrade, engine, migrations=later.folder)
+            wait_until(lambda: logs, within=PATIENCE_S, what="it tells what it waits for")
+        assert migrating.result(PATIENCE_S) == ["0090"]
+    assert logs[0]["waits_for"] == "a synchronous standby confirms its commit: synchronous_standby_names = absent"

@@ -4,6 +4,7 @@ run on their schema.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,14 +13,21 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.store.schema import compatibility
+from scheduler_svc.store.schema import compatibility, migration_waits
 from scheduler_svc.store.schema.alembic_folder import scripts
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema
 from scheduler_svc.store.schema.migrate import MIGRATIONS, MigrationStuck, revisions, upgrade
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
+from tests.harness.process import Process, inherited
 from tests.harness.waiting import wait_until
 
 WITHIN = 60.0
+MIGRATE = [
+    sys.executable,
+    "-c",
+    """import sys; from pathlib import Path; from scheduler_svc.store.schema import migrate
+with migrate._engine(sys.argv[1], None) as engine: migrate.upgrade(engine, migrations=Path(sys.argv[2]))""",
+]
 BUILD = 'build_index("tasks_later", "tasks (create_time)")'
 
 
@@ -184,6 +192,53 @@ def test_a_cancelled_index_build_is_repeated(
         writer.rollback()
         assert migrating.result(WITHIN) == ["0090"]
     assert index_is_valid(engine)
+
+
+def test_a_killed_process_lets_the_next_one_migrate_while_its_build_still_waits(
+    db_url: str, engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor
+) -> None:
+    """The successor names it. Its session ends though the transaction that its build waits for stays open."""
+    later.add("0090", BUILD)
+    killed = Process("migrate", [*MIGRATE, db_url, later.folder], later.folder / "log", inherited())
+    with engine.connect() as writer:
+        writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
+        killed.launch()
+        (builder,) = wait_until(lambda: blocked(engine), within=WITHIN, what="the build waits for the writer")
+        with capture_logs() as logs:
+            successor = executor.submit(upgrade, engine, migrations=later.folder)
+            wait_until(lambda: logs, within=WITHIN, what="the successor waits")
+            assert logs[0]["holder"].startswith(f"session {builder} (contentgen-migrate), connected since 20")
+            killed.kill()
+            wait_until(lambda: blocked(engine) not in ([], [builder]), within=WITHIN, what="the successor builds")
+        writer.rollback()
+        assert successor.result(WITHIN) == ["0090"]
+    assert index_is_valid(engine)
+
+
+def test_a_wait_for_another_process_names_it_when_it_gives_up(engine: sa.Engine, later: LaterMigrations) -> None:
+    later.add("0090", BUILD)
+    with engine.connect() as other:
+        other.exec_driver_sql("SET application_name = 'another'")
+        pid = other.scalar(sa.text("SELECT pg_backend_pid() FROM pg_advisory_lock(x'636f6e74656e7467'::bigint)"))
+        other.commit()
+        with pytest.raises(MigrationStuck, match=rf"session {pid} \(another\), connected since .*pg_terminate_backend"):
+            upgrade(engine, migrations=later.folder, timeout=0)
+
+
+def test_a_migration_tells_what_it_waits_for(
+    engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration_waits, "WAIT_LIMIT", 0.1)
+    monkeypatch.setattr(migration_waits, "LOOK_INTERVAL", 0.1)
+    later.add("0090", BUILD)
+    with capture_logs() as logs, engine.connect() as writer:
+        writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
+        pid = writer.scalar(sa.text("SELECT pg_backend_pid()"))
+        migrating = executor.submit(upgrade, engine, migrations=later.folder)
+        wait_until(lambda: logs, within=WITHIN, what="it tells what it waits for")
+        writer.rollback()
+        assert migrating.result(WITHIN) == ["0090"]
+    assert logs[0]["waits_for"] == f"the transactions of sessions {pid}"
 
 
 def interrupt(engine: sa.Engine, function: str) -> None:

@@ -12,7 +12,6 @@ from psycopg2 import extensions
 from scheduler_svc.store.engine.lineage import Lineage
 
 _DEFAULTS: Mapping[str, Any] = {
-    "application_name": "contentgen",
     "connect_timeout": 5,  # for each host
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -21,10 +20,18 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 """libpq's parameters. A host that says nothing for 8 to 11 s is given up: callers wait 10 s by default."""
 
+# It sets any value, so that no reload of the server's configuration takes it away from the session.
+SET_DURABLE = (
+    "SELECT set_config('synchronous_commit', coalesce(nullif(setting, 'off'), 'on'), false)"
+    " FROM current_setting('synchronous_commit') AS setting"
+)
+"""Commits durably from now on, whatever the server, database or role says."""
 
-def defaults(url: sa.URL) -> dict[str, Any]:
-    """What the URL itself does not set."""
-    return {name: value for name, value in _DEFAULTS.items() if name not in url.query}
+
+def defaults(url: sa.URL, application: str = "contentgen") -> dict[str, Any]:
+    """What the URL itself does not set. `application`: the name of the sessions."""
+    parameters = {"application_name": application, **_DEFAULTS}
+    return {name: value for name, value in parameters.items() if name not in url.query}
 
 
 def connect(url: sa.URL, lineage: Lineage | None = None) -> extensions.connection:

@@ -39,7 +39,7 @@ from scheduler_svc.store.dispatch.start_quotas import StartQuotas
 from scheduler_svc.store.dispatch.waiting import WaitingTasks
 from scheduler_svc.store.dispatch.window import Window
 from scheduler_svc.store.engine import prepared
-from scheduler_svc.store.engine.connecting import defaults
+from scheduler_svc.store.engine.connecting import SET_DURABLE, defaults
 from scheduler_svc.store.engine.lineage import Lineage, WrongServer
 from scheduler_svc.store.engine.rows import Pipeline, Warnings
 from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
@@ -79,9 +79,7 @@ _SETTINGS = (
     " SET idle_in_transaction_session_timeout = '20s';"
     " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET tcp_user_timeout = '8s';"
-    # Set in any case, so that no reload of the server's configuration takes it away from a session.
-    " SELECT set_config('synchronous_commit', coalesce(nullif(setting, 'off'), 'on'), false)"
-    " FROM current_setting('synchronous_commit') AS setting;"
+    f" {SET_DURABLE};"
 )
 
 R = TypeVar("R")

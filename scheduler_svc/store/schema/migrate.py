@@ -17,9 +17,10 @@ import sqlalchemy as sa
 import structlog
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.store.engine.connecting import defaults
+from scheduler_svc.store.engine.connecting import SET_DURABLE, defaults
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.schema import compatibility
+from scheduler_svc.store.schema.migration_waits import telling_waits
 from scheduler_svc.store.schema.migrations.waits import limit_waits
 from scheduler_svc.store.schema.privileges import FORBIDDEN, check_may_serve, may_not_migrate
 
@@ -38,6 +39,13 @@ _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
 """Locks out other processes that migrate, if none does."""
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 """Lets other processes migrate."""
+_HOLDER = sa.text("""
+    SELECT a.pid, a.application_name, a.backend_start FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (CAST(l.classid AS bigint) << 32) + CAST(l.objid AS bigint) = :key
+""")
+"""Finds the session that migrates."""
 _OLDEST_TRANSACTION = sa.text("""
     SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::integer FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
@@ -75,7 +83,8 @@ def check_rights(url: str, lineage: Lineage | None = None) -> None:
 
 @contextmanager
 def _engine(url: str, lineage: Lineage | None) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=defaults(sa.make_url(url)))
+    arguments = defaults(sa.make_url(url), application="contentgen-migrate")
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
     if lineage:
         lineage.guard(engine)
     try:
@@ -104,11 +113,25 @@ def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, timeout: float 
 def _upgrade(connection: sa.Connection, migrations: Path, known: list[str], timeout: float) -> list[str]:
     if not _missing(connection, known):
         return []
-    with _migration_lock(connection, timeout):
+    _prepare(connection)
+    with _migration_lock(connection, timeout), telling_waits(connection):
         missing = _missing(connection, known)
         for revision in missing:
             _migrate(connection, migrations, revision, timeout)
         return missing
+
+
+def _prepare(connection: sa.Connection) -> None:
+    """Makes the session commit durably, and end soon after a kill of this process: else a long statement would hold
+    the lock until its end.
+    """
+    connection.exec_driver_sql(SET_DURABLE)
+    connection.commit()
+    try:
+        connection.exec_driver_sql("SET client_connection_check_interval = '2s'")
+        connection.commit()
+    except sa.exc.DBAPIError:  # a server whose platform can't tell
+        connection.rollback()
 
 
 def revisions(migrations: Path = MIGRATIONS) -> list[str]:
@@ -138,10 +161,14 @@ def _migration_lock(connection: sa.Connection, timeout: float) -> Iterator[None]
     while not connection.scalar(_TRY_LOCK, {"key": _LOCK_KEY}):
         connection.commit()
         if not waits:
-            _log.info("another process migrates; this one waits for it", action="migrate")
+            holder = _holder(connection)
+            _log.info("another process migrates; this one waits for it", action="migrate", holder=holder)
             waits = True
         if time.monotonic() > deadline:
-            raise MigrationStuck(f"another process has migrated this database for {timeout:g} s: see its log")
+            raise MigrationStuck(
+                f"another process has migrated this database for {timeout:g} s: {_holder(connection)}. See its log; if"
+                " it is gone, end its session with pg_terminate_backend"
+            )
         time.sleep(_LOCK_POLL_INTERVAL)
     connection.commit()
     try:
@@ -152,6 +179,17 @@ def _migration_lock(connection: sa.Connection, timeout: float) -> Iterator[None]
             connection.exec_driver_sql("RESET lock_timeout; RESET statement_timeout")
             connection.execute(_UNLOCK, {"key": _LOCK_KEY})
             connection.commit()
+
+
+def _holder(connection: sa.Connection) -> str:
+    """Who migrates, such as `session 42 (contentgen-migrate), connected since 2030-01-31 08:00:00+0000`."""
+    found = connection.execute(_HOLDER, {"key": _LOCK_KEY}).one_or_none()
+    connection.commit()
+    if found is None:
+        return "a session that has just ended"
+    pid, application, since = found
+    begun = f"connected since {since:%Y-%m-%d %H:%M:%S%z}" if since else "which our role may not see"
+    return f"session {pid} ({application or 'no name'}), {begun}"
 
 
 def _migrate(connection: sa.Connection, migrations: Path, revision: str, timeout: float) -> None:
