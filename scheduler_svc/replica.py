@@ -484,7 +484,7 @@ class Replica:
                 pools.sessions,
                 self._report_lanes.least_used,
                 self._streams,
-                AssetUploads(pools.assets, self._objects, self._metrics),
+                AssetUploads(pools.assets, self._objects, settings.max_asset_bytes, self._metrics),
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
                 capacity_changed=self._dispatcher.capacity_added,

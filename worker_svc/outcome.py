@@ -60,6 +60,8 @@ class LeftOutReason(StrEnum):
     TOO_MANY = "TOO_MANY"
     HOST_NOT_ALLOWED = "HOST_NOT_ALLOWED"
     FETCH_FAILED = "FETCH_FAILED"
+    ACCOUNT_FULL = "ACCOUNT_FULL"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
 
 
 class TakenAsset(NamedTuple):

@@ -40,6 +40,7 @@ FIELDS: Sequence[Field] = (
     Field("max_pending_tasks", "Pending tasks", "How many may be pending, scheduled ones included; 0: no limit."),
     Field("max_priority", "Highest priority", "That its submits may ask for, 1 to 10; 0: no limit."),
     Field("max_starts_per_minute", "Starts per minute", "Attempts that may start within any minute; 0: no limit."),
+    Field("max_asset_bytes", "Bytes of files", "That may be stored for it; 0: the schedulers' default."),
 )
 
 

@@ -420,6 +420,7 @@ def account(to: Console, it: Document) -> None:
             ("tasks pending", _limit(it["max_pending_tasks"])),
             ("highest priority", _limit(it["max_priority"])),
             ("starts a minute", _limit(it["max_starts_per_minute"])),
+            ("bytes of files", str(it["max_asset_bytes"] or "the schedulers' default")),
             ("create time", cells.local_time(it["create_time"])),
         ],
     )

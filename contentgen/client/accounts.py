@@ -24,6 +24,7 @@ class AccountMethods(Methods):
         max_pending_tasks: int = 0,
         max_priority: int = 0,
         max_starts_per_minute: int = 0,
+        max_asset_bytes: int = 0,
     ) -> Account:
         """Creates an account, and returns it.
 
@@ -35,6 +36,7 @@ class AccountMethods(Methods):
             max_priority: the highest priority that its submits may ask for, 1 to 10; 0: no limit. Below 5 each submit
                 has to name one.
             max_starts_per_minute: how many attempts may start within any minute; 0: no limit.
+            max_asset_bytes: bytes that may be stored of its files; 0: the schedulers' default.
 
         Example:
             >>> account_id = client.create_account("新闻", max_concurrent_tasks=4)["account_id"]
@@ -46,6 +48,7 @@ class AccountMethods(Methods):
             max_pending_tasks=max_pending_tasks,
             max_priority=max_priority,
             max_starts_per_minute=max_starts_per_minute,
+            max_asset_bytes=max_asset_bytes,
         )
         return documents.account((await self._call(self._stubs.accounts.CreateAccount, request)).account)
 
@@ -89,6 +92,7 @@ class AccountMethods(Methods):
         max_pending_tasks: int | None = None,
         max_priority: int | None = None,
         max_starts_per_minute: int | None = None,
+        max_asset_bytes: int | None = None,
         active: bool | None = None,
     ) -> Account:
         """Changes an account, and returns it. What is None stays as it is. See `create_account`.
@@ -101,6 +105,7 @@ class AccountMethods(Methods):
             max_pending_tasks: 0: no limit.
             max_priority: 1 to 10; 0: no limit.
             max_starts_per_minute: 0: no limit.
+            max_asset_bytes: 0: the schedulers' default.
             active: whether submits are taken.
 
         Raises:
@@ -117,6 +122,7 @@ class AccountMethods(Methods):
             "max_pending_tasks": max_pending_tasks,
             "max_priority": max_priority,
             "max_starts_per_minute": max_starts_per_minute,
+            "max_asset_bytes": max_asset_bytes,
             "active": active,
         }
         changed = {field: value for field, value in given.items() if value is not None}

@@ -247,6 +247,7 @@ def account(message: account_service_pb2.Account) -> results.Account:
         "max_pending_tasks": message.max_pending_tasks,
         "max_priority": message.max_priority,
         "max_starts_per_minute": message.max_starts_per_minute,
+        "max_asset_bytes": message.max_asset_bytes,
         "active": message.active,
         "created_at": _moment(message.create_time),
     }

@@ -236,7 +236,8 @@ class LeftOutAsset(TypedDict):
 
     name: str
     reason: str
-    """OUTSIDE_FOLDER, SYMLINK, NOT_FOUND, TOO_LARGE, TOO_MANY, HOST_NOT_ALLOWED or FETCH_FAILED."""
+    """OUTSIDE_FOLDER, SYMLINK, NOT_FOUND, TOO_LARGE, TOO_MANY, HOST_NOT_ALLOWED, FETCH_FAILED, ACCOUNT_FULL
+    or STORE_UNAVAILABLE."""
 
 
 class ContentRevision(TypedDict):
@@ -290,7 +291,7 @@ class PublishAttempt(TypedDict):
 
 
 class Account(TypedDict):
-    """An account. A limit of 0 is none."""
+    """An account. A limit of 0 is none; of `max_asset_bytes`, the schedulers' default."""
 
     account_id: int
     name: str
@@ -299,6 +300,7 @@ class Account(TypedDict):
     max_pending_tasks: int
     max_priority: int
     max_starts_per_minute: int
+    max_asset_bytes: int
     active: bool
     created_at: str
 

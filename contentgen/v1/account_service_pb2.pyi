@@ -35,6 +35,7 @@ class Account(_message.Message):
     MAX_PENDING_TASKS_FIELD_NUMBER: _builtins.int
     MAX_PRIORITY_FIELD_NUMBER: _builtins.int
     MAX_STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAX_ASSET_BYTES_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     """From 1; assigned by the scheduler."""
     name: _builtins.str
@@ -61,6 +62,15 @@ class Account(_message.Message):
     gets: first attempts, retries, and leases after a loss or a release. It counts from the grant, even while the
     worker holds it ahead of a slot. All of them may start at once; each allows another one 60 seconds later.
     """
+    max_asset_bytes: _builtins.int
+    """Bytes that the store of assets may hold for it; 0: the schedulers' CONTENTGEN_MAX_ASSET_BYTES. A file beyond it is
+    left out of its result (`Content.left_out_assets`, ACCOUNT_FULL), and the rest of the result stands.
+
+    A file counts once for each account whose tasks named it, however many contents name it: once is what it takes in
+    the store, too, even if it counts for several accounts. It counts from its upload on, for 7 days and as long as a
+    content of the account names it; after that it stops counting within about an hour. All schedulers count together in
+    the database, exactly. Files from before an upgrade, or that an older scheduler stored, count within an hour.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -77,10 +87,11 @@ class Account(_message.Message):
         max_pending_tasks: _builtins.int = ...,
         max_priority: _builtins.int = ...,
         max_starts_per_minute: _builtins.int = ...,
+        max_asset_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "create_time", b"create_time", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active", b"active", "create_time", b"create_time", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -98,6 +109,7 @@ class CreateAccountRequest(_message.Message):
     MAX_PENDING_TASKS_FIELD_NUMBER: _builtins.int
     MAX_PRIORITY_FIELD_NUMBER: _builtins.int
     MAX_STARTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAX_ASSET_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required: 1 to 200 characters, not only white space."""
     max_concurrent_tasks: _builtins.int
@@ -110,6 +122,8 @@ class CreateAccountRequest(_message.Message):
     """The highest priority that submits may ask for, 0 to 10. Default: 0, no limit."""
     max_starts_per_minute: _builtins.int
     """Attempts that may start within any 60 seconds, 0 or more. Default: 0, no limit."""
+    max_asset_bytes: _builtins.int
+    """Bytes that the store of assets may hold for it, 0 or more. Default: 0, the schedulers' CONTENTGEN_MAX_ASSET_BYTES."""
     def __init__(
         self,
         *,
@@ -119,10 +133,11 @@ class CreateAccountRequest(_message.Message):
         max_pending_tasks: _builtins.int = ...,
         max_priority: _builtins.int = ...,
         max_starts_per_minute: _builtins.int = ...,
+        max_asset_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "max_asset_bytes", b"max_asset_bytes", "max_concurrent_tasks", b"max_concurrent_tasks", "max_pending_tasks", b"max_pending_tasks", "max_priority", b"max_priority", "max_starts_per_minute", b"max_starts_per_minute", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -271,7 +286,7 @@ class UpdateAccountRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Required: one or more of name, max_concurrent_tasks, weight, active, max_pending_tasks, max_priority,
-        max_starts_per_minute. Unset or empty is refused.
+        max_starts_per_minute, max_asset_bytes. Unset or empty is refused.
         """
 
     def __init__(

@@ -89,6 +89,8 @@ class LeftOutAsset(_message.Message):
       - TOO_MANY: the content has as many assets as allowed.
       - HOST_NOT_ALLOWED: an address whose host, scheme or network the worker may not read (CREATOR_ASSET_HOSTS).
       - FETCH_FAILED: the address, or the file, could not be read.
+      - ACCOUNT_FULL: the account's assets would hold more than its `max_asset_bytes`.
+      - STORE_UNAVAILABLE: the store of assets is full, or refused it again and again.
     """
     def __init__(
         self,

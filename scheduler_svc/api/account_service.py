@@ -10,7 +10,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from scheduler_svc.api.access.auth import caller
 from scheduler_svc.api.messages import convert
 from scheduler_svc.api.messages.pages import PageRequest
-from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violations
+from scheduler_svc.api.messages.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations
 from scheduler_svc.application import accounts
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.tasks import query
@@ -25,6 +25,7 @@ _MAX_VALUES = {
     "max_pending_tasks": MAX_INT32,
     "max_priority": MAX_PRIORITY,
     "max_starts_per_minute": MAX_INT32,
+    "max_asset_bytes": MAX_INT64,
 }
 
 
@@ -37,7 +38,7 @@ class AccountService(AccountServiceServicer):
 
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
         weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
-        quotas = Quotas(request.max_pending_tasks, request.max_priority, request.max_starts_per_minute)
+        quotas = Quotas(**{field.name: getattr(request, field.name) for field in fields(Quotas)})
         with Violations() as bad:
             _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), bad)
         made = await self._operators.run(

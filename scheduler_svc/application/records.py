@@ -176,6 +176,14 @@ class ContentRow(NamedTuple):
     model: str | None
 
 
+class AssetUsage(NamedTuple):
+    """Bytes that an account may have of assets (0: the default), and has; `counts`: whether the asset is among them."""
+
+    limit: int
+    bytes: int
+    counts: bool
+
+
 class ContentAssetRow(NamedTuple):
     """An insert into `content_assets`: either stored, with its `sha256`, or left out for a `reason`."""
 

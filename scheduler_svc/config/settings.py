@@ -26,6 +26,7 @@ from scheduler_svc.config.values import (
     UrlFile,
     choice,
     duration,
+    size,
     whole_number,
 )
 
@@ -83,6 +84,10 @@ class Settings(BaseSettings):
     """Where the pictures and other files of contents are kept: a folder, which all schedulers of a database must share;
     or s3://bucket/prefix?endpoint=https://host:9000 for any service that speaks S3, with credentials from the
     environment, as AWS_ACCESS_KEY_ID. Default: `assets` in the data folder."""
+
+    max_asset_bytes: Annotated[int, size(2**62)] = 10 * 1024**3
+    """How much the files of an account may take in all, unless its `max_asset_bytes` says otherwise: bytes, or a whole
+    number with KiB, MiB, GiB or TiB; 0: any amount. What is beyond it is left out of results. Default: 10GiB"""
 
     listen: ListenAddress = Address("127.0.0.1", 50051)
     """host:port to serve gRPC on; `:0` is loopback with any free port. Default: 127.0.0.1:50051"""

@@ -16,6 +16,8 @@ from pydantic import BeforeValidator, DirectoryPath, FilePath, PlainValidator
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"([0-9]{1,18}) ?(B|KiB|MiB|GiB|TiB)?")
+_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]*)):(?P<port>\d{1,5})", re.ASCII)
 _DATABASE_URL = re.compile(r"postgres(?:ql)?(?:\+psycopg2)?://")
 _HOST = r"[\w.-]+(?::\d{1,5})?"
@@ -46,6 +48,19 @@ def whole_number(minimum: int, maximum: int) -> BeforeValidator:
         number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
         if not minimum <= number <= maximum:
             raise ValueError(f"must be a whole number from {minimum:,} to {maximum:,}")
+        return number
+
+    return BeforeValidator(read)
+
+
+def size(maximum: int) -> BeforeValidator:
+    """Reads a number of bytes, or one with a unit, up to `maximum`."""
+
+    def read(value: object) -> int:
+        match = _SIZE.fullmatch(str(value).strip())
+        number = int(match[1]) * _BYTES[match[2] or "B"] if match else -1
+        if not 0 <= number <= maximum:
+            raise ValueError("must be a size: bytes, or a whole number with KiB, MiB, GiB or TiB, such as 10GiB")
         return number
 
     return BeforeValidator(read)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as in the contract. For each `max_…` 0 means no limit."""
+    """An account as in the contract. 0 means no limit; for `max_asset_bytes` it means the scheduler's default."""
 
     account_id: int
     name: str
@@ -19,15 +19,17 @@ class Account:
     max_pending_tasks: int
     max_priority: int
     max_starts_per_minute: int
+    max_asset_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Limits of an account's submits and starts; 0 means no limit."""
+    """Limits of an account's submits, starts and assets; 0 as in `Account`."""
 
     max_pending_tasks: int = 0
     max_priority: int = 0
     max_starts_per_minute: int = 0
+    max_asset_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +43,4 @@ class AccountChange:
     max_pending_tasks: int | None = None
     max_priority: int | None = None
     max_starts_per_minute: int | None = None
+    max_asset_bytes: int | None = None

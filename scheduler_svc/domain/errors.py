@@ -107,6 +107,16 @@ class AccountQueueFull(DomainError):
         )
 
 
+class AccountAssetsFull(DomainError):
+    def __init__(self, account_id: int, limit: int) -> None:
+        super().__init__(
+            f"account {account_id} may have {limit:,} bytes of assets (its max_asset_bytes, or the scheduler's"
+            " CONTENTGEN_MAX_ASSET_BYTES), and this one would be beyond; leave it out of the result",
+            account_id=str(account_id),
+            limit=str(limit),
+        )
+
+
 class TooManySchedules(DomainError):
     def __init__(self, account_id: int, limit: int) -> None:
         super().__init__(

@@ -329,6 +329,14 @@ class Metrics:
         )
         self._assets_stored = self._counter("contentgen_assets_stored_total", "Assets that workers uploaded.")
         self._asset_bytes = self._counter("contentgen_asset_bytes_total", "Bytes of these assets.")
+        self._assets_refused = self._counter(
+            "contentgen_assets_refused_total",
+            "Uploads of assets that were refused, by reason: ACCOUNT_ASSETS_FULL (max_asset_bytes) or"
+            " ASSET_STORE_UNAVAILABLE.",
+            "reason",
+        )
+        for reason in ("ACCOUNT_ASSETS_FULL", "ASSET_STORE_UNAVAILABLE"):
+            self._assets_refused.labels(reason)
         self.assets_deleted = self._counter(
             "contentgen_assets_deleted_total", "Assets that were deleted, since no content names them."
         )
@@ -369,6 +377,9 @@ class Metrics:
 
     def refused(self, reason: str) -> None:
         self._refused.labels(reason).inc()
+
+    def asset_refused(self, reason: str) -> None:
+        self._assets_refused.labels(reason).inc()
 
     def asset_stored(self, size: int) -> None:
         self._assets_stored.inc()

@@ -13,11 +13,14 @@ from scheduler_svc.store.engine.rows import Statements
 
 _COLUMNS = """
     account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
-    max_starts_per_minute
+    max_starts_per_minute, max_asset_bytes
 """
 _INSERT = sa.text(f"""
-    INSERT INTO accounts (name, max_concurrent_tasks, weight, max_pending_tasks, max_priority, max_starts_per_minute)
-    VALUES (:name, :max_concurrent_tasks, :weight, :max_pending_tasks, :max_priority, :max_starts_per_minute)
+    INSERT INTO accounts (
+        name, max_concurrent_tasks, weight, max_pending_tasks, max_priority, max_starts_per_minute, max_asset_bytes)
+    VALUES (
+        :name, :max_concurrent_tasks, :weight, :max_pending_tasks, :max_priority, :max_starts_per_minute,
+        :max_asset_bytes)
     RETURNING {_COLUMNS}
 """)
 """Creates an account."""
@@ -28,7 +31,8 @@ _UPDATE = sa.text(f"""
         weight = coalesce(CAST(:weight AS float8), weight), active = coalesce(CAST(:active AS boolean), active),
         max_pending_tasks = coalesce(CAST(:max_pending_tasks AS integer), max_pending_tasks),
         max_priority = coalesce(CAST(:max_priority AS smallint), max_priority),
-        max_starts_per_minute = coalesce(CAST(:max_starts_per_minute AS integer), max_starts_per_minute)
+        max_starts_per_minute = coalesce(CAST(:max_starts_per_minute AS integer), max_starts_per_minute),
+        max_asset_bytes = coalesce(CAST(:max_asset_bytes AS bigint), max_asset_bytes)
     WHERE account_id = :account_id
     RETURNING {_COLUMNS}
 """)

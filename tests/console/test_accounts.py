@@ -16,6 +16,7 @@ FRESH = {
     "max_pending_tasks": "40",
     "max_priority": "8",
     "max_starts_per_minute": "10",
+    "max_asset_bytes": "5000000000",
 }
 
 
@@ -60,7 +61,7 @@ def test_an_edit_changes_only_what_was_edited(place: Place) -> None:
     form = visitor.get(f"/accounts/{account_id}/edit").text
     assert 'name="was-max_concurrent_tasks" value="1"' in form
     was = {"name": "before", "max_concurrent_tasks": "1", "weight": "1"} | dict.fromkeys(
-        ("max_pending_tasks", "max_starts_per_minute"), "0"
+        ("max_pending_tasks", "max_starts_per_minute", "max_asset_bytes"), "0"
     )
     was["max_priority"] = "7"
     sent = {**was, "name": "after", **{f"was-{name}": text for name, text in was.items()}}

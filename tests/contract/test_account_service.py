@@ -40,7 +40,7 @@ async def test_an_account_has_no_limit_and_weight_1_by_default(accounts: Account
 
 
 async def test_an_account_is_made_with_quotas(accounts: AccountServiceAsyncStub) -> None:
-    quotas = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
+    quotas = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60, "max_asset_bytes": 2**40}
     made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="bulk", **quotas))).account
     assert {name: getattr(made, name) for name in quotas} == quotas
     assert (await accounts.GetAccount(pb.GetAccountRequest(account_id=made.account_id))).account == made
@@ -49,11 +49,11 @@ async def test_an_account_is_made_with_quotas(accounts: AccountServiceAsyncStub)
 @pytest.mark.parametrize("bad", [-1, 11])
 async def test_bad_quotas_are_refused_with_every_bad_field(accounts: AccountServiceAsyncStub, bad: int) -> None:
     request = pb.CreateAccountRequest(
-        name="bulk", max_pending_tasks=min(bad, 0) - 1, max_priority=bad, max_starts_per_minute=-1
+        name="bulk", max_pending_tasks=min(bad, 0) - 1, max_priority=bad, max_starts_per_minute=-1, max_asset_bytes=-1
     )
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await accounts.CreateAccount(request)
-    assert refusal.fields == ["max_pending_tasks", "max_priority", "max_starts_per_minute"]
+    assert refusal.fields == ["max_pending_tasks", "max_priority", "max_starts_per_minute", "max_asset_bytes"]
 
 
 async def test_a_submit_over_its_account_s_quotas_is_refused(
@@ -143,7 +143,7 @@ async def made(accounts: AccountServiceAsyncStub) -> pb.Account:
 def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccountRequest:
     """An update with `values`, and other values than the defaults in each field that the mask does not name."""
     spared = {"name": "spared", "max_concurrent_tasks": 77, "weight": 77.0, "active": not account.active}
-    spared |= {"max_pending_tasks": 77, "max_priority": 7, "max_starts_per_minute": 77}
+    spared |= {"max_pending_tasks": 77, "max_priority": 7, "max_starts_per_minute": 77, "max_asset_bytes": 77}
     new = pb.Account(account_id=account.account_id, **(spared | values))  # type: ignore[arg-type]
     return pb.UpdateAccountRequest(account=new, update_mask=FieldMask(paths=paths))
 
@@ -158,6 +158,7 @@ def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccou
         ("max_pending_tasks", 10),
         ("max_priority", 10),
         ("max_starts_per_minute", 2**31 - 1),
+        ("max_asset_bytes", 2**63 - 1),
     ],
 )
 async def test_an_update_changes_what_its_mask_names_and_nothing_else(

@@ -7,18 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode, aio
 
+from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_pb2
 from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
+from scheduler_svc.config import Address
 from scheduler_svc.domain.asset import MAX_BYTES
 from tests.contract.maker import Maker
 from tests.harness.pictures import png, sha256
+from tests.harness.replicas import serving_all
 from tests.harness.rpc_errors import refused
+from tests.harness.scrape import Scrape
+from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
@@ -135,6 +145,61 @@ async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServi
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
             await read(assets, sha256(data), *request)
         assert refusal.fields == [field]
+
+
+async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, channel: aio.Channel) -> None:
+    accounts, other = AccountServiceStub(channel), png(shade=200)
+    limit = len(PICTURE) + len(other) - 1
+
+    async def allow(size: int) -> None:
+        account = account_pb.Account(account_id=made.account, max_asset_bytes=size)
+        await accounts.UpdateAccount(
+            account_pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=["max_asset_bytes"]))
+        )
+
+    await allow(limit)
+    lease = await leased(made)
+    await made.worker.upload(lease, PICTURE)
+    with refused(StatusCode.FAILED_PRECONDITION, "ACCOUNT_ASSETS_FULL") as refusal:
+        await made.worker.upload(lease, other)
+    assert refusal.metadata == {"account_id": str(made.account), "limit": str(limit)}
+    assert await made.worker.upload(lease, PICTURE), "what counts already fits"
+    another = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
+    of_another = await leased(Maker(made.tasks, made.contents, made.worker, another))
+    await made.worker.upload(of_another, other)
+    with refused(StatusCode.FAILED_PRECONDITION, "ACCOUNT_ASSETS_FULL"):
+        await made.worker.upload(lease, other)  # though it is stored: it would count for this account, too
+    await allow(limit + 1)
+    assert await made.worker.upload(lease, other)
+    await allow(1)
+    assert await made.worker.upload(lease, other)
+
+
+async def test_uploads_at_the_same_time_keep_within_the_default_of_two_schedulers(db_url: str, tmp_path: Path) -> None:
+    files = [os.urandom(1_000), os.urandom(1_000)]
+    async with (
+        serving_all(db_url, 2, assets=tmp_path, max_asset_bytes="1999", metrics_listen=Address("127.0.0.1", 0)) as both,
+        aio.insecure_channel(f"127.0.0.1:{both[0].port}") as first,
+        aio.insecure_channel(f"127.0.0.1:{both[1].port}") as second,
+        ScriptedWorker(first) as worker,
+    ):
+        request = account_pb.CreateAccountRequest(name="a")
+        account = (await AccountServiceStub(first).CreateAccount(request)).account
+        lease = await leased(Maker(TaskServiceStub(first), ContentServiceStub(first), worker, account.account_id))
+        calls = [WorkerServiceStub(channel).PutAsset() for channel in (first, second)]
+        for call, data in zip(calls, files, strict=True):
+            first_message = pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, size=len(data))
+            first_message.sha256 = sha256(data)
+            await call.write(first_message)
+            assert dict(await call.initial_metadata())["asset-wanted"]
+        for call, data in zip(calls, files, strict=True):
+            await call.write(pb.PutAssetRequest(chunk=data))
+            await call.done_writing()
+        codes = [await call.code() for call in calls]
+        assert sorted(codes, key=lambda code: code.value[0]) == [StatusCode.OK, StatusCode.FAILED_PRECONDITION]
+        refused_at = both[codes.index(StatusCode.FAILED_PRECONDITION)]
+        scraped = Scrape(refused_at.metrics_port)
+        assert scraped("contentgen_assets_refused_total", reason="ACCOUNT_ASSETS_FULL") == 1
 
 
 async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker) -> None:

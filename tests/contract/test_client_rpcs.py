@@ -108,7 +108,7 @@ SETTINGS: dict[str, Any] = {
     "jitter": 60.0,
     "paused": True,
 }
-QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
+QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60, "max_asset_bytes": 1}
 
 
 class Rpc(NamedTuple):

@@ -10,10 +10,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc_status.rpc_status import to_status
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.messages.errors import status_of
 from scheduler_svc.api.server.server import OPTIONS
+from scheduler_svc.domain.errors import DomainError
 from tests.harness.lease_stream import LEASE
 from tests.harness.waiting import wait_until_async
 
@@ -149,7 +152,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         """What was uploaded, in order."""
         self.asset_peers: list[str] = []
         """The address from which each upload came, refused ones included."""
-        self.refuse_assets: list[grpc.StatusCode] = []
+        self.refuse_assets: list[grpc.StatusCode | DomainError] = []
         """How the next uploads fail."""
         self.takes_assets = asyncio.Event()
         """Uploads wait for it; set at first."""
@@ -183,7 +186,10 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         self.asset_peers.append(context.peer())
         first = pb.PutAssetRequest.FromString(await anext(requests))
         if self.refuse_assets:
-            await context.abort(self.refuse_assets.pop(0), "a test refuses it")
+            refusal = self.refuse_assets.pop(0)
+            if isinstance(refusal, DomainError):
+                await context.abort_with_status(to_status(status_of(refusal)))
+            await context.abort(refusal, "a test refuses it")
         await context.send_initial_metadata((("asset-wanted", "true"),))
         chunks = [pb.PutAssetRequest.FromString(request).chunk async for request in requests]
         self.assets.append(b"".join([first.chunk, *chunks]))

@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 
 from scheduler_svc.application.assets import collection, uploads
+from scheduler_svc.application.assets.quotas import Quota
 from scheduler_svc.application.assets.uploads import Upload
 from scheduler_svc.application.publishing import delete_content
 from scheduler_svc.application.tasks import cleanup
@@ -33,11 +34,10 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "assets")
 
 
-def begin(scheduling: Scheduling, ref: LeaseRef) -> Upload:
+def begin(scheduling: Scheduling, ref: LeaseRef) -> tuple[Upload, Quota]:
     """An upload whose row is there."""
     upload = Upload(ref.lease_id, ref, DIGEST, len(DATA))
-    scheduling.run(uploads.begin, upload, "")
-    return upload
+    return upload, scheduling.run(uploads.begin, upload, "", 0)
 
 
 def write(store: FolderStore) -> None:
@@ -47,9 +47,10 @@ def write(store: FolderStore) -> None:
 
 
 def upload(scheduling: Scheduling, store: FolderStore, ref: LeaseRef) -> None:
-    begun = begin(scheduling, ref)
-    write(store)
-    scheduling.run(uploads.complete, begun, Media("text/plain"))
+    begun, quota = begin(scheduling, ref)
+    if quota is not None:
+        write(store)
+        scheduling.run(uploads.complete, begun, quota, Media("text/plain"))
 
 
 def complete(scheduling: Scheduling, ref: LeaseRef) -> list[str | None]:
@@ -108,7 +109,7 @@ def test_an_upload_that_died_is_collected_or_completed_by_the_next(
     begin(scheduling, ref)
     if written:
         write(store)
-    assert not scheduling.run(uploads.begin, Upload(ref.lease_id, ref, DIGEST, len(DATA)), "")
+    begin(scheduling, ref)
     age_all(scheduling)
     assert collect(scheduling, store) == 1
     assert stored(scheduling, store) == (0, False)
@@ -133,7 +134,7 @@ def test_an_upload_after_the_first_step_of_the_collection_saves_the_asset(
     begun = begin(scheduling, ref)
     assert scheduling.run(collection.delete_retired, store, AGE) == 0
     write(store)
-    scheduling.run(uploads.complete, begun, Media("text/plain"))
+    scheduling.run(uploads.complete, *begun, Media("text/plain"))
     assert complete(scheduling, ref) == [DIGEST]
 
 
@@ -145,7 +146,7 @@ def test_a_collection_that_died_between_object_and_commit_leaves_nothing_that_ca
     scheduling.run(collection.retire, "", AGE)
     store.delete(DIGEST)
     ref = scheduling.start()
-    assert not scheduling.run(uploads.begin, Upload(ref.lease_id, ref, DIGEST, len(DATA)), "")
+    begin(scheduling, ref)
     assert complete(scheduling, ref) == [None]
 
 
@@ -155,7 +156,7 @@ def test_an_upload_that_the_collection_overtook_is_not_complete(scheduling: Sche
     age_all(scheduling)
     assert collect(scheduling, store) == 1
     with pytest.raises(AssetStoreUnavailable, match="deleted while it was uploaded"):
-        scheduling.run(uploads.complete, begun, Media("text/plain"))
+        scheduling.run(uploads.complete, *begun, Media("text/plain"))
 
 
 def test_an_object_store_that_hangs_costs_the_collection_a_bounded_time(
@@ -214,3 +215,44 @@ def test_a_lease_that_is_gone_takes_no_upload_and_one_that_ran_out_does(
     assert complete(scheduling, ref) == [DIGEST]
     with pytest.raises(LeaseLost):
         begin(scheduling, ref)
+
+
+def counted(scheduling: Scheduling) -> list[tuple[int, int]]:
+    """The bytes that count, by account; checks that the sum is that of the rows."""
+    rows = scheduling.sql("SELECT account_id, sum(size)::bigint FROM account_assets GROUP BY 1 ORDER BY 1")
+    sums = scheduling.sql("SELECT account_id, bytes FROM asset_usage WHERE bytes <> 0 ORDER BY 1")
+    assert rows == sums
+    return [tuple(row) for row in sums]
+
+
+def test_an_asset_counts_for_a_week_and_while_a_content_of_the_account_names_it(
+    scheduling: Scheduling, store: FolderStore
+) -> None:
+    one, two = scheduling.start(), scheduling.start(account_id=scheduling.make_account())
+    for ref in (one, two):
+        upload(scheduling, store, ref)
+        complete(scheduling, ref)
+    assert counted(scheduling) == [(1, len(DATA)), (2, len(DATA))]
+    scheduling.run(cleanup.delete, [one.task_key, two.task_key])
+    [(of_two,)] = scheduling.sql("SELECT content_id FROM contents WHERE account_id = 2")
+    scheduling.run(lambda tx: delete_content(tx, of_two, force=True))
+    collect(scheduling, store)
+    assert counted(scheduling) == [(1, len(DATA)), (2, len(DATA))]
+    scheduling.sql("UPDATE account_assets SET upload_time = upload_time - interval '8 days'")
+    collect(scheduling, store)
+    assert counted(scheduling) == [(1, len(DATA))]
+    scheduling.run(lambda tx: delete_content(tx, of_two - 1, force=True))
+    age_all(scheduling)
+    collect(scheduling, store)
+    assert (counted(scheduling), stored(scheduling, store)) == ([], (0, False))
+
+
+def test_what_was_stored_without_being_counted_counts_after_a_round(scheduling: Scheduling, store: FolderStore) -> None:
+    ref = scheduling.start()
+    upload(scheduling, store, ref)
+    complete(scheduling, ref)
+    scheduling.sql("DELETE FROM account_assets")
+    scheduling.sql("DELETE FROM asset_usage")
+    for _ in range(2):
+        collect(scheduling, store)
+        assert counted(scheduling) == [(1, len(DATA))]

@@ -2,23 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc.aio
+import pytest
 from grpc import StatusCode
 
 from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable
 from tests.harness.picture_creator import picture_creator, writing
 from tests.harness.pictures import png, sha256
 from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_process
+from worker_svc.asset_folder import AssetFolder
+from worker_svc.session import asset_uploads
+from worker_svc.session.asset_uploads import AssetUploads
+from worker_svc.session.outbox import PendingUpdate, UpdateKind
+from worker_svc.session.scheduler_connection import _Put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PICTURE, OTHER = png(), png(shade=200)
+EXECUTOR = ThreadPoolExecutor(1)
+"""Removes nothing here."""
+FULL = AssetStoreUnavailable("No space left on device")
+
+
+def naming(tmp_path: Path, lease_id: str, *files: bytes) -> PendingUpdate:
+    """A result that names these files, which are in the worker's folder."""
+    result = pb.Result(body=" ".join(f"![](asset:{n}.png)" for n in range(len(files))))
+    for n, data in enumerate(files):
+        path = AssetFolder(tmp_path, EXECUTOR, 0).file(lease_id, sha256(data))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        result.assets.add(name=f"{n}.png", sha256=sha256(data), size=len(data), source=f"{n}.png")
+    message = pb.LeaseUpdate(completed=pb.Completed(result=result))
+    return PendingUpdate(lease_id, 1, UpdateKind.COMPLETED, message.ByteSize(), message)
+
+
+@asynccontextmanager
+async def uploading(
+    tmp_path: Path, scheduler: ScriptedScheduler
+) -> AsyncIterator[tuple[AssetUploads, asyncio.Queue[PendingUpdate]]]:
+    """The uploads of a session, and the results that are ready."""
+    ready = asyncio.Queue[PendingUpdate]()
+    uploads = AssetUploads(AssetFolder(tmp_path, EXECUTOR, 0), lambda _: inf, ready.put_nowait)
+    async with grpc.aio.insecure_channel(scheduler.target) as channel:
+        uploads.opened(_Put(channel, channel, ()))
+        yield uploads, ready
+        await uploads.close()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def next_of(ready: asyncio.Queue[PendingUpdate]) -> pb.Result:
+    async with asyncio.timeout(WITHIN):
+        update: pb.LeaseUpdate = (await ready.get()).message
+    return update.completed.result
 
 
 def kept(folder: Path) -> list[Path]:
@@ -190,6 +236,46 @@ async def test_a_result_goes_without_its_files_before_its_task_times_out(tmp_pat
             assert not result.assets
             assert left_out(result) == {"none.png": "NOT_FOUND", "./cover.png": "NOT_FOUND"}
             await stream.until("heartbeat", lambda s: not s.held_leases)
+
+
+async def test_a_result_goes_without_what_its_account_may_not_have(tmp_path: Path) -> None:
+    setup = writing(cover_png=PICTURE, detail_png=OTHER)
+    cli = str(picture_creator(tmp_path, setup, content="![](./cover.png) ![](detail.png)"))
+    async with scripted_scheduler() as scheduler:
+        scheduler.refuse_assets = [AccountAssetsFull(1, 10)]
+        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
+            stream, _ = await scheduler.session(accepts_assets=True)
+            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
+            result = (await stream.update("completed", "a")).completed.result
+    assert left_out(result) == {"./cover.png": "ACCOUNT_FULL"}
+    assert result.body == "![](./cover.png) ![](asset:detail.png)"
+    assert scheduler.assets == [OTHER]
+
+
+async def test_a_result_goes_without_what_the_store_refuses_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asset_uploads, "MAX_PAUSE", 0.0)
+    monkeypatch.setattr(asset_uploads, "MIN_PAUSE", 0.0)
+    async with scripted_scheduler() as scheduler, uploading(tmp_path, scheduler) as (uploads, ready):
+        scheduler.refuse_assets = [FULL] * (asset_uploads.MAX_REFUSALS + 2)
+        uploads.add(naming(tmp_path, "a", PICTURE, OTHER))
+        result = await next_of(ready)
+    assert left_out(result) == {"0.png": "STORE_UNAVAILABLE", "1.png": "STORE_UNAVAILABLE"}
+    assert (result.body, len(result.assets)) == ("![](0.png) ![](1.png)", 0)
+    assert len(scheduler.refuse_assets) == 1, "once the store has refused a file so often, each other one is tried once"
+
+
+async def test_uploads_that_wait_for_their_next_try_hold_up_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asset_uploads, "MIN_PAUSE", 3_600.0)
+    async with scripted_scheduler() as scheduler, uploading(tmp_path, scheduler) as (uploads, ready):
+        scheduler.refuse_assets = [FULL] * asset_uploads.PARALLEL
+        for lease_id in ("a", "b", "c"):
+            uploads.add(naming(tmp_path, lease_id, PICTURE))
+        result = await next_of(ready)
+    assert [it.name for it in result.assets] == ["0.png"]
 
 
 async def test_a_lease_that_is_lost_during_the_upload_is_reported_all_the_same(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_the_defaults_are_the_contracts() -> None:
     assert settings.lease_ttl == 120
     assert settings.heartbeat_interval == 10
     assert settings.max_queue_size == 1_000_000
+    assert settings.max_asset_bytes == 10 * 1024**3
     assert settings.max_worker_losses == 5
     assert settings.max_deferrals == 100
     assert settings.max_publish_attempts == 3
@@ -66,6 +67,17 @@ def test_the_audit_is_kept_for_400_days_by_default() -> None:
 def test_a_retention_of_the_audit_out_of_range_is_refused(text: str) -> None:
     (problem,) = problems(f"--audit-retention={text}")
     assert problem.startswith(f"--audit-retention={text}: must be a duration of 1 s to")
+
+
+@pytest.mark.parametrize(("text", "size"), [("0", 0), ("5000", 5_000), ("3MiB", 3 << 20), ("2 TiB", 2 << 40)])
+def test_bytes_of_assets_may_have_a_unit(text: str, size: int) -> None:
+    assert read_settings([f"--max-asset-bytes={text}"]).max_asset_bytes == size
+
+
+@pytest.mark.parametrize("text", ["-1", "1GB", "1.5GiB", "all", str(1 << 63)])
+def test_bytes_of_assets_that_are_none_are_refused(text: str) -> None:
+    (problem,) = problems(f"--max-asset-bytes={text}")
+    assert problem.startswith(f"--max-asset-bytes={text}: must be a size: bytes, or")
 
 
 def test_accounts_of_metrics_are_ids_each_once() -> None:

@@ -93,6 +93,12 @@ CASES = [
         {"account_id": "7"},
     ),
     (errors.AssetStoreUnavailable("No space left on device"), Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", {}),
+    (
+        errors.AccountAssetsFull(7, 1_000),
+        Code.FAILED_PRECONDITION,
+        "ACCOUNT_ASSETS_FULL",
+        {"account_id": "7", "limit": "1000"},
+    ),
     (errors.LeaseLost("lease-1"), Code.FAILED_PRECONDITION, "LEASE_LOST", {"lease_id": "lease-1"}),
     (errors.SessionReplaced("w1"), Code.ABORTED, "SESSION_REPLACED", {"worker_id": "w1"}),
 ]

@@ -54,7 +54,7 @@ _TEXTS = (
     "人" * 2_001,
 )
 _LENGTHS = (63, 64, 255, 256, 1_000, 4_096, 65_536)
-LIMITS = ("max_concurrent_tasks", "max_pending_tasks", "max_priority", "max_starts_per_minute")
+LIMITS = ("max_concurrent_tasks", "max_pending_tasks", "max_priority", "max_starts_per_minute", "max_asset_bytes")
 """The fields of an account that say how much it may do; 0 is no limit."""
 ACCOUNT_PATHS = ("name", "weight", "active", *LIMITS)
 TASK_PATHS = ("topic", "tone", "priority", "timeout", "schedule_time", "expire_time", "labels", "max_retries")
@@ -85,6 +85,7 @@ PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "max_pending_tasks": lambda source: source.choice((0, 1, 1_000)),
     "max_priority": lambda source: source.choice((0, 1, 5, 10)),
     "max_starts_per_minute": lambda source: source.choice((0, 1, 600)),
+    "max_asset_bytes": lambda source: source.choice((0, 1, 2**30)),
     "weight": lambda source: source.choice((0.5, 1.0, 8.0)),
     "paths": lambda source: source.choice(source.choice((ACCOUNT_PATHS, TASK_PATHS))),
     "service": lambda source: source.choice(("", "contentgen.v1.TaskService")),

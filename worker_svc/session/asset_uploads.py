@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Generator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -24,6 +25,7 @@ from worker_svc.guard import now
 from worker_svc.outcome import LeftOutReason
 from worker_svc.session import wire
 from worker_svc.session.outbox import PendingUpdate
+from worker_svc.session.refusal import error_info
 
 WANTED = "asset-wanted"
 """The header by which a scheduler asks for the bytes of an asset."""
@@ -33,6 +35,10 @@ MIN_PAUSE, MAX_PAUSE = 0.5, 30.0
 """Seconds between two tries of an upload, doubling; the stream goes on meanwhile, and the lease stays held."""
 MIN_TIMEOUT, MIN_RATE = 60.0, 32 * 1024
 """Seconds that an upload may take at least, and bytes a second beyond that."""
+MAX_REFUSALS = 10
+"""Tries that find a store which can't keep an asset, after which the result goes without it: about a minute, or some
+minutes of a bucket that is away. Its other assets are then tried once each."""
+_REFUSALS = ("ASSET_STORE_UNAVAILABLE", "INTERNAL")
 SPOOLED_TIMEOUT = 120.0
 """Seconds from its first upload in which a result from the spool has to be sent: its task's timeout is not known."""
 LATE_TIMEOUT = 10.0
@@ -43,6 +49,17 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 PutCall = grpc.aio.StreamUnaryCall[pb.PutAssetRequest, pb.PutAssetResponse]
+
+
+class _LeaseLost(Exception):
+    """The lease takes no result any more, as far as the scheduler knows; that is for the report to find out."""
+
+
+class _LeftOut(Exception):
+    """The asset is not stored, for good."""
+
+    def __init__(self, reason: LeftOutReason) -> None:
+        self.reason = reason
 
 
 class Put(Protocol):
@@ -56,7 +73,9 @@ class Put(Protocol):
 class AssetUploads:
     """The results whose assets are not known to be stored. `ready` is called with each once they are.
 
-    Past the task's timeout the scheduler would take no result: before that it goes without what is not stored yet.
+    Past the task's timeout the scheduler would take no result: before that it goes without what is not stored yet. It
+    also goes without what the store can't keep, or what the account may not have. No upload that waits for its next try
+    holds up others.
     """
 
     def __init__(
@@ -117,21 +136,51 @@ class AssetUploads:
         self._ready(update)
 
     async def _upload(self, update: PendingUpdate, put: Put) -> None:
-        left = list(wire.assets_of(update))
+        left, missing, tries = list(wire.assets_of(update)), defaultdict[LeftOutReason, set[str]](set), MAX_REFUSALS
         try:
-            async with asyncio.timeout(self._time_left(update.lease_id)), self._slots:
-                while left and await _stored(put, update, left[0], self._files.file(update.lease_id, left[0].sha256)):
+            async with asyncio.timeout(self._time_left(update.lease_id)):
+                while left:
+                    try:
+                        await self._store(put, update, left[0], tries)
+                    except _LeftOut as error:
+                        missing[error.reason].add(left[0].sha256)
+                        tries = 1 if error.reason is LeftOutReason.STORE_UNAVAILABLE else tries
                     del left[0]
+        except _LeaseLost:
+            pass
         except TimeoutError:
-            _log.error(
-                "a result goes without assets that could not be stored before its task's timeout",
-                action="asset.left_out",
-                lease_id=update.lease_id,
-                assets=[asset.name for asset in left],
-            )
-            update = wire.with_left_out(update, {asset.sha256 for asset in left}, LeftOutReason.NOT_FOUND)
+            missing[LeftOutReason.NOT_FOUND].update(asset.sha256 for asset in left)
         self._tasks.pop(update.lease_id, None)
-        self._done(update)
+        self._done(_without(update, missing))
+
+    async def _store(self, put: Put, update: PendingUpdate, asset: pb.ResultAsset, tries: int) -> None:
+        """Uploads one asset, however often it takes, but only `tries` times to a store that can't keep it.
+
+        Raises _LeftOut, _LeaseLost.
+        """
+        path = self._files.file(update.lease_id, asset.sha256)
+        pause, keys = MIN_PAUSE, {"lease_id": update.lease_id, "asset": asset.name, "sha256": asset.sha256}
+        while True:
+            try:
+                async with self._slots:
+                    await _send(put(timeout=MIN_TIMEOUT + asset.size / MIN_RATE), update, asset, path)
+            except grpc.aio.AioRpcError as error:
+                _log.warning("an asset is not stored yet", action="asset.retried", error=error.details(), **keys)
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    put.unknown()
+                tries -= _is_refusal(error)
+                if not tries:
+                    raise _LeftOut(LeftOutReason.STORE_UNAVAILABLE) from None
+            except OSError as error:
+                _log.error("an asset is lost", action="asset.lost", error=str(error), **keys)
+                raise _LeftOut(LeftOutReason.NOT_FOUND) from None
+            except Exception:  # noqa: BLE001 - the next try, or the next stream, may work
+                _log.exception("an upload failed", action="asset.fault", **keys)
+            else:
+                _log.debug("an asset is stored", action="asset.stored", **keys)
+                return
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - a spread
+            pause = min(2 * pause, MAX_PAUSE)
 
     def _time_left(self, lease_id: str) -> float:
         """Seconds in which the uploads of a result may go on."""
@@ -140,34 +189,30 @@ class AssetUploads:
         return until - now()
 
 
-async def _stored(put: Put, update: PendingUpdate, asset: pb.ResultAsset, path: Path) -> bool:
-    """Uploads one asset, however often it takes. Returns False if the lease takes no result any more.
+def _without(update: PendingUpdate, missing: Mapping[LeftOutReason, Collection[str]]) -> PendingUpdate:
+    """The result without these assets, by SHA-256."""
+    for reason, digests in missing.items():
+        _log.error(
+            "a result goes without assets that were not stored",
+            action="asset.left_out",
+            reason=reason.value,
+            lease_id=update.lease_id,
+            assets=[asset.name for asset in wire.assets_of(update) if asset.sha256 in digests],
+        )
+        update = wire.with_left_out(update, digests, reason)
+    return update
 
-    An asset that can never be stored is skipped: the scheduler then lists it as left out.
-    """
-    pause, keys = MIN_PAUSE, {"lease_id": update.lease_id, "asset": asset.name, "sha256": asset.sha256}
-    while True:
-        try:
-            await _send(put(timeout=MIN_TIMEOUT + asset.size / MIN_RATE), update, asset, path)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-                return False
-            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                _log.error("an asset is refused", action="asset.refused", error=error.details(), **keys)
-                return True
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                put.unknown()
-            _log.warning("an asset is not stored yet", action="asset.retried", error=error.details(), **keys)
-        except OSError as error:
-            _log.error("an asset is lost", action="asset.lost", error=str(error), **keys)
-            return True
-        except Exception:  # noqa: BLE001 - the next try, or the next stream, may work
-            _log.exception("an upload failed", action="asset.fault", **keys)
-        else:
-            _log.debug("an asset is stored", action="asset.stored", **keys)
-            return True
-        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - a spread
-        pause = min(2 * pause, MAX_PAUSE)
+
+def _is_refusal(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the store can't keep the asset at present. Raises _LeftOut, _LeaseLost: no further try helps."""
+    reason = error_info(error).reason
+    if reason == "ACCOUNT_ASSETS_FULL":
+        raise _LeftOut(LeftOutReason.ACCOUNT_FULL)
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        raise _LeftOut(LeftOutReason.NOT_FOUND)
+    if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+        raise _LeaseLost
+    return reason in _REFUSALS
 
 
 async def _send(call: PutCall, update: PendingUpdate, asset: pb.ResultAsset, path: Path) -> None:

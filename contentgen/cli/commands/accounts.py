@@ -64,6 +64,16 @@ AMinute = Annotated[
         show_default=False,
     ),
 ]
+AssetBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-asset-bytes",
+        min=0,
+        metavar="N",
+        help="Bytes that may be stored of its files; 0: the schedulers' default.",
+        show_default=False,
+    ),
+]
 Weight = Annotated[
     float | None,
     typer.Option(
@@ -106,6 +116,7 @@ def create(
     max_pending_tasks: Pending = None,
     max_priority: Priority = None,
     max_starts_per_minute: AMinute = None,
+    max_asset_bytes: AssetBytes = None,
 ) -> None:
     """Make an account, active at once."""
     request = pb.CreateAccountRequest(
@@ -115,6 +126,7 @@ def create(
         max_pending_tasks=max_pending_tasks or 0,
         max_priority=max_priority or 0,
         max_starts_per_minute=max_starts_per_minute or 0,
+        max_asset_bytes=max_asset_bytes or 0,
     )
     _show(session, session.connection.call(session.connection.stubs.accounts.CreateAccount, request).account)
 
@@ -160,6 +172,7 @@ def update(
     max_pending_tasks: Pending = None,
     max_priority: Priority = None,
     max_starts_per_minute: AMinute = None,
+    max_asset_bytes: AssetBytes = None,
     active: Active = None,
 ) -> None:
     """Change an account: only what is given. It holds for what is submitted and dispatched from now on.
@@ -173,6 +186,7 @@ def update(
         "max_pending_tasks": max_pending_tasks,
         "max_priority": max_priority,
         "max_starts_per_minute": max_starts_per_minute,
+        "max_asset_bytes": max_asset_bytes,
         "active": active,
     }
     changed = {field: value for field, value in given.items() if value is not None}

@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 from typing import Any
 
+import structlog
 from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.access.auth import caller
+from scheduler_svc.api.messages.errors import ERROR_STATUSES
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violations
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.application.assets import uploads
@@ -17,7 +19,13 @@ from scheduler_svc.application.assets.objects import Incoming, Objects, ObjectSt
 from scheduler_svc.application.assets.uploads import Upload
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.domain.asset import MAX_BYTES
-from scheduler_svc.domain.errors import AssetStoreUnavailable, FieldViolation, InvalidArgument, RequestTooSlow
+from scheduler_svc.domain.errors import (
+    AccountAssetsFull,
+    AssetStoreUnavailable,
+    FieldViolation,
+    InvalidArgument,
+    RequestTooSlow,
+)
 from scheduler_svc.domain.ids import parse_lease_id
 from scheduler_svc.metrics import Metrics
 
@@ -29,35 +37,45 @@ UPLOAD_TIMEOUT = 3_600.0
 MAX_UPLOADS = 16
 """Uploads of a replica whose bytes are read at the same time; further ones wait, and flow control holds them back."""
 
+_log = structlog.get_logger(__name__)
+
 Context = aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
 
 
 class AssetUploads:
     """The uploads of a replica."""
 
-    def __init__(self, calls: Calls, objects: Objects, metrics: Metrics | None = None) -> None:
+    def __init__(self, calls: Calls, objects: Objects, max_bytes: int, metrics: Metrics | None = None) -> None:
+        """`max_bytes`: of an account without a limit of its own; 0: any number."""
         self._calls = calls
         self._objects = objects
+        self._max_bytes = max_bytes
         self._metrics = metrics
         self._receiving = asyncio.Semaphore(MAX_UPLOADS)
 
     async def receive(self, context: Context) -> bool:
         """Stores one asset. Returns whether it was stored before.
 
-        Raises InvalidArgument, LeaseLost, RequestTooSlow, AssetStoreUnavailable.
+        Raises InvalidArgument, LeaseLost, AccountAssetsFull, RequestTooSlow, AssetStoreUnavailable.
         """
         try:
             async with asyncio.timeout(UPLOAD_TIMEOUT):
                 return await self._store(context)
         except TimeoutError:
             raise RequestTooSlow(UPLOAD_TIMEOUT) from None
+        except (AccountAssetsFull, AssetStoreUnavailable) as error:
+            _log.warning("an asset is refused", action="assets", error=error.message)
+            if self._metrics:
+                self._metrics.asset_refused(ERROR_STATUSES[type(error)].reason)
+            raise
 
     async def _store(self, context: Context) -> bool:
         first = await _next(context)
         if first is None:
             raise InvalidArgument([FieldViolation("", "the call must have a first message, and has none")])
         upload = _upload(first)
-        if await self._calls.run(uploads.begin, upload, caller().name):
+        quota = await self._calls.run(uploads.begin, upload, caller().name, self._max_bytes)
+        if quota is None:
             return True
         await send_headers(context.send_initial_metadata((WANTED,)))
         async with self._receiving:
@@ -65,7 +83,7 @@ class AssetUploads:
                 await self._receive(upload, first.chunk, context, incoming)
                 media = await self._objects.run(lambda _: self._objects.media_of(incoming.file))
                 await self._objects.run(lambda store: store.keep(incoming, upload.sha256))
-        await self._calls.run(uploads.complete, upload, media)
+        await self._calls.run(uploads.complete, upload, quota, media)
         if self._metrics:
             self._metrics.asset_stored(upload.size)
         return False
@@ -91,6 +109,7 @@ def _write(_: ObjectStore, incoming: Incoming, chunk: bytes) -> None:
     """Raises AssetStoreUnavailable if the disk is full."""
     try:
         incoming.file.write(chunk)
+        incoming.file.flush()
     except OSError as error:
         raise AssetStoreUnavailable(str(error)) from None
 

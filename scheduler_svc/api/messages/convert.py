@@ -300,6 +300,7 @@ def account(it: Account) -> account_pb.Account:
         max_pending_tasks=it.max_pending_tasks,
         max_priority=it.max_priority,
         max_starts_per_minute=it.max_starts_per_minute,
+        max_asset_bytes=it.max_asset_bytes,
     )
 
 

@@ -23,6 +23,7 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import Status
 
 MAX_INT32 = (1 << 31) - 1
+MAX_INT64 = (1 << 63) - 1
 MAX_ITEMS = 1_000
 MAX_NAME = 200
 MAX_MASK_PATHS = 100

@@ -29,7 +29,11 @@ MAX_SECONDS = 5.0
 def retire(tx: Tx, after: str, age: timedelta) -> str | None:
     """Examines the next assets by SHA-256. Returns where the next batch begins; None at the end."""
     page = tx.assets.page(after, PAGE)
-    if unnamed := tx.assets.lock_unnamed(page, age) if page else []:
+    if not page:
+        return None
+    tx.assets.count_named(page)
+    tx.assets.uncount(page, age)
+    if unnamed := tx.assets.lock_unnamed(page, age):
         tx.assets.retire(unnamed)
     return page[-1] if len(page) == PAGE else None
 

@@ -2,7 +2,7 @@
 
     begin     the row is there and touched: for a week nothing collects it
     (object)  the bytes are written and synced
-    complete  with the row locked, so that nothing collects it meanwhile: the object may be named
+    complete  with the row locked, so that nothing collects it meanwhile: the object may be named, and counts
 
 The object is not looked for again: what `begin` touched stays for a week, and an upload lasts an hour at most. So no
 transaction of an upload waits for the object store. A crash in between leaves a row that is not complete, which the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from scheduler_svc.application.assets.quotas import Quota, check_fits, count
 from scheduler_svc.application.leases.reporters import ReportSource, find_foreign, verdict_on
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.asset import Media
@@ -31,30 +32,42 @@ class Upload(NamedTuple):
     size: int
 
 
-def begin(tx: Tx, upload: Upload, identity: str) -> bool:
-    """Returns whether it is stored already. Raises LeaseLost.
+def begin(tx: Tx, upload: Upload, identity: str, max_bytes: int) -> Quota | None:
+    """Returns whose bytes it will be; None if it is stored already. Raises LeaseLost, AccountAssetsFull.
 
-    `identity`: the name of the caller's token; empty if none are required.
+    `identity`: the name of the caller's token; empty if none are required. `max_bytes`: see `Quota.default`.
     """
-    if upload.ref is None or not _may_count(tx, upload.ref, identity):
+    account_id = upload.ref and _account_of(tx, upload.ref, identity)
+    if account_id is None:
         raise LeaseLost(upload.lease_id)
-    return tx.assets.touch(upload.sha256, upload.size)
+    quota = Quota(account_id, max_bytes)
+    if tx.assets.touch(upload.sha256, upload.size):
+        count(tx, quota, upload.sha256)
+        return None
+    check_fits(tx, quota, upload.sha256, upload.size)
+    return quota
 
 
-def complete(tx: Tx, upload: Upload, media: Media) -> None:
-    """The object is written: contents may name it. Raises AssetStoreUnavailable if it is gone already."""
+def complete(tx: Tx, upload: Upload, quota: Quota, media: Media) -> None:
+    """The object is written: contents may name it.
+
+    Raises AccountAssetsFull, and AssetStoreUnavailable if it is gone already.
+    """
     if not tx.assets.lock(upload.sha256):
         raise AssetStoreUnavailable(f"asset {upload.sha256} was deleted while it was uploaded")
     tx.assets.complete(upload.sha256, upload.size, media)
+    count(tx, quota, upload.sha256)
 
 
-def _may_count(tx: Tx, ref: LeaseRef, identity: str) -> bool:
-    """Whether a result of this lease, reported now, would be accepted, as in `leases/report.py`."""
+def _account_of(tx: Tx, ref: LeaseRef, identity: str) -> int | None:
+    """The account of a lease whose result would be accepted now, as in `leases/report.py`; None of any other."""
     live = tx.leases.peek([ref.task_key])
     lease = live.get(ref.task_key)
     held = lease is not None and lease.ref == ref
     tasks = {} if held else tx.tasks.peek([ref.task_key])
     if identity and find_foreign(tx, {(ReportSource("", identity), ref)}, live, tasks):
-        return False
+        return None
     completed = FoldedUpdates(ref, ending=AttemptCompleted(TaskResult("")))
-    return verdict_on(completed, lease, tasks.get(ref.task_key)) in (Verdict.APPLY, Verdict.APPLY_LATE)
+    if verdict_on(completed, lease, tasks.get(ref.task_key)) not in (Verdict.APPLY, Verdict.APPLY_LATE):
+        return None
+    return (lease or tasks[ref.task_key]).account_id

@@ -8,7 +8,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.records import ContentAssetRow
+from scheduler_svc.application.records import AssetUsage, ContentAssetRow
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.asset import Asset, Media
 from scheduler_svc.store.engine.access_paths import accounts
@@ -63,6 +63,47 @@ _LOCK_RETIRED = sa.text(f"""
 _DELETE = sa.text(f"DELETE FROM assets WHERE {_THESE}")
 """Deletes locked assets."""
 
+_USAGE = sa.text("""
+    SELECT a.max_asset_bytes, coalesce(u.bytes, 0),
+        EXISTS (SELECT FROM account_assets AS c WHERE c.sha256 = :sha256 AND c.account_id = a.account_id)
+    FROM accounts AS a LEFT JOIN asset_usage AS u ON u.account_id = a.account_id WHERE a.account_id = :account_id
+""")
+"""Reads what an account may have, what it has, and whether an asset counts already."""
+_ADD_BYTES = """
+    INSERT INTO asset_usage AS u (account_id, bytes) SELECT account_id, sum(size) FROM added GROUP BY account_id
+    ON CONFLICT (account_id) DO UPDATE SET bytes = u.bytes + excluded.bytes
+"""
+_COUNT = sa.text(f"""
+    WITH counted AS (
+        INSERT INTO account_assets (sha256, account_id, size)
+        SELECT sha256, :account_id, size FROM assets WHERE sha256 = :sha256
+        ON CONFLICT (sha256, account_id) DO UPDATE SET upload_time = now() RETURNING account_id, size, xmax = 0 AS new
+    ), added AS (SELECT account_id, size FROM counted WHERE new)
+    {_ADD_BYTES} RETURNING true
+""")
+"""Counts an asset for an account, if it did not count before; locks the account's bytes then."""
+_COUNT_NAMED = sa.text(f"""
+    WITH added AS (
+        INSERT INTO account_assets (sha256, account_id, size)
+        SELECT DISTINCT a.sha256, n.account_id, a.size FROM assets AS a JOIN content_assets AS n ON n.sha256 = a.sha256
+        WHERE a.sha256 = ANY(CAST(:these AS text[]))
+        ON CONFLICT (sha256, account_id) DO NOTHING RETURNING account_id, size
+    )
+    {_ADD_BYTES}
+""")
+"""Counts those assets that were stored before assets were counted, or by a version that does not count them."""
+_UNCOUNT = sa.text(f"""
+    WITH gone AS (
+        DELETE FROM account_assets AS c
+        WHERE {_THESE} AND upload_time < now() - CAST(:age AS interval) AND NOT EXISTS (
+            SELECT FROM content_assets AS n WHERE n.sha256 = c.sha256 AND n.account_id = c.account_id)
+        RETURNING account_id, size
+    )
+    UPDATE asset_usage AS u SET bytes = u.bytes - g.bytes
+    FROM (SELECT account_id, sum(size) AS bytes FROM gone GROUP BY account_id) AS g WHERE u.account_id = g.account_id
+""")
+"""Counts assets no more for the accounts whose contents do not name them."""
+
 
 @cache
 def _get(*, of_accounts: bool) -> sa.TextClause:
@@ -101,6 +142,22 @@ class Assets(Statements):
         named = accounts(scope)
         row = self._row(_get(of_accounts=bool(named)), sha256=sha256, **named)
         return None if row is None else Asset(*row)
+
+    def usage(self, account_id: int, sha256: str) -> AssetUsage:
+        """The account's bytes, and whether this asset is among them."""
+        return AssetUsage(*self._row(_USAGE, account_id=account_id, sha256=sha256))
+
+    def count(self, account_id: int, sha256: str) -> bool:
+        """Counts an asset for an account. Whether that is new: then the account's bytes are locked."""
+        return self._row(_COUNT, account_id=account_id, sha256=sha256) is not None
+
+    def count_named(self, these: Sequence[str]) -> None:
+        """Counts those of them that contents name, for their accounts."""
+        self._run(_COUNT_NAMED, these=array("text", these))
+
+    def uncount(self, these: Sequence[str], age: timedelta) -> None:
+        """Counts them no more for accounts that do not name them, nor have uploaded them for that long."""
+        self._run(_UNCOUNT, these=array("text", these), age=age)
 
     def page(self, after: str, limit: int) -> list[str]:
         """The next assets above `after`, in order."""

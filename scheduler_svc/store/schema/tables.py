@@ -87,6 +87,7 @@ accounts = sa.Table(
     sa.Column("max_pending_tasks", sa.Integer, nullable=False, server_default="0"),
     sa.Column("max_priority", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("max_starts_per_minute", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("max_asset_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint("max_concurrent_tasks >= 0", "limit"),
     sa.Index("accounts_limited", "account_id", postgresql_where=sa.text("max_concurrent_tasks > 0")),
     sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
@@ -499,6 +500,37 @@ assets = sa.Table(
     sa.CheckConstraint("size > 0", "size"),
     sa.Index("assets_incomplete", "touch_time", postgresql_where=sa.text("NOT complete")),
     postgresql_with={"fillfactor": "80"},
+)
+
+# Which assets count for which account (application/assets/quotas.py). No foreign key: a version that does
+# not know the table deletes assets.
+account_assets = sa.Table(
+    "account_assets",
+    metadata,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    # when it was last uploaded for the account
+    sa.Column("upload_time", TIME, nullable=False, server_default=NOW),
+    sa.CheckConstraint("size > 0", "size"),
+)
+
+# Their bytes.
+asset_usage = sa.Table(
+    "asset_usage",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("bytes >= 0", "bytes"),
+)
+
+# The id of the store that the assets are in; null until the first one is stored.
+asset_store = sa.Table(
+    "asset_store",
+    metadata,
+    sa.Column("only", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("store_id", sa.Text),
+    sa.CheckConstraint('"only"', "only"),
 )
 
 # What a result names, in its order: stored, or left out for a reason.

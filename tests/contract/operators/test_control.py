@@ -101,6 +101,7 @@ def test_commands_send_the_right_requests(words: str, request_: object) -> None:
         (["--name", "新闻", "--max-concurrent-tasks", "0"], {"name": "新闻", "max_concurrent_tasks": 0}),
         (["--max-pending-tasks", "9", "--max-priority", "0"], {"max_pending_tasks": 9, "max_priority": 0}),
         (["--max-starts-per-minute", "60"], {"max_starts_per_minute": 60}),
+        (["--max-asset-bytes", "5000000000"], {"max_asset_bytes": 5_000_000_000}),
     ],
 )
 def test_an_update_names_only_the_given_fields(flags: list[str], changes: dict[str, Any]) -> None:

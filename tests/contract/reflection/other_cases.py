@@ -48,9 +48,14 @@ def claim(what: str, **more: Any) -> dict[str, Any]:
     return {"content_id": The(what, "content_id"), "claim_id": The(what, "claim_id"), **more}
 
 
-QUOTAS = {"max_pending_tasks": 2_147_483_647, "max_priority": 10, "max_starts_per_minute": 2_147_483_647}
+QUOTAS = {
+    "max_pending_tasks": 2_147_483_647,
+    "max_priority": 10,
+    "max_starts_per_minute": 2_147_483_647,
+    "max_asset_bytes": 9_223_372_036_854_775_807,
+}
 ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True, **QUOTAS}
-ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute"
+ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute,maxAssetBytes"
 SETTINGS = {
     "name": "n" * 200,
     "cron": "0,30 9-17/2 1-7,L JAN,jul MON#1",
