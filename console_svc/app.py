@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -73,7 +74,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
             yield
         finally:
             await site.live.close()
-            await site.workshop.close()
+            await asyncio.to_thread(site.workshop.close)
             await site.works.close()
             await site.schedulers.close()
 

@@ -90,7 +90,7 @@ from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
 from scheduler_svc.loops.webhooks import DeliveryLoop, backlog_check
 from scheduler_svc.metrics import Metrics, MetricsEndpoint
 from scheduler_svc.objects.choice import open_store
-from scheduler_svc.objects.media_types import media_of
+from scheduler_svc.objects.media_types import Looks
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
@@ -247,7 +247,7 @@ class Replica:
             statement_timeout=settings.statement_timeout,
             lineage=self._lineage,
         )
-        self._objects = Objects(open_store(settings.asset_location), media_of)
+        self._objects = Objects(open_store(settings.asset_location), Looks())
         self._needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_TIMEOUT)
         self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
         self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)

@@ -36,8 +36,8 @@ class Asset(_message.Message):
     sha256: _builtins.str
     """Lower-case hex, 64 characters: names it in GetAsset."""
     media_type: _builtins.str
-    """By its content, not by its name, such as `image/png`; `text/plain` or `application/octet-stream` if it is no known
-    kind of picture.
+    """By its first MiB, not by its name: `image/png`, `image/jpeg`, `image/gif`, `image/webp`, `image/avif`, `image/bmp`;
+    `text/plain` or `application/octet-stream` if it is none of these, or has no size there.
     """
     size: _builtins.int
     """Bytes."""

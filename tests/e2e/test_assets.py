@@ -12,11 +12,13 @@ import pytest
 
 from contentgen import ContentGenerationClient
 from tests.harness.client import request
+from tests.harness.hostile_pictures import HOSTILE_PICTURES
 from tests.harness.picture_creator import picture_creator
 from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
 
 PATIENT_LEASE = 15.0
+_MIB = 2**20
 
 
 def check_assets(scheduler: Scheduler, count: int) -> None:
@@ -50,6 +52,29 @@ def test_the_demo_creator_s_pictures_come_with_its_article(stack: Stack, profile
     assert {path.name for path in (scheduler.data_dir / "assets/objects").glob("*/*")} == {
         asset.sha256 for asset in content.assets
     }
+
+
+def test_hostile_pictures_cost_a_scheduler_little_and_their_articles_arrive(stack: Stack) -> None:
+    for name, make in HOSTILE_PICTURES.items():
+        (stack.folder / name).write_bytes(make())
+    names = sorted(HOSTILE_PICTURES)
+    setup = f"import shutil; [shutil.copy({str(stack.folder)!r} + '/' + name, '.') for name in {names}]"
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    cli = picture_creator(stack.folder, setup, content="an article", images=names)
+    stack.worker("worker", scheduler, CREATOR_CLI_PATH=str(cli)).start()
+    before = _peak_memory(scheduler)
+    task = client.wait_completed(client.submit(client.create_account()), within=60)
+    kinds = {asset.name: asset.media_type for asset in client.content(task.content_id).assets}
+    assert kinds == dict.fromkeys(names, "application/octet-stream") | {"canvas": "image/gif", "chunks": "image/png"}
+    assert _peak_memory(scheduler) < before + 100 * _MIB, "one alone would take up to 1,200"
+
+
+def _peak_memory(scheduler: Scheduler) -> int:
+    """Bytes that the process has held at most."""
+    status = Path(f"/proc/{scheduler.pid}/status").read_text()
+    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(kilobytes) * 1024
 
 
 def test_a_scheduler_that_dies_in_the_middle_of_an_upload_gets_it_again(stack: Stack) -> None:

