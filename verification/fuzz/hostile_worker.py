@@ -13,17 +13,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from tests.harness.lease_stream import LEASE
+from tests.harness.pictures import sha256
 from verification.fuzz import values
 from verification.fuzz.calling import OPTIONS, Ending, status_details
 from verification.fuzz.case import PATIENT, Case, Who, random_of
-from verification.fuzz.judging import wrong_with
+from verification.fuzz.inputs.pictures import picture
+from verification.fuzz.judging import REFUSALS, wrong_with
 from verification.fuzz.known import Known
 from verification.fuzz.messages import message
 from verification.fuzz.services import HONEST_ACCOUNT
@@ -38,6 +42,7 @@ _STEPS = 30
 _LARGE = 2 * 1024 * 1024 - 100
 """Characters of a result: as much as is taken."""
 _MANY = (1_000, 9_999, 10_001)
+_CHUNK = 256 * 1024
 _PAUSES = (0, 0, 0, 0.001, 0.02, 0.2)
 
 
@@ -133,7 +138,22 @@ class _Session:
             yield source.choice(self._steps())()
 
     def _steps(self) -> list[Callable[[], bytes]]:
-        return [*(self._state,) * 8, *(self._reports,) * 8, self._anything]
+        return [*(self._state,) * 8, *(self._reports,) * 8, self._anything, self._upload]
+
+    def _upload(self) -> bytes:
+        """A picture for a lease, mostly one of its own; then a heartbeat."""
+        source = self._source
+        leases = [(lease.lease_id, lease.attempt) for lease in self._own] or self._shared.leases
+        lease_id, attempt = source.choice(leases)
+        data = picture(source)
+        first = pb.PutAssetRequest(lease_id=lease_id, attempt=attempt, sha256=sha256(data), size=len(data))
+        chunks = (pb.PutAssetRequest(chunk=data[at : at + _CHUNK]) for at in range(0, len(data), _CHUNK))
+        try:
+            WorkerServiceStub(self._channel).PutAsset(chain([first], chunks), timeout=PATIENT, metadata=self._metadata)
+        except grpc.RpcError as error:
+            if error.code() not in REFUSALS:
+                self.wrong = f"PutAsset: {error.code().name}: {error.details()}"
+        return self._state()
 
     def _say(self, told: pb.LeaseRequest) -> bytes:
         data = told.SerializeToString()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verification.fuzz.case import random_of
-from verification.fuzz.inputs import creators, files, requests, rows, settings
+from verification.fuzz.inputs import creators, files, pictures, requests, rows, settings
 from verification.fuzz.tally import Finding, Tally
 
 Try = Callable[[random.Random, Path], None]
@@ -24,6 +24,7 @@ INPUTS: Mapping[str, Try] = {
     "tokens file": files.tokens,
     "spool": files.spool,
     "guard's socket": files.guard_wire,
+    "pictures": pictures.measured,
     "page token": requests.page_token,
     "resume token": requests.resume_token,
     "public ids": requests.public_id,
@@ -36,7 +37,7 @@ INPUTS: Mapping[str, Try] = {
 }
 
 
-SLOW = frozenset(name for name in INPUTS if name.startswith("output of") or name.endswith("settings"))
+SLOW = frozenset(name for name in INPUTS if name.startswith(("output of", "pictures")) or name.endswith("settings"))
 """They take milliseconds each, and one turn for eight of the others."""
 
 
