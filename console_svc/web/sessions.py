@@ -61,7 +61,7 @@ class Session:
         self._notices = [*self._notices, (text, values)][-MAX_NOTICES:]
 
     def offer_undo(self, fields: Mapping[str, str]) -> None:
-        """Has pages offer a form with these fields, for `UNDO_TIME`. None: no more."""
+        """Has pages offer a form with these fields, for `UNDO_TIME`; empty: nothing is offered any more."""
         self._undo = (time.monotonic() + UNDO_TIME, fields)
 
     def undo(self) -> tuple[float, Mapping[str, str]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -140,7 +141,9 @@ def test_a_revoked_token_ends_its_live_pages(place: Place) -> None:
             pass
         tokens.write(file, *lines)
         place.scheduler.signal(signal.SIGHUP)
-        assert b"event: stale" not in events.read()  # up to its end
+        until = time.monotonic() + PATIENCE_S
+        while events.readline():
+            assert time.monotonic() < until, "the page goes on"
     assert "The schedulers do not know your token any more." in visitor.get("/tasks").text
 
 
