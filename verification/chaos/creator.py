@@ -26,6 +26,18 @@ EXIT_FAILED, EXIT_NO_SPACE = 3, 4
 EXIT_DEFERRED = 75
 FILE = "picture.bin"
 """What a result names, if it names a file."""
+_HUGE = (13_377).to_bytes(4, "big")
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + _HUGE + _HUGE + b"\x08\x06\0\0\0\xd3\x1d\xd5\xe6"
+_ICON = b"\0\0\1\0\1\0\0\0\0\0\1\0\x20\0\xff\xff\xff\0\x16\0\0\0" + _PNG
+PICTURES = {
+    "none": (b"", b"f"),
+    "gif": (b"GIF89a\xff\xff\xff\xff\x80\0\0", b"!\xfe\0"),
+    "icon": (_ICON, b"\0\0\0\0IDAT\x35\xaf\x06\x1e"),
+    "jpeg": (b"\xff\xd8", b"\xff\xe1\0\2"),
+    "png": (_PNG, b"\0\0\0\0IDAT\x35\xaf\x06\x1e"),
+    "tiff": (b"II*\0\x08\0\0\0\xff\xff", b"\x42\1\4\0\1\0\0\0\1\0\0\0"),
+}
+"""By name: how a file begins that costs whoever decodes it, and what then is repeated."""
 
 
 class Run:
@@ -79,7 +91,7 @@ def create(options: dict[str, str]) -> int:
         run.end(EXIT_NO_SPACE)
         print(f"no scratch: {error}", file=sys.stderr)
         return EXIT_NO_SPACE
-    return _finish(run, mode, int(options.get("chaos-characters", "200")), int(options.get("chaos-file", "0")))
+    return _finish(run, mode, options)
 
 
 def _work(run: Run, seconds: float, *, talk: bool) -> None:
@@ -94,7 +106,7 @@ def _work(run: Run, seconds: float, *, talk: bool) -> None:
                 print(json.dumps({"progress": round(100 * (1 - max(0.0, left) / seconds)), "step": "x" * 400}))
 
 
-def _finish(run: Run, mode: str, characters: int, file_bytes: int) -> int:
+def _finish(run: Run, mode: str, options: dict[str, str]) -> int:
     """Gives its result and ends the process; the exit status where there is none to give."""
     if mode == "fail":
         run.end(EXIT_FAILED)
@@ -108,19 +120,20 @@ def _finish(run: Run, mode: str, characters: int, file_bytes: int) -> int:
         run.end(0)
         sys.stdout.buffer.write(os.urandom(3_000) + b'{"content": ')
         return 0
-    body = f"run {run.name} " + "a" * characters
-    file = _write_file(run, file_bytes)
+    body = f"run {run.name} " + "a" * int(options.get("chaos-characters", "200"))
+    file = _write_file(run, int(options.get("chaos-file", "0")), options.get("chaos-picture", "none"))
     run.end(0, body, file)
     print(json.dumps({"content": body, "images": [FILE] if file else []}), flush=True)
     run.given()
     os._exit(0)  # else a TERM of the last moment could still make a failure of it
 
 
-def _write_file(run: Run, size: int) -> bytes:
+def _write_file(run: Run, size: int, picture: str) -> bytes:
     """Writes the file that the result names, another one each run; returns its bytes, none for a size of 0."""
     if not size:
         return b""
-    data = run.name.encode() + b"f" * size
+    begin, repeated = PICTURES[picture]
+    data = begin + repeated * (size // len(repeated)) + run.name.encode()
     try:
         with open(FILE, "wb") as file:  # noqa: PTH123 - as above
             file.write(data)

@@ -148,10 +148,10 @@ class Database:
                 self._end_schedulers(held[0])
         return held
 
-    def lock(self, statements: Iterable[str]) -> extensions.connection:
-        """Another session's session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
+    def lock(self, statements: Iterable[str], database: str) -> extensions.connection:
+        """Another session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
         connection = psycopg2.connect(
-            self._server.dsn(), connect_timeout=_CONNECT_LIMIT, application_name="another session"
+            self._server.dsn(), dbname=database, connect_timeout=_CONNECT_LIMIT, application_name="another session"
         )
         try:
             with connection.cursor() as cursor:

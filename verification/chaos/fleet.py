@@ -23,6 +23,7 @@ from tests.harness.stack import Scheduler, Worker
 from tests.harness.waiting import wait_until
 from tests.harness.wires import Wires
 from verification.chaos import creator, receiver
+from verification.chaos.clocks import Clock
 from verification.chaos.database import Database
 from verification.chaos.disks import Disk
 from verification.chaos.evidence import CREATOR_JOURNAL
@@ -80,6 +81,7 @@ class Member:
 
     service: Scheduler | Worker
     disk: Disk | None = None
+    clock: Clock | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     _started_at: float = 0.0
     _pause: float = 0.0
@@ -216,6 +218,7 @@ class Fleet:
     def _scheduler(self, name: str) -> Scheduler:
         wire = self.wires.to_socket(f"store/{name}", self.database.socket)
         url = self.database.url_at(wire.port)
+        clock = Clock(self.folder / "clocks", name)
         scheduler = Scheduler(
             name,
             self.folder,
@@ -224,8 +227,9 @@ class Fleet:
             CONTENTGEN_MAX_WORKER_LOSSES=WORKER_LOSSES,
             CONTENTGEN_ASSETS=str(self.folder / "assets"),
             CONTENTGEN_WEBHOOK_ALLOW=receiver.NETWORK,
+            **clock.environment,
         )
-        self.members[name] = Member(scheduler)
+        self.members[name] = Member(scheduler, clock=clock)
         return scheduler
 
     def _add_worker(self, name: str, program: Path, schedulers: list[Scheduler]) -> None:

@@ -78,6 +78,9 @@ KINDS = (
     Kind("row-locks", 2, "postgres", 3.0, 9.0, "another session's transaction locks some rows of one table, and idles"),
     Kind("many-row-locks", 1, "postgres", 3.0, 9.0, "the same of several tables at once"),
     Kind("table-lock", 0.7, "postgres", 1.0, 7.0, "another session's transaction locks a whole table, and idles"),
+    Kind("open-transaction", 2, "postgres", 3.0, 14.0, "a session of another database leaves a transaction open"),
+    Kind("dispatch-lock", 2, "postgres", 3.0, 14.0, "another session holds the lock under which tasks are claimed"),
+    Kind("clock-jump", 2, "scheduler", 2.0, 12.0, "a scheduler's clock is off by seconds, hours or days"),
     Kind("everything-kill", 0.5, EVERYTHING, 0.1, 2.0, "kill -9 to every process of all at once"),
     Kind("everything-freeze", 0.3, EVERYTHING, 0.5, 9.0, "SIGSTOP to every process of all, SIGCONT later"),
 )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import psutil
 import psycopg2
 
+from scheduler_svc.store.engine.advisory import AdvisoryLock
 from tests.harness.processes import belonging_to
 from verification.chaos.database import signal_all, title_of
 from verification.chaos.evidence import DISK_FULL, FREEZE, KILL, ROW_LOCK, TABLE_LOCK
@@ -110,11 +111,33 @@ def _table_lock(scene: Scene, fault: Fault) -> Iterator[None]:
 
 @contextmanager
 def _locked(scene: Scene, fault: Fault, kind: str, tables: Sequence[str], statements: Sequence[str]) -> Iterator[None]:
+    with _another_session(scene, statements):
+        scene.note(fault, kind, POSTGRES, tables=",".join(tables))
+        yield
+
+
+@contextmanager
+def _open_transaction(scene: Scene, fault: Fault) -> Iterator[None]:
+    """It holds back everybody's snapshots, without a lock on anything of ours."""
+    with _another_session(scene, ["SELECT txid_current()"], database="postgres"):
+        scene.note(fault, "open_transaction", POSTGRES)
+        yield
+
+
+@contextmanager
+def _dispatch_lock(scene: Scene, fault: Fault) -> Iterator[None]:
+    with _another_session(scene, [f"SELECT pg_advisory_lock({AdvisoryLock.DISPATCH.key})"]):
+        scene.note(fault, "dispatch_lock", POSTGRES)
+        yield
+
+
+@contextmanager
+def _another_session(scene: Scene, statements: Sequence[str], database: str = "contentgen") -> Iterator[None]:
+    """A transaction of another session, which idles once it has run these."""
     try:
-        other = scene.fleet.database.lock(statements)
+        other = scene.fleet.database.lock(statements, database)
     except psycopg2.Error as error:
         raise MissedError from error
-    scene.note(fault, kind, POSTGRES, tables=",".join(tables))
     yield
     other.close()
 
@@ -191,6 +214,8 @@ STRIKES: Mapping[str, Strike] = {
     "row-locks": _row_locks(1),
     "many-row-locks": _row_locks(4),
     "table-lock": _table_lock,
+    "open-transaction": _open_transaction,
+    "dispatch-lock": _dispatch_lock,
     "everything-kill": _everything_kill,
     "everything-freeze": _everything_freeze,
 }

@@ -167,6 +167,18 @@ def _guard(member: Member) -> psutil.Process:
     return guard
 
 
+@contextmanager
+def _clock_jump(scene: Scene, fault: Fault) -> Iterator[None]:
+    """Forth or back: by what is only said, what ends its service, and what makes ids of another day."""
+    member = scene.member(fault)
+    assert member.clock is not None, "schedulers have one"
+    seconds = (7, 40, 7_200, 259_200)[fault.salt % 4] * (1 if fault.salt % 8 < 4 else -1)
+    scene.note(fault, "clock_jump", fault.victim, seconds=seconds)
+    member.clock.set(seconds)
+    yield
+    member.clock.set(0)
+
+
 STRIKES: Mapping[str, Strike] = {
     "worker-kill": _service_kill,
     "worker-stop": _worker_stop,
@@ -180,4 +192,5 @@ STRIKES: Mapping[str, Strike] = {
     "scheduler-stop": _scheduler_stop,
     "scheduler-freeze": _service_freeze,
     "scheduler-stall": _service_freeze,
+    "clock-jump": _clock_jump,
 }

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verification.chaos.creator import PICTURES
+
 _RETRIES = 20
 """`max_retries`: disks that fill up cost some."""
 _GIVES_UP = 0.1
@@ -78,6 +80,7 @@ def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> 
         "chaos-times": str(chance.randint(1, 2)),
         "chaos-characters": str(int(10 ** chance.uniform(1, 4.7))),
         "chaos-file": str(int(10 ** chance.uniform(1, 5))) if chance.random() < _WITH_FILE else "0",
+        "chaos-picture": chance.choice(list(PICTURES)),
     }
     arguments: dict[str, Any] = {
         "account_id": chance.choices(account_ids, [account.share for account in ACCOUNTS][: len(account_ids)])[0],

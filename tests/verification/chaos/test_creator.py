@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness.processes import belonging_to, living
 from tests.harness.waiting import wait_until, wait_until_gone
+from verification.chaos.creator import FILE, PICTURES
 from verification.chaos.evidence import CREATOR_JOURNAL, Run
 from verification.chaos.fleet import write_creator
 from verification.chaos.journals import read_journals
@@ -51,6 +52,16 @@ class Creator:
 @pytest.fixture
 def creator(tmp_path: Path) -> Creator:
     return Creator(tmp_path)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_file_begins_like_the_picture_that_it_was_told_to_be(creator: Creator, picture: str) -> None:
+    creator.output(chaos_file=2_000, chaos_picture=picture)
+    [run] = creator.runs()
+    data = (creator.folder / FILE).read_bytes()
+    assert data.startswith(PICTURES[picture][0])
+    assert len(data) > 2_000
+    assert run.file_sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_a_run_tells_of_its_life_and_the_result_names_it(creator: Creator) -> None:

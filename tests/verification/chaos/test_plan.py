@@ -19,11 +19,11 @@ def test_a_seed_makes_the_same_plan_for_ever() -> None:
     assert plan(7, 5, VICTIMS) == (
         Fault(at=0.562, kind="worker-kill", victim="worker-07", duration=0.916, salt=360776764),
         Fault(at=1.927, kind="worker-kill", victim="worker-08", duration=0.767, salt=1414339737),
-        Fault(at=2.633, kind="client-cut", victim="scheduler-1", duration=0.452, salt=3143933298),
+        Fault(at=2.633, kind="scheduler-kill", victim="scheduler-1", duration=0.755, salt=3143933298),
         Fault(at=3.421, kind="worker-kill", victim="worker-01", duration=0.781, salt=468858519),
-        Fault(at=3.945, kind="no-connections", victim="postgres", duration=4.893, salt=982378990),
+        Fault(at=3.945, kind="open-transaction", victim="postgres", duration=13.705, salt=982378990),
         Fault(at=4.249, kind="worker-kill", victim="worker-03", duration=1.135, salt=3887477447),
-        Fault(at=4.327, kind="guard-kill", victim="worker-06", duration=0.991, salt=2380877753),
+        Fault(at=4.327, kind="machine-kill", victim="worker-06", duration=5.275, salt=2380877753),
         Fault(at=4.797, kind="guard-kill", victim="worker-04", duration=1.452, salt=643813964),
     )
 
