@@ -36,8 +36,9 @@ from console_svc.pages.webhooks import Webhooks
 from console_svc.pages.workers import Workers
 from console_svc.pages.works import WorkPage
 from console_svc.site import NOT_FOUND, Page, Site
+from console_svc.web.numbers import bound_ids_of_paths
 from console_svc.web.schedulers import Schedulers
-from console_svc.web.security import BodyLimit, SecurityHeaders
+from console_svc.web.security import SecurityHeaders
 
 STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (
@@ -65,6 +66,7 @@ PAGES: Sequence[Callable[[Site], Page]] = (
 
 def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
     """The application. Its lifespan makes and closes the channel to the schedulers."""
+    bound_ids_of_paths()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -80,7 +82,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
 
     return Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(SecurityHeaders, secure=settings.secure), Middleware(BodyLimit)],
+        middleware=[Middleware(SecurityHeaders, secure=settings.secure)],
         exception_handlers={NOT_FOUND: _no_such_page},
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -14,18 +13,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import structlog
-import uvicorn
-from starlette.types import ASGIApp
 
 from console_svc import config_command
 from console_svc.app import build
 from console_svc.certificates import expiries, unusable
 from console_svc.config import EXIT_CONFIG, Address, ConsoleSettings, SettingsError, notices, read_settings
+from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
 from console_svc.probes import probes
+from console_svc.serving import Server, max_connections, raise_open_files
 
-STOP_TIMEOUT = 3
-"""Seconds for answers under way; live pages are cut off then, and come back by themselves."""
+MAX_PROBES = 64
+"""Connections for metrics and probes."""
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +42,8 @@ def main() -> None:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIG)
-    _log_as_json(settings.log_level)
+    configure_logging(settings.log_level)
+    raise_open_files()
     for notice in notices(os.environ):
         _log.warning(notice, action="setting.ignored")
     for variable, path, end in expiries(settings):
@@ -51,20 +51,6 @@ def main() -> None:
             _log.warning("a certificate has expired", action="certificate", setting=variable, file=str(path))
     asyncio.run(_serve(settings, pages, metrics))
     _log.info("stopped", action="stop")
-
-
-def _log_as_json(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.stdlib.add_log_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def _listen(setting: str, address: Address) -> socket.socket:
@@ -77,7 +63,7 @@ def _listen(setting: str, address: Address) -> socket.socket:
         raise SettingsError([text]) from None
 
 
-class _Beside(uvicorn.Server):
+class _Beside(Server):
     """A server that is stopped by the one it stands beside."""
 
     @contextmanager
@@ -88,10 +74,11 @@ class _Beside(uvicorn.Server):
 async def _serve(settings: ConsoleSettings, listening: socket.socket, metrics_at: socket.socket | None) -> None:
     metrics = ConsoleMetrics()
     metrics.built(version("contentgen-grpc"))
-    pages = uvicorn.Server(_config(build(settings, metrics), settings.console_tls_cert, settings.console_tls_key))
+    cert, key = settings.console_tls_cert, settings.console_tls_key
+    pages = Server(build(settings, metrics), max_connections(), cert=cert, key=key)
     for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
         signal.signal(number, lambda *_: setattr(pages, "should_exit", True))
-    beside = _Beside(_config(probes(metrics.registry, lambda: pages.should_exit)))
+    beside = _Beside(probes(metrics.registry, lambda: pages.should_exit), MAX_PROBES)
     scheme = "https" if settings.console_tls_cert else "http"
     at = Address(settings.listen.host, listening.getsockname()[1])
     seen_at = f"{scheme}://{at}{settings.console_prefix}/"
@@ -102,16 +89,3 @@ async def _serve(settings: ConsoleSettings, listening: socket.socket, metrics_at
     if watched:
         beside.should_exit = True
         await watched
-
-
-def _config(app: ASGIApp, cert: object = None, key: object = None) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ssl_certfile=str(cert) if cert else None,
-        ssl_keyfile=str(key) if key else None,
-        timeout_graceful_shutdown=STOP_TIMEOUT,
-    )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -18,13 +19,13 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.operations.diagnosis import Diagnoses
 from console_svc.tasks.work import Works
+from console_svc.web.forms import text_of, with_form
 from console_svc.web.language import refused, text
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import (
     CSRF_FIELD,
-    MAX_BODY,
     SignInTries,
     is_address,
     page_before,
@@ -177,6 +178,9 @@ class Site:
             try:
                 response = await serve(request)
                 status = response.status_code
+            except HTTPException as refusal:
+                status = refusal.status_code
+                response = self.failure(request, None, refusal.detail, status)
             except Exception:  # noqa: BLE001 - whatever it is, somebody waits for an answer
                 _log.exception("a page failed", action="page.failed", page=path)
                 response = self.failure(request, None, "The console has failed. Its log says why.", BROKEN)
@@ -204,8 +208,10 @@ class Site:
 
     async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
         if request.method == "POST":
-            if not await _genuine(request, session):
+            genuine = await _genuine(request, session)
+            if genuine is None:
                 return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
+            request = genuine
             self.diagnoses.forget(session)
         try:
             return await handler(request, session)
@@ -263,6 +269,9 @@ class Site:
         return self.settings.secure or self.settings.insecure or name == "localhost" or is_address(name)
 
 
-async def _genuine(request: Request, session: Session) -> bool:
-    given = (await request.form(max_part_size=MAX_BODY)).get(CSRF_FIELD)
-    return same_origin(request) and isinstance(given, str) and same_text(given, session.csrf)
+async def _genuine(request: Request, session: Session) -> Request | None:
+    """The request with its form; None if that is of no page of this session."""
+    if not same_origin(request):
+        return None
+    read = await with_form(request)
+    return read if same_text(text_of(await read.form(), CSRF_FIELD), session.csrf) else None

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.datastructures import FormData
 
 from console_svc.web.language import refused
+from console_svc.web.numbers import MAX_COUNT, whole
 from contentgen import Account, InvalidArgument
 
 
@@ -27,7 +28,7 @@ class Field:
         if self.name == "name":
             return text
         try:
-            return int(text) if self.whole else float(text)
+            return whole(text, 0, MAX_COUNT) if self.whole else float(text)
         except ValueError:
             raise ValueError(WHOLE if self.whole else NUMBER) from None
 

@@ -17,6 +17,7 @@ from console_svc.site import BAD, Link, Site
 from console_svc.web.numbers import number_of
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE
 from console_svc.web.sessions import Session
+from console_svc.web.times import moment
 from console_svc.web.zones import zone_of
 from contentgen import AuditEvent, InvalidArgument
 
@@ -121,8 +122,7 @@ class _Asked:
         for name in ("from", "to", "before"):
             try:
                 if name in texts:
-                    time = datetime.fromisoformat(texts[name])
-                    times[name] = time if time.tzinfo else time.replace(tzinfo=zone)
+                    times[name] = moment(texts[name], zone)
             except ValueError:
                 problems[name] = "A time such as 2030-01-31T08:00."
         account = None

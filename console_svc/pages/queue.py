@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from console_svc.web.numbers import MAX_NUMBER, whole
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session
+from console_svc.web.times import moment
 from contentgen import Content
 
 _FIELDS = ("account", "category", "label", "score")
@@ -32,8 +34,8 @@ class Place(NamedTuple):
         """A place of an address; None if there is none."""
         time, _, number = text.rpartition(",")
         try:
-            datetime.fromisoformat(time)
-            return cls(time, int(number))
+            moment(time, UTC)
+            return cls(time, whole(number, 0, MAX_NUMBER))
         except ValueError:
             return None
 
@@ -41,7 +43,7 @@ class Place(NamedTuple):
         return f"{self.created_at},{self.content_id}"
 
     def before(self, other: Place) -> bool:
-        mine, theirs = datetime.fromisoformat(self.created_at), datetime.fromisoformat(other.created_at)
+        mine, theirs = moment(self.created_at, UTC), moment(other.created_at, UTC)
         return (mine, self.content_id) < (theirs, other.content_id)
 
 

@@ -25,6 +25,7 @@ from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.web import times, zones
 from console_svc.web.forms import text_of
 from console_svc.web.language import refused
+from console_svc.web.numbers import ids_of
 from console_svc.web.sessions import UNDO_TIME, Session
 from contentgen import (
     Content,
@@ -218,9 +219,9 @@ class ReviewDesk:
         form = await request.form()
         ticked = [str(value).partition(":") for value in form.getlist("tick")]
         reviews = [
-            {"content_id": int(content_id), "approve": True, "etag": etag}
+            {"content_id": number, "approve": True, "etag": etag}
             for content_id, _, etag in ticked
-            if content_id.isascii() and content_id.isdigit()
+            for number in ids_of([content_id])
         ]
         if not reviews:
             session.tell("Tick some first.")
@@ -326,7 +327,7 @@ def _undo(request: Request) -> tuple[list[int], float] | None:
 
 
 def _ids(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")[:100] if part.isascii() and part.isdigit()]
+    return ids_of(text.split(",")[:100])
 
 
 def _time(form: FormData) -> datetime | None:

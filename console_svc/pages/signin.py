@@ -10,12 +10,15 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import AWAY, FORBIDDEN, SEE_OTHER, Site
+from console_svc.web.forms import text_of, with_form
 from console_svc.web.language import COOKIE, NAMES
 from console_svc.web.security import address_of, is_local, page_before, same_origin
 from console_svc.web.sessions import SIGNED_OUT, SIGNED_OUT_EVERYWHERE, Session
 from contentgen import RequestError
 
 TOO_MANY = 429
+MAX_SIGN_IN = 16 << 10
+"""Bytes of the form, which anybody may send."""
 _YEAR = 365 * 86_400
 _TOKEN = re.compile(r"[!-~]{1,4096}")
 
@@ -50,7 +53,7 @@ class SignIn:
         if not site.tries.admit(address):
             counted("too_many")
             return self._form(request, "Too many tries. Wait a minute.", TOO_MANY)
-        token = str((await request.form()).get("token", "")).strip()
+        token = text_of(await (await with_form(request, MAX_SIGN_IN)).form(), "token")
         try:
             session = await site.begin(token) if _TOKEN.fullmatch(token) else None
         except RequestError:

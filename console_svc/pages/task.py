@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.pages.task_moves import run_now
+from console_svc.pages.tasks import PRIORITIES
 from console_svc.site import BAD, NOT_FOUND, Site
 from console_svc.tasks.commands import Commands
 from console_svc.tasks.timeline import attempts, timeline
@@ -19,7 +20,6 @@ from contentgen import AttemptLog, Task, TaskEvent
 
 MAX_EVENTS = 500
 """Events that a page is made of: the newest."""
-PRIORITIES = range(10, 0, -1)
 ENDED = ("completed", "failed", "timeout", "cancelled")
 RETRYABLE = ("failed", "timeout")
 
@@ -91,7 +91,7 @@ class TaskPage:
 
     async def set_priority(self, request: Request, session: Session) -> Response:
         given = str((await request.form()).get("priority", ""))
-        if not given.isdecimal() or int(given) not in PRIORITIES:
+        if given not in map(str, PRIORITIES):
             return self._site.failure(request, session, "A priority is 1 to 10.", BAD)
         await session.client.update_task(request.path_params["task_id"], priority=int(given))
         session.tell("Its priority is {n} now.", n=int(given))

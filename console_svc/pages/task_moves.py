@@ -15,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.pages.tasks import MOVES
+from console_svc.pages.tasks import MOVES, PRIORITIES
 from console_svc.site import BAD, FORBIDDEN, Site
 from console_svc.tasks.search import TaskSearch
 from console_svc.tasks.work import Work, at_once, patiently, soon
 from console_svc.web.language import plural, refused, text
 from console_svc.web.sessions import Notice, Session
+from console_svc.web.times import moment
 from contentgen import InvalidStateException, RequestError, Task
 
 BATCH = 500
@@ -190,7 +191,7 @@ class _Moves:
         self._wanted = wanted
         self._session = session
         priority = str(given.get("priority", ""))
-        self._priority = int(priority) if priority.isdecimal() else None
+        self._priority = int(priority) if priority in map(str, PRIORITIES) else None
         asked = _moment(str(given.get("now", "")))
         self._until = min(asked, wanted.search.before) if wanted.search.before else asked
 
@@ -289,6 +290,6 @@ async def run_now(session: Session, task_id: str, priority: int | None = None) -
 def _moment(iso: str) -> datetime:
     """When the user was asked; now, where the form does not say."""
     try:
-        return datetime.fromisoformat(iso).astimezone(UTC)
+        return moment(iso, UTC)
     except ValueError:
         return datetime.now(UTC)

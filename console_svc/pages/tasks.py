@@ -18,6 +18,7 @@ from console_svc.web.sessions import Session
 from contentgen import Task
 
 PAGE_SIZE = 50
+PRIORITIES = range(10, 0, -1)
 MAX_CALLS = 10
 """Pages of the API that one page of the console reads: those of a rare condition may be empty."""
 TASK_ID = re.compile(r"task-[0-9a-f]{16}")

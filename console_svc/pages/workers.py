@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute
 from console_svc.operations.pauses import pauses
 from console_svc.site import BAD, Link, Site
 from console_svc.web.forms import text_of
-from console_svc.web.language import plural
+from console_svc.web.language import plural, text
+from console_svc.web.numbers import MAX_COUNT, number_of, whole
 from console_svc.web.sessions import Session, permitted
 from contentgen import InvalidArgument, System, Task, Worker
 
@@ -25,6 +26,7 @@ MAX_WORKERS = 200
 MAX_SLOTS = 200
 """Cells of a worker."""
 SILENT_HEARTBEATS = 6
+NO_ACCOUNT = text("Should be the number of an account.")
 
 
 @dataclass(slots=True)
@@ -108,20 +110,23 @@ class Workers:
     async def pause(self, request: Request, session: Session) -> Response:
         """Of the account in the form; without one: of everything."""
         text = await _text(request, "account")
-        if not text:
-            await session.client.pause_dispatch()
-            session.tell("Everything is paused. What runs goes on.")
-        elif text.isdecimal() and int(text):
-            await session.client.pause_dispatch(int(text))
+        try:
+            await session.client.pause_dispatch(number_of(text))
+        except ValueError:
+            return await self._page(request, session, Typed("pause", text, NO_ACCOUNT))
+        if text:
             session.tell("Account {account} is paused. What runs goes on.", account=text)
         else:
-            return await self._page(request, session, Typed("pause", text, "Should be the number of an account."))
+            session.tell("Everything is paused. What runs goes on.")
         return self._site.see(_back(await _text(request, "back")))
 
     async def resume(self, request: Request, session: Session) -> Response:
         text = await _text(request, "account")
-        account_id = int(text) if text.isdecimal() else 0
-        await session.client.resume_dispatch(account_id or None)
+        try:
+            account_id = number_of(text)
+        except ValueError:
+            return self._site.failure(request, session, NO_ACCOUNT, BAD)
+        await session.client.resume_dispatch(account_id)
         if account_id:
             session.tell("Account {account} goes on.", account=account_id)
         else:
@@ -181,7 +186,10 @@ async def _text(request: Request, name: str) -> str:
 
 def _number(text: str) -> int:
     """0, which is none, for anything else."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    try:
+        return whole(text, 0, MAX_COUNT)
+    except ValueError:
+        return 0
 
 
 def _back(path: str) -> str:

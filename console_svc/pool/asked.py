@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 
 from console_svc.web.numbers import number_of
+from console_svc.web.times import day
 from console_svc.web.zones import zone_of
 from contentgen import PublishStatus
 
@@ -42,7 +43,7 @@ class Asked:
         days: dict[str, date | None] = {"from": None, "to": None}
         for name in days:
             try:
-                days[name] = date.fromisoformat(texts[name]) if name in texts else None
+                days[name] = day(texts[name]) if name in texts else None
             except ValueError:
                 problems[name] = "A day such as 2030-01-31."
         account = None

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 from starlette.datastructures import FormData
 
+from console_svc.web.numbers import MAX_COUNT, MAX_NUMBER, whole
+from console_svc.web.times import moment
 from console_svc.web.zones import zone_named
 
 _MINUTES = len("2031-01-31T12:00")
@@ -46,12 +48,12 @@ class Changed:
         if zone is None:
             raise ValueError("zone")
         priority = texts.get("priority") or None
-        time = datetime.fromisoformat(when).replace(tzinfo=zone) if changed and when else None
-        before = datetime.fromisoformat(was).replace(tzinfo=zone) if was else None
+        time = moment(when, zone) if changed and when else None
+        before = moment(was, zone) if was else None
         now = datetime.now(UTC)
         return cls(
-            int(texts.get("content_id", "")),
-            int(priority) if priority and priority != texts.get("priority_was") else None,
+            whole(texts.get("content_id", ""), 1, MAX_NUMBER),
+            whole(priority, 0, MAX_COUNT) if priority and priority != texts.get("priority_was") else None,
             time,
             changed and not when,
             bool(time and before and time <= now < before),

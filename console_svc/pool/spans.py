@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-FIRST_YEAR, LAST_YEAR = 1971, 9998
-"""Beyond them are no times of the schedulers, and no days before or after."""
+from console_svc.web.times import FIRST_YEAR, LAST_YEAR
+
 _MONTH = re.compile(r"(\d{4})-(\d\d)", re.ASCII)
 _WEEK = re.compile(r"(\d{4})-W(\d\d)", re.ASCII)
 _WHOLE_WEEK = timedelta(days=7)

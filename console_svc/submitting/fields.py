@@ -8,6 +8,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from console_svc.web.language import text
+from console_svc.web.numbers import MAX_NUMBER, whole
 from console_svc.web.times import moment, seconds
 from console_svc.web.zones import UTC_ZONE, zone_named
 from contentgen import Task
@@ -19,7 +20,6 @@ Values = dict[str, Any]
 _TRUE = frozenset({"true", "yes", "1", "是", "y"})
 _FALSE = frozenset({"false", "no", "0", "否", "n"})
 _DAY = 86_400.0
-_MAX_NUMBER = 2**63 - 1
 
 
 class BadValue(ValueError):
@@ -54,11 +54,12 @@ def _words(limit: int) -> Callable[[str, tzinfo], str]:
 
 def _whole(least: int, limit: int) -> Callable[[str, tzinfo], int]:
     def read(given: str, _: tzinfo) -> int:
-        if given.isdecimal() and least <= int(given) <= limit:
-            return int(given)
-        if limit == _MAX_NUMBER:
-            raise BadValue(text("It should be a number, from 1."))
-        raise BadValue(text("It should be a number from {least} to {limit}."), least=least, limit=limit)
+        try:
+            return whole(given, least, limit)
+        except ValueError:
+            if limit == MAX_NUMBER:
+                raise BadValue(text("It should be a number, from 1.")) from None
+            raise BadValue(text("It should be a number from {least} to {limit}."), least=least, limit=limit) from None
 
     return read
 
@@ -114,7 +115,7 @@ def _pairs(given: str, _: tzinfo) -> dict[str, str]:
 
 
 FIELDS: Sequence[Field] = (
-    Field("account_id", text("Account"), _whole(1, _MAX_NUMBER)),
+    Field("account_id", text("Account"), _whole(1, MAX_NUMBER)),
     Field("topic", text("Topic"), _words(4_000)),
     Field("keywords", text("Keywords"), _words(2_000)),
     Field("category", text("Category"), _words(200)),

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from starlette.datastructures import ImmutableMultiDict
 
 from console_svc.web.language import text
+from console_svc.web.numbers import number_of
 from console_svc.web.times import moment
 from console_svc.web.zones import UTC_ZONE, zone_named
 from contentgen import Task, TaskFilter, TaskStatus
@@ -35,7 +36,6 @@ REASONS: Sequence[str] = (
 )
 """Those that a form offers; the API may have more."""
 _FIELDS = ("topic", "account", "worker", "label", "reason", "schedule", "after", "before", "zone")
-_MAX_NUMBER = 2**63 - 1
 _WORDS = re.compile(r"[,，\s]+")
 _LABELS = re.compile(r"[,，]\s*|\s{2,}|\n")
 
@@ -130,13 +130,11 @@ class _Reader:
         self.problems: dict[str, str] = {}
 
     def number(self, name: str) -> int | None:
-        given = self._typed.get(name)
-        if given is None:
+        try:
+            return number_of(self._typed.get(name, ""))
+        except ValueError:
+            self.problems[name] = text("It should be a number, from 1.")
             return None
-        if given.isdecimal() and 0 < int(given) <= _MAX_NUMBER:
-            return int(given)
-        self.problems[name] = text("It should be a number, from 1.")
-        return None
 
     def labels(self, name: str) -> Mapping[str, str]:
         found = {}

@@ -11,7 +11,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSRF_FIELD = "csrf"
@@ -19,8 +18,6 @@ MAX_TRIES = 10
 """Tries to sign in with a wrong token that an address may make in `TRIES_WINDOW`."""
 TRIES_WINDOW = 60.0
 MAX_ADDRESSES = 10_000
-MAX_BODY = 8 << 20
-"""Bytes of a form, files included."""
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; font-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none';"
@@ -53,33 +50,6 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-class BodyLimit:
-    """ASGI middleware: a request whose body is longer than `MAX_BODY` gets 413, before anything else reads it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
-            await self._app(scope, receive, send)
-            return
-        body = bytearray()
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if len(body) > MAX_BODY:
-                refusal = PlainTextResponse(f"The form is larger than {MAX_BODY >> 20} MiB.\n", 413)
-                await refusal(scope, receive, send)
-                return
-            if not message.get("more_body", False):
-                break
-        read = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
-
-        async def again() -> Message:
-            return next(read, None) or await receive()
-
-        await self._app(scope, again, send)
 
 
 def same_origin(request: Request) -> bool:

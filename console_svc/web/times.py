@@ -6,8 +6,10 @@ Layer: the bottom of console_svc.
 from __future__ import annotations
 
 import re
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 
+FIRST_YEAR, LAST_YEAR = 1971, 9998
+"""Beyond them are no times of the schedulers, and in another zone it may be a time that there is none of."""
 _SHEET = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?", re.ASCII)
 """As spreadsheets write it: `2026/1/31 9:05`."""
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|min|m|h|d)?", re.ASCII | re.IGNORECASE)
@@ -15,11 +17,25 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_4
 
 
 def moment(text: str, here: tzinfo) -> datetime:
-    """A time with its zone; `here` where it names none. Raises ValueError for other text."""
+    """A time with its zone; `here` where it names none. Raises ValueError for other text, and for distant years."""
     if found := _SHEET.fullmatch(text.strip()):
-        return datetime(*(int(part or 0) for part in found.groups()), tzinfo=here)  # type: ignore[arg-type,misc]
-    made = datetime.fromisoformat(text.strip())
+        made = datetime(*(int(part or 0) for part in found.groups()), tzinfo=here)  # type: ignore[arg-type,misc]
+    else:
+        made = datetime.fromisoformat(text.strip())
+    _bound(made)
     return made if made.tzinfo else made.replace(tzinfo=here)
+
+
+def day(text: str) -> date:
+    """A day such as `2026-01-31`. Raises ValueError for other text, and for distant years."""
+    made = date.fromisoformat(text)
+    _bound(made)
+    return made
+
+
+def _bound(made: date) -> None:
+    if not FIRST_YEAR <= made.year <= LAST_YEAR:
+        raise ValueError(made)
 
 
 def seconds(text: str) -> float:

@@ -73,10 +73,14 @@ class Visitor:
         A field may have several values. `file`: as the upload `file` of a multipart form.
         """
         sent = {"csrf": self._csrf if csrf is None else csrf, **fields}
+        if file is None:
+            return self.send(path, urlencode(sent, doseq=True).encode(), **headers)
+        body, kind = _multipart(sent, file)
+        return self.send(path, body, Content_Type=kind, **headers)
+
+    def send(self, path: str, body: bytes, **headers: str) -> Answer:
+        """Sends what need not be a form."""
         given = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        body = urlencode(sent, doseq=True).encode()
-        if file is not None:
-            body, given["Content-Type"] = _multipart(sent, file)
         return self._open(Request(self.url + path, body, given))  # noqa: S310 (it is ours)
 
     def sign_in(self, token: str) -> Answer:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from console_svc.main import STOP_TIMEOUT
+from console_svc.serving import STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.deployed_settings import check, make_secrets
 from tests.harness.process import installed, run_to_end

@@ -14,7 +14,7 @@ import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from kubernetes_validate.utils import ValidationError, validate
 
-from console_svc.main import STOP_TIMEOUT
+from console_svc.serving import STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.deployed_settings import check, make_secrets
 from tests.harness.process import run_to_end

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from console_svc.main import STOP_TIMEOUT as CONSOLE_STOP_TIMEOUT
+from console_svc.serving import STOP_TIMEOUT as CONSOLE_STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, run_to_end
 from tests.harness.programs import program

@@ -1,0 +1,78 @@
+"""Logs: structlog, one JSON object a line on stderr, other libraries' too, and no line too often."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+MAX_LINES = 20
+"""Lines from one place in the code in a `WINDOW`: whoever can make it log must not fill a disk by that."""
+WINDOW = 60.0
+"""Seconds."""
+
+
+def configure_logging(level: str) -> None:
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Rate())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                _add_left_out,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=shared,
+        )
+    )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.root.handlers = [handler]
+    logging.root.setLevel(max(number, logging.WARNING))
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of each request that is none
+    logging.getLogger("console_svc").setLevel(number)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+@dataclass(slots=True)
+class _Count:
+    since: float
+    lines: int = 0
+
+
+class Rate(logging.Filter):
+    """Lets `MAX_LINES` from a place in the code pass in a `WINDOW`; the next that passes says how many did not."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._counts: dict[tuple[str, int], _Count] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, place = self._clock(), (record.pathname, record.lineno)
+        count = self._counts.setdefault(place, _Count(now))
+        if now - count.since >= WINDOW:
+            record.left_out = max(count.lines - MAX_LINES, 0)
+            count = self._counts[place] = _Count(now)
+        count.lines += 1
+        return count.lines <= MAX_LINES
+
+
+def _add_left_out(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if left_out := getattr(event["_record"], "left_out", 0):
+        event["left_out"] = left_out
+    return event

@@ -1,0 +1,162 @@
+"""Requests that no browser sends, to every route: each is refused plainly, and none is a failure of the console."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlencode
+
+import pytest
+from starlette.routing import Route
+
+import console_svc
+from console_svc.app import PAGES
+from console_svc.config import make_settings
+from console_svc.metrics import ConsoleMetrics
+from console_svc.site import Site
+from console_svc.web.numbers import bound_ids_of_paths
+from console_svc.web.schedulers import Schedulers
+from tests.console.conftest import OPERATOR, Shared
+from tests.harness.console import Console
+
+TEMPLATES = Path(console_svc.__file__).parent / "templates"
+FIELDS = sorted({name for it in TEMPLATES.glob("*.html") for name in re.findall(r'name="([a-z_]+)"', it.read_text())})
+"""All that a form or an address may hold."""
+HUGE, LONG = str(2**63), "9" * 5_000
+SEGMENTS = (HUGE, LONG, "%D9%A3", "%00[")
+VALUES = (HUGE, LONG, "٣", "nan", "\0", "\ud800//[{}%\r\nd: e")
+TIMES = ("0001-01-01T00:00:00+14:00", "0001-01-01")
+FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
+PART = b'--b\r\nContent-Disposition: form-data; name="token"%b\r\n\r\n%b\r\n'
+LARGE = b"x" * (2 << 20)
+FORMS = {
+    "a field of 2 MiB": (FORM, b"token=" + LARGE, 413),
+    "a part of 2 MiB": (MULTIPART, PART % (b"", LARGE) + b"--b--\r\n", 413),
+    "a file of 2 MiB": (MULTIPART, PART % (b'; filename="a"', LARGE) + b"--b--\r\n", 413),
+    "nothing but separators": (FORM, b"&" * (2 << 20), 413),
+    "many fields": (FORM, b"a&" * 5_000, 400),
+    "many parts": (MULTIPART, PART % (b"", b"") * 250 + b"--b--\r\n", 403),
+    "many files": (MULTIPART, PART % (b'; filename="a"', b"") * 2 + b"--b--\r\n", 400),
+    "a file": (MULTIPART, PART % (b'; filename="a"', b"x") + b"--b--\r\n", 403),
+    "a part without a name": (MULTIPART, b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", 400),
+    "no parts": (MULTIPART, b"x" * 1_000, 400),
+    "no boundary": ("multipart/form-data", b"--b", 415),
+    "an empty boundary": ("multipart/form-data; boundary=", b"--", 415),
+    "a long boundary": (f"multipart/form-data; boundary={'b' * 5_000}", b"", 415),
+    "a slow character set": (f"{MULTIPART}; charset=idna", b"", 415),
+    "JSON": ("application/json", b"{}", 415),
+    "no type": ("", b"token=x", 415),
+}
+"""By what is wrong: type, body, and the status that it has to get."""
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Makes requests byte by byte, in the session of a cookie if there is one."""
+
+    port: int
+    cookie: str = ""
+    csrf: str = ""
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
+        """The status of the answer."""
+        given = {"Host": f"127.0.0.1:{self.port}", "Origin": f"http://127.0.0.1:{self.port}", "Cookie": self.cookie}
+        given |= {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in (given | {name.replace("_", "-"): value for name, value in headers.items()}).items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            return connection.getresponse().status
+
+    def form(self, fields: dict[str, str]) -> bytes:
+        return urlencode({**fields, "csrf": self.csrf}, errors="surrogatepass").encode()
+
+
+@pytest.fixture(scope="module")
+def stranger(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
+    """Of a console that believes what a proxy says, so that tries to sign in count for other addresses."""
+    settings = {"CONTENTGEN_CONSOLE_BEHIND_PROXY": "true"}
+    console = Console(tmp_path_factory.mktemp("behind"), shared.place().scheduler.target, **settings).start()
+    yield Stranger(console.port)
+    console.stop()
+    assert_no_failure(console)
+
+
+@pytest.fixture(scope="module")
+def operator(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
+    place = shared.place()
+    console = Console(tmp_path_factory.mktemp("console"), place.scheduler.target).start()
+    visitor = replace(place, console=console).visitor(OPERATOR)
+    (csrf, *_) = re.findall(r'name="csrf" value="([^"]+)"', visitor.get("/").text)
+    (cookie,) = visitor.cookies
+    yield Stranger(console.port, f"{cookie.name}={cookie.value}", csrf)
+    console.stop()
+    assert_no_failure(console)
+
+
+def assert_no_failure(console: Console) -> None:
+    log = console.log.read_text()
+    assert "page.failed" not in log
+    assert "Traceback" not in log
+
+
+def routes(method: str) -> Sequence[str]:
+    """The paths of all pages, or of all forms but those that sign in and out."""
+
+    async def listed() -> list[str]:
+        settings = make_settings({})
+        site = Site(settings, Schedulers(settings), ConsoleMetrics())
+        every = [cast("Route", route) for page in PAGES for route in page(site).routes()]
+        await site.schedulers.close()
+        return [route.path for route in every if method in (route.methods or ())]
+
+    bound_ids_of_paths()
+    return [path for path in asyncio.run(listed()) if path not in {"/login", "/logout"}]
+
+
+@pytest.mark.parametrize("segment", SEGMENTS)
+def test_a_path_that_leads_nowhere(operator: Stranger, segment: str) -> None:
+    for method in ("GET", "POST"):
+        for path in routes(method):
+            status = operator.ask(method, re.sub(r"\{.*?\}", segment, path), operator.form({})) if "{" in path else 404
+            assert status == 404 if ":int}" in path else status < 500, (method, path)
+
+
+@pytest.mark.parametrize("value", [*VALUES, *TIMES])
+def test_an_address_and_a_form_with_anything_in_them(operator: Stranger, value: str) -> None:
+    query = urlencode(dict.fromkeys(FIELDS, value[:100]), errors="surrogatepass")
+    for path in routes("GET"):
+        assert operator.ask("GET", f"{re.sub('{.*?}', '1', path)}?{query}") < 500, path
+    every = operator.form(dict.fromkeys(FIELDS, value))
+    for path in routes("POST"):
+        assert operator.ask("POST", re.sub("{.*?}", "1", path), every) < 500, path
+
+
+@pytest.mark.parametrize("wrong", FORMS)
+def test_a_form_that_is_none(stranger: Stranger, wrong: str) -> None:
+    kind, body, status = FORMS[wrong]
+    seen_at = f"192.0.2.{[*FORMS].index(wrong)}"
+    assert stranger.ask("POST", "/login", body, Content_Type=kind, X_Forwarded_For=seen_at) == status
+
+
+def test_a_large_form_of_somebody_who_has_signed_in(operator: Stranger) -> None:
+    """Up to 8 MiB it is read, whatever is in it."""
+    assert operator.ask("POST", "/webhooks/new", operator.form({"url": "x" * (2 << 20)})) == 400
+    for body in (LARGE * 5, b"&" * (9 << 20), b"a&" * 5_000):
+        assert operator.ask("POST", "/webhooks/new", body) in {400, 413}
+    assert operator.ask("POST", "/webhooks/new", b"", Content_Type="multipart/form-data") == 415
+
+
+@pytest.mark.parametrize("address", ["http://[", "//[", "http://[::1", "http://]", "\x80\xff", "x" * 10_000])
+def test_headers_that_name_no_address(stranger: Stranger, address: str) -> None:
+    assert stranger.ask("POST", "/login", b"token=x", Origin=address) == 403
+    assert stranger.ask("GET", "/language/en", Referer=address) == 303
+    assert stranger.ask("GET", "/login", Cookie=f"session={address}; zone={address}; language={address}") == 200
+    assert stranger.ask("GET", "/login", Accept_Language=address, X_Forwarded_For=address, HX_Request=address) == 200
