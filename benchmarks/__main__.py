@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backlog", type=int, default=1_000_000, help="tasks that the measure backlog drains")
     parser.add_argument("--console-tasks", type=int, default=1_000_000, help="tasks beside which console is measured")
     parser.add_argument("--many-accounts", type=int, default=1_000, help="accounts of the measure many-accounts")
+    parser.add_argument("--unread-watches", type=int, default=500, help="watches of the measure unread-watches")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="how to print the figures")
     return parser
@@ -91,6 +92,7 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         backlog=arguments.backlog,
         console_tasks=arguments.console_tasks,
         many_accounts=arguments.many_accounts,
+        unread_watches=arguments.unread_watches,
     )
 
 

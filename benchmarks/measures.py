@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import attacked, committers, console, floors, goals, growth, scaling, scenario
+from benchmarks import attacked, committers, console, floors, goals, growth, scaling, scenario, watched
 from benchmarks.child import Child
 from benchmarks.folders import make_folder
 from benchmarks.goals import Figure, Floor, Goal
@@ -54,6 +54,7 @@ class Options:
     backlog: int
     console_tasks: int
     many_accounts: int
+    unread_watches: int
 
 
 @asynccontextmanager
@@ -261,6 +262,12 @@ async def account_watch(options: Options) -> list[Figure]:
         return await asyncio.to_thread(growth.of_moves, stack.url, options.moves)
 
 
+async def unread_watches(options: Options) -> list[Figure]:
+    async with fresh(options) as stack:
+        await asyncio.sleep(QUIET_S)
+        return await watched.figures(stack, options.unread_watches, options.samples)
+
+
 async def console_pages(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         return await console.figures(stack, options.console_tasks, options.samples, options.workers, options.depth)
@@ -281,6 +288,7 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "retention": retention,
     "worker-pool": worker_pool,
     "account-watch": account_watch,
+    "unread-watches": unread_watches,
     "idle-fleet": idle_fleet,
     "hello": hello,
     "open-transaction": open_transaction,

@@ -307,6 +307,9 @@ class TaskServiceStub:
       watched account before its last moves were sent.
       RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
       continue with that token.
+      RESOURCE_EXHAUSTED `WATCH_OVERRUN` (`resume_token`), with RetryInfo: the caller has more watches than this
+      replica can send to, and the most of all callers; have fewer, and continue with that token. Callers with
+      several watches share 2,000 events a second of a replica.
       RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
@@ -682,6 +685,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
       watched account before its last moves were sent.
       RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
       continue with that token.
+      RESOURCE_EXHAUSTED `WATCH_OVERRUN` (`resume_token`), with RetryInfo: the caller has more watches than this
+      replica can send to, and the most of all callers; have fewer, and continue with that token. Callers with
+      several watches share 2,000 events a second of a replica.
       RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
       PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
       UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.
@@ -1132,6 +1138,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
           watched account before its last moves were sent.
           RESOURCE_EXHAUSTED `WATCHER_TOO_SLOW` (`resume_token`): the caller reads more slowly than the tasks move;
           continue with that token.
+          RESOURCE_EXHAUSTED `WATCH_OVERRUN` (`resume_token`), with RetryInfo: the caller has more watches than this
+          replica can send to, and the most of all callers; have fewer, and continue with that token. Callers with
+          several watches share 2,000 events a second of a replica.
           RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
           PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
           UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.

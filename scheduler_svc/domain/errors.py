@@ -157,6 +157,16 @@ class WatcherTooSlow(DomainError):
         )
 
 
+class WatchOverrun(DomainError):
+    """The caller's watches have so much unread that the replica lags."""
+
+    def __init__(self, resume_token: str) -> None:
+        super().__init__(
+            "this caller's watches have too many events unread; have fewer, read them, and go on with the resume token",
+            resume_token=resume_token,
+        )
+
+
 class TooManyWatchers(DomainError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"this scheduler has {limit:,} watchers; try another one, or later")

@@ -45,7 +45,7 @@ TAKES_TEXT = {
 """Functions of the console, and which of their arguments is a text of a page."""
 OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
 OF_OTHERS = {"WORKER_ID_IN_USE", "SESSION_REPLACED", "LEASE_LOST"} | {
-    *("RESUME_TOKEN_EXPIRED", "WATCHER_TOO_SLOW", "TOO_MANY_WATCHERS", "CHANGES_DELAYED")
+    *("RESUME_TOKEN_EXPIRED", "WATCHER_TOO_SLOW", "WATCH_OVERRUN", "TOO_MANY_WATCHERS", "CHANGES_DELAYED")
 }
 """Reasons that workers meet, and watches, which begin anew by themselves."""
 REASONS = {row.reason for row in (*ERROR_STATUSES.values(), INTERNAL)} - OF_OTHERS | {"DEADLINE_EXCEEDED"}

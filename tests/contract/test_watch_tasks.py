@@ -428,7 +428,7 @@ class TestSlowWatchers:
         task_ids = await batch(tasks, account, self.TASKS)
         async with watching(slow_tasks, account_id=account) as watcher:
             await watcher.take(self.TASKS)
-            await wait_until_async(lambda: replica._feed._watchers, within=PATIENCE_S, what="it is up to date")
+            await wait_until_async(lambda: replica._feed.watcher_count, within=PATIENCE_S, what="it is up to date")
             (buffer,) = replica._feed._watchers
             await self.move(mover, task_ids)  # and nobody reads
             await wait_until_async(lambda: buffer.failed, within=PATIENCE_S, what="it is cut off")

@@ -59,6 +59,7 @@ CASES = [
     (errors.TooManyWebhooks(3, 20), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS", {"account_id": "3"}),
     (errors.ResumeTokenExpired(), Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", {}),
     (errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", {"resume_token": "a token"}),
+    (errors.WatchOverrun("a token"), Code.RESOURCE_EXHAUSTED, "WATCH_OVERRUN", {"resume_token": "a token"}),
     (errors.TooManyWatchers(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", {}),
     (errors.TooManyCalls("1,000 calls are under way"), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
     (errors.WaitedTooLong(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),

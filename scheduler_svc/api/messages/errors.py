@@ -53,6 +53,7 @@ ERROR_STATUSES: Mapping[type[domain.DomainError], ErrorStatus] = {
     domain.TooManyWebhooks: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS"),
     domain.ResumeTokenExpired: ErrorStatus(Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"),
     domain.WatcherTooSlow: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
+    domain.WatchOverrun: ErrorStatus(Code.RESOURCE_EXHAUSTED, "WATCH_OVERRUN", retry_after=1),
     domain.TooManyWatchers: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", retry_after=5),
     domain.TooManyCalls: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),
     domain.WaitedTooLong: ErrorStatus(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", retry_after=1),

@@ -97,7 +97,10 @@ class ErrorInterceptor(aio.ServerInterceptor):
         deserialize = _checked(handler.request_deserializer or bytes)
         streams = {"requests": handler.request_streaming, "responses": handler.response_streaming}
         measured = self._metrics.rpc(method, **streams) if self._metrics else None
-        return make(self._with_statuses(call, read, method, measured), deserialize, handler.response_serializer)
+        serialize = handler.response_serializer or bytes
+        if handler.response_streaming:
+            serialize = _unless_serialized(serialize)
+        return make(self._with_statuses(call, read, method, measured), deserialize, serialize)
 
     def _with_statuses(self, call: Behavior, read: Read, method: str, measured: RpcMetrics | None) -> Behavior:
         audited = self._auditor.of(method) if self._auditor else None
@@ -162,6 +165,11 @@ def _checked(decode: Decode) -> Decode:
             raise undecodable_message() from None
 
     return decode_or_raise
+
+
+def _unless_serialized(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Lets a stream send bytes that are a message already, and may be sent on other streams too."""
+    return lambda response: response if isinstance(response, bytes) else serialize(response)
 
 
 async def _refuse(error: Exception, method: str, context: Context) -> Never:

@@ -32,10 +32,9 @@ from scheduler_svc.application.tasks.polling import PollWaiters
 from scheduler_svc.application.tasks.submit import SubmitCommitter, SubmitItem
 from scheduler_svc.application.tasks.waiting import Waiters
 from scheduler_svc.application.tracing import Tracer
-from scheduler_svc.application.watch.watcher import Overrun
+from scheduler_svc.application.watch.sending import Overrun
 from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.domain.errors import WatcherTooSlow
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task import ExistingTask, NewTask
@@ -250,21 +249,21 @@ class TaskService(TaskServiceServicer):
         status = await self._polls.poll_task(await self._own_task_key(request.task_id))
         return pb.PollTaskResponse(status=convert.status(status))
 
-    async def WatchTasks(
+    async def WatchTasks(  # type: ignore[override] # its messages are serialized already
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
-    ) -> AsyncGenerator[pb.WatchTasksResponse, None]:
+    ) -> AsyncGenerator[bytes, None]:
         selection = watching.selection(request, caller())
         await self._check_ownership(selection.keys)
         resumed = watching.resume_position(request, selection)
         async with self._watches.open(selection, resumed, present=not request.skip_present) as watch:
             await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on
+            responses = watching.Responses(watch, selection)
             try:
                 async with aclosing(watch.changes()) as changes:
-                    async for change in changes:
-                        token = watching.resume_token(watch.position, watch.origin, selection)
-                        yield pb.WatchTasksResponse(event=convert.task_change(change, token))
-            except Overrun:
-                raise WatcherTooSlow(watching.resume_token(watch.position, watch.origin, selection)) from None
+                    async for selected in changes:
+                        yield selected.encoded(responses.encode)
+            except Overrun as overrun:
+                raise overrun.kind(responses.token) from None
 
     async def _own_task_key(self, task_id: str) -> int:
         """The key of a task that the caller may access. Raises InvalidArgument, NotFound."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import cast
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages import positions
+from scheduler_svc.api.messages import convert, positions
 from scheduler_svc.api.messages.validation import MAX_ITEMS, Violations
 from scheduler_svc.application.watch.changes import Position, Selection
+from scheduler_svc.application.watch.watches import TaskWatch
 from scheduler_svc.domain.access import CallerIdentity
+from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import KEY_MAX, parse_task_id
 
@@ -51,22 +53,39 @@ def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[
     return found
 
 
-def resume_token(position: Position, origin: str, watched: Selection) -> str:
+def resume_token(position: Position, origin: str, fingerprint: str) -> str:
     """The token for a watch of the same selection that starts after this position."""
-    return positions.write(position.number, position.key, position.listing, origin, _fingerprint(watched))
+    return positions.write(*position, origin, fingerprint)
+
+
+class Responses:
+    """A watch's messages, and its resume token."""
+
+    def __init__(self, watch: TaskWatch, watched: Selection) -> None:
+        self._watch = watch
+        self._fingerprint = fingerprint(watched)
+
+    @property
+    def token(self) -> str:
+        """Of the watch's position."""
+        return resume_token(self._watch.position, self._watch.origin, self._fingerprint)
+
+    def encode(self, change: TaskChange) -> bytes:
+        """The message of the change at the watch's position; it is the same for every watch of the selection."""
+        return pb.WatchTasksResponse(event=convert.task_change(change, self.token)).SerializeToString()
 
 
 def _read(text: str, watched: Selection) -> tuple[Position, str] | None:
     parts = positions.read(text, parts=5, limit=_MAX_TOKEN) or ()
     if [type(part) for part in parts] != [int, int, bool, str, str]:
         return None
-    number, key, listing, origin, fingerprint = cast(tuple[int, int, bool, str, str], tuple(parts))
-    if not (0 <= number <= KEY_MAX and 0 <= key <= KEY_MAX) or fingerprint != _fingerprint(watched):
+    number, key, listing, origin, of = cast(tuple[int, int, bool, str, str], tuple(parts))
+    if not (0 <= number <= KEY_MAX and 0 <= key <= KEY_MAX) or of != fingerprint(watched):
         return None
     return Position(number, key, listing), origin
 
 
-def _fingerprint(watched: Selection) -> str:
+def fingerprint(watched: Selection) -> str:
     """Tokens of an account's watch, and of named tasks, stay valid across versions."""
     of = () if watched.scope is None else watched.scope.accounts or ()
     return positions.fingerprint([of[0] if len(of) == 1 else list(of) or 0, watched.keys])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,8 @@ from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.changes import MAX_SCAN, Selection
 from scheduler_svc.application.watch.interest import ANNOUNCE_INTERVAL, WatchInterest
-from scheduler_svc.application.watch.watcher import Watcher
+from scheduler_svc.application.watch.sending import Overrun, SendQueue
+from scheduler_svc.application.watch.watcher import RecentChanges, Watcher
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import (
     ChangesDelayed,
@@ -29,6 +30,7 @@ from scheduler_svc.domain.errors import (
     ShuttingDown,
     StoreUnavailable,
     TooManyWatchers,
+    WatchOverrun,
 )
 from scheduler_svc.domain.watermark import Watermark
 
@@ -36,6 +38,8 @@ MAX_WATCHERS = 5_000
 """Watchers that one replica takes."""
 RELIEF_TIMEOUT = 0.5
 """Seconds that watchers with half a buffer hold the feed back, before they have to take what comes."""
+RELIEF_INTERVAL = 5.0
+"""Seconds for which none holds it back after that."""
 MIN_INTERVAL = 0.02
 """Seconds between two rounds; they double, up to MAX_INTERVAL, while nothing more is settled."""
 MAX_INTERVAL = 1.0
@@ -62,10 +66,12 @@ class ChangeFeed:
         self._watermark = Watermark()
         self._position: int | None = None
         self._origin: str | None = None
-        self._by_task: defaultdict[int, set[Watcher]] = defaultdict(set)
-        self._by_account: defaultdict[int, set[Watcher]] = defaultdict(set)
-        """Watchers of all accounts are under ALL_ACCOUNTS."""
-        self._watchers: set[Watcher] = set()
+        self._by_task: defaultdict[int, set[RecentChanges]] = defaultdict(set)
+        self._by_account: defaultdict[int, set[RecentChanges]] = defaultdict(set)
+        """Those of all accounts are under ALL_ACCOUNTS."""
+        self._recent: dict[Selection, RecentChanges] = {}  # none is without watchers
+        self.sends = SendQueue()
+        self.sends.on_overrun = self._end_caller
         self._admitted = 0
         self._awaited: set[_Awaited] = set()
         self._delayed_since: float | None = None
@@ -74,6 +80,7 @@ class ChangeFeed:
         """The number up to which all that is delayed has ended its watches."""
         self._page_lock = asyncio.Lock()
         self._relief = asyncio.Event()
+        self._no_relief_before = 0.0
         self._wake: Callable[[], None] = lambda: None
         self._interval = MIN_INTERVAL
         self._not_before = self._announce_at = 0.0
@@ -81,7 +88,11 @@ class ChangeFeed:
 
     @property
     def watcher_count(self) -> int:
-        return len(self._watchers)
+        return sum(len(recent.watchers) for recent in self._recent.values())
+
+    @property
+    def _watchers(self) -> Iterator[Watcher]:
+        return (watcher for recent in self._recent.values() for watcher in recent.watchers)
 
     @property
     def position(self) -> int:
@@ -136,45 +147,52 @@ class ChangeFeed:
 
     @asynccontextmanager
     async def joined(self, selection: Selection, accounts: Scope, origin: str) -> AsyncIterator[tuple[Watcher, int]]:
-        """Adds a watcher; yields it and the number after which it gets every change of the history `origin`.
+        """Adds a watcher; yields it, and the number after which it gets every change of the history `origin`.
 
         Raises ResumeTokenExpired, ShuttingDown, StoreUnavailable.
         """
-        watcher = Watcher(selection, accounts, self._relief.set)
         async with self._page_lock:  # not while a page is read for the present watchers
             start = self.position
             if self._origin != origin:
                 raise ResumeTokenExpired
-            self._add(watcher)
+            recent = self._changes_of(selection, accounts)
+            watcher = Watcher(recent, self.sends, self._relief.set)
+            recent.watchers.add(watcher)
         try:
             yield watcher, start
         finally:
-            self._remove(watcher)
+            recent.leave(watcher)
+            self._tidy(recent)
 
-    def _add(self, watcher: Watcher) -> None:
-        self._watchers.add(watcher)
-        for index, key in self._entries(watcher):
-            index[key].add(watcher)
+    def _changes_of(self, selection: Selection, accounts: Scope) -> RecentChanges:
+        """The selection's recent changes, which all of its watchers share."""
+        if selection not in self._recent:
+            recent = self._recent[selection] = RecentChanges(selection, accounts)
+            for index, key in self._entries(recent):
+                index[key].add(recent)
+        return self._recent[selection]
 
-    def _remove(self, watcher: Watcher) -> None:
-        self._watchers.discard(watcher)
-        for index, key in self._entries(watcher):
-            index[key].discard(watcher)
+    def _tidy(self, recent: RecentChanges) -> None:
+        self._relief.set()
+        if recent.watchers:
+            return
+        del self._recent[recent.selection]
+        for index, key in self._entries(recent):
+            index[key].discard(recent)
             if not index[key]:
                 del index[key]
-        self._relief.set()
 
-    def _entries(self, watcher: Watcher) -> Iterable[tuple[defaultdict[int, set[Watcher]], int]]:
-        if (scope := watcher.selection.scope) is not None:
+    def _entries(self, recent: RecentChanges) -> Iterable[tuple[defaultdict[int, set[RecentChanges]], int]]:
+        if (scope := recent.selection.scope) is not None:
             for account_id in (ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts:
                 yield self._by_account, account_id
-        for key in watcher.selection.keys:
+        for key in recent.selection.keys:
             yield self._by_task, key
 
     def _is_watched(self, task_key: int, account_id: int) -> bool:
         return task_key in self._by_task or account_id in self._by_account or ALL_ACCOUNTS in self._by_account
 
-    def _watchers_of(self, task_key: int, account_id: int) -> Iterable[Watcher]:
+    def _selected_by(self, task_key: int, account_id: int) -> Iterable[RecentChanges]:
         yield from self._by_task.get(task_key, ())
         yield from self._by_account.get(account_id, ())
         yield from self._by_account.get(ALL_ACCOUNTS, ())
@@ -234,8 +252,8 @@ class ChangeFeed:
         waiting = [it.reached for it in self._awaited if now - it.since >= DELAY_TIMEOUT and not it.reached.done()]
         for reached in waiting:
             reached.set_exception(failure())
-        concerned = {watcher for _, key, account_id in moves for watcher in self._watchers_of(key, account_id)}
-        for watcher in concerned:
+        concerned = {recent for _, key, account_id in moves for recent in self._selected_by(key, account_id)}
+        for watcher in (watcher for recent in concerned for watcher in recent.watchers):
             watcher.fail(failure())
         if waiting or concerned:
             _log.warning("watches end, since their changes are delayed", action="watch", cause=failure().message)
@@ -251,18 +269,19 @@ class ChangeFeed:
 
     async def _hand_out_page(self, until: int) -> int:
         """Passes on the next page; returns the number up to which it goes."""
-        if self._position is None or not self._watchers:
+        if self._position is None or not self._recent:
             return until
         assert self._origin is not None, "a snapshot came before"
         page, cleaned = await self._calls.run(
             changes.in_history, self._origin, changes.read_all, self._position, until, self._is_watched
         )
         for change in page.changes:
-            for watcher in self._watchers_of(change.task.task_key, change.task.account_id):
-                watcher.offer(change)
-        for watcher in self._watchers if cleaned else ():
-            if any(account_id in watcher.accounts for account_id in cleaned):
-                watcher.fail(ResumeTokenExpired())
+            for recent in self._selected_by(change.task.task_key, change.task.account_id):
+                recent.offer(change)
+        for recent in self._recent.values() if cleaned else ():
+            if any(account_id in recent.accounts for account_id in cleaned):
+                for watcher in recent.watchers:
+                    watcher.fail(ResumeTokenExpired())
         return page.end
 
     def _arrive(self, position: int) -> None:
@@ -272,11 +291,23 @@ class ChangeFeed:
 
     async def _until_relieved(self) -> None:
         """Gives watchers that read the time to; those that don't read can't hold up the others for long."""
-        with suppress(TimeoutError):
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._no_relief_before:
+            return
+        try:
             async with asyncio.timeout(RELIEF_TIMEOUT):
                 while any(watcher.crowded for watcher in self._watchers):
                     self._relief.clear()
                     await self._relief.wait()
+        except TimeoutError:
+            self._no_relief_before = loop.time() + RELIEF_INTERVAL
+
+    def _end_caller(self, caller: str) -> None:
+        """Ends all watches of a caller that has too many changes unread."""
+        for watcher in self._watchers:
+            if watcher.caller == caller:
+                watcher.fail(Overrun(WatchOverrun))
+        _log.warning("a caller's watches end, since it reads too little of them", action="watch", caller=caller)
 
     def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
         """Fails all watchers; `awaited` is the failure of callers of `reach`, if it is another one."""

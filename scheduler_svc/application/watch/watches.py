@@ -9,6 +9,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.watch import changes
 from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.changes import MAX_PAGE, OpenedWatch, Position, Selection
+from scheduler_svc.application.watch.watcher import SelectedChange
 from scheduler_svc.domain.change import TaskChange
 
 
@@ -27,27 +28,30 @@ class TaskWatch:
         self._read_to = position.number
         self._listed_to, self._listed = position.key, not position.listing
 
-    async def changes(self) -> AsyncGenerator[TaskChange, None]:
-        """Yields every change, without end; meanwhile `position` is that change's.
+    async def changes(self) -> AsyncGenerator[SelectedChange, None]:
+        """Yields every change, without end, when it is the caller's turn to send; `position` is that change's.
 
         Raises ResumeTokenExpired if moves were deleted before they were read, or the database's history changed (a
-        standby was promoted); Overrun if the caller is too slow; StoreUnavailable; ChangesDelayed; ShuttingDown.
+        standby was promoted); Overrun if the caller reads too little; StoreUnavailable; ChangesDelayed; ShuttingDown.
         """
         while not self._listed:
             for change in await self._present():
+                await self._feed.sends.turn()
                 self.position = self.position._replace(key=change.task.task_key)
-                yield change
+                yield SelectedChange(change)
         while self._feed.position - self._read_to > MAX_PAGE:  # else moves meanwhile would fill the buffer
             for change in await self._missed(self._feed.position):
-                yield self._at(change)
+                await self._feed.sends.turn()
+                yield self._at(SelectedChange(change))
         async with self._feed.joined(self._selection, self._accounts, self.origin) as (watcher, start):
             while self._read_to < start:
                 for change in await self._missed(start):
-                    yield self._at(change)
+                    await self._feed.sends.turn()
+                    yield self._at(SelectedChange(change))
             while True:
-                change = await watcher.next()
-                if change.number > self._read_to:  # a token may be ahead of this replica's feed
-                    yield self._at(change)
+                selected = await watcher.next()
+                if selected.change.number > self._read_to:  # a token may be ahead of this replica's feed
+                    yield self._at(selected)
 
     async def _present(self) -> list[TaskChange]:
         page = await self._calls.run(
@@ -68,9 +72,9 @@ class TaskWatch:
         self._read_to = page.end
         return page.changes
 
-    def _at(self, change: TaskChange) -> TaskChange:
-        self.position = Position(change.number, change.task.task_key, listing=False)
-        return change
+    def _at(self, selected: SelectedChange) -> SelectedChange:
+        self.position = Position(selected.change.number, selected.change.task.task_key, listing=False)
+        return selected
 
 
 class Watches:
@@ -88,7 +92,7 @@ class Watches:
 
         Raises NotFound, ResumeTokenExpired, TooManyWatchers, StoreUnavailable, ChangesDelayed, ShuttingDown.
         """
-        with self._feed.admitted():
+        with self._feed.admitted(), self._feed.sends.watch():
             opened = await self._calls.run(changes.open_watch, selection, resumed)
             await self._feed.reach(opened.last)
             position = resumed[0] if resumed else Position(opened.last, 0, listing=present)

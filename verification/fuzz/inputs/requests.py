@@ -55,7 +55,9 @@ def public_id(source: random.Random, _: Path) -> None:
 
 
 _PAGE = json.dumps([5, "0" * 18])
-_RESUME = watching.resume_token(Position(3, 4, listing=False), "origin", Selection(scope=Scope.of(1)))
+_RESUME = watching.resume_token(
+    Position(3, 4, listing=False), "origin", watching.fingerprint(Selection(scope=Scope.of(1)))
+)
 
 
 def _token(source: random.Random, sane: str) -> str:
