@@ -16,7 +16,9 @@ from tests.harness.process import Process, inherited, installed
 from tests.harness.stack import DEMO_CREATOR
 from tests.harness.waiting import wait_until
 
-WITHIN = 30.0
+WITHIN = 120.0
+PATIENT = {"CONTENTGEN_HEARTBEAT_INTERVAL": "60s", "CONTENTGEN_LEASE_TTL": "600s", "CONTENTGEN_LOCK_TIMEOUT": "15s"}
+"""So that a statement still waits when it is looked for."""
 MIGRATION_LOCK = "SELECT pg_advisory_lock(x'636f6e74656e7467'::bigint)"
 SERVICES = ("contentgen-scheduler", "contentgen-worker", "contentgen-console")
 
@@ -108,7 +110,7 @@ def test_a_scheduler_ends_while_a_statement_of_its_start_waits(tmp_path: Path, d
     address = db_url.replace("+psycopg2", "")
     with (
         locked(address, f"LOCK TABLE {table}") as waited_for,
-        starting("contentgen-scheduler", tmp_path, DATABASE_URL=address) as process,
+        starting("contentgen-scheduler", tmp_path, DATABASE_URL=address, **PATIENT) as process,
     ):
         wait_until(waited_for, within=WITHIN, what="a statement waits")
         ended_early(process)
