@@ -11,8 +11,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from console_svc.config import ConsoleSettings
@@ -38,7 +38,7 @@ from console_svc.pages.works import WorkPage
 from console_svc.site import NOT_FOUND, Page, Site
 from console_svc.web.numbers import bound_ids_of_paths
 from console_svc.web.schedulers import Schedulers
-from console_svc.web.security import SecurityHeaders
+from console_svc.web.security import OwnNames, SecurityHeaders
 
 STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (
@@ -80,15 +80,24 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
             await site.works.close()
             await site.schedulers.close()
 
-    return Starlette(
+    console = Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(SecurityHeaders, secure=settings.secure)],
+        middleware=[
+            Middleware(SecurityHeaders, secure=settings.secure),
+            Middleware(OwnNames, names=settings.console_hosts, secure=settings.secure),
+        ],
         exception_handlers={NOT_FOUND: _no_such_page},
     )
+    console.router.redirect_slashes = False  # it would redirect to whatever host the request names
+    return console
 
 
 def _under(prefix: str, routes: list[BaseRoute]) -> list[BaseRoute]:
-    return [Mount(prefix, routes=routes)] if prefix else routes
+    """The routes below a prefix, which by itself leads to the first page."""
+    if not prefix:
+        return routes
+    root = Route(prefix, lambda _: RedirectResponse(f"{prefix}/"), methods=["GET"])
+    return [root, Mount(prefix, app=Router(routes, redirect_slashes=False))]
 
 
 def _routes(site: Site) -> list[BaseRoute]:

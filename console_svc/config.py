@@ -12,16 +12,19 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from contentgen.client.connection import stays_here
 
 EXIT_CONFIG = 78
 """Exit status (EX_CONFIG) of a console whose settings are wrong."""
 _OWN = "CONTENTGEN_CONSOLE_"
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*):(\d{1,5})", re.ASCII)
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 _PREFIX = re.compile(r"(?:/[\w.~-]+)*", re.ASCII)
 
 
@@ -53,6 +56,21 @@ class Address(NamedTuple):
             return self.host == "localhost"
 
 
+def host_names(value: object) -> object:
+    """Parses names of hosts, separated by commas, without ports."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    if wrong := [name for name in names if not _HOST.fullmatch(name)]:
+        raise ValueError(
+            f"should be names of hosts without ports, by comma, such as desk.example.com; {wrong[0]!r} is not"
+        )
+    return names
+
+
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(host_names)]
+
+
 class ConsoleSettings(BaseSettings):
     """What an operator may set."""
 
@@ -82,8 +100,12 @@ class ConsoleSettings(BaseSettings):
     console_token_header: str = Field("", pattern=r"^[A-Za-z0-9-]*$", alias="CONTENTGEN_CONSOLE_TOKEN_HEADER")
     """Name of a request header in which a proxy that signs users in names their token. Whoever reaches the console past
     that proxy may send it, too."""
+    console_hosts: Hosts = Field((), alias="CONTENTGEN_CONSOLE_HOSTS")
+    """Names, by comma, by which browsers may call it beside localhost and its address. Unset: any by TLS, its own or a
+    proxy's, and none without."""
     insecure: bool = Field(False, alias="CONTENTGEN_INSECURE")
-    """Allow an address wider than loopback without TLS, to try out: tokens pass the network in plaintext."""
+    """Allow an address wider than loopback without TLS, its own or the schedulers', to try out: tokens pass the network
+    in plaintext."""
     metrics_listen: str = Field("", alias="CONTENTGEN_METRICS_LISTEN")
     """host:port for /metrics, /livez and /readyz; unset: none."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="CONTENTGEN_LOG_LEVEL")
@@ -129,6 +151,11 @@ class ConsoleSettings(BaseSettings):
             problems.append("CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is")
         if (self.console_tls_cert is None) != (self.console_tls_key is None):
             problems.append("CONTENTGEN_CONSOLE_TLS_CERT and CONTENTGEN_CONSOLE_TLS_KEY should be set together")
+        if not (self.tls_ca or self.insecure or stays_here(self.scheduler)):
+            problems.append(
+                f"CONTENTGEN_SCHEDULER={self.scheduler}: tokens would pass the network in plaintext: set"
+                " CONTENTGEN_TLS_CA, or reach a scheduler on 127.0.0.1, or set CONTENTGEN_INSECURE=true to try it out"
+            )
         if not (self.listen.loopback or self.secure or self.insecure):
             problems.append(
                 f"CONTENTGEN_CONSOLE_LISTEN={self.listen}: tokens would pass the network in plaintext: set"
@@ -211,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
 def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     for field in ConsoleSettings.model_fields.values():
         variable = str(field.alias)
-        default = "" if field.default in {None, ""} else f" Default: {field.default}."
+        default = "" if field.default in {None, "", ()} else f" Default: {field.default}."
         description = " ".join((field.description or "").split())
         text = f"{description}{default} [{variable}]".replace("%", "%%")
         if field.annotation is bool:

@@ -181,7 +181,9 @@ def _text(value: object) -> str:
     match value:
         case bool():
             return "on" if value else "off"
-        case None | "":
+        case None | "" | ():
             return "unset"
+        case tuple():
+            return ",".join(value)
         case _:
             return str(value)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.asgi import make_asgi_app
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 
 def probes(registry: CollectorRegistry, stopping: Callable[[], bool]) -> Starlette:
@@ -25,6 +25,10 @@ def probes(registry: CollectorRegistry, stopping: Callable[[], bool]) -> Starlet
     async def ready(_: Request) -> Response:
         return PlainTextResponse("it stops\n", 503) if stopping() else PlainTextResponse("ok\n")
 
-    return Starlette(
-        routes=[Route("/livez", live), Route("/readyz", ready), Mount("/metrics", make_asgi_app(registry))]
-    )
+    async def metrics(request: Request) -> Response:
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"content-type": kind})
+
+    served = Starlette(routes=[Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)])
+    served.router.redirect_slashes = False
+    return served

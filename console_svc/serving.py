@@ -130,7 +130,7 @@ class Connection(H11Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.cycle.response_complete:
+        if self.cycle and not self.cycle.response_complete:
             self._unlimit_wait()
 
     def _limit_wait(self) -> None:

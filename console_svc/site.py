@@ -27,7 +27,6 @@ from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import (
     CSRF_FIELD,
     SignInTries,
-    is_address,
     page_before,
     same_origin,
     same_text,
@@ -247,7 +246,7 @@ class Site:
         """A session for whom nobody has to sign in: the proxy names the token, or the schedulers ask for none."""
         if token := self._named_token(request):
             return self.sessions.of_token(token) or await self.begin(token)
-        if time.monotonic() < self._tokens_until or not self._is_named_by_us(request):
+        if time.monotonic() < self._tokens_until:
             return None
         session = await self.begin(None)
         if session is None:
@@ -258,15 +257,6 @@ class Site:
         """The token that a proxy names; empty if it names none, or there is no such proxy."""
         header = self.settings.console_token_header
         return request.headers.get(header, "").strip() if header else ""
-
-    def _is_named_by_us(self, request: Request) -> bool:
-        """Whether no name server decides where this host is.
-
-        Else a page of another site, whose name suddenly leads here, would be of the same origin, and get a session
-        without a token. By TLS it would need our certificate.
-        """
-        name = request.url.hostname or ""
-        return self.settings.secure or self.settings.insecure or name == "localhost" or is_address(name)
 
 
 async def _genuine(request: Request, session: Session) -> Request | None:

@@ -37,6 +37,9 @@ GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 """Schemes of gRPC targets."""
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
+_HERE = re.compile(
+    r"(?:(?:dns:(?:///)?)?(?:127\.[\d.]+|localhost|\[::1\])|ipv4:127\.[\d.]+|ipv6:\[::1\])(?::\d+)?|unix(?:-abstract)?:.*"
+)
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*):(\d{1,5})", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -135,6 +138,8 @@ class WorkerSettings(BaseSettings):
     """PEM file of this worker's own certificate; requires the CA and the key; unset: none."""
     tls_client_key: Path | None = Field(None, alias="CONTENTGEN_TLS_CLIENT_KEY")
     """PEM file of the key of this worker's certificate; unset: none."""
+    insecure: bool = Field(False, alias="CONTENTGEN_INSECURE")
+    """Allow a token without TLS to schedulers beyond loopback, to try out: it passes the network in plaintext."""
     metrics_listen: str | None = Field(None, alias="CONTENTGEN_METRICS_LISTEN")
     """host:port to serve /metrics, /livez and /readyz on by HTTP, without TLS or tokens; :0 is loopback with any free
     port. Unset: none."""
@@ -251,7 +256,17 @@ class WorkerSettings(BaseSettings):
             problems.append("CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY should be set together")
         if self.tls_client_cert is not None and self.tls_ca is None:
             problems.append("CONTENTGEN_TLS_CA should be set if CONTENTGEN_TLS_CLIENT_CERT is")
+        if (self.token or self.token_file) and not (self.tls_ca or self.insecure or self._stays_here):
+            problems.append(
+                f"CONTENTGEN_SCHEDULER={self.scheduler}: the token would pass the network in plaintext: set"
+                " CONTENTGEN_TLS_CA, or reach a scheduler on 127.0.0.1, or set CONTENTGEN_INSECURE=on to try it out"
+            )
         return problems
+
+    @property
+    def _stays_here(self) -> bool:
+        """Whether nothing that is sent to the schedulers leaves this machine."""
+        return all(_HERE.fullmatch(address.strip()) for address in self.scheduler.split(","))
 
 
 def addresses(target: str) -> list[str]:

@@ -21,7 +21,6 @@ _SCHEDULER_SETTINGS = frozenset(
         "ASSETS",
         "AUDIT_RETENTION",
         "CONTENT_RETENTION",
-        "INSECURE",
         "LEASE_TTL",
         "LISTEN",
         "LOCK_TIMEOUT",

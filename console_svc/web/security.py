@@ -5,12 +5,13 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSRF_FIELD = "csrf"
@@ -30,6 +31,9 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",  # the next user of the browser would see pages that it keeps
 }
+MISDIRECTED = 421
+_NOT_OURS = "This console has another name. If this is one of its names, its CONTENTGEN_CONSOLE_HOSTS should list it.\n"
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _LOCAL = re.compile(r"/(?![/\\])")
 _HSTS = "max-age=31536000"
 
@@ -50,6 +54,32 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+class OwnNames:
+    """ASGI middleware: a console is called by its address, as `localhost`, or by a name that is its own; else 421.
+
+    A page of another site, whose name server suddenly answers with our address, would be of the same origin as ours. By
+    TLS it would need our certificate, and no browser leaves the Host header out.
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str], secure: bool) -> None:
+        self._app = app
+        self._names = names
+        self._any = secure and not names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._own(Headers(scope=scope).get("host", "")):
+            await self._app(scope, receive, send)
+        else:
+            await PlainTextResponse(_NOT_OURS, MISDIRECTED)(scope, receive, send)
+
+    def _own(self, given: str) -> bool:
+        host = _HOST.fullmatch(given.lower())
+        if host is None:
+            return not given
+        name = host[1]
+        return self._any or name in self._names or name == "localhost" or is_address(name)
 
 
 def same_origin(request: Request) -> bool:

@@ -16,7 +16,7 @@ import grpc
 import typer
 
 from contentgen.client.blocking import BlockingTransport
-from contentgen.client.connection import open_channel
+from contentgen.client.connection import open_channel, stays_here
 from contentgen.client.tracing import Metadata
 from contentgen.client.transport import TOKEN, Page, PageRequest, Pages, Request, Response, Stubs, run
 
@@ -31,7 +31,6 @@ CONNECT_TIMEOUT = 3.0
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):([0-9]{1,5})")
 _SENDABLE = re.compile(r"[ -~]+")
-_LOOPBACK = re.compile(r"(127\.[\d.]+|localhost|\[::1\]):\d+|unix(-abstract)?:.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class Target:
     @property
     def loopback(self) -> bool:
         """Whether nothing leaves this machine."""
-        return all(_LOOPBACK.fullmatch(address) for address in self.addresses)
+        return stays_here(self.scheduler)
 
 
 _TLS_VARIABLES = ("CONTENTGEN_TLS_CA", "CONTENTGEN_TLS_CLIENT_CERT", "CONTENTGEN_TLS_CLIENT_KEY")

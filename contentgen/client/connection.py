@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 import grpc.aio
 
@@ -15,6 +17,15 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.service_config", service_config()),
 )
+
+_HERE = re.compile(
+    r"(?:(?:dns:(?:///)?)?(?:127\.[\d.]+|localhost|\[::1\])|ipv4:127\.[\d.]+|ipv6:\[::1\])(?::\d+)?|unix(?:-abstract)?:.*"
+)
+
+
+def stays_here(target: str) -> bool:
+    """Whether nothing that is sent to a target, or to several addresses by comma, leaves this machine."""
+    return all(_HERE.fullmatch(address.strip()) for address in target.split(","))
 
 
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:

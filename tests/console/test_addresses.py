@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 from starlette.requests import Request
 
 from console_svc.web.security import address_of
@@ -22,6 +23,8 @@ from tests.harness.stack import Stack, running_stack
 from tests.harness.waiting import wait_until
 
 PATIENCE_S = 10.0
+ROOT = Path(__file__).parents[2]
+OWN_ADDRESSES = {"CONTENTGEN_CONSOLE_LISTEN", "CONTENTGEN_SCHEDULER"}
 
 
 @pytest.fixture
@@ -186,15 +189,43 @@ def test_many_browsers_may_sign_in_at_once(place: Place) -> None:
     assert statuses == [200] * 4
 
 
-def test_where_no_tokens_are_asked_for_a_name_that_leads_here_gets_no_session(stack: Stack, tmp_path: Path) -> None:
-    """As a page of another site would ask, whose name server has answered with our address."""
-    scheduler = stack.scheduler().start()
-    served = Console(tmp_path, scheduler.target).start()
-    try:
+def test_a_name_that_leads_here_but_is_not_its_own_leads_nowhere(stack: Stack, tmp_path: Path) -> None:
+    """As a page of another site would ask, whose name server has answered with our address: to try, as we ship it."""
+    settings = {**_to_try(), "CONTENTGEN_CONSOLE_HOSTS": "desk.example.com"}
+    with Console(tmp_path, stack.scheduler().start().target, **settings).start() as served:
+        for own in (f"127.0.0.1:{served.port}", f"localhost:{served.port}", "[::1]", "Desk.example.com:8443"):
+            asked = Visitor(served.url).get("/healthz", Host=own)
+            assert (asked.status, asked.text) == (200, "ok\n")
         assert Visitor(served.url).get("/tasks").url.endswith("/tasks")
-        assert Visitor(served.url).get("/tasks", Host=f"localhost:{served.port}").status == 200
-        elsewhere = Visitor(served.url).get("/tasks", Host="rebound.example")
-        assert "login" in elsewhere.url
-        assert not Visitor(served.url).get("/", Host="rebound.example").headers.get("set-cookie")
-    finally:
-        served.stop()
+        for other in ("rebound.example", "desk.example.com.rebound.example", "127.0.0.1.rebound.example", "[", "a@b"):
+            for path in ("/tasks", "/login", "/static/console.css", "/healthz"):
+                asked = Visitor(served.url).get(path, Host=other)
+                assert asked.status == 421
+                assert "CONTENTGEN_CONSOLE_HOSTS" in asked.text
+                assert "set-cookie" not in asked.headers
+
+
+def _to_try() -> dict[str, str]:
+    """What the compose file and the overlay to try set for a console, but for its addresses."""
+    (console,) = yaml.safe_load_all((ROOT / "docker/compose.yaml").read_text())
+    overlay = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/try/kustomization.yaml").read_text())
+    (maps,) = (it["literals"] for it in overlay["configMapGenerator"] if it["name"] == "contentgen-console")
+    settings = {**console["services"]["console"]["environment"], **dict(literal.split("=", 1) for literal in maps)}
+    return {name: value for name, value in settings.items() if name not in OWN_ADDRESSES}
+
+
+@pytest.mark.parametrize("given", [{}, {"CONTENTGEN_CONSOLE_HOSTS": "desk.example.com"}])
+def test_behind_a_proxy_any_name_counts_unless_they_are_listed(
+    console: Callable[..., Console], given: dict[str, str]
+) -> None:
+    served = console(CONTENTGEN_CONSOLE_BEHIND_PROXY="true", **given)
+    assert Visitor(served.url).get("/login", Host="desk.example.com").status == 200
+    assert Visitor(served.url).get("/login", Host="other.example").status == (421 if given else 200)
+
+
+def test_an_address_that_nearly_exists_leads_nowhere(place: Place, console: Callable[..., Console]) -> None:
+    """A redirect would lead to whatever host the request names."""
+    assert Visitor(place.console.url).get("/tasks/").status == 404
+    served = console(CONTENTGEN_CONSOLE_PREFIX="/desk")
+    assert Visitor(served.url).get("/desk/tasks/").status == 404
+    assert Visitor(served.url).get("/desk").url == f"{served.url}/desk/login"

@@ -38,10 +38,10 @@ def test_addresses(given: str, host: str, port: int) -> None:
 
 
 def test_a_flag_beats_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CONTENTGEN_SCHEDULER", "one:1")
+    monkeypatch.setenv("CONTENTGEN_SCHEDULER", "[::1]:1")
     monkeypatch.setenv("CONTENTGEN_CONSOLE_PREFIX", "/desk/")
-    settings = read_settings(["--scheduler", "two:2", "--console-behind-proxy", "--console-listen", "0.0.0.0:80"])
-    assert (settings.scheduler, settings.console_prefix) == ("two:2", "/desk")
+    settings = read_settings(["--scheduler", "localhost:2", "--console-behind-proxy", "--console-listen", "0.0.0.0:80"])
+    assert (settings.scheduler, settings.console_prefix) == ("localhost:2", "/desk")
     assert settings.secure
 
 
@@ -65,6 +65,24 @@ def test_everything_that_is_wrong_is_named(tmp_path: Path) -> None:
 def test_tokens_do_not_pass_the_network_in_plaintext() -> None:
     (problem,) = problems("--console-listen=0.0.0.0:8080")
     assert "tokens would pass the network in plaintext: set CONTENTGEN_CONSOLE_TLS_CERT" in problem
+
+
+def test_nor_do_they_on_the_way_to_the_schedulers(tmp_path: Path) -> None:
+    (file := tmp_path / "ca.pem").touch()
+    for target in ("dns:///schedulers:50051", "10.0.0.1:50051", "127.0.0.1:1,scheduler:2", "127.0.0.1.example.com:1"):
+        (problem,) = problems(f"--scheduler={target}")
+        assert problem.startswith(f"CONTENTGEN_SCHEDULER={target}: tokens would pass the network in plaintext: set")
+        assert read_settings([f"--scheduler={target}", "--insecure"]).insecure
+        assert read_settings([f"--scheduler={target}", f"--tls-ca={file}"]).tls_ca
+    for target in ("localhost:1", "127.0.0.2:1,[::1]:2", "unix:///run/a.sock", "dns:///localhost:1", "ipv6:[::1]:1"):
+        assert read_settings([f"--scheduler={target}"]).scheduler == target
+
+
+def test_names_of_the_console() -> None:
+    settings = read_settings(["--console-hosts=Desk.example.com, desk"])
+    assert settings.console_hosts == ("desk.example.com", "desk")
+    (problem,) = problems("--console-hosts=desk:8080")
+    assert "should be names of hosts without ports, by comma, such as desk.example.com; 'desk:8080' is not" in problem
 
 
 def test_what_belongs_together_is_set_together(tmp_path: Path) -> None:

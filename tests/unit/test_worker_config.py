@@ -209,3 +209,16 @@ def test_asset_hosts_are_names_by_comma(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("CREATOR_ASSET_HOSTS", bad)
         with pytest.raises(SettingsError, match="should be names of hosts"):
             read_settings([])
+
+
+def test_a_token_does_not_pass_the_network_in_plaintext(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (file := tmp_path / "a.pem").touch()
+    beyond = "--scheduler=localhost:1,scheduler-2.example.com:50051"
+    assert read_settings([beyond]).token is None
+    refused = [problems(beyond, f"--token-file={file}")]
+    monkeypatch.setenv("CONTENTGEN_TOKEN", "secret")
+    refused.append(problems(beyond))
+    for (problem,) in refused:
+        assert "the token would pass the network in plaintext: set CONTENTGEN_TLS_CA" in problem
+    for allowed in ([beyond, "--insecure"], [beyond, f"--tls-ca={file}"], ["--scheduler=unix:///run/a"], []):
+        assert read_settings(allowed).token
