@@ -35,6 +35,7 @@ from scheduler_svc.api.system_service import SystemService
 from scheduler_svc.api.tasks.task_service import TaskService
 from scheduler_svc.api.webhook_service import WebhookService
 from scheduler_svc.application.assets.objects import Objects
+from scheduler_svc.application.assets.store_identity import StoreIdentity
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.database_clock import DatabaseClock
 from scheduler_svc.application.dispatch.demand import Demands
@@ -56,7 +57,7 @@ from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.application.webhooks.interest import WebhookInterest
-from scheduler_svc.config import Settings
+from scheduler_svc.config import Settings, SettingsError
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.access import CallerIdentity
 from scheduler_svc.domain.errors import DomainError, StoreUnavailable
@@ -116,6 +117,8 @@ DRAIN_TIMEOUT = 7.0
 """Seconds for the claim and the calls in flight to end when this replica drains."""
 SERVERS_INTERVAL = 10.0
 """Seconds between two checks of all servers that DATABASE_URL names."""
+STORE_TIMEOUT = 5.0
+"""Seconds in which the store of assets says which one it is, before the start goes on."""
 SETTLE_TIMEOUT = 0.1
 """Seconds in which a draining replica still takes calls, while clients that watch its health leave."""
 
@@ -165,12 +168,14 @@ class Replica:
     async def start(self) -> int:
         """Serves, and returns the port.
 
-        Raises SettingsError if it can't listen, or its tokens or certificates can't be used.
+        Raises SettingsError if it can't listen, its tokens or certificates can't be used, or its store of assets is not
+        the one that the assets are in.
         """
         self._loop = asyncio.get_running_loop()
         self.failed = self._loop.create_future()
         self._load_files()
         self._build()
+        await self._check_store()
         self._server = grpc_server.build(
             self._grpc_services(),
             self.health,
@@ -196,6 +201,21 @@ class Replica:
             await self._scaler.start()
         self.health.set_store_available(True)  # its migrations have just run
         return self.port
+
+    async def _check_store(self) -> None:
+        """Raises SettingsError. A store that does not answer soon is left to the loop."""
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(STORE_TIMEOUT):
+                await self._store_identity.run_once()
+        if self._store_identity.problem:
+            await self._pools.close()
+            await asyncio.to_thread(self._objects.close)
+            raise SettingsError([self._store_identity.problem])
+
+    def _wrong_assets(self, problem: str) -> None:
+        self.health.set_wrong_assets(bool(problem))
+        if problem:
+            self._streams.send_reconnects()  # else workers would upload here what others can't read
 
     def _listen_for_scrapes(self) -> None:
         address, metrics = self._settings.metrics_listen, self._metrics
@@ -248,6 +268,9 @@ class Replica:
             lineage=self._lineage,
         )
         self._objects = Objects(open_store(settings.asset_location), Looks())
+        self._store_identity = StoreIdentity(
+            self._pools.assets, self._objects, str(settings.asset_location), self._wrong_assets
+        )
         self._needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_TIMEOUT)
         self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
         self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)
@@ -413,6 +436,7 @@ class Replica:
             Periodic("retention", retention.run_once),
             Periodic("search index", SearchIndexer(pools.loops).run_once),
             Periodic("assets", AssetCollection(pools.assets, self._objects, metrics=self._metrics).run_once),
+            Periodic("store of assets", self._store_identity.run_once),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),
             *self._build_sampling(),
@@ -484,7 +508,9 @@ class Replica:
                 pools.sessions,
                 self._report_lanes.least_used,
                 self._streams,
-                AssetUploads(pools.assets, self._objects, settings.max_asset_bytes, self._metrics),
+                AssetUploads(
+                    pools.assets, self._objects, self._store_identity, settings.max_asset_bytes, self._metrics
+                ),
                 settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
                 heartbeat_interval=settings.heartbeat_interval,
                 capacity_changed=self._dispatcher.capacity_added,

@@ -15,11 +15,12 @@ class Health:
         self._stalled = False
         self._failed = False
         self._clock_wrong = False
+        self._wrong_assets = False
         self._callbacks: list[Callable[[bool], None]] = []
 
     @property
     def serving(self) -> bool:
-        return self._store_available and not (self._stalled or self._failed or self._draining or self._clock_wrong)
+        return not self.reasons
 
     @property
     def reasons(self) -> list[str]:
@@ -28,6 +29,7 @@ class Health:
             "the database is away": not self._store_available,
             "work stands still": self._stalled,
             "a part that it needs keeps failing": self._failed,
+            "its CONTENTGEN_ASSETS is not the store that the assets are in": self._wrong_assets,
             "it is draining": self._draining,
             "its clock is wrong": self._clock_wrong,
         }
@@ -56,6 +58,10 @@ class Health:
     def set_clock_wrong(self, wrong: bool) -> None:
         with self._notifying():
             self._clock_wrong = wrong
+
+    def set_wrong_assets(self, wrong: bool) -> None:
+        with self._notifying():
+            self._wrong_assets = wrong
 
     def fail(self) -> None:
         """For good: a part that the replica needs keeps failing."""

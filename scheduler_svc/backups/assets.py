@@ -54,6 +54,19 @@ def bring_back(file: Path, location: Path | Bucket) -> str:
     return f"{location}: {_copy(folder_of(file), location, names):,} of {len(names):,} assets were missing"
 
 
+def store_id_of(file: Path, location: Path | Bucket) -> str | None:
+    """The id of the folder that `bring_back` put the assets of a backup into; None: it put none there.
+
+    Raises OSError.
+    """
+    if isinstance(location, Bucket) or not FolderStore(folder_of(file)).names():
+        return None
+    try:
+        return FolderStore(location).identity(create=True)
+    except AssetStoreUnavailable as error:
+        raise OSError(str(error)) from None
+
+
 def _copy(source: Path, target: Path, names: set[str]) -> int:
     """Copies objects that are not there yet; returns how many. Raises OSError."""
     have, want = FolderStore(target), FolderStore(source)

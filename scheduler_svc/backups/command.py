@@ -62,8 +62,9 @@ def _restore(given: BackupArguments) -> None:
     check_schema(archive)
     with _server(given.settings, share=False) as url:
         told = assets.bring_back(given.file, given.settings.asset_location)
+        store_id = assets.store_id_of(given.file, given.settings.asset_location)
         try:
-            sums, left, advice = restore(url, archive, programs, progress, replace=given.replace)
+            sums, left, advice = restore(url, archive, programs, progress, replace=given.replace, store_id=store_id)
         finally:
             progress.clear()
     print(

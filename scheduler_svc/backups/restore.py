@@ -42,8 +42,16 @@ class RestoreSummary(NamedTuple):
     advice: list[str]
 
 
-def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool) -> RestoreSummary:
-    """Replaces the database by the backup. Call it on the main thread.
+def restore(
+    url: str,
+    archive: Archive,
+    programs: Programs,
+    progress: LiveLine,
+    *,
+    replace: bool,
+    store_id: str | None = None,
+) -> RestoreSummary:
+    """Replaces the database by the backup. `store_id`: where its assets were put. Call it on the main thread.
 
     Raises CannotRestore, ProgramFailed, sa.exc.DBAPIError, with nothing changed.
     """
@@ -58,7 +66,7 @@ def restore(url: str, archive: Archive, programs: Programs, progress: LiveLine, 
             rights = _Rights(databases, new)
             rights.give()  # default privileges and the owner's right to create tables come before the tables
             fill(rights.owned_url, archive.path, programs, RestoreProgress(progress, archive.entries))
-            sums = make_usable(rights.owned_url)
+            sums = make_usable(rights.owned_url, store_id)
             forbidden = rights.give()
             advice = [*_forbidden(forbidden), *rights.lacking(serving_roles(archive.path, programs))]
             with _uninterrupted():
@@ -149,12 +157,12 @@ def _new_database(databases: Databases) -> Iterator[str]:
         raise
 
 
-def make_usable(url: str) -> RestoredCounts:
+def make_usable(url: str, store_id: str | None = None) -> RestoredCounts:
     """Migrates what was restored, and prepares it for replicas; returns what it holds."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         upgrade(engine)
-        return prepare_restored(engine)
+        return prepare_restored(engine, store_id)
     finally:
         engine.dispose()
 

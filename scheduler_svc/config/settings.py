@@ -254,6 +254,7 @@ class Settings(BaseSettings):
 _SHARED = (
     "lease_ttl",
     "max_queue_size",
+    "max_asset_bytes",
     "max_worker_losses",
     "max_deferrals",
     "max_publish_attempts",

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import S3Store
 
 from scheduler_svc.application.assets.objects import Incoming
@@ -25,6 +26,8 @@ from scheduler_svc.domain.errors import AssetStoreUnavailable
 if TYPE_CHECKING:  # for type checkers only
     from obstore.store import S3Config
 
+_IDENTITY = "store-id"
+"""The object that holds the store's id."""
 TIMEOUT = timedelta(seconds=30)
 """Of one request."""
 RETRY_TIMEOUT = timedelta(seconds=10)
@@ -77,6 +80,16 @@ class BucketStore:
                 )
                 for timeout, retries in ((TIMEOUT, 3), (DELETE_TIMEOUT, 0))
             )
+
+    def identity(self, *, create: bool = False) -> str | None:
+        with _as_unavailable():
+            if create:
+                with suppress(AlreadyExistsError):
+                    obstore.put(self._store, _IDENTITY, uuid.uuid4().hex.encode(), mode="create")
+            try:
+                return bytes(obstore.get(self._store, _IDENTITY).bytes()).decode()
+            except (FileNotFoundError, NotFoundError):
+                return None
 
     def incoming(self) -> Incoming:
         try:

@@ -2,6 +2,7 @@
 
 objects/ab/abcd…    one file an asset, named by its SHA-256
 incoming/           uploads under way; what a crash left is removed after a day
+store-id            which store it is
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ _LEFT_BEHIND = 24 * 3600.0
 class FolderStore:
     def __init__(self, folder: Path) -> None:
         """Creates nothing yet."""
+        self._folder = folder
         self._objects = folder / "objects"
         self._incoming = folder / "incoming"
 
@@ -42,6 +45,17 @@ class FolderStore:
     def names(self) -> set[str]:
         """The objects that are there. Raises OSError."""
         return {path.name for path in self._objects.glob("??/*")}
+
+    def identity(self, *, create: bool = False) -> str | None:
+        path = self._folder / "store-id"
+        with _as_unavailable():
+            if create and not path.exists():
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _create(path, uuid.uuid4().hex)
+            text = path.read_text(encoding="ascii").strip() if path.exists() else None
+        if text == "":
+            raise AssetStoreUnavailable(f"{path} is empty: delete it if it stays so")
+        return text
 
     def incoming(self) -> Incoming:
         with _as_unavailable():
@@ -102,6 +116,19 @@ def _as_unavailable() -> Iterator[None]:
         yield
     except OSError as error:
         raise AssetStoreUnavailable(str(error)) from None
+
+
+def _create(path: Path, text: str) -> None:
+    """Writes a file durably, unless it is there."""
+    try:
+        with suppress(FileExistsError), path.open("x", encoding="ascii") as file:
+            file.write(f"{text}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)  # of a disk that is full
+        raise
+    _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

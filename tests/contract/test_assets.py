@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,16 @@ from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from scheduler_svc.config import Address
+from scheduler_svc.application.assets import store_identity
+from scheduler_svc.config import Address, SettingsError
 from scheduler_svc.domain.asset import MAX_BYTES
 from tests.contract.maker import Maker
 from tests.harness.pictures import png, sha256
-from tests.harness.replicas import serving_all
+from tests.harness.replicas import serving, serving_all, serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.scrape import Scrape
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
@@ -272,3 +275,37 @@ async def test_what_is_missing_in_the_folder_is_unavailable(
     path.unlink()
     with refused(StatusCode.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"):
         await read(assets, sha256(PICTURE))
+
+
+async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
+    db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_identity, "INTERVAL", 0.05)
+    async with (
+        serving(db_url, assets=tmp_path / "one") as first,
+        serving_beside(db_url, assets=tmp_path / "two") as second,
+        aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
+        ScriptedWorker(channel) as worker,
+    ):
+        request = account_pb.CreateAccountRequest(name="a")
+        account = (await AccountServiceStub(channel).CreateAccount(request)).account
+        made = Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
+        lease = await leased(made)
+        assert second.health.serving, "nothing was stored yet"
+        await worker.upload(lease, PICTURE)
+        await wait_until_async(lambda: not second.health.serving, within=10, what="the other one does not serve")
+        assert second.health.reasons == ["its CONTENTGEN_ASSETS is not the store that the assets are in"]
+        assert not (tmp_path / "two/store-id").exists()
+        async with aio.insecure_channel(f"127.0.0.1:{second.port}") as other:
+            stated = pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, size=1, chunk=b"x")
+            stated.sha256 = sha256(b"x")
+            with refused(StatusCode.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"):
+                await WorkerServiceStub(other).PutAsset(iter([stated]))
+        with pytest.raises(SettingsError, match=f"CONTENTGEN_ASSETS={tmp_path}/three is a new store.*set it to"):
+            async with serving_beside(db_url, assets=tmp_path / "three"):
+                pass
+        async with serving_beside(db_url, assets=tmp_path / "one") as third:
+            assert third.health.serving
+        shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
+        await wait_until_async(lambda: second.health.serving, within=10, what="a copy is as good")
+        assert first.health.serving

@@ -50,7 +50,7 @@ def upload(scheduling: Scheduling, store: FolderStore, ref: LeaseRef) -> None:
     begun, quota = begin(scheduling, ref)
     if quota is not None:
         write(store)
-        scheduling.run(uploads.complete, begun, quota, Media("text/plain"))
+        scheduling.run(uploads.complete, begun, quota, Media("text/plain"), "a store")
 
 
 def complete(scheduling: Scheduling, ref: LeaseRef) -> list[str | None]:
@@ -134,7 +134,7 @@ def test_an_upload_after_the_first_step_of_the_collection_saves_the_asset(
     begun = begin(scheduling, ref)
     assert scheduling.run(collection.delete_retired, store, AGE) == 0
     write(store)
-    scheduling.run(uploads.complete, *begun, Media("text/plain"))
+    scheduling.run(uploads.complete, *begun, Media("text/plain"), "a store")
     assert complete(scheduling, ref) == [DIGEST]
 
 
@@ -156,7 +156,7 @@ def test_an_upload_that_the_collection_overtook_is_not_complete(scheduling: Sche
     age_all(scheduling)
     assert collect(scheduling, store) == 1
     with pytest.raises(AssetStoreUnavailable, match="deleted while it was uploaded"):
-        scheduling.run(uploads.complete, *begun, Media("text/plain"))
+        scheduling.run(uploads.complete, *begun, Media("text/plain"), "a store")
 
 
 def test_an_object_store_that_hangs_costs_the_collection_a_bounded_time(

@@ -164,3 +164,10 @@ def test_a_bucket_s_address(text: str, bucket: Bucket) -> None:
 def test_a_wrong_address_of_a_bucket(text: str) -> None:
     with pytest.raises(ValueError, match="must be the path of a folder, or s3://"):
         Bucket.parse(text)
+
+
+def test_a_store_gets_an_id_once(store: ObjectStore) -> None:
+    assert store.identity() is None
+    given = store.identity(create=True)
+    assert given
+    assert store.identity(create=True) == store.identity() == given

@@ -16,6 +16,7 @@ from scheduler_svc.api.messages.validation import MAX_INT32, MAX_NAME, Violation
 from scheduler_svc.api.server.in_flight import send_headers
 from scheduler_svc.application.assets import uploads
 from scheduler_svc.application.assets.objects import Incoming, Objects, ObjectStore
+from scheduler_svc.application.assets.store_identity import StoreIdentity
 from scheduler_svc.application.assets.uploads import Upload
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.domain.asset import MAX_BYTES
@@ -45,10 +46,13 @@ Context = aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
 class AssetUploads:
     """The uploads of a replica."""
 
-    def __init__(self, calls: Calls, objects: Objects, max_bytes: int, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, calls: Calls, objects: Objects, identity: StoreIdentity, max_bytes: int, metrics: Metrics | None = None
+    ) -> None:
         """`max_bytes`: of an account without a limit of its own; 0: any number."""
         self._calls = calls
         self._objects = objects
+        self._identity = identity
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._receiving = asyncio.Semaphore(MAX_UPLOADS)
@@ -77,13 +81,14 @@ class AssetUploads:
         quota = await self._calls.run(uploads.begin, upload, caller().name, self._max_bytes)
         if quota is None:
             return True
+        store_id = await self._identity.id_for_upload()
         await send_headers(context.send_initial_metadata((WANTED,)))
         async with self._receiving:
             with await self._objects.run(lambda store: store.incoming()) as incoming:
                 await self._receive(upload, first.chunk, context, incoming)
                 media = await self._objects.media_of(incoming)
                 await self._objects.run(lambda store: store.keep(incoming, upload.sha256))
-        await self._calls.run(uploads.complete, upload, quota, media)
+        await self._calls.run(uploads.complete, upload, quota, media, store_id)
         if self._metrics:
             self._metrics.asset_stored(upload.size)
         return False

@@ -35,6 +35,9 @@ class ObjectStore(Protocol):
     An object is there whole or not at all, and stays over a crash once `keep` has returned.
     """
 
+    def identity(self, *, create: bool = False) -> str | None:
+        """The id of the store, which is kept in it; None: it has none. `create` gives it one then."""
+
     def incoming(self) -> Incoming: ...
     def keep(self, incoming: Incoming, sha256: str) -> None:
         """Makes the file an object, durably. One that is there already is replaced by the same bytes."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from scheduler_svc.application.assets.quotas import Quota, check_fits, count
+from scheduler_svc.application.assets.store_identity import claim
 from scheduler_svc.application.leases.reporters import ReportSource, find_foreign, verdict_on
 from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.asset import Media
@@ -48,15 +49,16 @@ def begin(tx: Tx, upload: Upload, identity: str, max_bytes: int) -> Quota | None
     return quota
 
 
-def complete(tx: Tx, upload: Upload, quota: Quota, media: Media) -> None:
-    """The object is written: contents may name it.
+def complete(tx: Tx, upload: Upload, quota: Quota, media: Media, store_id: str) -> None:
+    """The object is written to that store: contents may name it.
 
-    Raises AccountAssetsFull, and AssetStoreUnavailable if it is gone already.
+    Raises AccountAssetsFull, and AssetStoreUnavailable if it is gone already or the store is not that of the others.
     """
     if not tx.assets.lock(upload.sha256):
         raise AssetStoreUnavailable(f"asset {upload.sha256} was deleted while it was uploaded")
     tx.assets.complete(upload.sha256, upload.size, media)
     count(tx, quota, upload.sha256)
+    claim(tx, store_id)
 
 
 def _account_of(tx: Tx, ref: LeaseRef, identity: str) -> int | None:

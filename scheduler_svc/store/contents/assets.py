@@ -104,6 +104,11 @@ _UNCOUNT = sa.text(f"""
 """)
 """Counts assets no more for the accounts whose contents do not name them."""
 
+_STORE_ID = sa.text("SELECT store_id FROM asset_store")
+"""Reads which store the assets are in."""
+_CLAIM_STORE = sa.text("UPDATE asset_store SET store_id = :store_id WHERE store_id IS NULL")
+"""Writes which store the assets are in, once the first one is stored."""
+
 
 @cache
 def _get(*, of_accounts: bool) -> sa.TextClause:
@@ -158,6 +163,16 @@ class Assets(Statements):
     def uncount(self, these: Sequence[str], age: timedelta) -> None:
         """Counts them no more for accounts that do not name them, nor have uploaded them for that long."""
         self._run(_UNCOUNT, these=array("text", these), age=age)
+
+    def store_id(self) -> str | None:
+        """The store that the assets are in; None: none was stored yet."""
+        row = self._row(_STORE_ID)
+        return None if row is None else row[0]
+
+    def claim_store(self, store_id: str) -> str:
+        """Makes this the store that the assets are in, unless another one is by now; returns which one is."""
+        self._run(_CLAIM_STORE, store_id=store_id)
+        return str(self._row(_STORE_ID)[0])
 
     def page(self, after: str, limit: int) -> list[str]:
         """The next assets above `after`, in order."""

@@ -28,6 +28,8 @@ _SKIP_NUMBERS = sa.text("""
     ) AS s(name, most_a_second)
 """)
 """Advances the sequences past the ids that were drawn after the backup."""
+_PUT_ASSETS = sa.text("UPDATE asset_store SET store_id = :store_id")
+"""Writes where the assets of a backup were put."""
 _SUMS = sa.text("""
     SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM tasks), (SELECT count(*) FROM leases),
         (SELECT count(*) FROM contents)
@@ -44,9 +46,11 @@ class RestoredCounts(NamedTuple):
     contents: int
 
 
-def prepare_restored(engine: sa.Engine) -> RestoredCounts:
-    """Prepares the database for replicas; returns what it holds."""
+def prepare_restored(engine: sa.Engine, store_id: str | None = None) -> RestoredCounts:
+    """Prepares the database for replicas; returns what it holds. `store_id`: where its assets were put."""
     with engine.begin() as connection:
+        if store_id:
+            connection.execute(_PUT_ASSETS, {"store_id": store_id})
         connection.execute(_SKIP_NUMBERS)
         connection.execute(_OPEN_A_GAP)
         connection.execute(_DISCONNECT_WORKERS)
