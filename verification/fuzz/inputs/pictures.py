@@ -15,8 +15,8 @@ from tests.harness import hostile_pictures as costly
 from tests.harness import pictures
 from verification.fuzz.inputs import documents
 
-_SIZES = (100, LOOKED_AT // 2, LOOKED_AT + 7)
-_PICTURES_PER_TRY = 20
+_SIZES = (100, 10_000, 10_000, LOOKED_AT + 7)
+_PICTURES_PER_TRY = 5
 """A try starts a process."""
 _BOXES = (b"meta", b"iprp", b"ipco", b"ispe", b"ipma", b"pitm", b"iinf", b"infe", b"iloc", b"irot", b"free")
 
