@@ -35,9 +35,6 @@ class Warnings:
     def append(self, text: str) -> None:
         self.last = text
 
-    def clear(self) -> None:
-        self.last = ""
-
 
 class Pipeline:
     """One transaction, in as few round trips as possible: on an idle machine one costs more than its statement.
@@ -124,8 +121,7 @@ class Pipeline:
     def _send_commit(self) -> sa.CursorResult[Any]:
         """Sends what is held back, which ends with a commit. Raises UnconfirmedCommit."""
         self.committing = True
-        warnings = self._driver.notices
-        warnings.clear()
+        warnings = self._driver.notices = Warnings()
         result = self._send()
         if warnings.last:
             raise UnconfirmedCommit(warnings.last)

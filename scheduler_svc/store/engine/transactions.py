@@ -41,7 +41,7 @@ from scheduler_svc.store.dispatch.window import Window
 from scheduler_svc.store.engine import prepared
 from scheduler_svc.store.engine.connecting import SET_DURABLE, defaults
 from scheduler_svc.store.engine.lineage import Lineage, WrongServer
-from scheduler_svc.store.engine.rows import Pipeline, Warnings
+from scheduler_svc.store.engine.rows import Pipeline
 from scheduler_svc.store.engine.timeouts import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.imports import Imports
 from scheduler_svc.store.leases.leases import Leases, Reaper
@@ -119,7 +119,6 @@ def make_engine(
 
 def _set(connection: Any, settings: str) -> None:
     """Sets by statements, not by connection options, which poolers refuse."""
-    connection.notices = Warnings()
     with connection.cursor() as cursor:
         cursor.execute(settings)
 
