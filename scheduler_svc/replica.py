@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 from grpc import aio
 
+from contentgen.metrics_endpoint import MetricsEndpoint
 from scheduler_svc.api.access.auth import AuthInterceptor, KnownTokens
 from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.asset_service import AssetService
@@ -89,7 +90,8 @@ from scheduler_svc.loops.stalls import StallCheck
 from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
 from scheduler_svc.loops.webhooks import DeliveryLoop, backlog_check
-from scheduler_svc.metrics import Metrics, MetricsEndpoint
+from scheduler_svc.metrics import Metrics
+from scheduler_svc.metrics.endpoint import serve_metrics
 from scheduler_svc.objects.choice import open_store
 from scheduler_svc.objects.media_types import Looks
 from scheduler_svc.pools import Pools
@@ -221,7 +223,7 @@ class Replica:
         address, metrics = self._settings.metrics_listen, self._metrics
         if address and metrics:
             frozen = self._sampling.frozen_reasons
-            self._endpoint = MetricsEndpoint(
+            self._endpoint = serve_metrics(
                 address, metrics.registry, live=frozen, ready=lambda: self.health.reasons + frozen()
             )
             self.metrics_port = self._endpoint.port

@@ -21,7 +21,7 @@ from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from scheduler_svc.api.server.certificates import earliest_expiry
 from scheduler_svc.config import Address, Settings, SettingsError
 from scheduler_svc.loops import sampling
-from scheduler_svc.metrics import MetricsEndpoint
+from scheduler_svc.metrics.endpoint import serve_metrics
 from scheduler_svc.replica import Replica
 from tests.contract.hooked import DELIVERED, Hooks
 from tests.harness.ports import free_port
@@ -324,4 +324,4 @@ async def test_an_address_that_is_in_use_is_named(replica: Replica) -> None:
     taken = Settings(metrics_listen=Address("127.0.0.1", replica.metrics_port)).metrics_listen
     assert taken is not None and replica._metrics is not None  # noqa: PT018
     with pytest.raises(SettingsError, match=f"CONTENTGEN_METRICS_LISTEN=127.0.0.1:{replica.metrics_port}: "):
-        MetricsEndpoint(taken, replica._metrics.registry, live=list, ready=list)
+        serve_metrics(taken, replica._metrics.registry, live=list, ready=list)

@@ -106,10 +106,15 @@ def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) ->
 @contextmanager
 def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS) -> Iterator[str]:
     """The target of HAProxy, in front of the schedulers on these ports; `settings` are its defaults."""
-    found, port = program("haproxy"), free_port()
+    port = free_port()
     servers = "\n  ".join(f"server scheduler{it} 127.0.0.1:{it} proto h2" for it in ports)
     config = _written(folder / "haproxy.cfg", _HAPROXY.format(port=port, servers=servers, settings=settings))
-    yield from _running([found, "-db", "-f", str(config)], port)
+    yield from running_haproxy(config, port)
+
+
+def running_haproxy(config: Path, port: int) -> Iterator[str]:
+    """The target of HAProxy with this file, which has it listen on `port`."""
+    yield from _running([program("haproxy"), "-db", "-f", str(config)], port)
 
 
 @contextmanager

@@ -199,6 +199,17 @@ def test_services_of_production_may_do_little_and_are_bounded() -> None:
         assert bool(published) == (name in {"balancer", "console"})
 
 
+def test_what_is_scraped_has_a_network_of_its_own() -> None:
+    whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
+    assert whole["networks"]["metrics"] == {"internal": True}
+    scraped = {name for name, it in whole["services"].items() if "metrics" in it["networks"]}
+    listen = {
+        name for name, it in whole["services"].items() if "CONTENTGEN_METRICS_LISTEN" in it.get("environment", {})
+    }
+    assert scraped == {*listen, "balancer", "prometheus"}
+    assert whole["services"]["prometheus"]["networks"] == ["metrics", "published"]
+
+
 def test_secrets_of_production_are_files() -> None:
     whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
     for name, service in whole["services"].items():

@@ -209,6 +209,7 @@ def test_pods_may_do_little(overlay: str) -> None:
         assert spec["enableServiceLinks"] is False  # its variables would begin with CONTENTGEN_
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert all("sizeLimit" in it["emptyDir"] for it in spec["volumes"] if "emptyDir" in it)
         for container in spec["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,

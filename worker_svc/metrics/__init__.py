@@ -4,6 +4,6 @@ Layer: beside guard and spool, above config. `catalog.py` declares every metric;
 """
 
 from worker_svc.metrics.catalog import WorkerMetrics
-from worker_svc.metrics.endpoint import MetricsEndpoint
+from worker_svc.metrics.endpoint import serve_metrics
 
-__all__ = ["MetricsEndpoint", "WorkerMetrics"]
+__all__ = ["WorkerMetrics", "serve_metrics"]

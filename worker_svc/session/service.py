@@ -26,7 +26,7 @@ from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
 from worker_svc.logs import LEVEL_SIGNALS, follow_level_signals
-from worker_svc.metrics import MetricsEndpoint, WorkerMetrics
+from worker_svc.metrics import WorkerMetrics, serve_metrics
 from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials
@@ -142,7 +142,7 @@ async def _scraped(address: str | None, metrics: WorkerMetrics, sampling: Sampli
     if address is None:
         yield
         return
-    endpoint = MetricsEndpoint(address, metrics.registry, live=sampling.not_live, ready=sampling.not_ready)
+    endpoint = serve_metrics(address, metrics.registry, live=sampling.not_live, ready=sampling.not_ready)
     loop = Loop(sampling.run)
     loop.start()
     try:
