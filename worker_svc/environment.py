@@ -24,6 +24,7 @@ _SCHEDULER_SETTINGS = frozenset(
         "LEASE_TTL",
         "LISTEN",
         "LOCK_TIMEOUT",
+        "MAX_ASSET_BYTES",
         "MAX_DEFERRALS",
         "MAX_PUBLISH_ATTEMPTS",
         "MAX_QUEUE_SIZE",

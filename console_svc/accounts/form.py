@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import FormData
 
 from console_svc.web.language import refused
-from console_svc.web.numbers import MAX_COUNT, whole
+from console_svc.web.numbers import MAX_COUNT, MAX_NUMBER, whole
 from contentgen import Account, InvalidArgument
 
 
@@ -22,13 +22,14 @@ class Field:
     hint: str
     whole: bool = True
     """Whether it is a whole number; else see `value`."""
+    most: int = MAX_COUNT
 
     def value(self, text: str) -> str | int | float:
         """What the scheduler takes. Raises ValueError, which says what it should be."""
         if self.name == "name":
             return text
         try:
-            return whole(text, 0, MAX_COUNT) if self.whole else float(text)
+            return whole(text, 0, self.most) if self.whole else float(text)
         except ValueError:
             raise ValueError(WHOLE if self.whole else NUMBER) from None
 
@@ -41,7 +42,9 @@ FIELDS: Sequence[Field] = (
     Field("max_pending_tasks", "Pending tasks", "How many may be pending, scheduled ones included; 0: no limit."),
     Field("max_priority", "Highest priority", "That its submits may ask for, 1 to 10; 0: no limit."),
     Field("max_starts_per_minute", "Starts per minute", "Attempts that may start within any minute; 0: no limit."),
-    Field("max_asset_bytes", "Bytes of files", "That may be stored for it; 0: the schedulers' default."),
+    Field(
+        "max_asset_bytes", "Bytes of files", "That may be stored for it; 0: the schedulers' default.", most=MAX_NUMBER
+    ),
 )
 
 

@@ -24,6 +24,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "ACCOUNT_QUEUE_FULL": "该账号等待中的任务已达上限，请稍后再试。",
     "TOO_MANY_SCHEDULES": "定时计划的数量已达上限。",
     "TOO_MANY_REVIEWS": "您占用的待审内容已达上限，请先审完或释放一些。",
+    "ACCOUNT_ASSETS_FULL": "该账号的文件已达到存储上限。",
     "TOO_MANY_WEBHOOKS": "Webhook 的数量已达上限。",
     "TOO_MANY_CALLS": "请求过于频繁，请稍后再试。",
     "REQUEST_TOO_SLOW": "请求传输太慢，已被中断。",

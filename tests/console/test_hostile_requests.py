@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
@@ -118,7 +119,9 @@ def routes(method: str) -> Sequence[str]:
         return [route.path for route in every if method in (route.methods or ())]
 
     bound_ids_of_paths()
-    return [path for path in asyncio.run(listed()) if path not in {"/login", "/logout"}]
+    with ThreadPoolExecutor(1) as thread:  # this one has the browser's event loop, once a test has used that
+        paths = thread.submit(asyncio.run, listed()).result()
+    return [path for path in paths if path not in {"/login", "/logout"}]
 
 
 @pytest.mark.parametrize("segment", SEGMENTS)

@@ -155,6 +155,11 @@ WITHIN = [
         lambda it: documents.system(system_service_pb2.GetSystemResponse(database=it))["database"],
     ),
     Pair(
+        system_service_pb2.OldestTransaction,
+        results.OldestTransaction,
+        lambda it: documents.system(system_service_pb2.GetSystemResponse(oldest_transaction=it))["oldest_transaction"],
+    ),
+    Pair(
         system_service_pb2.Limits,
         results.Limits,
         lambda it: documents.system(system_service_pb2.GetSystemResponse(limits=it))["limits"],
