@@ -23,7 +23,7 @@ from console_svc.metrics import ConsoleMetrics
 from console_svc.site import Site
 from console_svc.web.numbers import bound_ids_of_paths
 from console_svc.web.schedulers import Schedulers
-from tests.console.conftest import OPERATOR, Shared
+from tests.console.conftest import OPERATOR, Place
 from tests.harness.console import Console
 
 TEMPLATES = Path(console_svc.__file__).parent / "templates"
@@ -69,7 +69,7 @@ class Stranger:
         """The status of the answer."""
         given = {"Host": f"127.0.0.1:{self.port}", "Origin": f"http://127.0.0.1:{self.port}", "Cookie": self.cookie}
         given |= {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in (given | {name.replace("_", "-"): value for name, value in headers.items()}).items():
                 connection.putheader(name, value)
@@ -81,20 +81,20 @@ class Stranger:
 
 
 @pytest.fixture(scope="module")
-def stranger(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
+def stranger(fresh_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
     """Of a console that believes what a proxy says, so that tries to sign in count for other addresses."""
     settings = {"CONTENTGEN_CONSOLE_BEHIND_PROXY": "true"}
-    console = Console(tmp_path_factory.mktemp("behind"), shared.place().scheduler.target, **settings).start()
+    console = Console(tmp_path_factory.mktemp("behind"), fresh_place.scheduler.target, **settings).start()
     yield Stranger(console.port)
     console.stop()
     assert_no_failure(console)
 
 
 @pytest.fixture(scope="module")
-def operator(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
-    place = shared.place()
-    console = Console(tmp_path_factory.mktemp("console"), place.scheduler.target).start()
-    visitor = replace(place, console=console).visitor(OPERATOR)
+def operator(fresh_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
+    """Of a place of its own: the forms that it sends are real ones, too, and change what has the ID 1."""
+    console = Console(tmp_path_factory.mktemp("console"), fresh_place.scheduler.target).start()
+    visitor = replace(fresh_place, console=console).visitor(OPERATOR)
     (csrf, *_) = re.findall(r'name="csrf" value="([^"]+)"', visitor.get("/").text)
     (cookie,) = visitor.cookies
     yield Stranger(console.port, f"{cookie.name}={cookie.value}", csrf)
