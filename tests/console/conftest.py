@@ -21,7 +21,7 @@ from tests.harness.console import Console, Visitor
 from tests.harness.programs import program
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack, Worker, running_stack
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 """How long the browser waits for what has to appear."""
 DESKTOP = ViewportSize(width=1280, height=800)

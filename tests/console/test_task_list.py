@@ -111,13 +111,13 @@ def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Pla
         [{**broken, "topic": "fails"}, {**broken, "topic": "fails for good", "max_retries": 0}]
     )
     for task_id in (failed, used_up):
-        assert place.client.wait(task_id, 20)["status"] == "failed"
+        assert place.client.wait(task_id, 60)["status"] == "failed"
     asked = operator.get(f"/tasks/move?do=retry&task={failed}&task={used_up}").text
     assert "1 task will go back" in asked
     assert "Also 1 whose retries are used up" in asked
     assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(asked), "more": "yes"}).text
     for task_id in (failed, used_up):
-        assert place.client.wait(task_id, 20)["attempt"] == 2
+        assert place.client.wait(task_id, 60)["attempt"] == 2
 
 
 def test_all_that_match_are_retried_those_without_retries_on_demand(place: Place, operator: Visitor) -> None:
@@ -126,12 +126,12 @@ def test_all_that_match_are_retried_those_without_retries_on_demand(place: Place
         [{**broken, "topic": "outage"}, {**broken, "topic": "outage for good", "max_retries": 0}]
     )
     for task_id in (failed, used_up):
-        assert place.client.wait(task_id, 20)["status"] == "failed"
+        assert place.client.wait(task_id, 60)["status"] == "failed"
     asked = operator.get("/tasks/move?do=retry&all=yes&topic=outage").text
     assert "1 task will go back" in asked
     assert "Also 1 whose retries are used up" in asked
     assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(asked), "more": "yes"}).text
-    ended = [place.client.wait(task_id, 20) for task_id in (failed, used_up)]
+    ended = [place.client.wait(task_id, 60) for task_id in (failed, used_up)]
     assert [(task["attempt"], task["retry_count"]) for task in ended] == [(2, 1), (2, 0)]
 
 
@@ -139,7 +139,7 @@ def test_tasks_of_tomorrow_run_now(place: Place, operator: Visitor) -> None:
     task_id, *_ = later(place, "tomorrow's")
     asked = operator.get(f"/tasks/move?do=run&task={task_id}").text
     assert "Moved 1 task " in operator.post("/tasks/move", {**fields_of(asked), "priority": "9"}).text
-    task = place.client.wait(task_id, 20)
+    task = place.client.wait(task_id, 60)
     assert (task["status"], task["priority"]) == ("completed", 9)
 
 

@@ -17,7 +17,7 @@ from tests.harness.process import inherited
 from tests.harness.service import Service
 
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class Console(Service):

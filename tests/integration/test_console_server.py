@@ -58,10 +58,12 @@ async def served(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = Server(APP, connections, wait_limit=wait_limit, cert=cert, key=key)
         job = asyncio.create_task(server.serve([listening]))
-        async with asyncio.timeout(PATIENCE_S):
-            yield Served(server, listening.getsockname()[1])
-        server.should_exit = True
-        await job
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                yield Served(server, listening.getsockname()[1])
+        finally:
+            server.should_exit = True
+            await job
 
 
 @dataclass(frozen=True)
@@ -161,4 +163,6 @@ async def test_a_handshake_that_stalls_is_a_connection_like_others(certificates:
         idle[1][1].transport.abort()
     async with served(cert=cert, key=key) as place:
         assert await rest(await place.connect(b"\x16")) == b""
-        assert await rest(await place.connect(b"no TLS at all")) != b"word"
+        assert b"HTTP/1.1 200" not in await rest(await place.connect(REQUEST % b"word"))
+    async with served(wait_limit=PATIENCE_S, cert=cert, key=key) as place:
+        assert (await place.word(context)).endswith(b"word")

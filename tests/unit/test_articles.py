@@ -95,7 +95,7 @@ async def test_a_text_that_takes_too_much_ends_only_its_process(monkeypatch: pyt
         heavy = [shop.html(text, PICTURES) for text in HEAVY_HTML]
         heavy += [shop.markdown(text, PICTURES) for text in (*HEAVY_MARKDOWN, HUGE)]
         answers = await asyncio.gather(*heavy, shop.difference("a b " * 60_000, "b c " * 60_000))
-        assert None in answers
+        assert answers[1] is answers[len(HEAVY_HTML) + 1] is None  # these two take many seconds
         shop.sandbox.timeout = 20.0
         assert await shop.markdown("**goes on**", PICTURES) == "<p><strong>goes on</strong></p>\n"
         assert await shop.html("<p>goes on", PICTURES) == "<p>goes on</p>"
