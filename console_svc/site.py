@@ -43,6 +43,10 @@ UNDONE = text(
     "Nothing was decided or changed, for the schedulers do not answer. What you typed is still here: send it again once"
     " they do."
 )
+UNSURE = text(
+    "No answer came from the schedulers that says whether this was done: it may have been. What you typed is still"
+    " here: look before you send it again."
+)
 BY_SCRIPT = "hx-boosted"
 """The header of a form that a script has sent in place of the browser: where to go next is said to the script."""
 NOT_NAMED = text("The proxy before this console signs users in, and it has named no token.")
@@ -102,9 +106,12 @@ class Site:
         """The route of a page that only shows something."""
         return Route(path, self._measured(path, self._signed_in(handler)), methods=["GET"])
 
-    def form(self, path: str, handler: Handler) -> Route:
-        """The route of a form, which has to hold the session's CSRF token: `parts.html` has its field."""
-        return Route(path, self._measured(path, self._signed_in(handler)), methods=["POST"])
+    def form(self, path: str, handler: Handler, *, calls: bool = True) -> Route:
+        """The route of a form, which has to hold the session's CSRF token: `parts.html` has its field.
+
+        `calls`: whether it needs a scheduler.
+        """
+        return Route(path, self._measured(path, self._signed_in(self._form(handler, calls=calls))), methods=["POST"])
 
     def open(self, path: str, method: str, handler: Served) -> Route:
         """The route of something for which nobody has to sign in."""
@@ -144,7 +151,7 @@ class Site:
     def session(self, request: Request) -> Session | None:
         """That of the cookie; where a proxy names who asks, only if it names the same token."""
         session = self.sessions.find(request.cookies.get(self._cookie, ""))
-        foreign = session and self.settings.console_token_header and session.token != self._named_token(request)
+        foreign = session and self.settings.console_token_header and (session.token or "") != self._named_token(request)
         return None if foreign else session
 
     def why_ended(self, request: Request) -> str:
@@ -193,7 +200,7 @@ class Site:
             try:
                 session = self.session(request) or await self._by_itself(request)
             except RequestError:
-                return await self._away(request, None)
+                return self._away(request, None)
             if session is None:
                 return self._to_sign_in(request)
             response = await self._served(handler, request, session)
@@ -205,31 +212,43 @@ class Site:
 
         return served
 
-    async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
-        if request.method == "POST":
+    def _form(self, handler: Handler, *, calls: bool) -> Handler:
+        async def served(request: Request, session: Session) -> Response:
             genuine = await _genuine(request, session)
             if genuine is None:
                 return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
-            request = genuine
             self.diagnoses.forget(session)
+            if calls and not await self.schedulers.connected():
+                return await self._unanswered(genuine, session, UNDONE)
+            try:
+                return await handler(genuine, session)
+            except Unavailable:
+                return await self._unanswered(genuine, session, UNSURE)
+
+        return served
+
+    async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
         try:
             return await handler(request, session)
         except Unauthenticated:  # the token was revoked
             self.sessions.end(session, REVOKED, everywhere=True)
             return self._to_sign_in(request)
         except Unavailable:
-            return await self._away(request, session)
+            return self._away(request, session)
         except RequestError as error:
             status = NOT_FOUND if isinstance(error, ResourceNotFoundException) else BAD
             return self.failure(request, session, refused(error), status)
 
-    async def _away(self, request: Request, session: Session | None) -> Response:
-        """A page that tries again by itself; for a form one that has what was sent, so that it can be sent again."""
-        if request.method != "POST":
-            return self.failure(request, session, "This page tries again by itself.", AWAY)
-        sent = (await request.form()).multi_items() if session else []
+    def _away(self, request: Request, session: Session | None) -> Response:
+        """A page that tries again by itself; for a form one that does not."""
+        message = UNDONE if request.method == "POST" else "This page tries again by itself."
+        return self.failure(request, session, message, AWAY)
+
+    async def _unanswered(self, request: Request, session: Session, message: str) -> Response:
+        """A page that has what was sent, so that it can be sent again."""
+        sent = (await request.form()).multi_items()
         fields = [(name, value) for name, value in sent if isinstance(value, str)]
-        return self.failure(request, session, UNDONE, AWAY, fields)
+        return self.failure(request, session, message, AWAY, fields)
 
     def _to_sign_in(self, request: Request) -> Response:
         """To the form, which leads back; a script of the page is told to load it as a whole."""

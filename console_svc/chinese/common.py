@@ -18,6 +18,10 @@ TEXTS: Final[Mapping[str, str]] = {
     "This form is not from this page, or too old. Load the page anew.": "表单不是来自本页，或已过期，请重新加载页面。",
     "Nothing was decided or changed, for the schedulers do not answer. What you typed is still here: send it again once"
     " they do.": "调度器没有响应，未作任何决定或更改。您输入的内容仍在，待其恢复后请重新发送。",
+    "No answer came from the schedulers that says whether this was done: it may have been. What you typed is still"
+    " here: look before you send it again.": (
+        "调度器没有答复是否已执行：操作可能已完成。您输入的内容仍在，请先查看结果再决定是否重新发送。"
+    ),
     "The console does not answer. What you typed is still here: send it again once it does.": (
         "控制台没有响应。您输入的内容仍在，待其恢复后请重新发送。"
     ),

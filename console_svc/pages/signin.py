@@ -33,7 +33,7 @@ class SignIn:
         return (
             self._site.open("/login", "GET", self.show),
             self._site.open("/login", "POST", self.submit),
-            self._site.form("/logout", self.sign_out),
+            self._site.form("/logout", self.sign_out, calls=False),
             self._site.open("/language/{language}", "GET", self.set_language),
         )
 

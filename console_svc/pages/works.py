@@ -22,7 +22,7 @@ class WorkPage:
         self._site = site
 
     def routes(self) -> Sequence[BaseRoute]:
-        return self._site.page("/work/{key}", self.show), self._site.form("/work/{key}/stop", self.stop)
+        return self._site.page("/work/{key}", self.show), self._site.form("/work/{key}/stop", self.stop, calls=False)
 
     async def show(self, request: Request, session: Session) -> Response:
         work = self._site.works.find(session, request.path_params["key"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 import grpc
 import grpc.aio
 
@@ -9,6 +12,7 @@ from console_svc.config import ConsoleSettings
 from contentgen import AsyncContentGenerationClient, Caller, Unauthenticated
 from contentgen.client.connection import open_aio_channel
 
+CONNECT_TIMEOUT = 2.0
 _SERVING = b"\x08\x01"
 """A HealthCheckResponse with the status SERVING, as the wire has it: the console has no generated code for it."""
 
@@ -32,6 +36,14 @@ class Schedulers:
             return await client.get_caller()
         except Unauthenticated:
             return None
+
+    async def connected(self) -> bool:
+        """Whether there is a connection to any, for which it waits a little: without one no call can begin."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._channel.channel_ready()
+                return True
+        return False
 
     async def serve(self, *, within: float) -> bool:
         """Whether the one that is asked says that it serves. Raises grpc.RpcError if none answers in these seconds."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import grpc
 from playwright.sync_api import Browser, Page, expect
 
 from contentgen import Unavailable
+from contentgen.v1.system_service_pb2 import GetCallerResponse
 from tests.console.conftest import OPERATOR, Place, page_at, sign_in
+from tests.harness.console import Console, Visitor
+from tests.harness.scripted_server import refuse, scripted
 from tests.harness.waiting import wait_until
 
 
@@ -94,6 +100,23 @@ def test_what_was_typed_stays_while_nobody_answers_and_is_sent_again(own_place: 
     content = place.client.get_content(content_id)
     assert content
     assert content["review_status"] == "approved"
+
+
+def test_a_form_whose_outcome_is_unknown_says_so(tmp_path: Path) -> None:
+    def lost(_: object, context: grpc.ServicerContext) -> None:
+        refuse(context, grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the connection was lost in a commit")
+
+    caller = GetCallerResponse(role="operator", methods=["AccountService/CreateAccount"])
+    with (
+        scripted(GetCaller=lambda *_: caller, CreateAccount=lost) as target,
+        Console(tmp_path, target).start() as console,
+    ):
+        visitor = Visitor(console.url)
+        visitor.get("/accounts/new")
+        answer = visitor.post("/accounts/new", {"name": "typed"})
+    assert (answer.status, 'value="typed"' in answer.text) == (503, True)
+    assert "it may have been" in answer.text
+    assert "Nothing was decided" not in answer.text
 
 
 def reads(place: Place, task_id: str) -> bool:
