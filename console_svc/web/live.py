@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 import structlog
 from starlette.requests import Request
@@ -18,6 +19,9 @@ from contentgen import ContentGenerationError, Task, TaskChange, Unauthenticated
 
 MAX_WAITING = 1_000
 """Moves that a page may be behind; then it is told to load anew."""
+MAX_PAGES_OF_SESSION = 20
+MAX_PAGES_OF_TOKEN = 200
+"""Live pages; beyond either the oldest of them ends: each is a connection, and others need some, too."""
 RETRY_INTERVAL = 1.0
 """Seconds until a watch that failed is begun anew."""
 PING_INTERVAL = 15.0
@@ -63,7 +67,7 @@ class _Feed:
 
     def __init__(self, session: Session, revoked: Callable[[], None]) -> None:
         """`revoked`: called when the schedulers do not know the token any more."""
-        self.pages: set[asyncio.Queue[Told]] = set()
+        self.pages: dict[asyncio.Queue[Told], Session] = {}  # the oldest first
         self.connected = self.away = False
         self.last_moved = 0.0
         self.job = asyncio.create_task(self._run(session, revoked))
@@ -85,6 +89,19 @@ class _Feed:
             self._tell(News.AWAY)
             await asyncio.sleep(RETRY_INTERVAL)
 
+    def add(self, page: asyncio.Queue[Told], session: Session) -> None:
+        """Feeds one more page, in the place of an older one if the session or the token has too many."""
+        own = [other for other, owner in self.pages.items() if owner is session]
+        if len(own) >= MAX_PAGES_OF_SESSION:
+            self._end(own[0])
+        elif len(self.pages) >= MAX_PAGES_OF_TOKEN:
+            self._end(next(iter(self.pages)))
+        self.pages[page] = session
+
+    def _end(self, page: asyncio.Queue[Told]) -> None:
+        del self.pages[page]
+        wake(page)
+
     def _connected(self) -> None:
         self.connected = True
         if self.away:
@@ -99,6 +116,12 @@ class _Feed:
                     page.get_nowait()
                 told = News.STALE
             page.put_nowait(told)
+
+
+def wake(page: asyncio.Queue[Told]) -> None:
+    """Has a page look whether it has ended."""
+    if page.empty():
+        page.put_nowait(News.STALE)
 
 
 class LiveTasks:
@@ -126,17 +149,14 @@ class LiveTasks:
         elif feed.connected and feed.last_moved >= since:
             page.put_nowait(News.STALE)
 
-        def wake() -> None:
-            if page.empty():
-                page.put_nowait(News.STALE)
-
-        feed.pages.add(page)
-        session.when_ended.add(wake)
+        ended = partial(wake, page)
+        feed.add(page, session)
+        session.when_ended.add(ended)
         try:
             yield page
         finally:
-            session.when_ended.discard(wake)
-            feed.pages.discard(page)
+            session.when_ended.discard(ended)
+            feed.pages.pop(page, None)
             if not feed.pages:
                 feed.job.cancel()
                 if self._feeds.get(session.token) is feed:
@@ -155,16 +175,21 @@ class LiveTasks:
     ) -> StreamingResponse:
         """The server-sent events of a page: rows of tasks that have moved (`row`: empty, it shows none), and news.
 
-        They end with the session. `then_stale`: after each row the page is told to load the rest of it anew.
+        They end with the session, and when newer pages are too many. `then_stale`: after each row the page is told to
+        load the rest of it anew.
         """
 
         async def events() -> AsyncIterator[str]:
             async with self.follow(session, _since(request)) as moves:
-                async for text in _server_sent(moves, row, then_stale, lambda: self._sessions.seconds_left(session)):
+                async for text in _server_sent(moves, row, then_stale, lambda: self._seconds_left(session, moves)):
                     yield text
 
         unbuffered = {"x-accel-buffering": "no"}  # by a proxy
         return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
+
+    def _seconds_left(self, session: Session, page: asyncio.Queue[Told]) -> float:
+        feed = self._feeds.get(session.token)
+        return self._sessions.seconds_left(session) if feed and page in feed.pages else 0.0
 
     async def close(self) -> None:
         jobs = [feed.job for feed in self._feeds.values()]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import cast
 
 import pytest
 from starlette.requests import Request
 
-from console_svc.web.live import LiveTasks
+from console_svc.web.live import MAX_PAGES_OF_SESSION, MAX_PAGES_OF_TOKEN, LiveTasks
 from console_svc.web.sessions import (
     AGE_LIMIT,
     CROWDED_OUT,
@@ -24,7 +25,7 @@ from console_svc.web.sessions import (
 from contentgen import AsyncContentGenerationClient, Caller
 
 CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_required=True)
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Desk:
@@ -91,3 +92,37 @@ async def test_a_live_page_ends_with_its_session(happens: Callable[[Desk, Sessio
             assert "data" not in event or event == "event: away\ndata:\n\n"
     assert (desk.live.pages, desk.sessions.why_ended(session.key)) == (0, why)
     await desk.close()
+
+
+async def test_the_oldest_live_page_ends_where_a_session_or_a_token_has_too_many() -> None:
+    desk = Desk()
+    sessions = [desk.begin() for _ in range(MAX_PAGES_OF_TOKEN // MAX_PAGES_OF_SESSION + 1)]
+    pages = [_page(desk, sessions[0]) for _ in range(MAX_PAGES_OF_SESSION)]
+    await _opened(pages)
+    newer = [_page(desk, sessions[0])]
+    await _opened(newer)
+    await _ended(pages[0])
+    assert desk.live.pages == MAX_PAGES_OF_SESSION
+    newer += [_page(desk, session) for session in sessions[1:] for _ in range(MAX_PAGES_OF_SESSION)]
+    await _opened(newer[1:])
+    for page in pages[1:]:
+        await _ended(page)
+    assert desk.live.pages == MAX_PAGES_OF_TOKEN
+    for page in newer:
+        await page.aclose()
+    await desk.close()
+
+
+def _page(desk: Desk, session: Session) -> AsyncGenerator[str, None]:
+    request = Request({"type": "http", "query_string": b"", "headers": []})
+    return cast("AsyncGenerator[str, None]", desk.live.stream(request, session, lambda _: "").body_iterator)
+
+
+async def _opened(pages: Sequence[AsyncGenerator[str, None]]) -> None:
+    for page in pages:
+        assert await anext(page) == ": open\n\n"
+
+
+async def _ended(page: AsyncGenerator[str, None]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        assert [event async for event in page] == []
