@@ -18,7 +18,7 @@ from scheduler_svc.domain.ids import parse_task_id
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Watcher:

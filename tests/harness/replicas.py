@@ -41,7 +41,7 @@ async def serving_beside(db_url: str, limits: Limits | None = None, **settings: 
         replica = Replica(wanted, db_url, limits)
         await replica.start()
         try:
-            await wait_until_async(lambda: replica.health.serving, within=10, what="the replica serves")
+            await wait_until_async(lambda: replica.health.serving, within=60, what="the replica serves")
             yield replica
         finally:
             await replica.stop(within=0)

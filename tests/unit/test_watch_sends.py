@@ -13,7 +13,7 @@ from scheduler_svc.application.watch import sending
 from scheduler_svc.application.watch.sending import Overrun, SendQueue
 from scheduler_svc.domain.errors import WatchOverrun
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 MANY, FEW = 200, 5
 
 
