@@ -130,7 +130,7 @@ def _read_all(database: PgDatabase, last: int) -> int:
 
 def _read_own(database: PgDatabase, last: int) -> int:
     def look(tx: Tx, after: int) -> int | None:
-        page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last)
+        page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last, changes.MAX_PAGE)
         return page.end if page.end < last else None
 
     return _walk(database, look, 0)

@@ -204,10 +204,11 @@ class StoreUnavailable(DomainError):
 class ChangesDelayed(DomainError):
     """A transaction that has drawn numbers of moves stays open: later ones can't be passed on before it ends."""
 
-    def __init__(self, pid: int, database: str, role: str, application: str) -> None:
-        session = f"session {pid} ({role}, {application!r})" if pid else f"the prepared transaction {application!r}"
+    def __init__(self, pid: int, database: str) -> None:
+        """`pid`: the session's; 0: the transaction is prepared."""
+        holder = f"session {pid}, which keeps a transaction open" if pid else "a prepared transaction"
         super().__init__(
-            f"changes wait for {session} of the database {database!r}, which keeps a transaction open; end it",
+            f"changes wait for {holder} in the database {database!r}; its operator has to end it",
             pid=str(pid),
             database=database,
         )

@@ -18,6 +18,10 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.application.watch import change_feed as tail
+from scheduler_svc.application.watch import changes
+from scheduler_svc.application.watch.changes import Selection
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.errors import ChangesDelayed
 from scheduler_svc.replica import Replica
 from tests.contract.watching import PATIENCE_S, Mover, Watcher, told, watching
 from tests.harness.cluster import Databases
@@ -382,11 +386,33 @@ async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wa
                     with refused(StatusCode.UNAVAILABLE, "CHANGES_DELAYED") as refusal:
                         await delayed.next()
                     assert refusal.metadata == {"pid": str(pid), "database": sa.make_url(db_url).database}
-                    assert APPLICATION in refusal.message
+                    assert str(pid) in refusal.message
+                    assert APPLICATION not in refusal.message
         third = await submitted(tasks, other)
         assert told([await unconcerned.next()]) == [(third, "unspecified", "pending")]
     async with watching(tasks, account_id=account, resume_token=token) as watcher:
         assert told([await watcher.next()]) == [(second, "unspecified", "pending")]
+
+
+async def test_a_watch_that_joins_late_is_told_of_a_delay_too(
+    replica: Replica, tasks: TaskServiceAsyncStub, account: int, db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
+    for module in (tail, changes):
+        monkeypatch.setattr(module, "MAX_SCAN", 1)
+    feed, scope = replica._feed, Scope.of(account)
+    with feed.admitted():  # so that the feed goes on when the early watch has ended
+        async with watching(tasks, account_id=account, skip_present=True) as early:
+            await early.stands()
+            with foreign_lock(db_url, "SELECT pg_current_xact_id(), nextval('event_seq')"):
+                await submitted(tasks, account)
+                with refused(StatusCode.UNAVAILABLE, "CHANGES_DELAYED"):
+                    await early.next()
+                assert feed._origin
+                async with feed.joined(Selection(scope=scope), scope, feed._origin) as (late, _):
+                    with pytest.raises(ChangesDelayed):
+                        async with asyncio.timeout(PATIENCE_S):
+                            await late.next()
 
 
 async def _first_of_another_watch(tasks: TaskServiceAsyncStub, account: int) -> pb.TaskChange:

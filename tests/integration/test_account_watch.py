@@ -11,7 +11,7 @@ from tests.harness.scheduling import Scheduling
 
 
 def read(scheduling: Scheduling, scope: Scope, after: int, until: int) -> ChangePage:
-    page: ChangePage = scheduling.run(changes.read_selected, Selection(scope=scope), after, until)
+    page: ChangePage = scheduling.run(changes.read_selected, Selection(scope=scope), after, until, changes.MAX_PAGE)
     return page
 
 
@@ -54,15 +54,14 @@ def test_chunks_and_pages_together_are_all_moves(
 
 @pytest.mark.parametrize("size", [1, 2, 1_000])
 def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(
-    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, size: int
+    scheduling: Scheduling, size: int
 ) -> None:
     for _ in range(2):
         scheduling.make_account()
     keys = [scheduling.submit_one(account_id=account_id) for account_id in (3, 1, 2, 3, 1)]
     scheduling.cancel(keys[0])
-    monkeypatch.setattr(changes, "MAX_PAGE", size)
     found, after, full = list[int](), 0, True
     while full:
-        page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after)
+        page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after, size)
         found, after, full = [*found, *(it.task.task_key for it in page.changes)], page.end, page.full
     assert found == [keys[1], keys[3], keys[4]]

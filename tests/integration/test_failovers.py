@@ -109,7 +109,7 @@ async def test_pages_of_two_histories_are_not_combined(address: Address, watch: 
     with pytest.raises(ResumeTokenExpired):
         await anext(watch.changes())
     with pytest.raises(ResumeTokenExpired):
-        await address.calls.run(changes.in_history, watch.origin, changes.read_selected, ACCOUNT, 5, 2_000)
+        await address.calls.run(changes.in_history, watch.origin, changes.read_selected, ACCOUNT, 5, 2_000, 500)
 
 
 async def test_a_new_watch_after_a_failover_is_served(address: Address, watch: TaskWatch) -> None:

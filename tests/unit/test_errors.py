@@ -66,7 +66,7 @@ CASES = [
     (errors.RequestTooSlow(30), Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", {}),
     (errors.StoreUnavailable(), Code.UNAVAILABLE, "STORE_UNAVAILABLE", {}),
     (
-        errors.ChangesDelayed(7, "db", "anna", "psql"),
+        errors.ChangesDelayed(7, "db"),
         Code.UNAVAILABLE,
         "CHANGES_DELAYED",
         {"pid": "7", "database": "db"},

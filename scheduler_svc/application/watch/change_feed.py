@@ -10,7 +10,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -23,6 +22,7 @@ from scheduler_svc.application.watch.interest import ANNOUNCE_INTERVAL, WatchInt
 from scheduler_svc.application.watch.sending import Overrun, SendQueue
 from scheduler_svc.application.watch.watcher import RecentChanges, Watcher
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import (
     ChangesDelayed,
     DomainError,
@@ -45,6 +45,8 @@ MIN_INTERVAL = 0.02
 MAX_INTERVAL = 1.0
 DELAY_TIMEOUT = 10.0
 """Seconds that changes wait for a transaction that stays open, before the watches that wait for them end."""
+MAX_OFFERS = 2_000
+"""Changes offered to selections before others on the event loop have a turn; that takes a millisecond or two."""
 
 _log = structlog.get_logger(__name__)
 
@@ -127,7 +129,7 @@ class ChangeFeed:
             self._admitted -= 1
             if not self._admitted:
                 self._interest.here = False
-                self._position = self._origin = None  # else they would go stale
+                self._forget()  # else it would go stale
 
     async def reach(self, number: int) -> None:
         """Waits until everything up to `number`, which is drawn already, is settled and passed on.
@@ -157,7 +159,8 @@ class ChangeFeed:
                 raise ResumeTokenExpired
             recent = self._changes_of(selection, accounts)
             watcher = Watcher(recent, self.sends, self._relief.set)
-            recent.watchers.add(watcher)
+            recent.join(watcher)
+            self._delayed_to = 0  # what was delayed for others may be this one's
         try:
             yield watcher, start
         finally:
@@ -214,7 +217,7 @@ class ChangeFeed:
             return MIN_INTERVAL
         self._not_before = loop.time() + self._interval
         if not self._interest.here:
-            self._position = self._origin = None
+            self._forget()
         return self._interval if behind else ANNOUNCE_INTERVAL
 
     async def _advance(self, now: float) -> bool:
@@ -235,7 +238,7 @@ class ChangeFeed:
             await self._end_delayed(snapshot.last, now)
         else:
             self._interval = MIN_INTERVAL
-            self._delayed_since = None
+            self._end_delay()
             await self._hand_out_to(settled)
         return settled != snapshot.last
 
@@ -244,27 +247,33 @@ class ChangeFeed:
         self._delayed_since = self._delayed_since or now
         if now - self._delayed_since < DELAY_TIMEOUT:
             return
-        after = max(self._position or 0, self._delayed_to)
+        delayed_to = self._delayed_to
+        after = last if self._position is None else max(self._position, delayed_to)  # None: nobody has joined
         holder, moves = await self._calls.run(changes.read_delayed, self._watermark.awaited, after, last)
         if holder is None:
             return
-        failure = partial(ChangesDelayed, holder.pid, holder.database, holder.role, holder.application)
         waiting = [it.reached for it in self._awaited if now - it.since >= DELAY_TIMEOUT and not it.reached.done()]
         for reached in waiting:
-            reached.set_exception(failure())
+            reached.set_exception(ChangesDelayed(holder.pid, holder.database))
         concerned = {recent for _, key, account_id in moves for recent in self._selected_by(key, account_id)}
         for watcher in (watcher for recent in concerned for watcher in recent.watchers):
-            watcher.fail(failure())
+            watcher.fail(ChangesDelayed(holder.pid, holder.database))
         if waiting or concerned:
-            _log.warning("watches end, since their changes are delayed", action="watch", cause=failure().message)
-        if len(moves) == MAX_SCAN:
+            _log.warning("watches end, since a transaction delays their changes", action="watch", **holder._asdict())
+        if len(moves) == MAX_SCAN and self._delayed_to == delayed_to:  # else another one joined meanwhile
             self._delayed_to = moves[-1][0]
+
+    def _end_delay(self) -> None:
+        self._delayed_since, self._delayed_to = None, 0
 
     async def _hand_out_to(self, until: int) -> None:
         while self._position is None or self._position < until:
             async with self._page_lock:
-                self._position = await self._hand_out_page(until)
-                self._arrive(self._position)
+                end = await self._hand_out_page(until)
+                if self._origin is None:  # all have left meanwhile
+                    return
+                self._position = end
+                self._arrive(end)
             await self._until_relieved()
 
     async def _hand_out_page(self, until: int) -> int:
@@ -275,14 +284,23 @@ class ChangeFeed:
         page, cleaned = await self._calls.run(
             changes.in_history, self._origin, changes.read_all, self._position, until, self._is_watched
         )
-        for change in page.changes:
-            for recent in self._selected_by(change.task.task_key, change.task.account_id):
-                recent.offer(change)
+        await self._offer(page.changes)
         for recent in self._recent.values() if cleaned else ():
             if any(account_id in recent.accounts for account_id in cleaned):
                 for watcher in recent.watchers:
                     watcher.fail(ResumeTokenExpired())
         return page.end
+
+    async def _offer(self, page: list[TaskChange]) -> None:
+        """Watchers may leave between two changes; none joins while a page is passed on."""
+        offers = 0
+        for change in page:
+            for recent in self._selected_by(change.task.task_key, change.task.account_id):
+                recent.offer(change)
+                offers += 1
+            if offers >= MAX_OFFERS:
+                offers = 0
+                await asyncio.sleep(0)
 
     def _arrive(self, position: int) -> None:
         for number, _, reached in self._awaited:
@@ -311,13 +329,17 @@ class ChangeFeed:
 
     def _end_all(self, failure: Callable[[], DomainError], *, awaited: Callable[[], DomainError] | None = None) -> None:
         """Fails all watchers; `awaited` is the failure of callers of `reach`, if it is another one."""
-        self._position = self._origin = self._delayed_since = None
+        self._forget()
         self._watermark = Watermark()
         for watcher in self._watchers:
             watcher.fail(failure())
         for _, _, reached in self._awaited:
             if not reached.done():
                 reached.set_exception((awaited or failure)())
+
+    def _forget(self) -> None:
+        self._position = self._origin = None
+        self._end_delay()
 
     def close(self) -> None:
         """Ends every watch with ShuttingDown."""

@@ -27,9 +27,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_PAGE = 500
-"""Moves, or present states, that one transaction reads."""
+"""Moves, or present states, that one transaction reads at most."""
 MAX_SCAN = 20_000
-"""Moves of all accounts in which one transaction looks for those of some; that takes a tenth of a second."""
+"""Moves of all accounts in which one transaction looks for a full page of some; that takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool])
     """
     rows = tx.changes.page(after, until, MAX_PAGE)
     chosen = {number: key for number, key, account_id in rows if wanted(key, account_id)}
-    page = _page(tx, until, [row[0] for row in rows], chosen)
+    page = _page(tx, until, [row[0] for row in rows], chosen, MAX_PAGE)
     return page, tx.changes.cleaned_since(after)
 
 
@@ -144,48 +144,52 @@ def read_delayed(
     return tx.system.oldest_transaction(transactions), tx.changes.page(after, until, MAX_SCAN)
 
 
-def read_selected(tx: Tx, selection: Selection, after: int, until: int) -> ChangePage:
-    """Like `read_all` for one selection. Raises ResumeTokenExpired if moves of it were deleted."""
+def read_selected(tx: Tx, selection: Selection, after: int, until: int, limit: int) -> ChangePage:
+    """Like `read_all` for one selection, `limit` changes at most.
+
+    Raises ResumeTokenExpired if moves of the selection were deleted.
+    """
     if (scope := selection.scope) is not None:
-        moves, read_to = tx.changes.page_of_scope(scope, after, until, MAX_SCAN, MAX_PAGE)
-        page = _page(tx, read_to, list(moves), moves)
+        scan = max(1, MAX_SCAN * limit // MAX_PAGE)
+        moves, read_to = tx.changes.page_of_scope(scope, after, until, scan, limit)
+        page = _page(tx, read_to, list(moves), moves, limit)
         gone = any(account_id in scope for account_id in tx.changes.cleaned_since(after))
     else:
-        chosen = dict(tx.changes.page_of(selection.keys, after, until, MAX_PAGE))
-        page = _page(tx, until, list(chosen), chosen)
+        chosen = dict(tx.changes.page_of(selection.keys, after, until, limit))
+        page = _page(tx, until, list(chosen), chosen, limit)
         gone = len(tx.changes.accounts(selection.keys)) < len(selection.keys)
     if gone:
         raise ResumeTokenExpired
     return page
 
 
-def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int]) -> ChangePage:
-    """Returns the changes of the chosen numbers, of a page of all numbers up to `until`."""
-    full = len(numbers) == MAX_PAGE
+def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int], limit: int) -> ChangePage:
+    """Returns the changes of the chosen numbers, of a page of `limit` numbers up to `until`."""
+    full = len(numbers) == limit
     found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
     found.sort(key=lambda it: it.number)
     return ChangePage(found, numbers[-1] if full else until, full)
 
 
-def read_present(tx: Tx, selection: Selection, number: int, after: int) -> ChangePage:
+def read_present(tx: Tx, selection: Selection, number: int, after: int, limit: int) -> ChangePage:
     """Returns present states as of `number`, of keys above `after`: of the named tasks, or of the scope's open ones.
 
-    Later submits are left out, since their first moves follow.
+    `limit`: how many keys are read at most. Later submits are left out, since their first moves follow.
     """
-    keys = _next_keys(tx, selection, after)
+    keys = _next_keys(tx, selection, after, limit)
     latest = _changes(tx, keys, lambda history: {max((it.seq for it in history if it.seq <= number), default=0)})
     listed = [
         replace(it, previous_status=Status.NONE, event_time=tx.now)
         for it in latest
         if not (selection.scope is not None and it.task.ended)
     ]
-    return ChangePage(listed, keys[-1] if keys else after, full=len(keys) == MAX_PAGE)
+    return ChangePage(listed, keys[-1] if keys else after, full=len(keys) == limit)
 
 
-def _next_keys(tx: Tx, selection: Selection, after: int) -> list[int]:
+def _next_keys(tx: Tx, selection: Selection, after: int, limit: int) -> list[int]:
     if selection.scope is not None:
-        return tx.changes.open_tasks(selection.scope, after, MAX_PAGE)
-    return [key for key in selection.keys if key > after][:MAX_PAGE]
+        return tx.changes.open_tasks(selection.scope, after, limit)
+    return [key for key in selection.keys if key > after][:limit]
 
 
 def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]], Container[int]]) -> list[TaskChange]:

@@ -18,6 +18,10 @@ from scheduler_svc.domain.errors import WatcherTooSlow, WatchOverrun
 
 SENDS_PER_SECOND = 2_000
 """Of all callers with several watches together: a seventh of the event loop's time."""
+MAX_AHEAD = 10_000
+"""Changes of one caller's watches that are read from the database before it is their turn, as long as each watch reads
+MIN_AHEAD of them."""
+MIN_AHEAD = 20
 INTERVAL = 0.005
 """Seconds between two rounds of sends."""
 MAX_LATENESS = 0.05
@@ -60,6 +64,10 @@ class SendQueue:
             self._watches[caller] -= 1
             if not self._watches[caller]:
                 del self._watches[caller]
+
+    def ahead(self, most: int) -> int:
+        """The changes that a watch of the running call's caller may read at once, of `most`."""
+        return min(most, max(MIN_AHEAD, MAX_AHEAD // self._watches[CALLER.get()]))
 
     async def turn(self) -> None:
         """Returns when it is the running call's turn to send. Raises Overrun."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.application.watch.changes import MAX_PAGE, Selection
@@ -18,12 +19,16 @@ MAX_BUFFER = 2 * MAX_PAGE
 
 
 class SelectedChange:
-    """A change as the watchers of one selection get it: it is encoded once for all of them, if at all."""
+    """A change as the watchers of one selection get it: it is encoded once for all of them, if at all.
 
-    __slots__ = ("_encoded", "change")
+    `unread_by`: the watchers that still have to read it.
+    """
 
-    def __init__(self, change: TaskChange) -> None:
+    __slots__ = ("_encoded", "change", "unread_by")
+
+    def __init__(self, change: TaskChange, unread_by: int = 1) -> None:
         self.change = change
+        self.unread_by = unread_by
         self._encoded: bytes | None = None
 
     def encoded(self, encode: Callable[[TaskChange], bytes]) -> bytes:
@@ -34,7 +39,7 @@ class SelectedChange:
 
 
 class RecentChanges:
-    """The last changes of one selection. Its watchers read them, each at its own pace."""
+    """The changes of one selection that some of its watchers have not read. They read, each at its own pace."""
 
     def __init__(self, selection: Selection, accounts: Scope) -> None:
         """`accounts`: those of the selection's tasks."""
@@ -42,32 +47,61 @@ class RecentChanges:
         self.accounts = accounts
         self.watchers: set[Watcher] = set()
         self.count = 0
-        """Of all changes so far; the last MAX_BUFFER are kept."""
-        self._changes: deque[SelectedChange] = deque(maxlen=MAX_BUFFER)
+        """Of all changes so far."""
+        self._changes: deque[SelectedChange] = deque()  # the first is unread by some; at most MAX_BUFFER
+        self._readers: set[Watcher] = set()  # without those that have failed
         self._idle: dict[Watcher, None] = {}
+
+    def join(self, watcher: Watcher) -> None:
+        """Adds a watcher, which reads the changes after the present ones."""
+        self.watchers.add(watcher)
+        self._readers.add(watcher)
 
     def offer(self, change: TaskChange) -> None:
         """Appends a change; watchers that have read all others get it when it is their turn."""
-        self._changes.append(SelectedChange(change))
+        if len(self._changes) == MAX_BUFFER:
+            self._cut_off()
+        if not self._readers:
+            return
+        self._changes.append(SelectedChange(change, len(self._readers)))
         self.count += 1
         idle, self._idle = self._idle, {}
         for watcher in idle:
             watcher.queue()
 
-    def take(self, number: int) -> SelectedChange:
-        """The change of which `count` was this number. Raises Overrun if it is not kept any more."""
-        behind = self.count - number
-        if behind > len(self._changes):
-            raise Overrun(WatcherTooSlow)
-        return self._changes[-behind]
+    def _cut_off(self) -> None:
+        """Fails the watchers that have read nothing of what is kept."""
+        for watcher in [watcher for watcher in self._readers if watcher.behind == MAX_BUFFER]:
+            watcher.fail(Overrun(WatcherTooSlow))
+
+    def take(self, behind: int) -> SelectedChange:
+        """The change for a watcher that is so many behind, which has read it then."""
+        selected = self._changes[-behind]
+        selected.unread_by -= 1
+        self._drop_read()
+        return selected
+
+    def _drop_read(self) -> None:
+        while self._changes and not self._changes[0].unread_by:
+            self._changes.popleft()
 
     def wait(self, watcher: Watcher) -> None:
         """Queues a watcher's next turn once there is another change."""
         self._idle[watcher] = None
 
-    def leave(self, watcher: Watcher) -> None:
-        self.watchers.discard(watcher)
+    def end(self, watcher: Watcher) -> None:
+        """Keeps nothing for a watcher any more."""
+        if watcher not in self._readers:
+            return
+        self._readers.discard(watcher)
         self._idle.pop(watcher, None)
+        for selected in islice(reversed(self._changes), watcher.behind):
+            selected.unread_by -= 1
+        self._drop_read()
+
+    def leave(self, watcher: Watcher) -> None:
+        self.end(watcher)
+        self.watchers.discard(watcher)
 
 
 class Watcher:
@@ -86,20 +120,22 @@ class Watcher:
     @property
     def failed(self) -> bool:
         """Whether the watch has failed, though its stream may not know yet."""
-        return self._failure is not None or self._behind > MAX_BUFFER
+        return self._failure is not None
 
     @property
     def crowded(self) -> bool:
         """Whether more than half of what may wait does."""
-        return self._behind > MAX_BUFFER // 2 and not self.failed
+        return self.behind > MAX_BUFFER // 2 and not self.failed
 
     @property
-    def _behind(self) -> int:
+    def behind(self) -> int:
+        """The changes that it has not read."""
         return self._recent.count - self._read
 
     def fail(self, failure: Exception) -> None:
         """Fails the watch. The first failure counts."""
         self._failure = self._failure or failure
+        self._recent.end(self)
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
@@ -112,15 +148,15 @@ class Watcher:
         """Returns the next change, when it is this watcher's turn to send. Raises the watch's failure, or Overrun."""
         if self._failure is None:
             self._turn = asyncio.get_running_loop().create_future()
-            if self._behind:
+            if self.behind:
                 self.queue()
             else:
                 self._recent.wait(self)
             await self._turn
         if self._failure is not None:
             raise self._failure
-        change = self._recent.take(self._read)
+        change = self._recent.take(self.behind)
         self._read += 1
-        if self._behind == MAX_BUFFER // 2:
+        if self.behind == MAX_BUFFER // 2:
             self._on_relieved()
         return change

@@ -61,13 +61,20 @@ class TaskWatch:
             self._selection,
             self.position.number,
             self._listed_to,
+            self._feed.sends.ahead(MAX_PAGE),
         )
         self._listed_to, self._listed = page.end, not page.full
         return page.changes
 
     async def _missed(self, until: int) -> list[TaskChange]:
         page = await self._calls.run(
-            changes.in_history, self.origin, changes.read_selected, self._selection, self._read_to, until
+            changes.in_history,
+            self.origin,
+            changes.read_selected,
+            self._selection,
+            self._read_to,
+            until,
+            self._feed.sends.ahead(MAX_PAGE),
         )
         self._read_to = page.end
         return page.changes
