@@ -227,6 +227,28 @@ def test_secrets_of_production_are_files() -> None:
     assert all(Path(it["file"]).name in guide for it in whole["secrets"].values())
 
 
+@compose_files
+def test_schedulers_keep_their_data_over_their_containers(name: str) -> None:
+    whole = yaml.safe_load((DOCKER / name).read_text())
+    assert "scheduler:/data" in whole["services"]["scheduler"]["volumes"]
+    assert "scheduler" in whole["volumes"]
+
+
+def test_creator_clis_can_read_no_secret_of_the_worker(tmp_path: Path) -> None:
+    """The guide's commands, on files of these names: CLIs run as another user than the worker, which is root."""
+    whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
+    folder = tmp_path / "docker/secrets"
+    folder.mkdir(parents=True)
+    names = {secret: Path(it["file"]).name for secret, it in whole["secrets"].items()}
+    for name in names.values():
+        (folder / name).touch()
+    commands = re.findall(r"\bchmod \d+ docker/secrets/.*$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
+    run_to_end(["sh", "-ec", "\n".join(commands)], cwd=tmp_path, within=LIMIT)
+    private = {*whole["services"]["worker"]["secrets"]} - {"tls-ca"}
+    for secret, name in names.items():
+        assert (folder / name).stat().st_mode & 0o777 == (0o400 if secret in private else 0o444), secret
+
+
 def test_settings_of_production_pass_the_check_of_their_service(
     tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -159,6 +159,29 @@ def test_files_that_the_settings_name_are_mounted(overlay: str) -> None:
 
 
 @overlays
+def test_no_pod_of_a_scheduler_keeps_assets_to_itself(overlay: str) -> None:
+    for service, spec, container in services(overlay):
+        location = environment(overlay, container).get("CONTENTGEN_ASSETS", "")
+        if service != "scheduler" or location.startswith("s3://"):
+            continue
+        [mount] = [it["name"] for it in container["volumeMounts"] if location.startswith(f"{it['mountPath']}/")]
+        [volume] = [it for it in spec["volumes"] if it["name"] == mount]
+        assert named(of_kind(overlay, "PersistentVolumeClaim")[0]).endswith(
+            volume["persistentVolumeClaim"]["claimName"]
+        )
+
+
+def test_the_base_starts_no_scheduler_before_an_overlay_says_where_assets_are() -> None:
+    base = FOLDER / "base"
+    [settings] = yaml.safe_load((base / "kustomization.yaml").read_text())["configMapGenerator"][:1]
+    assert "CONTENTGEN_ASSETS=/assets" in settings["literals"]
+    deployment = next(yaml.safe_load_all((base / "scheduler.yaml").read_text()))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "/assets" not in {it["mountPath"] for it in container["volumeMounts"]}
+
+
+@overlays
 def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
     text = json.dumps(rendered(overlay))
     used = set(re.findall(r'"secret(?:KeyRef|Ref|Name)?": (?:\{[^}]*?"name": )?"([\w-]+)"', text))

@@ -15,6 +15,7 @@ from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 
 INTERVAL = 10.0
+_FORGET = "UPDATE asset_store SET store_id = NULL"
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +63,9 @@ class StoreIdentity:
         if own != expected:
             problem = (
                 f"CONTENTGEN_ASSETS={self._location} is {f'store {own}' if own else 'a new store'}, and the assets of"
-                f" this database are in store {expected}: set it to the folder or bucket that the other schedulers use"
-                " (docs/deployment.md, Pictures and other files)"
+                f" this database are in store {expected}: set it to the folder or bucket that the other schedulers use,"
+                f" or copy that one with its store-id; if it is lost, {_FORGET} (docs/deployment.md, Pictures and other"
+                " files)"
             )
         if problem != self.problem:
             self.problem = problem
