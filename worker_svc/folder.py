@@ -113,19 +113,21 @@ def take_folder(
     hostname: str,
     notify: Callable[[str], None] = lambda _: None,
     *,
-    passable: bool = False,
+    creator: int | None = None,
 ) -> WorkerFolder:
     """Takes the folder that `worker_id` names, or else the lowest one that no live worker uses.
 
-    `passable`: other users reach their folders in `scratch`, though they list and read nothing else. If only a guard
-    still uses it, calls `notify` and waits. Raises FolderError, OSError.
+    `creator`: the user whom CLIs run as, if not this one. It reaches its folders in `scratch`, though it lists and
+    reads nothing else; and what a worker of any further user left becomes this user's. If only a guard still uses the
+    folder, calls `notify` and waits. Raises FolderError, OSError.
     """
-    mode = 0o711 if passable else 0o700
+    mode = 0o700 if creator is None else 0o711
     workers = data_dir.absolute() / "workers"
     workers.parent.mkdir(parents=True, exist_ok=True)
-    _make_private(workers, mode)
-    path, alive = _named(workers, worker_id, mode) if worker_id else _lowest(workers, mode)
+    _make_private(workers, mode, creator)
+    path, alive = _named(workers, worker_id, creator) if worker_id else _lowest(workers, creator)
     try:
+        _make_private(path, mode, creator)  # not before: a worker of another user may live there
         _check_format(path)
         lock = _wait_for_guard(path, notify)
     except BaseException:
@@ -133,9 +135,9 @@ def take_folder(
         raise
     try:
         _empty(path / "scratch")
-        _make_private(path / "scratch", mode)
+        _make_private(path / "scratch", mode, creator)
         for name in ("assets", "spool", "started"):
-            _make_private(path / name)
+            _make_private(path / name, creator=creator)
         return WorkerFolder(path, _identity(path, worker_id, hostname, notify), (alive, lock))
     except BaseException:
         os.close(alive)
@@ -151,25 +153,25 @@ def folder_name(worker_id: str) -> str:
     return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
 
 
-def _named(workers: Path, worker_id: str, mode: int) -> tuple[Path, int]:
+def _named(workers: Path, worker_id: str, creator: int | None) -> tuple[Path, int]:
     path = workers / folder_name(worker_id)
-    alive = _try_alive(path, mode)
+    alive = _try_alive(path, creator)
     if alive is None:
         raise FolderError(f"worker {worker_id!r} is running already: {_holder(path)} holds {path}")
     return path, alive
 
 
-def _lowest(workers: Path, mode: int) -> tuple[Path, int]:
+def _lowest(workers: Path, creator: int | None) -> tuple[Path, int]:
     for number in count(1):
         path = workers / str(number)
-        if (alive := _try_alive(path, mode)) is not None:
+        if (alive := _try_alive(path, creator)) is not None:
             return path, alive
     raise AssertionError("count ends")
 
 
-def _try_alive(path: Path, mode: int) -> int | None:
+def _try_alive(path: Path, creator: int | None) -> int | None:
     """Takes the lock of a live worker, and writes this pid into it. Returns None if another process has it."""
-    _make_private(path, mode)
+    _make(path, creator)
     alive = _try_lock(path / "alive")
     if alive is not None:
         os.ftruncate(alive, 0)
@@ -177,17 +179,43 @@ def _try_alive(path: Path, mode: int) -> int | None:
     return alive
 
 
-def _make_private(folder: Path, mode: int = 0o700) -> None:
-    """Makes a folder that only this user can read. Raises FolderError if it is a link, or another user's."""
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise FolderError(f"{folder} should be a folder, and is a link or a file: remove it")
+def _make_private(folder: Path, mode: int = 0o700, creator: int | None = None) -> None:
+    """Makes a folder that only this user can read. Raises FolderError if it is a link, or of a user who may not be."""
+    found = _make(folder, creator)
     if found.st_uid != os.geteuid():
-        raise FolderError(f"{folder} belongs to user {found.st_uid}: give this worker another CONTENTGEN_DATA_DIR")
+        _adopt(folder, found.st_uid)
     if stat.S_IMODE(found.st_mode) & 0o077 != mode & 0o077:
         folder.chmod(mode)
+
+
+def _make(folder: Path, creator: int | None) -> os.stat_result:
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found, user = folder.lstat(), os.geteuid()
+    if not stat.S_ISDIR(found.st_mode):
+        raise FolderError(f"{folder} should be a folder, and is a link or a file: remove it")
+    if found.st_uid == creator:
+        raise FolderError(f"{folder} belongs to CREATOR_USER: give this worker another CONTENTGEN_DATA_DIR")
+    if creator is None and found.st_uid != user:
+        raise FolderError(
+            f"{folder} belongs to user {found.st_uid}: give this worker another CONTENTGEN_DATA_DIR, or, if a worker"
+            f" left it, give it to this one: chown -R {user}:{os.getegid()} {folder}"
+        )
+    return found
+
+
+def _adopt(folder: Path, owner: int) -> None:
+    """Makes a folder of `owner` this user's, with the files in it, and the folders of results in `assets`.
+
+    The folder itself comes last: what is interrupted is done again. A link stays one.
+    """
+    for path in (*folder.rglob("*"), folder) if folder.name == "assets" else (*_files(folder), folder):
+        if path.lstat().st_uid == owner:
+            os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()]
 
 
 def _try_lock(path: Path) -> int | None:

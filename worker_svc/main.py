@@ -63,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         user = settings.cli_user()
         folder = take_folder(
-            settings.data_dir, settings.worker_id, platform.node(), _log_notice, passable=user is not None
+            settings.data_dir, settings.worker_id, platform.node(), _log_notice, creator=user.uid if user else None
         )
     except (FolderError, OSError) as error:
         return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")

@@ -122,7 +122,7 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings) -> in
     user = settings.cli_user()
     if user is not None:
         data_dir.chmod(0o711)
-    folder = take_folder(data_dir, None, platform.node(), passable=user is not None)
+    folder = take_folder(data_dir, None, platform.node(), creator=user.uid if user else None)
     guard = Guard.launch(folder.lock_fd, owner=folder.identity.folder_id, user=user)
 
     import uvloop

@@ -88,8 +88,8 @@ def test_a_folder_readable_by_others_is_closed_to_them(tmp_path: Path) -> None:
 
 
 def test_other_users_reach_their_folders_in_a_passable_one_and_nothing_else(tmp_path: Path) -> None:
-    for passable, mode in ((True, 0o711), (False, 0o700)):
-        with closing(take_folder(tmp_path, "w", "host", passable=passable)) as taken:
+    for creator, mode in ((65_533, 0o711), (None, 0o700)):
+        with closing(take_folder(tmp_path, "w", "host", creator=creator)) as taken:
             on_the_way = (tmp_path / "workers", taken.path, taken.scratch)
             assert {stat.S_IMODE(folder.stat().st_mode) for folder in on_the_way} == {mode}
             others = (taken.spool, taken.started, taken.assets)
@@ -101,8 +101,31 @@ def test_somebody_elses_folder_is_not_taken(tmp_path: Path) -> None:
     workers = tmp_path / "workers"
     workers.mkdir()
     os.chown(workers, 65_534, 65_534)
-    with pytest.raises(FolderError, match="belongs to user 65534"):
-        take_folder(tmp_path, "w", "host")
+    for creator, problem in ((None, rf"belongs to user 65534.*: chown -R 0:\d+ {workers}"), (65_534, "CREATOR_USER")):
+        with pytest.raises(FolderError, match=problem):
+            take_folder(tmp_path, "w", "host", creator=creator)
+    assert workers.stat().st_uid == 65_534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take a folder over")
+def test_a_worker_that_runs_clis_as_another_user_takes_over_what_a_former_one_left(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.touch()
+    with closing(take_folder(tmp_path, "w", "host")) as left, closing(take_folder(tmp_path, "lives", "host")) as lives:
+        (left.assets / "a").mkdir()
+        for path in (left.assets / "a/picture", left.spool / "1.batch"):
+            path.touch()
+        (left.spool / "link").symlink_to(outside)
+        for path in (outside, tmp_path / "workers", *(tmp_path / "workers").rglob("*")):
+            os.chown(path, 65_534, 65_534, follow_symlinks=False)
+        left.close()
+        with closing(take_folder(tmp_path, "w", "host", creator=65_533)) as taken:
+            assert taken.identity == left.identity
+            owners = {path.lstat().st_uid for path in (taken.path.parent, taken.path, *taken.path.rglob("*"))}
+            with pytest.raises(FolderError, match="is running already"):
+                take_folder(tmp_path, "lives", "host", creator=65_533)
+        assert owners == {0}
+        assert {outside.stat().st_uid, lives.path.stat().st_uid, lives.spool.stat().st_uid} == {65_534}
 
 
 def test_a_given_id_renames_the_worker_and_keeps_its_folder_id(tmp_path: Path) -> None:
