@@ -67,6 +67,14 @@ def template(cluster: EmbeddedPostgres, databases: Databases) -> str:
     return name
 
 
+@pytest.fixture
+def patient_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may start the process that measures pictures late: it is given more time than a service does."""
+    from scheduler_svc.objects import media_types
+
+    monkeypatch.setattr(media_types, "LOOK_TIMEOUT", 60.0)
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of what `make_certificates` makes, as `NAME.pem` and `NAME.key`."""

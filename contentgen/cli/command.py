@@ -186,9 +186,9 @@ def run(
 
 
 def _check_numbers(own: Mapping[str, Any]) -> None:
-    """Raises BadParameter where a number is larger than its field: of 64 bits for ids, else of 32."""
+    """Raises BadParameter where a number is larger than its field: of 64 bits for ids and bytes, else of 32."""
     for name, value in own.items():
-        most = (1 << 63 if name.endswith(("id", "ids", "account")) else 1 << 31) - 1
+        most = (1 << 63 if name.endswith(("id", "ids", "account", "bytes")) else 1 << 31) - 1
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, int) and each > most:
                 raise typer.BadParameter(f"{each} is too large a number: {most} at most")

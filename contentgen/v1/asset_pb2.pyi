@@ -90,7 +90,7 @@ class LeftOutAsset(_message.Message):
       - HOST_NOT_ALLOWED: an address whose host, scheme or network the worker may not read (CREATOR_ASSET_HOSTS).
       - FETCH_FAILED: the address, or the file, could not be read.
       - ACCOUNT_FULL: the account's assets would hold more than its `max_asset_bytes`.
-      - STORE_UNAVAILABLE: the store of assets is full, or refused it again and again.
+      - STORE_UNAVAILABLE: schedulers failed at its upload again and again.
     """
     def __init__(
         self,

@@ -318,8 +318,8 @@ class WorkerServiceStub:
     before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
     meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
     same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). The worker MUST leave out what is refused with
-    ACCOUNT_ASSETS_FULL (as ACCOUNT_FULL), and SHOULD leave out what is refused ten times with ASSET_STORE_UNAVAILABLE or
-    INTERNAL (as STORE_UNAVAILABLE). Before its task's timeout, past which no result is accepted, it MUST report the
+    ACCOUNT_ASSETS_FULL (as ACCOUNT_FULL), and SHOULD leave out what is refused ten times with INTERNAL (as
+    STORE_UNAVAILABLE). It MUST repeat what is refused with ASSET_STORE_UNAVAILABLE. Before its task's timeout, past which no result is accepted, it MUST report the
     result without what is not stored yet (NOT_FOUND); for all that is left out with the names that the CLI gave. Only
     once the update is settled (rule 15) MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of
     the run's folder, nor send more than 100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late
@@ -357,7 +357,7 @@ class WorkerServiceStub:
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or the bytes are not those that `sha256` and `size` state.
       FAILED_PRECONDITION `LEASE_LOST` (`lease_id`): no result of this lease can count any more, or another token's
       worker holds it. The worker MUST send its update nevertheless: that is judged.
-      FAILED_PRECONDITION `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): with this asset the account would have more than
+      INVALID_ARGUMENT `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): with this asset the account would have more than
       its `max_asset_bytes`. The worker MUST report the result without it.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
       UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
@@ -655,8 +655,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
     meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
     same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). The worker MUST leave out what is refused with
-    ACCOUNT_ASSETS_FULL (as ACCOUNT_FULL), and SHOULD leave out what is refused ten times with ASSET_STORE_UNAVAILABLE or
-    INTERNAL (as STORE_UNAVAILABLE). Before its task's timeout, past which no result is accepted, it MUST report the
+    ACCOUNT_ASSETS_FULL (as ACCOUNT_FULL), and SHOULD leave out what is refused ten times with INTERNAL (as
+    STORE_UNAVAILABLE). It MUST repeat what is refused with ASSET_STORE_UNAVAILABLE. Before its task's timeout, past which no result is accepted, it MUST report the
     result without what is not stored yet (NOT_FOUND); for all that is left out with the names that the CLI gave. Only
     once the update is settled (rule 15) MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of
     the run's folder, nor send more than 100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late
@@ -694,7 +694,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
       INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or the bytes are not those that `sha256` and `size` state.
       FAILED_PRECONDITION `LEASE_LOST` (`lease_id`): no result of this lease can count any more, or another token's
       worker holds it. The worker MUST send its update nevertheless: that is judged.
-      FAILED_PRECONDITION `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): with this asset the account would have more than
+      INVALID_ARGUMENT `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): with this asset the account would have more than
       its `max_asset_bytes`. The worker MUST report the result without it.
       RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
       UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.
@@ -995,8 +995,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         before it spools the result, and MUST upload each by PutAsset before it reports the result, anew after each Welcome;
         meanwhile the lease stays held and renewed. A result that names an asset which is not stored is accepted all the
         same: what is missing is listed in `Content.left_out_assets` (NOT_FOUND). The worker MUST leave out what is refused with
-        ACCOUNT_ASSETS_FULL (as ACCOUNT_FULL), and SHOULD leave out what is refused ten times with ASSET_STORE_UNAVAILABLE or
-        INTERNAL (as STORE_UNAVAILABLE). Before its task's timeout, past which no result is accepted, it MUST report the
+        ACCOUNT_ASSETS_FULL (as ACCOUNT_FULL), and SHOULD leave out what is refused ten times with INTERNAL (as
+        STORE_UNAVAILABLE). It MUST repeat what is refused with ASSET_STORE_UNAVAILABLE. Before its task's timeout, past which no result is accepted, it MUST report the
         result without what is not stored yet (NOT_FOUND); for all that is left out with the names that the CLI gave. Only
         once the update is settled (rule 15) MAY the worker delete the files. A worker MUST NOT follow a symbolic link out of
         the run's folder, nor send more than 100 assets of a result, 32 MiB each, 128 MiB in all. While the assets of a late
@@ -1040,7 +1040,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT `INVALID_ARGUMENT`: bad fields, or the bytes are not those that `sha256` and `size` state.
           FAILED_PRECONDITION `LEASE_LOST` (`lease_id`): no result of this lease can count any more, or another token's
           worker holds it. The worker MUST send its update nevertheless: that is judged.
-          FAILED_PRECONDITION `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): with this asset the account would have more than
+          INVALID_ARGUMENT `ACCOUNT_ASSETS_FULL` (`account_id`, `limit`): with this asset the account would have more than
           its `max_asset_bytes`. The worker MUST report the result without it.
           RESOURCE_EXHAUSTED `REQUEST_TOO_SLOW`: a message took longer than 30 s.
           UNAVAILABLE `ASSET_STORE_UNAVAILABLE`, `STORE_UNAVAILABLE`: repeat it, with the usual backoff.

@@ -16,7 +16,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from obstore.store import S3Store
 
 from scheduler_svc.application.assets.objects import Incoming
@@ -83,13 +89,27 @@ class BucketStore:
 
     def identity(self, *, create: bool = False) -> str | None:
         with _as_unavailable():
-            if create:
-                with suppress(AlreadyExistsError):
-                    obstore.put(self._store, _IDENTITY, uuid.uuid4().hex.encode(), mode="create")
-            try:
-                return bytes(obstore.get(self._store, _IDENTITY).bytes()).decode()
-            except (FileNotFoundError, NotFoundError):
+            # a missing object is denied, too, if the credentials may not list the bucket
+            with suppress(FileNotFoundError, NotFoundError, PermissionDeniedError):
+                return self._identity()
+            if not create:
                 return None
+            self._create_identity(uuid.uuid4().hex.encode())
+            return self._identity()
+
+    def _identity(self) -> str:
+        return bytes(obstore.get(self._store, _IDENTITY).bytes()).decode()
+
+    def _create_identity(self, data: bytes) -> None:
+        """Not every service can put an object only if there is none."""
+        try:
+            obstore.put(self._store, _IDENTITY, data, mode="create")
+        except AlreadyExistsError:
+            return
+        except GenericError as error:
+            if "NotImplemented" not in str(error):
+                raise
+            obstore.put(self._store, _IDENTITY, data)
 
     def incoming(self) -> Incoming:
         try:

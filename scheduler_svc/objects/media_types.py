@@ -48,10 +48,13 @@ class Looks:
     async def _size(self, begin: bytes) -> tuple[int, int] | None:
         try:
             width, height = map(int, (await self._sandbox.call(begin)).split())
+            if min(width, height) > 0 and max(width, height) <= MAX_SIDE:
+                return width, height
+            problem = "it has no size, or one that is too large"
         except (SandboxError, ValueError) as error:
-            _log.warning("a picture could not be measured", action="asset", error=str(error))
-            return None
-        return (width, height) if min(width, height) > 0 and max(width, height) <= MAX_SIDE else None
+            problem = str(error)
+        _log.warning("a picture could not be measured", action="asset", error=problem)
+        return None
 
     def close(self) -> None:
         self._sandbox.close()

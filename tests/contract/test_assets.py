@@ -36,6 +36,7 @@ from tests.harness.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("patient_looks")
 PICTURE = png()
 NAMED = [pb.ResultAsset(name="cover.png", sha256=sha256(PICTURE), size=len(PICTURE))]
 
@@ -163,14 +164,14 @@ async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, chann
     await allow(limit)
     lease = await leased(made)
     await made.worker.upload(lease, PICTURE)
-    with refused(StatusCode.FAILED_PRECONDITION, "ACCOUNT_ASSETS_FULL") as refusal:
+    with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL") as refusal:
         await made.worker.upload(lease, other)
     assert refusal.metadata == {"account_id": str(made.account), "limit": str(limit)}
     assert await made.worker.upload(lease, PICTURE), "what counts already fits"
     another = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
     of_another = await leased(Maker(made.tasks, made.contents, made.worker, another))
     await made.worker.upload(of_another, other)
-    with refused(StatusCode.FAILED_PRECONDITION, "ACCOUNT_ASSETS_FULL"):
+    with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"):
         await made.worker.upload(lease, other)  # though it is stored: it would count for this account, too
     await allow(limit + 1)
     assert await made.worker.upload(lease, other)
@@ -199,8 +200,8 @@ async def test_uploads_at_the_same_time_keep_within_the_default_of_two_scheduler
             await call.write(pb.PutAssetRequest(chunk=data))
             await call.done_writing()
         codes = [await call.code() for call in calls]
-        assert sorted(codes, key=lambda code: code.value[0]) == [StatusCode.OK, StatusCode.FAILED_PRECONDITION]
-        refused_at = both[codes.index(StatusCode.FAILED_PRECONDITION)]
+        assert sorted(codes, key=lambda code: code.value[0]) == [StatusCode.OK, StatusCode.INVALID_ARGUMENT]
+        refused_at = both[codes.index(StatusCode.INVALID_ARGUMENT)]
         scraped = Scrape(refused_at.metrics_port)
         assert scraped("contentgen_assets_refused_total", reason="ACCOUNT_ASSETS_FULL") == 1
 
@@ -293,7 +294,7 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
         lease = await leased(made)
         assert second.health.serving, "nothing was stored yet"
         await worker.upload(lease, PICTURE)
-        await wait_until_async(lambda: not second.health.serving, within=10, what="the other one does not serve")
+        await wait_until_async(lambda: not second.health.serving, within=60, what="the other one does not serve")
         assert second.health.reasons == ["its CONTENTGEN_ASSETS is not the store that the assets are in"]
         assert not (tmp_path / "two/store-id").exists()
         async with aio.insecure_channel(f"127.0.0.1:{second.port}") as other:
@@ -307,5 +308,5 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
         async with serving_beside(db_url, assets=tmp_path / "one") as third:
             assert third.health.serving
         shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
-        await wait_until_async(lambda: second.health.serving, within=10, what="a copy is as good")
+        await wait_until_async(lambda: second.health.serving, within=60, what="a copy is as good")
         assert first.health.serving

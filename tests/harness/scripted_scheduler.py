@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.rpc.status_pb2 import Status
 from grpc_status.rpc_status import to_status
 
 from contentgen.v1 import task_pb2
@@ -152,7 +153,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         """What was uploaded, in order."""
         self.asset_peers: list[str] = []
         """The address from which each upload came, refused ones included."""
-        self.refuse_assets: list[grpc.StatusCode | DomainError] = []
+        self.refuse_assets: list[grpc.StatusCode | DomainError | Status] = []
         """How the next uploads fail."""
         self.takes_assets = asyncio.Event()
         """Uploads wait for it; set at first."""
@@ -187,8 +188,9 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         first = pb.PutAssetRequest.FromString(await anext(requests))
         if self.refuse_assets:
             refusal = self.refuse_assets.pop(0)
-            if isinstance(refusal, DomainError):
-                await context.abort_with_status(to_status(status_of(refusal)))
+            if not isinstance(refusal, grpc.StatusCode):
+                status = status_of(refusal) if isinstance(refusal, DomainError) else refusal
+                await context.abort_with_status(to_status(status))
             await context.abort(refusal, "a test refuses it")
         await context.send_initial_metadata((("asset-wanted", "true"),))
         chunks = [pb.PutAssetRequest.FromString(request).chunk async for request in requests]

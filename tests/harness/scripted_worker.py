@@ -14,7 +14,7 @@ from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from tests.harness.lease_stream import ACCEPTED, LeaseStream
 from tests.harness.pictures import sha256
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 _ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
 
 

@@ -9,7 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import obstore
 import pytest
@@ -171,3 +175,51 @@ def test_a_store_gets_an_id_once(store: ObjectStore) -> None:
     given = store.identity(create=True)
     assert given
     assert store.identity(create=True) == store.identity() == given
+
+
+class _LeastService(BaseHTTPRequestHandler):
+    """S3 without conditional puts, for credentials that may not list: what is missing is denied."""
+
+    objects: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        data = self.objects.get(self.path)
+        self._answer(403 if data is None else 200, data or b"<Error><Code>AccessDenied</Code></Error>")
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["If-None-Match"]:
+            self._answer(501, b"<Error><Code>NotImplemented</Code></Error>")
+        else:
+            self.objects[self.path] = data
+            self._answer(200, b"")
+
+    def _answer(self, status: int, data: bytes) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Length": len(data),
+            "ETag": '"a"',
+            "Last-Modified": formatdate(usegmt=True),
+        }.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_id_takes_no_right_to_list_and_no_conditional_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with HTTPServer(("127.0.0.1", 0), _LeastService) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            store = open_store(Bucket.parse(f"s3://pictures?endpoint=http://127.0.0.1:{server.server_port}"))
+            assert store.identity() is None
+            given = store.identity(create=True)
+            assert store.identity() == store.identity(create=True) == given
+        finally:
+            server.shutdown()
+            thread.join()

@@ -14,6 +14,7 @@ import pytest
 from grpc import StatusCode
 
 from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.api.messages.errors import internal_status
 from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable
 from tests.harness.picture_creator import picture_creator, writing
 from tests.harness.pictures import png, sha256
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PICTURE, OTHER = png(), png(shade=200)
 EXECUTOR = ThreadPoolExecutor(1)
 """Removes nothing here."""
+DEFECT = internal_status()
 FULL = AssetStoreUnavailable("No space left on device")
 
 
@@ -252,18 +254,18 @@ async def test_a_result_goes_without_what_its_account_may_not_have(tmp_path: Pat
     assert scheduler.assets == [OTHER]
 
 
-async def test_a_result_goes_without_what_the_store_refuses_again_and_again(
+async def test_a_store_that_refuses_is_tried_on_and_a_defect_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asset_uploads, "MAX_PAUSE", 0.0)
     monkeypatch.setattr(asset_uploads, "MIN_PAUSE", 0.0)
     async with scripted_scheduler() as scheduler, uploading(tmp_path, scheduler) as (uploads, ready):
-        scheduler.refuse_assets = [FULL] * (asset_uploads.MAX_REFUSALS + 2)
+        scheduler.refuse_assets = [*[DEFECT] * asset_uploads.MAX_REFUSALS, *[FULL] * (asset_uploads.MAX_REFUSALS + 2)]
         uploads.add(naming(tmp_path, "a", PICTURE, OTHER))
         result = await next_of(ready)
-    assert left_out(result) == {"0.png": "STORE_UNAVAILABLE", "1.png": "STORE_UNAVAILABLE"}
-    assert (result.body, len(result.assets)) == ("![](0.png) ![](1.png)", 0)
-    assert len(scheduler.refuse_assets) == 1, "once the store has refused a file so often, each other one is tried once"
+    assert left_out(result) == {"0.png": "STORE_UNAVAILABLE"}
+    assert (result.body, [it.name for it in result.assets]) == ("![](0.png) ![](asset:1.png)", ["1.png"])
+    assert not scheduler.refuse_assets
 
 
 async def test_uploads_that_wait_for_their_next_try_hold_up_no_other_one(

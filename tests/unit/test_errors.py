@@ -96,7 +96,7 @@ CASES = [
     (errors.AssetStoreUnavailable("No space left on device"), Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", {}),
     (
         errors.AccountAssetsFull(7, 1_000),
-        Code.FAILED_PRECONDITION,
+        Code.INVALID_ARGUMENT,
         "ACCOUNT_ASSETS_FULL",
         {"account_id": "7", "limit": "1000"},
     ),

@@ -12,6 +12,7 @@ from scheduler_svc.objects.media_types import PICTURES, Looks
 from tests.harness.hostile_pictures import ico_of_a_huge_png, jpeg_of_empty_segments, tiff_of_many_tiles
 from tests.harness.pictures import avif, bmp, gif, jpeg, png, png_header, webp
 
+pytestmark = pytest.mark.usefixtures("patient_looks")
 UNKNOWN = Media("application/octet-stream")
 TEXT = Media("text/plain")
 

@@ -36,9 +36,7 @@ MIN_PAUSE, MAX_PAUSE = 0.5, 30.0
 MIN_TIMEOUT, MIN_RATE = 60.0, 32 * 1024
 """Seconds that an upload may take at least, and bytes a second beyond that."""
 MAX_REFUSALS = 10
-"""Tries that find a store which can't keep an asset, after which the result goes without it: about a minute, or some
-minutes of a bucket that is away. Its other assets are then tried once each."""
-_REFUSALS = ("ASSET_STORE_UNAVAILABLE", "INTERNAL")
+"""Tries of an asset that end with a scheduler's defect, after which the result goes without it."""
 SPOOLED_TIMEOUT = 120.0
 """Seconds from its first upload in which a result from the spool has to be sent: its task's timeout is not known."""
 LATE_TIMEOUT = 10.0
@@ -74,8 +72,8 @@ class AssetUploads:
     """The results whose assets are not known to be stored. `ready` is called with each once they are.
 
     Past the task's timeout the scheduler would take no result: before that it goes without what is not stored yet. It
-    also goes without what the store can't keep, or what the account may not have. No upload that waits for its next try
-    holds up others.
+    also goes without what the account may not have, or what a scheduler fails at again and again. No upload that waits
+    for its next try holds up others.
     """
 
     def __init__(
@@ -136,15 +134,14 @@ class AssetUploads:
         self._ready(update)
 
     async def _upload(self, update: PendingUpdate, put: Put) -> None:
-        left, missing, tries = list(wire.assets_of(update)), defaultdict[LeftOutReason, set[str]](set), MAX_REFUSALS
+        left, missing = list(wire.assets_of(update)), defaultdict[LeftOutReason, set[str]](set)
         try:
             async with asyncio.timeout(self._time_left(update.lease_id)):
                 while left:
                     try:
-                        await self._store(put, update, left[0], tries)
+                        await self._store(put, update, left[0])
                     except _LeftOut as error:
                         missing[error.reason].add(left[0].sha256)
-                        tries = 1 if error.reason is LeftOutReason.STORE_UNAVAILABLE else tries
                     del left[0]
         except _LeaseLost:
             pass
@@ -153,13 +150,11 @@ class AssetUploads:
         self._tasks.pop(update.lease_id, None)
         self._done(_without(update, missing))
 
-    async def _store(self, put: Put, update: PendingUpdate, asset: pb.ResultAsset, tries: int) -> None:
-        """Uploads one asset, however often it takes, but only `tries` times to a store that can't keep it.
-
-        Raises _LeftOut, _LeaseLost.
-        """
+    async def _store(self, put: Put, update: PendingUpdate, asset: pb.ResultAsset) -> None:
+        """Uploads one asset, however often it takes. Raises _LeftOut, _LeaseLost."""
         path = self._files.file(update.lease_id, asset.sha256)
-        pause, keys = MIN_PAUSE, {"lease_id": update.lease_id, "asset": asset.name, "sha256": asset.sha256}
+        defects, pause = 0, MIN_PAUSE
+        keys = {"lease_id": update.lease_id, "asset": asset.name, "sha256": asset.sha256}
         while True:
             try:
                 async with self._slots:
@@ -168,8 +163,8 @@ class AssetUploads:
                 _log.warning("an asset is not stored yet", action="asset.retried", error=error.details(), **keys)
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                     put.unknown()
-                tries -= _is_refusal(error)
-                if not tries:
+                defects += _is_defect(error)
+                if defects == MAX_REFUSALS:
                     raise _LeftOut(LeftOutReason.STORE_UNAVAILABLE) from None
             except OSError as error:
                 _log.error("an asset is lost", action="asset.lost", error=str(error), **keys)
@@ -203,8 +198,8 @@ def _without(update: PendingUpdate, missing: Mapping[LeftOutReason, Collection[s
     return update
 
 
-def _is_refusal(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the store can't keep the asset at present. Raises _LeftOut, _LeaseLost: no further try helps."""
+def _is_defect(error: grpc.aio.AioRpcError) -> bool:
+    """Whether it is a scheduler's defect. Raises _LeftOut, _LeaseLost: no further try helps."""
     reason = error_info(error).reason
     if reason == "ACCOUNT_ASSETS_FULL":
         raise _LeftOut(LeftOutReason.ACCOUNT_FULL)
@@ -212,7 +207,7 @@ def _is_refusal(error: grpc.aio.AioRpcError) -> bool:
         raise _LeftOut(LeftOutReason.NOT_FOUND)
     if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
         raise _LeaseLost
-    return reason in _REFUSALS
+    return reason == "INTERNAL"
 
 
 async def _send(call: PutCall, update: PendingUpdate, asset: pb.ResultAsset, path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
 from grpc import aio
+from structlog.contextvars import bound_contextvars
 
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.api.access.auth import caller
@@ -83,11 +85,13 @@ class AssetUploads:
             return True
         store_id = await self._identity.id_for_upload()
         await send_headers(context.send_initial_metadata((WANTED,)))
-        async with self._receiving:
-            with await self._objects.run(lambda store: store.incoming()) as incoming:
+        with ExitStack() as files:
+            async with self._receiving:
+                incoming = files.enter_context(await self._objects.run(lambda store: store.incoming()))
                 await self._receive(upload, first.chunk, context, incoming)
-                media = await self._objects.media_of(incoming)
                 await self._objects.run(lambda store: store.keep(incoming, upload.sha256))
+            with bound_contextvars(sha256=upload.sha256):
+                media = await self._objects.media_of(incoming)
         await self._calls.run(uploads.complete, upload, quota, media, store_id)
         if self._metrics:
             self._metrics.asset_stored(upload.size)

@@ -63,7 +63,7 @@ ERROR_STATUSES: Mapping[type[domain.DomainError], ErrorStatus] = {
     domain.LockTimeout: ErrorStatus(Code.UNAVAILABLE, "LOCK_TIMEOUT", retry_after=1),
     domain.StatementTimeout: ErrorStatus(Code.UNAVAILABLE, "STATEMENT_TIMEOUT", retry_after=5),
     domain.AssetStoreUnavailable: ErrorStatus(Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", retry_after=5),
-    domain.AccountAssetsFull: ErrorStatus(Code.FAILED_PRECONDITION, "ACCOUNT_ASSETS_FULL"),
+    domain.AccountAssetsFull: ErrorStatus(Code.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"),
     domain.LeaseLost: ErrorStatus(Code.FAILED_PRECONDITION, "LEASE_LOST"),
     domain.ShuttingDown: ErrorStatus(Code.UNAVAILABLE, "SHUTTING_DOWN", retry_after=1),
 }
