@@ -108,12 +108,12 @@ def test_a_form_whose_outcome_is_unknown_says_so(tmp_path: Path) -> None:
 
     caller = GetCallerResponse(role="operator", methods=["AccountService/CreateAccount"])
     with (
-        scripted(GetCaller=lambda *_: caller, CreateAccount=lost) as target,
+        scripted(GetCaller=lambda *_: caller, DeactivateAccount=lost) as target,
         Console(tmp_path, target).start() as console,
     ):
         visitor = Visitor(console.url)
         visitor.get("/accounts/new")
-        answer = visitor.post("/accounts/new", {"name": "typed"})
+        answer = visitor.post("/accounts/1/deactivate", {"why": "typed"})
     assert (answer.status, 'value="typed"' in answer.text) == (503, True)
     assert "it may have been" in answer.text
     assert "Nothing was decided" not in answer.text
