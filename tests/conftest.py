@@ -27,7 +27,7 @@ from tests.published import package
 # A shell ignores it in what it runs in the background, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-LEAK_GRACE_S = 3.0  # what was told to end may take a moment
+LEAK_GRACE_S = 30.0  # what was told to end may take a moment
 
 settings.register_profile("contentgen", database=None, deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("contentgen")

@@ -50,7 +50,7 @@ GET_TASK = "/contentgen.v1.TaskService/GetTask"
 LIST_ACCOUNTS = "/contentgen.v1.AccountService/ListAccounts"
 CHECK_HEALTH = "/grpc.health.v1.Health/Check"
 WATCH_HEALTH = "/grpc.health.v1.Health/Watch"
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tests.harness.ports import free_port
 from tests.harness.programs import program
 from tests.harness.waiting import wait_until
 
-_START_LIMIT = 10.0
-_STOP_LIMIT = 5.0
+_START_LIMIT = 60.0
+_STOP_LIMIT = 30.0
 
 _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr;

@@ -15,7 +15,8 @@ from tests.harness.ports import free_port
 
 CONFIG = Path(__file__).parents[2] / "docker/prod/haproxy.cfg"
 CONNECTIONS, CONCURRENT = 200, 50
-PATIENCE_S = 10.0
+RATE, FEW = 500, 100
+PATIENCE_S = 30.0
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,14 +27,17 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 @pytest.fixture
-async def port(tmp_path: Path) -> AsyncIterator[int]:
-    """That of the balancer, in front of a server that returns what it gets."""
+async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[int]:
+    """That of the balancer, in front of a server that returns what it gets; the parameter is another rate."""
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     behind, port = server.sockets[0].getsockname()[1], free_port()
     text = re.sub(r"server-template .*", f"server scheduler 127.0.0.1:{behind}", CONFIG.read_text())
     text = text.replace("bind :50051", f"bind 127.0.0.1:{port}")
     for other in ("bind :8405", "bind 127.0.0.1:8404"):
         text = text.replace(other, f"bind 127.0.0.1:{free_port()}")
+    rate = f"sc0_conn_rate gt {RATE} "
+    assert rate in text
+    text = text.replace(rate, f"sc0_conn_rate gt {getattr(request, 'param', RATE)} ")
     config = tmp_path / "haproxy.cfg"
     config.write_text(text)
     with contextmanager(running_haproxy)(config, port):
@@ -60,6 +64,7 @@ async def test_a_source_has_a_number_of_connections_and_leaves_others_theirs(por
         assert await lets_in(port, "127.0.0.3", peers)
 
 
+@pytest.mark.parametrize("port", [FEW], indirect=True)
 async def test_a_source_begins_a_number_of_connections_in_ten_seconds(port: int) -> None:
     async with asyncio.timeout(60):
         while all(await begun(port, CONCURRENT)):

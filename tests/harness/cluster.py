@@ -70,7 +70,7 @@ class Databases:
         name = self.create(template)
         try:
             yield self._server.url(name)
-            wait_until_gone(lambda: self._sessions(name), within=5, what="the test's connections are closed")
+            wait_until_gone(lambda: self._sessions(name), within=30, what="the test's connections are closed")
         finally:
             self._drop_done()
             self._done.append(name)

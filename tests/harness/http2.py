@@ -15,7 +15,7 @@ INITIAL_WINDOW_SIZE = 4
 EMPTY_MESSAGE = bytes(5)
 """A gRPC message: not compressed, of no bytes."""
 CANCEL = 8
-ANSWER_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 60.0
 
 Pairs = Iterable[tuple[str, str]]
 

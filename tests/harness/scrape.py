@@ -6,7 +6,7 @@ from http.client import HTTPConnection
 
 from prometheus_client.parser import text_string_to_metric_families
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 
 
 def get(port: int, path: str, method: str = "GET", patience: float = _PATIENCE_S) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.harness.waiting import wait_until_async
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.harness.waiting import wait_until_async
+from tests.harness.processes import living
+from tests.harness.waiting import wait_until_async, wait_until_gone_async
 from worker_svc.creator_user import CreatorUser
 from worker_svc.guard import Guard, now
 from worker_svc.guard.process import kernel
@@ -79,7 +80,7 @@ def tried(place: Path, **environment: str) -> list[str]:
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -130,7 +131,7 @@ async def test_all_processes_of_another_user_end_with_their_run(guard: Guard) ->
     left = await daemon(guard)
     assert left.uids().real == NOBODY.pw_uid
     assert (await guard.close_run("run")).leftovers == 1
-    assert not left.is_running()
+    assert not living([left])
 
 
 @as_root
@@ -138,10 +139,8 @@ async def test_all_processes_of_another_user_end_with_a_killed_guard(guard: Guar
     left = await daemon(guard)
     cli = psutil.Process(guard.pid).children()[0]
     psutil.Process(guard.pid).kill()
-    await wait_until_async(guard.lost.is_set, within=5, what="the worker notices")
-    await wait_until_async(
-        lambda: not any(process.is_running() for process in (cli, left)), within=5, what="no process lives"
-    )
+    await wait_until_async(guard.lost.is_set, within=60, what="the worker notices")
+    await wait_until_gone_async(lambda: living([cli, left]), within=60, what="no process lives")
 
 
 async def test_the_guards_environment_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,14 +14,14 @@ from contentgen.metrics_endpoint import MetricsEndpoint
 from tests.harness.scrape import Scrape, get
 from tests.harness.waiting import wait_until
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
 def endpoint(request: pytest.FixtureRequest) -> Iterator[MetricsEndpoint]:
     registry = CollectorRegistry()
     Counter("served", "Served.", registry=registry).inc()
-    timeout = getattr(request, "param", 60.0)
+    timeout = getattr(request, "param", 600.0)
     served = MetricsEndpoint("127.0.0.1", 0, registry, live=list, ready=lambda: ["not yet"], request_timeout=timeout)
     yield served
     served.stop()

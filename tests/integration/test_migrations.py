@@ -199,12 +199,11 @@ def test_a_killed_process_lets_the_next_one_migrate_while_its_build_still_waits(
 ) -> None:
     """The successor names it. Its session ends though the transaction that its build waits for stays open."""
     later.add("0090", BUILD)
-    killed = Process("migrate", [*MIGRATE, db_url, later.folder], later.folder / "log", inherited())
+    migrating = Process("migrate", [*MIGRATE, db_url, later.folder], later.folder / "log", inherited())
     with engine.connect() as writer:
         writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
-        killed.launch()
-        (builder,) = wait_until(lambda: blocked(engine), within=WITHIN, what="the build waits for the writer")
-        with capture_logs() as logs:
+        with migrating as killed, capture_logs() as logs:
+            (builder,) = wait_until(lambda: blocked(engine), within=WITHIN, what="the build waits for the writer")
             successor = executor.submit(upgrade, engine, migrations=later.folder)
             wait_until(lambda: logs, within=WITHIN, what="the successor waits")
             assert logs[0]["holder"].startswith(f"session {builder} (contentgen-migrate), connected since 20")

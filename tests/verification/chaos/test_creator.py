@@ -16,7 +16,7 @@ from verification.chaos.evidence import CREATOR_JOURNAL, Run
 from verification.chaos.fleet import write_creator
 from verification.chaos.journals import read_journals
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 class Creator:
