@@ -512,7 +512,7 @@ class TaskServiceServicer:
         continue with that token.
         RESOURCE_EXHAUSTED `WATCH_OVERRUN` (`resume_token`), with RetryInfo: the caller has more watches than this
         replica can send to, and the most of all callers; have fewer, and continue with that token. Callers with
-        several watches share 2,000 events a second of a replica.
+        several watches share 500 to 20,000 events a second of a replica.
         RESOURCE_EXHAUSTED `TOO_MANY_WATCHERS`, with RetryInfo: this replica has 5,000 watchers; try another one.
         PERMISSION_DENIED `ACCOUNT_FORBIDDEN`: `account_id` is another account.
         UNAVAILABLE `STORE_UNAVAILABLE`, `SHUTTING_DOWN`: continue with the last token.

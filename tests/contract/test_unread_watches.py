@@ -59,7 +59,7 @@ async def test_watches_that_a_replica_can_t_keep_up_with_end_and_go_on_with_thei
         await asyncio.gather(one.stands(), another.stands())
         first = await submitted(tasks, account)
         assert {each.task.task_id for each in [await one.next(), await another.next()]} == {first}
-        for name, value in (("MAX_LATENESS", -1), ("LATENESS_TIMEOUT", 0), ("MIN_OVERRUN", 1), ("SENDS_PER_SECOND", 0)):
+        for name, value in (("MAX_LATENESS", -1), ("LATENESS_TIMEOUT", 0), ("MIN_OVERRUN", 1), ("MAX_SENDS", 0)):
             monkeypatch.setattr(sending, name, value)
         second = await submitted(tasks, account)
         tokens = []

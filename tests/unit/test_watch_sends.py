@@ -67,10 +67,25 @@ async def test_a_turn_that_nobody_waits_for_any_more_is_passed_over() -> None:
             await turns[-1]
 
 
+@pytest.mark.parametrize(
+    ("most", "rises"), [(float("inf"), True), (-1, False)], ids=["as long as rounds are short", "not beyond that"]
+)
+async def test_the_budget_rises(monkeypatch: pytest.MonkeyPatch, most: float, rises: bool) -> None:
+    monkeypatch.setattr(sending, "MAX_ROUND", most)
+    queue = SendQueue()
+    with watches(queue, a=2):
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*queued(queue, "a", MANY, []))
+    if rises:
+        assert sending.FIRST_SENDS < queue.budget <= sending.MAX_SENDS
+    else:
+        assert queue.budget == sending.MIN_SENDS
+
+
 async def test_the_largest_caller_s_watches_end_where_the_event_loop_lags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "MAX_LATENESS", -1)
     monkeypatch.setattr(sending, "LATENESS_TIMEOUT", 0)
-    monkeypatch.setattr(sending, "SENDS_PER_SECOND", 0)
+    monkeypatch.setattr(sending, "MAX_SENDS", 0)
     queue, order, ended = SendQueue(), list[str](), asyncio.get_running_loop().create_future()
     queue.on_overrun = ended.set_result
     with watches(queue, a=2, b=2):

@@ -1,8 +1,8 @@
 """Whose change is sent next: callers share what one replica sends to watchers, however many watches one of them has.
 
 A caller with one watch sends as it can, since each send waits for the one before. All others share a budget a second,
-one send of each in turn. If the event loop lags in spite of that, the largest caller's watches end. Lives on the event
-loop.
+one send of each in turn. It rises as long as a round of sends takes little of the event loop, and is halved if it takes
+more. If the event loop lags in spite of that, the largest caller's watches end. Lives on the event loop.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from contextlib import contextmanager
 from scheduler_svc.application.calls import CALLER
 from scheduler_svc.domain.errors import WatcherTooSlow, WatchOverrun
 
-SENDS_PER_SECOND = 2_000
-"""Of all callers with several watches together: a seventh of the event loop's time."""
+MIN_SENDS, FIRST_SENDS, MAX_SENDS = 500, 2_000, 20_000
+"""Sends a second of all callers with several watches together: at least, at first, at most."""
+MORE_SENDS = 100
+"""Sends a second by which that rises from a round to the next."""
+MAX_ROUND = 0.0005
+"""Seconds that a round may take of the event loop, which every call shares, before the next ones are smaller."""
 MAX_AHEAD = 10_000
 """Changes of one caller's watches that are read from the database before it is their turn, as long as each watch reads
 MIN_AHEAD of them."""
@@ -48,7 +52,10 @@ class SendQueue:
         """Is told of a caller whose watches have to end."""
         self._watches: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # none is empty; in the order of the last turns
+        self.budget: float = FIRST_SENDS
+        """Sends a second of all callers with several watches."""
         self._left = 0.0
+        self._took = 0.0
         self._due = 0.0
         self._late_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -82,9 +89,18 @@ class SendQueue:
             return
         self._waiting.setdefault(caller, deque()).append(turn)
         if self._timer is None:
-            self._left = SENDS_PER_SECOND * INTERVAL
+            self._grant()
             self._sleep()
         self._serve()
+
+    def _grant(self) -> None:
+        """Sets the budget of a round by the time that the one before took."""
+        if self._took > MAX_ROUND:
+            self.budget /= 2
+        elif self._left < 1:
+            self.budget += MORE_SENDS
+        self.budget = min(MAX_SENDS, max(MIN_SENDS, self.budget))
+        self._left = self._left % 1 + self.budget * INTERVAL
 
     def _sleep(self) -> None:
         self._due = time.monotonic() + INTERVAL
@@ -95,9 +111,13 @@ class SendQueue:
         self._timer = None
         self._check_lateness(time.monotonic())
         if self._waiting:
-            self._left = SENDS_PER_SECOND * INTERVAL
+            self._grant()
             self._serve()
+            asyncio.get_running_loop().call_soon(self._measure, time.monotonic())  # after the calls that it woke
             self._sleep()
+
+    def _measure(self, begin: float) -> None:
+        self._took = time.monotonic() - begin
 
     def _serve(self) -> None:
         while self._left >= 1 and self._waiting:
