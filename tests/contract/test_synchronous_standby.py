@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
 from tests.harness.waiting import wait_until
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
@@ -48,18 +48,37 @@ class Primary:
     def without_standby(self) -> Iterator[None]:
         """Each commit waits for a standby that is not there."""
         self._expect("absent")
+        wait_until(self._waits, within=PATIENCE_S, what="commits wait for the standby")
         try:
             yield
         finally:
             self._expect("")
+            self._commit()  # it waits until no commit has to wait any more
 
     def _expect(self, standby: str) -> None:
         self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'", "SELECT pg_reload_conf()")
-        shown = None
-        while shown != (standby,):
-            with self._session.cursor() as cursor:
-                cursor.execute("SHOW synchronous_standby_names")
-                shown = cursor.fetchone()
+
+    def _waits(self) -> bool:
+        """Whether a commit waits; the server takes the setting in some time after its reload."""
+        with ThreadPoolExecutor(1) as thread:
+            commit = thread.submit(self._commit)
+            waiting = wait_until(
+                lambda: self._canceled() or commit.done(), within=PATIENCE_S, what="a commit waits, or is there"
+            )
+            commit.result()
+            return waiting is not True
+
+    def _commit(self) -> None:
+        with closing(psycopg2.connect(self.url.replace("+psycopg2", ""))) as session, session.cursor() as cursor:
+            session.autocommit = True
+            cursor.execute("SET synchronous_commit = on")  # which a throw-away server has off
+            cursor.execute("SELECT pg_logical_emit_message(true, 'test', '')")
+
+    def _canceled(self) -> int:
+        """Ends the waits of commits; returns how many."""
+        with self._session.cursor() as cursor:
+            cursor.execute(CANCEL)
+            return cursor.rowcount
 
     def close(self) -> None:
         self._session.close()

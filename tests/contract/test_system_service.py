@@ -175,14 +175,16 @@ async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(db_url: str, m
             capture_logs() as logs,
         ):
             await TaskServiceStub(channel).SubmitTask(SubmitTaskRequest(account_id=account, topic="a topic"))
-            await worker.heartbeat(1)
-            await wait_until_async(
-                lambda: not replica.health.serving and any(it.get("pid") == pid for it in logs),
-                within=PATIENCE_S,
-                what="the replica does not serve, and logs who keeps it from that",
-            )
+
+            async def locked_out() -> bool:
+                await worker.heartbeat(1)  # its session outlives the waits
+                return not replica.health.serving and any(it.get("pid") == pid for it in logs)
+
+            stopped: Callable[[], bool | Awaitable[bool]] = locked_out
+            await wait_until_async(stopped, within=PATIENCE_S, what="the replica does not serve, and logs why")
 
             async def named() -> Sequence[pb.LockHolder]:
+                await worker.heartbeat(1)
                 answer = await stub.GetSystem(pb.GetSystemRequest())
                 set_aside = {lane.name: lane.set_aside for lane in answer.replicas[0].lanes}["claims"]
                 return answer.lock_holders if set_aside == 1 else []  # 0 while it is tried again
