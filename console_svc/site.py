@@ -109,7 +109,7 @@ class Site:
     def form(self, path: str, handler: Handler, *, calls: bool = True) -> Route:
         """The route of a form, which has to hold the session's CSRF token: `parts.html` has its field.
 
-        `calls`: whether it needs a scheduler.
+        `calls`: whether it needs a scheduler at once.
         """
         return Route(path, self._measured(path, self._signed_in(self._form(handler, calls=calls))), methods=["POST"])
 

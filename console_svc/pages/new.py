@@ -50,7 +50,7 @@ class New:
             self._site.page("/new", self.show),
             self._site.form("/new", self.submit),
             self._site.page("/new/many", self.show_many),
-            self._site.form("/new/many", self.submit_many),
+            self._site.form("/new/many", self.submit_many, calls=False),
         )
 
     async def show(self, request: Request, session: Session) -> Response:

@@ -65,7 +65,11 @@ class TaskMoves:
         self._site = site
 
     def routes(self) -> Sequence[BaseRoute]:
-        return self._site.page("/tasks/move", self.ask), self._site.form("/tasks/move", self.move)
+        return self._site.page("/tasks/move", self.ask), self._site.form(
+            "/tasks/move",
+            self.move,
+            calls=False,  # its work waits for a scheduler itself
+        )
 
     async def ask(self, request: Request, session: Session) -> Response:
         """Counts, and says what will happen."""
