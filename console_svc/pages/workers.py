@@ -16,7 +16,7 @@ from console_svc.operations.pauses import pauses
 from console_svc.site import BAD, Link, Site
 from console_svc.web.forms import text_of
 from console_svc.web.language import plural, text
-from console_svc.web.numbers import MAX_COUNT, number_of, whole
+from console_svc.web.numbers import MAX_COUNT, MAX_NUMBER, number_of, whole
 from console_svc.web.sessions import Session, permitted
 from contentgen import InvalidArgument, System, Task, Worker
 
@@ -123,10 +123,10 @@ class Workers:
     async def resume(self, request: Request, session: Session) -> Response:
         text = await _text(request, "account")
         try:
-            account_id = number_of(text)
+            account_id = whole(text or "0", 0, MAX_NUMBER)  # 0: everything
         except ValueError:
             return self._site.failure(request, session, NO_ACCOUNT, BAD)
-        await session.client.resume_dispatch(account_id)
+        await session.client.resume_dispatch(account_id or None)
         if account_id:
             session.tell("Account {account} goes on.", account=account_id)
         else:
