@@ -177,19 +177,13 @@ class Replica:
         self.failed = self._loop.create_future()
         self._load_files()
         self._build()
-        await self._check_store()
-        self._server = grpc_server.build(
-            self._grpc_services(),
-            self.health,
-            self._auth,
-            in_flight=self._in_flight,
-            limits=self._limits,
-            auditor=self._auditor,
-            metrics=self._metrics,
-        )
-        self._scaler = self._bound_scaler()
-        self.port = grpc_server.bind(self._server, self._settings.listen, self._certificates)
-        self._listen_for_scrapes()
+        try:
+            await self._check_store()
+            self._bind()
+        except SettingsError:
+            await self._pools.close()
+            await asyncio.to_thread(self._objects.close)
+            raise
         with suppress(StoreUnavailable):  # then every event is taken for wanted until the loop has read it
             await self._deliveries.read()
         with suppress(StoreUnavailable):  # then it keeps our own time until the loop has read the database's
@@ -204,14 +198,27 @@ class Replica:
         self.health.set_store_available(True)  # its migrations have just run
         return self.port
 
+    def _bind(self) -> None:
+        """Raises SettingsError if it can't listen."""
+        self._server = grpc_server.build(
+            self._grpc_services(),
+            self.health,
+            self._auth,
+            in_flight=self._in_flight,
+            limits=self._limits,
+            auditor=self._auditor,
+            metrics=self._metrics,
+        )
+        self._scaler = self._bound_scaler()
+        self.port = grpc_server.bind(self._server, self._settings.listen, self._certificates)
+        self._listen_for_scrapes()
+
     async def _check_store(self) -> None:
         """Raises SettingsError. A store that does not answer soon is left to the loop."""
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(STORE_TIMEOUT):
                 await self._store_identity.run_once()
         if self._store_identity.problem:
-            await self._pools.close()
-            await asyncio.to_thread(self._objects.close)
             raise SettingsError([self._store_identity.problem])
 
     def _wrong_assets(self, problem: str) -> None:

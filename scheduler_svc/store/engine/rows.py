@@ -72,8 +72,9 @@ class Pipeline:
         except Exception:
             self._unprepare()  # the script may have ended before it had prepared all of its statements
             raise
+        finally:
+            self._held_back = list(self._begin)
         self.committing = False
-        self._held_back = list(self._begin)
         return result
 
     @property

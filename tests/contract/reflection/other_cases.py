@@ -52,7 +52,7 @@ QUOTAS = {
     "max_pending_tasks": 2_147_483_647,
     "max_priority": 10,
     "max_starts_per_minute": 2_147_483_647,
-    "max_asset_bytes": 9_223_372_036_854_775_807,
+    "max_asset_bytes": "9223372036854775807",
 }
 ACCOUNT = {"name": "新闻", "max_concurrent_tasks": 2_147_483_647, "weight": 1_000.0, "active": True, **QUOTAS}
 ALL_PATHS = "name,maxConcurrentTasks,weight,active,maxPendingTasks,maxPriority,maxStartsPerMinute,maxAssetBytes"
