@@ -115,7 +115,7 @@ def _publish_again(page: Page, place: Place, content_id: int) -> None:
     page.goto("/pool?state=failed")
     expect(page.locator(f"#entry-{content_id}")).to_contain_text("the site is away")
     page.get_by_role("button", name="Publish again").click()
-    expect(page.locator(".notice")).to_contain_text("will be published again")
+    expect(page.get_by_text("will be published again")).to_be_visible()
     (again,) = place.client.claim_publish_pool(limit=1)
     assert again["content_id"] == content_id
 

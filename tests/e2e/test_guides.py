@@ -42,6 +42,7 @@ class Reader:
             "CONTENTGEN_SCHEDULER": scheduler.target,
             "CONTENTGEN_LISTEN": "127.0.0.1:0",
             "CONTENTGEN_DATA_DIR": str(stack.folder / "reader"),
+            "CONTENTGEN_ASSETS": str(scheduler.data_dir / "assets"),
             "CREATOR_CLI_PATH": str(DEMO_CREATOR),
             "CREATOR_PROFILE": "json",
             "CREATOR_ENV": "CREATOR_DEMO_DIR",
