@@ -208,12 +208,12 @@ async def test_a_connection_with_an_unfinished_tls_handshake_is_closed(
 async def test_an_idle_connection_is_closed_and_its_client_reconnects(db_url: str) -> None:
     async with (
         serving(db_url, limits=Limits(idle_timeout=0.5)) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         connected(replica.port) as peer,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
     ):
+        await peer.greet()  # at once: it is idle from here on
         accounts = AccountServiceStub(channel)
         await accounts.ListAccounts(pb.ListAccountsRequest())
-        await peer.greet()
         assert any(each.kind == http2.GOAWAY for each in await peer.closed())
         for _ in range(2):
             await wait_until_async(

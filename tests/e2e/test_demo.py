@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import sys
-import uuid
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from scheduler_svc.postgres.identity import server_user_for
 from tests.harness.cluster import server_folder
 from tests.harness.console import Visitor
 from tests.harness.process import Process
+from tests.harness.processes import belonging_to
 from tests.harness.waiting import wait_until, wait_until_gone
 
 PATIENCE_S = 60
@@ -32,11 +33,11 @@ ADDRESS = re.compile(r"^scheduler +(\S+),", re.MULTILINE)
 
 
 class Command(Process):
-    """One run of the module, started at once; every process that descends from it carries a mark."""
+    """One run of the module, started at once, with all that it makes in a folder of its own."""
 
     def __init__(self, command: str, folder: Path, **settings: str) -> None:
-        self._printed, self._mark = folder / "out", uuid.uuid4().hex
-        environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "STACK_MARK": self._mark, **settings}
+        self._printed, self._folder = folder / "out", folder
+        environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder), **settings}
         module = [sys.executable, "-m", "contentgen.stack", command]
         super().__init__(command, module, folder / "err", environment, out=self._printed, cwd=Path.cwd())
         self.launch()
@@ -56,14 +57,8 @@ class Command(Process):
         return found[1]
 
     def family(self) -> list[psutil.Process]:
-        """All processes that it started, and that these started."""
-        return [process for process in psutil.process_iter() if self._marked(process)]
-
-    def _marked(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get("STACK_MARK") == self._mark
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return False
+        """It, all processes that it started, and that these started."""
+        return belonging_to(self._folder)
 
     def ended(self, within: float = PATIENCE_S, status: int = 0) -> None:
         """Waits for its end; all that it started is gone with it."""
@@ -78,19 +73,21 @@ class Command(Process):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+def start() -> Iterator[Callable[..., Command]]:
     """Starts the module; what a failed test leaves of it is ended."""
     started: list[Command] = []
+    with tempfile.TemporaryDirectory() as root:  # `server_folder` has too long a name for sockets below it
+        Path(root).chmod(0o711)
 
-    def start(command: str, **settings: str) -> Command:
-        folder = tmp_path / str(len(started))
-        folder.mkdir()
-        started.append(Command(command, folder, **settings))
-        return started[-1]
+        def start(command: str, **settings: str) -> Command:
+            folder = Path(root, str(len(started)))
+            folder.mkdir()
+            started.append(Command(command, folder, **settings))
+            return started[-1]
 
-    yield start
-    for command in started:
-        command.kill()
+        yield start
+        for command in started:
+            command.kill()
 
 
 def test_the_demo_shows_an_article_and_leaves_nothing(start: Callable[..., Command]) -> None:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from pathlib import Path
 
-import psutil
-
+from tests.harness.cluster import server_folder
 from tests.harness.process import run_to_end
+from tests.harness.processes import belonging_to
 from tests.harness.waiting import wait_until_gone
 
 CHECKOUT = Path(__file__).parents[2]
 LIMIT = 120
 
 
-def test_the_examples_run_and_leave_nothing(tmp_path: Path) -> None:
-    mark = uuid.uuid4().hex
-    environment = {"PATH": str(tmp_path), "EXAMPLES_MARK": mark, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    ran = run_to_end([sys.executable, "-m", "examples.run_all"], environment, cwd=CHECKOUT, within=LIMIT)
+def test_the_examples_run_and_leave_nothing() -> None:
+    with server_folder() as folder:
+        environment = {
+            "PATH": str(folder),
+            "TMPDIR": str(folder),
+            "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        }
+        ran = run_to_end([sys.executable, "-m", "examples.run_all"], environment, cwd=CHECKOUT, within=LIMIT)
+        wait_until_gone(lambda: belonging_to(folder), within=1, what="nothing is left running")
     out = ran.stdout
     assert ran.returncode == 0, out + ran.stderr
-    wait_until_gone(lambda: marked(mark), within=1, what="nothing is left running")
     assert "A queue that loses nothing: " in out
     assert "5 tasks, submitted twice and made once" in out
     assert "processing → completed" in out
@@ -29,15 +32,3 @@ def test_the_examples_run_and_leave_nothing(tmp_path: Path) -> None:
     assert "published" in out
     assert "examples/node is skipped: it needs node and npm" in out
     assert out.endswith("all examples ended well\n")
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """All that descend from the command."""
-    return [process for process in psutil.process_iter() if _marked(process, mark)]
-
-
-def _marked(process: psutil.Process, mark: str) -> bool:
-    try:
-        return process.environ().get("EXAMPLES_MARK") == mark
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False

@@ -114,7 +114,10 @@ def test_an_old_schema_of_another_owner_is_refused_with_what_to_run(documented: 
 @pytest.mark.parametrize(
     ("revoked", "lacking"),
     [
-        ("REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public FROM contentgen_app", "DELETE on accounts, "),
+        (
+            "REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public FROM contentgen_app",
+            "it lacks DELETE on account_assets, accounts, ",
+        ),
         ("REVOKE UPDATE ON leases FROM contentgen_app", "it lacks UPDATE on leases\n"),
         ("REVOKE SELECT ON v_running FROM contentgen_app", "it lacks SELECT on v_running\n"),
         ("REVOKE SELECT ON event_seq FROM contentgen_app", "it lacks SELECT on event_seq\n"),

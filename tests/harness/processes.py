@@ -30,8 +30,8 @@ def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
 
 
 def belonging_to(folder: Path) -> list[psutil.Process]:
-    """Every living process that has `folder` in its arguments or environment, or works in it: services, guards,
-    CLIs and their children, servers and their backends.
+    """Every living process that has `folder` in its arguments or environment, works in it or has a file of it open:
+    services, guards (which keep only the worker's lock), CLIs and their children, servers and their backends.
     """
     needle = os.fsencode(folder)
     found = (process for process in psutil.process_iter() if process.pid != os.getpid())
@@ -51,3 +51,4 @@ def _traces(pid: int) -> Iterator[bytes]:
         yield (proc / "cmdline").read_bytes()
         yield (proc / "environ").read_bytes()
         yield os.fsencode((proc / "cwd").readlink())
+        yield from (os.fsencode(fd.readlink()) for fd in (proc / "fd").iterdir())
