@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 ARTICLE = Part(
-    "人工智能的未来发展", 8, "the article below", {"keywords": "AI,人工智能,技术", "category": "科技", "tone": "专业"}
+    "人工智能的未来发展", 8, "the article", {"keywords": "AI,人工智能,技术", "category": "科技", "tone": "专业"}
 )
 FAILS = Part(
     "A CLI that fails the first time",
@@ -56,15 +56,15 @@ LOSES_ITS_WORKER = Part(
     "Working well from home",
     9,
     "loses its worker midway, runs again elsewhere",
-    {"creator_options": {"demo-seconds": "4"}},
+    {"creator_options": {"demo-first-seconds": "4"}},
 )
 REVIEWED = Part("春天的第一杯咖啡", 5, "waits for a review", {"auto_approve": False})
 PARTS = (
-    CANCELLED,
     LOSES_ITS_WORKER,
-    REVIEWED,
-    FAILS,
     ARTICLE,
+    CANCELLED,
+    FAILS,
+    REVIEWED,
     Part("Breaking: a queue that loses nothing", 10, "goes first"),
 )
 KILLED_AT = 40
@@ -88,7 +88,7 @@ def demo(interrupts: Interrupts) -> None:
 def _environment(folder: Path) -> dict[str, str]:
     return {
         **environment(folder),
-        "CREATOR_DEMO_SECONDS": "2",
+        "CREATOR_DEMO_SECONDS": "1",
         "CONTENTGEN_SLOTS": "2",
         "CONTENTGEN_LEASE_TTL": f"{LEASE_TTL}s",
     }
@@ -152,11 +152,22 @@ class _Story:
             self._handled.add(task_id)
             view.say(f"CancelTask {task_id} (it is {task['status']})")
             self._client.cancel_task(task_id, force=True)
+        elif part is ARTICLE and task["status"] == "completed" and task_id not in self._handled:
+            self._handled.add(task_id)
+            content = self._article(task)
+            view.say(f"GetContent {content['content_id']}: the article begins")
+            view.quote(content)
         elif task["status"] in {"failed", "timeout"}:
             self._expect(part is FAILS and task_id not in self._handled, f"{task_id} failed: {task['error']}")
             self._handled.add(task_id)
             view.say(f"RetryTask  {task_id} (it failed: {task['error'].partition(':')[0]})")
             self._client.retry_task(task_id)
+
+    def _article(self, task: Document) -> Document:
+        content = self._client.get_content(task["content_id"])
+        if content is None:
+            raise StackError("the article is not there", self._logs)
+        return content
 
     def _all_workers(self) -> bool:
         return bool(self._client.get_worker_pool_status()["num_workers"] == WORKERS)
@@ -169,9 +180,7 @@ class _Story:
         elsewhere = lost["worker_id"] != self._killed or restarted_may_run_it
         self._expect(lost["attempt"] > 1 and elsewhere, f"it was not run elsewhere: {lost}")
         self._expect(lost["retry_count"] == 0, f"the loss of a worker used a retry up: {lost}")
-        content = self._client.get_content(tasks[ARTICLE.topic]["content_id"])
-        self._expect(content is not None, "the article is not there")
-        assert content is not None
+        content = self._article(tasks[ARTICLE.topic])
         pool = {entry["content_id"]: entry for entry in self._client.iter_publish_pool(ACCOUNT)}
         contents = list(self._client.iter_contents(ACCOUNT))
         waiting = [it["title"] for it in contents if it["review_status"] == "pending_review"]

@@ -36,7 +36,7 @@ def demo_creator(folder: Path) -> dict[str, str]:
         "CREATOR_CLI_PATH": command("contentgen-demo-creator"),
         "CREATOR_PROFILE": "json",
         "CREATOR_ENV": "CREATOR_DEMO_DIR,CREATOR_DEMO_SECONDS",
-        "CREATOR_OPTIONS_ALLOWED": "demo-seconds,demo-fail,demo-fail-times",
+        "CREATOR_OPTIONS_ALLOWED": "demo-seconds,demo-first-seconds,demo-fail,demo-fail-times",
         "CREATOR_DEMO_DIR": str(folder),
     }
 

@@ -35,6 +35,7 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def say(self, text: str) -> None: ...
+    def quote(self, content: Document) -> None: ...
     def show(self, tasks: Sequence[Document]) -> None: ...
 
 
@@ -66,6 +67,9 @@ class PlainLines:
     def say(self, text: str) -> None:
         self._out.print(f"{self._clock()}  {text}", soft_wrap=True)
 
+    def quote(self, content: Document) -> None:
+        beginning(self._out, content)
+
     def show(self, tasks: Sequence[Document]) -> None:
         for task in tasks:
             now = (task["status"], task["attempt"], _progress(task))
@@ -95,6 +99,9 @@ class LiveTable:
     def say(self, text: str) -> None:
         self._live.console.print(text, style="dim")
 
+    def quote(self, content: Document) -> None:
+        beginning(self._live.console, content)
+
     def show(self, tasks: Sequence[Document]) -> None:
         table = Table("task", "prio", "status", "progress", "attempt", "worker", box=box.SIMPLE_HEAD, expand=True)
         table.add_column("topic", no_wrap=True, overflow="ellipsis", ratio=1)
@@ -120,10 +127,15 @@ def _progress(task: Document) -> str:
 
 
 def excerpt(out: Console, content: Document) -> None:
-    """The beginning of a finished content."""
+    """The title of a finished content, and how it begins."""
     out.print(
         f"\ncontent {content['content_id']}: {content['title']} ({content['word_count']} characters)", style="bold"
     )
+    beginning(out, content)
+
+
+def beginning(out: Console, content: Document) -> None:
+    """The first lines of a content's text."""
     width = min(out.width, _EXCERPT_WIDTH)
     text = " ".join(line for line in content["body"].splitlines() if line and line[0] not in "#!")
     lines = Text(text).wrap(out, width)

@@ -270,6 +270,13 @@ async def test_the_demo_creator_fails_a_requested_number_of_times(demo: Demo, pr
     assert [start["attempt"] for start in demo.journal("start")] == [1, 2, 3]
 
 
+def test_the_first_run_of_a_task_may_take_another_time(demo: Demo) -> None:
+    create = ("create", "--topic=Tea", "--task-id=a", "--demo-first-seconds=600", "--demo-seconds=0")
+    for expected in ("running", "completed"):
+        assert demo(*create).returncode == 0
+        assert json.loads(demo("status", "--task-id=a", "--json").stdout)["status"] == expected
+
+
 @pytest.mark.parametrize("profile", SPOKEN)
 async def test_the_demo_creator_defers(demo: Demo, profile: str) -> None:
     job = with_options(demo_fail="defer", demo_fail_times="1", demo_retry_after="2.5")

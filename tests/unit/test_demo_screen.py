@@ -70,6 +70,15 @@ def test_the_live_table_is_drawn_in_its_own_place(terminal: Console) -> None:
     assert "\x1b[1A" in terminal.file.getvalue(), "the cursor goes up, over the table before"
 
 
+def test_an_article_stays_above_the_live_table(terminal: Console) -> None:
+    with show.view(terminal) as view:
+        view.show([task(1, "processing", "Tea")])
+        view.quote({"body": "# Tea\n\nPour hot water."})
+        view.show([task(1, "completed", "Tea")])
+    assert written(terminal).count("Pour hot water.") == 1
+    assert [row[2] for row in last_rows(terminal)] == ["completed"]
+
+
 def test_of_an_article_the_first_lines_are_shown(terminal: Console) -> None:
     body = "# Tea\n\n![Tea](tea.png)\n\nPour hot water.\n" + "And wait. " * 100
     show.excerpt(terminal, {"content_id": 7, "title": "Tea", "word_count": 1030, "body": body})

@@ -55,11 +55,12 @@ def _asked_for(request: Request) -> tuple[DemoRun, int]:
     attempt = runs.count_create(task_id) if task_id else 1
     fail = request.text("demo-fail") if attempt <= request.number("demo-fail-times", attempt) else ""
     default_seconds = os.environ.get("CREATOR_DEMO_SECONDS") or "1.5"
+    seconds = request.number("demo-seconds", number("CREATOR_DEMO_SECONDS", default_seconds))
     run = DemoRun(
         task_id=task_id,
         brief=request.brief(),
         start=runs.now(),
-        seconds=request.number("demo-seconds", number("CREATOR_DEMO_SECONDS", default_seconds)),
+        seconds=request.number("demo-first-seconds", seconds) if attempt == 1 else seconds,
         fail=fail,
     )
     return run, attempt

@@ -13,12 +13,13 @@ USAGE = """\
 usage: contentgen-demo-creator --version
        contentgen-demo-creator create --topic=TEXT [--type=content-creator] [--mode=async|sync] [--task-id=ID]
                                       [--requirements=TEXT] [--tone=TEXT] [--keywords=TEXT,TEXT]
-                                      [--demo-seconds=N] [--demo-fail=HOW] [--demo-fail-times=N]
-                                      [--demo-retry-after=N]
+                                      [--demo-seconds=N] [--demo-first-seconds=N] [--demo-fail=HOW]
+                                      [--demo-fail-times=N] [--demo-retry-after=N]
        contentgen-demo-creator status --task-id=ID --json
        contentgen-demo-creator result --task-id=ID --json
 
-An asynchronous create needs --task-id. --demo-seconds is how long the run takes; --demo-fail how it goes wrong, one of
+An asynchronous create needs --task-id. --demo-seconds is how long the run takes, and
+--demo-first-seconds how long that of the task id's first create does; --demo-fail how it goes wrong, one of
 {misbehaviours}; --demo-fail-times that only the first N creates of the task id do; --demo-retry-after the
 seconds that `defer` asks for, 5 by default.
 """.format(misbehaviours=", ".join(MISBEHAVIOURS))
@@ -27,7 +28,7 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
     "create": frozenset(
         {"type", "mode", "task-id"}
         | {name.replace("_", "-") for name in Brief._fields}
-        | {"demo-seconds", "demo-fail", "demo-fail-times", "demo-retry-after"}
+        | {"demo-seconds", "demo-first-seconds", "demo-fail", "demo-fail-times", "demo-retry-after"}
     ),
     "status": frozenset({"task-id", "json"}),
     "result": frozenset({"task-id", "json"}),
@@ -105,6 +106,7 @@ def _check_create(request: Request) -> None:
     if request.text("mode") != "sync" and not request.text("task-id"):
         raise UsageError("an asynchronous create needs --task-id")
     request.number("demo-seconds", 0)
+    request.number("demo-first-seconds", 0)
     request.number("demo-fail-times", 0)
     request.number("demo-retry-after", 0)
 
