@@ -5,10 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-# The stamp is named after the folder: a moved or copied checkout sets itself up again.
-STAMP := $(VENV)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)
+# The stamps are named after the folder: a moved or copied checkout sets itself up again.
+FOLDER := $(shell pwd -P | cksum | cut -d' ' -f1)
+# What running needs is set up, and what developing needs, too.
+RUN_TIME := $(VENV)/.stamp-$(FOLDER)
+STAMP := $(VENV)/.stamp-development-$(FOLDER)
 # The same if its Python is gone.
-_ := $(shell test -x $(PY) || rm -f $(STAMP))
+_ := $(shell test -x $(PY) || rm -f $(RUN_TIME) $(STAMP))
 # Without a HOME buf would keep its cache in the checkout.
 BUF := HOME=$${HOME:-/tmp} $(VENV)/bin/buf
 PROTOS := $(sort $(wildcard protos/contentgen/*/*.proto))
@@ -21,24 +24,26 @@ SBOM := cyclonedx-bom==7.5.0
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): requirements.lock pyproject.toml
+$(RUN_TIME): setup/venv.py setup/run.lock setup/uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'python3 has no venv module (Debian: apt install python3-venv)' >&2; exit 1; }
-	@echo 'setting up $(VENV) (about 20 s the first time)'
-	@test -f $@ || $(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes -r requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@test -f $@ || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@$(PYTHON) setup/venv.py $(VENV) setup/run.lock .
+	@touch $@
+
+$(STAMP): $(RUN_TIME) requirements.lock
+	@$(PYTHON) setup/venv.py $(VENV) requirements.lock
 	@touch $@
 
 .PHONY: setup demo run cluster examples test model fuzz chaos chaos-long mutants lint verify audit sbom bench bench-check bench-peers bench-scale simulate gen baseline previous lock wheel sdist clean images images-check images-pin
 
-setup: $(STAMP) ## create .venv from requirements.lock (other targets do it if needed)
+setup: $(STAMP) ## create .venv from the locks (other targets do it if needed; demo and run install less)
 
-demo: $(STAMP) ## start the whole stack, run a few tasks, show them live, stop it
-	@$(PY) -m contentgen.stack demo $(ARGS)
+demo: $(RUN_TIME) ## start the whole stack, run a few tasks, show them live, stop it
+	@exec $(VENV)/bin/contentgen demo $(ARGS)
 
-run: $(STAMP) ## run the stack in the foreground until Ctrl-C; data is kept in .contentgen
-	@exec $(PY) -m contentgen.stack run $(ARGS)
+run: $(RUN_TIME) ## run the stack in the foreground until Ctrl-C; data is kept in .contentgen
+	@exec $(VENV)/bin/contentgen dev $(ARGS)
 
 cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus under load, to be killed (ARGS=--help)
 	@exec $(PY) -m verification.cluster $(ARGS)
@@ -109,7 +114,7 @@ bench-check: $(STAMP) ## fail if a hot path has lost a quarter of its speed (min
 	@$(PY) -m benchmarks.check $(ARGS)
 
 PEERS := build/peers-venv
-PEERS_STAMP := $(PEERS)/.stamp-$(shell pwd -P | cksum | cut -d' ' -f1)
+PEERS_STAMP := $(PEERS)/.stamp-$(FOLDER)
 # The peers' packages are none of the project's: they have a lock and a venv of their own.
 $(PEERS_STAMP): benchmarks/peers/requirements.lock
 	@echo 'setting up $(PEERS) (about 30 s the first time)' >&2
@@ -140,6 +145,8 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(UV) && \
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements.lock pyproject.toml && \
+	  $(COMPILE) --constraint requirements.lock --no-annotate --extra all --group build -o setup/run.lock pyproject.toml && \
+	  echo '$(UV)' | $(COMPILE) --no-annotate -o setup/uv.lock - && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra otel -o docker/scheduler.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra worker --extra otel -o docker/worker.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra console -o docker/console.lock pyproject.toml && \

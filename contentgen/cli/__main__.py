@@ -10,9 +10,13 @@ import io
 import os
 import sys
 
+from contentgen.cli import local_stack
+
 
 def main() -> None:
     """Runs what the command line says, and exits."""
+    if len(sys.argv) == 2 and sys.argv[1] in local_stack.PROGRAMS:
+        local_stack.replace_by(sys.argv[1])  # at once: nothing of the tree is needed
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is imported: it prints nothing beside our messages
     gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of a start
     try:

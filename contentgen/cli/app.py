@@ -21,6 +21,7 @@ from contentgen.cli.commands import (
     reviewing,
     schedule_settings,
     schedules,
+    stack,
     submit,
     task_moves,
     task_reads,
@@ -158,6 +159,7 @@ def make_app() -> typer.Typer:
     whoami.add_to(app)
     top.add_to(app)
     doctor.add_to(app)
+    stack.add_to(app)
     return app
 
 

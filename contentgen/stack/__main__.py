@@ -1,6 +1,6 @@
-"""`python -m contentgen.stack demo|run`: the whole stack on this machine. `make demo` and `make run` call it.
+"""`python -m contentgen.stack demo|dev`: the whole stack on this machine, for the commands of `contentgen`.
 
-Layer: the top of cli. Exit statuses: 0 done or, of `run`, ended by a signal; 1 something failed; 130 a demo that was
+Layer: the top of cli. Exit statuses: 0 done or, of `dev`, ended by a signal; 1 something failed; 130 a demo that was
 interrupted.
 """
 
@@ -19,13 +19,13 @@ from contentgen.stack.interrupts import Interrupted, Interrupts
 from contentgen.stack.processes import StackError
 from contentgen.stack.run import run
 
-_COMMANDS = {"demo": demo, "run": run}
+_COMMANDS = {"demo": demo, "dev": run}
 
 
 def main() -> int:
     """Its exit status."""
     parser = argparse.ArgumentParser(prog="contentgen.stack", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("command", choices=_COMMANDS, help="demo: for a look; run: until Ctrl-C, data is kept")
+    parser.add_argument("command", choices=_COMMANDS, help="demo: for a look; dev: until Ctrl-C, data is kept")
     chosen = parser.parse_args().command
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # articles are Chinese too, whatever the terminal can show

@@ -88,7 +88,7 @@ def demo(interrupts: Interrupts) -> None:
 def _environment(folder: Path) -> dict[str, str]:
     return {
         **environment(folder),
-        "CREATOR_DEMO_SECONDS": "1",
+        "CREATOR_DEMO_SECONDS": "0.5",
         "CONTENTGEN_SLOTS": "2",
         "CONTENTGEN_LEASE_TTL": f"{LEASE_TTL}s",
     }

@@ -6,6 +6,7 @@ Layer: cli, between the commands and `processes`.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,8 +27,9 @@ T = TypeVar("T")
 
 
 def command(name: str) -> str:
-    """A command that was installed beside this Python."""
-    return str(Path(sys.executable).with_name(name))
+    """A command that was installed beside this Python, or else for this user."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or str(beside)
 
 
 def demo_creator(folder: Path) -> dict[str, str]:

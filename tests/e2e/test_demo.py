@@ -1,4 +1,4 @@
-"""`make demo` and `make run` as they are called: the module, without a terminal."""
+"""`make demo` and `make run` as they are called: `contentgen demo` and `contentgen dev`, without a terminal."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ ADDRESS = re.compile(r"^scheduler +(\S+),", re.MULTILINE)
 
 
 class Command(Process):
-    """One run of the module, started at once, with all that it makes in a folder of its own."""
+    """One run of the command, started at once, with all that it makes in a folder of its own."""
 
     def __init__(self, command: str, folder: Path, **settings: str) -> None:
         self._printed, self._folder = folder / "out", folder
         environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder), **settings}
-        module = [sys.executable, "-m", "contentgen.stack", command]
-        super().__init__(command, module, folder / "err", environment, out=self._printed, cwd=Path.cwd())
+        program = str(Path(sys.executable).with_name("contentgen"))
+        super().__init__(command, [program, command], folder / "err", environment, out=self._printed, cwd=Path.cwd())
         self.launch()
 
     def out(self) -> str:
@@ -74,7 +74,7 @@ class Command(Process):
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Command]]:
-    """Starts the module; what a failed test leaves of it is ended."""
+    """Starts the command; what a failed test leaves of it is ended."""
     started: list[Command] = []
     with tempfile.TemporaryDirectory() as root:  # `server_folder` has too long a name for sockets below it
         Path(root).chmod(0o711)
@@ -96,6 +96,7 @@ def test_the_demo_shows_an_article_and_leaves_nothing(start: Callable[..., Comma
     assert not Path(demo.printed(FOLDER)).exists()
     out = demo.out()
     assert re.search(r"^content \d: 人工智能的未来发展 \(\d+ characters\)$", out, re.MULTILINE)
+    assert re.search(r"GetContent \d: the article begins\n\w.+\n", out[: out.index("\ncontent ")])
     assert_it_lost_a_worker(out)
     summary = out[out.index("\ncontent ") :]
     assert len(summary.splitlines()) <= 24
@@ -168,7 +169,7 @@ def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command])
             "CONTENTGEN_LISTEN": "127.0.0.1:0",
             "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0",
         }
-        first = start("run", CREATOR_DEMO_SECONDS="0.1", **settings)
+        first = start("dev", CREATOR_DEMO_SECONDS="0.1", **settings)
         with ContentGenerationClient(first.printed(ADDRESS)) as client:
             task_id = client.submit_task(1, "what is kept")
             assert client.wait(task_id, PATIENCE_S, check=True)["status"] == "completed"
@@ -177,7 +178,7 @@ def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command])
         first.ended()
         assert "made account 1" in first.out()
         assert "the demo creator" in first.out()
-        again = start("run", **settings)
+        again = start("dev", **settings)
         with ContentGenerationClient(again.printed(ADDRESS)) as client:
             status = client.get_task_status(task_id)
             assert status is not None
@@ -190,7 +191,7 @@ def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command])
 
 def test_run_starts_a_worker_again_that_is_killed_and_nothing_else_falls(start: Callable[..., Command]) -> None:
     with server_folder() as data:
-        run = start("run", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="127.0.0.1:0")
+        run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="127.0.0.1:0")
         logs = data / "data" / "logs"
         with ContentGenerationClient(run.printed(ADDRESS)) as client:
             victim, *others = [_service(run, logs / f"{name}.log") for name in ("worker-1", "worker-2", "scheduler")]
@@ -220,7 +221,7 @@ def _service(run: Command, log: Path) -> psutil.Process:
 
 def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:
     with server_folder() as data:
-        run = start("run", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere")
+        run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere")
         run.ended(status=1)
         assert "the scheduler has ended with status 78" in run.text()
         assert "CONTENTGEN_LISTEN" in run.text()

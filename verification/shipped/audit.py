@@ -24,7 +24,8 @@ from verification.shipped.licences import is_allowed, licence
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
-NOT_LOCKED = frozenset({OURS, "pip", "setuptools"})
+UV_LOCK = ROOT / "setup/uv.lock"
+NOT_LOCKED = frozenset({OURS, "setuptools"})
 """What an environment has of itself."""
 UNKNOWN = 75
 _INSTALL_TIMEOUT = 120.0
@@ -69,9 +70,9 @@ def status(verdicts: Sequence[str]) -> int:
 
 def findings(tool: str, arguments: Sequence[str]) -> Iterator[Finding]:
     """One of each check, those without a network first."""
-    locks = [LOCK, *sorted((ROOT / "docker").glob("*.lock"))]
+    locks = [LOCK, *sorted(it for folder in ("docker", "setup") for it in (ROOT / folder).glob("*.lock"))]
     pins = {lock: read(lock) for lock in locks}
-    names = {pin.name for pin in pins[LOCK]}
+    names = {pin.name for lock in (LOCK, UV_LOCK) for pin in pins[lock]}
     yield _finding("locks", _lock_problems(pins), f"{len(names)} distributions, each with its version and hashes")
     installed: dict[str, str] = {canonicalize_name(it.name): it.version for it in distributions()}
     versions = [
@@ -108,7 +109,7 @@ def _pin(line: str) -> Pin:
 
 def _lock_problems(pins: Mapping[Path, Sequence[Pin]]) -> list[str]:
     every = [(lock.name, pin) for lock, each in pins.items() for pin in each]
-    known = {(pin.name, pin.version) for pin in pins[LOCK]}
+    known = {(pin.name, pin.version) for lock in (LOCK, UV_LOCK) for pin in pins[lock]}
     return [f"{lock}: {pin.name} has no version or no hash" for lock, pin in every if not pin.version] + [
         f"{lock}: {pin.name} {pin.version} is not that of {LOCK.name}"
         for lock, pin in every

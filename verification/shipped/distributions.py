@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 OURS = "contentgen-grpc"
 INSTALLATIONS = {
+    "all": "all",
     "client": "",
     "cli": "cli",
     "console": "console",

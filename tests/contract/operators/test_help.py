@@ -67,6 +67,8 @@ COMMANDS = {
     "whoami": (),
     "top": (),
     "doctor": (),
+    "dev": (),
+    "demo": (),
 }
 
 

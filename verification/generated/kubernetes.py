@@ -1,0 +1,83 @@
+"""Writes the schemas of the kinds of Kubernetes that our manifests use, strict: what they do not name is refused.
+
+All schemas of all versions are 108 MB; these few lie with the tests. Where a kind or a version is added:
+`.venv/bin/uv run --no-project --with kubernetes-validate python -m verification.generated.kubernetes`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+SCHEMAS = Path(__file__).parents[2] / "tests/harness/kubernetes"
+VERSIONS = ("1.30", "1.37")
+"""The oldest that the manifests are for, and the newest that there are schemas of."""
+KINDS = {
+    "apps/v1": ("Deployment", "StatefulSet"),
+    "batch/v1": ("Job",),
+    "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
+    "policy/v1": ("PodDisruptionBudget",),
+    "v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Secret", "Service"),
+}
+_WORDS_FOR_PEOPLE = ("$id", "$schema", "description")
+
+
+def main() -> None:
+    """Writes a file for each version."""
+    package = files("kubernetes_validate")
+    for version in VERSIONS:
+        source = Path(str(package / f"kubernetes-json-schema/v{version}.0-local-strict"))
+        text = json.dumps(schemas(source), sort_keys=True, separators=(",", ":"))
+        (SCHEMAS / f"{version}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def schemas(source: Path) -> dict[str, Any]:
+    """That of each kind, by `version/kind`, and the definitions that these need."""
+    known = json.loads((source / "_definitions.json").read_text(encoding="utf-8"))["$defs"]
+    kinds = {f"{version}/{kind}": _kind(source, version, kind) for version, names in KINDS.items() for kind in names}
+    needed: dict[str, Any] = {}
+    waiting = list(_references(kinds))
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed[name] = _plain(known[name])
+            waiting += _references(needed[name])
+    return {"kinds": kinds, "$defs": needed}
+
+
+def _kind(source: Path, version: str, kind: str) -> Any:
+    group, _, number = version.rpartition("/")
+    name = "-".join(filter(None, (kind.lower(), group.partition(".")[0], number)))
+    return _plain(json.loads((source / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def _plain(schema: Any) -> Any:
+    """It, without texts, and with its references inside the same document."""
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        key: _plain(part)
+        for key, part in schema.items()
+        if not (key in _WORDS_FOR_PEOPLE and isinstance(part, str)) and not key.startswith("x-")
+    }
+    if isinstance(reference := kept.get("$ref"), str):
+        kept["$ref"] = f"#{reference.partition('#')[2]}"
+    return kept
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if isinstance(reference := schema.get("$ref"), str):
+            yield reference.rpartition("/")[2]
+        schema = list(schema.values())
+    for part in schema if isinstance(schema, list) else ():
+        yield from _references(part)
+
+
+if __name__ == "__main__":
+    main()
