@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import venv
 import zipfile
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -13,6 +16,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.harness.cluster import server_folder
+from tests.harness.process import Process, inherited, run_to_end
+from tests.harness.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 DIRECT = {"grpcio", "grpcio-status", "protobuf", "googleapis-common-protos"}
@@ -92,6 +99,56 @@ def test_a_program_without_its_extra_says_which_one_to_install(extra: str, wheel
     [line] = ran.stderr.splitlines()
     assert line.startswith(f"{name}: the module ")
     assert line.endswith(f" is missing: pip install 'contentgen-grpc[{extra}]'")
+
+
+@pytest.mark.parametrize("program", ["dev", "demo"])
+@pytest.mark.parametrize("extra", ["", "cli"])
+def test_the_stack_without_its_packages_says_what_to_install(
+    program: str, extra: str, wheel: Path, tmp_path: Path
+) -> None:
+    installed = install(wheel, tmp_path / "installed", extra)
+    ran = run(
+        f"import sys; sys.argv[1:] = [{program!r}]; from contentgen.cli.__main__ import main; main()",
+        installed,
+        status=2,
+    )
+    [line] = ran.stderr.splitlines()
+    assert line.startswith("contentgen: the module ")
+    assert line.endswith(" is missing: pip install 'contentgen-grpc[all]'")
+
+
+def test_all_is_every_extra(wheel: Path) -> None:
+    [found] = metadata.distributions(path=[str(wheel)])
+    extras = found.metadata.get_all("Provides-Extra") or ()
+    assert set(requirements(wheel, "all")) == {name for extra in extras for name in requirements(wheel, extra)}
+
+
+def test_the_stack_runs_from_the_package_in_any_folder(wheel: Path, tmp_path: Path) -> None:
+    """Installed beside what its extras need, in an environment of its own."""
+    environment = tmp_path / "environment"
+    venv.create(environment, symlinks=True)
+    [site] = environment.glob("lib/python*/site-packages")
+    for name in closure(requirements(wheel, "all")):
+        link(metadata.distribution(name), site)
+    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "--disable-pip-version-check"]
+    ended = run_to_end([*pip, "install", "--quiet", "--no-index", "--no-deps", wheel], within=120)
+    assert ended.returncode == 0, ended.stderr
+    contentgen = environment / "bin/contentgen"
+    with server_folder() as folder:
+        settings = {"CONTENTGEN_LISTEN": "127.0.0.1:0", "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0"}
+        variables = inherited() | settings | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+        out = folder / "out"
+        with Process("dev", [contentgen, "dev"], folder / "err", variables, out=out, cwd=folder) as stack:
+            wait_until(
+                lambda: "Ctrl-C ends it" in out.read_text() or not stack.alive, within=60, what="the stack is up"
+            )
+            [target] = re.findall(r"^scheduler +(\S+),", out.read_text(), re.MULTILINE)
+            submit = [contentgen, "--scheduler", target, "task", "submit", "--account", "1", "--wait", "Tea"]
+            ended = run_to_end(submit, inherited(), cwd=folder, within=60)
+            assert "completed" in ended.stdout, ended.stderr
+            stack.signal(signal.SIGINT)
+            stack.ended()
+        assert (folder / ".contentgen/logs/worker-1.log").exists()
 
 
 def test_a_scheduler_without_a_database_says_what_to_install_or_set(wheel: Path, tmp_path: Path) -> None:
