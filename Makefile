@@ -55,6 +55,10 @@ test: ARGS ?= -n 4 --dist worksteal
 test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS='-n 4')
 	@$(PY) -m pytest -q $(ARGS)
 
+.PHONY: check
+check: $(STAMP) ## what to run at each save, a minute: lint, types, unit tests, tests of what changed
+	@$(PY) -m verification.gate.check
+
 model: $(STAMP) ## explore the lease protocol's models, the wider ones too (minutes)
 	@$(PY) -m verification.model $(ARGS)
 

@@ -1,0 +1,32 @@
+"""What a developer runs at each save: `make check`. Lint, types, unit tests, and the tests of what changed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from verification.gate.changes import changed, related_tests
+from verification.gate.steps import Step, run
+
+ROOT = Path(__file__).parents[2]
+MAX_FILES = 6
+"""Files of tests beside the unit tests: more would take longer than a minute."""
+_PYTEST = (sys.executable, "-m", "pytest", "-q")
+
+
+def main() -> int:
+    related = related_tests(changed(ROOT), ROOT)
+    cheap = [test for test in related if not test.startswith("tests/e2e/")][:MAX_FILES]
+    steps = [
+        Step("unit", (*_PYTEST, "-n", "2", "--dist", "worksteal", "tests/unit")),
+        Step("lint", ("make", "--no-print-directory", "lint")),
+        Step("subject", (*_PYTEST, *cheap)),
+    ]
+    status = run(steps if cheap else steps[:2], side_by_side=2)
+    if left := [test for test in related if test not in cheap]:
+        print(f"not run, though of the same subject:\n  make test ARGS='{' '.join(left)}'")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""What is too long for `.ci/run`: `.ci/release`, or some of its steps by their names. Hours.
+
+One step at a time, since some of them measure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from verification.gate.ci import FIRST
+from verification.gate.steps import Step, chosen, run
+
+_DEBIAN = ("make", "PYTHON=/usr/bin/python3.13", "VENV=build/python3.13")
+_OLD_VERSIONS = (
+    "tests/e2e/test_upgrades.py",
+    "tests/e2e/test_rolling.py",
+    "tests/e2e/test_backup_versions.py",
+    "tests/e2e/test_failover.py",
+    "tests/integration/test_migrations.py",
+)
+
+STEPS = (
+    Step("bench-check", ("make", "bench-check")),
+    Step("models", ("make", "model")),
+    Step("mutants", ("make", "mutants")),
+    Step("fuzz", ("make", "fuzz", "ARGS=--calls 400000")),
+    Step("chaos", ("make", "chaos", "ARGS=--minutes 30")),
+    Step("old-versions", ("make", "test", f"ARGS=-n 2 --outage=60 {' '.join(_OLD_VERSIONS)}")),
+    Step(
+        "python3.13",
+        (*_DEBIAN, "test", "ARGS=-n 4 --dist worksteal tests/unit tests/contract"),
+        needs=("/usr/bin/python3.13",),
+    ),
+    Step("python3.13-demo", (*_DEBIAN, "demo"), needs=("/usr/bin/python3.13",)),
+    Step("images", ("make", "images", "images-check"), needs=("docker", "buildah")),
+)
+
+
+def main(names: Sequence[str]) -> int:
+    os.environ["CI"] = "1"
+    return run(chosen(STEPS, names), first=FIRST)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
