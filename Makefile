@@ -121,7 +121,7 @@ PEERS := build/peers-venv
 PEERS_STAMP := $(PEERS)/.stamp-$(FOLDER)
 # The peers' packages are none of the project's: they have a lock and a venv of their own.
 $(PEERS_STAMP): benchmarks/peers/requirements.lock
-	@echo 'setting up $(PEERS) (about 30 s the first time)' >&2
+	@echo 'setting up $(PEERS)' >&2
 	@$(PYTHON) -m venv --clear $(PEERS)
 	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@

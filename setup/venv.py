@@ -54,15 +54,19 @@ def _by_uv(venv: Path, parts: Sequence[Sequence[str]]) -> bool:
     """Whether uv could."""
     pip = _pip(venv)
     with subprocess.Popen([*pip, "config", "list"], stdout=subprocess.PIPE, text=True) as configured:
-        uv = _is_there(venv) or _run(
-            [*pip, "--quiet", "install", "--only-binary=:all:", "--require-hashes", "-r", str(UV_LOCK)]
-        )
+        uv = _is_there(venv) or _bring_uv(pip)
         options = as_uv_has_them(configured.communicate()[0])
     install = [str(venv / "bin/uv"), "pip", "install", "--compile-bytecode", "--python", str(venv / "bin/python")]
     if uv and all(_shown([*install, *part], {**options, **os.environ}) for part in parts):
         return True
     print("uv cannot install here: pip does, which takes longer", flush=True)
     return False
+
+
+def _bring_uv(pip: Sequence[str]) -> bool:
+    """Whether pip could. It builds none: that would take a compiler, and minutes."""
+    print(f"pip installs uv from {UV_LOCK.name}", flush=True)
+    return _run([*pip, "--quiet", "install", "--only-binary=:all:", "--require-hashes", "-r", str(UV_LOCK)])
 
 
 def _by_pip(venv: Path, parts: Sequence[Sequence[str]]) -> bool:
