@@ -20,6 +20,7 @@ from hypothesis import settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.certificates import make_certificates
 from tests.harness.cluster import Databases, throwaway_server
+from tests.harness.costs import Costs
 from tests.harness.leaks import child_processes, lasting_threads, pending_tasks
 from tests.harness.waiting import wait_until_gone, wait_until_gone_async
 from tests.published import package
@@ -37,9 +38,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="golden files become what the tests see")
     parser.addoption("--articles", default=9, help="how many articles the editor of the console's test reviews")
     parser.addoption("--screenshots", help="a folder for pictures of the console's pages")
+    parser.addoption("--costs", type=Path, help="a file for the CPU of each test, as JSON lines, summed up at the end")
     parser.addoption(
         "--outage", type=float, help="seconds that the database's failover takes, with a lease time for it"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("--costs"):
+        config.pluginmanager.register(Costs(path))
 
 
 @pytest.fixture(scope="session")
