@@ -27,9 +27,11 @@ async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
 @asynccontextmanager
 async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator[list[Replica]]:
     """`count` replicas on one database."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(serving_beside(db_url, **settings)) for _ in range(count)]
-    await asyncio.get_running_loop().shutdown_default_executor()  # else its threads would live as long as the loop
+    try:
+        async with AsyncExitStack() as stack:
+            yield [await stack.enter_async_context(serving_beside(db_url, **settings)) for _ in range(count)]
+    finally:  # else its threads would live as long as the loop
+        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 @asynccontextmanager
