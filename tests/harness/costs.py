@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -18,32 +19,60 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _SHOWN = 60
 
 
-def tree_cpu() -> float:
-    """Seconds of CPU that this process and its descendants have used, with those that have ended and were waited for."""
-    return _cpu_of(os.getpid()) / _TICKS
+class Tree:
+    """This process and what descends from it.
+
+    The kernel leaves out some children of a list while others end, so a process that was seen once is remembered.
+    """
+
+    def __init__(self) -> None:
+        self._seen = {os.getpid()}
+
+    def cpu(self) -> float:
+        """Seconds that all have used so far, with those that have ended and were waited for."""
+        found: dict[int, int] = {}
+        pending = [*self._seen]
+        while pending:
+            pid = pending.pop()
+            if pid not in found and (ticks := _ticks(pid)) is not None:
+                found[pid] = ticks
+                pending += _children(pid)
+        self._seen = set(found)
+        return sum(found.values()) / _TICKS
 
 
-def _cpu_of(pid: int) -> int:
+def _ticks(pid: int) -> int | None:
+    """None: it has ended, and its parent has what it used."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        threads = [f"/proc/{pid}/task/{thread}/children" for thread in os.listdir(f"/proc/{pid}/task")]
-        children = [int(child) for thread in threads for child in Path(thread).read_text(encoding="ascii").split()]
     except OSError:
-        return 0  # it has just ended, and its parent has it
-    return sum(map(int, stat.rpartition(")")[2].split()[11:15])) + sum(map(_cpu_of, children))
+        return None
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            children += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text(encoding="ascii").split())
+    return children
 
 
 class Costs:
     """Writes a line for each test, in whichever process runs it; the process that was called sums up at the end."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._tree = path, Tree()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[object]:
-        cpu, start = tree_cpu(), time.monotonic()
+        cpu, start = self._tree.cpu(), time.monotonic()
         ran = yield
-        line = {"test": item.nodeid, "cpu": round(tree_cpu() - cpu, 2), "wall": round(time.monotonic() - start, 2)}
+        line = {
+            "test": item.nodeid,
+            "cpu": round(self._tree.cpu() - cpu, 2),
+            "wall": round(time.monotonic() - start, 2),
+        }
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return ran
