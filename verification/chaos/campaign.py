@@ -190,7 +190,7 @@ class _Campaign:
         fleet.rest()
         journals = read_journals(fleet.folder)
         stored = read_stored(fleet.database.dsn)
-        task_ids = [*(submit.task_id for submit in journals.submits), *(tick.task_id for tick in stored.ticks)]
+        task_ids = [*(submit.task_id for submit in journals.submits), *stored.tasks]
         answers = ask(fleet.direct_target, task_ids, self._accounts(journals))
         self._wrong += fleet.stop()
         leftovers = self._settled(self._left_by_services)
