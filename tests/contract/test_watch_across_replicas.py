@@ -26,9 +26,9 @@ from tests.harness.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
-TASKS = 500
+TASKS = 200
 MOVERS = 8
-TRANSACTIONS = 500
+TRANSACTIONS = 100
 TASKS_PER_TRANSACTION = 10
 EVENTS = 2 * TRANSACTIONS * TASKS_PER_TRANSACTION
 
@@ -91,7 +91,7 @@ def move_all(movers: list[Mover], task_ids: list[str], dice: random.Random) -> N
 
 
 @pytest.mark.parametrize("of", ["account", "tasks"])
-async def test_a_watcher_that_changes_replicas_sees_ten_thousand_moves_once_and_in_order(
+async def test_a_watcher_that_changes_replicas_sees_all_moves_once_and_in_order(
     stubs: list[TaskServiceAsyncStub], account: int, task_ids: list[str], movers: list[Mover], of: str
 ) -> None:
     dice = random.Random(of)
@@ -103,7 +103,7 @@ async def test_a_watcher_that_changes_replicas_sees_ten_thousand_moves_once_and_
     while len(seen) < EVENTS:
         stubs.reverse()
         async with watching(stubs[0], resume_token=token, **selection) as watcher:
-            seen += await watcher.take(min(dice.randint(1, 300), EVENTS - len(seen)))
+            seen += await watcher.take(min(dice.randint(1, 60), EVENTS - len(seen)))
         token = seen[-1].resume_token
     await moving
     paths = defaultdict(list)
