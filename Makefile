@@ -55,9 +55,14 @@ test: ARGS ?= -n 4 --dist worksteal
 test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS='-n 4')
 	@$(PY) -m pytest -q $(ARGS)
 
-.PHONY: check
+.PHONY: check slowest
 check: $(STAMP) ## what to run at each save, a minute: lint, types, unit tests, tests of what changed
 	@$(PY) -m verification.gate.check
+
+slowest: ARGS ?= -n 2 --dist worksteal
+slowest: $(STAMP) ## run all tests, and list what each costs of CPU, and each file
+	@mkdir -p build && rm -f build/costs.jsonl
+	@$(PY) -m pytest -q --costs build/costs.jsonl $(ARGS)
 
 model: $(STAMP) ## explore the lease protocol's models, the wider ones too (minutes)
 	@$(PY) -m verification.model $(ARGS)
