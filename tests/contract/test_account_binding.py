@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from grpc import StatusCode, aio
 
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica import Replica
+from tests.harness.cluster import Databases
+from tests.harness.lease_stream import hello
 from tests.harness.pictures import sha256
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
@@ -41,6 +44,7 @@ class Holdings:
 class World:
     """Accounts 1 (own) and 2 (foreign) with equal objects; `tied` is an operator's token of account 1 alone."""
 
+    channel: aio.Channel
     tied: Caller
     free: Caller
     own: Holdings
@@ -50,8 +54,20 @@ class World:
 SCHEDULE: dict[str, Any] = {"cron": "0 0 1 1 *", "template": {"topic": "a topic"}, "paused": True}
 
 
-@pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+@dataclass(frozen=True, slots=True)
+class Furnished:
+    """What each test begins with: a database that is copied for it, and the folder of the files, which none changes."""
+
+    database: str
+    assets: Path
+    tokens: Path
+    own: Holdings
+    foreign: Holdings
+
+
+@pytest.fixture(scope="module")
+def furnished(databases: Databases, template: str, tmp_path_factory: pytest.TempPathFactory) -> Furnished:
+    folder = tmp_path_factory.mktemp("binding")
     lines = [
         line("free", "operator"),
         line("tied", "operator", [1]),
@@ -60,19 +76,36 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
         line("site", "publisher", [1]),
         line("screen", "viewer", [1]),
     ]
-    async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines), webhook_allow="127.0.0.1") as replica:
-        yield replica
+    database, tokens = databases.create(template), write(folder / "tokens", *lines)
+    own, foreign = asyncio.run(_furnish(databases.url(database), tokens, folder))
+    return Furnished(database, folder, tokens, own, foreign)
+
+
+async def _furnish(url: str, tokens: Path, assets: Path) -> tuple[Holdings, Holdings]:
+    async with (
+        serving(url, tokens_file=tokens, webhook_allow="127.0.0.1", assets=assets) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        ScriptedWorker(channel, token="w-token") as worker,
+    ):
+        free = Caller(channel, "free-token")
+        for name in ("own", "foreign"):
+            await free("AccountService/CreateAccount", name=name)
+        return await _holdings(free, worker, 1), await _holdings(free, worker, 2)
 
 
 @pytest.fixture
-async def world(channel: aio.Channel) -> AsyncIterator[World]:
-    free = Caller(channel, "free-token")
-    async with ScriptedWorker(channel, token="w-token") as worker:
-        worker.last_error = "what a task of account 2 failed with"
-        for name in ("own", "foreign"):
-            await free("AccountService/CreateAccount", name=name)
-        own, foreign = [await _holdings(free, worker, account_id) for account_id in (1, 2)]
-        yield World(Caller(channel, "tied-token"), free, own, foreign)
+async def replica(databases: Databases, furnished: Furnished) -> AsyncIterator[Replica]:
+    with databases.lent(furnished.database) as url:
+        async with serving(
+            url, tokens_file=furnished.tokens, webhook_allow="127.0.0.1", assets=furnished.assets
+        ) as replica:
+            yield replica
+
+
+@pytest.fixture
+def world(channel: aio.Channel, furnished: Furnished) -> World:
+    tied, free = Caller(channel, "tied-token"), Caller(channel, "free-token")
+    return World(channel, tied, free, furnished.own, furnished.foreign)
 
 
 async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Holdings:
@@ -96,7 +129,6 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     (lease,) = await worker.take()
     await worker.start(lease)
     await worker.fail(lease)
-    await worker.heartbeat(0)
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
     schedule = (await free("ScheduleService/CreateSchedule", account_id=account_id, **SCHEDULE))["schedule"]
     hook = await free(
@@ -300,7 +332,10 @@ async def history(world: World, rpc: str) -> None:
 
 
 async def pool_of_workers(world: World, rpc: str) -> None:
-    tied, free = await world.tied(rpc), await world.free(rpc)
+    async with ScriptedWorker(world.channel, hello(session_number=2), "w-token") as worker:
+        worker.last_error = "what a task of account 2 failed with"
+        await worker.heartbeat(0)
+        tied, free = await world.tied(rpc), await world.free(rpc)
     assert (tied["total_queue_size"], free["total_queue_size"]) == ("1", "2")
     assert [worker["unhealthy"] for worker in tied["workers"]] == [True]
     assert "last_error" not in tied["workers"][0]

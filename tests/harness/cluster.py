@@ -64,12 +64,15 @@ class Databases:
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
+    def url(self, name: str) -> str:
+        return self._server.url(name)
+
     @contextmanager
     def lent(self, template: str = "template0") -> Iterator[str]:
         """The URL of a new copy of `template`, for a test that has to close each of its connections."""
         name = self.create(template)
         try:
-            yield self._server.url(name)
+            yield self.url(name)
             wait_until_gone(lambda: self._sessions(name), within=30, what="the test's connections are closed")
         finally:
             self._drop_done()
