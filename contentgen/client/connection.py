@@ -13,6 +13,7 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # keepalive alone does not find a dead peer
+    ("grpc.http2.max_pings_without_data", 0),  # no limit: else a dead peer of a quiet watch is found after a minute
     ("grpc.initial_reconnect_backoff_ms", 200),  # a replica that is back is used again before the next one goes
     ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.service_config", service_config()),

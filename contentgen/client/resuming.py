@@ -12,8 +12,9 @@ from contentgen.client.errors import RequestError, Unavailable
 from contentgen.client.transport import Stream, Transport
 from contentgen.v1 import task_service_pb2 as pb
 
-STREAM_TIMEOUT = 3_600.0
-"""Seconds: the deadline of one stream, after which the watch goes on with the next."""
+STREAM_TIMEOUT = 300.0
+"""Seconds: the deadline of one stream, after which the watch goes on with the next. It bounds what stands still for a
+reason that no ping shows."""
 CONNECT_TIMEOUT = 30.0
 """Seconds: a stream that lasted longer was connected, for gRPC gives up a connection that takes 20 s."""
 # CANCELLED, unless we cancelled it: a server that shuts down says so, and a proxy that resets a stream.

@@ -198,6 +198,8 @@ class StoredTask:
     content_id: int | None
     places: tuple[str, ...] = ()
     """The tables, of `ready`, `delayed` and `leases`, where it stands."""
+    timeout: float = 1_800.0
+    """Seconds that an attempt may take, its uploads among them."""
 
 
 @dataclass(frozen=True, slots=True)

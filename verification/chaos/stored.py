@@ -25,7 +25,7 @@ _TASKS = """
         array_remove(ARRAY[
             (SELECT 'ready' FROM ready AS r WHERE r.task_key = t.task_key),
             (SELECT 'delayed' FROM delayed AS d WHERE d.task_key = t.task_key),
-            CASE WHEN l.task_key IS NOT NULL THEN 'leases' END], NULL)
+            CASE WHEN l.task_key IS NOT NULL THEN 'leases' END], NULL), t.timeout_ms
     FROM tasks AS t LEFT JOIN task_payloads AS p USING (task_key)
     LEFT JOIN leases AS l ON l.task_key = t.task_key AND NOT l.revoked
 """
@@ -90,7 +90,7 @@ def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]
 
 
 def _task(row: Any) -> StoredTask:
-    key, account_id, status, request_id, topic, auto_approve, retry_count, max_retries, content_id, places = row
+    key, account_id, status, request_id, topic, auto_approve, retry_count, max_retries, content_id, places, timeout = row
     return StoredTask(
         task_id=format_task_id(key),
         account_id=account_id,
@@ -102,6 +102,7 @@ def _task(row: Any) -> StoredTask:
         max_retries=max_retries,
         content_id=content_id,
         places=tuple(places),
+        timeout=timeout / 1000,
     )
 
 
