@@ -90,7 +90,7 @@ def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]
 
 
 def _task(row: Any) -> StoredTask:
-    key, account_id, status, request_id, topic, auto_approve, retry_count, max_retries, content_id, places, timeout = row
+    key, account_id, status, request_id, topic, auto_approve, retry_count, max_retries, content_id, places, limit = row
     return StoredTask(
         task_id=format_task_id(key),
         account_id=account_id,
@@ -102,7 +102,7 @@ def _task(row: Any) -> StoredTask:
         max_retries=max_retries,
         content_id=content_id,
         places=tuple(places),
-        timeout=timeout / 1000,
+        timeout=limit / 1000,
     )
 
 
