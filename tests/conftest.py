@@ -21,7 +21,7 @@ from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.certificates import make_certificates
 from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.costs import Costs
-from tests.harness.leaks import child_processes, lasting_threads, pending_tasks
+from tests.harness.leaks import lasting_threads, new_children, pending_tasks
 from tests.harness.waiting import wait_until_gone, wait_until_gone_async
 from tests.published import package
 
@@ -124,9 +124,9 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves a child process, a thread or a task of the event loop."""
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
         request.getfixturevalue("no_tasks_left_behind")
-    processes, threads = child_processes(), lasting_threads()
+    children, threads = new_children(), lasting_threads()
     yield
-    wait_until_gone(lambda: child_processes() - processes, within=LEAK_GRACE_S, what="the test's processes are gone")
+    wait_until_gone(children, within=LEAK_GRACE_S, what="the test's processes are gone")
     wait_until_gone(lambda: lasting_threads() - threads, within=LEAK_GRACE_S, what="the test's threads are gone")
 
 
