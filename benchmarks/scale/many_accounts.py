@@ -92,9 +92,9 @@ CASE = Case(
     measure,
     {
         "counts": Size((_FEW, 10_000, _FEW), (8,), "accounts, by comma"),
-        "tasks": Size((200_000,), (2_000,), "tasks that wait, of each account in turn"),
-        "part": Size((80_000,), (300,), "tasks that are drained: less than half, so that all accounts have some left"),
+        "tasks": Size((200_000,), (1_000,), "tasks that wait, of each account in turn"),
+        "part": Size((80_000,), (200,), "tasks that are drained: less than half, so that all accounts have some left"),
         "cap": Size((20,), (5,), "tasks of the capped account that may run at once"),
-        "capped": Size((100_000,), (500,), "tasks that wait at it"),
+        "capped": Size((100_000,), (100,), "tasks that wait at it"),
     },
 )

@@ -31,8 +31,8 @@ CASE = Case(
     "3 minutes",
     measure,
     {
-        "counts": Size((2, 100, 1_000, 100, 2), (20,), "connected workers, by comma; even numbers"),
-        "tasks": Size((100_000,), (1_000,), "tasks that they drain"),
+        "counts": Size((2, 100, 1_000, 100, 2), (6,), "connected workers, by comma; even numbers"),
+        "tasks": Size((100_000,), (500,), "tasks that they drain"),
     },
     plots={
         "scale-workers.svg": Plot(
