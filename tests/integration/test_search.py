@@ -75,9 +75,18 @@ def index(contents: Scheduling, until: int) -> None:
         contents.run(index_contents, until, 40)
 
 
-@pytest.mark.parametrize("examined", [1, 10, list_queries.MAX_EXAMINED])
-@pytest.mark.parametrize("segments", [2, search._MAX_SEGMENTS])
-@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(
+    ("examined", "segments", "share"),
+    [
+        (1, 2, 0.4),
+        (1, search._MAX_SEGMENTS, 1.0),
+        (10, 2, 1.0),
+        (10, search._MAX_SEGMENTS, 0.0),
+        (10, search._MAX_SEGMENTS, 0.4),
+        (list_queries.MAX_EXAMINED, 2, 0.4),
+        (list_queries.MAX_EXAMINED, search._MAX_SEGMENTS, 1.0),
+    ],
+)
 def test_a_search_finds_what_a_plain_query_finds(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int, segments: int, share: float
 ) -> None:
