@@ -7,7 +7,7 @@ import pytest
 from tests.harness.scheduling import Scheduling
 from tests.integration.random_walk import KINDS, Walk
 
-STEPS = 150
+STEPS = 100
 STATES = 7
 
 
@@ -15,7 +15,7 @@ def seen(scheduling: Scheduling) -> set[int]:
     return {status for (status,) in scheduling.sql("SELECT DISTINCT status FROM task_events")}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_every_invariant_holds_after_each_step(scheduling: Scheduling, seed: int) -> None:
     """For a minimum of steps, and until each kind of step was taken and each state was seen."""
     walk = Walk(scheduling, seed)
