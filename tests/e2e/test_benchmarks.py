@@ -45,7 +45,7 @@ def test_the_command_measures_a_drain(folder: Path) -> None:
 
 
 def test_growth_is_measured_beside_the_plain_way(folder: Path) -> None:
-    sizes = ("--committers=3", "--ended=1500", "--pool=1200", "--moves=30000")
+    sizes = ("--committers=3", "--ended=1500", "--pool=1200", "--moves=21000")
     measures = ("notify", "retention", "worker-pool", "account-watch")
     command = [sys.executable, "-m", "benchmarks", *measures, *sizes, f"--dir={folder}", "--output=json"]
     said = run_to_end(command, within=180)
@@ -55,11 +55,11 @@ def test_growth_is_measured_beside_the_plain_way(folder: Path) -> None:
         *[("commits/s", 3)] * 3,
         *[("ms", 1_500)] * 2,
         ("ms", 1_200),
-        *[("ms", 30_000)] * 2,
+        *[("ms", 21_000)] * 2,
     ]
     assert all(figure["value"] > 0 for figure in figures)
     transactions = [figures[index]["note"].split()[0].strip(",") for index in (3, 4, 6, 7)]
-    assert transactions == ["2", "1", "60", "2"]
+    assert transactions == ["2", "1", "42", "2"]
     assert not list(folder.iterdir()), "it tidies up"
 
 
