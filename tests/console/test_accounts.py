@@ -116,12 +116,13 @@ def test_a_limit_that_holds_tasks_back_is_said_on_three_pages(place: Place) -> N
 
 
 def test_cost_and_score_are_plotted(place: Place, page: Page) -> None:
-    task_id = place.client.submit_task(account_id=place.account, topic="what it cost")
+    account = place.client.create_account("plotted")["account_id"]
+    task_id = place.client.submit_task(account_id=account, topic="what it cost")
     task = place.client.wait(task_id)
     content = place.client.get_content(task["content_id"])
     assert content is not None
     sign_in(page)
-    page.goto(f"/accounts/{place.account}?span=24h")
+    page.goto(f"/accounts/{account}?span=24h")
     for plot in ("counts", "durations", "cost", "score"):
         expect(page.locator(f"#plot-{plot} canvas")).to_be_visible()
     page.get_by_text("As a table").click()
