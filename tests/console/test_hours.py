@@ -46,6 +46,7 @@ def test_an_editors_hour(
 ) -> None:
     with page_at(place, chromium) as page:
         sign_in(page)
+        page.goto("/")
         page.get_by_role("navigation").get_by_role("link", name="Review").click()
         _review(page, press, articles)
         if picture:
@@ -129,6 +130,7 @@ def test_an_operators_hour(place: Place, press: Press, page: Page) -> None:
     schedule = client.create_schedule(place.account, "* * * * *", {"topic": "far too often"})["schedule_id"]
     page.on("dialog", lambda question: question.accept())
     sign_in(page)
+    page.goto("/")
     page.get_by_role("link", name="Tasks", exact=True).click()
     page.get_by_role("link", name="why does it not run?").click()
     expect(page.locator("#main")).to_contain_text("paused")

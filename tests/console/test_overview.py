@@ -19,6 +19,7 @@ def place(fresh_place: Place) -> Place:
 
 def test_figures_and_plots_stay_fresh_while_tasks_move(place: Place, page: Page) -> None:
     sign_in(page)
+    page.goto("/")
     expect(page.locator("#feed .empty")).to_be_visible()
     shown = page.locator("table.history tbody tr").last.locator("td").first
     before = int(shown.get_attribute("data-value") or "")
@@ -34,6 +35,7 @@ def test_figures_and_plots_stay_fresh_while_tasks_move(place: Place, page: Page)
 
 def test_a_table_that_was_opened_stays_open(place: Place, page: Page) -> None:
     sign_in(page)
+    page.goto("/")
     page.get_by_role("link", name="7 days").click()
     expect(page.locator("table.history tbody tr")).to_have_count(7)
     page.get_by_text("As a table").click()

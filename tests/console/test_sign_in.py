@@ -115,6 +115,7 @@ def test_open_pages_lead_to_the_form_and_back_once_their_session_has_ended(place
         page.goto(f"/tasks/{task_id}")
         with page_at(place, chromium) as other:
             sign_in(other, CLIENT)
+            other.goto("/")
             other.get_by_role("button", name="Sign out everywhere").click()
             expect(other.get_by_role("status").get_by_text("All sessions of your token")).to_be_visible()
         page.wait_for_url(f"/login?next=%2Ftasks%2F{task_id}")
