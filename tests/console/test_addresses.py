@@ -44,6 +44,22 @@ def console(place: Place, tmp_path: Path) -> Iterator[Callable[..., Console]]:
             each.stop()
 
 
+@pytest.fixture(scope="module")
+def told_tokens(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console that takes tokens from a proxy's header."""
+    settings = {"CONTENTGEN_CONSOLE_TOKEN_HEADER": "X-Desk-Token"}
+    with Console(tmp_path_factory.mktemp("told"), place.scheduler.target, **settings).start() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def behind_proxy(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console that believes what a proxy says of addresses."""
+    settings = {"CONTENTGEN_CONSOLE_BEHIND_PROXY": "true"}
+    with Console(tmp_path_factory.mktemp("behind"), place.scheduler.target, **settings).start() as served:
+        yield served
+
+
 @pytest.fixture
 def stack(db_url: str) -> Iterator[Stack]:
     with running_stack(db_url) as stack:
@@ -67,8 +83,8 @@ def test_by_tls_and_below_a_prefix(console: Callable[..., Console], certificates
     assert came.headers["strict-transport-security"].startswith("max-age=")
 
 
-def test_a_proxy_may_name_the_token(console: Callable[..., Console]) -> None:
-    served = console(CONTENTGEN_CONSOLE_TOKEN_HEADER="X-Desk-Token")
+def test_a_proxy_may_name_the_token(told_tokens: Console) -> None:
+    served = told_tokens
     named = Visitor(served.url).get("/tasks", **{"X-Desk-Token": VIEWER})
     assert named.url.endswith("/tasks")
     assert "viewer" in named.text
@@ -76,9 +92,8 @@ def test_a_proxy_may_name_the_token(console: Callable[..., Console]) -> None:
     assert Visitor(served.url).get("/tasks").url.endswith("/login?next=%2Ftasks")
 
 
-def test_the_proxy_s_token_beats_a_cookie_of_another(console: Callable[..., Console]) -> None:
-    served = console(CONTENTGEN_CONSOLE_TOKEN_HEADER="X-Desk-Token")
-    browser = Visitor(served.url)
+def test_the_proxy_s_token_beats_a_cookie_of_another(told_tokens: Console) -> None:
+    browser = Visitor(told_tokens.url)
     assert "operator ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
     (old,) = browser.cookies
     assert "viewer ·" in browser.get("/tasks", **{"X-Desk-Token": VIEWER}).text
@@ -108,11 +123,9 @@ def test_the_header_means_nothing_unless_an_operator_turned_it_on(place: Place) 
     assert asked.url.endswith("/login?next=%2Ftasks")
 
 
-def test_an_address_behind_a_proxy_is_the_one_that_the_proxy_saw(console: Callable[..., Console]) -> None:
-    served = console(CONTENTGEN_CONSOLE_BEHIND_PROXY="true")
-
+def test_an_address_behind_a_proxy_is_the_one_that_the_proxy_saw(behind_proxy: Console) -> None:
     def tried(forwarded: str) -> int:
-        return Visitor(served.url).post("/login", {"token": "wrong"}, X_Forwarded_For=forwarded).status
+        return Visitor(behind_proxy.url).post("/login", {"token": "wrong"}, X_Forwarded_For=forwarded).status
 
     assert [tried(f"10.0.0.{made_up}, 192.0.2.1") for made_up in range(11)] == [403] * 10 + [429]
     assert tried("192.0.2.2") == 403
@@ -185,10 +198,9 @@ def test_many_open_pages_cost_one_watch_and_a_stop_ends_them(place: Place, conso
         page.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_well(console: Callable[..., Console], number: signal.Signals) -> None:
+def test_an_interrupt_ends_it_well_as_a_stop_does(console: Callable[..., Console]) -> None:
     served = console()
-    served.signal(number)
+    served.signal(signal.SIGINT)
     served.ended(within=PATIENCE_S)
 
 
@@ -233,13 +245,13 @@ def _to_try() -> dict[str, str]:
     return {name: value for name, value in settings.items() if name not in OWN_ADDRESSES}
 
 
-@pytest.mark.parametrize("given", [{}, {"CONTENTGEN_CONSOLE_HOSTS": "desk.example.com"}])
 def test_behind_a_proxy_any_name_counts_unless_they_are_listed(
-    console: Callable[..., Console], given: dict[str, str]
+    behind_proxy: Console, console: Callable[..., Console]
 ) -> None:
-    served = console(CONTENTGEN_CONSOLE_BEHIND_PROXY="true", **given)
-    assert Visitor(served.url).get("/login", Host="desk.example.com").status == 200
-    assert Visitor(served.url).get("/login", Host="other.example").status == (421 if given else 200)
+    listed = console(CONTENTGEN_CONSOLE_BEHIND_PROXY="true", CONTENTGEN_CONSOLE_HOSTS="desk.example.com")
+    for served, of_another in ((behind_proxy, 200), (listed, 421)):
+        assert Visitor(served.url).get("/login", Host="desk.example.com").status == 200
+        assert Visitor(served.url).get("/login", Host="other.example").status == of_another
 
 
 def test_an_address_that_nearly_exists_leads_nowhere(place: Place, console: Callable[..., Console]) -> None:
