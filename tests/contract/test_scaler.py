@@ -30,7 +30,7 @@ from scheduler_svc.replica import Replica
 from tests.contract.test_outages import away
 from tests.harness import http2
 from tests.harness.certificates import make_signed, shown_on
-from tests.harness.replicas import serving, serving_all
+from tests.harness.replicas import serving, serving_all, serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
@@ -290,7 +290,7 @@ async def test_it_is_not_served_unless_its_address_is_set(db_url: str) -> None:
 async def test_an_address_in_use_is_named(db_url: str, replica: Replica) -> None:
     taken = Address("127.0.0.1", replica.scaler_port)
     with pytest.raises(SettingsError, match=rf"CONTENTGEN_SCALER_LISTEN={taken}: Address already in use"):
-        async with serving(db_url, scaler_listen=taken):
+        async with serving_beside(db_url, scaler_listen=taken):
             pass
 
 
