@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -14,6 +13,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+from worker_svc.guard.process import procfs
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHOWN = 60
@@ -31,12 +32,12 @@ class Tree:
     def cpu(self) -> float:
         """Seconds that all have used so far, with those that have ended and were waited for."""
         found: dict[int, int] = {}
-        pending = [*self._seen]
+        pending, children = [*self._seen], procfs.children_now()
         while pending:
             pid = pending.pop()
             if pid not in found and (ticks := _ticks(pid)) is not None:
                 found[pid] = ticks
-                pending += _children(pid)
+                pending += children(pid)
         self._seen = set(found)
         return sum(found.values()) / _TICKS
 
@@ -48,14 +49,6 @@ def _ticks(pid: int) -> int | None:
     except OSError:
         return None
     return sum(map(int, stat.rpartition(")")[2].split()[11:15]))
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (thread / "children").read_text(encoding="ascii").split())
-    return children
 
 
 class Costs:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-_THREADS = Path("/proc/self/task")
+from worker_svc.guard.process import procfs
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 """In a second: the kernel tells a process's start in so many."""
 
@@ -29,25 +28,18 @@ def new_children() -> Callable[[], set[int]]:
     Every test asks, and psutil looks at each process of the machine: the kernel's list of children is much cheaper. It
     may leave out some while others end. So one that it names only later is new if it has started since, too.
     """
-    before, now = _listed(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
-    return lambda: {pid for pid in _listed() - before if _start(pid) >= now}
+    before, now = set(_children()), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+    return lambda: {child for child in _children() if child not in before and _has_started(child, now)}
 
 
-def _listed() -> set[int]:
-    """The ids of this process's children, as the kernel lists them for each thread."""
-    children: set[int] = set()
-    for thread in _THREADS.iterdir():
-        with contextlib.suppress(OSError):  # the thread has ended
-            children.update(map(int, (thread / "children").read_text(encoding="ascii").split()))
-    return children
+def _children() -> list[int]:
+    return procfs.children_now()(os.getpid())
 
 
-def _start(pid: int) -> int:
-    """When a process was started, in ticks since the machine was; -1: it has ended."""
-    with contextlib.suppress(OSError):
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return int(stat.rpartition(")")[2].split()[19])
-    return -1
+def _has_started(pid: int, since: int) -> bool:
+    """Whether it is there, and started at so many ticks since the machine did, or later."""
+    process = procfs.read(pid)
+    return process is not None and process.started >= since
 
 
 def lasting_threads() -> set[threading.Thread]:
