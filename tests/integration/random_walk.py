@@ -79,8 +79,9 @@ class Walk:
         assert last == tasks, "a task as of its last move is the task"
 
     def finish(self) -> None:
-        """Without limits and pauses each waiting task can be claimed."""
+        """Without limits and pauses each waiting task can be claimed, unless its `expire_time` has passed."""
         scheduling = self._scheduling
+        scheduling.expire_waiting()
         for account_id in (0, *self._accounts):
             scheduling.resume(account_id)
         scheduling.admit()

@@ -47,6 +47,13 @@ def lost(scheduling: Scheduling) -> LeaseRef:
 
 
 class TestClaimFirst:
+    def test_a_task_that_was_stored_after_the_claim_began_has_not_waited(self, scheduling: Scheduling) -> None:
+        claim = claims(scheduling)
+        with scheduling.transaction() as tx:
+            key = scheduling.submit_one()
+            ((grant,),) = claim(tx).grants.values()
+        assert (grant.ref.task_key, grant.waited) == (key, 0.0)
+
     def test_a_cancel_finds_the_task_leased(self, scheduling: Scheduling) -> None:
         key = scheduling.submit_one()
         with pytest.raises(InvalidState) as refused:

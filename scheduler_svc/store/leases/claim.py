@@ -131,7 +131,7 @@ _CLAIM = f"""
     SELECT NULL, NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
         g.timeout_ms, p.labels, t.auto_approve,
         coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false),
-        CAST(extract(epoch FROM now() - g.ready_time) AS float8), p.traceparent, p.tracestate, {BRIEF}
+        greatest(CAST(extract(epoch FROM now() - g.ready_time) AS float8), 0), p.traceparent, p.tracestate, {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
     ORDER BY n
 """
