@@ -22,6 +22,7 @@ from tests.harness.certificates import make_certificates
 from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.costs import Costs
 from tests.harness.leaks import lasting_threads, new_children, pending_tasks
+from tests.harness.order import costly_first
 from tests.harness.waiting import wait_until_gone, wait_until_gone_async
 from tests.published import package
 
@@ -47,6 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--costs"):
         config.pluginmanager.register(Costs(path))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if shared := getattr(config, "workerinput", None):  # by several processes
+        items[:] = costly_first(items, shared["workercount"])
 
 
 @pytest.fixture(scope="session")
