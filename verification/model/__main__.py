@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
     for mutant in MUTANTS:
         found = _timed(mutant.name, partial(_explored, mutant))
         fine &= found.counter_example is not None and found.counter_example.wrong == mutant.shows_as
+        whole = partial(explore, system(mutant.scenario), depth=found.depth)
+        fine &= _timed(f"{mutant.name}: with the rule", whole).counter_example is None
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most")
     print("every property holds, and each mutant is caught" if fine else "NOT as it has to be: see above")
     return 0 if fine else 1
