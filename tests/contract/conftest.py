@@ -1,8 +1,12 @@
-"""A replica on its own database, and a channel to it."""
+"""A replica on its own database, and a channel to it; or, where a module says so, a scheduler that tests share.
+
+A module whose tests use only what a client, a worker and SQL can reach marks them with `usefixtures("shared")`. A test
+there that needs a replica within its own process names `replica`, or patches it, and gets one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +21,10 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.replica import Replica
 from tests.contract.maker import Maker
+from tests.harness.cluster import Databases
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.shared_scheduler import SharedScheduler, shared_scheduler
 
 if TYPE_CHECKING:  # for type checkers only
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -28,6 +34,38 @@ if TYPE_CHECKING:  # for type checkers only
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 
+WITHIN_THE_PROCESS = frozenset({"replica", "monkeypatch", "caplog", "capsys"})
+"""Fixtures that look into a replica, or change it."""
+
+
+@pytest.fixture(scope="session")
+def shared(databases: Databases, template: str) -> Iterator[SharedScheduler]:
+    """One a pytest process."""
+    with databases.lent(template) as url, shared_scheduler(url) as scheduler:
+        yield scheduler
+
+
+@pytest.fixture
+def lent(request: pytest.FixtureRequest) -> Iterator[SharedScheduler | None]:
+    """The scheduler that this test shares, emptied at its end; None: it has a replica of its own."""
+    if "shared" not in request.fixturenames or not WITHIN_THE_PROCESS.isdisjoint(request.fixturenames):
+        yield None
+        return
+    scheduler: SharedScheduler = request.getfixturevalue("shared")
+    yield scheduler
+    scheduler.clear()
+
+
+@pytest.fixture
+def db_url(lent: SharedScheduler | None, databases: Databases, template: str) -> Iterator[str]:
+    """The URL of the database of the test's scheduler; the test has to close its connections."""
+    if lent:
+        yield lent.db_url
+    else:
+        with databases.lent(template) as url:
+            yield url
+
+
 @pytest.fixture
 async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
     async with serving(db_url, assets=tmp_path / "assets") as replica:
@@ -35,8 +73,14 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
 
 
 @pytest.fixture
-async def channel(replica: Replica) -> AsyncIterator[aio.Channel]:
-    async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+def target(lent: SharedScheduler | None, request: pytest.FixtureRequest) -> str:
+    """The address of the test's scheduler."""
+    return lent.target if lent else f"127.0.0.1:{request.getfixturevalue('replica').port}"
+
+
+@pytest.fixture
+async def channel(target: str) -> AsyncIterator[aio.Channel]:
+    async with aio.insecure_channel(target) as channel:
         yield channel
 
 

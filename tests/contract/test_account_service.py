@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 
 async def test_an_account_is_made_read_and_listed(accounts: AccountServiceAsyncStub) -> None:
     before = time.time()
