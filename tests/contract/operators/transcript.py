@@ -10,9 +10,12 @@ from asyncio import to_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import unified_diff
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
+
+from typer.main import get_command
 
 from contentgen.cli.app import PROGRAM, make_app
 
@@ -50,13 +53,19 @@ class Ran(NamedTuple):
     err: str
 
 
+@cache
+def _tree() -> Callable[..., object]:
+    """The command. To build it costs ten times what most runs of it cost, and it keeps nothing of a run."""
+    return get_command(make_app())
+
+
 def run(*arguments: str) -> Ran:
     """Runs the command as its entry point does, on standard streams that are no terminal; one at a time."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     status: object = 0
     with _alone(), redirect_stdout(out), redirect_stderr(err):
         try:
-            make_app()(args=arguments, prog_name=PROGRAM)
+            _tree()(args=arguments, prog_name=PROGRAM)
         except SystemExit as ended:
             status = ended.code
     assert isinstance(status, int)
