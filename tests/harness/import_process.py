@@ -45,7 +45,7 @@ class ImportProcess(Process):
         self._printed = folder / "import.out"
         self._printed.unlink(missing_ok=True)
         super().__init__("import", command, folder / "import.err", inherited() | settings, out=self._printed)
-        self.peak_kib = 0
+        self._peak_kib = 0
         self.launch()
 
     @property
@@ -56,14 +56,19 @@ class ImportProcess(Process):
         """The line of its output that begins so."""
         return next(line for line in self.out.splitlines() if line.startswith(begin))
 
-    def ended(self, within: float = 120.0, status: int = 0) -> None:
-        """Waits for its end, with that exit status; then `peak_kib` is the most memory that it had."""
+    def ended(self, within: float = 300.0, status: int = 0) -> None:
+        """Waits for its end, with that exit status; then `peak_kib` stays as it is."""
         wait_until(self._watched, within=within, what="the import has ended")
         assert self.exit_status == status, self.text()
 
-    def _watched(self) -> bool:
-        """Whether it has ended; until then it notes the peak. `ru_maxrss` would be that of pytest, which forked it."""
+    @property
+    def peak_kib(self) -> int:
+        """The most memory that it has had. `ru_maxrss` would be that of pytest, which forked it."""
         with suppress(OSError):
             found = _PEAK.search(Path(f"/proc/{self.pid}/status").read_text())
-            self.peak_kib = int(found[1]) if found else self.peak_kib  # a zombie has none
-        return not self.alive
+            self._peak_kib = int(found[1]) if found else self._peak_kib  # a zombie has none
+        return self._peak_kib
+
+    def _watched(self) -> bool:
+        """Whether it has ended; until then it notes the peak."""
+        return self.peak_kib >= 0 and not self.alive
