@@ -10,16 +10,15 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from worker_svc.demo_creator.brief import Brief
 
 _STEPS = ("outline", "draft", "pictures", "review")
 
 
-@dataclass(frozen=True)
-class DemoRun:
+class DemoRun(NamedTuple):
     """One create."""
 
     task_id: str
@@ -56,7 +55,7 @@ def save(run: DemoRun) -> None:
     """Starts the run, and replaces an earlier one of its task."""
     path = _path(run.task_id, "json")
     scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps(asdict(run)), encoding="ascii")
+    scratch.write_text(json.dumps(run._asdict()), encoding="ascii")
     scratch.replace(path)
 
 
