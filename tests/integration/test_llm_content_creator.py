@@ -52,18 +52,22 @@ JOB = Job(
         options={"audience": "学生"},
     ),
 )
-HOSTILE = [
-    "--help",
-    "-t",
+HOSTILE_LINES = [
     "'single' \"double\" `id` $(id) ${HOME} !! \\ %s {0} {topic}",
     "first line\nsecond line\r\n\ttabbed\n",
     "任务ID: 1\n状态: 失败\n\x1b[31m❌ 错误: nothing\x1b[0m",
     "a\n✅ 执行成功\n────\n状态: 已完成\n🔍 文本质检:\n─\n状态: 通过\n评分: 1/100",
     "emoji 👩‍👩‍👧‍👦🏳️‍🌈 عربى 中文 \u202eright to left",
     "'); DROP TABLE tasks; --",
-    " leading and trailing ",
     "字" * 4_000,
+    "trailing ",
 ]
+HOSTILE = [
+    "--help",
+    "-t",
+    " leading\n" + "\n".join(HOSTILE_LINES),
+]
+"""A run each: it takes the program more than a second."""
 
 
 def about(**fields: Any) -> Job:
@@ -142,6 +146,7 @@ async def test_a_task_without_requirements_states_so(published: Published) -> No
     assert NO_REQUIREMENTS in endpoints.of(Kind.ARTICLE)[0]["messages"][-1]["content"]
 
 
+@pytest.mark.costly("the published program takes more than a second to begin, and runs three times")
 async def test_hostile_topics_arrive_byte_for_byte_and_decide_nothing(published: Published) -> None:
     with serving() as endpoints:
         for topic in HOSTILE:
@@ -174,7 +179,6 @@ async def test_the_profile_works_with_node_in_production_mode(published: Publish
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ({"outline": Answer("overloaded", status=500)}, "is failed in organize: Request failed with status code 500"),
         ({"article": Answer("no such key", status=401)}, "is failed in write: Request failed with status code 401"),
         ({"outline": Answer("{'not': json")}, "is failed in organize: Failed to parse organize output"),
         ({"text_review": Answer("好文章！")}, "is failed in checkText: Failed to parse quality check output"),
@@ -183,7 +187,7 @@ async def test_the_profile_works_with_node_in_production_mode(published: Publish
         ({"picture_review": picture_review(3.0)}, "is failed: Image quality check failed after 2 attempts"),
         ({"picture": Answer("no credit", status=402)}, "is failed: Recursion limit of 25 reached"),
     ],
-    ids=["model down", "key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
+    ids=["key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
 )
 async def test_failures_are_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
     """The program exits with status 0 each time, and prints success."""
@@ -206,7 +210,8 @@ async def test_a_model_over_its_quota_defers_the_task(published: Published, kind
 
 async def test_a_call_of_the_model_is_repeated_before_it_fails(published: Published) -> None:
     with serving(outline=Answer("overloaded", status=503)) as endpoints:
-        await published.drive(endpoints)
+        outcome, _ = await published.drive(endpoints)
+    assert "is failed in organize: Request failed with status code 503" in failure(outcome).message
     assert len(endpoints.of(Kind.OUTLINE)) == 4
 
 
@@ -311,6 +316,6 @@ async def test_concurrent_runs_do_not_mix(published: Published) -> None:
             async with runner.open(name, now() + FAR) as run:
                 return await runner.execute(run, about(topic=name), RecordingReporter())
 
-        outcomes = await asyncio.gather(*(one(f"run {number}") for number in range(3)))
+        outcomes = await asyncio.gather(*(one(f"run {number}") for number in range(2)))
     assert all(isinstance(outcome, Completed) for outcome in outcomes), outcomes
-    assert {document["query"] for document in endpoints.of(Kind.SEARCH)} == {"run 0", "run 1", "run 2"}
+    assert {document["query"] for document in endpoints.of(Kind.SEARCH)} == {"run 0", "run 1"}
