@@ -6,6 +6,7 @@ there that needs a replica within its own process names `replica`, or patches it
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,9 +80,11 @@ def target(lent: SharedScheduler | None, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def channel(target: str) -> AsyncIterator[aio.Channel]:
+async def channel(target: str, lent: SharedScheduler | None) -> AsyncIterator[aio.Channel]:
     async with aio.insecure_channel(target) as channel:
         yield channel
+    if lent:  # a replica within the process ends the loop's threads itself
+        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 @pytest.fixture

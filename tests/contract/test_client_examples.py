@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from contentgen import ContentGenerationClient
-from scheduler_svc.replica import Replica
 from tests.contract.maker import Maker
 from tests.harness.scripted_worker import ScriptedWorker
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 METHODS = {
     name: method
@@ -23,10 +24,10 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-async def test_an_example_can_be_run(name: str, replica: Replica, made: Maker, worker: ScriptedWorker) -> None:
+async def test_an_example_can_be_run(name: str, target: str, made: Maker, worker: ScriptedWorker) -> None:
     source = example(METHODS[name])
     assert f"client.{name}(" in source
-    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+    with ContentGenerationClient(target) as client:
         names: dict[str, Any] = {"client": client, "task_id": "", "worker_id": worker.hello.worker_id}
         if "content_id" in source:
             names["content_id"] = (

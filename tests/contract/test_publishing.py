@@ -22,6 +22,8 @@ from tests.harness.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 APPROVE, REJECT = pb.REVIEW_DECISION_APPROVE, pb.REVIEW_DECISION_REJECT
 PENDING, PUBLISHING = pb.PUBLISH_STATUS_PENDING, pb.PUBLISH_STATUS_PUBLISHING
 PUBLISHED, FAILED = pb.PUBLISH_STATUS_PUBLISHED, pb.PUBLISH_STATUS_FAILED

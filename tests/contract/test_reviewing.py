@@ -23,6 +23,8 @@ from tests.harness.tokens import Caller, line, write
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 APPROVE, REJECT = pb.REVIEW_DECISION_APPROVE, pb.REVIEW_DECISION_REJECT
 WAITS, APPROVED = pb.REVIEW_STATUS_PENDING_REVIEW, pb.REVIEW_STATUS_APPROVED
 
@@ -252,6 +254,7 @@ class TestClaims:
         assert await read(made.contents, decided.content_id) == decided
 
 
+@pytest.mark.usefixtures("replica")
 class TestWithTokens:
     @pytest.fixture
     async def replica(self, db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:

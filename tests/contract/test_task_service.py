@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from tests.harness.scripted_worker import ScriptedWorker
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 MISSING = "task-0123456789abcdef"
 UNLIKE_AN_ID = "no id at all"
 TOPIC = "人工智能的未来发展"

@@ -38,6 +38,8 @@ from tests.harness.webhook_receiver import Receiver, receiving, status
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 
 @pytest.fixture
 async def replica(db_url: str) -> AsyncIterator[Replica]:

@@ -27,6 +27,8 @@ from tests.harness.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
 ALREADY_COMMITTED = pb.UPDATE_OUTCOME_ALREADY_COMMITTED
 LEASE_LOST = pb.UPDATE_OUTCOME_LEASE_LOST

@@ -27,11 +27,12 @@ class SharedScheduler:
         self.db_url = db_url
         self._admin = admin
         tables = [table for (table,) in self._rows(_TABLES)]
-        self._clear = "; ".join(["BEGIN", *(f"DELETE FROM {table}" for table in tables), "COMMIT"])
+        deletes = [f"DELETE FROM {table}" for table in tables]
+        self._clear = "; ".join(["BEGIN", *deletes, "ALTER SEQUENCE accounts_account_id_seq RESTART", "COMMIT"])
         self._run("SET session_replication_role = replica")  # foreign keys do not prescribe the order
 
     def clear(self) -> None:
-        """Deletes what a test has made, once the streams of its workers have ended. Ids are not used again."""
+        """Deletes what a test has made, once the streams of its workers have ended. The next account is 1 again."""
         connected = "SELECT worker_id FROM workers WHERE connected"
         wait_until_gone(lambda: self._rows(connected), within=_GRACE_S, what="the test's workers have gone")
         while True:
