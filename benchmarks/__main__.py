@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import command, report
+from benchmarks import command, floors, report
 from benchmarks.folders import lent_folder
 from benchmarks.goals import Figure
 from benchmarks.measures import MEASURES, USUAL, Options
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-submits", type=int, default=100_000, help="tasks of the measure batch-submit")
     parser.add_argument("--submits", type=int, default=10_000, help="tasks of the measure submit")
     parser.add_argument("--drain", type=_numbers, default="20000,100000", help="backlogs to drain, by comma")
+    parser.add_argument("--lives", type=int, default=floors.LIVES, help="tasks of a drain's floor")
     parser.add_argument("--long", action="store_true", help="drain a backlog of 1,000,000 too")
     parser.add_argument("--end-to-end", type=int, default=60_000, help="tasks of the measure end-to-end")
     parser.add_argument("--burst", type=int, default=250_000, help="tasks that latency-after-burst drains first")
@@ -54,10 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
+def main(given: Sequence[str]) -> int:
     """Measures what the arguments ask for; the exit status."""
     parser = _parser()
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if unknown := sorted(set(arguments.measures) - set(MEASURES)):
         parser.error(f"no such measure: {', '.join(unknown)} (there are {', '.join(MEASURES)})")
     return command.run(_run(arguments))
@@ -78,6 +80,7 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         submits=arguments.submits,
         batch_submits=arguments.batch_submits,
         drains=(*arguments.drain, 1_000_000) if arguments.long else arguments.drain,
+        lives=arguments.lives,
         end_to_end=arguments.end_to_end,
         burst=arguments.burst,
         samples=arguments.samples,
@@ -112,4 +115,4 @@ async def _measure(names: list[str], options: Options) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -40,6 +40,7 @@ class Options:
     submits: int
     batch_submits: int
     drains: tuple[int, ...]
+    lives: int
     end_to_end: int
     burst: int
     samples: int
@@ -72,11 +73,11 @@ async def warmed(options: Options, accounts: int | None = None) -> AsyncIterator
     """The same with warm WAL, and what PostgreSQL does by itself there."""
     async with fresh(options, accounts) as stack:
         await asyncio.to_thread(stack.warm_wal)
-        yield stack, await _lives(stack)
+        yield stack, await _lives(stack, options)
 
 
-async def _lives(stack: Stack) -> Floor:
-    return Floor(await asyncio.to_thread(floors.lives_per_second, stack), floors.LIVES_PER_SECOND)
+async def _lives(stack: Stack, options: Options) -> Floor:
+    return Floor(await asyncio.to_thread(floors.lives_per_second, stack, options.lives), floors.LIVES_PER_SECOND)
 
 
 async def batch_submit(options: Options) -> list[Figure]:
@@ -101,7 +102,7 @@ async def drain(options: Options) -> list[Figure]:
 async def cold_drain(options: Options) -> list[Figure]:
     """The first hour of a database: each WAL segment is made anew."""
     async with fresh(options) as stack:
-        return [await _drained(stack, await _lives(stack), options, options.drains[0], ", cold WAL")]
+        return [await _drained(stack, await _lives(stack, options), options, options.drains[0], ", cold WAL")]
 
 
 async def _drain_of(options: Options, size: int) -> Figure:

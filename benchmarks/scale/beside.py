@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from benchmarks.child import Child
+from benchmarks.scale.case import Size, Sizes
 from benchmarks.scale.followed import Followed, followed
 from benchmarks.scale.rows import Row
 from benchmarks.scale.sampled import percentile
@@ -17,6 +18,12 @@ TO_WORKER = "submit to worker"
 _WORKERS = 2
 _DEPTH = 100
 _SETTLE_S = 10.0
+
+SIZES = {
+    "alone": Size((60,), (1,), "seconds of the load alone"),
+    "pace": Size((100,), (10,), "percent of the usual calls a second"),
+}
+"""Of such a load."""
 
 Latencies = dict[str, list[float]]
 """Milliseconds by what takes them, the smallest first."""
@@ -42,12 +49,14 @@ class Load(NamedTuple):
 
 
 @asynccontextmanager
-async def load(stack: Stack) -> AsyncIterator[Load]:
-    """Runs it. It ends before the workers: what it has submitted is completed."""
-    accounts = ",".join(map(str, stack.accounts))
+async def load(stack: Stack, sizes: Sizes) -> AsyncIterator[Load]:
+    """Runs it with warm WAL. It ends before the workers: what it has submitted is completed."""
+    if not sizes.quick:
+        await asyncio.to_thread(stack.warm_wal)
+    options = {"accounts": ",".join(map(str, stack.accounts)), "pace": sizes.one("pace")}
     async with (
         followed(stack, _WORKERS, _DEPTH, timed=True) as told,
-        Child("scale.caller", stack.folder, "caller", target=stack.target, accounts=accounts) as caller,
+        Child("scale.caller", stack.folder, "caller", target=stack.target, **options) as caller,
     ):
         yield Load(caller, told)
 

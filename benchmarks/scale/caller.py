@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 RATES = {"SubmitTask": 40, "GetTask": 40, "ListTasks": 20, "GetTaskStats": 20}
-"""Calls a second."""
+"""Calls a second, at the usual pace."""
 _READ = 1_000
 """GetTask is of so many tasks: the newest that had ended when it began."""
 
@@ -59,7 +59,7 @@ async def _task_ids(stub: TaskServiceAsyncStub) -> list[str]:
     return [task.task_id for task in page.tasks]
 
 
-async def _pace(call: Call, rate: int, took: list[float]) -> NoReturn:
+async def _pace(call: Call, rate: float, took: list[float]) -> NoReturn:
     """Calls when it is due, whether the call before has ended or not."""
     begin = time.monotonic()
 
@@ -90,7 +90,10 @@ async def _main(arguments: argparse.Namespace) -> None:
         took: dict[str, list[float]] = defaultdict(list)
         child.say(ready=True)
         async with asyncio.TaskGroup() as group:
-            paces = [group.create_task(_pace(call, RATES[method], took[method])) for method, call in calls.items()]
+            paces = [
+                group.create_task(_pace(call, RATES[method] * arguments.pace / 100, took[method]))
+                for method, call in calls.items()
+            ]
             await _answer(stdin, took)
             for pace in paces:
                 pace.cancel()
@@ -100,4 +103,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, help="host:port of the scheduler")
     parser.add_argument("--accounts", type=child.ids, required=True, help="account ids, by comma")
+    parser.add_argument("--pace", type=int, default=100, help="percent of the usual calls a second")
     child.run(_main(parser.parse_args()))

@@ -27,8 +27,7 @@ _POLL_S = 1.0
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """What calls feel, and the sizes of the tables; all of it twice, with as many tasks written in between."""
     count = sizes.one("deleted")
-    async with filled(folder, years(sizes)) as stack, beside.load(stack) as load:
-        await asyncio.to_thread(stack.warm_wal)
+    async with filled(folder, years(sizes)) as stack, beside.load(stack, sizes) as load:
         yield _space(stack, "before")
         for turn in ("first", "second"):
             async for row in _turn(stack, load, turn, sizes):
@@ -85,9 +84,9 @@ CASE = Case(
     "10 minutes after the fill",
     measure,
     FILL
+    | beside.SIZES
     | {
         "deleted": Size((1_000_000,), (900,), "tasks that it deletes, twice; not the newest 1,000, which are read"),
-        "alone": Size((60,), (1,), "seconds of the load alone"),
         "patience": Size((60,), (1,), "seconds to wait for a vacuum of its tables"),
     },
 )

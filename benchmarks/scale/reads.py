@@ -188,7 +188,7 @@ CASE = Case(
     FILL
     | {
         "tasks": Size((10_000_000, 1_000_000), (3_000,), "ended tasks, by comma"),
-        "samples": Size((100,), (5,), "calls of each kind, and requests of each page"),
+        "samples": Size((100,), (2,), "calls of each kind, and requests of each page"),
     },
     every={EACH: 0},
 )

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from benchmarks import scenario
+from benchmarks import __main__ as benchmarks
+from benchmarks import committers, growth, scaling, scenario, watched
+from benchmarks.goals import Figure
+from benchmarks.latencies import latencies
+from benchmarks.scale import __main__ as scale
 from benchmarks.scale import cleanup, keeping_up, rows, steady
 from benchmarks.scale.followed import followed
 from benchmarks.stack import Stack
-from tests.harness.process import run_to_end
+from scheduler_svc.application.accounts import create_account
+from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
 
 TASKS = 200
+SAMPLES = 10
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+@contextmanager
+def made_folder() -> Iterator[Path]:
     """Not below tmp_path: its parents are closed to the user that PostgreSQL runs as."""
     with tempfile.TemporaryDirectory(prefix="contentgen-bench-test-") as made:
         Path(made).chmod(0o711)
         yield Path(made)
 
 
-def test_the_command_measures_a_drain(folder: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "cold-drain", f"--drain={TASKS}", f"--dir={folder}", "--output=json"]
-    said = run_to_end(command, within=120)
-    assert said.returncode == 0, said.stderr
-    report = json.loads(said.stdout)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with made_folder() as made:
+        yield made
+
+
+@pytest.mark.costly("a scheduler, a loader and workers are measured as processes")
+def test_the_command_measures_a_drain(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = (f"--drain={TASKS}", "--lives=500")
+    assert benchmarks.main(["cold-drain", *sizes, f"--dir={folder}", "--output=json"]) == 0
+    report = json.loads(capsys.readouterr().out)
     (figure,) = report["figures"]
     assert (figure["name"], figure["unit"], figure["count"]) == (f"drain, backlog {TASKS}, cold WAL", "tasks/s", TASKS)
     assert figure["value"] > 0
@@ -44,47 +57,30 @@ def test_the_command_measures_a_drain(folder: Path) -> None:
     assert not list(folder.iterdir()), "it tidies up"
 
 
-def test_growth_is_measured_beside_the_plain_way(folder: Path) -> None:
-    sizes = ("--committers=3", "--ended=1500", "--pool=1200", "--moves=21000")
-    measures = ("notify", "retention", "worker-pool", "account-watch")
-    command = [sys.executable, "-m", "benchmarks", *measures, *sizes, f"--dir={folder}", "--output=json"]
-    said = run_to_end(command, within=180)
-    assert said.returncode == 0, said.stderr
-    figures = json.loads(said.stdout)["figures"]
-    assert [(figure["unit"], figure["count"]) for figure in figures] == [
-        *[("commits/s", 3)] * 3,
-        *[("ms", 1_500)] * 2,
-        ("ms", 1_200),
-        *[("ms", 21_000)] * 2,
-    ]
-    assert all(figure["value"] > 0 for figure in figures)
-    transactions = [figures[index]["note"].split()[0].strip(",") for index in (3, 4, 6, 7)]
-    assert transactions == ["2", "1", "42", "2"]
-    assert not list(folder.iterdir()), "it tidies up"
+@pytest.mark.parametrize(
+    ("measure", "count", "transactions"),
+    [(growth.of_retention, 1_500, ["2", "1"]), (growth.of_moves, 21_000, ["42", "2"])],
+)
+def test_growth_is_measured_beside_the_plain_way(
+    db_url: str, measure: Callable[[str, int], list[Figure]], count: int, transactions: list[str]
+) -> None:
+    with closing(Scheduling(db_url)) as scheduling:
+        for name in ("two", "three", "four"):
+            scheduling.run(create_account, name, 0, 1.0)
+    figures = measure(db_url, count)
+    assert [(figure.unit, figure.count) for figure in figures] == [("ms", count)] * 2
+    assert all(figure.value > 0 for figure in figures)
+    assert [figure.note.split()[0].strip(",") for figure in figures] == transactions
 
 
-def test_the_command_compares_sizes(folder: Path) -> None:
-    sizes = (f"--leases={TASKS}", f"--passing={TASKS}", "--batch=100", "--samples=10")
-    hello, open_transaction = measured(folder, "hello", "open-transaction", *sizes)
-    assert (hello["unit"], open_transaction["unit"]) == ("ms", "times")
-    assert open_transaction["value"] > 0
+def test_committers_are_measured_with_hints_and_without(db_url: str) -> None:
+    figures = asyncio.run(committers.figures(db_url, 3))
+    assert [(figure.unit, figure.count) for figure in figures] == [("commits/s", 3)] * 3
+    assert all(figure.value > 0 for figure in figures)
 
 
-def test_calls_beside_unread_watches_are_compared(folder: Path) -> None:
-    figures = measured(folder, "unread-watches", "--samples=10", "--unread-watches=3")
-    assert [figure["unit"] for figure in figures] == ["times", "times"]
-    assert all(figure["value"] > 0 for figure in figures)
-
-
-def measured(folder: Path, *arguments: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "benchmarks", *arguments, f"--dir={folder}", "--output=json"]
-    said = run_to_end(command, within=280)
-    assert said.returncode == 0, said.stderr
-    figures: list[dict[str, Any]] = json.loads(said.stdout)["figures"]
-    return figures
-
-
-async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> None:
+@pytest.mark.costly("a scheduler, loaders, workers and callers are measured as processes")
+async def test_each_task_is_counted_once_and_sizes_are_compared(folder: Path) -> None:
     async with Stack(folder, accounts=2) as stack:
         loaded = await scenario.load(stack, TASKS, batch=50, in_flight=2)
         async with scenario.noop_workers(stack, 2, 30) as workers:
@@ -93,6 +89,22 @@ async def test_each_task_is_loaded_drained_and_counted_once(folder: Path) -> Non
         scenario.check(stack, TASKS)
         with pytest.raises(scenario.WrongCounts, match="completed tasks"):
             scenario.check(stack, TASKS + 1)
+
+        probed = await latencies(stack, SAMPLES)
+        assert len(probed.measured) == len(probed.floor) == SAMPLES
+        assert min(*probed.measured, *probed.floor) > 0
+
+        beside = await watched.figures(stack, 3, SAMPLES)
+        assert [figure.unit for figure in beside] == ["times", "times"]
+        assert all(figure.value > 0 for figure in beside)
+
+        (hello,) = await scaling.hellos(stack, 100, SAMPLES)
+        assert (hello.unit, hello.count) == ("ms", SAMPLES)
+
+        stack.execute("DELETE FROM workers")
+        (pool,) = growth.of_workers(stack.url, stack.target, 1_200)
+        assert (pool.unit, pool.count) == ("ms", 1_200)
+        assert pool.value > 0
 
 
 async def test_workers_outlive_their_streams(folder: Path) -> None:
@@ -114,34 +126,51 @@ async def test_workers_outlive_their_streams(folder: Path) -> None:
         assert moves == expected, "no lease was lost or released"
 
 
-def measured_at_scale(folder: Path, case: str) -> rows.Kept:
+def measured_at_scale(folder: Path, case: str, *options: str) -> rows.Kept:
     """What a case keeps with small sizes, its counts checked."""
     kept = folder / "scale.jsonl"
-    command = [sys.executable, "-m", "benchmarks.scale", "--quick", f"--cases={case}", f"--dir={folder}"]
-    said = run_to_end([*command, f"--results={kept}"], within=240)
-    assert said.returncode == 0, said.stderr
-    assert list(folder.iterdir()) == [kept], "it tidies up"
+    kept.unlink(missing_ok=True)
+    given = ["--quick", f"--cases={case}", f"--dir={folder}", f"--results={kept}", *options]
+    assert scale.main(given) == 0
     found = rows.read(kept.read_text().splitlines())
     assert list(found.runs[0].sizes) == [case]
+    assert {row.table.replace(":", " ").split()[0] for row in found.rows} == {case}
     return found
 
 
-@pytest.mark.parametrize("case", ["backlog", "workers", "accounts", "schedulers", "fill", "reads", "backup"])
+@pytest.mark.costly("a scheduler, a loader and workers are measured as processes")
+@pytest.mark.parametrize("case", ["backlog", "workers", "accounts", "schedulers"])
 def test_each_case_at_scale_keeps_rows(folder: Path, case: str) -> None:
-    found = measured_at_scale(folder, case)
-    assert {row.table.partition(":")[0] for row in found.rows} == {case}
+    measured_at_scale(folder, case)
+    assert [left.name for left in folder.iterdir()] == ["scale.jsonl"], "it tidies up"
 
 
+@pytest.mark.costly("a scheduler, a loader and workers are measured as processes")
 def test_a_steady_load_is_counted(folder: Path) -> None:
     (counts,) = measured_at_scale(folder, "steady").of(steady.COUNTS)
     assert counts.values["submitted"] == counts.values["completed"] == 400
 
 
-def test_a_cleanup_beside_calls_deletes_what_it_should(folder: Path) -> None:
-    deleted = measured_at_scale(folder, "cleanup").of(cleanup.DELETED)
+@pytest.fixture(scope="module")
+def years() -> Iterator[Path]:
+    """A folder whose database the first case fills; the next ones find it there."""
+    with made_folder() as made:
+        yield made
+
+
+@pytest.mark.costly("a scheduler is measured on a database that is filled first")
+@pytest.mark.parametrize("case", ["fill", "reads", "backup"])
+def test_each_case_on_a_filled_database_keeps_rows(years: Path, case: str) -> None:
+    measured_at_scale(years, case, f"--keep={years}")
+
+
+@pytest.mark.costly("a scheduler is measured on a database that is filled first")
+def test_a_cleanup_beside_calls_deletes_what_it_should(years: Path) -> None:
+    deleted = measured_at_scale(years, "cleanup", f"--keep={years}").of(cleanup.DELETED)
     assert [row.values["tasks"] for row in deleted] == [900, 900]
 
 
+@pytest.mark.costly("a scheduler is measured on a database that is filled first")
 def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
     deleted = measured_at_scale(folder, "retention").of(keeping_up.DELETED)
     assert {row.values["of"]: row.values["rows"] for row in deleted}["ended tasks"] == 1_001
