@@ -23,7 +23,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from tests.harness.client import request, status_name
 from tests.harness.waiting import wait_until
 
-PACE = 0.01
+PACE = 0.03
 """Seconds between two calls of a reader: enough to be there at each moment, little enough for two cores."""
 _CALL_TIMEOUT = 20.0
 _REPEATING = json.dumps(

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from contentgen.v1 import task_pb2
-from tests.e2e.previous import previous_version
+from tests.e2e.previous import Previous
 from tests.e2e.proxies import NGINX_SETTINGS, nginx
 from tests.harness.client import Client, request
 from tests.harness.quick_creator import quick_creator
@@ -77,8 +77,9 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
         worker.stop()
 
 
-def test_a_large_result_passes_between_the_version_before_and_this_one(empty_db_url: str, stack: Stack) -> None:
-    previous = previous_version(stack.folder)
+def test_a_large_result_passes_between_the_version_before_and_this_one(
+    empty_db_url: str, stack: Stack, previous: Previous
+) -> None:
     old = stack.scheduler("old", database_url=empty_db_url)
     old.command = [str(previous.scheduler)]
     creator = str(quick_creator(stack.folder))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.load import Load, loaded
-from tests.e2e.previous import previous_version
+from tests.e2e.previous import Previous
 from tests.e2e.test_upgrades import OLD_SCHEMA, schema
 from tests.harness.client import Client, status_name
 from tests.harness.later_migrations import NEWEST
@@ -48,6 +48,7 @@ def _workers(stack: Stack, target: str) -> None:
         worker.wait_for("session.opened", within=20)
 
 
+@pytest.mark.costly("services are replaced one by one under load")
 def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas: Sequence[Scheduler]) -> None:
     target = _target(replicas)
     _workers(stack, target)
@@ -64,6 +65,7 @@ def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas
     assert {task.attempt for task in replicas[0].client.tasks(load.task_ids)} == {1}
 
 
+@pytest.mark.costly("three replicas and three workers under load")
 def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, replicas: Sequence[Scheduler]) -> None:
     target = _target(replicas)
     _workers(stack, target)
@@ -85,10 +87,12 @@ def empty_stack(empty_db_url: str) -> Iterator[Stack]:
         yield stack
 
 
-def test_all_processes_are_replaced_one_by_one_under_load(empty_stack: Stack, empty_db_url: str) -> None:
+@pytest.mark.costly("services are replaced one by one under load")
+def test_all_processes_are_replaced_one_by_one_under_load(
+    empty_stack: Stack, empty_db_url: str, previous: Previous
+) -> None:
     """Those of the previous version by this one, schedulers first, then workers; and back again, schedulers last."""
     stack = empty_stack
-    previous = previous_version(stack.folder)
     here = (installed("contentgen-scheduler"), installed("contentgen-worker"))
     there = (previous.scheduler, previous.worker)
     schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]

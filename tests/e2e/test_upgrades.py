@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.store.schema import compatibility
 from scheduler_svc.store.schema.migrate import upgrade
-from tests.e2e.previous import Previous, previous_version
+from tests.e2e.previous import Previous
 from tests.harness.client import Client, request
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.quick_creator import quick_creator
@@ -32,11 +32,6 @@ def stack(empty_db_url: str) -> Iterator[Stack]:
     """A stack on a database that no version has migrated yet."""
     with running_stack(empty_db_url) as stack:
         yield stack
-
-
-@pytest.fixture
-def previous(stack: Stack) -> Previous:
-    return previous_version(stack.folder)
 
 
 class Load:
@@ -116,6 +111,7 @@ def old(stack: Stack, previous: Previous) -> Scheduler:
     return scheduler
 
 
+@pytest.mark.costly("services of two versions run under load")
 def test_both_versions_serve_one_database_while_it_is_migrated(
     stack: Stack, previous: Previous, old: Scheduler, empty_db_url: str, tmp_path: Path
 ) -> None:
@@ -153,6 +149,7 @@ def test_both_versions_serve_one_database_while_it_is_migrated(
     assert schema(empty_db_url) == LATER
 
 
+@pytest.mark.costly("services of two versions")
 def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, old: Scheduler) -> None:
     old.start()
     new = stack.scheduler("new", lease_ttl=LEASE).start()
@@ -173,6 +170,7 @@ def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, 
     assert old.client.wait_completed(task_id, within=WITHIN).attempt == 2
 
 
+@pytest.mark.costly("a scheduler starts twice under load")
 def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
     stack: Stack, empty_db_url: str, tmp_path: Path
 ) -> None:
@@ -191,6 +189,7 @@ def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
     assert schema(empty_db_url) == LATER
 
 
+@pytest.mark.costly("schedulers of two versions")
 def test_a_schema_that_needs_newer_code_is_refused(
     stack: Stack, old: Scheduler, empty_db_url: str, tmp_path: Path
 ) -> None:
