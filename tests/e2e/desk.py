@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
 from contentgen import AsyncContentGenerationClient, EventType
+from tests.contract.operators.transcript import run
 
 Json = dict[str, Any]
 
@@ -133,7 +132,7 @@ class ByClient:
 
 
 class ByCommand:
-    """Each step is a run of `contentgen`."""
+    """Each step is a run of `contentgen`, in the test's own process."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -188,14 +187,9 @@ class ByCommand:
 
     async def _run(self, *arguments: str) -> Any:
         """What it prints as JSON; a step that fails fails the test, with what it said."""
-        process = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("contentgen"),
-            "--output=json",
-            *arguments,
-            env={"PATH": os.environ["PATH"], "CONTENTGEN_SCHEDULER": self._target},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, error = await process.communicate()
-        assert process.returncode == 0, f"contentgen {' '.join(arguments)}: {error.decode()}"
-        return json.loads(output)
+        with ThreadPoolExecutor(1) as beside:  # the test's event loop, where the webhooks come
+            ran = await asyncio.wrap_future(
+                beside.submit(run, "--scheduler", self._target, "--output=json", *arguments)
+            )
+        assert ran.status == 0, f"contentgen {' '.join(arguments)}: {ran.err}"
+        return json.loads(ran.out)

@@ -6,9 +6,11 @@ By the client everything is killed after each step; by the command after the fir
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import psycopg2
@@ -121,13 +123,20 @@ async def read_pictures(target: str, content: Json) -> list[bool]:
         return [hashlib.sha256(await client.read_asset(name)).hexdigest() == name for name in names]
 
 
+@pytest.mark.costly("everything starts again after each step")
 async def test_an_article_is_published_though_all_is_killed_after_each_step(
     everything: Everything, receiver: Receiver
 ) -> None:
     await publish(everything, ByClient(everything.scheduler.target), receiver)
 
 
-async def test_an_article_is_published_by_the_command(everything: Everything, receiver: Receiver) -> None:
+@pytest.mark.costly("everything starts twice")
+async def test_an_article_is_published_by_the_command(
+    everything: Everything, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("CONTENTGEN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     everything.lives = 1
     await publish(everything, ByCommand(everything.scheduler.target), receiver)
 
