@@ -18,7 +18,7 @@ from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
 
 PATIENT_LEASE = 15.0
-ARTICLES = 36
+ARTICLES = 20
 """Enough that some are written at each death."""
 _MIB = 2**20
 
@@ -56,6 +56,7 @@ def test_the_demo_creator_s_pictures_come_with_its_article(stack: Stack, profile
     }
 
 
+@pytest.mark.costly("pictures that are large to read")
 def test_hostile_pictures_cost_a_scheduler_little_and_their_articles_arrive(stack: Stack) -> None:
     for name, make in HOSTILE_PICTURES.items():
         (stack.folder / name).write_bytes(make())
@@ -79,6 +80,7 @@ def _peak_memory(scheduler: Scheduler) -> int:
     return int(kilobytes) * 1024
 
 
+@pytest.mark.costly("a scheduler starts twice")
 def test_a_scheduler_that_dies_in_the_middle_of_an_upload_gets_it_again(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
     client = scheduler.client
@@ -104,12 +106,13 @@ def _incoming(scheduler: Scheduler) -> list[Path]:
     return [path for path in scheduler.data_dir.glob("assets/incoming/*") if path.stat().st_size]
 
 
+@pytest.mark.costly("services are killed while they carry pictures")
 def test_no_content_names_what_is_not_there_whatever_is_killed(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
     worker = stack.worker("worker", scheduler, slots=4).start()
     account_id = scheduler.client.create_account()
     task_ids = scheduler.client.submit_all(
-        request(account_id, f"brief {n}", options={"demo-seconds": "0.2"}) for n in range(ARTICLES)
+        request(account_id, f"brief {n}", options={"demo-seconds": "0.5"}) for n in range(ARTICLES)
     )
     chance = random.Random(14)
     for victim in (worker, scheduler, worker, scheduler):

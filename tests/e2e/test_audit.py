@@ -20,6 +20,7 @@ def pair(stack: Stack) -> tuple[Scheduler, Scheduler]:
     return first.start(), second.start()
 
 
+@pytest.mark.costly("two schedulers")
 async def test_what_was_answered_is_in_the_audit_of_a_killed_scheduler(pair: tuple[Scheduler, Scheduler]) -> None:
     first, second = pair
     async with AsyncContentGenerationClient(first.target) as client:
@@ -31,6 +32,7 @@ async def test_what_was_answered_is_in_the_audit_of_a_killed_scheduler(pair: tup
     assert (event["account_id"], event["resource"]) == (account["account_id"], f"account:{account['account_id']}")
 
 
+@pytest.mark.costly("two schedulers under load")
 async def test_each_task_counts_once_in_the_history_though_a_scheduler_is_killed(
     pair: tuple[Scheduler, Scheduler],
 ) -> None:

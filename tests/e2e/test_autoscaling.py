@@ -8,18 +8,20 @@ from functools import partial
 from typing import Any
 
 import grpc
+import pytest
 
 from contentgen.v1 import task_pb2
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.client import request
 from tests.harness.keda import CALL_TIMEOUT, Keda
+from tests.harness.quick_creator import quick_creator
 from tests.harness.stack import Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
 
 LEASE = 60.0
-TASKS, MAX_JOBS = 5, 3
+TASKS, MAX_JOBS = 4, 2
 SERVED: dict[str, Any] = {"CONTENTGEN_SCALER_LISTEN": "127.0.0.1:0"}
-JOB: dict[str, Any] = {"CONTENTGEN_RUN_ONE": "on", "CONTENTGEN_RUN_ONE_WAIT": "3", "CREATOR_DEMO_SECONDS": "1"}
+JOB: dict[str, Any] = {"CONTENTGEN_RUN_ONE": "on", "CONTENTGEN_RUN_ONE_WAIT": "3"}
 
 
 class Jobs(Keda):
@@ -50,10 +52,12 @@ def keda(scheduler: Scheduler) -> Iterator[Jobs]:
         yield Jobs(channel)
 
 
+@pytest.mark.costly("a worker for each task")
 def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=LEASE, **SERVED).start()
     client = scheduler.client
     account_id = client.create_account()
+    cli = str(quick_creator(stack.folder))
     jobs: list[Worker] = []
 
     def scaled_to_zero() -> bool:
@@ -61,12 +65,12 @@ def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
         running = sum(job.alive for job in jobs)
         wanted = min(scaler.demand(), MAX_JOBS)
         for _ in range(running, wanted):
-            jobs.append(stack.worker(f"job-{len(jobs)}", scheduler, **JOB).launch())
+            jobs.append(stack.worker(f"job-{len(jobs)}", scheduler, CREATOR_CLI_PATH=cli, **JOB).launch())
         return wanted == 0 and running == 0
 
     with keda(scheduler) as scaler:
         assert scaled_to_zero()
-        task_ids = client.submit_all(request(account_id) for _ in range(TASKS))
+        task_ids = client.submit_all(request(account_id, options={"seconds": "1"}) for _ in range(TASKS))
         wait_until(scaler.active, within=CALL_TIMEOUT, what="the tasks are seen")
         wait_until(scaled_to_zero, within=90, what="all tasks are done, and no job runs")
     tasks = client.tasks(task_ids)
@@ -76,6 +80,7 @@ def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
     assert not any(job.spooled() for job in jobs)
 
 
+@pytest.mark.costly("two schedulers and a server of their own")
 def test_no_scheduler_says_zero_while_the_database_is_stopped(stack: Stack, server: EmbeddedPostgres) -> None:
     one, two = (stack.scheduler(name, database_url=server.url(), **SERVED) for name in ("one", "two"))
     for scheduler in (one, two):

@@ -106,6 +106,7 @@ def assert_gone(client: Client, task_id: str) -> None:
     assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.costly("services are killed and started again around a backup")
 def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(site: Site) -> None:
     file = site.stack.folder / "monday.backup"
     survivor = site.start_worker("survivor")
@@ -180,6 +181,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     assert not made_since & new_contents
 
 
+@pytest.mark.costly("three schedulers, each with its server, and commands")
 def test_the_embedded_database_is_backed_up_while_it_is_used_and_restored_alone(stack: Stack) -> None:
     file = stack.folder / "it.backup"
     scheduler = stack.scheduler(database_url=EMBEDDED).start()
@@ -197,8 +199,9 @@ def test_the_embedded_database_is_backed_up_while_it_is_used_and_restored_alone(
     assert elsewhere.client.task(task_id).account_id == account_id
 
 
+@pytest.mark.costly("a scheduler starts twice around three commands")
 def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> None:
-    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+    scheduler = stack.scheduler().start()
     worker = stack.worker("worker", scheduler).start()
     account_id = scheduler.client.create_account()
     task_id = scheduler.client.submit(account_id, options={"demo-seconds": "0.1"})
@@ -220,8 +223,9 @@ def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> 
         assert [len(client.read_asset(asset.sha256)) for asset in content.assets] == [it.size for it in content.assets]
 
 
+@pytest.mark.costly("a scheduler and a command")
 def test_a_backup_says_which_bucket_belongs_to_it(stack: Stack) -> None:
-    scheduler = stack.scheduler(database_url=EMBEDDED, CONTENTGEN_ASSETS="s3://pictures/some").start()
+    scheduler = stack.scheduler(CONTENTGEN_ASSETS="s3://pictures/some").start()
     made = run(scheduler, "backup", stack.folder / "it.backup")
     assert made.returncode == 0, made.stderr
     assert "its assets are in s3://pictures/some: that bucket belongs to this backup" in made.stdout

@@ -107,6 +107,7 @@ async def test_each_task_is_counted_once_and_sizes_are_compared(folder: Path) ->
         assert pool.value > 0
 
 
+@pytest.mark.costly("loaders and workers beside a scheduler")
 async def test_workers_outlive_their_streams(folder: Path) -> None:
     stack = Stack(folder, accounts=2)
     stack._scheduler.command = [sys.executable, "-m", "tests.e2e.short_ages"]
