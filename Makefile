@@ -14,6 +14,8 @@ STAMP := $(VENV)/.stamp-development-$(FOLDER)
 _ := $(shell test -x $(PY) || rm -f $(RUN_TIME) $(STAMP))
 # Without a HOME buf would keep its cache in the checkout.
 BUF := HOME=$${HOME:-/tmp} $(VENV)/bin/buf
+# Python keeps what it compiles: half of what pytest needs before its first test is to rewrite the tests' assertions.
+unexport PYTHONDONTWRITEBYTECODE
 PROTOS := $(sort $(wildcard protos/contentgen/*/*.proto))
 BASELINE := protos/baseline.binpb
 UV := uv==0.13.9
