@@ -17,6 +17,8 @@ from tests.harness.scripted_worker import ScriptedWorker
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 MAX_CHARACTERS = 8_192
 MAX_ATTEMPTS = 20
 COMMITTED, LEASE_LOST = worker_pb.UPDATE_OUTCOME_COMMITTED, worker_pb.UPDATE_OUTCOME_LEASE_LOST

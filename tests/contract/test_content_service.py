@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
@@ -13,6 +14,8 @@ from tests.harness.rpc_errors import refused
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 
 async def test_a_content_has_the_fields_of_the_cli_s_result(made: Maker) -> None:

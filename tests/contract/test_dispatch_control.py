@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 WAIT_S = 5  # less than the interval at which a replica checks without a hint
 
 

@@ -17,6 +17,8 @@ from tests.harness.rpc_errors import refused
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 MIB = 1024 * 1024
 
 

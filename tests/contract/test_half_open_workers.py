@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 from grpc import aio
 
 from contentgen.v1 import task_pb2
@@ -16,6 +17,8 @@ from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 
 @asynccontextmanager

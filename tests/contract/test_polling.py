@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 SERVICE = "contentgen.v1.TaskService"
 UNKNOWN = "task-000000000000beef"
 MAX_S = 10.0

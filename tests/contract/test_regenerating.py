@@ -16,6 +16,8 @@ from tests.harness.rpc_errors import refused
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 APPROVE = pb.REVIEW_DECISION_APPROVE
 APPROVED, REJECTED = pb.REVIEW_STATUS_APPROVED, pb.REVIEW_STATUS_REJECTED
 

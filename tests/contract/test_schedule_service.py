@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 YEARLY = "0 0 1 1 *"
 TEMPLATE = task_pb.SubmitTaskRequest(topic="the news", priority=8, labels={"team": "a"})
 

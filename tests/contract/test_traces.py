@@ -13,7 +13,6 @@ from contentgen.client.tracing import current_span
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.replica import Replica
 from tests.contract.clients import KINDS, opened
 from tests.contract.maker import Maker
 from tests.harness.scripted_worker import ScriptedWorker
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
     from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -84,10 +85,10 @@ async def test_a_schedule_that_is_run_is_of_the_trace_of_that_call(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_client_hands_on_the_current_span_of_its_program(kind: str, replica: Replica, account: int) -> None:
+async def test_a_client_hands_on_the_current_span_of_its_program(kind: str, target: str, account: int) -> None:
     def submitted() -> tuple[str, str | None, str | None]:
         provider = TracerProvider(shutdown_on_exit=False)
-        with opened(kind, f"127.0.0.1:{replica.port}") as client:
+        with opened(kind, target) as client:
             before = client.get_task_status(client.submit_task(account, "no span"))
             with provider.get_tracer("a program").start_as_current_span("an order") as span:
                 traced = client.get_task_status(client.submit_task(account, "in a span"))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 MISSING = "task-0123456789abcdef"
 LIFE = [("unspecified", "pending"), ("pending", "submitted"), ("submitted", "processing"), ("processing", "completed")]
 
@@ -443,6 +445,7 @@ class TestSlowWatchers:
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}", options) as channel:
             yield TaskServiceStub(channel)
 
+    @pytest.mark.costly("a watcher falls behind only after thousands of moves")
     async def test_slow_watchers_are_cut_off_with_a_token_that_misses_nothing(
         self,
         tasks: TaskServiceAsyncStub,
@@ -470,6 +473,7 @@ class TestSlowWatchers:
             for status in (task_pb2.TASK_STATUS_SUBMITTED, task_pb2.TASK_STATUS_PENDING)
         ]
 
+    @pytest.mark.costly("a watcher falls behind only after thousands of moves")
     async def test_slow_watchers_do_not_delay_the_others(
         self, tasks: TaskServiceAsyncStub, slow_tasks: TaskServiceAsyncStub, account: int, mover: Mover
     ) -> None:
@@ -518,6 +522,7 @@ async def test_a_stopping_replica_ends_its_watches_with_unavailable(
         await going
 
 
+@pytest.mark.costly("a thousand watchers are the point")
 async def test_a_thousand_watchers_need_no_more_statements_than_one(
     tasks: TaskServiceAsyncStub, account: int, replica: Replica
 ) -> None:

@@ -565,6 +565,7 @@ async def test_without_webhooks_no_event_is_stored(
         assert connection.scalar(sa.text("SELECT count(*) FROM webhook_deliveries")) == 0
 
 
+@pytest.mark.costly("hundreds of deliveries are the point")
 async def test_hundreds_of_events_arrive_once_each(
     hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
 ) -> None:

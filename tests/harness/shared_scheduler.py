@@ -33,7 +33,7 @@ class SharedScheduler:
 
     def clear(self) -> None:
         """Deletes what a test has made, once the streams of its workers have ended. The next account is 1 again."""
-        connected = "SELECT worker_id FROM workers WHERE connected"
+        connected = "SELECT worker_id FROM workers WHERE connected LIMIT 10"
         wait_until_gone(lambda: self._rows(connected), within=_GRACE_S, what="the test's workers have gone")
         while True:
             try:
