@@ -15,6 +15,8 @@ from tests.harness.waiting import wait_until_gone
 
 _KEPT = ("alembic_version", "asset_store", "compatibility", "count_floor", "reaper", "replicas", "search_index")
 """What a database has after its migration, and the scheduler's own presence."""
+_RESTARTED = ("accounts_account_id_seq", "schedules_schedule_id_seq")
+"""Of ids that tests know: their first account is 1. Others go on, since the scheduler remembers what it has seen."""
 _TABLES = f"SELECT relname FROM pg_stat_user_tables WHERE relname NOT IN {_KEPT} ORDER BY relname"
 _GRACE_S = 60.0
 
@@ -28,11 +30,12 @@ class SharedScheduler:
         self._admin = admin
         tables = [table for (table,) in self._rows(_TABLES)]
         deletes = [f"DELETE FROM {table}" for table in tables]
-        self._clear = "; ".join(["BEGIN", *deletes, "ALTER SEQUENCE accounts_account_id_seq RESTART", "COMMIT"])
+        restarts = [f"ALTER SEQUENCE {sequence} RESTART" for sequence in _RESTARTED]
+        self._clear = "; ".join(["BEGIN", *deletes, *restarts, "COMMIT"])
         self._run("SET session_replication_role = replica")  # foreign keys do not prescribe the order
 
     def clear(self) -> None:
-        """Deletes what a test has made, once the streams of its workers have ended. The next account is 1 again."""
+        """Deletes what a test has made, once the streams of its workers have ended."""
         connected = "SELECT worker_id FROM workers WHERE connected LIMIT 10"
         wait_until_gone(lambda: self._rows(connected), within=_GRACE_S, what="the test's workers have gone")
         while True:
