@@ -135,6 +135,7 @@ async def test_the_loss_of_a_locked_lease_has_to_be_reported_again(
     assert tuple(event) == ("its worker ended while its CLI ran",)
 
 
+@pytest.mark.usefixtures("replica")
 @pytest.mark.parametrize("replica", [PATIENCE_S / 2], indirect=True)
 async def test_cancels_of_a_locked_task_block_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
     """The reader is answered while all of them still wait."""
