@@ -80,11 +80,17 @@ def target(lent: SharedScheduler | None, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def channel(target: str, lent: SharedScheduler | None) -> AsyncIterator[aio.Channel]:
+async def ended_threads(lent: SharedScheduler | None) -> AsyncIterator[None]:
+    """The threads of the test's loop end with the test; a replica within the process ends them itself."""
+    yield
+    if lent:
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+
+@pytest.fixture
+async def channel(target: str, ended_threads: None) -> AsyncIterator[aio.Channel]:
     async with aio.insecure_channel(target) as channel:
         yield channel
-    if lent:  # a replica within the process ends the loop's threads itself
-        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 @pytest.fixture

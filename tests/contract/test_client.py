@@ -21,17 +21,18 @@ from contentgen import (
     TaskCancelledException,
     WaitTimeoutException,
 )
-from scheduler_svc.replica import Replica
 from tests.contract.clients import KINDS, opened
 from tests.contract.maker import Maker
 from tests.harness.scripted_worker import ScriptedWorker
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 NO_TASK = "task-0000000000000000"
 
 
 @pytest.fixture(params=KINDS)
-def client(request: pytest.FixtureRequest, replica: Replica) -> Iterator[ContentGenerationClient]:
-    with opened(request.param, f"127.0.0.1:{replica.port}") as client:
+def client(request: pytest.FixtureRequest, target: str, ended_threads: None) -> Iterator[ContentGenerationClient]:
+    with opened(request.param, target) as client:
         yield client
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
-
+pytestmark = pytest.mark.usefixtures("shared")
 SERVICE = "contentgen.v1.WorkerPoolService"
 
 
@@ -62,7 +62,10 @@ async def test_the_pool_shows_each_worker(
 
 
 def fill(engine: sa.Engine, count: int) -> None:
-    """Workers that said hello a moment ago; every tenth is gone by now, every hundredth has a busy slot."""
+    """Workers that said hello a moment ago; every tenth is gone by now, every hundredth has a busy slot.
+
+    They have no streams that would end: a scheduler that tests share would wait for that.
+    """
     with engine.begin() as connection:
         connection.execute(
             sa.text("""
@@ -105,7 +108,7 @@ async def test_a_pool_of_twenty_thousand_workers_is_shown_completely(
     assert (status["num_workers"], status["total_slots"], len(status["worker_statuses"])) == (18_000, 80_000, 20_000)
 
 
-async def test_the_pool_is_paged(pool: WorkerPoolServiceAsyncStub, engine: sa.Engine) -> None:
+async def test_the_pool_is_paged(pool: WorkerPoolServiceAsyncStub, replica: Replica, engine: sa.Engine) -> None:
     fill(engine, 5)
     whole = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
     shown: list[pb.Worker] = []
