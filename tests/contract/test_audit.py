@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from structlog.testing import capture_logs
 from scheduler_svc.api.server import auditing
 from scheduler_svc.api.server.auditing import AUDITED
 from scheduler_svc.replica import Replica
+from tests.harness.cluster import Databases
 from tests.harness.replicas import serving, serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.shared_scheduler import SharedScheduler, shared_scheduler
 from tests.harness.tokens import METHODS, Caller, line, write
 from tests.harness.waiting import wait_until_async
 
+pytestmark = pytest.mark.usefixtures("shared")
 PATIENCE_S = 10
 READS = ("BatchGet", "Get", "List", "Wait", "Watch")
 
@@ -52,8 +55,8 @@ class Audit:
         return event
 
 
-@pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [
         line("op", "operator"),
         line("op1", "operator", [1]),
@@ -61,16 +64,29 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
         line("v2", "viewer", [2]),
         line("w", "worker"),
     ]
-    async with serving(db_url, tokens_file=write(tmp_path / "tokens", *lines)) as replica:
+    return write(tmp_path_factory.mktemp("audit") / "tokens", *lines)
+
+
+@pytest.fixture(scope="module")
+def shared(databases: Databases, template: str, tokens: Path) -> Iterator[SharedScheduler]:
+    """One with tokens, whose calls are these tests' alone."""
+    with databases.lent(template) as url, shared_scheduler(url, CONTENTGEN_TOKENS_FILE=str(tokens)) as scheduler:
+        yield scheduler
+
+
+@pytest.fixture
+async def replica(db_url: str, tokens: Path) -> AsyncIterator[Replica]:
+    async with serving(db_url, tokens_file=tokens) as replica:
         yield replica
 
 
 @pytest.fixture
-async def audit(channel: aio.Channel) -> Audit:
+async def audit(channel: aio.Channel) -> AsyncIterator[Audit]:
     audit = Audit(channel)
     for name in ("first", "second"):
         await audit.operator("AccountService/CreateAccount", name=name)
-    return audit
+    yield audit
+    await audit.operator("AccountService/CreateAccount", name="last")  # is stored after what the test has left to store
 
 
 def test_every_rpc_either_only_reads_by_its_name_or_is_audited() -> None:
@@ -200,7 +216,9 @@ async def test_a_flood_of_refused_calls_does_not_fill_the_table(
     assert [it["event"] for it in logs if it["log_level"] == "warning"]
 
 
-async def test_the_last_submits_of_a_replica_that_stops_are_recorded(db_url: str, audit: Audit) -> None:
+async def test_the_last_submits_of_a_replica_that_stops_are_recorded(
+    replica: Replica, db_url: str, audit: Audit
+) -> None:
     async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
         task = (await Caller(channel)("TaskService/SubmitTask", account_id=1, topic="a topic"))["task"]
     (event,) = await audit.events(actor="anonymous")

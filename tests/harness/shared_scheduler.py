@@ -55,8 +55,8 @@ class SharedScheduler:
 
 
 @contextmanager
-def shared_scheduler(db_url: str) -> Iterator[SharedScheduler]:
-    """One on a migrated database, with the settings of a replica within a test's process."""
-    settings = {"CONTENTGEN_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), "CONTENTGEN_WEBHOOK_ALLOW": "127.0.0.0/8"}
+def shared_scheduler(db_url: str, **more: str) -> Iterator[SharedScheduler]:
+    """One on a migrated database, with the settings of a replica within a test's process, and more."""
+    settings = {"CONTENTGEN_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), "CONTENTGEN_WEBHOOK_ALLOW": "127.0.0.0/8", **more}
     with running_stack(db_url) as stack, closing(connect(sa.make_url(db_url))) as admin:
         yield SharedScheduler(stack.scheduler(lease_ttl=120, **settings).start(), db_url, admin)
