@@ -26,9 +26,9 @@ from tests.harness.waiting import wait_until_async
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
-TASKS = 200
+TASKS = 100
 MOVERS = 8
-TRANSACTIONS = 100
+TRANSACTIONS = 40
 TASKS_PER_TRANSACTION = 10
 EVENTS = 2 * TRANSACTIONS * TASKS_PER_TRANSACTION
 
