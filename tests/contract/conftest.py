@@ -74,8 +74,8 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
 
 
 @pytest.fixture
-def target(lent: SharedScheduler | None, request: pytest.FixtureRequest) -> str:
-    """The address of the test's scheduler."""
+def target(lent: SharedScheduler | None, databases: Databases, request: pytest.FixtureRequest) -> str:
+    """The address of the test's scheduler. The databases' server is named, else it could start within a test."""
     return lent.target if lent else f"127.0.0.1:{request.getfixturevalue('replica').port}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,19 +28,39 @@ from scheduler_svc.application.assets import store_identity
 from scheduler_svc.config import Address, SettingsError
 from scheduler_svc.domain.asset import MAX_BYTES
 from tests.contract.maker import Maker
+from tests.harness.cluster import Databases
 from tests.harness.pictures import png, sha256
 from tests.harness.replicas import serving, serving_all, serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.scrape import Scrape
 from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.shared_scheduler import SharedScheduler
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
 
-pytestmark = pytest.mark.usefixtures("patient_looks")
-PICTURE = png()
-NAMED = [pb.ResultAsset(name="cover.png", sha256=sha256(PICTURE), size=len(PICTURE))]
+pytestmark = pytest.mark.usefixtures("shared")
+SIZE = 300
+
+
+@pytest.fixture
+def data() -> bytes:
+    """A file that is no other test's: a store that tests share keeps them for a while."""
+    return os.urandom(SIZE)
+
+
+@pytest.fixture
+def store(lent: SharedScheduler | None, tmp_path: Path) -> Path:
+    """The folder of the scheduler's files."""
+    return lent.assets if lent else tmp_path / "assets"
+
+
+@pytest.fixture
+def own_db_url(databases: Databases, template: str) -> Iterator[str]:
+    """A database of no shared scheduler."""
+    with databases.lent(template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -58,9 +80,18 @@ async def content_of(made: Maker, lease: pb.AssignedLease) -> content_pb.Content
     return (await made.contents.GetContent(content_pb.GetContentRequest(content_id=task.content_id))).content
 
 
-def files(folder: Path) -> list[Path]:
-    """All files of the store, uploads under way included."""
-    return [path for path in folder.glob("assets/*/**/*") if path.is_file()]
+def named(data: bytes, name: str = "cover.png") -> pb.ResultAsset:
+    return pb.ResultAsset(name=name, sha256=sha256(data), size=len(data))
+
+
+def remove(store: Path, name: str) -> None:
+    (path,) = store.rglob(name)
+    path.unlink()
+
+
+def files(store: Path) -> Counter[str]:
+    """The names of all files of the store, uploads under way included."""
+    return Counter(path.name for path in store.glob("*/**/*") if path.is_file())
 
 
 async def read(assets: AssetServiceAsyncStub, digest: str, offset: int = 0, length: int = 0) -> bytes:
@@ -68,43 +99,46 @@ async def read(assets: AssetServiceAsyncStub, digest: str, offset: int = 0, leng
     return b"".join([answer.chunk async for answer in assets.GetAsset(request)])
 
 
+@pytest.mark.usefixtures("patient_looks")
 async def test_a_content_names_the_picture_that_was_uploaded_before_its_result(
     made: Maker, assets: AssetServiceAsyncStub
 ) -> None:
+    picture = png()
     lease = await leased(made)
-    assert not await made.worker.upload(lease, PICTURE)
-    await made.worker.complete(lease, "![](asset:cover.png)", images=["asset:cover.png"], assets=NAMED)
+    assert not await made.worker.upload(lease, picture)
+    await made.worker.complete(lease, "![](asset:cover.png)", images=["asset:cover.png"], assets=[named(picture)])
     content = await content_of(made, lease)
     (asset,) = content.assets
-    assert (asset.name, asset.sha256) == ("cover.png", sha256(PICTURE))
-    assert (asset.media_type, asset.size, asset.width, asset.height) == ("image/png", len(PICTURE), 3, 2)
+    assert (asset.name, asset.sha256) == ("cover.png", sha256(picture))
+    assert (asset.media_type, asset.size, asset.width, asset.height) == ("image/png", len(picture), 3, 2)
     assert (content.cover_image, list(content.left_out_assets)) == ("asset:cover.png", [])
     listed = await made.contents.ListContents(content_pb.ListContentsRequest())
     assert list(listed.contents[0].assets) == [asset]
-    assert await read(assets, asset.sha256) == PICTURE
+    assert await read(assets, asset.sha256) == picture
     assert (await assets.GetAssetInfo(asset_pb.GetAssetInfoRequest(sha256=asset.sha256))).asset == asset
 
 
-async def test_an_asset_is_stored_once_for_all_contents(made: Maker, tmp_path: Path) -> None:
+async def test_an_asset_is_stored_once_for_all_contents(made: Maker, data: bytes, store: Path) -> None:
+    before = files(store)
     for known in (False, True):
         lease = await leased(made)
-        assert await made.worker.upload(lease, PICTURE) is known
-        await made.worker.complete(lease, assets=NAMED)
+        assert await made.worker.upload(lease, data) is known
+        await made.worker.complete(lease, assets=[named(data)])
         assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
-    assert [path.name for path in files(tmp_path)] == [sha256(PICTURE)]
+    assert files(store) - before == {sha256(data): 1}
 
 
-async def test_a_stored_asset_is_answered_at_once(made: Maker) -> None:
+async def test_a_stored_asset_is_answered_at_once(made: Maker, data: bytes) -> None:
     lease = await leased(made)
-    await made.worker.upload(lease, PICTURE)
-    stated = {"sha256": sha256(PICTURE), "size": len(PICTURE)}
+    await made.worker.upload(lease, data)
+    stated = {"sha256": sha256(data), "size": len(data)}
     assert await made.worker.put([pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, **stated)])  # type: ignore[arg-type]
 
 
-async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Maker) -> None:
+async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Maker, data: bytes) -> None:
     lease = await leased(made)
     left = [asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")]
-    assert await made.worker.complete(lease, assets=NAMED, left_out_assets=left) == pb.UPDATE_OUTCOME_COMMITTED
+    assert await made.worker.complete(lease, assets=[named(data)], left_out_assets=left) == pb.UPDATE_OUTCOME_COMMITTED
     content = await content_of(made, lease)
     assert not content.assets
     assert [(it.name, it.reason) for it in content.left_out_assets] == [
@@ -113,11 +147,13 @@ async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Make
     ]
 
 
-async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_result_stays(made: Maker) -> None:
+async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_result_stays(
+    made: Maker, data: bytes
+) -> None:
     lease = await leased(made)
-    await made.worker.upload(lease, PICTURE)
+    await made.worker.upload(lease, data)
     names = ["../a.png", "a/../../b.png", "/etc/passwd", "..", "a\\..\\b.png", "a\0.png"]
-    assets = [pb.ResultAsset(name=name, sha256=sha256(PICTURE), size=len(PICTURE)) for name in (*names, "in/..a.png")]
+    assets = [named(data, name) for name in (*names, "in/..a.png")]
     assert await made.worker.complete(lease, assets=assets) == pb.UPDATE_OUTCOME_COMMITTED
     content = await content_of(made, lease)
     assert [it.name for it in content.assets] == ["in/..a.png"]
@@ -127,19 +163,19 @@ async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_res
 
 
 async def test_an_asset_that_no_content_names_does_not_exist_for_readers(
-    made: Maker, assets: AssetServiceAsyncStub
+    made: Maker, data: bytes, assets: AssetServiceAsyncStub
 ) -> None:
-    await made.worker.upload(await leased(made), PICTURE)
+    await made.worker.upload(await leased(made), data)
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await read(assets, sha256(PICTURE))
-    assert refusal.metadata == {"resource_type": "asset", "resource_id": sha256(PICTURE)}
+        await read(assets, sha256(data))
+    assert refusal.metadata == {"resource_type": "asset", "resource_id": sha256(data)}
 
 
 async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServiceAsyncStub) -> None:
     data = os.urandom(1_200_000)
     lease = await leased(made)
     await made.worker.upload(lease, data)
-    await made.worker.complete(lease, assets=[pb.ResultAsset(name="data", sha256=sha256(data), size=len(data))])
+    await made.worker.complete(lease, assets=[named(data, "data")])
     assert await read(assets, sha256(data)) == data
     assert await read(assets, sha256(data), 600_000, 10) == data[600_000:600_010]
     assert await read(assets, sha256(data), 1_199_990, 1_000) == data[-10:]
@@ -151,9 +187,9 @@ async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServi
         assert refusal.fields == [field]
 
 
-async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, channel: aio.Channel) -> None:
-    accounts, other = AccountServiceStub(channel), png(shade=200)
-    limit = len(PICTURE) + len(other) - 1
+async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, data: bytes, channel: aio.Channel) -> None:
+    accounts, other = AccountServiceStub(channel), os.urandom(SIZE)
+    limit = len(data) + len(other) - 1
 
     async def allow(size: int) -> None:
         account = account_pb.Account(account_id=made.account, max_asset_bytes=size)
@@ -163,11 +199,11 @@ async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, chann
 
     await allow(limit)
     lease = await leased(made)
-    await made.worker.upload(lease, PICTURE)
+    await made.worker.upload(lease, data)
     with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL") as refusal:
         await made.worker.upload(lease, other)
     assert refusal.metadata == {"account_id": str(made.account), "limit": str(limit)}
-    assert await made.worker.upload(lease, PICTURE), "what counts already fits"
+    assert await made.worker.upload(lease, data), "what counts already fits"
     another = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
     of_another = await leased(Maker(made.tasks, made.contents, made.worker, another))
     await made.worker.upload(of_another, other)
@@ -179,10 +215,14 @@ async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, chann
     assert await made.worker.upload(lease, other)
 
 
-async def test_uploads_at_the_same_time_keep_within_the_default_of_two_schedulers(db_url: str, tmp_path: Path) -> None:
+async def test_uploads_at_the_same_time_keep_within_the_default_of_two_schedulers(
+    own_db_url: str, tmp_path: Path
+) -> None:
     files = [os.urandom(1_000), os.urandom(1_000)]
     async with (
-        serving_all(db_url, 2, assets=tmp_path, max_asset_bytes="1999", metrics_listen=Address("127.0.0.1", 0)) as both,
+        serving_all(
+            own_db_url, 2, assets=tmp_path, max_asset_bytes="1999", metrics_listen=Address("127.0.0.1", 0)
+        ) as both,
         aio.insecure_channel(f"127.0.0.1:{both[0].port}") as first,
         aio.insecure_channel(f"127.0.0.1:{both[1].port}") as second,
         ScriptedWorker(first) as worker,
@@ -206,7 +246,7 @@ async def test_uploads_at_the_same_time_keep_within_the_default_of_two_scheduler
         assert scraped("contentgen_assets_refused_total", reason="ACCOUNT_ASSETS_FULL") == 1
 
 
-async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker) -> None:
+async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker, data: bytes) -> None:
     lease = await leased(made)
     await made.worker.complete(lease)
     for other in (
@@ -215,7 +255,7 @@ async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker) ->
         pb.AssignedLease(lease_id="x", attempt=1),
     ):
         with refused(StatusCode.FAILED_PRECONDITION, "LEASE_LOST") as refusal:
-            await made.worker.upload(other, PICTURE)
+            await made.worker.upload(other, data)
         assert refusal.metadata == {"lease_id": other.lease_id}
 
 
@@ -226,19 +266,19 @@ async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker) ->
         ("sha256", {"sha256": sha256(b"others")}),
         ("size", {"size": 0}),
         ("size", {"size": MAX_BYTES + 1}),
-        ("size", {"size": len(PICTURE) - 1}),
-        ("size", {"size": len(PICTURE) + 1}),
+        ("size", {"size": SIZE - 1}),
+        ("size", {"size": SIZE + 1}),
     ],
 )
 async def test_an_upload_that_is_not_what_it_states_stores_nothing(
-    made: Maker, tmp_path: Path, field: str, header: dict[str, object]
+    made: Maker, data: bytes, store: Path, field: str, header: dict[str, object]
 ) -> None:
-    lease = await leased(made)
+    lease, before = await leased(made), files(store)
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await made.worker.upload(lease, PICTURE, **header)
+        await made.worker.upload(lease, data, **header)
     assert refusal.fields == [field]
-    assert not files(tmp_path)
-    await made.worker.complete(lease, assets=NAMED)
+    assert not files(store) - before
+    await made.worker.complete(lease, assets=[named(data)])
     assert not (await content_of(made, lease)).assets
 
 
@@ -247,35 +287,36 @@ async def test_an_upload_without_a_message_is_refused(made: Maker) -> None:
         await made.worker.put([])
 
 
-async def test_a_name_counts_once_and_bad_entries_not_at_all(made: Maker) -> None:
+async def test_a_name_counts_once_and_bad_entries_not_at_all(made: Maker, data: bytes) -> None:
     lease = await leased(made)
-    await made.worker.upload(lease, PICTURE)
-    bad = [pb.ResultAsset(name=name, sha256=digest) for name, digest in (("", sha256(PICTURE)), ("x", "X" * 64))]
-    long = pb.ResultAsset(name="n" * 201, sha256=sha256(PICTURE))
-    await made.worker.complete(lease, assets=[*bad, long, *NAMED, *NAMED])
+    await made.worker.upload(lease, data)
+    bad = [pb.ResultAsset(name=name, sha256=digest) for name, digest in (("", sha256(data)), ("x", "X" * 64))]
+    long = pb.ResultAsset(name="n" * 201, sha256=sha256(data))
+    await made.worker.complete(lease, assets=[*bad, long, named(data), named(data)])
     assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
 
 
-async def test_a_deleted_content_takes_what_it_names_with_it(made: Maker, assets: AssetServiceAsyncStub) -> None:
+async def test_a_deleted_content_takes_what_it_names_with_it(
+    made: Maker, data: bytes, assets: AssetServiceAsyncStub
+) -> None:
     lease = await leased(made)
-    await made.worker.upload(lease, PICTURE)
-    await made.worker.complete(lease, assets=NAMED)
+    await made.worker.upload(lease, data)
+    await made.worker.complete(lease, assets=[named(data)])
     content = await content_of(made, lease)
     await made.contents.DeleteContent(content_pb.DeleteContentRequest(content_id=content.content_id))
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-        await read(assets, sha256(PICTURE))
+        await read(assets, sha256(data))
 
 
 async def test_what_is_missing_in_the_folder_is_unavailable(
-    made: Maker, assets: AssetServiceAsyncStub, tmp_path: Path
+    made: Maker, data: bytes, assets: AssetServiceAsyncStub, store: Path
 ) -> None:
     lease = await leased(made)
-    await made.worker.upload(lease, PICTURE)
-    await made.worker.complete(lease, assets=NAMED)
-    (path,) = files(tmp_path)
-    path.unlink()
+    await made.worker.upload(lease, data)
+    await made.worker.complete(lease, assets=[named(data)])
+    remove(store, sha256(data))
     with refused(StatusCode.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"):
-        await read(assets, sha256(PICTURE))
+        await read(assets, sha256(data))
 
 
 async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
@@ -293,7 +334,7 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
         made = Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
         lease = await leased(made)
         assert second.health.serving, "nothing was stored yet"
-        await worker.upload(lease, PICTURE)
+        await worker.upload(lease, b"a file")
         await wait_until_async(lambda: not second.health.serving, within=60, what="the other one does not serve")
         assert second.health.reasons == ["its CONTENTGEN_ASSETS is not the store that the assets are in"]
         assert not (tmp_path / "two/store-id").exists()

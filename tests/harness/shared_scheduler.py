@@ -27,6 +27,7 @@ class SharedScheduler:
     def __init__(self, scheduler: Scheduler, db_url: str, admin: extensions.connection) -> None:
         self.target = scheduler.target
         self.db_url = db_url
+        self.assets = scheduler.data_dir / "assets"
         self._admin = admin
         tables = [table for (table,) in self._rows(_TABLES)]
         deletes = [f"DELETE FROM {table}" for table in tables]
