@@ -44,6 +44,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "This form can't be read. Load the page anew.": "无法读取此表单，请重新加载页面。",
     "The form took too long to arrive. Send it again.": "表单传输时间过长，请重新提交。",
     "The form is too large.": "表单过大。",
+    "Too many large forms arrive at a time. Send it again.": "同时传来的大表单过多，请重新提交。",
     "The console has failed. Its log says why.": "控制台出错，原因见其日志。",
     "Progress": "进度",
     "To the content": "跳到内容",

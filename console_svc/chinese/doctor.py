@@ -147,8 +147,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "{lane} for {age}": "{lane} 已等 {age}",
     "nothing": "无",
     "{scheduler} does not serve; waiting: {lanes}": "{scheduler} 未提供服务；在等待：{lanes}",
-    "look at its log (action stall, lock or store) and at PostgreSQL": (
-        "请查看它的日志（action 为 stall、lock 或 store）和 PostgreSQL"
+    "look at its log (action stall, lock, store or assets) and at PostgreSQL": (
+        "请查看它的日志（action 为 stall、lock、store 或 assets）和 PostgreSQL"
     ),
     "{n} of the {lane} of {scheduler} wait for a lock, the oldest for {age}": (
         "{scheduler} 的 {lane} 有 {n} 项在等锁，最久 {age}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
+from typing import ClassVar
 
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData
@@ -15,10 +16,12 @@ from console_svc.web.language import text
 
 MAX_FORM = 8 << 20
 """Bytes of a form, files included."""
+MAX_FORMS = 64 << 20
+"""Bytes of all forms that arrive at a time: each takes up to one and a half times as much memory."""
 FORM_TIMEOUT = 60.0
 """Seconds that a form may take to arrive."""
 UNREADABLE = text("This form can't be read. Load the page anew.")
-_BAD, _LATE, _LARGE, _OTHER_TYPE = 400, 408, 413, 415
+_BAD, _LATE, _LARGE, _OTHER_TYPE, _BUSY = 400, 408, 413, 415, 503
 _BOUNDARY = r"[\w'()+,./:=?-]{1,70}"
 _TYPE = re.compile(
     r"application/x-www-form-urlencoded(; ?charset=utf-8)?"
@@ -53,19 +56,33 @@ async def with_form(request: Request, limit: int = MAX_FORM) -> Request:
         if refusal.status_code == _BAD:
             refusal.detail = UNREADABLE  # the library's words are about its limits
         raise
+    finally:
+        bounded.has_arrived()
     return bounded
 
 
 class _Bounded(Request):
     """A request whose body is read up to a limit. A form is parsed as it arrives, some kilobytes at a time."""
 
+    _of_all: ClassVar[int] = 0
+    """Bytes of all that arrive now."""
+
     def __init__(self, request: Request, limit: int) -> None:
         super().__init__(request.scope, request.receive)
-        self._left = limit
+        self._limit = limit
+        self._read = 0
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         async for part in super().stream():
-            self._left -= len(part)
-            if self._left < 0:
+            self._read += len(part)
+            _Bounded._of_all += len(part)
+            if self._read > self._limit:
                 raise HTTPException(_LARGE, text("The form is too large."))
+            if _Bounded._of_all > MAX_FORMS:
+                raise HTTPException(_BUSY, text("Too many large forms arrive at a time. Send it again."))
             yield part
+
+    def has_arrived(self) -> None:
+        """As a whole, or not: none of it counts any more."""
+        _Bounded._of_all -= self._read
+        self._read = 0

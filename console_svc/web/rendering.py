@@ -40,7 +40,7 @@ class Renderer:
             "language": texts.language,
             "path": request.url.path,
             "address": address,
-            "here": (page_before(request) if request.method == "POST" else "") or address,  # shown by a GET
+            "here": page_before(request) if request.method == "POST" else address,  # shown by a GET, if anything
         }
         return self._environment.get_template(template).render({**known, **values})
 

@@ -129,7 +129,7 @@ def _not_serving(replicas: Sequence[Replica]) -> Iterator[Finding]:
                     scheduler=line(replica["scheduler_id"]),
                     lanes=joined(waiting) or Phrase("nothing"),
                 ),
-                Phrase("look at its log (action stall, lock or store) and at PostgreSQL"),
+                Phrase("look at its log (action stall, lock, store or assets) and at PostgreSQL"),
             )
 
 

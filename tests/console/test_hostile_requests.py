@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
+from select import select
 from typing import cast
 from urllib.parse import urlencode
 
@@ -21,10 +23,12 @@ from console_svc.app import PAGES
 from console_svc.config import make_settings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.site import Site
+from console_svc.web.forms import MAX_FORM, MAX_FORMS
 from console_svc.web.numbers import bound_ids_of_paths
 from console_svc.web.schedulers import Schedulers
 from tests.console.conftest import OPERATOR, Place
 from tests.harness.console import Console
+from tests.harness.waiting import wait_until
 
 TEMPLATES = Path(console_svc.__file__).parent / "templates"
 FIELDS = sorted({name for it in TEMPLATES.glob("*.html") for name in re.findall(r'name="([a-z_]+)"', it.read_text())})
@@ -155,6 +159,24 @@ def test_a_large_form_of_somebody_who_has_signed_in(operator: Stranger) -> None:
     for body in (LARGE * 5, b"&" * (9 << 20), b"a&" * 5_000):
         assert operator.ask("POST", "/webhooks/new", body) in {400, 413}
     assert operator.ask("POST", "/webhooks/new", b"", Content_Type="multipart/form-data") == 415
+
+
+def test_forms_that_arrive_at_a_time_are_bounded_together(operator: Stranger) -> None:
+    """They stop short of their ends. Once they have gone the next one is read."""
+    head = f"POST /webhooks/new HTTP/1.1\r\nHost: 127.0.0.1:{operator.port}\r\nOrigin: http://127.0.0.1:{operator.port}"
+    head += f"\r\nCookie: {operator.cookie}\r\nContent-Type: {FORM}\r\nContent-Length: {MAX_FORM}\r\n\r\n"
+    with ExitStack() as opened:
+        peers = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", operator.port), 60))
+            for _ in range(MAX_FORMS // MAX_FORM + 1)
+        ]
+        for peer in peers:
+            peer.sendall(head.encode() + b"a" * (MAX_FORM - 1))
+        (refused, *_), _, _ = select(peers, [], [], 60)
+        assert refused.recv(12) == b"HTTP/1.1 503"
+    wait_until(
+        lambda: operator.ask("POST", "/webhooks/new", operator.form({"url": "x"})) == 400, within=60, what="it is read"
+    )
 
 
 @pytest.mark.parametrize("address", ["http://[", "//[", "http://[::1", "http://]", "\x80\xff", "x" * 10_000])
