@@ -457,7 +457,7 @@ GOOD = [
     ),
     Good(
         pool("GetWorkerPool"),
-        {},
+        {"page_size": The("workers", "all")},
         {
             "num_workers": lambda it: it >= 1,
             "active_workers": int,
@@ -468,7 +468,7 @@ GOOD = [
     ),
     Good(
         pool("GetWorkerPool"),
-        {"page_size": 1},
+        {"page_size": The("workers", "one")},
         {
             "num_workers": lambda it: it >= 1,
             "active_workers": int,

@@ -50,7 +50,12 @@ def leaves(descriptor: Descriptor, prefix: str = "", reach: Callable[[Message], 
 
 def of_type(found: Iterator[Leaf], *types: int) -> list[Leaf]:
     """Those of a plain type; a map is of the type of its values, which here are texts."""
-    return [leaf for leaf in found if (_is_map(leaf.descriptor) and _TEXT in types) or leaf.descriptor.type in types]
+    return [leaf for leaf in found if leaf.descriptor.type in types or (is_text(leaf) and _TEXT in types)]
+
+
+def is_text(leaf: Leaf) -> bool:
+    """Also a map's, whose keys and values are texts here."""
+    return _is_map(leaf.descriptor) or leaf.descriptor.type == _TEXT
 
 
 def bad_numbers(leaf: Leaf) -> list[int]:

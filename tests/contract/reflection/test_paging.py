@@ -15,7 +15,7 @@ from tests.contract.reflection.world import CONTENTS, TASKS, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-EXAMPLES = settings(max_examples=25)
+EXAMPLES = settings(max_examples=15)
 CANCELLED, PENDING = "TASK_STATUS_CANCELLED", "TASK_STATUS_PENDING"
 
 MAX_PAGES = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from google.protobuf.duration_pb2 import Duration
@@ -24,24 +25,31 @@ def identity() -> dict[str, Any]:
 
 
 class Worker:
-    """One session, open while it is entered."""
+    """One session, which begins when it is first needed, and ends with the block."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self._stream = ScriptedWorker(channel, hello(**identity()))
+        self._session = AsyncExitStack()
+        self._connected = False
 
     async def __aenter__(self) -> Self:
-        await self._stream.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._stream.__aexit__(*error)
+        await self._session.aclose()
 
     @property
     def worker_id(self) -> str:
         return self._stream.hello.worker_id
 
+    async def connect(self) -> None:
+        if not self._connected:
+            await self._session.enter_async_context(self._stream)
+            self._connected = True
+
     async def take(self, task_id: str) -> None:
         """Takes tasks until it has this one; it keeps the others."""
+        await self.connect()
         while task_id not in self._leases:
             await self._stream.take()
 

@@ -65,16 +65,19 @@ class World:
 
     async def connected(self) -> Fields:
         """A worker that is there."""
+        await self.worker.connect()
         return {"worker_id": self.worker.worker_id}
 
     async def draining(self) -> Fields:
         """The worker that is there, told to take nothing new."""
-        await self.reflected.call(f"{POOL}/DrainWorker", worker_id=self.worker.worker_id)
-        return await self.connected()
+        worker = await self.connected()
+        await self.reflected.call(f"{POOL}/DrainWorker", **worker)
+        return worker
 
     async def disconnected(self) -> Fields:
         """A worker that was there."""
         async with Worker(self.reflected.channel) as gone:
+            await gone.connect()
             return {"worker_id": gone.worker_id}
 
     # tasks
@@ -328,6 +331,11 @@ class World:
         return delivery
 
     # pages
+
+    async def workers(self) -> Fields:
+        """Sizes of pages that show some, of which one is connected: 0 is the default."""
+        await self.connected()
+        return {"all": 0, "one": 1}
 
     async def page_of_tasks(self) -> Fields:
         """The token of the second page of a list of this account's tasks."""
