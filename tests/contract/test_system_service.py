@@ -192,7 +192,8 @@ async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(db_url: str, m
             wanted: Callable[[], Sequence[pb.LockHolder] | Awaitable[Sequence[pb.LockHolder]]] = named
             (holder,) = await wait_until_async(wanted, within=PATIENCE_S, what="the claim is set aside, for the holder")
         assert (holder.pid, holder.relation, holder.waited_for) == (pid, "contentgen.pause_dispatch", True)
-        await worker.take()
+        await worker.send_heartbeat(1)
+        await worker.assigned()  # perhaps before the acknowledgement
         await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the replica serves again")
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler_svc.application import editing, publish_pool, reviewing
+from scheduler_svc.application.search_index import index_contents
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.content import (
     MAX_HELD_REVIEWS,
@@ -41,6 +42,13 @@ def claimed(scheduling: Scheduling) -> int | None:
 
 def approve(content_id: int) -> Review:
     return Review(content_id, ReviewDecision.APPROVE, "anna")
+
+
+def test_a_content_that_is_being_indexed_is_claimed(scheduling: Scheduling) -> None:
+    made = content(scheduling)
+    with scheduling.transaction() as tx:
+        index_contents(tx, made, 10)
+        assert claimed(scheduling) == made
 
 
 def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:

@@ -45,16 +45,17 @@ _REOPEN = sa.text(f"""
 def _claim(*, of_accounts: bool) -> sa.TextClause:
     """Claims the oldest review that nobody holds; skips what another claim or a decision has locked.
 
+    It changes no key, so it does not skip a content that is being indexed: that lock is of the key.
     Of several accounts the oldest of each is locked, one is taken, and the others are unlocked at the commit.
     """
     free = f"{WAITS_FOR_REVIEW} AND (review_claim_expire_time IS NULL OR review_claim_expire_time <= now())"
     order = "ORDER BY create_time, content_id LIMIT 1"
     columns = "SELECT content_id, create_time FROM contents"
     if of_accounts:
-        own = f"{columns} WHERE account_id = a.own AND {free} {order} FOR UPDATE SKIP LOCKED"
+        own = f"{columns} WHERE account_id = a.own AND {free} {order} FOR NO KEY UPDATE SKIP LOCKED"
         oldest = f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {order}"
     else:
-        oldest = f"{columns} WHERE {free} {order} FOR UPDATE SKIP LOCKED"
+        oldest = f"{columns} WHERE {free} {order} FOR NO KEY UPDATE SKIP LOCKED"
     return sa.text(f"""
         WITH oldest AS MATERIALIZED ({oldest})
         UPDATE contents SET review_holder = :reviewer,
