@@ -1,7 +1,8 @@
 """A replica on its own database, and a channel to it; or, where a module says so, a scheduler that tests share.
 
 A module whose tests use only what a client, a worker and SQL can reach marks them with `usefixtures("shared")`. A test
-there that needs a replica within its own process names `replica`, or patches it, and gets one.
+there that needs a replica within its own process names `replica`, or patches it, and gets one. So does one that starts
+another replica beside it: that has a store of assets of its own, which a database with assets refuses.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ if TYPE_CHECKING:  # for type checkers only
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 
-WITHIN_THE_PROCESS = frozenset({"replica", "monkeypatch", "caplog", "capsys"})
-"""Fixtures that look into a replica, or change it."""
+WITHIN_THE_PROCESS = frozenset({"replica", "pair", "monkeypatch", "caplog", "capsys"})
+"""Fixtures that start replicas, look into one, or change it."""
 
 
 @pytest.fixture(scope="session")

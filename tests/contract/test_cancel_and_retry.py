@@ -22,7 +22,7 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.replica import Replica
-from tests.harness.replicas import serving
+from tests.harness.replicas import serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
@@ -349,9 +349,10 @@ async def is_missing(tasks: TaskServiceAsyncStub, task_id: str) -> bool:
     return list(answer.missing_task_ids) == [task_id]
 
 
+@pytest.mark.usefixtures("replica")
 async def test_a_replica_with_a_retention_cleans_up_by_itself(db_url: str) -> None:
     async with (
-        serving(db_url, retention=1) as replica,
+        serving_beside(db_url, retention=1) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
     ):
         made = await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="an account"))

@@ -174,6 +174,7 @@ async def test_bad_requests_name_their_field(reflected: Reflected) -> None:
     assert refusal.fields == ["account_id"]
 
 
+@pytest.mark.usefixtures("replica")
 async def test_concurrent_callers_get_the_same_counts_on_any_replica(
     reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, db_url: str
 ) -> None:

@@ -319,6 +319,7 @@ class TestAttempts:
         assert await claim(made.contents) == []
         assert [each.number for each in await attempts(made.contents, content_id)] == [1, 2, 3]
 
+    @pytest.mark.usefixtures("replica")
     async def test_settings_say_how_many_attempts_there_are_and_how_long_the_waits(
         self, db_url: str, made: Maker, engine: sa.Engine
     ) -> None:
@@ -700,6 +701,7 @@ class TestDelete:
         assert await is_gone(made, content.content_id)
 
 
+@pytest.mark.usefixtures("replica")
 async def test_the_retention_deletes_old_contents(db_url: str, engine: sa.Engine, made: Maker) -> None:
     """Another replica has the setting; it applies to the whole database."""
     content = await made()
