@@ -208,6 +208,7 @@ class TestEvents:
             await tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id))
         await hooks.until(hook.webhook_id, DELIVERED)
 
+    @pytest.mark.usefixtures("replica")
     async def test_a_replica_that_could_not_read_the_webhooks_ends_no_task_without_its_event(
         self, hooks: Hooks, receiver: Receiver, account: int, db_url: str
     ) -> None:
