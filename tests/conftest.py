@@ -23,11 +23,14 @@ from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.costs import Costs
 from tests.harness.leaks import lasting_threads, new_children, pending_tasks
 from tests.harness.order import costly_first
+from tests.harness.process import Process
 from tests.harness.waiting import wait_until_gone, wait_until_gone_async
 from tests.published import package
 
 # A shell ignores it in what it runs in the background, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+Process.by_fork = True
 
 LEAK_GRACE_S = 30.0  # what was told to end may take a moment
 
@@ -78,6 +81,12 @@ def template(cluster: EmbeddedPostgres, databases: Databases) -> str:
     upgrade(engine)
     engine.dispose()
     return name
+
+
+@pytest.fixture
+def by_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services are started by their commands: their start, or what the kernel tells of it, is the subject."""
+    monkeypatch.setattr(Process, "by_fork", False)
 
 
 @pytest.fixture

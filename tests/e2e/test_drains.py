@@ -125,7 +125,7 @@ def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str)
     assert scheduler.events("stop")[0]["why"] == "a second signal"
     client = scheduler.start().client
     assert client.wait_completed(task_id, within=STOP_LIMIT + 10).attempt == 1
-    wait_until(lambda: len(client.contents()) == 1, within=1, what="its content is there")
+    wait_until(lambda: len(client.contents(task_id)) == 1, within=1, what="its content is there")
 
 
 def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(

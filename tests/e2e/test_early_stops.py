@@ -16,6 +16,8 @@ from tests.harness.process import Process, inherited, installed
 from tests.harness.stack import DEMO_CREATOR
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("by_command")
+
 WITHIN = 120.0
 PATIENT = {"CONTENTGEN_HEARTBEAT_INTERVAL": "60s", "CONTENTGEN_LEASE_TTL": "600s", "CONTENTGEN_LOCK_TIMEOUT": "15s"}
 """So that a statement still waits when it is looked for."""

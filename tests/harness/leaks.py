@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from tests.harness.fork_server import forked_by
 from worker_svc.guard.process import procfs
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -33,7 +34,10 @@ def new_children() -> Callable[[], set[int]]:
 
 
 def _children() -> list[int]:
-    return procfs.children_now()(os.getpid())
+    """Those that were forked for this process, too, but not what forks them."""
+    children, server = procfs.children_now(), forked_by()
+    own = children(os.getpid())
+    return own if server is None else [child for child in (*own, *children(server)) if child != server]
 
 
 def _has_started(pid: int, since: int) -> bool:

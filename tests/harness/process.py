@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.harness.fork_server import ForkedProcess, can_fork, fork_server
 from tests.harness.waiting import wait_until
 
 STOP_LIMIT = 10.0
@@ -41,6 +42,9 @@ def run_to_end(
 class Process:
     """One process at a time of one command; it can be started again. It does not outlive the block that enters it."""
 
+    by_fork = False
+    """Whether services are forked where that makes no difference to them; tests set it, campaigns don't."""
+
     def __init__(
         self,
         name: str,
@@ -68,7 +72,7 @@ class Process:
         self._out = out or log
         self._cwd = cwd or log.parent
         self._begin = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     def __enter__(self) -> Self:
         return self if self._process else self.launch()
@@ -80,7 +84,7 @@ class Process:
             self.kill()
 
     @property
-    def popen(self) -> subprocess.Popen[bytes]:
+    def popen(self) -> subprocess.Popen[bytes] | ForkedProcess:
         assert self._process is not None, f"{self.name} was never started"
         return self._process
 
@@ -103,6 +107,9 @@ class Process:
         self.environment |= changed
         self._begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log, self._out.open("ab") as out:
+            if Process.by_fork and can_fork(self.command, self.environment):
+                self._process = fork_server().start(self.command, self.environment, self._cwd, self._out, self.log)
+                return self
             self._process = subprocess.Popen(
                 self.command,
                 env=self.environment,

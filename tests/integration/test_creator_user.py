@@ -23,6 +23,8 @@ from worker_svc.creator_user import CreatorUser
 from worker_svc.guard import Guard, now
 from worker_svc.guard.process import kernel
 
+pytestmark = pytest.mark.usefixtures("by_command")
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-256-bits"
 SYSTEM_PYTHON = Path("/usr/bin/python3")

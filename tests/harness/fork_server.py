@@ -1,0 +1,171 @@
+"""Starts of our services from a process that has imported them already: a tenth of what their commands cost.
+
+A service has the interpreter and the modules that the server had; all else is as in a process of its own: arguments,
+environment, folder, session, output, signals, and the end of the interpreter. What counts before that, such as a
+variable of Python or gRPC, needs the command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from pkgutil import resolve_name
+from threading import Lock
+from typing import Any
+
+ENTRY_POINTS = {"contentgen-scheduler": "scheduler_svc.__main__:main", "contentgen-worker": "worker_svc.__main__:main"}
+_ALSO = ("scheduler_svc.main", "worker_svc.main", "worker_svc.session.service")
+"""What they import later."""
+_COUNT_BEFORE = ("GRPC_", "PYTHON", "SSL_", "TZ", "CONTENTGEN_TLS_")
+"""Variables that begin so are read while modules are imported, or before."""
+
+
+class ForkServer:
+    """The process that is forked. It lives as long as this one."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.harness.fork_server"],
+            env={name: value for name, value in os.environ.items() if not name.startswith("CONTENTGEN_")}
+            | {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "ERROR"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, out: Path, log: Path
+    ) -> ForkedProcess:
+        """A service that writes to the ends of these files."""
+        wanted = {"command": command, "environment": environment, "cwd": cwd, "out": out, "log": log}
+        return ForkedProcess(self, self.ask(wanted))
+
+    def ask(self, request: Mapping[str, Any]) -> Any:
+        with self._lock:
+            assert self._process.stdin
+            assert self._process.stdout
+            self._process.stdin.write(json.dumps(request, default=str).encode() + b"\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe
+            pipe.close()
+
+
+class ForkedProcess:
+    """As a `subprocess.Popen`, as far as tests need one."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._server = server
+        self._ended = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        return self._wait(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        status = self._wait(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def _wait(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._ended], [], [], timeout)[0]:
+            os.close(self._ended)
+            self.returncode = self._server.ask({"ended": self.pid})
+        return self.returncode
+
+
+@cache
+def fork_server() -> ForkServer:
+    """The one of this process."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def forked_by() -> int | None:
+    """The process id of the server, if there is one yet."""
+    return fork_server().pid if fork_server.cache_info().currsize else None
+
+
+def can_fork(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether that is a service, in whose environment nothing counts before it runs."""
+    program = Path(command[0])
+    ours = program.name in ENTRY_POINTS and program.parent == Path(sys.executable).parent
+    return ours and not any(name.startswith(_COUNT_BEFORE) for name in environment)
+
+
+def serve() -> None:
+    """Forks a service for each request to start one. Its process gets here, too, and runs it."""
+    for name in ENTRY_POINTS.values():
+        resolve_name(name)
+    for module in _ALSO:
+        resolve_name(module)
+    gc.collect()
+    gc.freeze()
+    answers = os.fdopen(os.dup(1), "wb")
+    while line := sys.stdin.buffer.readline():
+        request = json.loads(line)
+        if "ended" in request:
+            _, status = os.waitpid(request["ended"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        else:
+            is_ready, ready = os.pipe()
+            if (answer := os.fork()) == 0:
+                answers.close()
+                os.close(is_ready)
+                _become(request, ready)
+                return
+            os.close(ready)
+            os.read(is_ready, 1)
+            os.close(is_ready)
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+def _become(request: Mapping[str, Any], ready: int) -> None:
+    """Runs the service in a process that is as its starter wants it by the time that `ready` is closed."""
+    os.setsid()
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    for target, path, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, request["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+        (2, request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+    ):
+        opened = os.open(path, flags, 0o666)
+        os.dup2(opened, target)
+        os.close(opened)
+    sys.argv = list(request["command"])
+    os.close(ready)
+    resolve_name(ENTRY_POINTS[Path(sys.argv[0]).name])()
+
+
+if __name__ == "__main__":
+    serve()
