@@ -67,7 +67,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 
 @needs_server
-@pytest.mark.costly("backups are restored into servers")
+@pytest.mark.release("backups are restored into servers of old versions")
 @pytest.mark.parametrize(("sslmode", "bindir"), [("verify-full", None), ("verify-full", WHEEL), ("disable", WHEEL)])
 def test_each_version_is_backed_up_verified_and_restored(site: Site, sslmode: str, bindir: Path | None) -> None:
     """By its own programs and by newer ones, over TLS and without: what each writes can be restored into it."""

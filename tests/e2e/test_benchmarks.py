@@ -73,13 +73,14 @@ def test_growth_is_measured_beside_the_plain_way(
     assert [figure.note.split()[0].strip(",") for figure in figures] == transactions
 
 
+@pytest.mark.release("commits are measured three times for seconds")
 def test_committers_are_measured_with_hints_and_without(db_url: str) -> None:
     figures = asyncio.run(committers.figures(db_url, 3))
     assert [(figure.unit, figure.count) for figure in figures] == [("commits/s", 3)] * 3
     assert all(figure.value > 0 for figure in figures)
 
 
-@pytest.mark.costly("a scheduler, loaders, workers and callers are measured as processes")
+@pytest.mark.release("each measure of a running stack is taken once")
 async def test_each_task_is_counted_once_and_sizes_are_compared(folder: Path) -> None:
     async with Stack(folder, accounts=2) as stack:
         loaded = await scenario.load(stack, TASKS, batch=50, in_flight=2)
@@ -139,14 +140,14 @@ def measured_at_scale(folder: Path, case: str, *options: str) -> rows.Kept:
     return found
 
 
-@pytest.mark.costly("a scheduler, a loader and workers are measured as processes")
+@pytest.mark.release("a scheduler, a loader and workers are measured as processes")
 @pytest.mark.parametrize("case", ["backlog", "workers", "accounts", "schedulers"])
 def test_each_case_at_scale_keeps_rows(folder: Path, case: str) -> None:
     measured_at_scale(folder, case)
     assert [left.name for left in folder.iterdir()] == ["scale.jsonl"], "it tidies up"
 
 
-@pytest.mark.costly("a scheduler, a loader and workers are measured as processes")
+@pytest.mark.release("a scheduler, a loader and workers are measured as processes")
 def test_a_steady_load_is_counted(folder: Path) -> None:
     (counts,) = measured_at_scale(folder, "steady").of(steady.COUNTS)
     assert counts.values["submitted"] == counts.values["completed"] == 400
@@ -159,24 +160,25 @@ def years() -> Iterator[Path]:
         yield made
 
 
-@pytest.mark.costly("a scheduler is measured on a database that is filled first")
+@pytest.mark.release("a scheduler is measured on a database that is filled first")
 @pytest.mark.parametrize("case", ["fill", "reads", "backup"])
 def test_each_case_on_a_filled_database_keeps_rows(years: Path, case: str) -> None:
     measured_at_scale(years, case, f"--keep={years}")
 
 
-@pytest.mark.costly("a scheduler is measured on a database that is filled first")
+@pytest.mark.release("a scheduler is measured on a database that is filled first")
 def test_a_cleanup_beside_calls_deletes_what_it_should(years: Path) -> None:
     deleted = measured_at_scale(years, "cleanup", f"--keep={years}").of(cleanup.DELETED)
     assert [row.values["tasks"] for row in deleted] == [900, 900]
 
 
-@pytest.mark.costly("a scheduler is measured on a database that is filled first")
+@pytest.mark.release("a scheduler is measured on a database that is filled first")
 def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
     deleted = measured_at_scale(folder, "retention").of(keeping_up.DELETED)
     assert {row.values["of"]: row.values["rows"] for row in deleted}["ended tasks"] == 1_001
 
 
+@pytest.mark.release("each program starts a stack")
 @pytest.mark.parametrize(
     "command", [("benchmarks", "submit"), ("benchmarks.check",), ("benchmarks.simulation", "check")]
 )
@@ -185,6 +187,7 @@ def test_a_benchmark_that_is_to_end_ends_all_that_it_started(folder: Path, comma
         end(run, signal.SIGTERM, folder)
 
 
+@pytest.mark.release("a peer is measured by its program")
 def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.peers", "--peers=contentgen", "--tasks=500", "--output=jsonl"]
     with subprocess.Popen([*command, f"--dir={folder}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.operator import Operator
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited
@@ -54,6 +56,7 @@ def ended(process: Process, status: int = 0) -> str:
     return process.text()
 
 
+@pytest.mark.release("a cluster of all services; chaos kills the same in each run of the gate")
 def test_kills_of_all_kinds_lose_nothing_and_do_nothing_twice() -> None:
     script = "kill scheduler; kill worker; wait 1; kill database; wait 1; up; wait healthy; kill worker-9; wait 1"
     with cluster("--script", script) as (process, _):
@@ -68,6 +71,7 @@ def test_kills_of_all_kinds_lose_nothing_and_do_nothing_twice() -> None:
     assert "WRONG: nothing to kill: no worker-9 is up\n1 things are WRONG" in said
 
 
+@pytest.mark.release("a cluster of all services")
 def test_keys_hurt_it_and_ctrl_c_ends_all_with_a_summary() -> None:
     program("haproxy")
     with server_folder() as folder:
@@ -86,6 +90,7 @@ def test_keys_hurt_it_and_ctrl_c_ends_all_with_a_summary() -> None:
         assert "nothing was lost, and nothing done twice" in operator.output
 
 
+@pytest.mark.costly("a cluster of all services")
 def test_nothing_outlives_a_launcher_that_is_killed() -> None:
     with cluster() as (process, folder):
         wait_until(lambda: UP in process.text(), within=PATIENCE, what="it is up")

@@ -111,7 +111,7 @@ def old(stack: Stack, previous: Previous) -> Scheduler:
     return scheduler
 
 
-@pytest.mark.costly("services of two versions run under load")
+@pytest.mark.release("services of the version before run under load")
 def test_both_versions_serve_one_database_while_it_is_migrated(
     stack: Stack, previous: Previous, old: Scheduler, empty_db_url: str, tmp_path: Path
 ) -> None:
