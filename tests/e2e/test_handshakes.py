@@ -17,6 +17,7 @@ from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
 
 WITHIN = 30.0
+pytestmark = pytest.mark.usefixtures("by_command")  # a variable of gRPC is set before its import
 Connect = Callable[[Scheduler, Path], str]
 
 

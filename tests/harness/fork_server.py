@@ -1,6 +1,6 @@
-"""Starts of our services from a process that has imported them already: a tenth of what their commands cost.
+"""Starts of our programs from a process that has imported them already: a tenth of what their commands cost.
 
-A service has the interpreter and the modules that the server had; all else is as in a process of its own: arguments,
+A program has the interpreter and the modules that the server had; all else is as in a process of its own: arguments,
 environment, folder, session, output, signals, and the end of the interpreter. What counts before that, such as a
 variable of Python or gRPC, needs the command.
 """
@@ -22,10 +22,20 @@ from pkgutil import resolve_name
 from threading import Lock
 from typing import Any
 
-ENTRY_POINTS = {"contentgen-scheduler": "scheduler_svc.__main__:main", "contentgen-worker": "worker_svc.__main__:main"}
-_ALSO = ("scheduler_svc.main", "worker_svc.main", "worker_svc.session.service")
+ENTRY_POINTS = {
+    "contentgen": "contentgen.cli.__main__:main",
+    "contentgen-console": "console_svc.__main__:main",
+    "contentgen-scheduler": "scheduler_svc.__main__:main",
+    "contentgen-worker": "worker_svc.__main__:main",
+}
+_ALSO = {
+    "contentgen": ("contentgen.cli.app", "contentgen.client"),
+    "contentgen-console": ("console_svc.main",),
+    "contentgen-scheduler": ("scheduler_svc.main", "scheduler_svc.health_command"),
+    "contentgen-worker": ("worker_svc.main", "worker_svc.session.service"),
+}
 """What they import later."""
-_COUNT_BEFORE = ("GRPC_", "PYTHON", "SSL_", "TZ", "CONTENTGEN_TLS_")
+_COUNT_BEFORE = ("GRPC_", "PYTHON", "SSL_", "TZ")
 """Variables that begin so are read while modules are imported, or before."""
 
 
@@ -50,7 +60,7 @@ class ForkServer:
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, out: Path, log: Path
     ) -> ForkedProcess:
-        """A service that writes to the ends of these files."""
+        """A program that writes to the ends of these files."""
         wanted = {"command": command, "environment": environment, "cwd": cwd, "out": out, "log": log}
         return ForkedProcess(self, self.ask(wanted))
 
@@ -113,20 +123,14 @@ def forked_by() -> int | None:
 
 
 def can_fork(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether that is a service, in whose environment nothing counts before it runs."""
+    """Whether that is a program of ours, in whose environment nothing counts before it runs."""
     program = Path(command[0])
     ours = program.name in ENTRY_POINTS and program.parent == Path(sys.executable).parent
     return ours and not any(name.startswith(_COUNT_BEFORE) for name in environment)
 
 
 def serve() -> None:
-    """Forks a service for each request to start one. Its process gets here, too, and runs it."""
-    for name in ENTRY_POINTS.values():
-        resolve_name(name)
-    for module in _ALSO:
-        resolve_name(module)
-    gc.collect()
-    gc.freeze()
+    """Forks a program for each request to start one. Its process gets here, too, and runs it."""
     answers = os.fdopen(os.dup(1), "wb")
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)
@@ -134,6 +138,7 @@ def serve() -> None:
             _, status = os.waitpid(request["ended"], 0)
             answer = os.waitstatus_to_exitcode(status)
         else:
+            _import(Path(request["command"][0]).name)
             is_ready, ready = os.pipe()
             if (answer := os.fork()) == 0:
                 answers.close()
@@ -147,8 +152,16 @@ def serve() -> None:
         answers.flush()
 
 
+@cache
+def _import(program: str) -> None:
+    for name in (ENTRY_POINTS[program], *_ALSO[program]):
+        resolve_name(name)
+    gc.collect()
+    gc.freeze()
+
+
 def _become(request: Mapping[str, Any], ready: int) -> None:
-    """Runs the service in a process that is as its starter wants it by the time that `ready` is closed."""
+    """Runs the program in a process that is as its starter wants it by the time that `ready` is closed."""
     os.setsid()
     os.chdir(request["cwd"])
     os.environ.clear()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from tests.harness.fork_server import ForkedProcess, can_fork, fork_server
@@ -34,16 +35,32 @@ def run_to_end(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command, whose end has to come in time; its output is in the result. None: this process's environment."""
     arguments = [str(part) for part in command]
+    variables = os.environ if environment is None else environment
+    if Process.by_fork and can_fork(arguments, variables):
+        return _forked_to_end(arguments, variables, cwd or Path.cwd(), within)
     return subprocess.run(
-        arguments, env=environment, cwd=cwd, capture_output=True, text=True, timeout=within, check=False
+        arguments, env=variables, cwd=cwd, capture_output=True, text=True, timeout=within, check=False
     )
+
+
+def _forked_to_end(
+    command: list[str], environment: Mapping[str, str], cwd: Path, within: float
+) -> subprocess.CompletedProcess[str]:
+    with TemporaryDirectory() as folder:
+        out, errors = Path(folder, "out"), Path(folder, "errors")
+        process = fork_server().start(command, environment, cwd, out, errors)
+        try:
+            status = process.wait(within)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        return subprocess.CompletedProcess(command, status, out.read_text(), errors.read_text())
 
 
 class Process:
     """One process at a time of one command; it can be started again. It does not outlive the block that enters it."""
 
     by_fork = False
-    """Whether services are forked where that makes no difference to them; tests set it, campaigns don't."""
+    """Whether our programs are forked where that makes no difference to them; tests set it, campaigns don't."""
 
     def __init__(
         self,
