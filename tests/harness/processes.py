@@ -34,8 +34,9 @@ def belonging_to(folder: Path) -> list[psutil.Process]:
     services, guards (which keep only the worker's lock), CLIs and their children, servers and their backends.
     """
     needle = os.fsencode(folder)
-    found = (process for process in psutil.process_iter() if process.pid != os.getpid())
-    return living(process for process in found if any(needle in trace for trace in _traces(process.pid)))
+    others = (pid for pid in psutil.pids() if pid != os.getpid())
+    found = (process_of(pid) for pid in others if any(needle in trace for trace in _traces(pid)))
+    return living(process for process in found if process)
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -51,4 +52,6 @@ def _traces(pid: int) -> Iterator[bytes]:
         yield (proc / "cmdline").read_bytes()
         yield (proc / "environ").read_bytes()
         yield os.fsencode((proc / "cwd").readlink())
-        yield from (os.fsencode(fd.readlink()) for fd in (proc / "fd").iterdir())
+        with os.scandir(proc / "fd") as descriptors:
+            for descriptor in descriptors:
+                yield os.fsencode(os.readlink(descriptor.path))  # noqa: PTH115 - there may be thousands

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,10 +167,15 @@ class Stack:
             print(f"==> {service.name} <==\n{service.tail()}")
             if service.alive:
                 service.kill()
-        for process in belonging_to(self.folder):
+        wait_until_gone(self._kill_left, within=_GONE_LIMIT, what="the stack could be killed")
+
+    def _kill_left(self) -> list[psutil.Process]:
+        """Returns what it has sent a signal."""
+        left = belonging_to(self.folder)
+        for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
-        wait_until_gone(lambda: belonging_to(self.folder), within=_GONE_LIMIT, what="the stack could be killed")
+                process.kill()
+        return left
 
 
 @contextmanager
