@@ -14,7 +14,7 @@ from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.store.engine.transactions import PgTx, make_engine
 
-BACKLOG = 200_000
+BACKLOG = 70_000
 TAGGED = 20_000
 ROWS = 10
 PAGE = 50
@@ -184,6 +184,8 @@ class Backlog:
         self._url = url
         self.hot = make_engine(url, 1, hot=True)
         self.cold = make_engine(url, 1, timeouts=Timeouts(LOCK_TIMEOUT, ALONE_TIMEOUT))  # no caller waits for the fill
+        self.engines = [self.hot]
+        """Those that differ in this state: only the hot one keeps plans."""
 
     def fill(self, works: Iterable[Work], aged: Iterable[Work]) -> None:
         """Fills it once the hot connection has planned the statements of `works`, and of `aged` with ageing."""
@@ -208,6 +210,7 @@ class Backlog:
     def plan_anew(self) -> None:
         self.hot.dispose()
         self.hot = make_engine(self._url, 1, hot=True)
+        self.engines = [self.hot, self.cold]
 
     def analyze(self) -> None:
         self._execute("ANALYZE")
