@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.store.schema import compatibility, migration_waits
-from scheduler_svc.store.schema.alembic_folder import scripts
+from scheduler_svc.store.schema.alembic_folder import MigrationFolder
 from scheduler_svc.store.schema.compatibility import UnsupportedSchema
 from scheduler_svc.store.schema.migrate import MIGRATIONS, MigrationStuck, revisions, upgrade
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
@@ -51,7 +51,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_the_names_of_the_files_begin_with_their_revisions_in_order() -> None:
-    assert revisions() == [script.revision for script in scripts(MIGRATIONS)]
+    assert revisions() == [script.revision for script in MigrationFolder(MIGRATIONS).scripts()]
 
 
 def revision(engine: sa.Engine) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from scheduler_svc.store.schema.alembic_folder import scripts
+from scheduler_svc.store.schema.alembic_folder import MigrationFolder
 from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
 from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import Thing, catalog
@@ -50,7 +50,7 @@ def check(engine: sa.Engine, migrations: Path, baseline: str = BASELINE) -> list
         folder = Path(temporary, "migrations")
         shutil.copytree(migrations, folder, ignore=lambda *_: ["versions", "__pycache__"])
         (folder / "versions").mkdir()
-        for script in scripts(migrations):
+        for script in MigrationFolder(migrations).scripts():
             shutil.copy(script.path, folder / "versions")
             if script.revision < baseline:
                 continue

@@ -5,25 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
 from alembic.script import Script, ScriptDirectory
 
 
-def apply(connection: sa.Connection, migrations: Path, revision: str) -> None:
-    """Applies the migrations up to this one, by the folder's `env.py`."""
-    config = _config(migrations)
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+class MigrationFolder:
+    """Reads its migrations once, however many are applied."""
 
+    def __init__(self, migrations: Path) -> None:
+        self._config = Config()
+        self._config.set_main_option("script_location", str(migrations))
+        self._config.set_main_option("path_separator", "os")
+        self._directory = ScriptDirectory.from_config(self._config)
 
-def scripts(migrations: Path) -> list[Script]:
-    """The migrations of a folder, oldest first."""
-    return list(ScriptDirectory.from_config(_config(migrations)).walk_revisions())[::-1]
+    def apply(self, connection: sa.Connection, revision: str) -> None:
+        """Applies the migrations up to this one, by the folder's `env.py`."""
+        self._config.attributes["connection"] = connection
+        steps = self._directory._upgrade_revs  # noqa: SLF001 - `alembic.command.upgrade` would read the folder again
+        with EnvironmentContext(
+            self._config, self._directory, fn=lambda present, _: steps(revision, present), destination_rev=revision
+        ):
+            self._directory.run_env()
 
-
-def _config(migrations: Path) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    config.set_main_option("path_separator", "os")
-    return config
+    def scripts(self) -> list[Script]:
+        """The migrations, oldest first."""
+        return list(self._directory.walk_revisions())[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ _DECLARE = sa.text("""
     ON CONFLICT ("only") DO UPDATE SET oldest_code = excluded.oldest_code, migrated_by = excluded.migrated_by
 """)
 """Declares which code may run on the schema, with each migration."""
+
+_version = cache(version)
+"""Each migration asks for it, and it takes longer than most of them."""
 
 
 class Declaration(NamedTuple):
@@ -47,7 +51,7 @@ def declaration(connection: sa.Connection) -> Declaration | None:
 
 def declare(connection: sa.Connection, oldest_code: str) -> None:
     """Writes the declaration, as part of a migration's transaction."""
-    connection.execute(_DECLARE, {"oldest_code": oldest_code, "migrated_by": version("contentgen-grpc")})
+    connection.execute(_DECLARE, {"oldest_code": oldest_code, "migrated_by": _version("contentgen-grpc")})
 
 
 def check_compatible(revision: str, declaration: Declaration | None, newest: str) -> None:

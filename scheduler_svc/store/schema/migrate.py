@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 import structlog
@@ -23,6 +24,9 @@ from scheduler_svc.store.schema import compatibility
 from scheduler_svc.store.schema.migration_waits import telling_waits
 from scheduler_svc.store.schema.migrations.waits import limit_waits
 from scheduler_svc.store.schema.privileges import FORBIDDEN, check_may_serve, may_not_migrate
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.schema.alembic_folder import MigrationFolder
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_TIMEOUT = 600.0
@@ -115,9 +119,12 @@ def _upgrade(connection: sa.Connection, migrations: Path, known: list[str], time
         return []
     _prepare(connection)
     with _migration_lock(connection, timeout), telling_waits(connection):
-        missing = _missing(connection, known)
-        for revision in missing:
-            _migrate(connection, migrations, revision, timeout)
+        if missing := _missing(connection, known):
+            from scheduler_svc.store.schema.alembic_folder import MigrationFolder  # Alembic takes a tenth of a start
+
+            folder = MigrationFolder(migrations)
+            for revision in missing:
+                _migrate(connection, folder, revision, timeout)
         return missing
 
 
@@ -192,17 +199,15 @@ def _holder(connection: sa.Connection) -> str:
     return f"session {pid} ({application or 'no name'}), {begun}"
 
 
-def _migrate(connection: sa.Connection, migrations: Path, revision: str, timeout: float) -> None:
+def _migrate(connection: sa.Connection, folder: MigrationFolder, revision: str, timeout: float) -> None:
     """Applies one migration, and retries it while it can't get its locks. Raises MigrationStuck."""
-    from scheduler_svc.store.schema.alembic_folder import apply  # most starts need none: Alembic takes a tenth of one
-
     deadline = time.monotonic() + timeout
     pause, longest = _RETRY_PAUSES
     while True:
         try:
             limit_waits(connection)
             connection.commit()
-            apply(connection, migrations, revision)
+            folder.apply(connection, revision)
         except sa.exc.DBAPIError as error:
             connection.rollback()
             if not isinstance(error.orig, _TRANSIENT):
