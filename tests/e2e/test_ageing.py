@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client
+from tests.harness.quick_creator import quick_creator
 from tests.harness.stack import Stack
 
 WITHIN = 60.0
@@ -31,7 +32,7 @@ class Stream:
         self._open = [self._submit() for _ in range(4)]
 
     def _submit(self) -> str:
-        return self._client.submit(self._account_id, priority=8, options={"demo-seconds": "0.1"})
+        return self._client.submit(self._account_id, priority=8, options={"seconds": "0.1"})
 
     def serve_one(self) -> None:
         self._open.append(self._submit())
@@ -46,8 +47,8 @@ def test_a_stream_of_a_higher_priority_does_not_starve_a_task(stack: Stack, db_u
     client = scheduler.client
     account_id = client.create_account()
     stream = Stream(client, account_id)
-    low = client.submit(account_id, priority=1, options={"demo-seconds": "0.1"})
-    stack.worker("worker", scheduler, slots=1).start()
+    low = client.submit(account_id, priority=1, options={"seconds": "0.1"})
+    stack.worker("worker", scheduler, slots=1, CREATOR_CLI_PATH=str(quick_creator(stack.folder))).start()
     for _ in range(FIRST):
         stream.serve_one()
     assert client.task(low).status == task_pb2.TASK_STATUS_PENDING

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 
 from contentgen import ContentGenerationClient, TaskChange
+from tests.harness.quick_creator import quick_creator
 from tests.harness.stack import Stack
 
 TASKS = 30
@@ -32,7 +33,7 @@ def test_a_watch_outlives_its_scheduler_and_misses_and_doubles_nothing(stack: St
         watch = client.watch(task_ids, until_ended=True)
         present = list(islice(watch, TASKS))
         rest = executor.submit(list, watch)
-        stack.worker("a", other, slots=4, CREATOR_DEMO_SECONDS="0.1").start()
+        stack.worker("a", other, slots=4, CREATOR_CLI_PATH=str(quick_creator(stack.folder))).start()
         other.client.wait_completed(task_ids[0], within=LIMIT)
         doomed.kill()
         events = [*present, *rest.result(LIMIT)]
@@ -46,7 +47,7 @@ def test_a_watch_goes_on_with_a_token_on_another_scheduler(stack: Stack) -> None
     with ContentGenerationClient(one.target) as client, client.watch(account_id=account) as watch:
         task_id = client.submit_task(account, "seen by both")
         submitted = next(watch)
-    stack.worker("a", one, CREATOR_DEMO_SECONDS="0.1").start()
+    stack.worker("a", one, CREATOR_CLI_PATH=str(quick_creator(stack.folder))).start()
     one.client.wait_completed(task_id, within=LIMIT)
     with ContentGenerationClient(other.target) as client:
         rest = islice(client.watch(account_id=account, resume_token=submitted["resume_token"]), 3)

@@ -24,8 +24,8 @@ note start
 [ -z "$seconds" ] || sleep "$seconds"
 [ -z "$status" ] || exit "$status"
 [ -z "$until" ] || while [ ! -e "$until" ]; do sleep 0.05; done
-printf '{"content": "'
-head -c "${characters:-16}" /dev/zero | tr '\\0' a
+printf '{"content": "an article'
+[ -z "$characters" ] || head -c "$characters" /dev/zero | tr '\\0' a
 echo '"}'
 note end
 """
@@ -34,8 +34,8 @@ note end
 def quick_creator(folder: Path) -> Path:
     """The program, written into `folder`; it notes each create in the journal, as the demo creator does.
 
-    Options: `seconds` that it takes, a file that it waits for (`until`), `characters` of its article, the `status` that
-    it exits with, and makes nothing.
+    Options: `seconds` that it takes, a file that it waits for (`until`), `characters` that its article has more, the
+    `status` that it exits with, and makes nothing.
     """
     path = folder / "quick-creator"
     path.write_text(_SCRIPT)
