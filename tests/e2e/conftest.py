@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler_svc.postgres import EmbeddedPostgres
+from scheduler_svc.store.schema.migrate import migrate
 from tests.e2e.previous import Previous, previous_version
-from tests.harness.cluster import server_folder
-from tests.harness.stack import Stack, running_stack
+from tests.harness.cluster import copy_cluster, server_folder
+from tests.harness.stack import EMBEDDED, Scheduler, Stack, running_stack
 
 
 @pytest.fixture
@@ -25,8 +28,32 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Previous:
     return previous_version(tmp_path_factory.mktemp("previous"))
 
 
+@pytest.fixture(scope="session")
+def made_server() -> Iterator[Path]:
+    """The folder of an embedded server that does not run; its database is migrated."""
+    with server_folder() as folder:
+        with EmbeddedPostgres(folder) as server:
+            migrate(server.url())
+        yield folder
+
+
 @pytest.fixture
-def server() -> Iterator[EmbeddedPostgres]:
+def server(made_server: Path) -> Iterator[EmbeddedPostgres]:
     """A server of the test's own that loses nothing when it is killed."""
-    with server_folder() as folder, EmbeddedPostgres(folder) as server:
-        yield server
+    with server_folder() as folder:
+        copy_cluster(made_server, folder)
+        with EmbeddedPostgres(folder) as server:
+            yield server
+
+
+@pytest.fixture
+def embedded(stack: Stack, made_server: Path) -> Callable[..., Scheduler]:
+    """`stack.scheduler` with an embedded database that is there already, as after its first start."""
+
+    def scheduler(**settings: Any) -> Scheduler:
+        made = stack.scheduler(database_url=EMBEDDED, **settings)
+        made.data_dir.mkdir()
+        copy_cluster(made_server, made.data_dir / "postgres")
+        return made
+
+    return scheduler

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,9 +183,11 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
 
 
 @pytest.mark.costly("three schedulers, each with its server, and commands")
-def test_the_embedded_database_is_backed_up_while_it_is_used_and_restored_alone(stack: Stack) -> None:
+def test_the_embedded_database_is_backed_up_while_it_is_used_and_restored_alone(
+    stack: Stack, embedded: Callable[..., Scheduler]
+) -> None:
     file = stack.folder / "it.backup"
-    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+    scheduler = embedded().start()
     account_id = scheduler.client.create_account()
     task_id = scheduler.client.submit(account_id)
     assert run(scheduler, "backup", file).returncode == 0

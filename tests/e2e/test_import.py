@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from contentgen.v1 import content_service_pb2 as content_pb
@@ -38,8 +40,8 @@ def by_old_id(client: Client, number: int) -> str:
     return found.task_id
 
 
-def test_imported_tasks_run_on_connected_workers(stack: Stack, source: str) -> None:
-    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+def test_imported_tasks_run_on_connected_workers(stack: Stack, embedded: Callable[..., Scheduler], source: str) -> None:
+    scheduler = embedded().start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.1").start()
     client = scheduler.client
     with import_into(scheduler, source) as process:

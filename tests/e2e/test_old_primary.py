@@ -223,7 +223,7 @@ def test_another_system_is_refused_until_the_operator_says_so(tmp_path: Path) ->
         scheduler = stack.scheduler().start()
         scheduler.stop()
         server.stop()
-        with running(port):
+        with running(port, anew=True):
             said = refused(scheduler)
             assert "it is another database; correct DATABASE_URL, or delete " in said
             (file,) = scheduler.data_dir.glob("database-*.json")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from tests.harness.client import Client, request
 from tests.harness.quick_creator import quick_creator
-from tests.harness.stack import EMBEDDED, SHORT_LEASE, Scheduler, Stack, Worker
+from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
 from tests.harness.wires import Cable, cable_to
 
@@ -20,8 +20,8 @@ RECONNECTED = 15.0
 """Seconds: a heartbeat interval, 10 s at most, until a worker dials again, and a little."""
 
 
-def test_ten_runs_survive_the_death_of_scheduler_and_database(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=60, database_url=EMBEDDED).start()
+def test_ten_runs_survive_the_death_of_scheduler_and_database(stack: Stack, embedded: Callable[..., Scheduler]) -> None:
+    scheduler = embedded(lease_ttl=60).start()
     client = scheduler.client
     account_id = client.create_account()
     for name in ("a", "b"):
@@ -44,8 +44,8 @@ def test_ten_runs_survive_the_death_of_scheduler_and_database(stack: Stack) -> N
     assert len(client.publish_pool()) == 10
 
 
-def test_a_scheduler_survives_the_death_of_its_database(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE, database_url=EMBEDDED).start()
+def test_a_scheduler_survives_the_death_of_its_database(stack: Stack, embedded: Callable[..., Scheduler]) -> None:
+    scheduler = embedded(lease_ttl=PATIENT_LEASE).start()
     client = scheduler.client
     stack.worker("worker", scheduler).start()
     account_id = client.create_account()

@@ -10,9 +10,11 @@ from tests.harness.stack import EMBEDDED, Stack
 TOPIC = "人工智能的未来发展"
 
 
-@pytest.mark.parametrize("profile", ["reference", "json"])
-def test_the_reference_example_completes_with_content_and_pool_entry(stack: Stack, profile: str) -> None:
-    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+@pytest.mark.parametrize(("profile", "database_url"), [("reference", EMBEDDED), ("json", None)])
+def test_the_reference_example_completes_with_content_and_pool_entry(
+    stack: Stack, profile: str, database_url: str | None
+) -> None:
+    scheduler = stack.scheduler(database_url=database_url).start()
     client = scheduler.client
     stack.worker("a", scheduler, CREATOR_PROFILE=profile, CREATOR_DEMO_SECONDS="0.5").start()
     account_id = client.create_account()

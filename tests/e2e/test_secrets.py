@@ -31,7 +31,7 @@ def tokens(stack: Stack) -> dict[str, str]:
 
 @pytest.fixture
 def scheduler(stack: Stack, tokens: dict[str, str]) -> Scheduler:
-    return stack.scheduler(database_url=EMBEDDED, CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).start()
+    return stack.scheduler(CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).start()
 
 
 @pytest.fixture
@@ -79,12 +79,21 @@ def test_no_log_has_a_secret_a_topic_or_a_body(
     assert [text for text in hidden if text in logs] == []
 
 
-def test_files_on_the_disk_are_readable_by_their_owner_only(
-    stack: Stack, scheduler: Scheduler, worker: Worker, client: ContentGenerationClient, account_id: int
-) -> None:
-    task_id = client.submit_task(account_id, TOPIC, creator_options={"demo-seconds": "60"})
+@pytest.mark.usefixtures("by_command")  # which inherits the test's umask
+@pytest.mark.costly("two services and a server are started by their commands")
+def test_files_made_under_an_open_umask_are_private_or_writable_by_their_owner_only(stack: Stack) -> None:
+    before = os.umask(0)
+    try:
+        scheduler = stack.scheduler(database_url=EMBEDDED).start()
+        worker = stack.worker("worker", scheduler).start()
+    finally:
+        os.umask(before)
+    client = scheduler.client
+    account_id = client.create_account()
+    client.wait_completed(client.submit(account_id, TOPIC, options={"demo-seconds": "0.1"}), within=30)
+    lasting = client.submit(account_id, TOPIC, options={"demo-seconds": "60"})
+    client.wait_processing(lasting, within=20)
     workers = worker.folder / "workers"
-    wait_until(stack.journal.creates, within=20, what="the CLI runs")
     kept = [path for path in workers.rglob("*") if path.is_file()]
     assert kept, "marks, ids and locks of the worker"
     private = [workers, *(path for path in workers.rglob("*") if path.is_dir()), scheduler.socket_folder()]
@@ -92,21 +101,9 @@ def test_files_on_the_disk_are_readable_by_their_owner_only(
     assert {path.name: oct(mode(path)) for path in private if mode(path) & 0o077} == {}
     sockets = [path for path in scheduler.socket_folder().iterdir() if path.is_socket()]
     assert sockets, "the database's own, behind its folder"
-    client.cancel_task(task_id, force=True)
-
-
-def test_files_made_under_an_open_umask_are_writable_by_their_owner_only(stack: Stack) -> None:
-    before = os.umask(0)
-    try:
-        scheduler = stack.scheduler(database_url=EMBEDDED).start()
-        worker = stack.worker("worker", scheduler).start()
-    finally:
-        os.umask(before)
-    with ContentGenerationClient(scheduler.target) as client:
-        account_id = client.create_account("one")["account_id"]
-        task_id = client.submit_task(account_id, TOPIC, creator_options={"demo-seconds": "0.1"})
-        assert client.wait(task_id, timeout=30)["status"] == "completed"
-    made = [scheduler.data_dir, *scheduler.data_dir.rglob("*"), *(worker.folder / "workers").rglob("*")]
+    client.cancel(lasting, force=True)
+    stack.stop()
+    made = [scheduler.data_dir, *scheduler.data_dir.rglob("*"), *workers.rglob("*")]
     assert len(made) > 100
     assert [path for path in made if mode(path) & 0o022] == []
 

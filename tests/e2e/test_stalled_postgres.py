@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.harness.failed_restart import fail_restart
-from tests.harness.stack import EMBEDDED, Stack
+from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
 
 BACK_TIMEOUT = 60.0
 """Seconds: ten of looks, the restart, and those of a busy machine."""
 
 
-def test_a_scheduler_survives_a_database_that_stands_still(stack: Stack) -> None:
-    scheduler = stack.scheduler(database_url=EMBEDDED).start()
+def test_a_scheduler_survives_a_database_that_stands_still(stack: Stack, embedded: Callable[..., Scheduler]) -> None:
+    scheduler = embedded().start()
     client = scheduler.client
     task_id = client.submit(client.create_account(), options={"demo-seconds": "0.1"})
     begun = len(scheduler.events("postgres"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,11 @@ def _remove_folders_of_killed_runs(base: Path) -> None:
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_cluster(folder: Path, to: Path) -> None:
+    """Copies the folder of a server that does not run, with its owners; `to` may be there, and empty."""
+    subprocess.run(["cp", "-a", f"{folder}/.", to], check=True)
 
 
 class Databases:

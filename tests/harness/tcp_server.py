@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +16,7 @@ from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
 from scheduler_svc.postgres.folders import make_private
 from scheduler_svc.postgres.identity import server_user_for
 from tests.harness.certificates import make_certificates
-from tests.harness.cluster import server_folder
+from tests.harness.cluster import copy_cluster, server_folder
 
 USER = "contentgen"
 _WITHIN = 60.0
@@ -37,7 +39,8 @@ class TcpServer:
         self._folder = folder
         self._data = folder / "data"
         self._identity = server_user_for(self._data)
-        self._bindir = runnable_bindir(bindir or find_bindir(), self._identity, folder)
+        self._programs = bindir or find_bindir()
+        self._bindir = runnable_bindir(self._programs, self._identity, folder)
         self._settings = _SETTINGS | {"port": str(port)}
         if tls:
             self._settings |= self._certificate()
@@ -47,10 +50,16 @@ class TcpServer:
         """The authority of its certificate."""
         return self._folder / "ca.pem"
 
-    def create(self) -> Self:
-        """Creates an empty cluster; connections need no password."""
+    def create(self, *, anew: bool = False) -> Self:
+        """Creates an empty cluster; connections need no password. Its system identifier is of its own if it is `anew`:
+        else it is a copy of one that was created before.
+        """
         make_private(self._data, self._identity)
-        self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        if anew:
+            access = ("-U", USER, "-A", "trust")
+            self._run("initdb", "-D", str(self._data), *access, "-E", "UTF8", "--no-locale", "--no-sync")
+        else:
+            copy_cluster(_created_by(self._programs), self._data)
         return self
 
     def follow(self, primary: TcpServer) -> Self:
@@ -113,11 +122,19 @@ class TcpServer:
         assert done.returncode == 0, f"{program}:\n{log.read_text()}"
 
 
+@cache
+def _created_by(programs: Path) -> Path:
+    """An empty cluster that these programs have created, until this process ends."""
+    kept = ExitStack()
+    atexit.register(kept.close)
+    return TcpServer(kept.enter_context(server_folder()), 0, programs).create(anew=True)._data
+
+
 @contextmanager
-def running(port: int, bindir: Path | None = None, *, tls: bool = False) -> Iterator[TcpServer]:
+def running(port: int, bindir: Path | None = None, *, tls: bool = False, anew: bool = False) -> Iterator[TcpServer]:
     """A server of the test's own; it is stopped at the end."""
     with server_folder() as folder:
-        server = TcpServer(folder, port, bindir, tls=tls).create()
+        server = TcpServer(folder, port, bindir, tls=tls).create(anew=anew)
         try:
             yield server.start()
         finally:
