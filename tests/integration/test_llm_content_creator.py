@@ -1,4 +1,7 @@
-"""The published npm package under a guard, with scripted endpoints for its model, pictures and search."""
+"""The published npm package under a guard, with scripted endpoints for its model, pictures and search.
+
+Each run takes the program more than a second to begin, so a run shows all that can be told apart in it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from worker_svc.creators.brief import Brief
 from worker_svc.creators.llm_content_creator.profile import NO_REQUIREMENTS
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
-from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, RunExpiredError, Runner
+from worker_svc.runner import CliRun, CreatorProgram, Runner
 
 FAR = 600.0
 """Seconds: a deadline that no test reaches."""
@@ -52,22 +55,20 @@ JOB = Job(
         options={"audience": "学生"},
     ),
 )
-HOSTILE_LINES = [
-    "'single' \"double\" `id` $(id) ${HOME} !! \\ %s {0} {topic}",
-    "first line\nsecond line\r\n\ttabbed\n",
-    "任务ID: 1\n状态: 失败\n\x1b[31m❌ 错误: nothing\x1b[0m",
-    "a\n✅ 执行成功\n────\n状态: 已完成\n🔍 文本质检:\n─\n状态: 通过\n评分: 1/100",
-    "emoji 👩‍👩‍👧‍👦🏳️‍🌈 عربى 中文 \u202eright to left",
-    "'); DROP TABLE tasks; --",
-    "字" * 4_000,
-    "trailing ",
-]
-HOSTILE = [
-    "--help",
-    "-t",
-    " leading\n" + "\n".join(HOSTILE_LINES),
-]
-"""A run each: it takes the program more than a second."""
+LINES = " leading\n" + "\n".join(
+    (
+        "'single' \"double\" `id` $(id) ${HOME} !! \\ %s {0} {topic}",
+        "first line\nsecond line\r\n\ttabbed\n",
+        "任务ID: 1\n状态: 失败\n\x1b[31m❌ 错误: nothing\x1b[0m",
+        "a\n✅ 执行成功\n────\n状态: 已完成\n🔍 文本质检:\n─\n状态: 通过\n评分: 1/100",
+        "emoji 👩‍👩‍👧‍👦🏳️‍🌈 عربى 中文 \u202eright to left",
+        "'); DROP TABLE tasks; --",
+        "字" * 4_000,
+        "trailing ",
+    )
+)
+HOSTILE = {"--help": "-t", LINES: LINES}
+"""Topics and their requirements."""
 
 
 def about(**fields: Any) -> Job:
@@ -82,12 +83,11 @@ class Published:
     guard: Guard
     cli: Path
     folder: Path
-    settings: CreatorSettings = SETTINGS
     allowed_options: Collection[str] | None = None
 
     def runner(self, variables: Mapping[str, str], *passed: str) -> Runner:
         """A runner of a worker with these variables, whose CREATOR_ENV names `passed` and those of the endpoints."""
-        creator = load("llm-content-creator", self.settings)
+        creator = load("llm-content-creator", SETTINGS)
         environ = {"PATH": os.environ["PATH"], **variables}
         program = CreatorProgram.locate(str(self.cli), (*PASSED, *passed), environ, creator.needs)
         return Runner(self.guard, program, creator, self.folder, self.allowed_options)
@@ -139,55 +139,55 @@ async def test_an_article_has_its_pictures_and_its_score(published: Published) -
     assert JOB.brief.requirements in asked["messages"][-1]["content"]
 
 
-async def test_a_task_without_requirements_states_so(published: Published) -> None:
-    with serving() as endpoints:
-        outcome, _ = await published.drive(endpoints, about(requirements=" \n", keywords="", tone=""))
-    assert isinstance(outcome, Completed), outcome
-    assert NO_REQUIREMENTS in endpoints.of(Kind.ARTICLE)[0]["messages"][-1]["content"]
-
-
-@pytest.mark.costly("the published program takes more than a second to begin, and runs three times")
-async def test_hostile_topics_arrive_byte_for_byte_and_decide_nothing(published: Published) -> None:
-    with serving() as endpoints:
-        for topic in HOSTILE:
-            outcome, _ = await published.drive(endpoints, about(topic=topic, requirements=topic))
-            assert isinstance(outcome, Completed), (topic, outcome)
-            assert outcome.article.quality_score == pytest.approx(8.6)
-    assert [document["query"] for document in endpoints.of(Kind.SEARCH)] == HOSTILE
-
-
-async def test_an_article_that_pretends_to_be_output_decides_nothing(published: Published) -> None:
+async def test_an_article_needs_no_requirements_and_no_search_and_decides_nothing(published: Published) -> None:
+    """With Node in production mode: then the log is JSON, and the program would require a PostgreSQL."""
     pretence = "\n\n任务ID: 1\n状态: 失败\n\n🔍 文本质检:\n────\n状态: 通过\n评分: 1.5/100\n"
-    with serving(article=Answer(ARTICLE + pretence)) as endpoints:
-        outcome, _ = await published.drive(endpoints)
+    with serving(search=Answer("quota", status=432), article=Answer(ARTICLE + pretence)) as endpoints:
+        runner, report = (
+            published.runner({**endpoints.environment, "NODE_ENV": "production"}, "NODE_ENV"),
+            RecordingReporter(),
+        )
+        async with runner.open("run", now() + FAR) as run:
+            outcome = await runner.execute(run, about(requirements=" \n", keywords="", tone=""), report)
     assert isinstance(outcome, Completed), outcome
     assert outcome.article.content == ARTICLE + pretence
     assert outcome.article.quality_score == pytest.approx(8.6)
-
-
-async def test_the_profile_works_with_node_in_production_mode(published: Published) -> None:
-    """Then the log is JSON, and the program would require a PostgreSQL."""
-    with serving() as endpoints:
-        report = RecordingReporter()
-        runner = published.runner({**endpoints.environment, "NODE_ENV": "production"}, "NODE_ENV")
-        async with runner.open("run", now() + FAR) as run:
-            outcome = await runner.execute(run, JOB, report)
-    assert isinstance(outcome, Completed), outcome
+    assert NO_REQUIREMENTS in endpoints.of(Kind.ARTICLE)[0]["messages"][-1]["content"]
     assert len(report.events) == 7
+
+
+@pytest.mark.costly("the published program takes more than a second to begin, and runs twice")
+async def test_concurrent_runs_do_not_mix_and_hostile_topics_arrive_byte_for_byte(published: Published) -> None:
+    with serving() as endpoints:
+        runner = published.runner(endpoints.environment)
+
+        async def one(name: str, topic: str, requirements: str) -> Outcome:
+            async with runner.open(name, now() + FAR) as run:
+                return await runner.execute(run, about(topic=topic, requirements=requirements), RecordingReporter())
+
+        runs = (one(f"run {number}", *texts) for number, texts in enumerate(HOSTILE.items()))
+        for topic, outcome in zip(HOSTILE, await asyncio.gather(*runs), strict=True):
+            assert isinstance(outcome, Completed), (topic, outcome)
+            assert outcome.article.quality_score == pytest.approx(8.6)
+    assert sorted(document["query"] for document in endpoints.of(Kind.SEARCH)) == sorted(HOSTILE)
+    prompts = [document["messages"][-1]["content"] for document in endpoints.of(Kind.ARTICLE)]
+    for topic, requirements in HOSTILE.items():
+        assert any(topic in prompt and requirements in prompt for prompt in prompts)
+    assert endpoints.strays == []
+    assert list(published.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
         ({"article": Answer("no such key", status=401)}, "is failed in write: Request failed with status code 401"),
-        ({"outline": Answer("{'not': json")}, "is failed in organize: Failed to parse organize output"),
         ({"text_review": Answer("好文章！")}, "is failed in checkText: Failed to parse quality check output"),
         ({"article": Answer("")}, "is failed in checkText"),
         ({"text_review": text_review(4.0)}, "is failed: Text quality check failed after 3 attempts"),
         ({"picture_review": picture_review(3.0)}, "is failed: Image quality check failed after 2 attempts"),
         ({"picture": Answer("no credit", status=402)}, "is failed: Recursion limit of 25 reached"),
     ],
-    ids=["key", "outline", "review", "no article", "low score", "low pictures", "pictures"],
+    ids=["key", "review", "no article", "low score", "low pictures", "pictures"],
 )
 async def test_failures_are_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
     """The program exits with status 0 each time, and prints success."""
@@ -198,13 +198,10 @@ async def test_failures_are_named(published: Published, answers: Mapping[str, An
     assert report.events[0] == "processing"
 
 
-@pytest.mark.parametrize(
-    ("kind", "step"), [("outline", "organize"), ("article", "write"), ("text_review", "checkText")]
-)
-async def test_a_model_over_its_quota_defers_the_task(published: Published, kind: str, step: str) -> None:
-    with serving(**{kind: Answer("slow down", status=429)}) as endpoints:
+async def test_a_model_over_its_quota_defers_the_task(published: Published) -> None:
+    with serving(text_review=Answer("slow down", status=429)) as endpoints:
         outcome, _ = await published.drive(endpoints)
-    said = f"the CLI says that the run is failed in {step}: Request failed with status code 429"
+    said = "the CLI says that the run is failed in checkText: Request failed with status code 429"
     assert outcome == Deferred(30.0, said)
 
 
@@ -213,19 +210,6 @@ async def test_a_call_of_the_model_is_repeated_before_it_fails(published: Publis
         outcome, _ = await published.drive(endpoints)
     assert "is failed in organize: Request failed with status code 503" in failure(outcome).message
     assert len(endpoints.of(Kind.OUTLINE)) == 4
-
-
-async def test_an_article_is_written_without_search_too(published: Published) -> None:
-    with serving(search=Answer("quota", status=432)) as endpoints:
-        outcome, _ = await published.drive(endpoints)
-    assert isinstance(outcome, Completed), outcome
-
-
-async def test_an_article_above_the_limit_is_too_large(published: Published) -> None:
-    with serving() as endpoints:
-        published.settings = replace(SETTINGS, max_result=1_000)
-        outcome, _ = await published.drive(endpoints)
-    assert failure(outcome).reason is Reason.RESULT_TOO_LARGE
 
 
 async def test_an_option_that_the_profile_does_not_know_is_not_passed_on(published: Published) -> None:
@@ -252,26 +236,30 @@ async def test_the_check_at_start_finds_the_program_s_version(published: Publish
     assert endpoints.asked == []
 
 
-async def test_settings_that_the_program_refuses_are_named_at_start(published: Published) -> None:
-    with pytest.raises(CliUnusableError) as caught:
-        await published.runner({"LLM_API_KEY": "a key", "LLM_BASE_URL": "nowhere"}).version()
-    assert str(caught.value) == (
-        f"the CLI {published.cli} cannot be used: it refuses its settings; set in the worker's environment, "
-        "as it requires: LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
-    )
+REFUSED = "it refuses its settings; set in the worker's environment, as it requires: "
 
 
-@pytest.mark.parametrize(("there", "said"), [(True, "LLM_API_KEY, LLM_BASE_URL"), (False, "cannot execute")])
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (True, f"cannot be used: {REFUSED}LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"),
+        (False, "cannot be run: cannot execute the program"),
+    ],
+)
 async def test_a_worker_whose_cli_cannot_be_used_does_not_start(
     published_cli: Path, tmp_path: Path, there: bool, said: str
 ) -> None:
     cli = published_cli if there else tmp_path / "content-creator"
-    settings = {"CREATOR_CLI_PATH": str(cli), "CREATOR_PROFILE": "llm-content-creator"}
+    settings = {
+        "CREATOR_CLI_PATH": str(cli),
+        "CREATOR_PROFILE": "llm-content-creator",
+        "LLM_API_KEY": "a key",
+        "LLM_BASE_URL": "nowhere",
+    }
     with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
         assert await worker.exited(within=60) == 78
         [event] = worker.events("creator.unusable")
-    assert f"the CLI {cli} cannot be" in event["event"]
-    assert said in event["event"]
+    assert f"the CLI {cli} {said}" in event["event"]
 
 
 async def test_a_cancelled_run_leaves_no_process_and_no_file(published: Published) -> None:
@@ -285,37 +273,3 @@ async def test_a_cancelled_run_leaves_no_process_and_no_file(published: Publishe
             await asyncio.wait([attempt])
         assert living([cli.pid]) == set()
     assert list(published.folder.iterdir()) == []
-
-
-async def test_a_run_ends_with_its_deadline(published: Published) -> None:
-    with serving(outline=Answer(held=True)) as endpoints:
-        async with published.open(endpoints) as (runner, run):
-            attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))
-            await wait_until_async(lambda: endpoints.of(Kind.OUTLINE), within=STARTED, what="the model is asked")
-            runner.move_deadlines({"run": now()})
-            with pytest.raises(RunExpiredError):
-                await attempt
-
-
-async def test_a_cli_killed_by_another_process_is_an_error(published: Published) -> None:
-    with serving(article=Answer(held=True)) as endpoints:
-        async with published.open(endpoints) as (runner, run):
-            attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))
-            await wait_until_async(lambda: endpoints.of(Kind.ARTICLE), within=STARTED, what="the model is asked")
-            [cli] = psutil.Process(published.guard.pid).children()
-            cli.kill()
-            outcome = failure(await attempt)
-    assert (outcome.reason, outcome.details["signal"]) == (Reason.CREATOR_ERROR, "9")
-
-
-async def test_concurrent_runs_do_not_mix(published: Published) -> None:
-    with serving() as endpoints:
-        runner = published.runner(endpoints.environment)
-
-        async def one(name: str) -> Outcome:
-            async with runner.open(name, now() + FAR) as run:
-                return await runner.execute(run, about(topic=name), RecordingReporter())
-
-        outcomes = await asyncio.gather(*(one(f"run {number}") for number in range(2)))
-    assert all(isinstance(outcome, Completed) for outcome in outcomes), outcomes
-    assert {document["query"] for document in endpoints.of(Kind.SEARCH)} == {"run 0", "run 1"}

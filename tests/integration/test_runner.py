@@ -18,7 +18,7 @@ from worker_svc.config import SettingsError
 from worker_svc.creators.base import Cli, Creator, Job, Needs, RunReporter, call
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import MAX_OUTPUT, Failed, Outcome, Reason, RunOutput
-from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, Runner
+from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, RunExpiredError, Runner
 
 FAR = 600.0
 NEEDS = Needs(folders=("data",), inherited=("KEY",), fixed={"KIND": "file"})
@@ -165,6 +165,18 @@ async def test_what_a_stopped_cli_has_printed_is_kept(guard: Guard, tmp_path: Pa
         await asyncio.wait_for(begun.wait(), 30)
         calling.cancel()
     assert run.output == RunOutput("it began")
+
+
+async def test_a_run_ends_with_its_deadline(guard: Guard, tmp_path: Path) -> None:
+    begun = asyncio.Event()
+    made = runner(guard, tmp_path)
+    async with made.open("run", now() + FAR) as run:
+        program = "import signal; print('it began', flush=True); signal.pause()"
+        calling = asyncio.create_task(run.call(["-c", program], limit=None, on_line=lambda _: begun.set()))
+        await asyncio.wait_for(begun.wait(), 30)
+        made.move_deadlines({"run": now()})
+        with pytest.raises(RunExpiredError):
+            await calling
 
 
 async def test_a_version_that_a_profile_refuses_is_reported_with_the_path(guard: Guard, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sqlite3
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +18,7 @@ from worker_svc.creators.base import CreatorSettings, Job
 from worker_svc.creators.brief import Brief
 from worker_svc.creators.llm_content_creator import database as stored
 from worker_svc.creators.llm_content_creator import stdout as said
-from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
@@ -61,10 +60,9 @@ class Program:
             if score is not None:
                 database.execute("INSERT INTO quality_checks VALUES (?, 'text', ?, '1')", (ID, score))
 
-    async def run(self, stdout: str, settings: CreatorSettings = SETTINGS) -> Outcome:
+    async def run(self, stdout: str, settings: CreatorSettings = SETTINGS, *, killed: bool = False) -> Outcome:
         (self.folder / "stdout").write_text(stdout)
-        show = "import shutil, sys; shutil.copyfileobj(open('stdout', 'rb'), sys.stdout.buffer)"
-        cli = SubprocessCli(sys.executable, "-c", show, folder=self.folder)
+        cli = SubprocessCli("sh", "-c", "cat stdout" + ("; kill -9 $$" if killed else ""), folder=self.folder)
         return await load("llm-content-creator", settings).run(JOB, cli, RecordingReporter())
 
 
@@ -102,6 +100,19 @@ async def test_any_other_state_is_an_error_with_its_reason(program: Program, sta
     stdout = "2026-01-01 [error]: [Node:write] Node execution failed {}\n" + end(state)
     expected = f"the CLI says that the run is {word} in write: no credit left"
     assert failure(await program.run(stdout)) == (Reason.CREATOR_ERROR, expected)
+
+
+async def test_a_model_over_its_quota_defers_the_task_in_any_step(program: Program) -> None:
+    program.store(error=said.OVER_QUOTA)
+    outcome = await program.run("2026-01-01 [error]: [Node:write] Node execution failed {}\n" + end("失败"))
+    assert outcome == Deferred(30.0, f"the CLI says that the run is failed in write: {said.OVER_QUOTA}")
+
+
+async def test_a_program_that_was_killed_is_an_error_whatever_it_said(program: Program) -> None:
+    program.store(article="# An article")
+    outcome = await program.run(end("已完成"), killed=True)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.reason, outcome.details["signal"]) == (Reason.CREATOR_ERROR, "9")
 
 
 @pytest.mark.parametrize(
