@@ -17,6 +17,7 @@ from tests.harness.process import inherited, installed, run_to_end
 
 INSTALLER = Path(__file__).parents[2] / "setup/venv.py"
 LIMIT = 120
+NEW_PIP = pytest.mark.release("installs pip into an environment that has none, which takes seconds")
 METADATA = {
     "tiny.py": "",
     "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
@@ -36,14 +37,20 @@ def index(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.costly("installs pip into an environment that has none, as where there is no uv")
-@pytest.mark.parametrize("by_uv", [True, False])
-def test_a_locked_package_is_installed_by_uv_or_else_by_pip(tmp_path: Path, index: Path, by_uv: bool) -> None:
+def give_pip(made: Path) -> None:
+    [packages] = made.glob("lib/python*/site-packages")
+    (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib"), "pip"))
+
+
+@pytest.mark.parametrize("by", ["uv", "a pip", pytest.param("a new pip", marks=NEW_PIP)])
+def test_a_locked_package_is_installed_by_uv_or_else_by_pip(tmp_path: Path, index: Path, by: str) -> None:
     [wheel] = index.iterdir()
     lock, made = tmp_path / "some.lock", tmp_path / "venv"
     lock.write_text(f"tiny==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
     venv.create(made, symlinks=True)
-    if by_uv:
+    if by == "a pip":
+        give_pip(made)
+    if by == "uv":
         if not installed("uv").exists():
             pytest.skip("uv is not installed: pip set this checkout up")
         shutil.copy(installed("uv"), made / "bin")
@@ -52,7 +59,7 @@ def test_a_locked_package_is_installed_by_uv_or_else_by_pip(tmp_path: Path, inde
     environment = inherited() | {"PIP_CONFIG_FILE": str(configured), "UV_CACHE_DIR": str(tmp_path / "cache")}
     ran = run_to_end([sys.executable, INSTALLER, made, lock], environment, within=LIMIT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ("pip does" in ran.stdout) is not by_uv
+    assert ("pip does" in ran.stdout) is (by != "uv")
     assert len(list(made.glob("lib/python*/site-packages/tiny.py"))) == 1
 
 
@@ -60,8 +67,7 @@ def test_a_package_with_another_hash_is_installed_by_neither(tmp_path: Path, ind
     lock, made = tmp_path / "some.lock", tmp_path / "venv"
     lock.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
     venv.create(made, symlinks=True)
-    [packages] = made.glob("lib/python*/site-packages")
-    (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib"), "pip"))  # installing it would take seconds
+    give_pip(made)
     environment = inherited() | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": "/dev/null"}
     ran = run_to_end([sys.executable, INSTALLER, made, lock], environment, within=LIMIT)
     assert ran.returncode == 1

@@ -128,7 +128,7 @@ def test_all_is_every_extra(wheel: Path) -> None:
     assert set(requirements(wheel, "all")) == {name for extra in extras for name in requirements(wheel, extra)}
 
 
-@pytest.mark.costly("a whole stack runs from an environment of its own, as a user installs it")
+@pytest.mark.release("a whole stack runs from an environment of its own, as a user installs it")
 def test_the_stack_runs_from_the_package_in_any_folder(wheel: Path, tmp_path: Path) -> None:
     """Installed beside what its extras need, in an environment of its own."""
     environment = tmp_path / "environment"
@@ -177,6 +177,15 @@ def test_a_missing_module_of_the_package_is_an_ordinary_import_error(extra: str,
     ran = run(program(wheel, name), installed, status=1)
     assert "Traceback" in ran.stderr
     assert "pip install" not in ran.stderr
+
+
+def test_the_package_holds_every_file_of_its_programs(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    packages = {name.partition("/")[0] for name in held if not name.partition("/")[0].endswith(".dist-info")}
+    assert packages == {"console_svc", "contentgen", "scheduler_svc", "worker_svc"}
+    files = {path.relative_to(CHECKOUT) for name in packages for path in (CHECKOUT / name).rglob("*") if path.is_file()}
+    assert {str(path) for path in files if "__pycache__" not in path.parts} <= held
 
 
 def test_the_package_is_marked_as_typed(wheel: Path) -> None:
