@@ -203,7 +203,7 @@ MUTANTS = (
     Mutant(
         "A new lease counts from the newest heartbeat", "rules 6 and 9",
         "Its deadline counts from the last heartbeat that was built, not from the one that its claim answers.",
-        Scenario("late", "", {"slow": 2, "partition": 1}), properties.OUTLIVES,
+        Scenario("late", "", {"slow": 1, "suspend": 1}), properties.OUTLIVES,
         deadlines.HeartbeatLog, "grant_deadline", _deadline_from_newest_state,
     ),
     Mutant(
