@@ -72,7 +72,7 @@ class Hooks:
 
     async def _wait(self, found: Callable[[], Awaitable[list[T]]], what: str) -> list[T]:
         predicate: Callable[[], list[T] | Awaitable[list[T]]] = found
-        return await wait_until_async(predicate, within=PATIENCE_S, what=what)
+        return await wait_until_async(predicate, within=PATIENCE_S, what=what, every=0.05)
 
     def pass_time(self, seconds: float) -> None:
         """Makes every pending delivery so much older."""

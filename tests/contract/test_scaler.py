@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,8 @@ class Keda:
         async def reached() -> bool:
             return await self.value() == wanted
 
-        await wait_until_async(reached, within=PATIENCE_S, what=f"the value is {wanted}")  # type: ignore[arg-type]
+        predicate: Callable[[], bool | Awaitable[bool]] = reached
+        await wait_until_async(predicate, within=PATIENCE_S, what=f"the value is {wanted}", every=0.05)
         assert await self.active() == (wanted > 0)
 
 

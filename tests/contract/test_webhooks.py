@@ -566,15 +566,14 @@ async def test_without_webhooks_no_event_is_stored(
         assert connection.scalar(sa.text("SELECT count(*) FROM webhook_deliveries")) == 0
 
 
-@pytest.mark.costly("hundreds of deliveries are the point")
-async def test_hundreds_of_events_arrive_once_each(
+async def test_a_hundred_events_arrive_once_each(
     hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     hook = (await hooks.create(receiver.url, "task.ended")).webhook
     ended: list[str] = []
-    for _ in range(6):  # not all at once: a call that a slow machine does not get to within 10 s is refused
-        ended += await asyncio.gather(*(end_a_task(tasks, account) for _ in range(50)))
-    await receiver.take(300)
+    for _ in range(4):  # not all at once: a call that a slow machine does not get to within 10 s is refused
+        ended += await asyncio.gather(*(end_a_task(tasks, account) for _ in range(25)))
+    await receiver.take(100)
     await hooks.until_none_waits(hook.webhook_id)
     assert sorted(each.message["data"]["task_id"] for each in receiver.received) == sorted(ended)
-    assert len({each.message_id for each in receiver.received}) == 300
+    assert len({each.message_id for each in receiver.received}) == 100

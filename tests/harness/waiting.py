@@ -23,14 +23,19 @@ def wait_until(predicate: Callable[[], T], *, within: float, what: str) -> T:
     return value
 
 
-async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, within: float, what: str) -> T:
-    """`wait_until` beside a running event loop; `predicate` may be a coroutine function."""
+async def wait_until_async(
+    predicate: Callable[[], T | Awaitable[T]], *, within: float, what: str, every: float = _POLL_S
+) -> T:
+    """`wait_until` beside a running event loop; `predicate` may be a coroutine function.
+
+    `every`: seconds between two looks, to be more where one is a call.
+    """
     __tracebackhide__ = True
     deadline = time.monotonic() + within
     while not (value := await _value(predicate)):
         if time.monotonic() > deadline:
             _fail(what, within, value)
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(every)
     return value
 
 

@@ -268,7 +268,7 @@ class World:
             return bool(listed["entries"][0]["status"] == "PUBLISH_STATUS_PENDING")
 
         back: Callable[[], bool | Awaitable[bool]] = is_back
-        await wait_until_async(back, within=10, what="the claim has expired")
+        await wait_until_async(back, within=10, what="the claim has expired", every=0.1)
         return entry
 
     async def claimed_anew(self) -> Fields:

@@ -157,7 +157,7 @@ def test_a_liar_tells_the_same_lies_to_one_who_says_the_same() -> None:
 
 
 def test_no_lie_orders_a_worker_to_drain_not_by_spoiled_bytes_either() -> None:
-    for lie in (liar._anything() for liar in (Liar(1, stream) for stream in range(5)) for _ in range(1_000)):
+    for lie in (liar._anything() for liar in (Liar(1, stream) for stream in range(5)) for _ in range(300)):
         with suppress(DecodeError):
             told = worker_pb.LeaseResponse.FromString(lie)
             assert not told.HasField("drain")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -37,7 +38,8 @@ _SETTING = re.compile(r"\b(?:CONTENTGEN|CREATOR)_[A-Z_]+[A-Z]\b")
 
 def promtool(*arguments: str) -> None:
     command = [program("promtool"), *arguments]
-    ran = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+    environment = os.environ | {"GOGC": "800"}  # it collects garbage less often, which takes a quarter of its time
+    ran = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -45,6 +47,7 @@ def test_promtool_accepts_the_rules_and_the_settings() -> None:
     promtool("check", "config", "prometheus.yaml")
 
 
+@pytest.mark.costly("promtool evaluates every rule at every moment of each test")
 def test_promtools_tests_pass() -> None:
     promtool("test", "rules", TESTS.name)
 
