@@ -152,18 +152,19 @@ async def test_what_may_not_run_now_does_not_count(channel: aio.Channel, scaler:
             await each.becomes(0)
 
 
-@pytest.mark.parametrize(
-    ("metadata", "target"),
-    [({}, 3), ({"targetPerWorker": "8"}, 8), ({"target_per_worker": " 1 "}, 1), ({"accountId": "99"}, 3)],
-)
-async def test_the_target_is_in_the_metadata(replica: Replica, metadata: dict[str, str], target: int) -> None:
-    async with keda(replica, **metadata) as scaler:
-        assert await scaler.target() == ("contentgen-tasks", target)
+async def test_the_target_is_in_the_metadata(replica: Replica) -> None:
+    for metadata, target in (
+        ({}, 3),
+        ({"targetPerWorker": "8"}, 8),
+        ({"target_per_worker": " 1 "}, 1),
+        ({"accountId": "99"}, 3),
+    ):
+        async with keda(replica, **metadata) as scaler:
+            assert await scaler.target() == ("contentgen-tasks", target)
 
 
-@pytest.mark.parametrize(
-    ("key", "text", "said"),
-    [
+async def test_wrong_metadata_are_named(replica: Replica) -> None:
+    for key, text, said in (
         ("targetPerWorker", "0", "must be a whole number from 1 to 1,000, is '0'"),
         ("targetPerWorker", "2.5", "must be a whole number"),
         ("targetPerWorker", "", "must be a whole number"),
@@ -173,21 +174,19 @@ async def test_the_target_is_in_the_metadata(replica: Replica, metadata: dict[st
         ("targetPerWoker", "3", "is unknown: did you mean targetPerWorker?"),
         ("targetValue", "3", "is unknown: did you mean targetPerWorker?"),
         ("account", "3", "is unknown: did you mean accountId?"),
-    ],
-)
-async def test_wrong_metadata_are_named(replica: Replica, key: str, text: str, said: str) -> None:
-    async with keda(replica, **{key: text}) as scaler:
-        request = pb.GetMetricsRequest(scaledObjectRef=scaler.ref)
-        for call, prefix in (
-            (scaler.stub.IsActive(scaler.ref), ""),
-            (scaler.stub.GetMetricSpec(scaler.ref), ""),
-            (scaler.stub.GetMetrics(request), "scaledObjectRef."),
-            (scaler.stub.StreamIsActive(scaler.ref).read(), ""),
-        ):
-            with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-                await call
-            assert refusal.fields == [f'{prefix}scalerMetadata["{key}"]']
-            assert said in refusal.message
+    ):
+        async with keda(replica, **{key: text}) as scaler:
+            request = pb.GetMetricsRequest(scaledObjectRef=scaler.ref)
+            for call, prefix in (
+                (scaler.stub.IsActive(scaler.ref), ""),
+                (scaler.stub.GetMetricSpec(scaler.ref), ""),
+                (scaler.stub.GetMetrics(request), "scaledObjectRef."),
+                (scaler.stub.StreamIsActive(scaler.ref).read(), ""),
+            ):
+                with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+                    await call
+                assert refusal.fields == [f'{prefix}scalerMetadata["{key}"]']
+                assert said in refusal.message
 
 
 async def test_another_metric_and_an_unknown_account_are_refused(replica: Replica, scaler: Keda) -> None:
