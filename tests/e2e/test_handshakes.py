@@ -5,40 +5,30 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scheduler_svc.api.server.handshakes import MAX_LOGGED
-from tests.harness.cluster import Databases
-from tests.harness.process import Process
-from tests.harness.stack import Scheduler, Stack, running_stack
+from tests.harness.certificates import make_certificates
+from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
 
 WITHIN = 30.0
+pytestmark = pytest.mark.usefixtures("by_command")  # a variable of gRPC is set before its import
 Connect = Callable[[Scheduler, Path], str]
 
 
-def started(stack: Stack, certificates: Path) -> Scheduler:
-    """By its command: a variable of gRPC is set before its import."""
-    scheduler = stack.scheduler(
-        CONTENTGEN_TLS_CERT=str(certificates / "server.pem"),
-        CONTENTGEN_TLS_KEY=str(certificates / "server.key"),
-        CONTENTGEN_TLS_CLIENT_CA=str(certificates / "ca.pem"),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Process, "by_fork", False)
-        return scheduler.start()
-
-
-@pytest.fixture(scope="module")
-def scheduler(databases: Databases, template: str, certificates: Path) -> Iterator[Scheduler]:
-    """For fewer failures than it logs within its window."""
-    with databases.lent(template) as url, running_stack(url) as stack:
-        yield started(stack, certificates)
+@pytest.fixture
+def scheduler(stack: Stack) -> Scheduler:
+    make_certificates(stack.folder)
+    return stack.scheduler(
+        CONTENTGEN_TLS_CERT=str(stack.folder / "server.pem"),
+        CONTENTGEN_TLS_KEY=str(stack.folder / "server.key"),
+        CONTENTGEN_TLS_CLIENT_CA=str(stack.folder / "ca.pem"),
+    ).start()
 
 
 def dialled(scheduler: Scheduler) -> socket.socket:
@@ -98,22 +88,18 @@ def assert_json_only(scheduler: Scheduler) -> None:
     ],
 )
 def test_a_failed_handshake_is_an_event(
-    scheduler: Scheduler, certificates: Path, connect: Connect, reason: str, level: str
+    stack: Stack, scheduler: Scheduler, connect: Connect, reason: str, level: str
 ) -> None:
-    caller = connect(scheduler, certificates)
-    (event,) = wait_until(lambda: failures(scheduler, caller), within=WITHIN, what="the failure is told")
-    assert (event["reason"], event["level"]) == (reason, level)
+    caller = connect(scheduler, stack.folder)
+    event = scheduler.wait_for("handshake", within=WITHIN)
+    assert (event["caller"], event["reason"], event["level"]) == (caller, reason, level)
     assert_json_only(scheduler)
 
 
-def failures(scheduler: Scheduler, caller: str) -> list[dict[str, Any]]:
-    return [event for event in scheduler.events("handshake") if event["caller"] == caller]
-
-
-def test_a_flood_of_them_is_counted(stack: Stack, certificates: Path) -> None:
-    scheduler, number = started(stack, certificates), 4 * MAX_LOGGED
+def test_a_flood_of_them_is_counted(stack: Stack, scheduler: Scheduler) -> None:
+    number = 4 * MAX_LOGGED
     for _ in range(number):
-        plaintext(scheduler, certificates)
+        plaintext(scheduler, stack.folder)
 
     def accounted() -> bool:
         events = scheduler.events("handshake")

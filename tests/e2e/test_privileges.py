@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import sqlalchemy as sa
 from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine import server_check as server
 from scheduler_svc.store.schema.migrate import revisions, upgrade
-from tests.harness.cluster import Databases
 from tests.harness.guides import DOCS, snippets
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.old_application import old_application
@@ -29,7 +27,7 @@ OWNER, SERVING = "contentgen_owner", "contentgen_app"
 
 
 class Place:
-    """A database, and the roles that use it."""
+    """A database without tables, and roles that come and go with the test."""
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(url)
@@ -57,53 +55,26 @@ class Place:
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    def forget_roles(self) -> None:
-        """What they may do here, and what was set for them."""
+    def drop_roles(self) -> None:
         for role in (OWNER, SERVING):
-            self.sql(f"DROP OWNED BY {role} CASCADE", f"ALTER ROLE {role} RESET ALL")
+            with self._engine.connect() as connection:
+                there = connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role})
+            if there:
+                self.sql(f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
 
 
-@pytest.fixture(scope="module")
-def emptied(databases: Databases) -> Iterator[str]:
-    """The name of a database without tables, with the two roles that the documentation makes."""
-    name = databases.create()
-    place = Place(databases.url(name))
+@pytest.fixture
+def place(empty_db_url: str) -> Iterator[Place]:
+    place = Place(empty_db_url)
+    yield place
+    place.drop_roles()
+
+
+@pytest.fixture
+def documented(place: Place) -> Place:
+    """With the two roles that the documentation makes."""
     place.sql("REVOKE ALL ON SCHEMA public FROM PUBLIC", SQL)
-    yield name
-    place.forget_roles()
-    place.sql(f"DROP ROLE {OWNER}, {SERVING}")
-
-
-@pytest.fixture(scope="module")
-def owned(databases: Databases, emptied: str) -> Iterator[str]:
-    """The name of a database whose tables are the owner's."""
-    name = databases.create(emptied)
-    place = Place(databases.url(name))
-    upgrade(sa.create_engine(place.url(OWNER), poolclass=sa.NullPool))
-    yield name
-    place.forget_roles()
-
-
-@contextmanager
-def copied(databases: Databases, template: str) -> Iterator[Place]:
-    with databases.lent(template) as url:
-        place = Place(url)
-        yield place
-        place.forget_roles()
-
-
-@pytest.fixture
-def documented(databases: Databases, emptied: str) -> Iterator[Place]:
-    """With the two roles, and no tables yet."""
-    with copied(databases, emptied) as place:
-        yield place
-
-
-@pytest.fixture
-def migrated(databases: Databases, owned: str) -> Iterator[Place]:
-    """With the two roles, one of which owns the tables."""
-    with copied(databases, owned) as place:
-        yield place
+    return place
 
 
 def test_the_documented_roles_migrate_and_serve(documented: Place) -> None:
@@ -128,10 +99,11 @@ def test_an_empty_database_without_create_is_refused_with_what_to_run(documented
         assert f"GRANT USAGE, CREATE ON SCHEMA public TO {SERVING}" in said
 
 
-def test_an_old_schema_of_another_owner_is_refused_with_what_to_run(migrated: Place, tmp_path: Path) -> None:
+def test_an_old_schema_of_another_owner_is_refused_with_what_to_run(documented: Place, tmp_path: Path) -> None:
     later = LaterMigrations(tmp_path)
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later TEXT"))
-    serving = sa.create_engine(migrated.url(SERVING), poolclass=sa.NullPool)
+    owner, serving = (sa.create_engine(documented.url(role), poolclass=sa.NullPool) for role in (OWNER, SERVING))
+    upgrade(owner)
     with pytest.raises(SettingsError) as refused:
         upgrade(serving, migrations=later.folder)
     message = str(refused.value)
@@ -156,42 +128,47 @@ def test_an_old_schema_of_another_owner_is_refused_with_what_to_run(migrated: Pl
         ("REVOKE USAGE ON SCHEMA public FROM contentgen_app", "  GRANT USAGE ON SCHEMA public TO contentgen_app;"),
     ],
 )
-def test_a_role_that_lacks_a_right_never_serves(migrated: Place, revoked: str, lacking: str) -> None:
-    migrated.sql(revoked)
-    assert lacking in migrated.refused(role=SERVING)
+def test_a_role_that_lacks_a_right_never_serves(documented: Place, revoked: str, lacking: str) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql(revoked)
+    assert lacking in documented.refused(role=SERVING)
 
 
-def test_the_grants_that_are_told_help(migrated: Place) -> None:
-    migrated.sql("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM contentgen_app")
-    migrated.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO contentgen_app")
-    said = migrated.refused(role=SERVING)
-    migrated.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
-    with running_stack(migrated.url(SERVING)) as stack:
+def test_the_grants_that_are_told_help(documented: Place) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM contentgen_app")
+    documented.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO contentgen_app")
+    said = documented.refused(role=SERVING)
+    documented.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
+    with running_stack(documented.url(SERVING)) as stack:
         stack.scheduler().start()
 
 
-def test_an_import_without_its_right_is_refused_with_what_to_grant(migrated: Place, tmp_path: Path) -> None:
+def test_an_import_without_its_right_is_refused_with_what_to_grant(documented: Place, tmp_path: Path) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
     source = f"sqlite:///{tmp_path}/old.db"
     with old_application(source) as old:
         old.account(7, "an account")
-    said = migrated.refused("import", source, role=SERVING)
+    said = documented.refused("import", source, role=SERVING)
     assert f"role {SERVING} may not import into this database, for it lacks UPDATE on accounts_account_id_seq" in said
-    migrated.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
-    assert migrated.run("import", source, role=SERVING).returncode == 0
+    documented.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
+    assert documented.run("import", source, role=SERVING).returncode == 0
 
 
-def test_a_backup_needs_to_read_tables_and_sequences(migrated: Place, tmp_path: Path) -> None:
-    migrated.sql("REVOKE SELECT ON SEQUENCE accounts_account_id_seq FROM contentgen_app")
-    lacking = migrated.run("backup", str(tmp_path / "lacking"), role=SERVING)
+def test_a_backup_needs_to_read_tables_and_sequences(documented: Place, tmp_path: Path) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql("REVOKE SELECT ON SEQUENCE accounts_account_id_seq FROM contentgen_app")
+    lacking = documented.run("backup", str(tmp_path / "lacking"), role=SERVING)
     assert lacking.returncode == 1
     assert "accounts_account_id_seq" in lacking.stderr
-    migrated.sql("GRANT SELECT ON SEQUENCE accounts_account_id_seq TO contentgen_app")
-    assert migrated.run("backup", str(tmp_path / "whole"), "--verify", role=SERVING).returncode == 0
+    documented.sql("GRANT SELECT ON SEQUENCE accounts_account_id_seq TO contentgen_app")
+    assert documented.run("backup", str(tmp_path / "whole"), "--verify", role=SERVING).returncode == 0
 
 
-def test_a_role_that_only_reads_is_refused(migrated: Place) -> None:
-    migrated.sql("ALTER ROLE contentgen_app SET default_transaction_read_only = on")
-    said = migrated.refused(role=SERVING)
+def test_a_role_that_only_reads_is_refused(documented: Place) -> None:
+    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
+    documented.sql("ALTER ROLE contentgen_app SET default_transaction_read_only = on")
+    said = documented.refused(role=SERVING)
     assert "role contentgen_app may only read" in said
     assert "SET default_transaction_read_only = off" in said
 
@@ -203,9 +180,9 @@ def test_a_schema_that_is_missing_is_refused(documented: Place) -> None:
     assert "CREATE SCHEMA contentgen AUTHORIZATION contentgen_owner" in said
 
 
-def test_a_server_that_is_too_old_is_refused(empty_db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from scheduler_svc.store.engine.session_check import check_sessions
 
     monkeypatch.setattr(server, "OLDEST", 99)
     with pytest.raises(SettingsError, match=r"leads to PostgreSQL \d+: versions 99 to \d+ are supported"):
-        check_sessions(empty_db_url)
+        check_sessions(place.url())

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.harness.cluster import Databases
 from tests.harness.importing import Importing, ImportingFrom, Sqlite
 from tests.harness.old_application import OldApplication, old_application
 from tests.harness.scheduling import Scheduling
+from tests.harness.shared_database import SharedDatabase, SharedDatabases
+
+
+@pytest.fixture(scope="session")
+def shared_databases(databases: Databases, template: str) -> Iterator[SharedDatabases]:
+    with closing(SharedDatabases(databases, template)) as made:
+        yield made
 
 
 @pytest.fixture
-def scheduling(db_url: str) -> Iterator[Scheduling]:
-    made = Scheduling(db_url)
+def shared_database(shared_databases: SharedDatabases) -> Iterator[SharedDatabase]:
+    """A migrated database that no other test uses at the same time."""
+    with shared_databases.lent() as database:
+        yield database
+
+
+@pytest.fixture
+def db_url(shared_database: SharedDatabase) -> str:
+    """Its URL; the test has to close its connections."""
+    return shared_database.url
+
+
+@pytest.fixture
+def scheduling(shared_database: SharedDatabase) -> Iterator[Scheduling]:
+    made = Scheduling(shared_database.engine)
     try:
         yield made
         made.check()

@@ -28,6 +28,7 @@ from scheduler_svc.postgres import PostgresError
 from scheduler_svc.store.engine.restored import RestoredCounts
 from scheduler_svc.store.schema.migrate import upgrade
 from scheduler_svc.store.schema.views import VIEWS
+from tests.harness.cluster import Databases
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.process import installed, run_to_end
 from tests.harness.waiting import wait_until
@@ -78,6 +79,13 @@ class Site:
 
     def databases(self) -> set[object]:
         return {row[0] for row in self.sql("SELECT datname FROM pg_database WHERE datname LIKE 'contentgen_%'")}
+
+
+@pytest.fixture
+def db_url(databases: Databases, template: str) -> Iterator[str]:
+    """Of a database that nothing keeps a session with: a restore would refuse it."""
+    with databases.lent(template) as url:
+        yield url
 
 
 @pytest.fixture
