@@ -21,6 +21,7 @@ from scheduler_svc.domain.lease import Release
 from scheduler_svc.store.dispatch.ageing import MIN_EXAMINED
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import RESULT, Scheduling, new_task, released
+from tests.harness.shared_database import SharedDatabase
 from tests.integration.racing import claims
 
 STEP = 60.0
@@ -29,10 +30,10 @@ EVERYTHING = 1_000
 
 
 @pytest.fixture
-def ageing(db_url: str) -> Iterator[Scheduling]:
-    with closing(Scheduling(db_url, 100_000, aging=STEP)) as made:
-        yield made
-        made.check()
+def ageing(shared_database: SharedDatabase) -> Iterator[Scheduling]:
+    made = Scheduling(shared_database.engine, 100_000, aging=STEP)
+    yield made
+    made.check()
 
 
 @pytest.fixture(scope="module")

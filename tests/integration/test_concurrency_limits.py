@@ -222,7 +222,7 @@ class Load:
 
     def submit(self, seed: int) -> None:
         chance = random.Random(seed)
-        for _ in range(40):
+        for _ in range(20):
             account_id = chance.choice(list(self._limits))
             self._scheduling.fill(account_id, chance.randint(1, 5), priority=chance.choice([1, 5, 9]), max_retries=0)
             self._scheduling.admit()
@@ -247,7 +247,7 @@ class Load:
     def operate(self, seed: int) -> None:
         """An operator who changes limits, weights and pauses, and removes all of them at the end."""
         chance = random.Random(seed)
-        for _ in range(60):
+        for _ in range(30):
             account_id = chance.choice(list(self._limits))
             match chance.randrange(4):
                 case 0:
