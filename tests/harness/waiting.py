@@ -6,57 +6,53 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
-_POLL_S = 0.01
+_MIN_PAUSE_S = 0.01
+_MAX_PAUSE_S = 0.05
+"""Seconds between two looks. Each may be a call: after a second, nobody needs a hundred of them in each."""
 
 
 def wait_until(predicate: Callable[[], T], *, within: float, what: str) -> T:
     """The first true value of `predicate`. After `within` seconds AssertionError, with `what` and the last value."""
     __tracebackhide__ = True
-    deadline = time.monotonic() + within
+    start = time.monotonic()
     while not (value := predicate()):
-        if time.monotonic() > deadline:
-            _fail(what, within, value)
-        time.sleep(_POLL_S)
+        time.sleep(_pause(start, within, what, value))
     return value
 
 
 async def wait_until_async(
-    predicate: Callable[[], T | Awaitable[T]], *, within: float, what: str, every: float = _POLL_S
+    predicate: Callable[[], T | Awaitable[T]], *, within: float, what: str, every: float = _MIN_PAUSE_S
 ) -> T:
     """`wait_until` beside a running event loop; `predicate` may be a coroutine function.
 
-    `every`: seconds between two looks, to be more where one is a call.
+    `every`: seconds between two looks at the least, to be more where one is a call.
     """
     __tracebackhide__ = True
-    deadline = time.monotonic() + within
+    start = time.monotonic()
     while not (value := await _value(predicate)):
-        if time.monotonic() > deadline:
-            _fail(what, within, value)
-        await asyncio.sleep(every)
+        pause = _pause(start, within, what, value)
+        await asyncio.sleep(max(pause, every))
     return value
 
 
 def wait_until_gone(remaining: Callable[[], Collection[object]], *, within: float, what: str) -> None:
     """Until nothing remains. After `within` seconds AssertionError, with `what` and what is left."""
     __tracebackhide__ = True
-    deadline = time.monotonic() + within
+    start = time.monotonic()
     while left := remaining():
-        if time.monotonic() > deadline:
-            _fail(what, within, left)
-        time.sleep(_POLL_S)
+        time.sleep(_pause(start, within, what, left))
 
 
 async def wait_until_gone_async(remaining: Callable[[], Collection[object]], *, within: float, what: str) -> None:
     """`wait_until_gone` beside a running event loop."""
     __tracebackhide__ = True
-    deadline = time.monotonic() + within
+    start = time.monotonic()
     while left := remaining():
-        if time.monotonic() > deadline:
-            _fail(what, within, left)
-        await asyncio.sleep(_POLL_S)
+        pause = _pause(start, within, what, left)
+        await asyncio.sleep(pause)
 
 
 async def _value(predicate: Callable[[], T | Awaitable[T]]) -> T:
@@ -64,6 +60,10 @@ async def _value(predicate: Callable[[], T | Awaitable[T]]) -> T:
     return await value if inspect.isawaitable(value) else value
 
 
-def _fail(what: str, within: float, last: object) -> NoReturn:
+def _pause(start: float, within: float, what: str, last: object) -> float:
+    """Seconds until the next look. AssertionError if there is to be none."""
     __tracebackhide__ = True
-    raise AssertionError(f"not within {within:g} s: {what} (last value: {last!r})")
+    waited = time.monotonic() - start
+    if waited > within:
+        raise AssertionError(f"not within {within:g} s: {what} (last value: {last!r})")
+    return min(max(_MIN_PAUSE_S, waited / 20), _MAX_PAUSE_S)
