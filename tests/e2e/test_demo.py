@@ -16,12 +16,15 @@ import pytest
 from rich.cells import cell_len
 
 from contentgen.client import ContentGenerationClient
+from contentgen.stack.interrupts import Interrupts
+from contentgen.stack.processes import StackError
+from contentgen.stack.services import Stack, demo_creator
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import server_user_for
 from tests.harness.cluster import server_folder
 from tests.harness.console import Visitor
 from tests.harness.process import Process
-from tests.harness.processes import belonging_to
+from tests.harness.processes import belonging_to, children
 from tests.harness.waiting import wait_until, wait_until_gone
 
 PATIENCE_S = 60
@@ -90,6 +93,7 @@ def start() -> Iterator[Callable[..., Command]]:
             command.kill()
 
 
+@pytest.mark.costly("all services start")
 def test_the_demo_shows_an_article_and_leaves_nothing(start: Callable[..., Command]) -> None:
     demo = start("demo", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")  # a setting for other stacks
     demo.ended(within=PROMISED_S)
@@ -125,31 +129,76 @@ def last_status_after(call: str, out: str) -> str:
     return str(re.findall(rf"{task_id}  (\w+)", later)[-1])
 
 
+@pytest.mark.costly("all services start")
 def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> None:
     demo = start("demo")
     folder = Path(demo.printed(FOLDER))
-    demo.printed(re.compile(r"(processing)"))
-    # itself, scheduler, PostgreSQL, console, two workers with their guards, CLIs
-    wait_until(lambda: len(demo.family()) > 6, within=10, what="the demo has its processes")
+    _wait_ready(folder)
+    # itself, scheduler, PostgreSQL, console, two workers
+    wait_until(lambda: len(demo.family()) > 6, within=PATIENCE_S, what="the demo has its processes")
     demo.signal(signal.SIGINT)
     demo.ended(status=130)
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("victim", ["scheduler", "worker-1"])
-def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Command], victim: str) -> None:
+@pytest.mark.costly("all services start")
+def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Command]) -> None:
     demo = start("demo")
     folder = Path(demo.printed(FOLDER))
-    demo.printed(re.compile(r"(processing)"))
-    log = folder / "logs" / f"{victim}.log"
-    _service(demo, log).kill()
+    log = _wait_ready(folder)
+    [scheduler] = _services(demo, log)
+    scheduler.kill()
     demo.ended(status=1)
-    assert f"the {victim} has ended with status -9" in demo.text()
+    assert "the scheduler has ended with status -9" in demo.text()
     assert f"read {log}\n" in demo.text()
     assert log.stat().st_size > 0
     assert [path.name for path in folder.iterdir()] == ["logs"]
     assert not _socket_folder(folder).exists()
     shutil.rmtree(folder)
+
+
+def _wait_ready(folder: Path) -> Path:
+    """Until a demo's scheduler serves, and the others are about to start; returns its log."""
+    log = folder / "logs" / "scheduler.log"
+    wait_until(
+        lambda: log.exists() and '"ready"' in log.read_text(), within=PATIENCE_S, what="the demo's scheduler serves"
+    )
+    return log
+
+
+@pytest.mark.costly("all services start")
+def test_a_stack_names_the_service_that_has_ended(db_url: str) -> None:
+    with server_folder() as folder:
+        settings = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": db_url,
+            "CONTENTGEN_DATA_DIR": str(folder),
+            "CONTENTGEN_LISTEN": "127.0.0.1:0",
+            "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0",
+            **demo_creator(folder),
+        }
+        logs = folder / "logs"
+        with pytest.raises(StackError, match="the scheduler has ended with status -9") as failed:
+            _lose_worker_and_scheduler(Stack(settings, logs, 1, Interrupts()), logs)
+        assert failed.value.log == logs / "scheduler.log"
+        assert belonging_to(folder) == []
+
+
+def _lose_worker_and_scheduler(stack: Stack, logs: Path) -> None:
+    with stack, ContentGenerationClient(stack.target) as client:
+        client.create_account("before")
+        _kill(logs / "worker-1.log")
+        with pytest.raises(StackError, match="the worker-1 has ended with status -9") as failed:
+            stack.until(lambda: None, within=PATIENCE_S, what="something else")
+        assert failed.value.log == logs / "worker-1.log"
+        _kill(logs / "scheduler.log")
+        client.create_account("after")
+
+
+def _kill(log: Path) -> None:
+    """The process of this one that writes this log."""
+    [service] = [each for each in children(os.getpid()) if _writes(each, log)]
+    service.kill()
 
 
 def _socket_folder(folder: Path) -> Path:
@@ -162,7 +211,8 @@ def _writes(process: psutil.Process, log: Path) -> bool:
     return os.path.realpath(f"/proc/{process.pid}/fd/2") == str(log)
 
 
-def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command]) -> None:
+@pytest.mark.costly("all services start twice")
+def test_run_keeps_its_data_and_starts_a_killed_worker_again(start: Callable[..., Command]) -> None:
     with server_folder() as data:
         settings = {
             "CONTENTGEN_DATA_DIR": str(data / "data"),
@@ -184,39 +234,33 @@ def test_run_keeps_its_data_and_makes_one_account(start: Callable[..., Command])
             assert status is not None
             assert status["status"] == "completed"
             assert [account["account_id"] for account in client.iter_accounts()] == [1]
+            _kill_a_worker(again, data / "data" / "logs")
+            after = client.submit_task(1, "what comes afterwards")
+            assert client.wait(after, PATIENCE_S, check=True)["status"] == "completed"
         again.signal(signal.SIGTERM)
         again.ended()
         assert "made account" not in again.out()
 
 
-def test_run_starts_a_worker_again_that_is_killed_and_nothing_else_falls(start: Callable[..., Command]) -> None:
-    with server_folder() as data:
-        run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="127.0.0.1:0")
-        logs = data / "data" / "logs"
-        with ContentGenerationClient(run.printed(ADDRESS)) as client:
-            victim, *others = [_service(run, logs / f"{name}.log") for name in ("worker-1", "worker-2", "scheduler")]
-            victim.kill()
-            former = Path(
-                run.printed(re.compile(r"the worker-1 has ended with status -9; it is started again.* (\S+)"))
-            )
-            log = logs / "worker-1.log"
-            wait_until(
-                lambda: former.exists() and log.exists() and "session.opened" in log.read_text(),
-                within=PATIENCE_S,
-                what="the worker is connected again",
-            )
-            task_id = client.submit_task(1, "what comes afterwards")
-            assert client.wait(task_id, PATIENCE_S, check=True)["status"] == "completed"
-        assert _service(run, log) != victim
-        assert all(other.is_running() for other in others)
-        run.signal(signal.SIGINT)
-        run.ended()
+def _kill_a_worker(run: Command, logs: Path) -> None:
+    """Returns once it is back; nothing else falls."""
+    log = logs / "worker-1.log"
+    [victim] = _services(run, log)
+    others = [_services(run, logs / f"{name}.log") for name in ("worker-2", "scheduler", "console")]
+    victim.kill()
+    former = run.printed(re.compile(r"the worker-1 has ended with status -9; it is started again.* (\S+)"))
+    wait_until(
+        lambda: _services(run, log) not in ([], [victim]) and "session.opened" in log.read_text(),
+        within=PATIENCE_S,
+        what="the worker is connected again",
+    )
+    assert Path(former).exists()
+    assert all(other.is_running() for [other] in others)
 
 
-def _service(run: Command, log: Path) -> psutil.Process:
-    """The process of the service that writes this log."""
-    [service] = [each for each in run.family() if _writes(each, log) and each.ppid() == run.pid]
-    return service
+def _services(run: Command, log: Path) -> list[psutil.Process]:
+    """The process of the service that writes this log, if it runs."""
+    return [each for each in run.family() if _writes(each, log) and each.ppid() == run.pid]
 
 
 def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:
