@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.e2e.operator import PATIENCE_S, Operator
-from tests.harness.client import request
-from tests.harness.process import installed
-from tests.harness.stack import Scheduler, Stack
+from tests.harness.client import Client, request
+from tests.harness.cluster import Databases
+from tests.harness.process import installed, run_to_end
+from tests.harness.shared_scheduler import SharedScheduler, shared_scheduler
+from tests.harness.stack import Stack, running_stack
 from tests.harness.waiting import wait_until
 
 COMMAND = installed("contentgen")
@@ -22,29 +25,46 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*[39][0-7]m")
 NOBODY = "127.0.0.1:1"
 
 
+class Served(NamedTuple):
+    """A scheduler with account 1 and one worker, and a client of it."""
+
+    target: str
+    client: Client
+
+
+@pytest.fixture(scope="module")
+def shared(databases: Databases, template: str) -> Iterator[SharedScheduler]:
+    with databases.lent(template) as url, shared_scheduler(url) as scheduler:
+        yield scheduler
+
+
 @pytest.fixture
-def scheduler(stack: Stack) -> Scheduler:
-    """With account 1, and one worker."""
-    scheduler = stack.scheduler().start()
-    scheduler.client.create_account()
-    stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.5").start()
-    return scheduler
+def scheduler(shared: SharedScheduler) -> Iterator[Served]:
+    """The worker is the test's own."""
+    client = Client(shared.target)
+    client.create_account()
+    with running_stack(shared.db_url) as stack:
+        stack.worker("a", shared.target, CREATOR_DEMO_SECONDS="0.5").start()
+        yield Served(shared.target, client)
+    client.close()
+    shared.clear()
 
 
 def run(target: str, *arguments: str, **variables: str) -> tuple[int, str, str]:
     """Exit status, standard output and standard error, in pipes."""
-    with Operator(target, *arguments, variables=variables) as operator:
-        status, err = operator.ended()
-        return status, operator.output, err
+    environment = {"PATH": os.environ["PATH"], "CONTENTGEN_SCHEDULER": target, **variables}
+    ran = run_to_end([COMMAND, *arguments], environment, within=PATIENCE_S)
+    return ran.returncode, ran.stdout, ran.stderr
 
 
-def test_a_task_from_submit_to_article(scheduler: Scheduler) -> None:
+def test_a_task_from_submit_to_article(scheduler: Served) -> None:
     slow = ("--creator-option", "demo-seconds=2")
     status, out, err = run(scheduler.target, "task", "submit", "-a", "1", "人工智能的未来发展", "--wait", *slow)
     assert status == 0, err
     assert "processing" in err
     assert "\x1b" not in out + err
-    status, article, _ = run(scheduler.target, "content", "show", "1")
+    (content,) = scheduler.client.contents()
+    status, article, _ = run(scheduler.target, "content", "show", str(content.content_id))
     assert (status, "# 人工智能的未来发展" in article) == (0, True)
     status, out, _ = run(
         scheduler.target,
@@ -67,20 +87,19 @@ def test_a_task_from_submit_to_article(scheduler: Scheduler) -> None:
     assert "warn" not in out
 
 
-def test_top_is_live_and_coloured_on_a_terminal(scheduler: Scheduler) -> None:
+def test_top_is_live_and_coloured_on_a_terminal(scheduler: Served) -> None:
     submit = ("task", "submit", "-a", "1", "a topic", "--creator-option", "demo-seconds=60", "--wait")
     with Operator(scheduler.target, *submit, terminal=True) as waits:
         waits.wait_for("processing")
-        with Operator(scheduler.target, "top", "-i", "0.2", terminal=True) as top:
-            top.wait_for("1 processing")
-            assert COLOUR.search(top.output)
-            top.interrupt()
-            assert top.ended()[0] == 130
         with Operator(scheduler.target, "top", "-i", "0.2", terminal=True, variables={"NO_COLOR": "1"}) as top:
             top.wait_for("1 processing")
             assert not COLOUR.search(top.output)
+            top.interrupt()
+            assert top.ended()[0] == 130
         with Operator(scheduler.target, "top", "-i", "1h", terminal=True, keyboard=True) as top:
             top.wait_for("q ends it")
+            top.wait_for("1 processing")
+            assert COLOUR.search(top.output)
             top.type("q")
             assert top.ended()[0] == 0
         waits.interrupt()
@@ -91,8 +110,10 @@ def test_top_is_live_and_coloured_on_a_terminal(scheduler: Scheduler) -> None:
     assert run(scheduler.target, "task", "cancel", "--force", task_id)[0] == 0
 
 
-def test_a_wait_outlives_its_scheduler(stack: Stack, scheduler: Scheduler) -> None:
-    task_id = scheduler.client.submit(1, options={"demo-seconds": "3"})
+def test_a_wait_outlives_its_scheduler(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    stack.worker("a", scheduler).start()
+    task_id = scheduler.client.submit(scheduler.client.create_account(), options={"demo-seconds": "3"})
     with Operator(scheduler.target, "-o", "jsonl", "task", "wait", task_id, terminal=True) as waits:
         waits.wait_for("processing")
         scheduler.kill()
@@ -101,7 +122,7 @@ def test_a_wait_outlives_its_scheduler(stack: Stack, scheduler: Scheduler) -> No
     assert (status, '"status": "completed"' in waits.output) == (0, True)
 
 
-def test_what_costs_money_or_deletes_in_bulk_is_asked_on_a_terminal(scheduler: Scheduler, tmp_path: Path) -> None:
+def test_what_costs_money_or_deletes_in_bulk_is_asked_on_a_terminal(scheduler: Served, tmp_path: Path) -> None:
     rows = tmp_path / "topics.csv"
     rows.write_text("topic\nSpring\nSummer\n")
     submit = ("task", "submit", "-a", "1", "--no-auto-retry", "--creator-option", "demo-fail=exit", "-f", str(rows))
@@ -111,34 +132,34 @@ def test_what_costs_money_or_deletes_in_bulk_is_asked_on_a_terminal(scheduler: S
         assert asks.ended()[0] == 1
         assert "nothing was done" in asks.output
     assert json.loads(run(scheduler.target, "-o", "json", "task", "list")[1]) == []
-    with Operator(scheduler.target, *submit, terminal=True, keyboard=True) as asks:
-        asks.wait_for("[y/N]")
-        asks.type("y\n")
-        assert asks.ended()[0] == 0
-        assert "submitted 2 of 2 rows" in asks.output
+    with Operator(scheduler.target, *submit, "--yes", terminal=True, keyboard=True) as submits:
+        assert submits.ended()[0] == 0
+        assert "submitted 2 of 2 rows" in submits.output
+        assert "[y/N]" not in submits.output
     tasks = [it["task_id"] for it in json.loads(run(scheduler.target, "-o", "json", "task", "list")[1])]
     assert run(scheduler.target, "task", "wait", *tasks)[0] == 1
     for command, question in (
         (("task", "retry", "--all"), "Run 2 tasks again? [y/N]"),
-        (("task", "cleanup", "--days", "0"), "ended more than 0 days ago"),
         (("content", "delete", "1", "2"), "Delete 2 contents for good? [y/N]"),
     ):
         with Operator(scheduler.target, *command, terminal=True, keyboard=True) as asks:
             asks.wait_for(question)
             asks.type("no\n")
             assert asks.ended()[0] == 1
-    with Operator(scheduler.target, "task", "cleanup", "--days", "0", "--yes", terminal=True, keyboard=True) as asks:
+    with Operator(scheduler.target, "task", "cleanup", "--days", "0", terminal=True, keyboard=True) as asks:
+        asks.wait_for("ended more than 0 days ago")
+        asks.type("y\n")
         assert asks.ended()[0] == 0
         assert "deleted: 2" in asks.output
 
 
-def test_contents_are_reviewed_one_by_one(scheduler: Scheduler) -> None:
-    for topic in ("Good", "Bad", "Unread"):
-        task_id = scheduler.client.submit(1, topic, auto_approve=False)
-        assert run(scheduler.target, "task", "wait", task_id)[0] == 0
+def test_contents_are_reviewed_one_by_one(scheduler: Served) -> None:
+    tasks = [scheduler.client.submit(1, topic, auto_approve=False) for topic in ("Good", "Bad", "Unread")]
+    content_ids = [scheduler.client.wait_completed(task_id, within=PATIENCE_S).content_id for task_id in tasks]
+    good, bad, unread = map(str, content_ids)
     pager = {"PAGER": "cat"}
     with Operator(
-        scheduler.target, "content", "review", "1", "2", "3", terminal=True, keyboard=True, variables=pager
+        scheduler.target, "content", "review", good, bad, unread, terminal=True, keyboard=True, variables=pager
     ) as review:
         review.wait_for("(q)uit")
         assert "Good" in review.output
@@ -147,20 +168,21 @@ def test_contents_are_reviewed_one_by_one(scheduler: Scheduler) -> None:
         review.type("a")
         review.wait_for("comment")
         review.type("well done\n")
-        review.wait_for("content 1 is approved and in the publish pool")
+        review.wait_for(f"content {good} is approved and in the publish pool")
         wait_until(lambda: review.output.count("(q)uit") == 3, within=PATIENCE_S, what="the second is shown")
         review.type("x")  # no key of its
         wait_until(lambda: review.output.count("(q)uit") == 4, within=PATIENCE_S, what="it asks again")
         review.type("r")
         wait_until(lambda: review.output.count("comment") == 2, within=PATIENCE_S, what="it asks for a comment")
         review.type("\n")
-        review.wait_for("content 2 is rejected")
+        review.wait_for(f"content {bad} is rejected")
         wait_until(lambda: review.output.count("(q)uit") == 5, within=PATIENCE_S, what="the third is shown")
         review.type("q")
         assert review.ended()[0] == 0
     contents = json.loads(run(scheduler.target, "-o", "json", "content", "list")[1])
-    assert [it["review_status"] for it in contents] == ["pending_review", "rejected", "approved"]
-    shown = json.loads(run(scheduler.target, "-o", "json", "content", "show", "1")[1])
+    found = {it["content_id"]: it["review_status"] for it in contents}
+    assert found == dict(zip(content_ids, ("approved", "rejected", "pending_review"), strict=True))
+    shown = json.loads(run(scheduler.target, "-o", "json", "content", "show", good)[1])
     assert shown["review_comment"] == "well done"
     with Operator(scheduler.target, "content", "review", terminal=True, keyboard=True, variables=pager) as review:
         review.wait_for("(q)uit")
@@ -168,7 +190,7 @@ def test_contents_are_reviewed_one_by_one(scheduler: Scheduler) -> None:
         assert review.ended()[0] == 0
 
 
-def test_a_content_is_edited_in_an_editor(scheduler: Scheduler) -> None:
+def test_a_content_is_edited_in_an_editor(scheduler: Served) -> None:
     task_id = scheduler.client.submit(1, "A draft")
     assert run(scheduler.target, "task", "wait", task_id)[0] == 0
     (content,) = scheduler.client.contents(task_id)
@@ -186,7 +208,7 @@ def test_a_content_is_edited_in_an_editor(scheduler: Scheduler) -> None:
     assert scheduler.client.content(content.content_id).body.startswith("Corrected:")
 
 
-def test_a_drained_worker_takes_tasks_again(scheduler: Scheduler) -> None:
+def test_a_drained_worker_takes_tasks_again(scheduler: Served) -> None:
     assert run(scheduler.target, "worker", "drain", "a")[0] == 0
     task_id = scheduler.client.submit(1)
     assert "draining" in run(scheduler.target, "worker", "list")[1]
@@ -194,7 +216,7 @@ def test_a_drained_worker_takes_tasks_again(scheduler: Scheduler) -> None:
     assert run(scheduler.target, "task", "wait", task_id)[0] == 0
 
 
-def test_ctrl_c_is_quiet(scheduler: Scheduler) -> None:
+def test_ctrl_c_is_quiet(scheduler: Served) -> None:
     task_id = scheduler.client.submit(1, options={"demo-seconds": "60"})
     with Operator(scheduler.target, "-o", "jsonl", "top", "-i", "0.2") as top:
         top.wait_for(task_id)
@@ -203,12 +225,11 @@ def test_ctrl_c_is_quiet(scheduler: Scheduler) -> None:
     assert run(scheduler.target, "task", "cancel", "--force", task_id)[0] == 0
 
 
-def test_a_closed_pipe_ends_the_command_silently(scheduler: Scheduler) -> None:
-    for _ in range(3):
-        scheduler.client.submit_all([request(1)] * 1_000)
+def test_a_closed_pipe_ends_the_command_silently(scheduler: Served) -> None:
+    scheduler.client.submit_all([request(1)] * 300)  # more than a pipe holds
     command = f"{COMMAND} -s {scheduler.target} -o jsonl task list | head -n 1; exit ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=PATIENCE_S)
-    assert (ended.returncode, ended.stdout.count(b"\n"), ended.stderr) == (141, 1, b"")
+    ended = run_to_end(["bash", "-c", command], within=PATIENCE_S)
+    assert (ended.returncode, ended.stdout.count("\n"), ended.stderr) == (141, 1, "")
 
 
 def test_an_unreachable_scheduler_is_one_line() -> None:
@@ -217,14 +238,13 @@ def test_an_unreachable_scheduler_is_one_line() -> None:
     assert err.startswith(f"contentgen: cannot reach the scheduler at {NOBODY} (Connection refused): ")
 
 
-def test_the_shell_completes_commands_and_values(scheduler: Scheduler) -> None:
+def test_the_shell_completes_commands_and_values(scheduler: Served) -> None:
     environment = {"PATH": os.environ["PATH"], "CONTENTGEN_SCHEDULER": scheduler.target}
 
     def completed(words: str, number: int) -> list[str]:
         variables = {"_CONTENTGEN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(number)}
-        ended = subprocess.run(
-            [COMMAND], env=environment | variables, capture_output=True, text=True, check=True, timeout=PATIENCE_S
-        )
+        ended = run_to_end([COMMAND], environment | variables, within=PATIENCE_S)
+        assert ended.returncode == 0, ended.stderr
         return ended.stdout.split()
 
     assert {"submit", "status", "list", "watch"} <= set(completed("contentgen task ", 2))
@@ -239,12 +259,10 @@ def test_the_shell_completes_commands_and_values(scheduler: Scheduler) -> None:
     assert completed("contentgen worker drain ", 3) == []
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_whatever_the_terminal_can_show(scheduler: Scheduler, encoding: str) -> None:
+def test_whatever_the_terminal_can_show(scheduler: Served) -> None:
     scheduler.client.submit(1, "人工智能")
-    status, out, err = run(scheduler.target, "-o", "json", "task", "list", PYTHONIOENCODING=encoding)
-    assert (status, err) == (0, "")
-    assert ("人工智能" in out) == (encoding == "utf-8")
-    assert ("\\u4eba" in out) == (encoding == "ascii")
-    status, out, err = run(scheduler.target, "task", "list", PYTHONIOENCODING=encoding)
+    for encoding, shown in (("ascii", "\\u4eba"), ("utf-8", "人工智能")):
+        status, out, err = run(scheduler.target, "-o", "json", "task", "list", PYTHONIOENCODING=encoding)
+        assert (status, shown in out, err) == (0, True, "")
+    status, _, err = run(scheduler.target, "task", "list", PYTHONIOENCODING="ascii")
     assert (status, err) == (0, "")
