@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.harness.client import Status
-from tests.harness.guides import DOCS, Snippet, snippets
+from tests.harness.guides import DOCS, Snippet, commands, snippets, type_in
 from tests.harness.old_application import old_application
-from tests.harness.process import Process, run_to_end
-from tests.harness.processes import children
+from tests.harness.process import Process
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
 from tests.harness.waiting import wait_until
 
@@ -59,37 +54,23 @@ class Reader:
             case "python", "":
                 exec(compile("\n" * (snippet.line - 1) + text, str(self._guide), "exec"), self._names)  # noqa: S102
             case "sh", "":
-                self._run(text)
+                type_in(text, self._environment, self._folder, within=WITHIN)
             case "sh", "service":
-                with self._service(text):
-                    pass
+                self._serve(text)
             case other:
                 pytest.fail(f"{self._guide.name}:{snippet.line}: a snippet that nothing runs: {other}")
 
-    def _run(self, text: str) -> None:
-        done = run_to_end(["bash", "-euc", text], self._environment, cwd=self._folder, within=WITHIN)
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-
-    @contextmanager
-    def _service(self, text: str) -> Iterator[None]:
+    def _serve(self, text: str) -> None:
         """Runs a service until it is ready, then ends it as an operator does; it has to end well."""
-        environment = {"CONTENTGEN_LOG_FORMAT": "json", **self._environment}
-        with Process("snippet", ["bash", "-euc", text], self._folder / "reader.log", environment) as process:
+        ((command, variables),) = commands(text)
+        environment = {"CONTENTGEN_LOG_FORMAT": "json", **self._environment, **variables}
+        with Process("snippet", command, self._folder / "reader.log", environment) as process:
             wait_until(
                 lambda: process.events("session.opened") or process.events("ready") or not process.alive,
                 within=WITHIN,
                 what=f"ready: {text}",
             )
-            yield
-            _terminate(process.pid)
-            process.ended(WITHIN)
-
-
-def _terminate(pid: int) -> None:
-    """TERM to the service, which the shell has become or has as its child."""
-    services = [it for it in children(pid) if it.name().startswith("contentgen")]
-    for service in services or [psutil.Process(pid)]:
-        service.send_signal(signal.SIGTERM)
+            process.stop(WITHIN)
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.parent.name)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from socket import create_server
+from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToJson, Parse, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
 from contentgen.v1 import (
@@ -19,12 +24,13 @@ from contentgen.v1 import (
     audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
+    system_service_pb2,
     task_service_pb2,
     webhook_service_pb2,
     worker_pool_service_pb2,
 )
-from tests.harness.guides import DOCS, snippets
-from tests.harness.process import run_to_end
+from tests.harness.guides import DOCS, snippets, type_in
+from tests.harness.process import installed
 from tests.harness.stack import Scheduler, Stack
 
 README = DOCS.parent / "README.md"
@@ -34,11 +40,24 @@ MODULES = (
     audit_service_pb2,
     content_service_pb2,
     schedule_service_pb2,
+    system_service_pb2,
     task_service_pb2,
     webhook_service_pb2,
     worker_pool_service_pb2,
 )
 WITHIN = 60.0
+CALL = re.compile(r"^call\(\) .*$", re.MULTILINE)
+"""How the README defines it: by a program that costs too much for each of some eighty calls."""
+SAME_CALL = """\
+exec 3<>/dev/tcp/127.0.0.1/{port}
+call() {{
+    printf '%s %s\\n' "$1" "$2" >&3
+    read -r code answer <&3
+    if [ "$code" != ok ]; then printf '"code": "%s"\\n' "$code" >&2; return 1; fi
+    printf '%s\\n' "$answer"
+}}
+"""
+"""What stands for it: the test's process makes the call."""
 
 
 def block(mark: str) -> str:
@@ -57,15 +76,46 @@ def services() -> dict[str, ServiceDescriptor]:
     return {it.full_name: it for module in MODULES for it in module.DESCRIPTOR.services_by_name.values()}
 
 
-def follow(text: str, stack: Stack, scheduler: Scheduler) -> subprocess.CompletedProcess[str]:
-    """Types it in, with the scheduler's address in place of the README's; each line has to succeed."""
+def follow(text: str, stack: Stack, scheduler: Scheduler) -> tuple[str, str]:
+    """Types it in, with the scheduler's address in place of the README's; returns what it prints, errors apart."""
     bin_ = Path(sys.executable).parent
     text = text.replace(TARGET, scheduler.target).replace(".venv/bin/buf", str(bin_ / "buf"))
     text = text.replace("$PWD/.venv/bin", str(bin_))
     environment = {"PATH": os.environ["PATH"], "HOME": str(stack.folder), "CONTENTGEN_SCHEDULER": scheduler.target}
-    done = run_to_end(["bash", "-euo", "pipefail", "-c", text], environment, cwd=stack.folder, within=WITHIN)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    return type_in(text, environment, stack.folder, within=WITHIN)
+
+
+@contextmanager
+def answered(target: str) -> Iterator[int]:
+    """A port where each line `Service/Rpc JSON` is a call of the scheduler at `target`."""
+
+    def answer() -> None:
+        caller, _ = server.accept()
+        with caller, caller.makefile("rw", encoding="utf-8") as lines, grpc.insecure_channel(target) as channel:
+            for line in lines:
+                lines.write(f"{called(channel, *line.split(' ', 1))}\n")
+                lines.flush()
+
+    with create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as beside:
+        server.settimeout(WITHIN)
+        answers = beside.submit(answer)
+        yield server.getsockname()[1]
+        answers.result()
+
+
+def called(channel: grpc.Channel, rpc: str, text: str) -> str:
+    """`ok` and the answer, or the code of the error."""
+    service, _, name = rpc.partition("/")
+    method = services()[f"contentgen.v1.{service}"].methods_by_name[name]
+    request = Parse(text, GetMessageClass(method.input_type)())
+    answer_class = GetMessageClass(method.output_type)
+    call: Any = channel.unary_unary(f"/contentgen.v1.{rpc}", lambda it: it.SerializeToString(), answer_class.FromString)
+    try:
+        return f"ok {MessageToJson(call(request, timeout=WITHIN), indent=None)}"
+    except grpc.RpcError as error:
+        if not isinstance(error, grpc.Call):
+            raise
+        return str(error.code().name).lower()
 
 
 def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
@@ -75,13 +125,15 @@ def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
     assert scheduler.client.create_account() == 1
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
 
-    done = follow(block("contentgen doctor"), stack, scheduler)
-    assert done.stdout.count("status       completed") == 2
+    export, _, others = block("contentgen doctor").partition("\n\n")
+    assert follow(f"{export}\ncommand -v contentgen", stack, scheduler)[0] == f"{installed('contentgen')}\n"
+    out, _ = follow(others, stack, scheduler)
+    assert out.count("status       completed") == 2
     for shown in ("pending_review", "claim-", "人工智能的未来发展", "1 connected", "ok    target"):
-        assert shown in done.stdout
-    assert "fail" not in done.stdout
-    done = follow(block("--list-methods"), stack, scheduler)
-    first, _, rest = done.stdout.partition("}\n}")
+        assert shown in out
+    assert "fail" not in out
+    out, _ = follow(block("--list-methods"), stack, scheduler)
+    first, _, rest = out.partition("}\n}")
     assert '"topic": "Working well from home"' in first
     assert rest.count('"taskId"') == 3
     assert "contentgen.v1.TaskService/SubmitTask" in rest.split()
@@ -100,12 +152,16 @@ def test_no_rpc_is_left_out() -> None:
 def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
-    done = follow(EVERY_RPC + OUT_OF_SERVICE, stack, scheduler)
-    codes = re.findall(r'"code": "(\w+)"', done.stderr)
+    (of_readme,) = CALL.findall(EVERY_RPC)
+    assert of_readme in block("--list-methods"), "the first calls are made by it"
+    with answered(scheduler.target) as port:
+        text = EVERY_RPC.replace(of_readme, SAME_CALL.format(port=port))
+        out, errors = follow(text + OUT_OF_SERVICE, stack, scheduler)
+    codes = re.findall(r'"code": "(\w+)"', errors)
     assert codes.count("failed_precondition") == 1, "the retry is refused"
     assert set(codes) <= {"failed_precondition", "canceled"}, "a watch that is stopped may say so; nothing else fails"
-    assert "PUBLISH_STATUS_PUBLISHED" in done.stdout
-    assert "TASK_STATUS_CANCELLED" in done.stdout
+    assert "PUBLISH_STATUS_PUBLISHED" in out
+    assert "TASK_STATUS_CANCELLED" in out
 
 
 def test_rpcs_called_by_grpcurl_exist() -> None:

@@ -1,13 +1,19 @@
-"""The snippets of a guide: its fenced blocks of Markdown, in order."""
+"""The snippets of a guide: its fenced blocks of Markdown, in order; and what a reader does with them."""
 
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.harness.process import installed, run_to_end
+
 _FENCED = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = frozenset({"mermaid"})
+_VARIABLE = re.compile(r"([A-Z_]+)=(.*)")
+_OURS = re.compile(r"([A-Z_]+=\S* )*contentgen[^$`|;&<>\\()*?~#]*(#.*)?")
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -26,3 +32,31 @@ def snippets(guide: Path) -> list[Snippet]:
     found = _FENCED.finditer(text)
     all_ = [Snippet(it[1], it[2] or "", it[3], text.count("\n", 0, it.start()) + 2) for it in found]
     return [snippet for snippet in all_ if snippet.language not in _NOT_RUN]
+
+
+def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
+    """Each line as a command of ours, with its variables; none if one is anything else."""
+    found: list[tuple[list[str], dict[str, str]]] = []
+    for line in filter(None, re.sub(r"^#.*$", "", text, flags=re.MULTILINE).splitlines()):
+        if not _OURS.fullmatch(line):
+            return []
+        words = shlex.split(line, comments=True)
+        variables: dict[str, str] = {}
+        while variable := _VARIABLE.fullmatch(words[0]):
+            variables[variable[1]] = variable[2]
+            del words[0]
+        found.append(([str(installed(words[0])), *words[1:]], variables))
+    return found
+
+
+def type_in(text: str, environment: Mapping[str, str], folder: Path, *, within: float) -> tuple[str, str]:
+    """What it prints to standard output and standard error; each line has to succeed.
+
+    Commands of ours that need no shell get none: so their start costs less.
+    """
+    out, errors = "", ""
+    for command, variables in commands(text) or [(["bash", "-euo", "pipefail", "-c", text], {})]:
+        done = run_to_end(command, {**environment, **variables}, cwd=folder, within=within)
+        out, errors = out + done.stdout, errors + done.stderr
+        assert done.returncode == 0, f"{text}\n{out}\n{errors}"
+    return out, errors
