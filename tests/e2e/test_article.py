@@ -1,6 +1,6 @@
 """An article's whole way, by schedule, editor, publish pool and webhook.
 
-By the client everything is killed after each step; by the command after the first one only.
+By the client everything is killed after each step; by the command nothing is.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-import psycopg2
 import pytest
+import sqlalchemy as sa
 
 from contentgen import AsyncContentGenerationClient, EventType
 from scheduler_svc.postgres.server import EmbeddedPostgres
@@ -70,14 +69,13 @@ TICK = """
 
 
 class Everything:
-    """A scheduler with its own PostgreSQL, and a worker."""
+    """A scheduler and a worker."""
 
-    lives = 100
-    """How often it dies where it may."""
-
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, database_url: str = EMBEDDED) -> None:
+        """EMBEDDED: with a PostgreSQL that dies with them, wherever they may; else nothing dies."""
+        self._database_url = database_url
         self.scheduler: Scheduler = stack.scheduler(
-            database_url=EMBEDDED,
+            database_url=database_url,
             CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1",
             CONTENTGEN_MAX_PUBLISH_ATTEMPTS="2",
             CONTENTGEN_PUBLISH_BACKOFF="0.1s",
@@ -86,9 +84,8 @@ class Everything:
 
     def dies(self) -> None:
         """Kill -9 to all, which then is started again."""
-        if not self.lives:
+        if self._database_url:
             return
-        self.lives -= 1
         self._worker.kill()
         self.scheduler.kill_with_database()
         self.scheduler.start()
@@ -96,20 +93,16 @@ class Everything:
 
     def let_tick(self) -> None:
         """The schedule's tick of this year, which was before it was created, comes now."""
-        server = EmbeddedPostgres(self.scheduler.data_dir / "postgres")
-        with closing(psycopg2.connect(server.dsn())) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(TICK)
+        url = self._database_url or EmbeddedPostgres(self.scheduler.data_dir / "postgres").url()
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.execute(sa.text(TICK))
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as receiver:
         yield receiver
-
-
-@pytest.fixture
-def everything(stack: Stack) -> Everything:
-    return Everything(stack)
 
 
 async def soon(find: Callable[[], Awaitable[T]], what: str) -> T:
@@ -124,20 +117,18 @@ async def read_pictures(target: str, content: Json) -> list[bool]:
 
 
 @pytest.mark.costly("everything starts again after each step")
-async def test_an_article_is_published_though_all_is_killed_after_each_step(
-    everything: Everything, receiver: Receiver
-) -> None:
+async def test_an_article_is_published_though_all_is_killed_after_each_step(stack: Stack, receiver: Receiver) -> None:
+    everything = Everything(stack)
     await publish(everything, ByClient(everything.scheduler.target), receiver)
 
 
-@pytest.mark.costly("everything starts twice")
 async def test_an_article_is_published_by_the_command(
-    everything: Everything, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stack: Stack, db_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in [name for name in os.environ if name.startswith("CONTENTGEN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    everything.lives = 1
+    everything = Everything(stack, db_url)
     await publish(everything, ByCommand(everything.scheduler.target), receiver)
 
 
