@@ -33,7 +33,7 @@ Proxy = Callable[[Path, Sequence[int], str], AbstractContextManager[str]]
 def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
     schedulers = [stack.scheduler(name, lease_ttl=LEASE).start() for name in ("one", "two")]
     with proxy(tmp_path, [it.port for it in schedulers], settings) as target:
-        workers = _workers(stack, target)
+        workers = _workers(stack, target, target)
         with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
             for scheduler in schedulers:
                 scheduler.stop()
@@ -45,27 +45,29 @@ def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: P
     _assert_each_ran_once(stack, schedulers[0], load)
 
 
-@pytest.mark.parametrize(
-    ("proxy", "settings"),
-    [(nginx, FEW_CALLS_NGINX), (haproxy, FEW_CALLS_HAPROXY)],
-    ids=["nginx", "haproxy"],
-)
-def test_old_connections_and_streams_are_noticed_by_nobody(
-    stack: Stack, tmp_path: Path, proxy: Proxy, settings: str
-) -> None:
-    """The schedulers' connections are old after 1 s, workers' streams after 1 to 2 s, the proxy's after 20 calls."""
+@pytest.mark.costly("schedulers with other ages start by themselves")
+def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_path: Path) -> None:
+    """The schedulers' connections are old after 1 s, workers' streams after 1 to 2 s, a proxy's after 20 calls."""
     schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]
     for scheduler in schedulers:
         scheduler.command = [sys.executable, "-m", "tests.e2e.short_ages"]
         scheduler.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         scheduler.start()
-    with proxy(tmp_path, [it.port for it in schedulers], settings) as target:
-        workers = _workers(stack, target)
-        with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
-            wait_until(lambda: _moved(load, workers, times=3), within=WITHIN, what="each worker has moved three times")
-            _finish(load)
+    ports = [it.port for it in schedulers]
+    client = schedulers[0].client
+    with nginx(tmp_path, ports, FEW_CALLS_NGINX) as one, haproxy(tmp_path, ports, FEW_CALLS_HAPROXY) as other:
+        workers = _workers(stack, one, other)
+        with (
+            loaded(one, client.create_account(), callers=1, seconds=1.0) as first,
+            loaded(other, client.create_account(), callers=1, seconds=1.0) as second,
+        ):
+            wait_until(
+                lambda: _moved((first, second), workers, times=3), within=WITHIN, what="each worker has moved thrice"
+            )
+            for load in (first, second):
+                _finish(load)
         _stop(workers)
-    _assert_each_ran_once(stack, schedulers[0], load)
+    _assert_each_ran_once(stack, schedulers[0], first, second)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +89,11 @@ def test_a_run_outlives_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: 
         worker.stop()
 
 
-def _workers(stack: Stack, target: str) -> list[Worker]:
+def _workers(stack: Stack, one: str, other: str) -> list[Worker]:
+    """One at each target."""
     cli = str(quick_creator(stack.folder))
-    return [stack.worker(name, target, slots=4, CREATOR_CLI_PATH=cli).start() for name in ("a", "b")]
+    places = (("a", one), ("b", other))
+    return [stack.worker(name, target, slots=4, CREATOR_CLI_PATH=cli).start() for name, target in places]
 
 
 def _wait_used(load: Load, scheduler: Scheduler) -> None:
@@ -102,8 +106,9 @@ def _wait_used(load: Load, scheduler: Scheduler) -> None:
     wait_until(used, within=WITHIN, what=f"the proxy has a connection to {scheduler.name}")
 
 
-def _moved(load: Load, workers: Sequence[Worker], times: int) -> bool:
-    load.check()
+def _moved(loads: Sequence[Load], workers: Sequence[Worker], times: int) -> bool:
+    for load in loads:
+        load.check()
     return all(len(it.events("session.opened")) > times for it in workers)
 
 
@@ -118,8 +123,9 @@ def _stop(workers: Sequence[Worker]) -> None:
         worker.stop()
 
 
-def _assert_each_ran_once(stack: Stack, scheduler: Scheduler, load: Load) -> None:
+def _assert_each_ran_once(stack: Stack, scheduler: Scheduler, *loads: Load) -> None:
     runs = stack.journal.creates()
-    assert sorted((run.task_id, run.status) for run in runs) == [(task_id, 0) for task_id in sorted(load.task_ids)]
-    reasons = {event.reason for task_id in load.task_ids for event in scheduler.client.history(task_id)}
+    task_ids = sorted(task_id for load in loads for task_id in load.task_ids)
+    assert sorted((run.task_id, run.status) for run in runs) == [(task_id, 0) for task_id in task_ids]
+    reasons = {event.reason for task_id in task_ids for event in scheduler.client.history(task_id)}
     assert "WORKER_LOST" not in reasons

@@ -16,7 +16,7 @@ from tests.harness.client import CALL_TIMEOUT
 from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
 
-SCHEDULES = 200
+SCHEDULES = 80
 MISSED = 20
 """New ticks of each schedule that come at once; so many tasks take some time, in which a scheduler is killed."""
 KILLS = 3
