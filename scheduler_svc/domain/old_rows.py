@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 
 _SHOWN = 40
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
 MAX_ID = 10**18 - 1
 """The largest number that is read, and the negative of the smallest."""
@@ -83,7 +83,7 @@ class OldRow:
         """Returns a text, by default empty; refuses one longer than `max_length`."""
         value = self._values.get(column)
         text = "" if value is None else str(value)
-        if _UNSTORABLE.search(text):
+        if "\0" in text or (not text.isascii() and _SURROGATE.search(text)):  # seconds faster than to search MiBs
             raise LeftOut(f"{column} holds NUL or bytes that are no UTF-8, which can't be stored")
         if max_length is not None and len(text) > max_length:
             raise LeftOut(f"{column} has {len(text):,} characters, and may have {max_length:,}")

@@ -20,9 +20,9 @@ from tests.harness.old_application import OldApplication, old_application
 from tests.harness.waiting import wait_until
 
 ROWS = 3 * PAGE
-FEW, MANY = 2 * PAGE, 12 * PAGE
+FEW, MANY = 2 * PAGE, 7 * PAGE
 GROWTH_KIB = 6 * 1024
-"""Growth of the peak from FEW to MANY rows: a page, and the allocator's overhead. All rows would be 35 MiB."""
+"""Growth of the peak from FEW to MANY rows: a page, and the allocator's overhead. All rows would be 17 MiB."""
 MAX_KIB = 500 * 1024
 """SQLite's limit of long texts (`store/old_application/source.py`), and 70 MiB for a process that imports nothing."""
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -137,7 +137,7 @@ def test_the_import_s_memory_does_not_grow_with_the_texts_of_a_server(
 ) -> None:
     with old_application(empty_db_url) as old:
         old.account()
-        for number in range(1, 9):
+        for number in range(1, 8):
             old.task(number)
         text = "repeat(repeat('a', 1024 * 1024), CASE id WHEN 1 THEN 40 ELSE 20 END) || '\U0001f600'"
         old.sql("ALTER TABLE content_generation_tasks RENAME TO some_rows")
