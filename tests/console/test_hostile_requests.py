@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from select import select
@@ -112,6 +113,7 @@ def assert_no_failure(console: Console) -> None:
     assert "Traceback" not in log
 
 
+@cache
 def routes(method: str) -> Sequence[str]:
     """The paths of all pages, or of all forms but those that sign in and out."""
 

@@ -29,12 +29,9 @@ def visitor(place: Place) -> Visitor:
 
 
 @pytest.fixture
-def entries(place: Place) -> Sequence[int]:
-    """Three entries, the oldest first."""
-    tasks = place.client.submit_tasks(
-        {"account_id": place.account, "topic": f"entry {number}", "auto_approve": True} for number in range(3)
-    )
-    return sorted(_content(place, task_id) for task_id in tasks)
+def content_id(place: Place) -> int:
+    """The content of a new entry."""
+    return _content(place, place.client.submit_task(place.account, "an entry", auto_approve=True))
 
 
 def _content(place: Place, task_id: str) -> int:
@@ -63,10 +60,10 @@ def _positions(text: str, contents: Sequence[int]) -> list[int]:
     return [text.index(f'id="entry-{content_id}"') for content_id in contents]
 
 
-def test_the_list_is_in_the_order_of_claims_and_filters_stand_in_its_address(
-    place: Place, visitor: Visitor, entries: Sequence[int]
-) -> None:
-    first, second, third = entries
+def test_the_list_is_in_the_order_of_claims_and_filters_stand_in_its_address(place: Place, visitor: Visitor) -> None:
+    each = {"account_id": place.account, "topic": "one of three", "auto_approve": True}
+    tasks = place.client.submit_tasks([each] * 3)
+    first, second, third = entries = sorted(_content(place, task_id) for task_id in tasks)
     place.client.update_publish_pool_entry(third, priority=9)
     place.client.update_publish_pool_entry(second, schedule_time=_at(7))
     shown = visitor.get("/pool").text
@@ -87,42 +84,38 @@ def test_a_bad_filter_is_named_beside_its_field(visitor: Visitor) -> None:
     assert 'value="2031-05-07"' in answer.text
 
 
-def test_time_and_priority_are_changed_in_the_readers_zone(
-    place: Place, visitor: Visitor, entries: Sequence[int]
-) -> None:
-    fields = {"content_id": str(entries[0]), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
+def test_time_and_priority_are_changed_in_the_readers_zone(place: Place, visitor: Visitor, content_id: int) -> None:
+    fields = {"content_id": str(content_id), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
     fields |= {"when_was": "", "priority_was": "5"}
     answer = visitor.post("/pool/change", {**fields, "when": "2031-05-07T09:00", "priority": "8"})
     assert answer.url.endswith("/pool?account=1")
-    assert f"Changed entry {entries[0]}." in answer.text
-    changed = _entry(place, entries[0])
+    assert f"Changed entry {content_id}." in answer.text
+    changed = _entry(place, content_id)
     assert (changed["priority"], changed["scheduled_at"]) == (8, "2031-05-07T01:00:00+00:00")
     visitor.post("/pool/change", {**fields, "when_was": "2031-05-07T09:00", "when": "", "priority": "5"})
-    changed = _entry(place, entries[0])
+    changed = _entry(place, content_id)
     assert (changed["priority"], changed["scheduled_at"]) == (8, None)
     assert visitor.post("/pool/change", {**fields, "when": "soon"}).status == 400
     assert visitor.post("/pool/change", {**fields, "when": "", "priority": "11"}).url.endswith("/pool?account=1")
     assert visitor.post("/pool/change", {**fields, "when": "", "back": "//else.example/"}).url.endswith("/pool")
 
 
-def test_a_past_time_is_asked_about_and_a_change_is_taken_back(
-    place: Place, visitor: Visitor, entries: Sequence[int]
-) -> None:
+def test_a_past_time_is_asked_about_and_a_change_is_taken_back(place: Place, visitor: Visitor, content_id: int) -> None:
     before = _at(7) + timedelta(seconds=30)
-    place.client.update_publish_pool_entry(entries[0], schedule_time=before)
-    fields = {"content_id": str(entries[0]), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
+    place.client.update_publish_pool_entry(content_id, schedule_time=before)
+    fields = {"content_id": str(content_id), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
     fields |= {"when_was": "2031-05-07T17:00:30", "when": "2020-05-07T17:00", "priority_was": "5", "priority": "6"}
     asked = visitor.post("/pool/change", fields)
     assert "Publish it at once?" in asked.text
-    assert _entry(place, entries[0])["scheduled_at"] == before.isoformat()
+    assert _entry(place, content_id)["scheduled_at"] == before.isoformat()
     changed = visitor.post("/pool/change", _hidden(asked, "sure"))
     assert changed.url.endswith("/pool?account=1")
-    entry = _entry(place, entries[0])
+    entry = _entry(place, content_id)
     assert (entry["priority"], entry["scheduled_at"]) == (6, "2020-05-07T09:00:00+00:00")
     undone = visitor.post("/pool/change", _hidden(changed, "undo"))
-    assert f"Entry {entries[0]} is as it was." in undone.text
+    assert f"Entry {content_id} is as it was." in undone.text
     assert 'id="undo"' not in undone.text
-    entry = _entry(place, entries[0])
+    entry = _entry(place, content_id)
     assert (entry["priority"], entry["scheduled_at"]) == (5, before.isoformat())
 
 
@@ -132,10 +125,7 @@ def _hidden(answer: Answer, form: str) -> dict[str, str]:
     return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', whole))
 
 
-def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(
-    place: Place, entries: Sequence[int]
-) -> None:
-    content_id = entries[0]
+def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(place: Place, content_id: int) -> None:
     place.client.report_published(content_id, _claim(place, content_id), error="the site refused it")
     visitor = place.visitor(REVIEWER)
     shown = visitor.get("/pool?state=failed").text
@@ -148,10 +138,7 @@ def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(
     assert _entry(place, content_id)["status"] == "pending"
 
 
-def test_a_claimed_entry_says_by_whom_and_refuses_changes(
-    place: Place, visitor: Visitor, entries: Sequence[int]
-) -> None:
-    content_id = entries[0]
+def test_a_claimed_entry_says_by_whom_and_refuses_changes(place: Place, visitor: Visitor, content_id: int) -> None:
     claim_id = _claim(place, content_id)
     shown = visitor.get("/pool?state=publishing").text
     assert "operator, until" in shown
@@ -163,26 +150,26 @@ def test_a_claimed_entry_says_by_whom_and_refuses_changes(
     assert 'href="https://news.example/1" rel="noopener noreferrer nofollow"' in shown
 
 
-def test_an_entry_is_removed(place: Place, visitor: Visitor, entries: Sequence[int]) -> None:
-    answer = visitor.post(f"/pool/{entries[0]}/remove", {"back": "/pool"})
-    assert f"Removed entry {entries[0]} from the pool." in answer.text
-    assert f'id="entry-{entries[0]}"' not in answer.text
-    again = visitor.post(f"/pool/{entries[0]}/remove", {"back": "/pool"})
-    assert f"Entry {entries[0]} is not in the pool." in again.text
+def test_an_entry_is_removed(place: Place, visitor: Visitor, content_id: int) -> None:
+    answer = visitor.post(f"/pool/{content_id}/remove", {"back": "/pool"})
+    assert f"Removed entry {content_id} from the pool." in answer.text
+    assert f'id="entry-{content_id}"' not in answer.text
+    again = visitor.post(f"/pool/{content_id}/remove", {"back": "/pool"})
+    assert f"Entry {content_id} is not in the pool." in again.text
 
 
-def test_who_may_only_read_is_offered_nothing_and_refused(place: Place, entries: Sequence[int]) -> None:
+def test_who_may_only_read_is_offered_nothing_and_refused(place: Place, content_id: int) -> None:
     visitor = place.visitor(VIEWER)
     shown = visitor.get("/pool").text
-    assert f'id="entry-{entries[0]}"' in shown
+    assert f'id="entry-{content_id}"' in shown
     assert "✎" not in shown
     assert 'draggable="true"' not in visitor.get(f"/pool/calendar?month={MONTH}").text
-    answer = visitor.post("/pool/change", {"content_id": str(entries[0]), "zone": "UTC", "priority": "9"})
+    answer = visitor.post("/pool/change", {"content_id": str(content_id), "zone": "UTC", "priority": "9"})
     assert answer.status == 400
-    assert _entry(place, entries[0])["priority"] == 5
+    assert _entry(place, content_id)["priority"] == 5
 
 
-def test_a_client_sees_its_accounts_alone(place: Place, entries: Sequence[int]) -> None:
+def test_a_client_sees_its_accounts_alone(place: Place, content_id: int) -> None:
     other = place.client.create_account("other")["account_id"]
     task_id = place.client.submit_task(account_id=other, topic="of the other", auto_approve=True)
     foreign = _content(place, task_id)
@@ -219,18 +206,16 @@ def _shown_in(visitor: Visitor, query: str) -> str:
     return answer.text
 
 
-def test_the_calendar_has_months_and_weeks_in_both_languages(
-    place: Place, visitor: Visitor, entries: Sequence[int]
-) -> None:
-    place.client.update_publish_pool_entry(entries[0], schedule_time=_at(31, 23))
+def test_the_calendar_has_months_and_weeks_in_both_languages(place: Place, visitor: Visitor, content_id: int) -> None:
+    place.client.update_publish_pool_entry(content_id, schedule_time=_at(31, 23))
     may = _shown_in(visitor, f"month={MONTH}")
     assert "May 2031" in may
-    assert f'id="entry-{entries[0]}"' in may
+    assert f'id="entry-{content_id}"' in may
     assert "month=2031-04" in may
     assert "month=2031-06" in may
     week = _shown_in(visitor, "week=2031-W22")
     assert "2031-05-26 – 2031-06-01" in week
-    assert f'id="entry-{entries[0]}"' in week
+    assert f'id="entry-{content_id}"' in week
     assert "Nothing is scheduled here" in _shown_in(visitor, "month=2031-09")
     assert f"{datetime.now(UTC).year}" in _shown_in(visitor, "month=2031-13&week=2031-W54")
     chinese = _cookies(visitor, language="zh-CN")
@@ -238,12 +223,12 @@ def test_the_calendar_has_months_and_weeks_in_both_languages(
     assert "发布池" in visitor.get("/pool", Cookie=chinese).text
 
 
-def test_a_day_begins_where_the_reader_is(place: Place, visitor: Visitor, entries: Sequence[int]) -> None:
-    place.client.update_publish_pool_entry(entries[1], schedule_time=_at(31, 23))
+def test_a_day_begins_where_the_reader_is(place: Place, visitor: Visitor, content_id: int) -> None:
+    place.client.update_publish_pool_entry(content_id, schedule_time=_at(31, 23))
 
     def in_june(cookies: str) -> bool:
         shown = visitor.get("/pool/calendar?week=2031-W22", Cookie=cookies).text
-        return shown.index('data-day="2031-06-01"') < shown.index(f'id="entry-{entries[1]}"')
+        return shown.index('data-day="2031-06-01"') < shown.index(f'id="entry-{content_id}"')
 
     assert not in_june(_cookies(visitor))
     assert in_june(_cookies(visitor, zone="Asia/Shanghai"))
@@ -261,8 +246,7 @@ def _calendar(place: Place, page: Page, content_id: int) -> None:
     expect(page.get_by_text("Times are in").first).to_be_visible()
 
 
-def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Page, entries: Sequence[int]) -> None:
-    content_id = entries[0]
+def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Page, content_id: int) -> None:
     _calendar(place, page, content_id)
     chip = page.locator(f"#entry-{content_id}")
     chip.drag_to(page.locator("td[data-day='2031-05-14']"))
@@ -273,8 +257,7 @@ def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Pag
     assert _entry(place, content_id)["priority"] == 9
 
 
-def test_an_entry_is_moved_by_keys(place: Place, page: Page, entries: Sequence[int]) -> None:
-    content_id = entries[0]
+def test_an_entry_is_moved_by_keys(place: Place, page: Page, content_id: int) -> None:
     _calendar(place, page, content_id)
     chip = page.locator(f"#entry-{content_id}")
     chip.focus()
@@ -287,17 +270,17 @@ def test_an_entry_is_moved_by_keys(place: Place, page: Page, entries: Sequence[i
 
 
 def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(
-    place: Place, page: Page, entries: Sequence[int]
+    place: Place, page: Page, content_id: int
 ) -> None:
     soon = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=2)
-    place.client.update_publish_pool_entry(entries[0], schedule_time=soon)
+    place.client.update_publish_pool_entry(content_id, schedule_time=soon)
 
     def scheduled() -> str | None:
-        return _entry(place, entries[0])["scheduled_at"]
+        return _entry(place, content_id)["scheduled_at"]
 
     sign_in(page)
     page.goto(f"/pool/calendar?month={soon:%Y-%m}")
-    chip, question = page.locator(f"#entry-{entries[0]}"), page.get_by_role("heading", name="Publish it at once?")
+    chip, question = page.locator(f"#entry-{content_id}"), page.get_by_role("heading", name="Publish it at once?")
 
     def move(answer: str) -> None:
         chip.focus()
@@ -314,8 +297,7 @@ def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(
     assert scheduled() == soon.isoformat()
 
 
-def test_an_entry_is_moved_by_its_form_on_a_phone(place: Place, page: Page, entries: Sequence[int]) -> None:
-    content_id = entries[0]
+def test_an_entry_is_moved_by_its_form_on_a_phone(place: Place, page: Page, content_id: int) -> None:
     page.set_viewport_size(PHONE)
     _calendar(place, page, content_id)
     page.get_by_role("button", name=f"Change entry {content_id}").click()
