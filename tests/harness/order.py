@@ -18,14 +18,15 @@ Tests = list[pytest.Item]
 def costly_first(tests: Sequence[pytest.Item], processes: int) -> Tests:
     """The same tests, in as many runs of equal length, one after the other."""
     files = [list(group) for _, group in groupby(tests, key=lambda test: test.path)]
-    costly = sorted((file for file in files if _costly(file)), key=_costly, reverse=True)
+    counted = [(sum(test.get_closest_marker("costly") is not None for test in file), file) for file in files]
     shares: list[Tests] = [[] for _ in range(processes)]
     costs = [0] * processes
-    for file in costly:
-        least = costs.index(min(costs))
-        shares[least] += file
-        costs[least] += _costly(file)
-    others = [test for file in files if not _costly(file) for test in file]
+    for cost, file in sorted(counted, key=lambda pair: pair[0], reverse=True):
+        if cost:
+            least = costs.index(min(costs))
+            shares[least] += file
+            costs[least] += cost
+    others = [test for cost, file in counted if not cost for test in file]
     left = len(tests)
     for number, share in enumerate(shares):
         fill = max(left // (processes - number) - len(share), 0)
@@ -34,6 +35,3 @@ def costly_first(tests: Sequence[pytest.Item], processes: int) -> Tests:
         left -= len(share)
     return [test for share in shares for test in share] + others
 
-
-def _costly(file: Tests) -> int:
-    return sum(test.get_closest_marker("costly") is not None for test in file)
