@@ -79,8 +79,7 @@ def test_no_log_has_a_secret_a_topic_or_a_body(
     assert [text for text in hidden if text in logs] == []
 
 
-@pytest.mark.usefixtures("by_command")  # which inherits the test's umask
-@pytest.mark.costly("two services and a server are started by their commands")
+@pytest.mark.costly("two services and a server of a database")
 def test_files_made_under_an_open_umask_are_private_or_writable_by_their_owner_only(stack: Stack) -> None:
     before = os.umask(0)
     try:

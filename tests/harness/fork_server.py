@@ -1,7 +1,7 @@
 """Starts of our programs from a process that has imported them already: a tenth of what their commands cost.
 
 A program has the interpreter and the modules that the server had; all else is as in a process of its own: arguments,
-environment, folder, session, output, signals, and the end of the interpreter. What counts before that, such as a
+environment, folder, umask, session, output, signals, and the end of the interpreter. What counts before that, such as a
 variable of Python or gRPC, needs the command.
 """
 
@@ -35,6 +35,7 @@ _ALSO = {
     "contentgen-worker": ("worker_svc.main", "worker_svc.session.service"),
 }
 """What they import later."""
+_STATUS = Path("/proc/self/status")
 _COUNT_BEFORE = ("GRPC_", "PYTHON", "SSL_", "TZ")
 """Variables that begin so are read while modules are imported, or before."""
 
@@ -61,7 +62,15 @@ class ForkServer:
         self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, out: Path, log: Path
     ) -> ForkedProcess:
         """A program that writes to the ends of these files."""
-        wanted = {"command": command, "environment": environment, "cwd": cwd, "out": out, "log": log}
+        (umask,) = (line.split()[1] for line in _STATUS.read_text().splitlines() if line.startswith("Umask:"))
+        wanted = {
+            "command": command,
+            "environment": environment,
+            "cwd": cwd,
+            "umask": int(umask, 8),
+            "out": out,
+            "log": log,
+        }
         return ForkedProcess(self, self.ask(wanted))
 
     def ask(self, request: Mapping[str, Any]) -> Any:
@@ -164,6 +173,7 @@ def _become(request: Mapping[str, Any], ready: int) -> None:
     """Runs the program in a process that is as its starter wants it by the time that `ready` is closed."""
     os.setsid()
     os.chdir(request["cwd"])
+    os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

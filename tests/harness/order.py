@@ -34,4 +34,3 @@ def costly_first(tests: Sequence[pytest.Item], processes: int) -> Tests:
         del others[:fill]
         left -= len(share)
     return [test for share in shares for test in share] + others
-
