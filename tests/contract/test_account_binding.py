@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode, aio
 
+from contentgen.rpcs import METHODS
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica import Replica
 from tests.harness.cluster import Databases
@@ -20,7 +21,7 @@ from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stack import running_stack
-from tests.harness.tokens import METHODS, Caller, line, write
+from tests.harness.tokens import Caller, line, write
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 

@@ -10,15 +10,15 @@ import pytest
 from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
+from contentgen.rpcs import RPCS
 from scheduler_svc.api.server import auditing
-from scheduler_svc.api.server.auditing import AUDITED
 from scheduler_svc.replica import Replica
 from tests.harness.cluster import Databases
 from tests.harness.replicas import serving, serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.shared_scheduler import SharedScheduler, shared_scheduler
-from tests.harness.tokens import METHODS, Caller, line, write
+from tests.harness.tokens import Caller, line, write
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.usefixtures("shared")
@@ -90,9 +90,9 @@ async def audit(channel: aio.Channel) -> AsyncIterator[Audit]:
 
 
 def test_every_rpc_either_only_reads_by_its_name_or_is_audited() -> None:
-    changing = {rpc for rpc in METHODS if not rpc.partition("/")[2].startswith(READS)}
-    changing = {rpc for rpc in changing if not rpc.startswith("WorkerService/")}
-    assert {path.removeprefix("/contentgen.v1.") for path in AUDITED} == changing
+    changing = {name for name in RPCS if not name.partition("/")[2].startswith(READS)}
+    changing = {name for name in changing if not name.startswith("WorkerService/")}
+    assert {name for name, rpc in RPCS.items() if rpc.changes} == changing
 
 
 async def test_a_call_is_recorded_before_its_answer(audit: Audit) -> None:

@@ -16,8 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contentgen import ContentGenerationClient, PermissionDenied, RequestError, TaskFilter, Unavailable
 from contentgen.client.assets import READ_TIMEOUT
 from contentgen.client.resuming import STREAM_TIMEOUT
-from contentgen.client.retry_policy import RETRIED
 from contentgen.client.webhooks import SENDS
+from contentgen.rpcs import RPCS as ROWS
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import asset_service_pb2 as asset_pb
@@ -369,7 +369,7 @@ RPCS: dict[str, Rpc] = {
 STREAMS = {"WatchTasks", "GetAsset"}
 """They reconnect by themselves."""
 METHODS = [method.name for service in SERVICES for method in service.methods]
-SAFE = {method for methods in RETRIED.values() for method in methods}
+SAFE = {rpc.name for rpc in ROWS.values() if rpc.repeatable}
 
 
 @pytest.fixture

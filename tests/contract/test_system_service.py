@@ -14,6 +14,7 @@ from grpc import aio
 from structlog.testing import capture_logs
 
 from contentgen.client import ContentGenerationClient
+from contentgen.rpcs import METHODS
 from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
@@ -27,7 +28,6 @@ from tests.harness.foreign_locks import APPLICATION, foreign_lock, locked_rows
 from tests.harness.lease_stream import hello
 from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.tokens import METHODS
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:

@@ -17,36 +17,12 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
-from contentgen.v1 import (
-    account_service_pb2,
-    asset_service_pb2,
-    audit_service_pb2,
-    content_service_pb2,
-    schedule_service_pb2,
-    system_service_pb2,
-    task_service_pb2,
-    webhook_service_pb2,
-    worker_pool_service_pb2,
-)
+from contentgen.rpcs import SERVICES as CONTRACT
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 """Returns a message, or its bytes, right or wrong; of a streaming RPC an iterator of those."""
 
-SERVICES: list[ServiceDescriptor] = [
-    service
-    for file in (
-        task_service_pb2,
-        worker_pool_service_pb2,
-        content_service_pb2,
-        asset_service_pb2,
-        account_service_pb2,
-        schedule_service_pb2,
-        system_service_pb2,
-        webhook_service_pb2,
-        audit_service_pb2,
-    )
-    for service in file.DESCRIPTOR.services_by_name.values()
-]
+SERVICES: list[ServiceDescriptor] = [service for name, service in CONTRACT.items() if name != "WorkerService"]
 """Those of clients and operators; no two RPCs of them have one name."""
 THREADS = 8
 THREAD_NAME = "scripted"

@@ -9,23 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
-from scheduler_svc.api.access.auth import MODULES
+from contentgen.rpcs import METHODS
 from scheduler_svc.config.tokens import hash_of
 
 PATIENCE_S = 15
-
-METHODS: dict[str, MethodDescriptor] = {
-    f"{service.name}/{method.name}": method
-    for module in MODULES
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-"""Every RPC of the contract, as `Service/Rpc`."""
 
 
 def line(name: str, role: str, accounts: Sequence[int] | None = None, token: str = "") -> str:

@@ -14,7 +14,8 @@ from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from scheduler_svc.api.access.auth import MODULES
+from contentgen.rpcs import METHODS, path_of
+from contentgen.rpcs import RPCS as CONTRACT
 from verification.fuzz.case import Who
 
 FOREIGN = (health_pb2, reflection_pb2, channelz_pb2)
@@ -55,25 +56,19 @@ class Rpc:
     @property
     def rightful(self) -> tuple[Who, ...]:
         """Who may make this call, the honest left alone."""
-        if self.name in _FOR_ALL_ACCOUNTS or not self.contract:
+        if not self.contract or (CONTRACT[self.name].all_accounts and not self.name.startswith("WorkerService/")):
             return (Who.OPERATOR,)
         return (Who.WORKER,) if self.name.startswith("WorkerService/") else (Who.TIED,)
 
 
-_FOR_ALL_ACCOUNTS = frozenset(
-    {
-        "AccountService/CreateAccount",
-        "WorkerPoolService/DrainWorker",
-        "WorkerPoolService/UndrainWorker",
-        "WorkerPoolService/ResizeWorker",
-    }
+_RPCS = (
+    *(Rpc(path_of(name), method, contract=True) for name, method in METHODS.items()),
+    *(
+        Rpc(f"/{service.full_name}/{method.name}", method, contract=False)
+        for module in FOREIGN
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    ),
 )
-"""What an operator of some accounts may not do at all. None of it touches the honest: their worker's id is secret."""
-
-RPCS: dict[str, Rpc] = {
-    path: Rpc(path, method, module in MODULES)
-    for module in (*MODULES, *FOREIGN)
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-    for path in (f"/{service.full_name}/{method.name}",)
-}
+RPCS: dict[str, Rpc] = {rpc.path: rpc for rpc in _RPCS}
+"""By path."""

@@ -14,23 +14,11 @@ from typing import Any, Never, TypeVar
 
 import grpc
 import structlog
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc import aio
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
-from contentgen.v1 import (
-    account_service_pb2,
-    asset_service_pb2,
-    audit_service_pb2,
-    content_service_pb2,
-    schedule_service_pb2,
-    system_service_pb2,
-    task_service_pb2,
-    webhook_service_pb2,
-    worker_pool_service_pb2,
-    worker_service_pb2,
-)
+from contentgen.rpcs import RPCS, path_of
 from scheduler_svc.api.access.open_streams import OpenStreams
 from scheduler_svc.api.messages.errors import status_of
 from scheduler_svc.config.tokens import TokenLine
@@ -40,105 +28,14 @@ from scheduler_svc.domain.errors import AccountForbidden, DomainError, RoleForbi
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-MODULES = (
-    task_service_pb2,
-    worker_service_pb2,
-    worker_pool_service_pb2,
-    content_service_pb2,
-    asset_service_pb2,
-    account_service_pb2,
-    schedule_service_pb2,
-    system_service_pb2,
-    webhook_service_pb2,
-    audit_service_pb2,
-)
-"""The modules that describe the services of the contract."""
-
 _OPERATORS = frozenset({Role.OPERATOR})
-_CLIENTS = frozenset({Role.CLIENT, Role.OPERATOR})
-_WORKERS = frozenset({Role.WORKER, Role.OPERATOR})
-
-_BY_NAME: Mapping[str, frozenset[Role]] = {
-    "contentgen.v1.TaskService": _CLIENTS,
-    "contentgen.v1.ContentService": _CLIENTS,
-    "contentgen.v1.ScheduleService": _CLIENTS,
-    "contentgen.v1.AssetService": _CLIENTS,
-    "contentgen.v1.WorkerService": _WORKERS,
-    "contentgen.v1.WorkerPoolService.GetWorkerPool": _CLIENTS,
-    "contentgen.v1.WorkerPoolService.GetDispatchStatus": _CLIENTS,
-    "contentgen.v1.AccountService.GetAccount": _CLIENTS,
-    "contentgen.v1.AccountService.ListAccounts": _CLIENTS,
-    "contentgen.v1.SystemService.GetCaller": frozenset(Role),
+_RULES: Mapping[str, tuple[frozenset[Role], str]] = {
+    path_of(name): (_OPERATORS | {Role(role) for role in rpc.callers.split()}, rpc.all_accounts)
+    for name, rpc in RPCS.items()
 }
-"""Services and methods that others than operators may call; see also `_MAY_CALL`."""
-
-_CONTENTS = ("GetContent", "ListContents", "ListContentRevisions", "ListPublishPool", "ListPublishAttempts")
-_ASSETS = ("GetAsset", "GetAssetInfo")
-_MAY_CALL: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
-    Role.REVIEWER: {
-        "TaskService": (
-            "GetTask",
-            "BatchGetTasks",
-            "ListTasks",
-            "WaitTask",
-            "WatchTasks",
-            "ListTaskEvents",
-            "ListAttemptLogs",
-            "GetTaskStats",
-            "GetTaskHistory",
-        ),
-        "ContentService": (
-            *_CONTENTS,
-            "UpdateContent",
-            "ReviewContent",
-            "BatchReviewContents",
-            "ReopenContent",
-            "ClaimReview",
-            "ReleaseReview",
-            "RegenerateContent",
-            "UpdatePublishPoolEntry",
-            "RemoveFromPublishPool",
-            "RetryPublish",
-        ),
-        "AssetService": _ASSETS,
-        "AccountService": ("GetAccount", "ListAccounts"),
-    },
-    Role.PUBLISHER: {
-        "ContentService": (*_CONTENTS, "ClaimPublishPool", "RenewPublishClaim", "ReportPublished"),
-        "AssetService": _ASSETS,
-    },
-}
-"""What roles may call that are for one part of a content's way. Clients may call all of it."""
-
-_READS = ("BatchGet", "Get", "List", "Wait", "Watch")
-"""How the methods that only read are named: a viewer may call these."""
-
-
-def _roles(service: ServiceDescriptor, method: MethodDescriptor) -> frozenset[Role]:
-    roles = _BY_NAME.get(method.full_name, _BY_NAME.get(service.full_name, _OPERATORS))
-    roles |= {role for role, named in _MAY_CALL.items() if method.name in named.get(service.name, ())}
-    return roles | {Role.VIEWER} if method.name.startswith(_READS) else roles
-
-
-ROLES: Mapping[str, frozenset[Role]] = {
-    f"/{service.full_name}/{method.name}": _roles(service, method)
-    for module in MODULES
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-"""The roles that may call each method; others (reflection, channelz) are for operators of all accounts."""
-
-_ALL_WORKERS = "the workers, which serve all accounts"
-OF_ALL_ACCOUNTS: Mapping[str, str] = {
-    "/contentgen.v1.WorkerService/Lease": _ALL_WORKERS,
-    "/contentgen.v1.WorkerService/PutAsset": _ALL_WORKERS,
-    "/contentgen.v1.WorkerPoolService/DrainWorker": _ALL_WORKERS,
-    "/contentgen.v1.WorkerPoolService/UndrainWorker": _ALL_WORKERS,
-    "/contentgen.v1.WorkerPoolService/ResizeWorker": _ALL_WORKERS,
-    "/contentgen.v1.SystemService/GetSystem": "the schedulers, which serve all accounts",
-    "/contentgen.v1.AccountService/CreateAccount": "new accounts",
-}
-"""The methods that a token tied to accounts may never call, with what each of them is about."""
+"""By path: the roles that may call it, and what it is about, if no token that is tied to accounts may call it."""
+_FOREIGN = (_OPERATORS, "the schedulers, which serve all accounts")
+"""The rule of reflection and channelz."""
 
 OPEN = frozenset(
     f"/{service.full_name}/{method.name}"
@@ -161,27 +58,28 @@ def caller() -> CallerIdentity:
 
 def methods_of(identity: CallerIdentity) -> list[str]:
     """The methods of the contract that this caller may call, such as `TaskService/SubmitTask`, sorted."""
-    return sorted(method.removeprefix("/contentgen.v1.") for method in ROLES if _may_call(identity, method))
+    return sorted(name for name in RPCS if _may_call(identity, path_of(name)))
 
 
 def may_call(method: str) -> bool:
     """Whether the present caller may call a method of the contract, such as `TaskService/SubmitTask`."""
-    return _may_call(caller(), f"/contentgen.v1.{method}")
+    return _may_call(caller(), path_of(method))
 
 
-def _may_call(identity: CallerIdentity, method: str) -> bool:
+def _may_call(identity: CallerIdentity, path: str) -> bool:
     try:
-        _check(identity, method)
+        _check(identity, path)
     except (RoleForbidden, AccountForbidden):
         return False
     return True
 
 
-def _check(identity: CallerIdentity, method: str) -> None:
-    """Raises RoleForbidden, or AccountForbidden, if this caller may not call the method, whatever it asks for."""
-    identity.require(ROLES.get(method, _OPERATORS), method.lstrip("/"))
-    if what := OF_ALL_ACCOUNTS.get(method, "" if method in ROLES else "the schedulers, which serve all accounts"):
-        identity.about_everyone(what)
+def _check(identity: CallerIdentity, path: str) -> None:
+    """Raises RoleForbidden, or AccountForbidden, if this caller may not call the RPC, whatever it asks for."""
+    roles, of_all_accounts = _RULES.get(path, _FOREIGN)
+    identity.require(roles, path.lstrip("/"))
+    if of_all_accounts:
+        identity.about_everyone(of_all_accounts)
 
 
 class KnownTokens:

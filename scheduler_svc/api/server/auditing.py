@@ -1,6 +1,6 @@
 """Which calls the audit records, and what their events tell. Part of `api`.
 
-`AUDITED` is the one table of RPCs that may change something. An event names accounts and ids, and no other value of a
+Those of every RPC that may change something, but the workers'. An event names accounts and ids, and no other value of a
 request or a response.
 """
 
@@ -15,11 +15,12 @@ from contextvars import ContextVar
 from itertools import islice
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from google.rpc.code_pb2 import Code
 
+from contentgen.rpcs import RPCS, Change, path_of
 from scheduler_svc.api.messages.errors import ERROR_STATUSES, INTERNAL, ErrorStatus
 from scheduler_svc.application.audit import AuditSink
 from scheduler_svc.domain.access import ANONYMOUS, CallerIdentity
@@ -54,115 +55,23 @@ def counts_resources(account_ids: Iterable[int]) -> None:
     _counted.set(Counter(account_ids))
 
 
-class Subject(NamedTuple):
-    """What an RPC is about.
-
-    `named`: the path of the id in the request; empty: it names none. `made`: the path of the resource in the response;
-    empty: it has none. `several`: these are paths of lists of messages with ids. `claims`: a call that finds nothing
-    changes nothing.
-    """
-
-    kind: str
-    named: str = ""
-    made: str = ""
-    several: bool = False
-    claims: bool = False
-
-
-_TASK = Subject("task", "task_id", "task")
-_CONTENT = Subject("content", "content_id", "content")
-_ENTRY = Subject("content", "content_id", "entry")
-_OF_ACCOUNT = Subject("account", "account_id")
-_OF_FILTER = Subject("account", "filter.account_id")
-_WORKER = Subject("worker", "worker_id", "worker")
-_SCHEDULE = Subject("schedule", "schedule_id", "schedule")
-_WEBHOOK = Subject("webhook", "webhook_id", "webhook")
-
-_BY_SERVICE: Mapping[str, Mapping[str, Subject]] = {
-    "TaskService": {
-        "SubmitTask": Subject("task", made="task"),
-        "BatchSubmitTasks": Subject("task", "requests", "tasks", several=True),
-        "UpdateTask": Subject("task", "task.task_id", "task"),
-        "CancelTask": _TASK,
-        "RetryTask": _TASK,
-        "BulkCancelTasks": _OF_FILTER,
-        "BulkRetryTasks": _OF_FILTER,
-        "CleanupTasks": _OF_FILTER,
-        "PollRunningTasks": _OF_ACCOUNT,
-        "PollTask": Subject("task", "task_id"),
-        "HandleTimeouts": _OF_ACCOUNT,
-    },
-    "WorkerPoolService": {
-        "DrainWorker": _WORKER,
-        "UndrainWorker": _WORKER,
-        "ResizeWorker": _WORKER,
-        "PauseDispatch": _OF_ACCOUNT,
-        "ResumeDispatch": _OF_ACCOUNT,
-    },
-    "ContentService": {
-        "UpdateContent": Subject("content", "content.content_id", "content"),
-        "ReviewContent": _CONTENT,
-        "BatchReviewContents": Subject("content", "requests", "contents", several=True),
-        "ReopenContent": _CONTENT,
-        "ClaimReview": Subject("content", made="content", claims=True),
-        "ReleaseReview": _CONTENT,
-        "RegenerateContent": Subject("content", "content_id", "task"),
-        "DeleteContent": Subject("content", "content_id"),
-        "UpdatePublishPoolEntry": Subject("content", "entry.content_id", "entry"),
-        "RemoveFromPublishPool": Subject("content", "content_id"),
-        "RetryPublish": _ENTRY,
-        "ClaimPublishPool": Subject("content", made="entries", several=True, claims=True),
-        "RenewPublishClaim": _ENTRY,
-        "ReportPublished": _ENTRY,
-    },
-    "AccountService": {
-        "CreateAccount": Subject("account", made="account"),
-        "UpdateAccount": Subject("account", "account.account_id"),
-        "DeactivateAccount": _OF_ACCOUNT,
-    },
-    "ScheduleService": {
-        "CreateSchedule": Subject("schedule", made="schedule"),
-        "UpdateSchedule": Subject("schedule", "schedule.schedule_id", "schedule"),
-        "DeleteSchedule": Subject("schedule", "schedule_id"),
-        "PauseSchedule": _SCHEDULE,
-        "ResumeSchedule": _SCHEDULE,
-        "RunSchedule": Subject("schedule", "schedule_id", "task"),
-    },
-    "WebhookService": {
-        "CreateWebhook": Subject("webhook", made="webhook"),
-        "UpdateWebhook": Subject("webhook", "webhook.webhook_id", "webhook"),
-        "DeleteWebhook": Subject("webhook", "webhook_id"),
-        "RotateWebhookSecret": _WEBHOOK,
-        "PingWebhook": Subject("webhook", "webhook_id"),
-        "RedeliverWebhook": Subject("delivery", "delivery_id"),
-    },
-}
-AUDITED: Mapping[str, Subject] = {
-    f"/contentgen.v1.{service}/{rpc}": subject for service, rpcs in _BY_SERVICE.items() for rpc, subject in rpcs.items()
-}
-"""Every RPC that may change something, but those of WorkerService. All others only read."""
-_NOT_AWAITED = {"TaskService/SubmitTask", "TaskService/BatchSubmitTasks"}
-"""What the answer does not wait for: these are many."""
-
-
 class Audited:
     """The events of one RPC."""
 
-    def __init__(self, method: str, subject: Subject, auditor: Auditor) -> None:
-        self._name = method.removeprefix("/contentgen.v1.")
-        self._subject = subject
+    def __init__(self, name: str, change: Change, auditor: Auditor) -> None:
+        self._name = name
+        self._change = change
         self._auditor = auditor
-        self._named = attrgetter(subject.named) if subject.named else None
-        self._made = attrgetter(subject.made) if subject.made else None
-        self._id = f"{subject.kind}_id"
-        self._awaited = self._name not in _NOT_AWAITED
+        self._named = attrgetter(change.named) if change.named else None
+        self._made = attrgetter(change.made) if change.made else None
+        self._id = f"{change.kind}_id"
 
     def answered(self, identity: CallerIdentity, request: Any, response: Any) -> Awaitable[object] | None:
         """Records a call that succeeded. What it returns waits until that is committed, a second at most."""
         about = self._about(request, response)
-        if self._subject.claims and not about[0][1]:
+        if self._change.claims and not about[0][1]:
             return None
-        stored = self._auditor.add(identity, self._name, about, OK, awaited=self._awaited)
+        stored = self._auditor.add(identity, self._name, about, OK, awaited=self._change.awaited)
         return stored and asyncio.wait([stored], timeout=MAX_WAIT)
 
     def refused(self, identity: CallerIdentity, request: Any, error: BaseException) -> None:
@@ -175,7 +84,7 @@ class Audited:
         """The accounts that the call was about, and what of each."""
         made = None if response is None or self._made is None else self._made(response)
         named = None if self._named is None else self._named(request)
-        if self._subject.several:
+        if self._change.several:
             return self._several(request, made or named or ())
         name = named or getattr(made, self._id, 0)
         return [(self._account(request, made), self._resource(name, exists=made is not None))]
@@ -200,7 +109,7 @@ class Audited:
 
     def _account(self, request: Any, made: Any) -> int:
         account_id: int = getattr(made, "account_id", 0) or getattr(request, "account_id", 0)
-        if not account_id and self._subject.kind == "account" and self._named is not None:
+        if not account_id and self._change.kind == "account" and self._named is not None:
             account_id = self._named(request)
         return max(0, account_id)
 
@@ -208,7 +117,7 @@ class Audited:
         """The name of a resource. A text that may be no id is not repeated: it may be anything, even a token."""
         if not name:
             return ""
-        kind = self._subject.kind
+        kind = self._change.kind
         if isinstance(name, str) and not (parse_task_id(name) if kind == "task" else exists and _ID.fullmatch(name)):
             name = "?"
         resource = f"{kind}:{name}"
@@ -224,7 +133,7 @@ class Auditor:
         self._nameless = ANONYMOUS if anonymous else ""
         self._minute = 0
         self._refusals: Counter[str] = Counter()
-        self._audited = {method: Audited(method, subject, self) for method, subject in AUDITED.items()}
+        self._audited = {path_of(name): Audited(name, rpc.changes, self) for name, rpc in RPCS.items() if rpc.changes}
 
     def of(self, method: str) -> Audited | None:
         """The events of this RPC. Returns None if it only reads."""

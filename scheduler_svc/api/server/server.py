@@ -13,6 +13,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from contentgen import rpcs
 from contentgen.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from contentgen.v1 import (
     account_service_pb2_grpc,
@@ -26,7 +27,7 @@ from contentgen.v1 import (
     worker_pool_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
-from scheduler_svc.api.access.auth import MODULES, AuthInterceptor
+from scheduler_svc.api.access.auth import AuthInterceptor
 from scheduler_svc.api.server.auditing import Auditor
 from scheduler_svc.api.server.certificates import Certificates
 from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
@@ -40,7 +41,7 @@ from scheduler_svc.metrics import Metrics
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
-SERVICES = tuple(service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values())
+SERVICES = tuple(service.full_name for service in rpcs.SERVICES.values())
 _SCALER = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 

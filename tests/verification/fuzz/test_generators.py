@@ -12,9 +12,9 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 
+from contentgen.rpcs import METHODS
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from tests.harness.tokens import METHODS
 from verification.fuzz import values
 from verification.fuzz.case import Case, Who, random_of
 from verification.fuzz.generating import case, every_path

@@ -1,0 +1,198 @@
+"""A row for each RPC: who may call it, what it changes, and whether it may be repeated.
+
+The scheduler checks tokens and keeps the audit by it, and the client repeats calls by it. Layer: above `v1`, below
+`client`; the scheduler uses it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+from contentgen.v1 import (
+    account_service_pb2,
+    asset_service_pb2,
+    audit_service_pb2,
+    content_service_pb2,
+    schedule_service_pb2,
+    system_service_pb2,
+    task_service_pb2,
+    webhook_service_pb2,
+    worker_pool_service_pb2,
+    worker_service_pb2,
+)
+
+
+class Change(NamedTuple):
+    """What an RPC changes, for the audit.
+
+    Attributes:
+        kind: the first part of an event's resource.
+        named: the path of its id in the request; empty: it names none.
+        made: the path of the resource in the response; empty: it has none.
+        several: these are paths of lists of messages with ids.
+        claims: a call that finds nothing changes nothing.
+        awaited: the answer waits until the event is stored.
+    """
+
+    kind: str
+    named: str = ""
+    made: str = ""
+    several: bool = False
+    claims: bool = False
+    awaited: bool = True
+
+
+class Rpc(NamedTuple):
+    """An RPC of the contract.
+
+    Attributes:
+        callers: the roles that may call it beside `operator`, which may call all.
+        changes: None if it only reads, or if only workers call it.
+        all_accounts: what it is about, if a token that is tied to accounts may never call it.
+        repeatable: a call that comes twice changes nothing more and has the same answer, so that the client repeats it
+            when its outcome is unknown: UNAVAILABLE, as of a commit. A call that is idempotent but answers how much it
+            moved is none: a second attempt would answer too little. Streams reconnect by themselves.
+    """
+
+    name: str
+    callers: str
+    changes: Change | None = None
+    all_accounts: str = ""
+    repeatable: bool = False
+
+
+_TASK = Change("task", "task_id", "task")
+_CONTENT = Change("content", "content_id", "content")
+_ENTRY = Change("content", "content_id", "entry")
+_OF_ACCOUNT = Change("account", "account_id")
+_OF_FILTER = Change("account", "filter.account_id")
+_WORKER = Change("worker", "worker_id", "worker")
+_SCHEDULE = Change("schedule", "schedule_id", "schedule")
+_WEBHOOK = Change("webhook", "webhook_id", "webhook")
+_ALL_WORKERS = "the workers, which serve all accounts"
+
+_ROWS = {
+    task_service_pb2: (
+        Rpc("SubmitTask", "client", Change("task", made="task", awaited=False), repeatable=True),
+        Rpc(
+            "BatchSubmitTasks",
+            "client",
+            Change("task", "requests", "tasks", several=True, awaited=False),
+            repeatable=True,
+        ),
+        Rpc("GetTask", "client reviewer viewer", repeatable=True),
+        Rpc("BatchGetTasks", "client reviewer viewer", repeatable=True),
+        Rpc("ListTasks", "client reviewer viewer", repeatable=True),
+        Rpc("CancelTask", "client", _TASK),
+        Rpc("UpdateTask", "client", Change("task", "task.task_id", "task")),
+        Rpc("RetryTask", "client", _TASK),
+        Rpc("BulkCancelTasks", "client", _OF_FILTER),
+        Rpc("BulkRetryTasks", "client", _OF_FILTER),
+        Rpc("CleanupTasks", "client", _OF_FILTER),
+        Rpc("WaitTask", "client reviewer viewer", repeatable=True),
+        Rpc("WatchTasks", "client reviewer viewer"),
+        Rpc("ListTaskEvents", "client reviewer viewer", repeatable=True),
+        Rpc("ListAttemptLogs", "client reviewer viewer", repeatable=True),
+        Rpc("GetTaskStats", "client reviewer viewer", repeatable=True),
+        Rpc("GetTaskHistory", "client reviewer viewer", repeatable=True),
+        Rpc("PollRunningTasks", "client", _OF_ACCOUNT, repeatable=True),
+        Rpc("PollTask", "client", Change("task", "task_id"), repeatable=True),
+        Rpc("HandleTimeouts", "client", _OF_ACCOUNT),
+    ),
+    worker_service_pb2: (
+        Rpc("Lease", "worker", all_accounts=_ALL_WORKERS),
+        Rpc("PutAsset", "worker", all_accounts=_ALL_WORKERS),
+    ),
+    worker_pool_service_pb2: (
+        Rpc("GetWorkerPool", "client viewer", repeatable=True),
+        Rpc("DrainWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
+        Rpc("UndrainWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
+        Rpc("ResizeWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
+        Rpc("PauseDispatch", "", _OF_ACCOUNT),
+        Rpc("ResumeDispatch", "", _OF_ACCOUNT),
+        Rpc("GetDispatchStatus", "client viewer", repeatable=True),
+    ),
+    content_service_pb2: (
+        Rpc("GetContent", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ListContents", "client reviewer publisher viewer", repeatable=True),
+        Rpc("UpdateContent", "client reviewer", Change("content", "content.content_id", "content")),
+        Rpc("ListContentRevisions", "client reviewer publisher viewer", repeatable=True),
+        Rpc("ReviewContent", "client reviewer", _CONTENT),
+        Rpc("BatchReviewContents", "client reviewer", Change("content", "requests", "contents", several=True)),
+        Rpc("ReopenContent", "client reviewer", _CONTENT),
+        Rpc("ClaimReview", "client reviewer", Change("content", made="content", claims=True)),
+        Rpc("ReleaseReview", "client reviewer", _CONTENT),
+        Rpc("RegenerateContent", "client reviewer", Change("content", "content_id", "task")),
+        Rpc("DeleteContent", "client", Change("content", "content_id")),
+        Rpc("ListPublishPool", "client reviewer publisher viewer", repeatable=True),
+        Rpc("UpdatePublishPoolEntry", "client reviewer", Change("content", "entry.content_id", "entry")),
+        Rpc("RemoveFromPublishPool", "client reviewer", Change("content", "content_id")),
+        Rpc("RetryPublish", "client reviewer", _ENTRY),
+        Rpc("ClaimPublishPool", "client publisher", Change("content", made="entries", several=True, claims=True)),
+        Rpc("RenewPublishClaim", "client publisher", _ENTRY, repeatable=True),
+        Rpc("ReportPublished", "client publisher", _ENTRY),
+        Rpc("ListPublishAttempts", "client reviewer publisher viewer", repeatable=True),
+    ),
+    asset_service_pb2: (
+        Rpc("GetAsset", "client reviewer publisher viewer"),
+        Rpc("GetAssetInfo", "client reviewer publisher viewer", repeatable=True),
+    ),
+    account_service_pb2: (
+        Rpc("CreateAccount", "", Change("account", made="account"), all_accounts="new accounts"),
+        Rpc("GetAccount", "client reviewer viewer", repeatable=True),
+        Rpc("ListAccounts", "client reviewer viewer", repeatable=True),
+        Rpc("UpdateAccount", "", Change("account", "account.account_id")),
+        Rpc("DeactivateAccount", "", _OF_ACCOUNT),
+    ),
+    schedule_service_pb2: (
+        Rpc("CreateSchedule", "client", Change("schedule", made="schedule")),
+        Rpc("GetSchedule", "client viewer", repeatable=True),
+        Rpc("ListSchedules", "client viewer", repeatable=True),
+        Rpc("GetNextRuns", "client viewer", repeatable=True),
+        Rpc("UpdateSchedule", "client", Change("schedule", "schedule.schedule_id", "schedule")),
+        Rpc("DeleteSchedule", "client", Change("schedule", "schedule_id")),
+        Rpc("PauseSchedule", "client", _SCHEDULE),
+        Rpc("ResumeSchedule", "client", _SCHEDULE),
+        Rpc("RunSchedule", "client", Change("schedule", "schedule_id", "task")),
+    ),
+    system_service_pb2: (
+        Rpc("GetSystem", "viewer", all_accounts="the schedulers, which serve all accounts", repeatable=True),
+        Rpc("GetCaller", "client reviewer publisher viewer worker", repeatable=True),
+    ),
+    webhook_service_pb2: (
+        Rpc("CreateWebhook", "", Change("webhook", made="webhook")),
+        Rpc("GetWebhook", "viewer", repeatable=True),
+        Rpc("ListWebhooks", "viewer", repeatable=True),
+        Rpc("UpdateWebhook", "", Change("webhook", "webhook.webhook_id", "webhook")),
+        Rpc("DeleteWebhook", "", Change("webhook", "webhook_id")),
+        Rpc("RotateWebhookSecret", "", _WEBHOOK),
+        Rpc("PingWebhook", "", Change("webhook", "webhook_id")),
+        Rpc("ListDeliveries", "viewer", repeatable=True),
+        Rpc("RedeliverWebhook", "", Change("delivery", "delivery_id")),
+    ),
+    audit_service_pb2: (Rpc("ListAuditEvents", "viewer", repeatable=True),),
+}
+
+SERVICES: Mapping[str, ServiceDescriptor] = {
+    service.name: service for module in _ROWS for service in module.DESCRIPTOR.services_by_name.values()
+}
+"""The services of the contract, by their names."""
+METHODS: Mapping[str, MethodDescriptor] = {
+    f"{service.name}/{method.name}": method for service in SERVICES.values() for method in service.methods
+}
+"""What the protos say of each RPC, by its name as `TaskService/SubmitTask`."""
+RPCS: Mapping[str, Rpc] = {
+    f"{service}/{rpc.name}": rpc
+    for module, rows in _ROWS.items()
+    for service in module.DESCRIPTOR.services_by_name
+    for rpc in rows
+}
+"""The row of each."""
+
+
+def path_of(name: str) -> str:
+    """The path by which gRPC calls an RPC, such as `/contentgen.v1.TaskService/SubmitTask`."""
+    return f"/contentgen.v1.{name}"
