@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client import documents
+from contentgen.client.documents import document
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.methods import Listing, Methods, Unary
 from contentgen.client.results import Account
@@ -50,7 +50,7 @@ class AccountMethods(Methods):
             max_starts_per_minute=max_starts_per_minute,
             max_asset_bytes=max_asset_bytes,
         )
-        return documents.account((await self._call(self._stubs.accounts.CreateAccount, request)).account)
+        return document(Account, (await self._call(self._stubs.accounts.CreateAccount, request)).account)
 
     @Unary
     async def get_account(self, account_id: int) -> Account | None:
@@ -62,7 +62,7 @@ class AccountMethods(Methods):
         """
         request = pb.GetAccountRequest(account_id=account_id)
         try:
-            return documents.account((await self._call(self._stubs.accounts.GetAccount, request)).account)
+            return document(Account, (await self._call(self._stubs.accounts.GetAccount, request)).account)
         except ResourceNotFoundException:
             return None
 
@@ -78,7 +78,7 @@ class AccountMethods(Methods):
             self._transport,
             self._stubs.accounts.ListAccounts,
             request,
-            lambda page: [documents.account(account) for account in page.accounts],
+            lambda page: [document(Account, account) for account in page.accounts],
         )
 
     @Unary
@@ -128,7 +128,7 @@ class AccountMethods(Methods):
         changed = {field: value for field, value in given.items() if value is not None}
         account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # by the field's own name
         request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=changed))
-        return documents.account((await self._call(self._stubs.accounts.UpdateAccount, request)).account)
+        return document(Account, (await self._call(self._stubs.accounts.UpdateAccount, request)).account)
 
     @Unary
     async def deactivate_account(self, account_id: int) -> Account:
@@ -143,4 +143,4 @@ class AccountMethods(Methods):
             >>> account = client.deactivate_account(1)
         """
         request = pb.DeactivateAccountRequest(account_id=account_id)
-        return documents.account((await self._call(self._stubs.accounts.DeactivateAccount, request)).account)
+        return document(Account, (await self._call(self._stubs.accounts.DeactivateAccount, request)).account)

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from contentgen.client import documents
+from contentgen.client.documents import document
 from contentgen.client.errors import RequestError, ResourceNotFoundException, Unavailable
 from contentgen.client.methods import Methods, Unary
 from contentgen.client.results import Asset
@@ -37,7 +37,7 @@ class AssetMethods(Methods):
             answer = await self._call(self._stubs.assets.GetAssetInfo, pb.GetAssetInfoRequest(sha256=sha256))
         except ResourceNotFoundException:
             return None
-        return documents.asset(answer.asset)
+        return document(Asset, answer.asset)
 
     @Unary
     async def read_asset(self, sha256: str, *, offset: int = 0, length: int | None = None) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from contentgen.client import documents
+from contentgen.client.documents import document
 from contentgen.client.fields import timestamp
 from contentgen.client.methods import Listing, Methods
 from contentgen.client.results import AuditEvent
@@ -51,5 +51,5 @@ class AuditMethods(Methods):
             self._transport,
             self._stubs.audit.ListAuditEvents,
             request,
-            lambda page: [documents.audit_event(event) for event in page.events],
+            lambda page: [document(AuditEvent, event) for event in page.events],
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client import documents
+from contentgen.client.documents import PUBLISH_STATUS, REVIEW_STATUS, document, value
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
@@ -34,7 +34,7 @@ class ContentMethods(Methods):
             return None
         request = pb.GetContentRequest(content_id=content_id)
         try:
-            return documents.content((await self._call(self._stubs.contents.GetContent, request)).content)
+            return document(Content, (await self._call(self._stubs.contents.GetContent, request)).content)
         except ResourceNotFoundException:
             return None
 
@@ -88,14 +88,14 @@ class ContentMethods(Methods):
             page_size=page_size,
         )
         if review_status is not None:
-            request.review_status = documents.value(documents.REVIEW_STATUS, review_status)
+            request.review_status = value(REVIEW_STATUS, review_status)
         if publish_status is not None:
-            request.publish_status = documents.value(documents.PUBLISH_STATUS, publish_status)
+            request.publish_status = value(PUBLISH_STATUS, publish_status)
         return Pages(
             self._transport,
             self._stubs.contents.ListContents,
             request,
-            lambda page: [documents.content(content) for content in page.contents],
+            lambda page: [document(Content, content) for content in page.contents],
         )
 
     @Unary
@@ -150,7 +150,7 @@ class ContentMethods(Methods):
             etag=etag,
             reviewer=reviewer,
         )
-        return documents.content((await self._call(self._stubs.contents.UpdateContent, request)).content)
+        return document(Content, (await self._call(self._stubs.contents.UpdateContent, request)).content)
 
     @Listing
     def iter_content_revisions(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[ContentRevision]:
@@ -168,7 +168,7 @@ class ContentMethods(Methods):
             self._transport,
             self._stubs.contents.ListContentRevisions,
             request,
-            lambda page: [documents.content_revision(revision) for revision in page.revisions],
+            lambda page: [document(ContentRevision, revision) for revision in page.revisions],
         )
 
     @Unary
@@ -203,7 +203,7 @@ class ContentMethods(Methods):
         request = _review(
             content_id, approve=approve, comment=comment, etag=etag, reviewer=reviewer, scheduled_at=scheduled_at
         )
-        return documents.content((await self._call(self._stubs.contents.ReviewContent, request)).content)
+        return document(Content, (await self._call(self._stubs.contents.ReviewContent, request)).content)
 
     @Unary
     async def review_contents(self, reviews: Iterable[Mapping[str, Any]]) -> list[Content]:
@@ -221,7 +221,7 @@ class ContentMethods(Methods):
         """
         request = pb.BatchReviewContentsRequest(requests=[_review(**each) for each in reviews])
         answer = await self._call(self._stubs.contents.BatchReviewContents, request)
-        return [documents.content(content) for content in answer.contents]
+        return [document(Content, content) for content in answer.contents]
 
     @Unary
     async def reopen_content(self, content_id: int) -> Content:
@@ -235,7 +235,7 @@ class ContentMethods(Methods):
             >>> print(client.reopen_content(content_id)["review_status"])
         """
         request = pb.ReopenContentRequest(content_id=content_id)
-        return documents.content((await self._call(self._stubs.contents.ReopenContent, request)).content)
+        return document(Content, (await self._call(self._stubs.contents.ReopenContent, request)).content)
 
     @Unary
     async def claim_review(
@@ -265,7 +265,7 @@ class ContentMethods(Methods):
             account_id=account_id or 0, lease=duration(lease), reviewer=reviewer, content_id=content_id or 0
         )
         answer = await self._call(self._stubs.contents.ClaimReview, request)
-        return documents.content(answer.content) if answer.HasField("content") else None
+        return document(Content, answer.content) if answer.HasField("content") else None
 
     @Unary
     async def release_review(self, content_id: int) -> Content:
@@ -279,7 +279,7 @@ class ContentMethods(Methods):
             >>> print(client.release_review(content_id)["review_holder"])
         """
         request = pb.ReleaseReviewRequest(content_id=content_id)
-        return documents.content((await self._call(self._stubs.contents.ReleaseReview, request)).content)
+        return document(Content, (await self._call(self._stubs.contents.ReleaseReview, request)).content)
 
     @Unary
     async def regenerate_content(self, content_id: int, feedback: str) -> Task:
@@ -297,7 +297,7 @@ class ContentMethods(Methods):
             >>> print(client.wait(task["task_id"], timeout=0)["regenerates_content_id"])
         """
         request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
-        return documents.task((await self._call(self._stubs.contents.RegenerateContent, request)).task)
+        return document(Task, (await self._call(self._stubs.contents.RegenerateContent, request)).task)
 
     @Unary
     async def delete_content(self, content_id: int, *, force: bool = False) -> bool:

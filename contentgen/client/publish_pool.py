@@ -7,7 +7,7 @@ from datetime import datetime
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client import documents
+from contentgen.client.documents import PUBLISH_STATUS, document, value
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
@@ -48,7 +48,7 @@ class PublishPoolMethods(Methods):
         request = pb.ListPublishPoolRequest(
             account_id=account_id or 0,
             page_size=page_size,
-            statuses=[documents.value(documents.PUBLISH_STATUS, name) for name in names],
+            statuses=[value(PUBLISH_STATUS, name) for name in names],
             scheduled_after=timestamp(scheduled_after),
             scheduled_before=timestamp(scheduled_before),
         )
@@ -56,7 +56,7 @@ class PublishPoolMethods(Methods):
             self._transport,
             self._stubs.contents.ListPublishPool,
             request,
-            lambda page: [documents.publish_pool_entry(entry) for entry in page.entries],
+            lambda page: [document(PublishPoolEntry, entry) for entry in page.entries],
         )
 
     @Unary
@@ -84,7 +84,7 @@ class PublishPoolMethods(Methods):
             account_id=account_id or 0, limit=limit, lease=duration(lease), publisher=publisher or ""
         )
         answer = await self._call(self._stubs.contents.ClaimPublishPool, request)
-        return [documents.publish_pool_entry(entry) for entry in answer.entries]
+        return [document(PublishPoolEntry, entry) for entry in answer.entries]
 
     @Unary
     async def renew_publish_claim(
@@ -106,7 +106,7 @@ class PublishPoolMethods(Methods):
         """
         request = pb.RenewPublishClaimRequest(content_id=content_id, claim_id=claim_id or "", lease=duration(lease))
         answer = await self._call(self._stubs.contents.RenewPublishClaim, request)
-        return documents.publish_pool_entry(answer.entry)
+        return document(PublishPoolEntry, answer.entry)
 
     @Unary
     async def report_published(
@@ -136,7 +136,7 @@ class PublishPoolMethods(Methods):
             error=error or "",
             published_url=url or "",
         )
-        return documents.publish_pool_entry((await self._call(self._stubs.contents.ReportPublished, request)).entry)
+        return document(PublishPoolEntry, (await self._call(self._stubs.contents.ReportPublished, request)).entry)
 
     @Unary
     async def retry_publish(self, content_id: int) -> PublishPoolEntry:
@@ -153,7 +153,7 @@ class PublishPoolMethods(Methods):
             ...     client.retry_publish(entry["content_id"])
         """
         request = pb.RetryPublishRequest(content_id=content_id)
-        return documents.publish_pool_entry((await self._call(self._stubs.contents.RetryPublish, request)).entry)
+        return document(PublishPoolEntry, (await self._call(self._stubs.contents.RetryPublish, request)).entry)
 
     @Unary
     async def update_publish_pool_entry(
@@ -189,7 +189,7 @@ class PublishPoolMethods(Methods):
         )
         request = pb.UpdatePublishPoolEntryRequest(entry=entry, update_mask=FieldMask(paths=paths))
         answer = await self._call(self._stubs.contents.UpdatePublishPoolEntry, request)
-        return documents.publish_pool_entry(answer.entry)
+        return document(PublishPoolEntry, answer.entry)
 
     @Unary
     async def remove_from_publish_pool(self, content_id: int) -> bool:
@@ -225,5 +225,5 @@ class PublishPoolMethods(Methods):
             self._transport,
             self._stubs.contents.ListPublishAttempts,
             request,
-            lambda page: [documents.publish_attempt(attempt) for attempt in page.attempts],
+            lambda page: [document(PublishAttempt, attempt) for attempt in page.attempts],
         )

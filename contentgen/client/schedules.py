@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client import documents
+from contentgen.client.documents import CATCH_UP, OVERLAP, document, moment, value
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration
 from contentgen.client.methods import Listing, Methods, Unary
@@ -63,12 +63,12 @@ class ScheduleMethods(Methods):
             cron=cron,
             time_zone=time_zone,
             template=template(**task),
-            catch_up=documents.value(documents.CATCH_UP, catch_up),
-            overlap=documents.value(documents.OVERLAP, overlap),
+            catch_up=value(CATCH_UP, catch_up),
+            overlap=value(OVERLAP, overlap),
             jitter=duration(jitter),
             paused=paused,
         )
-        return documents.schedule((await self._call(self._stubs.schedules.CreateSchedule, request)).schedule)
+        return document(Schedule, (await self._call(self._stubs.schedules.CreateSchedule, request)).schedule)
 
     @Unary
     async def get_schedule(self, schedule_id: int) -> Schedule | None:
@@ -80,7 +80,7 @@ class ScheduleMethods(Methods):
         """
         request = pb.GetScheduleRequest(schedule_id=schedule_id)
         try:
-            return documents.schedule((await self._call(self._stubs.schedules.GetSchedule, request)).schedule)
+            return document(Schedule, (await self._call(self._stubs.schedules.GetSchedule, request)).schedule)
         except ResourceNotFoundException:
             return None
 
@@ -96,7 +96,7 @@ class ScheduleMethods(Methods):
             self._transport,
             self._stubs.schedules.ListSchedules,
             request,
-            lambda page: [documents.schedule(schedule) for schedule in page.schedules],
+            lambda page: [document(Schedule, schedule) for schedule in page.schedules],
         )
 
     @Unary
@@ -114,7 +114,8 @@ class ScheduleMethods(Methods):
             >>> print(client.get_next_runs("0 9 * * MON-FRI", time_zone="Asia/Shanghai"))
         """
         request = pb.GetNextRunsRequest(cron=cron, time_zone=time_zone)
-        return documents.next_runs(await self._call(self._stubs.schedules.GetNextRuns, request))
+        answer = await self._call(self._stubs.schedules.GetNextRuns, request)
+        return [moment(tick) for tick in answer.next_run_times]
 
     @Unary
     async def update_schedule(
@@ -157,8 +158,8 @@ class ScheduleMethods(Methods):
             "cron": cron,
             "time_zone": time_zone,
             "template": None if task is None else template(**task),
-            "catch_up": None if catch_up is None else documents.value(documents.CATCH_UP, catch_up),
-            "overlap": None if overlap is None else documents.value(documents.OVERLAP, overlap),
+            "catch_up": None if catch_up is None else value(CATCH_UP, catch_up),
+            "overlap": None if overlap is None else value(OVERLAP, overlap),
             "jitter": duration(jitter),
             "paused": paused,
         }
@@ -166,7 +167,7 @@ class ScheduleMethods(Methods):
         request = pb.UpdateScheduleRequest(
             schedule=pb.Schedule(schedule_id=schedule_id, **changed), update_mask=FieldMask(paths=changed)
         )
-        return documents.schedule((await self._call(self._stubs.schedules.UpdateSchedule, request)).schedule)
+        return document(Schedule, (await self._call(self._stubs.schedules.UpdateSchedule, request)).schedule)
 
     @Unary
     async def delete_schedule(self, schedule_id: int) -> None:
@@ -192,7 +193,7 @@ class ScheduleMethods(Methods):
             >>> schedule = client.pause_schedule(schedule_id)
         """
         request = pb.PauseScheduleRequest(schedule_id=schedule_id)
-        return documents.schedule((await self._call(self._stubs.schedules.PauseSchedule, request)).schedule)
+        return document(Schedule, (await self._call(self._stubs.schedules.PauseSchedule, request)).schedule)
 
     @Unary
     async def resume_schedule(self, schedule_id: int) -> Schedule:
@@ -205,7 +206,7 @@ class ScheduleMethods(Methods):
             >>> schedule = client.resume_schedule(schedule_id)
         """
         request = pb.ResumeScheduleRequest(schedule_id=schedule_id)
-        return documents.schedule((await self._call(self._stubs.schedules.ResumeSchedule, request)).schedule)
+        return document(Schedule, (await self._call(self._stubs.schedules.ResumeSchedule, request)).schedule)
 
     @Unary
     async def run_schedule(self, schedule_id: int) -> str:

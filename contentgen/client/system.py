@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contentgen.client import documents
+from contentgen.client.documents import document
 from contentgen.client.methods import Methods, Unary
 from contentgen.client.results import Caller, System
 from contentgen.v1 import system_service_pb2 as pb
@@ -16,7 +16,7 @@ class SystemMethods(Methods):
         Example:
             >>> away = [it["scheduler_id"] for it in client.get_system()["replicas"] if not it["serving"]]
         """
-        return documents.system(await self._call(self._stubs.system.GetSystem, pb.GetSystemRequest()))
+        return document(System, await self._call(self._stubs.system.GetSystem, pb.GetSystemRequest()))
 
     @Unary
     async def get_caller(self) -> Caller:
@@ -25,4 +25,4 @@ class SystemMethods(Methods):
         Example:
             >>> may_submit = "TaskService/SubmitTask" in client.get_caller()["methods"]
         """
-        return documents.caller(await self._call(self._stubs.system.GetCaller, pb.GetCallerRequest()))
+        return document(Caller, await self._call(self._stubs.system.GetCaller, pb.GetCallerRequest()))

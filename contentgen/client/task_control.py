@@ -8,7 +8,7 @@ from typing import Any, Literal, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client import documents
+from contentgen.client.documents import document
 from contentgen.client.errors import FailedPrecondition, ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Methods, Unary
@@ -118,7 +118,7 @@ class TaskControlMethods(Methods):
         paths = [*changed, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
         task = task_pb2.Task(task_id=task_id, **changed)
         request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
-        return documents.task((await self._call(self._stubs.tasks.UpdateTask, request)).task)
+        return document(Task, (await self._call(self._stubs.tasks.UpdateTask, request)).task)
 
     @Unary
     async def retry_task(self, task_id: str, *, reset_retry_count: bool = False) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypedDict
 
-from contentgen.client import documents
+from contentgen.client.documents import TASK_STATUS, value
 from contentgen.client.fields import timestamp
 from contentgen.client.results import TaskStatus
 from contentgen.v1 import task_pb2
@@ -42,4 +42,4 @@ def task_filter(more: TaskFilter, status: TaskStatus | Sequence[TaskStatus] | No
 def task_statuses(status: TaskStatus | Sequence[TaskStatus] | None) -> list[task_pb2.TaskStatus.ValueType]:
     """Raises ValueError for a state that does not exist."""
     names = [status] if isinstance(status, str) else status or ()
-    return [documents.value(documents.TASK_STATUS, name) for name in names]
+    return [value(TASK_STATUS, name) for name in names]

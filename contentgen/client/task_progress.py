@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from typing import cast
 
-from contentgen.client import documents
 from contentgen.client.backoff import Backoff
+from contentgen.client.documents import TASK_STATUS, document, label
 from contentgen.client.errors import (
     ResourceNotFoundException,
     TaskCancelledException,
@@ -68,7 +69,7 @@ class TaskProgressMethods(Methods):
                 break
         if check:
             _check_completed(task)
-        return documents.task(task)
+        return document(Task, task)
 
     @Watching
     def watch(
@@ -140,7 +141,7 @@ class TaskProgressMethods(Methods):
             >>> print(stats["still_running"], "of", stats["total"], "run on")
         """
         request = pb.PollRunningTasksRequest(account_id=account_id or 0)
-        return documents.poll_stats(await self._call(self._stubs.tasks.PollRunningTasks, request, waits=POLL_TIMEOUT))
+        return document(PollStats, await self._call(self._stubs.tasks.PollRunningTasks, request, waits=POLL_TIMEOUT))
 
     @Unary
     async def poll_single_task(self, task_id: str) -> TaskStatus | None:
@@ -156,17 +157,17 @@ class TaskProgressMethods(Methods):
             answer = await self._call(self._stubs.tasks.PollTask, request, waits=POLL_TIMEOUT)
         except ResourceNotFoundException:
             return None
-        return documents.task_status(answer.status)
+        return cast("TaskStatus", label(TASK_STATUS, answer.status))
 
 
 def _check_completed(task: task_pb2.Task) -> None:
     """Raises what `wait` says."""
     if not task.HasField("end_time"):
-        raise WaitTimeoutException(f"{task.task_id} has not ended", documents.task(task))
+        raise WaitTimeoutException(f"{task.task_id} has not ended", document(Task, task))
     if task.status in _FAILED:
         raise creator_exception(task.error)
     if task.status == task_pb2.TASK_STATUS_CANCELLED:
-        raise TaskCancelledException(f"{task.task_id} was cancelled", documents.task(task))
+        raise TaskCancelledException(f"{task.task_id} was cancelled", document(Task, task))
 
 
 def _check_selection(

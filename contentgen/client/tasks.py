@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from contentgen.client import documents
+from contentgen.client.documents import RESOLUTION, document, value
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import Listing, Methods, Unary
@@ -145,7 +145,7 @@ class TaskMethods(Methods):
             answer = await self._call(self._stubs.tasks.GetTask, pb.GetTaskRequest(task_id=task_id))
         except ResourceNotFoundException:
             return None
-        return documents.task(answer.task)
+        return document(Task, answer.task)
 
     @Unary
     async def get_task_statuses(self, task_ids: Sequence[str]) -> list[Task | None]:
@@ -158,7 +158,7 @@ class TaskMethods(Methods):
             return []
         request = pb.BatchGetTasksRequest(task_ids=task_ids)
         answer = await self._call(self._stubs.tasks.BatchGetTasks, request)
-        found = {task.task_id: documents.task(task) for task in answer.tasks}
+        found = {task.task_id: document(Task, task) for task in answer.tasks}
         return [found.get(task_id) for task_id in task_ids]
 
     @Unary
@@ -235,7 +235,7 @@ class TaskMethods(Methods):
         request = _list(account_id, status, more, page_size)
         request.page_token = page_token
         answer = await self._call(self._stubs.tasks.ListTasks, request)
-        return {"tasks": [documents.task(task) for task in answer.tasks], "next_page_token": answer.next_page_token}
+        return {"tasks": [document(Task, task) for task in answer.tasks], "next_page_token": answer.next_page_token}
 
     def _tasks(
         self,
@@ -248,7 +248,7 @@ class TaskMethods(Methods):
             self._transport,
             self._stubs.tasks.ListTasks,
             _list(account_id, status, more, page_size),
-            lambda page: [documents.task(task) for task in page.tasks],
+            lambda page: [document(Task, task) for task in page.tasks],
         )
 
     @Listing
@@ -267,7 +267,7 @@ class TaskMethods(Methods):
             self._transport,
             self._stubs.tasks.ListTaskEvents,
             request,
-            lambda page: [documents.task_event(event) for event in page.events],
+            lambda page: [document(TaskEvent, event) for event in page.events],
         )
 
     @Listing
@@ -288,7 +288,7 @@ class TaskMethods(Methods):
             self._transport,
             self._stubs.tasks.ListAttemptLogs,
             request,
-            lambda page: [documents.attempt_log(log) for log in page.logs],
+            lambda page: [document(AttemptLog, log) for log in page.logs],
         )
 
     @Unary
@@ -302,7 +302,7 @@ class TaskMethods(Methods):
             >>> print(client.get_task_stats()["counts"]["pending"])
         """
         request = pb.GetTaskStatsRequest(account_id=account_id or 0)
-        return documents.task_stats(await self._call(self._stubs.tasks.GetTaskStats, request))
+        return document(TaskStats, await self._call(self._stubs.tasks.GetTaskStats, request))
 
     @Unary
     async def get_task_history(
@@ -331,12 +331,12 @@ class TaskMethods(Methods):
         """
         request = pb.GetTaskHistoryRequest(
             account_id=account_id or 0,
-            resolution=documents.value(documents.RESOLUTION, resolution),
+            resolution=value(RESOLUTION, resolution),
             start_time=timestamp(start_time),
             end_time=timestamp(end_time),
         )
         answer = await self._call(self._stubs.tasks.GetTaskHistory, request)
-        return [documents.task_history_point(point) for point in answer.points]
+        return [document(TaskHistoryPoint, point) for point in answer.points]
 
 
 def _list(

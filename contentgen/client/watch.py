@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Self
 
-from contentgen.client import documents
+from contentgen.client.documents import document
 from contentgen.client.results import TaskChange
 from contentgen.client.resuming import ResumingStream
 from contentgen.client.transport import run
@@ -34,7 +34,7 @@ class TaskWatch:
             return None
         if self._running is not None and _all_ended(self._running, change):
             self.close()
-        return documents.task_change(change)
+        return document(TaskChange, change)
 
 
 def _all_ended(running: set[str], change: pb.TaskChange) -> bool:

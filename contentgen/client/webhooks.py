@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client import documents
+from contentgen.client.documents import DELIVERY_STATUS, document, value
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration
 from contentgen.client.methods import Listing, Methods, Unary
@@ -42,7 +42,7 @@ class WebhookMethods(Methods):
         """
         request = pb.CreateWebhookRequest(account_id=account_id or 0, url=url, event_types=event_types)
         made = await self._call(self._stubs.webhooks.CreateWebhook, request)
-        return documents.webhook_with_secret(made.webhook, made.secret)
+        return {**document(Webhook, made.webhook), "secret": made.secret}
 
     @Unary
     async def get_webhook(self, webhook_id: int) -> Webhook | None:
@@ -54,7 +54,7 @@ class WebhookMethods(Methods):
         """
         request = pb.GetWebhookRequest(webhook_id=webhook_id)
         try:
-            return documents.webhook((await self._call(self._stubs.webhooks.GetWebhook, request)).webhook)
+            return document(Webhook, (await self._call(self._stubs.webhooks.GetWebhook, request)).webhook)
         except ResourceNotFoundException:
             return None
 
@@ -70,7 +70,7 @@ class WebhookMethods(Methods):
             self._transport,
             self._stubs.webhooks.ListWebhooks,
             request,
-            lambda page: [documents.webhook(webhook) for webhook in page.webhooks],
+            lambda page: [document(Webhook, webhook) for webhook in page.webhooks],
         )
 
     @Unary
@@ -101,7 +101,7 @@ class WebhookMethods(Methods):
         changed = {field: value for field, value in given.items() if value is not None}
         webhook = pb.Webhook(webhook_id=webhook_id, **changed)  # type: ignore[arg-type] # by the field's own name
         request = pb.UpdateWebhookRequest(webhook=webhook, update_mask=FieldMask(paths=changed))
-        return documents.webhook((await self._call(self._stubs.webhooks.UpdateWebhook, request)).webhook)
+        return document(Webhook, (await self._call(self._stubs.webhooks.UpdateWebhook, request)).webhook)
 
     @Unary
     async def delete_webhook(self, webhook_id: int) -> bool:
@@ -134,7 +134,7 @@ class WebhookMethods(Methods):
         """
         request = pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=duration(overlap))
         rotated = await self._call(self._stubs.webhooks.RotateWebhookSecret, request)
-        return documents.webhook_with_secret(rotated.webhook, rotated.secret)
+        return {**document(Webhook, rotated.webhook), "secret": rotated.secret}
 
     @Unary
     async def ping_webhook(self, webhook_id: int) -> Delivery:
@@ -149,7 +149,7 @@ class WebhookMethods(Methods):
         """
         request = pb.PingWebhookRequest(webhook_id=webhook_id)
         answer = await self._call(self._stubs.webhooks.PingWebhook, request, waits=SENDS)
-        return documents.delivery(answer.delivery)
+        return document(Delivery, answer.delivery)
 
     @Listing
     def iter_deliveries(
@@ -166,12 +166,12 @@ class WebhookMethods(Methods):
         """
         request = pb.ListDeliveriesRequest(webhook_id=webhook_id, page_size=page_size)
         if status is not None:
-            request.status = documents.value(documents.DELIVERY_STATUS, status)
+            request.status = value(DELIVERY_STATUS, status)
         return Pages(
             self._transport,
             self._stubs.webhooks.ListDeliveries,
             request,
-            lambda page: [documents.delivery(delivery) for delivery in page.deliveries],
+            lambda page: [document(Delivery, delivery) for delivery in page.deliveries],
         )
 
     @Unary
@@ -186,4 +186,4 @@ class WebhookMethods(Methods):
             >>> delivery = client.redeliver_webhook(delivery_id)
         """
         request = pb.RedeliverWebhookRequest(delivery_id=delivery_id)
-        return documents.delivery((await self._call(self._stubs.webhooks.RedeliverWebhook, request)).delivery)
+        return document(Delivery, (await self._call(self._stubs.webhooks.RedeliverWebhook, request)).delivery)

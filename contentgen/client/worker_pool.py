@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contentgen.client import documents
+from contentgen.client.documents import document
 from contentgen.client.methods import Methods, Unary
 from contentgen.client.results import DispatchStatus, Worker, WorkerPool
 from contentgen.client.transport import Pages, Transport
@@ -18,7 +18,7 @@ class WorkerPoolMethods(Methods):
             >>> pool = client.get_worker_pool_status()
             >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
         """
-        return documents.worker_pool(await whole_pool(self._transport))
+        return document(WorkerPool, await whole_pool(self._transport))
 
     @Unary
     async def drain_worker(self, worker_id: str) -> Worker:
@@ -33,7 +33,7 @@ class WorkerPoolMethods(Methods):
             >>> worker = client.drain_worker(worker_id)
         """
         request = pb.DrainWorkerRequest(worker_id=worker_id)
-        return documents.worker((await self._call(self._stubs.pool.DrainWorker, request)).worker)
+        return document(Worker, (await self._call(self._stubs.pool.DrainWorker, request)).worker)
 
     @Unary
     async def undrain_worker(self, worker_id: str) -> Worker:
@@ -46,7 +46,7 @@ class WorkerPoolMethods(Methods):
             >>> worker = client.undrain_worker(worker_id)
         """
         request = pb.UndrainWorkerRequest(worker_id=worker_id)
-        return documents.worker((await self._call(self._stubs.pool.UndrainWorker, request)).worker)
+        return document(Worker, (await self._call(self._stubs.pool.UndrainWorker, request)).worker)
 
     @Unary
     async def resize_worker(self, worker_id: str, slots: int) -> Worker:
@@ -59,7 +59,7 @@ class WorkerPoolMethods(Methods):
             >>> worker = client.resize_worker(worker_id, slots=4)
         """
         request = pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
-        return documents.worker((await self._call(self._stubs.pool.ResizeWorker, request)).worker)
+        return document(Worker, (await self._call(self._stubs.pool.ResizeWorker, request)).worker)
 
     @Unary
     async def pause_dispatch(self, account_id: int | None = None) -> None:
@@ -93,8 +93,8 @@ class WorkerPoolMethods(Methods):
             >>> if client.get_dispatch_status()["all_paused"]:
             ...     client.resume_dispatch()
         """
-        return documents.dispatch_status(
-            await self._call(self._stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
+        return document(
+            DispatchStatus, await self._call(self._stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
         )
 
 

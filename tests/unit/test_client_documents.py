@@ -6,7 +6,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contentgen import CreatorCLINotFoundException, CreatorException, TaskTimeoutException
-from contentgen.client import documents
+from contentgen.client import documents, results
+from contentgen.client.documents import document
 from contentgen.client.errors import creator_exception
 from contentgen.v1 import content_service_pb2, task_pb2, worker_pool_service_pb2
 
@@ -30,29 +31,29 @@ def test_what_is_no_state_is_refused_with_those_that_are(name: str) -> None:
 
 def test_times_are_iso_8601_with_zone() -> None:
     task = task_pb2.Task(create_time=Timestamp(seconds=1_700_000_000, nanos=250_000_000))
-    document = documents.task(task)
-    assert document["created_at"] == "2023-11-14T22:13:20.250000+00:00"
-    assert document["completed_at"] is None
+    times = document(results.Task, task)
+    assert times["created_at"] == "2023-11-14T22:13:20.250000+00:00"
+    assert times["completed_at"] is None
 
 
 def test_error_and_progress_of_a_task() -> None:
     error = task_pb2.TaskError(reason="CREATOR_ERROR", message="exit status 3")
     progress = task_pb2.TaskProgress(percent=40, step="draft")
-    document = documents.task(task_pb2.Task(error=error, progress=progress, content_id=7, worker_id="w1"))
-    assert document["error"] == "CREATOR_ERROR: exit status 3"
-    assert (document["error_reason"], document["error_message"]) == ("CREATOR_ERROR", "exit status 3")
-    assert document["progress"] == {"percent": 40, "step": "draft", "message": ""}
-    assert (document["content_id"], document["worker_id"]) == (7, "w1")
+    failed = document(results.Task, task_pb2.Task(error=error, progress=progress, content_id=7, worker_id="w1"))
+    assert failed["error"] == "CREATOR_ERROR: exit status 3"
+    assert (failed["error_reason"], failed["error_message"]) == ("CREATOR_ERROR", "exit status 3")
+    assert failed["progress"] == {"percent": 40, "step": "draft", "message": ""}
+    assert (failed["content_id"], failed["worker_id"]) == (7, "w1")
 
 
 def test_an_error_without_a_message_is_its_reason() -> None:
     task = task_pb2.Task(error=task_pb2.TaskError(reason="WORKER_LOST"))
-    assert documents.task(task)["error"] == "WORKER_LOST"
+    assert document(results.Task, task)["error"] == "WORKER_LOST"
 
 
 def test_a_quality_score_of_0_is_one() -> None:
-    assert documents.content(content_service_pb2.Content(quality_score=0.0))["quality_score"] == 0.0
-    assert documents.content(content_service_pb2.Content())["quality_score"] is None
+    assert document(results.Content, content_service_pb2.Content(quality_score=0.0))["quality_score"] == 0.0
+    assert document(results.Content, content_service_pb2.Content())["quality_score"] is None
 
 
 def test_a_draining_worker_does_not_count_as_running() -> None:
@@ -60,7 +61,7 @@ def test_a_draining_worker_does_not_count_as_running() -> None:
         worker_pool_service_pb2.Worker(worker_id="w1", running=True, slots=3),
         worker_pool_service_pb2.Worker(worker_id="w2", running=True, draining=True, slots=2, queue_size=1),
     ]
-    pool = documents.worker_pool(worker_pool_service_pb2.GetWorkerPoolResponse(num_workers=2, workers=workers))
+    pool = document(results.WorkerPool, worker_pool_service_pb2.GetWorkerPoolResponse(num_workers=2, workers=workers))
     assert pool["total_slots"] == 5
     assert [(each["worker_id"], each["running"], each["queue_size"]) for each in pool["worker_statuses"]] == [
         ("w1", True, 0),
