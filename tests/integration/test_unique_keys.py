@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -301,16 +301,16 @@ class TestConcurrently:
         assert second.task_key == first.task_key
 
 
-def test_a_submit_without_a_key_runs_no_further_statement(scheduling: Scheduling) -> None:
+def test_a_submit_without_a_key_runs_no_further_statement(db_url: str) -> None:
     ran: list[str] = []
 
     def note(_c: object, _cursor: object, statement: str, _p: object, _context: object, _many: bool) -> None:
         ran.append(statement)
 
-    sa.event.listen(scheduling.engine, "before_cursor_execute", note)
-    scheduling.submit(new_task(request_id="r"))
-    plain = list(ran)
-    scheduling.submit(unique())
-    sa.event.remove(scheduling.engine, "before_cursor_execute", note)
+    with closing(Scheduling(db_url)) as scheduling:  # whose session has prepared no statement: their text is sent
+        sa.event.listen(scheduling.engine, "before_cursor_execute", note)
+        scheduling.submit(new_task(request_id="r"))
+        plain = list(ran)
+        scheduling.submit(unique())
     assert any("unique_keys" in statement for statement in ran[len(plain) :])
     assert not [statement for statement in plain if "unique_keys" in statement or "expire_time" in statement]
