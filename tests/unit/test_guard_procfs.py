@@ -85,5 +85,5 @@ def test_a_reused_number_is_not_signalled(sleeper: subprocess.Popen[bytes]) -> N
     former = process._replace(started=process.started - 1)  # what had the number before
     procfs.send_signal(former, signal.SIGKILL)
     procfs.send_signal(process, signal.SIGUSR1)
-    assert sleeper.wait() == -signal.SIGUSR1  # the only signal that arrived
+    assert sleeper.wait(60) == -signal.SIGUSR1  # the only signal that arrived
     procfs.send_signal(process, signal.SIGKILL)  # gone: nothing happens

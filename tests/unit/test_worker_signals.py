@@ -10,12 +10,15 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
+from worker_svc.logs import LEVEL_SIGNALS
 from worker_svc.session.service import ProcessSignals
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    """As they were before: a program that a later test starts would ignore what this process ignores."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *LEVEL_SIGNALS)
+    before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
