@@ -53,15 +53,15 @@ cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all
 
-test: ARGS ?= -n 4 --dist worksteal
-test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS='-n 4')
+test: ARGS ?= -n 5 --dist worksteal
+test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS=tests/unit)
 	@$(PY) -m pytest -q $(ARGS)
 
 .PHONY: check slowest
 check: $(STAMP) ## what to run at each save, a minute: lint, types, unit tests, tests of what changed
 	@$(PY) -m verification.gate.check
 
-slowest: ARGS ?= -n 2 --dist worksteal
+slowest: ARGS ?= -n 5 --dist worksteal
 slowest: $(STAMP) ## run all tests, and list what each costs of CPU, and each file
 	@mkdir -p build && rm -f build/costs.jsonl
 	@$(PY) -m pytest -q --costs build/costs.jsonl $(ARGS)

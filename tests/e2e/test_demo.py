@@ -199,6 +199,7 @@ def _kill(log: Path) -> None:
     """The process of this one that writes this log."""
     [service] = [each for each in children(os.getpid()) if _writes(each, log)]
     service.kill()
+    wait_until(lambda: service.status() == psutil.STATUS_ZOMBIE, within=PATIENCE_S, what="it has ended")
 
 
 def _socket_folder(folder: Path) -> Path:
