@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import grpc
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from contentgen import Unavailable
@@ -35,6 +36,7 @@ def test_what_somebody_types_stays(place: Place, page: Page) -> None:
     expect(page.get_by_label("Topic")).to_be_focused()
 
 
+@pytest.mark.costly("services of its own end and start beside a browser")
 def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_back(
     own_place: Place, chromium: Browser
 ) -> None:
@@ -58,6 +60,7 @@ def test_a_page_keeps_what_it_shows_and_goes_on_when_scheduler_and_console_are_b
         page.wait_for_url("/login?next=%2Ftasks")
 
 
+@pytest.mark.costly("services of its own end and start beside a browser")
 def test_what_was_typed_stays_while_nobody_answers_and_is_sent_again(own_place: Place, chromium: Browser) -> None:
     place = own_place
     task_id = place.client.submit_task(account_id=place.account, topic="decided", auto_approve=False)

@@ -220,6 +220,7 @@ class TestEditors:
 
 
 class TestBrowser:
+    @pytest.mark.costly("every key of the desk in a browser")
     def test_by_keys_alone(self, press: Press, page: Page) -> None:
         made = [press.article(f"by keys {number}")["content_id"] for number in range(5)]
         sign_in(page, ANNA)

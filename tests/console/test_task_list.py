@@ -207,6 +207,7 @@ def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
     place.client.cancel_task(task_id, force=True)
 
 
+@pytest.mark.costly("tasks of several batches in a browser")
 def test_more_tasks_than_a_batch_are_paged_filtered_and_counted(place: Place, page: Page) -> None:
     account = place.client.create_account("very many")["account_id"]
     each: dict[str, Any] = {"account_id": account, "schedule_time": IN_A_WEEK}
@@ -240,6 +241,7 @@ def test_more_tasks_than_a_batch_are_paged_filtered_and_counted(place: Place, pa
     expect(told).to_be_visible(timeout=60_000)
 
 
+@pytest.mark.costly("services of its own end and start beside a browser")
 def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: Place, chromium: Browser) -> None:
     place = own_place
     visitor = place.visitor()

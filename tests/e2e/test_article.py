@@ -122,6 +122,7 @@ async def test_an_article_is_published_though_all_is_killed_after_each_step(stac
     await publish(everything, ByClient(everything.scheduler.target), receiver)
 
 
+@pytest.mark.costly("all services, and a command a step")
 async def test_an_article_is_published_by_the_command(
     stack: Stack, db_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def check_assets(scheduler: Scheduler, count: int) -> None:
             assert all(f"](asset:{asset['name']})" in whole["body"] for asset in content["assets"])
 
 
+@pytest.mark.costly("all services for each profile of creators")
 @pytest.mark.parametrize("profile", ["json", "reference"])
 def test_the_demo_creator_s_pictures_come_with_its_article(stack: Stack, profile: str) -> None:
     scheduler = stack.scheduler().start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.harness.ports import free_port
 from tests.harness.process import Process, inherited, installed, run_to_end
 from tests.harness.waiting import wait_until
@@ -19,6 +21,7 @@ def variables(folder: Path, database: str) -> dict[str, str]:
     return inherited() | settings | {"PATH": path, "BACKUP_RETRY": "1"}
 
 
+@pytest.mark.costly("a job of the shell makes a backup with real programs")
 def test_it_makes_a_backup_when_there_is_none_and_waits(tmp_path: Path, db_url: str) -> None:
     environment = variables(tmp_path, db_url.replace("+psycopg2", ""))
     unhealthy = run_to_end([JOB, "health"], environment, within=WITHIN)
@@ -31,6 +34,7 @@ def test_it_makes_a_backup_when_there_is_none_and_waits(tmp_path: Path, db_url: 
     assert run_to_end([JOB, "health"], environment, within=WITHIN).returncode == 0
 
 
+@pytest.mark.costly("a job of the shell makes a backup with real programs")
 def test_it_tries_again_after_a_failure(tmp_path: Path) -> None:
     environment = variables(tmp_path, f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     with Process("backup", [JOB], tmp_path / "log", environment) as job:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, request
 from tests.harness.stack import Stack
@@ -49,6 +51,7 @@ def _all_completed(client: Client, task_ids: Sequence[str]) -> bool:
     return not open_ones
 
 
+@pytest.mark.costly("two workers and many runs")
 def test_a_broken_worker_takes_few_tasks_beside_a_healthy_one(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client

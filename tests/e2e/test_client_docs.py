@@ -16,6 +16,7 @@ SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LIMIT = 30.0
 
 
+@pytest.mark.costly("every snippet of a guide runs")
 def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     scheduler = stack.scheduler().start()
     assert scheduler.client.create_account() == 1

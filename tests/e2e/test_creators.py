@@ -108,6 +108,7 @@ TOPICS = {
 }
 
 
+@pytest.mark.costly("a run for each hostile topic")
 @pytest.mark.parametrize("profile", ["json", "reference"])
 def test_hostile_topics_reach_the_cli_byte_for_byte(stack: Stack, profile: str) -> None:
     scheduler = stack.scheduler(lease_ttl=30).start()

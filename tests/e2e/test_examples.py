@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.harness.cluster import server_folder
 from tests.harness.process import run_to_end
 from tests.harness.processes import belonging_to
@@ -14,6 +16,7 @@ CHECKOUT = Path(__file__).parents[2]
 LIMIT = 120
 
 
+@pytest.mark.costly("every example starts a stack")
 def test_the_examples_run_and_leave_nothing() -> None:
     with server_folder() as folder:
         environment = {

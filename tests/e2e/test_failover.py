@@ -33,6 +33,7 @@ def outage(request: pytest.FixtureRequest) -> float:
     return float(asked) if asked else OUTAGE
 
 
+@pytest.mark.costly("a standby takes over beside runs")
 def test_a_failover_stops_no_run_and_loses_nothing_acknowledged(
     stack: Stack, server: EmbeddedPostgres, outage: float
 ) -> None:

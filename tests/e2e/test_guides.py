@@ -73,6 +73,7 @@ class Reader:
             process.stop(WITHIN)
 
 
+@pytest.mark.costly("every snippet of a guide runs")
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.parent.name)
 def test_the_snippets_do_what_the_guide_says(
     stack: Stack, db_url: str, guide: Path, capsys: pytest.CaptureFixture[str]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from contentgen.v1 import task_pb2
 from tests.e2e.previous import Previous
 from tests.e2e.proxies import NGINX_SETTINGS, nginx
@@ -30,6 +32,7 @@ def completed(client: Client, task_id: str) -> bool:
     return client.task(task_id).status == task_pb2.TASK_STATUS_COMPLETED
 
 
+@pytest.mark.costly("megabytes pass a slow proxy")
 def test_a_large_result_gets_through_a_slow_link_and_its_lease_and_others_live(stack: Stack) -> None:
     """It takes 16 s, and a lease without a heartbeat 5 s."""
     scheduler = stack.scheduler().start()
@@ -77,6 +80,7 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
         worker.stop()
 
 
+@pytest.mark.costly("services of two versions")
 def test_a_large_result_passes_between_the_version_before_and_this_one(
     empty_db_url: str, stack: Stack, previous: Previous
 ) -> None:

@@ -53,6 +53,7 @@ def worker(folder: Path) -> Contained:
     return Contained("contentgen-worker", folder, **settings)
 
 
+@pytest.mark.costly("services in a namespace of their own, by their commands")
 def test_a_worker_reaps_orphans_that_are_not_its_clis(tmp_path: Path) -> None:
     with worker(tmp_path) as contained:
         contained.says("guard.ready")

@@ -28,6 +28,7 @@ def pair(stack: Stack) -> tuple[Scheduler, Scheduler]:
     return first, second
 
 
+@pytest.mark.costly("two schedulers, a worker and its runs")
 def test_a_poll_brings_now_what_the_interval_would_bring_later(stack: Stack, pair: tuple[Scheduler, Scheduler]) -> None:
     first, second = pair
     stack.worker("worker", first, slots=4, **REFERENCE).start()

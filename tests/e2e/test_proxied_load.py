@@ -27,6 +27,7 @@ FEW_CALLS_HAPROXY = f"{HAPROXY_SETTINGS}\nglobal\n  tune.h2.fe.max-total-streams
 Proxy = Callable[[Path, Sequence[int], str], AbstractContextManager[str]]
 
 
+@pytest.mark.costly("schedulers are replaced under load")
 @pytest.mark.parametrize(
     ("proxy", "settings"), [(nginx, NGINX_SETTINGS), (haproxy, HAPROXY_SETTINGS)], ids=["nginx", "haproxy"]
 )

@@ -28,6 +28,7 @@ def _worker(stack: Stack, target: str, cli: Path, endpoints: Endpoints) -> Worke
     return worker
 
 
+@pytest.mark.costly("the published creator runs whole")
 def test_a_task_from_submit_to_publish_pool(stack: Stack, published_cli: Path) -> None:
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     client = scheduler.client
@@ -45,6 +46,7 @@ def test_a_task_from_submit_to_publish_pool(stack: Stack, published_cli: Path) -
     assert endpoints.strays == []
 
 
+@pytest.mark.costly("the published creator's start, twice")
 def test_a_killed_workers_run_dies_with_it_and_its_task_runs_again(stack: Stack, published_cli: Path) -> None:
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     client = scheduler.client
@@ -61,6 +63,7 @@ def test_a_killed_workers_run_dies_with_it_and_its_task_runs_again(stack: Stack,
     assert len(client.contents()) == 1
 
 
+@pytest.mark.costly("the published creator's start, twice")
 def test_a_run_that_takes_too_long_is_ended(stack: Stack, published_cli: Path) -> None:
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     client = scheduler.client

@@ -10,6 +10,7 @@ from tests.harness.stack import EMBEDDED, Stack
 TOPIC = "人工智能的未来发展"
 
 
+@pytest.mark.costly("all services with an embedded server")
 @pytest.mark.parametrize(("profile", "database_url"), [("reference", EMBEDDED), ("json", None)])
 def test_the_reference_example_completes_with_content_and_pool_entry(
     stack: Stack, profile: str, database_url: str | None

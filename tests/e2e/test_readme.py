@@ -118,6 +118,7 @@ def called(channel: grpc.Channel, rpc: str, text: str) -> str:
         return str(error.code().name).lower()
 
 
+@pytest.mark.costly("two workers' tasks, and commands as a reader types them")
 def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +150,7 @@ def test_no_rpc_is_left_out() -> None:
     assert [name for name in named if name not in every_rpc] == []
 
 
+@pytest.mark.costly("every line of the README")
 def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()

@@ -14,7 +14,7 @@ from tests.harness.stack import EMBEDDED, Scheduler, Stack
 from tests.harness.waiting import wait_until
 
 TASKS = 120
-"""More than all workers hold at a time, three times over."""
+"""More than twice what all workers hold at a time."""
 LEASE = 30.0
 """Seconds: what a lease outlives, a worker has time to reconnect in."""
 
@@ -34,6 +34,7 @@ def _id(scheduler: Scheduler) -> str:
     return str(scheduler.events("ready")[0]["scheduler_id"])
 
 
+@pytest.mark.costly("two schedulers under load")
 def test_each_task_runs_once_though_a_scheduler_is_killed_midway(
     stack: Stack, pair: tuple[Scheduler, Scheduler]
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_worker_that_moves_to_the_other_replica_keeps_its_runs(
     assert len(client.contents()) == 3
 
 
+@pytest.mark.costly("an embedded server, and schedulers one after the other")
 @pytest.mark.parametrize("how", ["stop", "kill_with_database"])
 def test_the_embedded_server_outlives_the_scheduler_that_started_it(
     stack: Stack, embedded: Callable[..., Scheduler], how: str

@@ -37,6 +37,7 @@ def engine(db_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
+@pytest.mark.costly("eighty schedules, and schedulers that are killed")
 def test_each_tick_has_one_task_though_schedulers_are_killed_between_and_amid_ticks(
     stack: Stack, engine: sa.Engine
 ) -> None:

@@ -68,6 +68,7 @@ async def test_the_other_scheduler_repeats_what_a_killed_one_was_trying(
         await wait_until_async(predicate, within=LIMIT, what="it is delivered")
 
 
+@pytest.mark.costly("two schedulers under load")
 async def test_each_event_arrives_by_one_id_though_a_scheduler_is_killed_midway(
     pair: tuple[Scheduler, Scheduler], receiver: Receiver, engine: sa.Engine
 ) -> None:

@@ -73,6 +73,7 @@ def check_the_rest_is_imported(engine: sa.Engine, importing: Importing, there: i
     importing.check(but=APPROVED_BUT_NOT_OFFERED)
 
 
+@pytest.mark.costly("an import runs as a process, twice")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_import_resumes_where_it_stopped(
     engine: sa.Engine,

@@ -72,6 +72,7 @@ def said_by(script: str) -> tuple[str, str]:
     return ran.stdout, ran.stderr
 
 
+@pytest.mark.costly("an import of a random database as a process")
 def test_some_databases_are_imported_as_they_should() -> None:
     assert said_by(_SCRIPT.format(number=list(SHAPES).index("rows without an id"))) == ("2 []\n", "")
 

@@ -21,7 +21,7 @@ from verification.model.scenarios import SMALL, system
 from verification.model.system import Model
 
 STATES = 5_000
-"""Of a scenario, about, the shallow ones first. `make model` explores all of each."""
+"""Of a scenario, about, the shallow ones first. `make model` goes on to a million of each."""
 DEEP = 20
 """Steps from the first state that it takes at least. Most mutants show within so many."""
 

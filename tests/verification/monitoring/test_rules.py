@@ -38,7 +38,7 @@ _SETTING = re.compile(r"\b(?:CONTENTGEN|CREATOR)_[A-Z_]+[A-Z]\b")
 
 def promtool(*arguments: str) -> None:
     command = [program("promtool"), *arguments]
-    environment = os.environ | {"GOGC": "800"}  # it collects garbage less often, which takes a quarter of its time
+    environment = os.environ | {"GOGC": "800"}  # it collects garbage less often
     ran = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
