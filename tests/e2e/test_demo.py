@@ -26,6 +26,7 @@ from tests.harness.console import Visitor
 from tests.harness.process import Process
 from tests.harness.processes import belonging_to, children
 from tests.harness.waiting import wait_until, wait_until_gone
+from worker_svc.guard.process import procfs
 
 PATIENCE_S = 60
 PROMISED_S = 60
@@ -199,7 +200,7 @@ def _kill(log: Path) -> None:
     """The process of this one that writes this log."""
     [service] = [each for each in children(os.getpid()) if _writes(each, log)]
     service.kill()
-    wait_until(lambda: service.status() == psutil.STATUS_ZOMBIE, within=PATIENCE_S, what="it has ended")
+    wait_until(lambda: (left := procfs.read(service.pid)) and left.dead, within=PATIENCE_S, what="it can be reaped")
 
 
 def _socket_folder(folder: Path) -> Path:

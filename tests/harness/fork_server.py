@@ -8,6 +8,7 @@ variable of Python or gRPC, needs the command.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -21,6 +22,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from threading import Lock
 from typing import Any
+
+from scheduler_svc.postgres.launch import PR_SET_PDEATHSIG
 
 ENTRY_POINTS = {
     "contentgen": "contentgen.cli.__main__:main",
@@ -172,6 +175,7 @@ def _import(program: str) -> None:
 def _become(request: Mapping[str, Any], ready: int) -> None:
     """Runs the program in a process that is as its starter wants it by the time that `ready` is closed."""
     os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # where pytest is killed, nothing stays
     os.chdir(request["cwd"])
     os.umask(request["umask"])
     os.environ.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+ARTICLE = "an article"
 _SCRIPT = """\
 #!/bin/sh
 [ "$1" = --version ] && { echo 'quick creator 1'; exit; }
@@ -24,7 +25,7 @@ note start
 [ -z "$seconds" ] || sleep "$seconds"
 [ -z "$status" ] || exit "$status"
 [ -z "$until" ] || while [ ! -e "$until" ]; do sleep 0.05; done
-printf '{"content": "an article'
+printf '{"content": "@ARTICLE@'
 [ -z "$characters" ] || head -c "$characters" /dev/zero | tr '\\0' a
 echo '"}'
 note end
@@ -38,6 +39,6 @@ def quick_creator(folder: Path) -> Path:
     `status` that it exits with, and makes nothing.
     """
     path = folder / "quick-creator"
-    path.write_text(_SCRIPT)
+    path.write_text(_SCRIPT.replace("@ARTICLE@", ARTICLE))
     path.chmod(0o755)
     return path

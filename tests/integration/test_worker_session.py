@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.harness.quick_creator import quick_creator
+from tests.harness.quick_creator import ARTICLE, quick_creator
 from tests.harness.scripted_scheduler import lease, scripted_scheduler
 from tests.harness.stack import DEMO_CREATOR
 from tests.harness.worker_process import lease_in, worker_process
@@ -124,7 +124,7 @@ async def test_a_large_result_is_sent_in_parts_with_heartbeats_and_results_in_be
                 sizes.append(len(part.data))
             report = pb.Report.FromString(data)
             assert [update.lease_id for update in report.updates] == ["large"]
-            assert report.updates[0].completed.result.body == "an article" + 1_500_000 * "a"
+            assert report.updates[0].completed.result.body == ARTICLE + 1_500_000 * "a"
             assert report.number == part.report_number
             assert sizes[:-1] == sorted(sizes[:-1])
             assert sizes[-2] > 8 * sizes[0], "they grow where the link is quick"

@@ -14,12 +14,12 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from tests.harness.quick_creator import ARTICLE
 from verification.fuzz.services import HONEST_ACCOUNT
 
 CLIENTS = 2
 WITHIN = 120
 """Seconds in which a task has to complete, although hostile workers may take it and say no more of it."""
-_BODY = "a" * 16
 
 
 class Honest:
@@ -69,4 +69,4 @@ class Honest:
         assert task.status == task_pb2.TASK_STATUS_COMPLETED, f"an honest task is not completed: {task}"
         wanted_content = content_pb.GetContentRequest(content_id=task.content_id)
         content = self._contents.GetContent(wanted_content, timeout=30, metadata=self._metadata).content
-        assert content.body == _BODY, f"an honest task has the content of another: {content.body[:200]!r}"
+        assert content.body == ARTICLE, f"an honest task has the content of another: {content.body[:200]!r}"
