@@ -18,7 +18,7 @@ def main() -> int:
     related = related_tests(changed(ROOT), ROOT)
     cheap = [test for test in related if not test.startswith("tests/e2e/")][:MAX_FILES]
     steps = [
-        Step("unit", (*_PYTEST, "-n", "2", "--dist", "worksteal", "tests/unit")),
+        Step("unit", (*_PYTEST, "-n", "3", "--dist", "worksteal", "-m", "not (costly or release)", "tests/unit")),
         Step("lint", ("make", "--no-print-directory", "lint")),
         Step("subject", (*_PYTEST, *cheap)),
     ]
