@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC
-from functools import cache
+from functools import cache, lru_cache, partial
 from operator import attrgetter
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_type_hints, is_typeddict
@@ -119,9 +119,7 @@ def _converted(convert: Convert | None, value: Any) -> Any:
 def _conversion(field: FieldDescriptor, hint: Any) -> Convert | None:
     """What makes a field's value one of a dict. None: it is one."""
     if field.enum_type:
-        enum = field.enum_type
-        labels = {value.number: label(enum, value.number) for value in enum.values}
-        return lambda number: labels.get(number) or label(enum, number)
+        return partial(label, field.enum_type)
     if field.message_type is None:
         return None
     if field.message_type is Timestamp.DESCRIPTOR:
@@ -141,6 +139,7 @@ def moment(stamp: Timestamp) -> str:
     return stamp.ToDatetime(tzinfo=UTC).isoformat()
 
 
+@lru_cache(1_000)
 def label(enum: EnumDescriptor, number: int) -> str:
     """`TASK_STATUS_PENDING` → `pending`; a value that this client does not know is its number."""
     known = enum.values_by_number.get(number)

@@ -43,7 +43,7 @@ WITHIN_THE_PROCESS = frozenset({"replica", "pair", "monkeypatch", "caplog", "cap
 @pytest.fixture(scope="session")
 def shared(databases: Databases, template: str) -> Iterator[SharedScheduler]:
     """One a pytest process."""
-    with databases.lent(template) as url, shared_scheduler(url) as scheduler:
+    with shared_scheduler(databases, template) as scheduler:
         yield scheduler
 
 

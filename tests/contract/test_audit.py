@@ -70,7 +70,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared(databases: Databases, template: str, tokens: Path) -> Iterator[SharedScheduler]:
     """One with tokens, whose calls are these tests' alone."""
-    with databases.lent(template) as url, shared_scheduler(url, CONTENTGEN_TOKENS_FILE=str(tokens)) as scheduler:
+    with shared_scheduler(databases, template, CONTENTGEN_TOKENS_FILE=str(tokens)) as scheduler:
         yield scheduler
 
 

@@ -51,7 +51,7 @@ TOKENS = [
 def shared(databases: Databases, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedScheduler]:
     """One with tokens, which stay as they are."""
     tokens = write(tmp_path_factory.mktemp("auth") / "tokens", *TOKENS)
-    with databases.lent(template) as url, shared_scheduler(url, CONTENTGEN_TOKENS_FILE=str(tokens)) as scheduler:
+    with shared_scheduler(databases, template, CONTENTGEN_TOKENS_FILE=str(tokens)) as scheduler:
         yield scheduler
 
 

@@ -15,36 +15,18 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.json_format import MessageToJson, Parse, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
-from contentgen.v1 import (
-    account_service_pb2,
-    audit_service_pb2,
-    content_service_pb2,
-    schedule_service_pb2,
-    system_service_pb2,
-    task_service_pb2,
-    webhook_service_pb2,
-    worker_pool_service_pb2,
-)
+from contentgen.rpcs import METHODS, SERVICES, path_of
 from tests.harness.guides import DOCS, snippets, type_in
 from tests.harness.process import installed
 from tests.harness.stack import Scheduler, Stack
 
 README = DOCS.parent / "README.md"
 TARGET = "127.0.0.1:50051"
-MODULES = (
-    account_service_pb2,
-    audit_service_pb2,
-    content_service_pb2,
-    schedule_service_pb2,
-    system_service_pb2,
-    task_service_pb2,
-    webhook_service_pb2,
-    worker_pool_service_pb2,
-)
+NOT_LISTED = frozenset({"WorkerService", "AssetService"})
+"""A conversation of the workers' own, and calls that need an id which only a content with a file has."""
 WITHIN = 60.0
 CALL = re.compile(r"^call\(\) .*$", re.MULTILINE)
 """How the README defines it: by a program that costs too much for each of some eighty calls."""
@@ -69,11 +51,6 @@ def block(mark: str) -> str:
 EVERY_RPC = block("AccountService/UpdateAccount")
 OUT_OF_SERVICE = block("AccountService/DeactivateAccount")
 """What nobody should paste with all the others."""
-
-
-def services() -> dict[str, ServiceDescriptor]:
-    """Those that clients call, by full name; not the workers' own, which is a conversation."""
-    return {it.full_name: it for module in MODULES for it in module.DESCRIPTOR.services_by_name.values()}
 
 
 def follow(text: str, stack: Stack, scheduler: Scheduler) -> tuple[str, str]:
@@ -105,11 +82,10 @@ def answered(target: str) -> Iterator[int]:
 
 def called(channel: grpc.Channel, rpc: str, text: str) -> str:
     """`ok` and the answer, or the code of the error."""
-    service, _, name = rpc.partition("/")
-    method = services()[f"contentgen.v1.{service}"].methods_by_name[name]
+    method = METHODS[rpc]
     request = Parse(text, GetMessageClass(method.input_type)())
     answer_class = GetMessageClass(method.output_type)
-    call: Any = channel.unary_unary(f"/contentgen.v1.{rpc}", lambda it: it.SerializeToString(), answer_class.FromString)
+    call: Any = channel.unary_unary(path_of(rpc), lambda it: it.SerializeToString(), answer_class.FromString)
     try:
         return f"ok {MessageToJson(call(request, timeout=WITHIN), indent=None)}"
     except grpc.RpcError as error:
@@ -146,8 +122,8 @@ def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
 
 def test_no_rpc_is_left_out() -> None:
     every_rpc = EVERY_RPC + OUT_OF_SERVICE
-    named = [f"{service.name}/{method.name}" for service in services().values() for method in service.methods]
-    assert [name for name in named if name not in every_rpc] == []
+    listed = [name for name in METHODS if name.partition("/")[0] not in NOT_LISTED]
+    assert [name for name in listed if name not in every_rpc] == []
 
 
 @pytest.mark.costly("every line of the README")
@@ -167,13 +143,14 @@ def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
 
 
 def test_rpcs_called_by_grpcurl_exist() -> None:
+    services = {service.full_name: service for service in SERVICES.values()}
     lines = block("grpcurl -plaintext").splitlines()
     calls = [re.fullmatch(rf"grpcurl -plaintext -d '(.*)' {TARGET} (.*)/(.*)", line) for line in lines[:-1]]
     for call in calls:
         assert call
-        method = services()[call[2]].methods_by_name[call[3]]
+        method = services[call[2]].methods_by_name[call[3]]
         ParseDict(json.loads(call[1]), GetMessageClass(method.input_type)())  # raises on a field that there is not
     assert len(calls) == 2
     describe, _, described = lines[-1].rpartition(" ")
     assert describe == f"grpcurl -plaintext {TARGET} describe"
-    assert described in services()
+    assert described in services

@@ -8,7 +8,6 @@ variable of Python or gRPC, needs the command.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import gc
 import json
 import os
@@ -23,7 +22,7 @@ from pkgutil import resolve_name
 from threading import Lock
 from typing import Any
 
-from scheduler_svc.postgres.launch import PR_SET_PDEATHSIG
+from worker_svc.guard.process import kernel
 
 ENTRY_POINTS = {
     "contentgen": "contentgen.cli.__main__:main",
@@ -143,7 +142,7 @@ def can_fork(command: Sequence[str], environment: Mapping[str, str]) -> bool:
 
 def serve() -> None:
     """Forks a program for each request to start one. Its process gets here, too, and runs it."""
-    answers = os.fdopen(os.dup(1), "wb")
+    answers, server = os.fdopen(os.dup(1), "wb"), os.getpid()
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)
         if "ended" in request:
@@ -153,6 +152,7 @@ def serve() -> None:
             _import(Path(request["command"][0]).name)
             is_ready, ready = os.pipe()
             if (answer := os.fork()) == 0:
+                kernel.die_with(server)  # and that ends with pytest: nothing stays where it is killed
                 answers.close()
                 os.close(is_ready)
                 _become(request, ready)
@@ -175,7 +175,6 @@ def _import(program: str) -> None:
 def _become(request: Mapping[str, Any], ready: int) -> None:
     """Runs the program in a process that is as its starter wants it by the time that `ready` is closed."""
     os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # where pytest is killed, nothing stays
     os.chdir(request["cwd"])
     os.umask(request["umask"])
     os.environ.clear()

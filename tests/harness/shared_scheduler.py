@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from psycopg2 import errors, extensions
 
 from scheduler_svc.store.engine.connecting import connect
+from tests.harness.cluster import Databases
 from tests.harness.replicas import MAX_QUEUE_SIZE
 from tests.harness.stack import Scheduler, running_stack
 from tests.harness.waiting import wait_until_gone
@@ -56,8 +57,12 @@ class SharedScheduler:
 
 
 @contextmanager
-def shared_scheduler(db_url: str, **more: str) -> Iterator[SharedScheduler]:
-    """One on a migrated database, with the settings of a replica within a test's process, and more."""
+def shared_scheduler(databases: Databases, template: str, **more: str) -> Iterator[SharedScheduler]:
+    """One on a copy of `template`, with the settings of a replica within a test's process, and more."""
     settings = {"CONTENTGEN_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), "CONTENTGEN_WEBHOOK_ALLOW": "127.0.0.0/8", **more}
-    with running_stack(db_url) as stack, closing(connect(sa.make_url(db_url))) as admin:
-        yield SharedScheduler(stack.scheduler(lease_ttl=120, **settings).start(), db_url, admin)
+    with (
+        databases.lent(template) as url,
+        running_stack(url) as stack,
+        closing(connect(sa.make_url(url))) as admin,
+    ):
+        yield SharedScheduler(stack.scheduler(lease_ttl=120, **settings).start(), url, admin)

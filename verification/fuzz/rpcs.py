@@ -56,9 +56,9 @@ class Rpc:
     @property
     def rightful(self) -> tuple[Who, ...]:
         """Who may make this call, the honest left alone."""
-        if not self.contract or (CONTRACT[self.name].all_accounts and not self.name.startswith("WorkerService/")):
-            return (Who.OPERATOR,)
-        return (Who.WORKER,) if self.name.startswith("WorkerService/") else (Who.TIED,)
+        if self.name.startswith("WorkerService/"):
+            return (Who.WORKER,)
+        return (Who.OPERATOR,) if not self.contract or CONTRACT[self.name].all_accounts else (Who.TIED,)
 
 
 _RPCS = (

@@ -59,7 +59,7 @@ class Audited:
     """The events of one RPC."""
 
     def __init__(self, name: str, change: Change, auditor: Auditor) -> None:
-        self._name = name
+        self.name = name
         self._change = change
         self._auditor = auditor
         self._named = attrgetter(change.named) if change.named else None
@@ -71,14 +71,14 @@ class Audited:
         about = self._about(request, response)
         if self._change.claims and not about[0][1]:
             return None
-        stored = self._auditor.add(identity, self._name, about, OK, awaited=self._change.awaited)
+        stored = self._auditor.add(identity, self.name, about, OK, awaited=self._change.awaited)
         return stored and asyncio.wait([stored], timeout=MAX_WAIT)
 
     def refused(self, identity: CallerIdentity, request: Any, error: BaseException) -> None:
         """Records a call that failed; `request` None: nothing is known of it."""
         if self._auditor.admits(identity.name, MAX_REFUSALS):
             about = [(0, "")] if request is None else self._about(request, None)
-            self._auditor.add(identity, self._name, about, outcome(error), awaited=False)
+            self._auditor.add(identity, self.name, about, outcome(error), awaited=False)
 
     def _about(self, request: Any, response: Any) -> list[tuple[int, str]]:
         """The accounts that the call was about, and what of each."""
@@ -145,9 +145,7 @@ class Auditor:
         if audited and identity is not None:
             audited.refused(identity, None, error)
         elif audited and self.admits("", MAX_UNAUTHENTICATED):
-            self._sink.add(
-                [AuditedCall("", 0, method.removeprefix("/contentgen.v1."), "", outcome(error))], awaited=False
-            )
+            self._sink.add([AuditedCall("", 0, audited.name, "", outcome(error))], awaited=False)
 
     def add(
         self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
