@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, FORBIDDEN, NOT_FOUND, Link, Site
 from console_svc.submitting.batches import submit
-from console_svc.submitting.fields import BY_NAME, Form, Problem, of_task, read
+from console_svc.submitting.fields import FOLDED, TYPED, Form, Problem, of_task, read
 from console_svc.submitting.sheet import ENCODINGS, MAX_ROWS, BadSheet, Sheet, decoded, sheet
 from console_svc.tasks.work import soon
 from console_svc.web.language import plural, refused
@@ -29,13 +29,6 @@ MAX_ACCOUNTS = 200
 SHOWN_GOOD, SHOWN_BAD = 20, 200
 SOON = 1.0
 """Seconds that the form waits for its work to end before its page shows how far it is."""
-FOLDED = frozenset(
-    {
-        *("labels", "creator_options", "timeout", "expire_time", "max_retries", "auto_retry", "initial_backoff"),
-        *("backoff_multiplier", "max_backoff", "unique_key", "unique_for"),
-    }
-)
-"""Fields that a form shows on demand."""
 _KEY = "key"
 
 
@@ -140,7 +133,7 @@ class New:
             "encodings": ENCODINGS,
             "accounts": await _accounts(session),
             "folded": FOLDED,
-            "fields": BY_NAME,
+            "fields": TYPED,
             "shown_good": SHOWN_GOOD,
             "shown_bad": SHOWN_BAD,
             "max_rows": MAX_ROWS,
@@ -150,12 +143,12 @@ class New:
 
 def _typed(given: ImmutableMultiDict[str, Any]) -> dict[str, str]:
     """The fields as they were typed, with the line ends of this side."""
-    typed = {name: str(given.get(name, "")).replace("\r\n", "\n") for name in (*BY_NAME, "zone")}
+    typed = {name: str(given.get(name, "")).replace("\r\n", "\n") for name in (*TYPED, "zone")}
     return {name: value for name, value in typed.items() if value.strip()}
 
 
 def _defaults(form: Form) -> Mapping[str, str]:
-    return {name: value for name, value in form.typed.items() if name in BY_NAME and name != "topic"}
+    return {name: value for name, value in form.typed.items() if name in TYPED and name != "topic"}
 
 
 def _seen(form: Form, run: str) -> str:
@@ -170,7 +163,7 @@ def _problems(error: RequestError) -> dict[str, Problem]:
     found: dict[str, Problem] = {
         name: (description, {})
         for field, description in error.field_violations
-        if (name := field.partition("[")[0].partition(".")[0]) in BY_NAME
+        if (name := field.partition("[")[0].partition(".")[0]) in TYPED
     }
     if not found and (
         isinstance(error, ResourceNotFoundException) or error.reason in {"ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN"}

@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.schedules.form import CATCH_UPS, NEW, OVERLAPS, ScheduleForm
 from console_svc.schedules.shown import local_times, shown
 from console_svc.schedules.words import in_words
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.submitting.fields import FOLDED
+from console_svc.submitting.schedule import NEW, ScheduleForm
 from console_svc.web.language import language_of, refused
 from console_svc.web.paging import account_page
 from console_svc.web.sessions import Session
@@ -54,22 +55,22 @@ class Schedules:
         return self._site.render(request, "schedules.html", values, session, status=BAD if page.bad else 200)
 
     async def blank(self, request: Request, session: Session) -> Response:
-        return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}))
+        return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}, {}))
 
     async def create(self, request: Request, session: Session) -> Response:
-        form = ScheduleForm.typed(await request.form())
+        form, settings = ScheduleForm.sent(await request.form())
         try:
             if not form.problems:
-                paused = form.texts.get("paused") == "yes"
-                made = await session.client.create_schedule(form.account, **form.settings(), paused=paused)
+                paused = form.typed.get("paused") == "yes"
+                made = await session.client.create_schedule(form.account, **settings, paused=paused)
                 session.tell("Created schedule {schedule_id}.", schedule_id=made["schedule_id"])
                 return self._site.see(f"/schedules/{made['schedule_id']}")
         except InvalidArgument as error:
             form.refused(error)
         except ResourceNotFoundException as error:
-            form.problems["account"] = refused(error)
+            form.problems["account_id"] = (refused(error), {})
         except ResourceExhausted as error:
-            form.problems[""] = refused(error)
+            form.problems[""] = (refused(error), {})
         return self._form(request, session, form, status=BAD)
 
     async def preview(self, request: Request, session: Session) -> Response:
@@ -96,13 +97,13 @@ class Schedules:
 
     async def update(self, request: Request, session: Session) -> Response:
         schedule_id = request.path_params["schedule_id"]
-        form = ScheduleForm.typed(await request.form())
+        form, settings = ScheduleForm.sent(await request.form())
         schedule = await session.client.get_schedule(schedule_id)
         if schedule is None:
             return self._site.failure(request, session, GONE, NOT_FOUND)
         try:
             if not form.problems:
-                await session.client.update_schedule(schedule_id, **form.settings(schedule))
+                await session.client.update_schedule(schedule_id, **settings)
                 session.tell("Changed schedule {schedule_id}.", schedule_id=schedule_id)
                 return self._site.see(f"/schedules/{schedule_id}")
         except InvalidArgument as error:
@@ -151,12 +152,11 @@ class Schedules:
         values = {
             "it": shown(schedule, language) if schedule else None,
             "form": form,
-            "words": in_words(form.texts.get("cron", ""), language) if "cron" not in form.problems else "",
+            "words": in_words(form.typed.get("cron", ""), language) if "cron" not in form.problems else "",
             "preview_runs": (),
             "problem": "",
             "zones": sorted(zone_names()),
-            "catch_ups": CATCH_UPS,
-            "overlaps": OVERLAPS,
+            "folded": FOLDED,
             **_offered(session),
         }
         return self._site.render(request, "schedule.html", values, session, status=status)

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from console_svc.submitting.fields import BY_NAME, Problem, Values, read
+from console_svc.submitting.fields import TYPED, Problem, Values, read
 from console_svc.web.language import text
+from contentgen.submit_fields import NAMES
 
 MAX_ROWS = 5_000
 MAX_CHARACTERS = 2_000_000
@@ -26,33 +27,6 @@ ENCODINGS: Mapping[str, str] = {
     "Windows-1252": "cp1252",
 }
 """What a user may choose; empty: as the file looks."""
-_NAMES: Mapping[str, str] = {
-    "account": "account_id",
-    "label": "labels",
-    "creator_option": "creator_options",
-    "账号": "account_id",
-    "账号id": "account_id",
-    "主题": "topic",
-    "选题": "topic",
-    "标题": "topic",
-    "关键词": "keywords",
-    "关键字": "keywords",
-    "类别": "category",
-    "分类": "category",
-    "语气": "tone",
-    "要求": "requirements",
-    "优先级": "priority",
-    "免审核": "auto_approve",
-    "计划时间": "schedule_time",
-    "标签": "labels",
-    "创作选项": "creator_options",
-    "时限": "timeout",
-    "过期时间": "expire_time",
-    "重试次数": "max_retries",
-    "自动重试": "auto_retry",
-    "唯一键": "unique_key",
-}
-"""Names of columns beside those of the fields."""
 
 
 class BadSheet(ValueError):
@@ -123,9 +97,7 @@ def sheet(written: str, defaults: Mapping[str, str], here: tzinfo, run: str) -> 
     for line, row in cells:
         if len(rows) == MAX_ROWS:
             raise BadSheet(text("It should have {n} rows at most. Split it."), n=f"{MAX_ROWS:,}")
-        given = {
-            name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in BY_NAME and cell.strip()
-        }
+        given = {name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in TYPED and cell.strip()}
         typed = {**defaults, **given}
         words = json.dumps([run, typed, str(here)], sort_keys=True)
         seen[words] += 1
@@ -136,7 +108,7 @@ def sheet(written: str, defaults: Mapping[str, str], here: tzinfo, run: str) -> 
         rows.append(Row(line, typed.get("topic", ""), values, problems))
     if not rows:
         raise BadSheet(text("There is no row in it."))
-    return Sheet(rows, [name for name in columns if name and name not in BY_NAME])
+    return Sheet(rows, [name for name in columns if name and name not in TYPED])
 
 
 def _cells(plain: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]]]]:
@@ -149,11 +121,11 @@ def _cells(plain: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]
     except csv.Error:
         names = []
     if "topic" not in names:
-        if set(names) & (BY_NAME.keys() - {"topic"}):
+        if set(names) & (TYPED.keys() - {"topic"}):
             raise BadSheet(text("The first row names no column topic."))
         lines = ((number, [line]) for number, line in enumerate(plain.split("\n"), 1) if line.strip())
         return ["topic"], lines
-    if twice := [name for name, n in Counter(names).items() if n > 1 and name in BY_NAME]:
+    if twice := [name for name, n in Counter(names).items() if n > 1 and name in TYPED]:
         raise BadSheet(text("The first row names the column {name} twice."), name=twice[0])
     return names, _below(plain, delimiter)
 
@@ -176,4 +148,4 @@ def _below(plain: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
 
 def _known(name: str) -> str:
     plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    return _NAMES.get(plain, plain if plain in BY_NAME else name.strip())
+    return NAMES.get(plain, name.strip())

@@ -1,6 +1,6 @@
 """Rows of a file as submits: JSON Lines, or CSV with a head line. Layer: inside cli.
 
-A row has the options of `task submit` by their names; what it leaves out is as the options of the command say.
+A row has the fields of a submit by their names; what it leaves out is as the options of the command say.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from contentgen.cli import values
-from contentgen.client import fields
+from contentgen.client.submits import set_field
+from contentgen.submit_fields import BY_NAME, NAMES, Kind
 from contentgen.v1 import task_service_pb2 as pb
 
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
@@ -80,18 +82,11 @@ def _row(line: int, given: Mapping[str, Any], defaults: pb.SubmitTaskRequest, wo
     return Row(line, request)
 
 
-def _set(request: pb.SubmitTaskRequest, name: str, value: Any) -> None:
-    known = _NAMES.get(name, name)
-    if known not in _READERS:
-        raise ValueError("no such field; there are: " + ", ".join(_READERS))
-    read = _READERS[known](value)
-    if isinstance(read, dict):
-        getattr(request, known).clear()
-        getattr(request, known).update(read)
-    elif hasattr(read, "DESCRIPTOR"):
-        getattr(request, known).CopyFrom(read)
-    else:
-        setattr(request, known, read)
+def _set(request: pb.SubmitTaskRequest, column: str, value: Any) -> None:
+    name = NAMES.get(column)
+    if name is None:
+        raise ValueError("no such field; there are: " + ", ".join(BY_NAME))
+    set_field(request, name, _READERS[BY_NAME[name].kind](value))
 
 
 def _text(value: Any) -> str:
@@ -117,12 +112,12 @@ def _boolean(value: Any) -> bool:
     return text in _TRUE
 
 
-def _duration(value: Any) -> Any:
-    return fields.duration(values.seconds(str(value)))
+def _length(value: Any) -> float:
+    return values.seconds(str(value))
 
 
-def _moment(value: Any) -> Any:
-    return values.moment(_text(value))
+def _time(value: Any) -> datetime:
+    return values.time(_text(value))
 
 
 def _pairs(value: Any) -> dict[str, str]:
@@ -132,31 +127,17 @@ def _pairs(value: Any) -> dict[str, str]:
     return values.pairs(each.strip() for each in _text(value).split(";") if each.strip())
 
 
-_READERS: Mapping[str, Callable[[Any], Any]] = {
-    "account_id": _whole,
-    "topic": _text,
-    "keywords": _words,
-    "category": _text,
-    "requirements": _text,
-    "tone": _text,
-    "priority": _whole,
-    "auto_approve": _boolean,
-    "max_retries": _whole,
-    "auto_retry": _boolean,
-    "initial_backoff": _duration,
-    "backoff_multiplier": float,
-    "max_backoff": _duration,
-    "timeout": _duration,
-    "schedule_time": _moment,
-    "expire_time": _moment,
-    "unique_key": _text,
-    "unique_for": _duration,
-    "request_id": _text,
-    "labels": _pairs,
-    "creator_options": _pairs,
+_READERS: Mapping[Kind, Callable[[Any], Any]] = {
+    Kind.ID: _whole,
+    Kind.TEXT: _text,
+    Kind.WORDS: _words,
+    Kind.WHOLE: _whole,
+    Kind.NUMBER: float,
+    Kind.YES_NO: _boolean,
+    Kind.LENGTH: _length,
+    Kind.TIME: _time,
+    Kind.PAIRS: _pairs,
 }
-_NAMES = {"account": "account_id", "label": "labels", "creator_option": "creator_options"}
-"""As the options call them."""
 
 
 def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:

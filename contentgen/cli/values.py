@@ -31,14 +31,15 @@ def seconds(text: str) -> float:
 
 def moment(text: str | None) -> Timestamp | None:
     """ISO 8601, local where it names no zone; `+2h` is from now. None: unset."""
-    return None if text is None else fields.timestamp(_datetime(text).astimezone(UTC))
+    return None if text is None else fields.timestamp(time(text))
 
 
-def _datetime(text: str) -> datetime:
+def time(text: str) -> datetime:
+    """The same, in UTC."""
     if text.startswith("+"):
         return datetime.now(UTC) + timedelta(seconds=seconds(text[1:]))
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:
         raise typer.BadParameter(
             f"{text!r} should be a time such as 2030-01-31T08:00, 2030-01-31T08:00+08:00 or +2h"
@@ -46,14 +47,16 @@ def _datetime(text: str) -> datetime:
 
 
 def pairs(given: Iterable[str] | None) -> dict[str, str]:
-    """Each `key=value`; the value may hold more `=`."""
-    found = {}
-    for each in given or ():
-        key, equals, value = each.partition("=")
-        if not (key and equals):
-            raise typer.BadParameter(f"{each!r} should be KEY=VALUE")
-        found[key] = value
-    return found
+    """Each `key=value`; of equal keys the last one holds."""
+    return dict(map(pair, given or ()))
+
+
+def pair(text: str) -> tuple[str, str]:
+    """`key=value`; the value may hold more `=`."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(f"{text!r} should be KEY=VALUE")
+    return key, value
 
 
 def states(enum: EnumDescriptor, names: Sequence[str]) -> list[int]:

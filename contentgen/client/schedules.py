@@ -12,7 +12,8 @@ from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration
 from contentgen.client.methods import Listing, Methods, Unary
 from contentgen.client.results import CatchUp, Overlap, Schedule
-from contentgen.client.tasks import PAGE_SIZE, template
+from contentgen.client.submits import submit_request
+from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import schedule_service_pb2 as pb
 
@@ -62,7 +63,7 @@ class ScheduleMethods(Methods):
             name=name,
             cron=cron,
             time_zone=time_zone,
-            template=template(**task),
+            template=submit_request(**task),
             catch_up=value(CATCH_UP, catch_up),
             overlap=value(OVERLAP, overlap),
             jitter=duration(jitter),
@@ -157,7 +158,7 @@ class ScheduleMethods(Methods):
             "name": name,
             "cron": cron,
             "time_zone": time_zone,
-            "template": None if task is None else template(**task),
+            "template": None if task is None else submit_request(**task),
             "catch_up": None if catch_up is None else value(CATCH_UP, catch_up),
             "overlap": None if overlap is None else value(OVERLAP, overlap),
             "jitter": duration(jitter),

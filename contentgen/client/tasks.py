@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from contentgen.client.documents import RESOLUTION, document, value
 from contentgen.client.errors import ResourceNotFoundException
-from contentgen.client.fields import duration, timestamp
+from contentgen.client.fields import timestamp
 from contentgen.client.methods import Listing, Methods, Unary
 from contentgen.client.results import (
     AttemptLog,
@@ -21,6 +21,7 @@ from contentgen.client.results import (
     TaskStats,
     TaskStatus,
 )
+from contentgen.client.submits import submit_request
 from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.client.transport import Pages
 from contentgen.v1 import task_service_pb2 as pb
@@ -347,40 +348,5 @@ def _list(
     )
 
 
-def _submit(
-    *,
-    timeout: float | None = None,
-    schedule_time: datetime | str | None = None,
-    request_id: str | None = None,
-    initial_backoff: float | None = None,
-    max_backoff: float | None = None,
-    expire_time: datetime | str | None = None,
-    unique_for: float | None = None,
-    **fields: Any,
-) -> pb.SubmitTaskRequest:
-    """The message of one submit. What is None is unset; a name that is no field raises ValueError."""
-    request = template(timeout=timeout, initial_backoff=initial_backoff, max_backoff=max_backoff, **fields)
-    request.request_id = request_id or uuid.uuid4().hex
-    if (moment := timestamp(schedule_time)) is not None:
-        request.schedule_time.CopyFrom(moment)
-    if (moment := timestamp(expire_time)) is not None:
-        request.expire_time.CopyFrom(moment)
-    if (length := duration(unique_for)) is not None:
-        request.unique_for.CopyFrom(length)
-    return request
-
-
-def template(
-    *,
-    timeout: float | None = None,
-    initial_backoff: float | None = None,
-    max_backoff: float | None = None,
-    **fields: Any,
-) -> pb.SubmitTaskRequest:
-    """The message of a submit without a time and an id of its own."""
-    return pb.SubmitTaskRequest(
-        timeout=duration(timeout),
-        initial_backoff=duration(initial_backoff),
-        max_backoff=duration(max_backoff),
-        **fields,
-    )
+def _submit(request_id: str | None = None, **given: Any) -> pb.SubmitTaskRequest:
+    return submit_request(request_id=request_id or uuid.uuid4().hex, **given)

@@ -22,6 +22,13 @@ FIELDS = {
     "keywords": "news",
     "priority": "8",
     "auto_approve": "yes",
+    "labels": "kind=news",
+    "timeout": "90s",
+    "auto_retry": "false",
+    "initial_backoff": "5s",
+    "backoff_multiplier": "3",
+    "max_backoff": "1m",
+    "creator_options": "model=large",
 }
 
 
@@ -56,7 +63,7 @@ def test_cron_lines_in_words(line: str, english: str, chinese: str) -> None:
 def test_a_schedule_is_created_by_the_form(place: Place, visitor: Visitor) -> None:
     assert "New schedule" in visitor.get("/schedules").text
     visitor.get("/schedules/new")
-    answer = visitor.post("/schedules/new", {**FIELDS, "account": str(place.account)})
+    answer = visitor.post("/schedules/new", {**FIELDS, "account_id": str(place.account)})
     assert "Created schedule" in answer.text
     made = place.client.get_schedule(int(answer.url.rpartition("/")[2]))
     assert made is not None
@@ -64,32 +71,36 @@ def test_a_schedule_is_created_by_the_form(place: Place, visitor: Visitor) -> No
     assert (made["catch_up"], made["overlap"], made["paused"]) == ("skip", "skip", False)
     task = made["template"]
     assert (task["topic"], task["keywords"], task["priority"], task["auto_approve"]) == ("daily news", "news", 8, True)
+    assert (task["auto_retry"], task["initial_backoff"], task["backoff_multiplier"]) == (False, 5.0, 3.0)
+    assert (task["max_backoff"], task["timeout"]) == (60.0, 90.0)
+    assert (task["labels"], task["creator_options"]) == ({"kind": "news"}, {"model": "large"})
     assert "At 09:00, Monday through Friday" in answer.text
     assert answer.text.count('class="hint">Monday') + answer.text.count('class="hint">Friday') >= 1
     assert answer.text.count(" 09:00 <span") == 5
 
 
 def test_a_bad_form_comes_back_with_what_was_typed(place: Place, visitor: Visitor) -> None:
-    bad = {**FIELDS, "account": str(place.account), "cron": "61 9 * * *", "time_zone": "Mars", "topic": ""}
+    bad = {**FIELDS, "account_id": str(place.account), "cron": "61 9 * * *", "time_zone": "Mars", "topic": ""}
     answer = visitor.post("/schedules/new", bad)
     assert answer.status == 400
     for name in ("cron", "time_zone", "topic"):
-        assert f'id="bad-{name}"' in answer.text
-    assert 'value="61 9 * * *" required' in answer.text
+        assert f'id="problem-{name}"' in answer.text
+    assert 'value="61 9 * * *" aria-invalid' in answer.text
     assert 'value="morning news"' in answer.text
-    for name, text in {"account": "x", "priority": "11", "jitter": "soon"}.items():
-        answer = visitor.post("/schedules/new", {**FIELDS, "account": str(place.account), name: text})
+    for name, text in {"account_id": "x", "timeout": "11 years", "jitter": "soon"}.items():
+        answer = visitor.post("/schedules/new", {**FIELDS, "account_id": str(place.account), name: text})
         assert answer.status == 400
-        assert f'id="bad-{name}"' in answer.text
+        assert f'id="problem-{name}"' in answer.text
         assert f'value="{text}"' in answer.text
-    answer = visitor.post("/schedules/new", {**FIELDS, "account": "999"})
-    assert 'id="bad-account"' in answer.text
+    answer = visitor.post("/schedules/new", {**FIELDS, "account_id": "999"})
+    assert 'id="problem-account_id"' in answer.text
 
 
-def test_a_change_keeps_what_the_form_has_not(place: Place, visitor: Visitor) -> None:
+def test_a_change_begins_with_what_the_schedule_has(place: Place, visitor: Visitor) -> None:
     schedule_id = _made(place)
     shown = visitor.get(f"/schedules/{schedule_id}").text
-    assert 'value="daily news"' in shown
+    for held in ('value="90s"', ">\nkind=news</textarea>", ">\ndaily news</textarea>"):
+        assert held in shown
     answer = visitor.post(f"/schedules/{schedule_id}", {**FIELDS, "topic": "evening news", "cron": "0 18 * * *"})
     assert f"Changed schedule {schedule_id}." in answer.text
     changed = place.client.get_schedule(schedule_id)
@@ -137,7 +148,7 @@ def test_who_may_only_read_is_offered_nothing_and_refused(place: Place) -> None:
     assert "Run now" not in shown
     one = visitor.get(f"/schedules/{schedule_id}").text
     assert "daily news" in one
-    assert 'id="cron"' not in one
+    assert 'id="field-cron"' not in one
     assert visitor.post(f"/schedules/{schedule_id}/delete", {}).status == 400
     assert place.client.get_schedule(schedule_id) is not None
 
@@ -161,8 +172,8 @@ def test_the_preview_follows_what_is_typed(place: Place, page: Page) -> None:
     expect(preview.locator("li").first).to_contain_text("08:30")
     page.goto("/language/zh-CN")
     page.goto("/schedules/new")
-    page.locator("#time_zone").fill("Asia/Tokyo")
-    page.locator("#cron").fill("30 8 * * 1-5")
+    page.locator("#field-time_zone").fill("Asia/Tokyo")
+    page.locator("#field-cron").fill("30 8 * * 1-5")
     expect(preview).to_contain_text("在 08:30，星期一到星期五")
-    page.locator("#cron").fill("30 8")
+    page.locator("#field-cron").fill("30 8")
     expect(preview).to_contain_text("must have five fields")

@@ -18,6 +18,7 @@ import console_svc.chinese
 import contentgen.doctor
 from console_svc.chinese import CHINESE
 from console_svc.pages import content, contents, edit, queue, review
+from console_svc.submitting.fields import TYPED
 from console_svc.web.language import ENGLISH, ZH, Texts, plural, refused
 from contentgen import DeliveryStatus, PublishStatus, RequestError, ReviewStatus, TaskStatus
 from scheduler_svc.api.messages.errors import ERROR_STATUSES, INTERNAL
@@ -30,7 +31,6 @@ TAKES_TEXT = {
     "failure": 2,
     "tell": 0,
     "text": 0,
-    "Field": 1,
     "Hold": 0,
     "Link": 1,
     "Need": 0,
@@ -52,7 +52,14 @@ REASONS = {row.reason for row in (*ERROR_STATUSES.values(), INTERNAL)} - OF_OTHE
 STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
 VALUES = {*(value for status in STATUSES for value in get_args(status)), *map(str, Role), *OF_WORKERS, *REASONS}
 """Values of the API that pages show as words: `_(value)`."""
-NAMED = {*content.LABELS.values(), *queue.PROBLEMS.values(), review.CHANGED, contents.NOT_READ, edit.DELETED}
+NAMED = {
+    *(field.label for field in TYPED.values()),
+    *content.LABELS.values(),
+    *queue.PROBLEMS.values(),
+    review.CHANGED,
+    contents.NOT_READ,
+    edit.DELETED,
+}
 """Texts that pages take from names of their modules."""
 
 
@@ -107,7 +114,7 @@ def test_no_chinese_is_left_over() -> None:
         if path.parent.name != "chinese"
     )
     joined = re.sub(r'"\s*\n\s*f?"', "", source)
-    assert [text for text in CHINESE if text not in VALUES and text not in joined] == []
+    assert [text for text in CHINESE if text not in VALUES | NAMED and text not in joined] == []
 
 
 def test_the_text_of_one_thing_is_not_that_of_several() -> None:

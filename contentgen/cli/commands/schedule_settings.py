@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +13,10 @@ from contentgen.cli import tables, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.documents import document
 from contentgen.cli.options import OfAccount, ScheduleId
+from contentgen.cli.submit_options import OF_A_SCHEDULE, with_options
 from contentgen.client import fields
 from contentgen.client.documents import CATCH_UP, OVERLAP
+from contentgen.client.submits import set_field, submit_request
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 
@@ -49,23 +52,6 @@ Jitter = Annotated[
     _option("How long after its tick a task may come, such as 5m.", parser=values.seconds, metavar="DURATION"),
 ]
 Paused = Annotated[bool, _option("Begin without ticks, until it is resumed.", "--paused")]
-Keywords = Annotated[str | None, _option("Keywords by comma.")]
-Category = Annotated[str | None, _option("Category, kept with the content.")]
-Requirements = Annotated[str | None, _option("What the text must follow.")]
-Tone = Annotated[str | None, _option("Tone of the text.")]
-Priority = Annotated[int | None, _option("10 goes first. Default: 5.", "--priority", "-p", min=1, max=10)]
-AutoApprove = Annotated[
-    bool | None, _option("Whether the content skips the review.", "--auto-approve/--no-auto-approve")
-]
-MaxRetries = Annotated[int | None, _option("Retries after failures. Default: 3.", min=0, max=100)]
-RunLimit = Annotated[
-    float | None,
-    _option("How long one attempt may take. Default: 30m.", "--timeout", parser=values.seconds, metavar="DURATION"),
-]
-Labels = Annotated[list[str] | None, _option("A label; several times.", "--label", "-l", metavar="KEY=VALUE")]
-CreatorOptions = Annotated[
-    list[str] | None, _option("An extra option for the CLI.", "--creator-option", metavar="KEY=VALUE")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -85,6 +71,7 @@ def add_to(app: typer.Typer) -> None:
     )(update)
 
 
+@with_options(OF_A_SCHEDULE)
 def create(
     session: Session,
     topic: Topic,
@@ -96,43 +83,29 @@ def create(
     overlap: LastTask = None,
     jitter: Jitter = None,
     paused: Paused = False,
-    keywords: Keywords = None,
-    category: Category = None,
-    requirements: Requirements = None,
-    tone: Tone = None,
-    priority: Priority = None,
-    auto_approve: AutoApprove = None,
-    max_retries: MaxRetries = None,
-    timeout: RunLimit = None,
-    label: Labels = None,
-    creator_option: CreatorOptions = None,
+    *,
+    given: Mapping[str, Any],
 ) -> None:
     """Make a schedule: a task at each time of a cron line.
 
     Its first tick is the first one after now. A local time that clocks skip runs when they skip it, and one that comes
     twice runs once. If a task is refused, say because its queue is full, the schedule says why and goes on.
     """
-    task = _task(
-        topic=topic,
-        keywords=keywords,
-        category=category,
-        requirements=requirements,
-        tone=tone,
-        priority=priority,
-        auto_approve=auto_approve,
-        max_retries=max_retries,
-        timeout=fields.duration(timeout),
-        labels=values.pairs(label),
-        creator_options=values.pairs(creator_option),
+    settings = _settings(
+        name=name, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=fields.duration(jitter)
     )
-    given = _given(name=name, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=fields.duration(jitter))
     request = pb.CreateScheduleRequest(
-        account_id=session.account(account), cron=cron, template=task, paused=paused, **given
+        account_id=session.account(account),
+        cron=cron,
+        template=submit_request(topic=topic, **given),
+        paused=paused,
+        **settings,
     )
     made = session.connection.call(session.connection.stubs.schedules.CreateSchedule, request).schedule
     session.output.one(document(made), tables.schedule)
 
 
+@with_options(OF_A_SCHEDULE, defaults=False)
 def update(
     session: Session,
     schedule_id: ScheduleId,
@@ -143,35 +116,14 @@ def update(
     catch_up: MissedTicks = None,
     overlap: LastTask = None,
     jitter: Jitter = None,
-    keywords: Keywords = None,
-    category: Category = None,
-    requirements: Requirements = None,
-    tone: Tone = None,
-    priority: Priority = None,
-    auto_approve: AutoApprove = None,
-    max_retries: MaxRetries = None,
-    timeout: RunLimit = None,
-    label: Labels = None,
-    creator_option: CreatorOptions = None,
+    *,
+    given: Mapping[str, Any],
 ) -> None:
     """Change a schedule: only what is given. Tasks that it submitted stay as they are.
 
     Another --cron, --time-zone or --jitter begins anew: the next tick is the first one after now.
     """
-    task = _task(
-        topic=topic,
-        keywords=keywords,
-        category=category,
-        requirements=requirements,
-        tone=tone,
-        priority=priority,
-        auto_approve=auto_approve,
-        max_retries=max_retries,
-        timeout=fields.duration(timeout),
-        labels=values.pairs(label),
-        creator_options=values.pairs(creator_option),
-    )
-    given = _given(
+    settings = _settings(
         cron=cron,
         name=name,
         time_zone=time_zone,
@@ -179,22 +131,18 @@ def update(
         overlap=overlap,
         jitter=fields.duration(jitter),
     )
-    if task.ListFields():
-        given["template"] = _merged(session, schedule_id, task)
-    if not given:
+    task = {**given} if topic is None else {"topic": topic, **given}
+    if task:
+        settings["template"] = _merged(session, schedule_id, task)
+    if not settings:
         raise typer.BadParameter("give what to change, such as --cron, --time-zone, --topic or --priority")
-    schedule = pb.Schedule(schedule_id=schedule_id, **given)
-    request = pb.UpdateScheduleRequest(schedule=schedule, update_mask=FieldMask(paths=list(given)))
+    schedule = pb.Schedule(schedule_id=schedule_id, **settings)
+    request = pb.UpdateScheduleRequest(schedule=schedule, update_mask=FieldMask(paths=list(settings)))
     changed = session.connection.call(session.connection.stubs.schedules.UpdateSchedule, request).schedule
     session.output.one(document(changed), tables.schedule)
 
 
-def _task(**given: Any) -> task_pb.SubmitTaskRequest:
-    """What is given of a submit."""
-    return task_pb.SubmitTaskRequest(**{name: value for name, value in given.items() if value is not None})
-
-
-def _given(catch_up: str | None, overlap: str | None, **rest: str | Duration | None) -> dict[str, Any]:
+def _settings(catch_up: str | None, overlap: str | None, **rest: str | Duration | None) -> dict[str, Any]:
     """What is given of a schedule's settings."""
     given = {
         "catch_up": None if catch_up is None else values.states(CATCH_UP, [catch_up])[0],
@@ -204,11 +152,10 @@ def _given(catch_up: str | None, overlap: str | None, **rest: str | Duration | N
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _merged(session: Session, schedule_id: int, change: task_pb.SubmitTaskRequest) -> task_pb.SubmitTaskRequest:
+def _merged(session: Session, schedule_id: int, change: Mapping[str, Any]) -> task_pb.SubmitTaskRequest:
     """The present template with these changes; labels or options that are given replace all of those."""
     request = pb.GetScheduleRequest(schedule_id=schedule_id)
     task = session.connection.call(session.connection.stubs.schedules.GetSchedule, request).schedule.template
-    for field, _ in change.ListFields():
-        task.ClearField(field.name)  # type: ignore[arg-type] # a field of this message
-    task.MergeFrom(change)
+    for name, value in change.items():
+        set_field(task, name, value)
     return task

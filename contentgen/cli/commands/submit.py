@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -15,94 +16,9 @@ from contentgen.cli.commands.waiting import wait_for
 from contentgen.cli.documents import document
 from contentgen.cli.options import OfAccount, Yes
 from contentgen.cli.output import write_line
-from contentgen.client import fields
-from contentgen.v1 import task_service_pb2 as pb
+from contentgen.cli.submit_options import SUBMITTED, with_options
+from contentgen.client.submits import submit_request
 
-Keywords = Annotated[str, typer.Option(help="Keywords by comma.", show_default=False)]
-Category = Annotated[str, typer.Option(help="Category, kept with the content.", show_default=False)]
-Requirements = Annotated[str, typer.Option(help="What the text must follow.", show_default=False)]
-Tone = Annotated[str, typer.Option(help="Tone of the text.", show_default=False)]
-Priority = Annotated[int, typer.Option("--priority", "-p", min=1, max=10, help="10 goes first.")]
-AutoApprove = Annotated[bool, typer.Option(help="Whether the content skips the review.")]
-MaxRetries = Annotated[int, typer.Option(min=0, max=100, help="Retries after failures.")]
-AutoRetry = Annotated[bool, typer.Option(help="Whether failures are retried by themselves.")]
-InitialBackoff = Annotated[
-    float | None,
-    typer.Option(
-        parser=values.seconds,
-        metavar="DURATION",
-        help="How long to wait before the first retry, such as 5s. Default: 30s.",
-        show_default=False,
-    ),
-]
-BackoffMultiplier = Annotated[
-    float | None,
-    typer.Option(
-        min=1, max=100, metavar="NUMBER", help="By what each further wait is longer. Default: 2.", show_default=False
-    ),
-]
-MaxBackoff = Annotated[
-    float | None,
-    typer.Option(
-        parser=values.seconds,
-        metavar="DURATION",
-        help="The longest wait before a retry. Default: 10m, or the first one where that is longer.",
-        show_default=False,
-    ),
-]
-RunLimit = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout",
-        parser=values.seconds,
-        metavar="DURATION",
-        help="How long one attempt may take, such as 90s or 2h. Default: 30m.",
-        show_default=False,
-    ),
-]
-ScheduleTime = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Not before this time: ISO 8601, or +2h from now.", show_default=False),
-]
-ExpireTime = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Cancel it if it was not started by then: ISO 8601, or +2h from now.",
-        show_default=False,
-    ),
-]
-RequestId = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ID", help="The same id again returns the first task and creates nothing.", show_default=False
-    ),
-]
-UniqueKey = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KEY",
-        help="While a task of the account with this key is open, return that one and create nothing.",
-        show_default=False,
-    ),
-]
-UniqueFor = Annotated[
-    float | None,
-    typer.Option(
-        parser=values.seconds,
-        metavar="DURATION",
-        help="With --unique-key: how long after its submit, such as 24h, even if it has ended.",
-        show_default=False,
-    ),
-]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", "-l", metavar="KEY=VALUE", help="A label; several times.", show_default=False),
-]
-CreatorOptions = Annotated[
-    list[str] | None,
-    typer.Option("--creator-option", metavar="KEY=VALUE", help="An extra option for the CLI.", show_default=False),
-]
 Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)]
 File = Annotated[
     str | None,
@@ -148,29 +64,13 @@ def add_to(app: typer.Typer) -> None:
     )(submit)
 
 
+@with_options(SUBMITTED)
 def submit(
     session: Session,
     topic: Topic = None,
     account: OfAccount = None,
-    keywords: Keywords = "",
-    category: Category = "",
-    requirements: Requirements = "",
-    tone: Tone = "",
-    priority: Priority = 5,
-    auto_approve: AutoApprove = True,
-    max_retries: MaxRetries = 3,
-    auto_retry: AutoRetry = True,
-    initial_backoff: InitialBackoff = None,
-    backoff_multiplier: BackoffMultiplier = None,
-    max_backoff: MaxBackoff = None,
-    timeout: RunLimit = None,
-    schedule_time: ScheduleTime = None,
-    expire_time: ExpireTime = None,
-    request_id: RequestId = None,
-    unique_key: UniqueKey = None,
-    unique_for: UniqueFor = None,
-    label: Labels = None,
-    creator_option: CreatorOptions = None,
+    *,
+    given: Mapping[str, Any],
     wait: Wait = False,
     wait_timeout: WaitLimit = None,
     file: File = None,
@@ -192,34 +92,13 @@ def submit(
         raise typer.BadParameter("give either TOPIC or --file")
     if file is None and (run or dry_run):
         raise typer.BadParameter("--run and --dry-run go with --file")
-    request = pb.SubmitTaskRequest(
-        account_id=session.accounts(account) if file else session.account(account),
-        topic=topic or "",
-        keywords=keywords,
-        category=category,
-        requirements=requirements,
-        tone=tone,
-        priority=priority,
-        auto_approve=auto_approve,
-        max_retries=max_retries,
-        auto_retry=auto_retry,
-        initial_backoff=fields.duration(initial_backoff),
-        backoff_multiplier=backoff_multiplier,
-        max_backoff=fields.duration(max_backoff),
-        timeout=fields.duration(timeout),
-        schedule_time=values.moment(schedule_time),
-        expire_time=values.moment(expire_time),
-        request_id=request_id or "",
-        unique_key=unique_key or "",
-        unique_for=fields.duration(unique_for),
-        labels=values.pairs(label),
-        creator_options=values.pairs(creator_option),
-    )
+    account_id = session.accounts(account) if file else session.account(account)
+    request = submit_request(account_id=account_id, topic=topic or "", **given)
     if file is not None:
-        if wait or request_id or unique_key:
+        if wait or request.request_id or request.unique_key:
             raise typer.BadParameter("--wait, --request-id and --unique-key go with one TOPIC")
         return submit_file(session, file, request, run, dry_run=dry_run, yes=yes)
-    request.request_id = request_id or uuid.uuid4().hex  # so that a repeated call makes no second task
+    request.request_id = request.request_id or uuid.uuid4().hex  # so that a repeated call makes no second task
     connection = session.connection
     answer = connection.call(connection.stubs.tasks.SubmitTask, request)
     task = answer.task

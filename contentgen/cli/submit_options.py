@@ -1,0 +1,98 @@
+"""The fields of a submit as options of a command. Layer: inside cli."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from contentgen.cli import values
+from contentgen.submit_fields import FIELDS, Field, Kind
+
+_APART = ("account_id", "topic")
+"""What each command has in its own way."""
+_GIVEN = "given"
+_TYPES: Mapping[Kind, Any] = {
+    Kind.TEXT: str | None,
+    Kind.WORDS: str | None,
+    Kind.WHOLE: int | None,
+    Kind.NUMBER: float | None,
+    Kind.YES_NO: bool | None,
+    Kind.LENGTH: float | None,
+    Kind.TIME: str | None,
+    Kind.PAIRS: list[str] | None,
+}
+_METAVARS = {Kind.LENGTH: "DURATION", Kind.TIME: "TIME", Kind.PAIRS: "KEY=VALUE"}
+_PARSERS: Mapping[Kind, Callable[[str], Any]] = {
+    Kind.LENGTH: values.seconds,
+    Kind.TIME: values.time,
+    Kind.PAIRS: values.pair,
+}
+
+SUBMITTED = tuple(field for field in FIELDS if field.name not in _APART)
+OF_A_SCHEDULE = tuple(field for field in SUBMITTED if field.in_schedule)
+CHANGEABLE = tuple(field for field in SUBMITTED if field.changeable)
+"""Of a pending task."""
+
+Body = Callable[..., int | None]
+
+
+def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[[Body], Body]:
+    """The parameter `given` of a command becomes an option a field. It gets their values by name, of those given.
+
+    `defaults`: the help says what holds for a field that is not given.
+    """
+    parameters = [_parameter(field, defaults=defaults) for field in fields]
+
+    def decorate(body: Body) -> Body:
+        @wraps(body)
+        def decorated(*arguments: Any, **own: Any) -> int | None:
+            given = {each.name: own.pop(each.name) for each in parameters}
+            own[_GIVEN] = {
+                name: dict(value) if isinstance(value, list) else value
+                for name, value in given.items()
+                if value is not None
+            }
+            return body(*arguments, **own)
+
+        signature = inspect.signature(body, eval_str=True)
+        replaced = [
+            each
+            for present in signature.parameters.values()
+            for each in (parameters if present.name == _GIVEN else [present])
+        ]
+        decorated.__signature__ = signature.replace(parameters=replaced)  # type: ignore[attr-defined] # see command
+        return decorated
+
+    return decorate
+
+
+def _parameter(field: Field, *, defaults: bool) -> inspect.Parameter:
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[_TYPES[field.kind], _option(field, defaults=defaults)],
+    )
+
+
+def _option(field: Field, *, defaults: bool) -> Any:
+    parser = _PARSERS.get(field.kind)
+    more: dict[str, Any] = {"parser": parser} if parser else {}
+    if field.kind in {Kind.WHOLE, Kind.NUMBER}:
+        more.update(min=field.least, max=field.most)
+    return typer.Option(
+        *_flags(field),
+        help=f"{field.help} Default: {field.default}." if defaults and field.default else field.help,
+        metavar=field.metavar or _METAVARS.get(field.kind),
+        show_default=False,
+        **more,
+    )
+
+
+def _flags(field: Field) -> tuple[str, ...]:
+    name = field.name.replace("_", "-")
+    return field.flags or ((f"--{name}/--no-{name}",) if field.kind is Kind.YES_NO else (f"--{name}",))

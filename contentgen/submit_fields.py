@@ -1,0 +1,259 @@
+"""A row for each field of a submit: what it is called, its bounds, what it means, and how people write it.
+
+The client's arguments, the command's options and rows, and the console's forms and sheets follow it. A scheduler
+decides by its own bounds; a test compares the two. Layer: below `client`; the console uses it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import NamedTuple
+
+_DAY = 86_400.0
+_MAX_TIME = 3_650 * _DAY
+_MAX_BACKOFF = 30 * _DAY
+
+
+class Kind(Enum):
+    """What a field holds, and so how it is written.
+
+    Attributes:
+        ID: a whole number.
+        TEXT: any text.
+        WORDS: texts by comma.
+        WHOLE: a whole number.
+        NUMBER: a number that may have a fraction.
+        YES_NO: `true` or `false`.
+        LENGTH: a length of time such as `90s`, in seconds.
+        TIME: a time of ISO 8601.
+        PAIRS: `key=value`, several times.
+    """
+
+    ID = auto()
+    TEXT = auto()
+    WORDS = auto()
+    WHOLE = auto()
+    NUMBER = auto()
+    YES_NO = auto()
+    LENGTH = auto()
+    TIME = auto()
+    PAIRS = auto()
+
+
+class Field(NamedTuple):
+    """A field of SubmitTaskRequest.
+
+    Attributes:
+        name: that of the message, and the client's argument.
+        label: the console's name for it, in English.
+        kind: what it holds.
+        help: what it means, in a sentence.
+        least: the smallest value: of numbers, and of lengths in seconds.
+        most: the largest one; of texts: characters.
+        default: what holds if it is unset, as people write it; empty: nothing, or what a sentence of help says.
+        flags: of the command, if they are not `--name`.
+        metavar: what the command's help shows for the value.
+        columns: other names of its column in a file.
+        in_schedule: whether the task of a schedule may have it.
+        changeable: whether it can be changed while the task is pending.
+        everyday: whether forms show it at once, and not on demand.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    help: str
+    least: float = 0
+    most: float = 0
+    default: str = ""
+    flags: tuple[str, ...] = ()
+    metavar: str = ""
+    columns: tuple[str, ...] = ()
+    in_schedule: bool = True
+    changeable: bool = True
+    everyday: bool = False
+
+
+FIELDS = (
+    Field(
+        "account_id",
+        "Account",
+        Kind.ID,
+        "The account.",
+        1,
+        (1 << 63) - 1,
+        columns=("account", "账号", "账号id"),
+        in_schedule=False,
+        changeable=False,
+        everyday=True,
+    ),
+    Field(
+        "topic", "Topic", Kind.TEXT, "What to write about.", 1, 4_000, columns=("主题", "选题", "标题"), everyday=True
+    ),
+    Field(
+        "keywords", "Keywords", Kind.WORDS, "Keywords by comma.", 0, 2_000, columns=("关键词", "关键字"), everyday=True
+    ),
+    Field(
+        "category",
+        "Category",
+        Kind.TEXT,
+        "Category, kept with the content.",
+        0,
+        200,
+        columns=("类别", "分类"),
+        everyday=True,
+    ),
+    Field(
+        "requirements",
+        "Requirements",
+        Kind.TEXT,
+        "What the text must follow.",
+        0,
+        20_000,
+        columns=("要求",),
+        everyday=True,
+    ),
+    Field("tone", "Tone", Kind.TEXT, "Tone of the text.", 0, 200, columns=("语气",), everyday=True),
+    Field(
+        "priority",
+        "Priority",
+        Kind.WHOLE,
+        "10 goes first.",
+        1,
+        10,
+        default="5",
+        flags=("--priority", "-p"),
+        columns=("优先级",),
+        everyday=True,
+    ),
+    Field(
+        "auto_approve",
+        "Skips the review",
+        Kind.YES_NO,
+        "Whether the content skips the review.",
+        default="yes",
+        columns=("免审核",),
+        everyday=True,
+    ),
+    Field("max_retries", "Retries", Kind.WHOLE, "Retries after failures.", 0, 100, default="3", columns=("重试次数",)),
+    Field(
+        "auto_retry",
+        "Retry by itself",
+        Kind.YES_NO,
+        "Whether failures are retried by themselves.",
+        default="yes",
+        columns=("自动重试",),
+    ),
+    Field(
+        "initial_backoff",
+        "First pause",
+        Kind.LENGTH,
+        "How long to wait before the first retry, such as 5s.",
+        0.001,
+        _MAX_BACKOFF,
+        default="30s",
+        changeable=False,
+    ),
+    Field(
+        "backoff_multiplier",
+        "Growth of pauses",
+        Kind.NUMBER,
+        "By what each further wait is longer.",
+        1,
+        100,
+        default="2",
+        metavar="NUMBER",
+        changeable=False,
+    ),
+    Field(
+        "max_backoff",
+        "Longest pause",
+        Kind.LENGTH,
+        "The longest wait before a retry.",
+        0.001,
+        _MAX_BACKOFF,
+        default="10m, or the first one where that is longer",
+        changeable=False,
+    ),
+    Field(
+        "timeout",
+        "Time limit",
+        Kind.LENGTH,
+        "How long one attempt may take, such as 90s or 2h.",
+        1,
+        _MAX_TIME,
+        default="30m",
+        columns=("时限",),
+    ),
+    Field(
+        "schedule_time",
+        "Run not before",
+        Kind.TIME,
+        "Not before this time: ISO 8601, or +2h from now.",
+        columns=("计划时间",),
+        in_schedule=False,
+        everyday=True,
+    ),
+    Field(
+        "expire_time",
+        "Expires",
+        Kind.TIME,
+        "Cancel it if it was not started by then: ISO 8601, or +2h from now.",
+        columns=("过期时间",),
+        in_schedule=False,
+    ),
+    Field(
+        "request_id",
+        "Request id",
+        Kind.TEXT,
+        "The same id again returns the first task and creates nothing.",
+        0,
+        200,
+        metavar="ID",
+        in_schedule=False,
+        changeable=False,
+    ),
+    Field(
+        "unique_key",
+        "Unique key",
+        Kind.TEXT,
+        "While a task of the account with this key is open, return that one and create nothing.",
+        0,
+        200,
+        metavar="KEY",
+        columns=("唯一键",),
+        in_schedule=False,
+        changeable=False,
+    ),
+    Field(
+        "unique_for",
+        "Unique for",
+        Kind.LENGTH,
+        "With --unique-key: how long after its submit, such as 24h, even if it has ended.",
+        0,
+        _MAX_TIME,
+        in_schedule=False,
+        changeable=False,
+    ),
+    Field(
+        "labels",
+        "Labels",
+        Kind.PAIRS,
+        "A label; several times.",
+        flags=("--label", "-l"),
+        columns=("label", "标签"),
+    ),
+    Field(
+        "creator_options",
+        "Creator options",
+        Kind.PAIRS,
+        "An extra option for the CLI.",
+        flags=("--creator-option",),
+        columns=("creator_option", "创作选项"),
+        changeable=False,
+    ),
+)
+BY_NAME: Mapping[str, Field] = {field.name: field for field in FIELDS}
+NAMES: Mapping[str, str] = {each: field.name for field in FIELDS for each in (field.name, *field.columns)}
+"""The field of each column."""
