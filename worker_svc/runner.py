@@ -25,7 +25,7 @@ from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, Spa
 from worker_svc.outcome import MAX_OUTPUT, MAX_STDERR, Outcome, Reason, RunOutput, clean, clean_tail, failed
 from worker_svc.output import FileFollower, LineSplitter, Sink, Tail, read_to_end
 
-VERSION_TIMEOUT = 15.0
+VERSION_TIMEOUT = 60.0
 """Seconds that `--version` may take."""
 
 _OUTPUT_TIMEOUT = 0.1

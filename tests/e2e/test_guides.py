@@ -82,7 +82,7 @@ def test_the_snippets_do_what_the_guide_says(
         old.account(1)
         for number in range(OLD_TASKS):
             old.task(number + 1)
-    scheduler = stack.scheduler().start()
+    scheduler = stack.scheduler(lease_ttl=60.0).start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
     reader = Reader(guide, stack, scheduler, db_url)
     new = [snippet for snippet in snippets(guide) if snippet.mark != "old"]

@@ -17,7 +17,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import on_this_machine, wait_until
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 CALL_TIMEOUT = 15.0
@@ -70,6 +70,7 @@ class Client:
 
     def wait(self, task_id: str, *, within: float) -> task_pb2.Task:
         """The task once it has ended, which has to be within so many seconds."""
+        within = on_this_machine(within)
         wanted = task_pb.WaitTaskRequest(task_id=task_id)
         wanted.timeout.FromTimedelta(timedelta(seconds=within))
         task = self._tasks.WaitTask(wanted, timeout=within + CALL_TIMEOUT).task

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from tests.harness.fork_server import ForkedProcess, can_fork, fork_server
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import on_this_machine, wait_until
 
 STOP_LIMIT = 10.0
 """Seconds within which the contract promises the end after TERM."""
@@ -36,6 +36,7 @@ def run_to_end(
     """Runs a command, whose end has to come in time; its output is in the result. None: this process's environment."""
     arguments = [str(part) for part in command]
     variables = os.environ if environment is None else environment
+    within = on_this_machine(within)
     if Process.by_fork and can_fork(arguments, variables):
         return _forked_to_end(arguments, variables, cwd or Path.cwd(), within)
     return subprocess.run(
