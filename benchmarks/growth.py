@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from benchmarks.goals import Figure
 from contentgen import ContentGenerationClient
 from scheduler_svc.application import retention
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.application.tasks.bulk import MAX_BATCH
 from scheduler_svc.application.tasks.query import find_tasks
@@ -23,7 +22,7 @@ from scheduler_svc.application.watch.changes import Selection
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, Tx, make_engine
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
@@ -58,13 +57,13 @@ R = TypeVar("R")
 
 
 @contextmanager
-def _filled(url: str, statement: str, count: int) -> Iterator[PgDatabase]:
+def _filled(url: str, statement: str, count: int) -> Iterator[Database]:
     """The database of this URL, filled past the scheduler."""
     engine = make_engine(url, 1, hot=True)
     with engine.connect() as connection:
         connection.execute(sa.text(statement), {"count": count})
         connection.exec_driver_sql("ANALYZE")
-    database = PgDatabase(engine, lambda _: None, lambda _: None)
+    database = Database(engine, lambda _: None, lambda _: None)
     try:
         yield database
     finally:
@@ -84,11 +83,11 @@ def of_retention(url: str, count: int) -> list[Figure]:
     ]
 
 
-def _look_at_all(database: PgDatabase, due: TaskFilter) -> int:
+def _look_at_all(database: Database, due: TaskFilter) -> int:
     return _walk(database, lambda tx, after: find_tasks(tx, due, after, MAX_BATCH).last, 0)
 
 
-def _look_at_due(database: PgDatabase) -> int:
+def _look_at_due(database: Database) -> int:
     sweep = retention.ended_tasks(YEAR)
 
     def look(tx: Tx, position: datetime) -> datetime | None:
@@ -120,7 +119,7 @@ def of_moves(url: str, count: int) -> list[Figure]:
     ]
 
 
-def _read_all(database: PgDatabase, last: int) -> int:
+def _read_all(database: Database, last: int) -> int:
     def look(tx: Tx, after: int) -> int | None:
         page, _ = changes.read_all(tx, after, last, lambda _, account_id: account_id == 1)
         return page.end if page.end < last else None
@@ -128,7 +127,7 @@ def _read_all(database: PgDatabase, last: int) -> int:
     return _walk(database, look, 0)
 
 
-def _read_own(database: PgDatabase, last: int) -> int:
+def _read_own(database: Database, last: int) -> int:
     def look(tx: Tx, after: int) -> int | None:
         page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last, changes.MAX_PAGE)
         return page.end if page.end < last else None
@@ -136,7 +135,7 @@ def _read_own(database: PgDatabase, last: int) -> int:
     return _walk(database, look, 0)
 
 
-def _walk(database: PgDatabase, look: Callable[[Tx, R], R | None], start: R) -> int:
+def _walk(database: Database, look: Callable[[Tx, R], R | None], start: R) -> int:
     """Goes on where each look ended, to the end; how many transactions that took."""
     position: R | None = start
     transactions = 0

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 
 READ_THREADS = 4
 """For clients' reads; one caller may have all but one of them."""
@@ -24,7 +24,7 @@ class Pools:
     def __init__(
         self,
         url: str,
-        database: Callable[[str, sa.Engine], PgDatabase],
+        database: Callable[[str, sa.Engine], Database],
         *,
         lock_timeout: float,
         statement_timeout: float,
@@ -76,7 +76,7 @@ class Pools:
         self._engines.append(engine)
         return engine
 
-    def committers(self, name: str, threads: int = 1) -> PgDatabase:
+    def committers(self, name: str, threads: int = 1) -> Database:
         """Returns a database for the threads of so many group committers."""
         return self._database(name, self._engine(threads, Timeouts(self._lock_timeout, HOT_TIMEOUT), hot=True))
 

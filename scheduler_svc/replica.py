@@ -97,7 +97,7 @@ from scheduler_svc.objects.media_types import Looks
 from scheduler_svc.pools import Pools
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
-from scheduler_svc.store.engine.transactions import PgDatabase
+from scheduler_svc.store.engine.transactions import Database
 from scheduler_svc.store.sweeps import PgMaintenance
 from scheduler_svc.webhooks import Names, WebhookAddresses, WebhookSender
 
@@ -306,11 +306,11 @@ class Replica:
             self._dispatcher,
         ]
 
-    def _database(self, pool: str, engine: sa.Engine) -> PgDatabase:
+    def _database(self, pool: str, engine: sa.Engine) -> Database:
         own = engine.pool
         assert isinstance(own, sa.QueuePool)
         metrics = self._metrics.database(pool, own.size(), own.checkedout) if self._metrics else None
-        return PgDatabase(
+        return Database(
             engine,
             self._committed,
             self._store_away_by_thread,
@@ -358,7 +358,7 @@ class Replica:
             "hellos": pools.sessions.state,
         }
 
-    def _report_lane(self, number: int, database: PgDatabase) -> GroupCommitter[Item, Answer]:
+    def _report_lane(self, number: int, database: Database) -> GroupCommitter[Item, Answer]:
         settings = self._settings
         return GroupCommitter(
             f"report-{number}",

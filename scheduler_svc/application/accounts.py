@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 _NO_QUOTAS = Quotas()
 

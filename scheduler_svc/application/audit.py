@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import AuditPage
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.audit import AuditedCall, AuditEvent, AuditFilter
 from scheduler_svc.domain.ids import parse_task_id
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 class AuditSink(Protocol):

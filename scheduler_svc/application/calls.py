@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from scheduler_svc.application.fair_executor import INTERNAL_CALLER, FairExecutor
-from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.domain.errors import WaitedTooLong
 from scheduler_svc.domain.system import LaneState
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Database, Tx
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.ports import Tx
+from typing import TYPE_CHECKING
+
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.content import MAX_RESULT_BYTES, Content, ContentEdit, ContentRevision
 from scheduler_svc.domain.errors import EtagMismatch, FieldViolation, InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def check_etag(content: Content, etag: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import Backlogs, QueueHead
 from scheduler_svc.application.tasks.query import task_stats
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.task import TaskStats
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 HEAD_LIMIT = 1_000
 """Tasks of each priority that are counted."""

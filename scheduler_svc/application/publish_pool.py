@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.publishing import CHANGEABLE
 from scheduler_svc.application.webhooks.events import store_publication
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 REMOVABLE = (PublishStatus.PENDING, PublishStatus.PUBLISHED, PublishStatus.FAILED)
 """States in which an entry may be removed."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.ports import Tx
+from typing import TYPE_CHECKING
+
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 CHANGEABLE = (PublishStatus.PENDING, PublishStatus.FAILED)
 """States of an entry that no publisher has, or has published: it may change, and its content may leave the pool."""

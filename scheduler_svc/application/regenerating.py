@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.ports import Tx
+from typing import TYPE_CHECKING
+
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.domain.task import NewTask
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def new_task(tx: Tx, content_id: int, feedback: str) -> NewTask:

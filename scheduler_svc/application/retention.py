@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.domain.audit import first_key
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.webhook import DeliveryStatus
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_BATCH = 500
 """Rows that one transaction reads."""
@@ -40,7 +42,7 @@ class Swept(NamedTuple):
     position: Position = None
 
 
-Sweep = Callable[[Tx, Position], Swept]
+Sweep: TypeAlias = "Callable[[Tx, Position], Swept]"
 
 
 def _time(position: Position) -> datetime | None:

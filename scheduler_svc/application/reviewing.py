@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.editing import check_etag
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.publishing import CHANGEABLE, require_changeable
 from scheduler_svc.application.tasks import query
 from scheduler_svc.application.webhooks.events import store_review
 from scheduler_svc.domain.access import CallerIdentity, Role, Scope
 from scheduler_svc.domain.content import MAX_HELD_REVIEWS, Content, Review, ReviewDecision, ReviewStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound, RoleForbidden, TooManyReviews
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def review_content(tx: Tx, review: Review) -> Content:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import FiredSchedule, ScheduleTask
 from scheduler_svc.application.schedules import Clock, ReadTemplate, database_clock
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
@@ -20,6 +20,9 @@ from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.schedule import Due, Overlap, Plan, Schedule, plan
 from scheduler_svc.domain.task import NewTask, Task
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_BATCH = 50
 """Schedules that one transaction looks at."""

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import ScheduleTask
 from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.application.tracing import NO_SPAN, SubmitSpan
@@ -18,9 +17,12 @@ from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgu
 from scheduler_svc.domain.schedule import MAX_SCHEDULES, SHOWN_RUNS, Due, Schedule, ScheduleChange, ScheduleSettings
 from scheduler_svc.domain.task import NewTask, Task
 
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
+
 ReadTemplate = Callable[[Schedule], NewTask]
 """Returns the task that a schedule submits. Raises InvalidArgument if it is no valid submit any more."""
-Clock = Callable[[Tx], datetime]
+Clock: TypeAlias = "Callable[[Tx], datetime]"
 
 
 def database_clock(tx: Tx) -> datetime:

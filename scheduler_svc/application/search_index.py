@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.ports import Tx
+from typing import TYPE_CHECKING
+
 from scheduler_svc.domain.watermark import Snapshot
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def unindexed(tx: Tx) -> Snapshot | None:

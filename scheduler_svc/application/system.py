@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.system import LockHolder, OldestTransaction, ReplicaState, System
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 LOCK_HOLDERS_TIMEOUT = 1.0
 """Seconds. Meanwhile set-aside items are retried twice, and wait for their lock some 50 ms each time."""

@@ -19,7 +19,7 @@ from scheduler_svc.importer.progress import ImportProgress
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.engine.notifications import PgNotifier
 from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, Timeouts
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 from scheduler_svc.store.imports import hide_what_is_imported, one_at_a_time
 from scheduler_svc.store.old_application.source import name_of, read_url
 from scheduler_svc.store.old_application.tables import open_old_application
@@ -64,7 +64,7 @@ def _import(given: ImportArguments) -> int:
 
 
 @contextmanager
-def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
+def _database(settings: Settings, *, dry_run: bool) -> Iterator[Database]:
     """The schedulers' database, locked against other imports; starts an embedded one, or shares it with its owner."""
     with _server(settings) as url:
         engine = make_engine(url, 1, timeouts=Timeouts(settings.lock_timeout, ALONE_TIMEOUT))
@@ -76,9 +76,9 @@ def _database(settings: Settings, *, dry_run: bool) -> Iterator[PgDatabase]:
                 check_may_import(connection)
             with one_at_a_time(alone):
                 if dry_run:
-                    yield PgDatabase(hide_what_is_imported(engine), lambda _signals: None, lambda _: None)
+                    yield Database(hide_what_is_imported(engine), lambda _signals: None, lambda _: None)
                 else:
-                    yield PgDatabase(engine, lambda signals: _send_hints(notifier, signals), lambda _: None)
+                    yield Database(engine, lambda signals: _send_hints(notifier, signals), lambda _: None)
         finally:
             notifier.close()
             engine.dispose()

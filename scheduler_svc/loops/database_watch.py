@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.database_clock import DatabaseClock
 from scheduler_svc.application.health import Health
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.clock import CLOCK_TOLERANCE, describe_offset, is_wrong
 from scheduler_svc.domain.system import LockHolder, OldestTransaction
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 CHECK_INTERVAL = 5.0
 PATIENCE = 10.0

@@ -13,10 +13,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
 from scheduler_svc.application.leases.streams import ReconnectOrder, Streams
-from scheduler_svc.application.ports import Database
 from scheduler_svc.application.tracing import NO_TRACER, Tracer
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.fairness import URGENT_REFILL_LIMIT
@@ -26,6 +26,9 @@ from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.service import TaskService
 from scheduler_svc.loops.supervision import Supervision
 from scheduler_svc.metrics import Metrics
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Database
 
 MAX_CLAIM = URGENT_REFILL_LIMIT
 MIN_SESSIONS = 32

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.metrics import Metrics
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 CHECK_INTERVAL = 60.0
 

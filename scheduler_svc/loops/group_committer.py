@@ -14,9 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.domain.errors import (
     DomainError,
     LockTimeout,
@@ -31,6 +30,9 @@ from scheduler_svc.loops.service import ThreadService
 from scheduler_svc.loops.set_aside import SetAsideItems
 from scheduler_svc.loops.supervision import Supervision
 from scheduler_svc.metrics import LaneMetrics
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Database, Tx
 
 T = TypeVar("T")
 R = TypeVar("R")

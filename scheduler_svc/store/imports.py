@@ -10,7 +10,7 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.application.imports.ports import (
+from scheduler_svc.application.imports.rows import (
     ImportedAccountRow,
     ImportedContentRow,
     ImportedEntryRow,

@@ -19,7 +19,7 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.webhook import EventType
 from scheduler_svc.replica import Replica
 from scheduler_svc.store.engine.notifications import PgNotifier
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Silent:
 
     def __init__(self, db_url: str) -> None:
         self._engine = make_engine(db_url, 1)
-        self.database = PgDatabase(self._engine, lambda _: None, lambda _: None)
+        self.database = Database(self._engine, lambda _: None, lambda _: None)
         self.notifier = PgNotifier(self._engine)
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ from scheduler_svc.domain.task import NewTask, Task, TaskEdit, TaskError, TaskEv
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
-from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, make_engine
+from scheduler_svc.store.engine.transactions import Database, Tx, make_engine
 
 TTL = 120.0
 HEARTBEAT = 10.0
@@ -91,7 +91,7 @@ class Scheduling:
         self.engine = make_engine(database, 8, hot=True) if isinstance(database, str) else database
         self._aging = aging
         self._interest = WebhookInterest(())
-        self.database = PgDatabase(
+        self.database = Database(
             self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
         self._submits = SubmitWork(max_queue, commits=True)
@@ -115,11 +115,11 @@ class Scheduling:
             return list(result.fetchall()) if result.returns_rows else []
 
     @contextmanager
-    def transaction(self) -> Iterator[PgTx]:
+    def transaction(self) -> Iterator[Tx]:
         """One that is committed at the end of the block, for what two of them do at the same time."""
         with self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # around what would commit by itself
-            tx = PgTx(connection, aging=self._aging, webhook_interest=self._interest)
+            tx = Tx(connection, aging=self._aging, webhook_interest=self._interest)
             yield tx
             tx.commit()
             connection.exec_driver_sql("COMMIT")
@@ -408,7 +408,7 @@ def _violated(queries: tuple[str, ...]) -> sa.TextClause:
     return sa.text(f"SELECT number FROM ({' UNION ALL '.join(counts)}) AS counts WHERE n > 0")
 
 
-def _last_number(tx: PgTx) -> int:
+def _last_number(tx: Tx) -> int:
     return tx.changes.last()
 
 

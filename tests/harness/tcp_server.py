@@ -17,6 +17,7 @@ from scheduler_svc.postgres.folders import make_private
 from scheduler_svc.postgres.identity import server_user_for
 from tests.harness.certificates import make_certificates
 from tests.harness.cluster import copy_cluster, server_folder
+from tests.harness.waiting import on_this_machine
 
 USER = "contentgen"
 _WITHIN = 60.0
@@ -99,7 +100,7 @@ class TcpServer:
         return {"ssl": "on", "ssl_cert_file": str(self._folder / "server.pem"), "ssl_key_file": str(key)}
 
     def _ctl(self, command: str, *arguments: str) -> None:
-        self._run("pg_ctl", command, "-D", str(self._data), "-t", str(int(_WITHIN)), *arguments)
+        self._run("pg_ctl", command, "-D", str(self._data), "-t", str(int(on_this_machine(_WITHIN))), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
         as_root = os.geteuid() == 0
@@ -116,7 +117,7 @@ class TcpServer:
                 user=self._identity.uid if as_root else None,
                 group=self._identity.gid if as_root else None,
                 extra_groups=[] if as_root else None,
-                timeout=2 * _WITHIN,
+                timeout=2 * on_this_machine(_WITHIN),
                 check=False,
             )
         assert done.returncode == 0, f"{program}:\n{log.read_text()}"

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.store.engine.rows import BEGIN
 from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
-from scheduler_svc.store.engine.transactions import PgTx, make_engine
+from scheduler_svc.store.engine.transactions import Tx, make_engine
 
 BACKLOG = 70_000
 TAGGED = 20_000
@@ -147,7 +147,7 @@ _AS_LONG_AS_REAL_ONES = """
 """
 
 
-Work = Callable[[PgTx], Any]
+Work = Callable[[Tx], Any]
 
 
 @dataclass
@@ -196,7 +196,7 @@ class Backlog:
             self._run(work, AGING)
         self._execute(_FILLED)
         with self.cold.connect() as connection:
-            tx = PgTx(connection)
+            tx = Tx(connection)
             tx.search.index_next(0, KEY_MAX, BACKLOG)
             tx.commit()
         self._execute(_AS_LONG_AS_REAL_ONES)
@@ -204,7 +204,7 @@ class Backlog:
     def _run(self, work: Work, aging: float = 0.0) -> None:
         with self.hot.connect() as connection:
             connection.exec_driver_sql(BEGIN)
-            work(PgTx(connection, aging=aging))
+            work(Tx(connection, aging=aging))
             connection.exec_driver_sql("ROLLBACK")
 
     def plan_anew(self) -> None:
@@ -234,7 +234,7 @@ class Backlog:
             connection.exec_driver_sql("SET statement_timeout = '20s'")  # cancels statements that read far too much
             connection.exec_driver_sql(BEGIN)  # work that commits by itself stays in this transaction
             sa.event.listen(connection, "before_cursor_execute", ran)
-            assert work(PgTx(connection, aging=aging)), "the statement found its rows"
+            assert work(Tx(connection, aging=aging)), "the statement found its rows"
             sa.event.remove(connection, "before_cursor_execute", ran)
             connection.exec_driver_sql("ROLLBACK")
             return [plan for statement in statements for plan in _explained(connection, statement)]

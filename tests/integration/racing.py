@@ -8,14 +8,14 @@ from typing import Any
 
 from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
 from scheduler_svc.application.tasks import cancel
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import TTL, Scheduling
 from tests.harness.waiting import wait_until
 
 _WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
-def overtaken(scheduling: Scheduling, first: Callable[[PgTx], Any], second: Callable[[], Any]) -> Any:
+def overtaken(scheduling: Scheduling, first: Callable[[Tx], Any], second: Callable[[], Any]) -> Any:
     """What `second` returns or raises if `first` commits only after `second` waits for it."""
     with ThreadPoolExecutor(1) as pool:
         with scheduling.transaction() as tx:
@@ -25,12 +25,12 @@ def overtaken(scheduling: Scheduling, first: Callable[[PgTx], Any], second: Call
         return answer.result(timeout=5)
 
 
-def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Callable[[PgTx], Any]:
+def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Callable[[Tx], Any]:
     if worker_id not in scheduling.sessions:
         scheduling.hello(worker_id)
     capacity = SessionCapacity(worker_id, scheduling.sessions[worker_id], 1, count)
     return lambda tx: claim(tx, [capacity], 100, TTL)
 
 
-def cancels(key: int, *, force: bool = False) -> Callable[[PgTx], Any]:
+def cancels(key: int, *, force: bool = False) -> Callable[[Tx], Any]:
     return lambda tx: cancel.cancel_task(tx, key, force)

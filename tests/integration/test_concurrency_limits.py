@@ -15,7 +15,7 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 from tests.harness.waiting import wait_until
 from tests.integration.racing import claims, overtaken
@@ -193,7 +193,7 @@ class TestANewLimit:
         assert claimed(scheduling, 10) == []
 
     def test_a_new_limit_waits_for_a_concurrent_submit(self, scheduling: Scheduling) -> None:
-        def submits(tx: PgTx) -> None:
+        def submits(tx: Tx) -> None:
             tx.waiting.reserve({(1, 5): 0})
 
         change = AccountChange(max_concurrent_tasks=LIMIT)

@@ -18,12 +18,12 @@ from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
 from tests.integration.racing import cancels, claims, overtaken
 
 
-def passed_over(scheduling: Scheduling, first: Callable[[PgTx], Any]) -> list[Reaped]:
+def passed_over(scheduling: Scheduling, first: Callable[[Tx], Any]) -> list[Reaped]:
     """The results of a reaper before and after `first` commits."""
     with scheduling.transaction() as tx:
         first(tx)
@@ -31,12 +31,12 @@ def passed_over(scheduling: Scheduling, first: Callable[[PgTx], Any]) -> list[Re
     return [meanwhile, scheduling.reap()]
 
 
-def reports_result(ref: LeaseRef) -> Callable[[PgTx], Any]:
+def reports_result(ref: LeaseRef) -> Callable[[Tx], Any]:
     reported = ReportItem((LeaseUpdate(ref.lease_id, ref.attempt, ref, RESULT),))
     return lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
 
 
-def reaps(tx: PgTx) -> None:
+def reaps(tx: Tx) -> None:
     recover.reap(tx, recover.ReaperSettings(TTL, 10, MAX_LOSSES))
 
 

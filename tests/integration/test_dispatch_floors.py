@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.recover import fold_counts, raise_floors, uncover_tags
 from scheduler_svc.loops import recovery
-from scheduler_svc.store.engine.transactions import PgTx, make_engine
+from scheduler_svc.store.engine.transactions import Tx, make_engine
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
 from tests.integration.backlog import AGING, Backlog
@@ -136,7 +136,7 @@ def test_tagging_waits_for_a_raised_floor_and_sees_it(scheduling: Scheduling) ->
     scheduling.claim(5)
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
-    def now(tx: PgTx) -> float:
+    def now(tx: Tx) -> float:
         return tx.waiting.reserve({(1, 5): 0})[1, 5].now
 
     with ThreadPoolExecutor(1) as pool:

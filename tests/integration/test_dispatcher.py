@@ -14,7 +14,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import MIN_SESSIONS, Dispatcher
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 from tests.harness.scheduling import TTL, Scheduling
 from tests.harness.waiting import wait_until_async
 
@@ -31,7 +31,7 @@ class Floor:
         self.statements: list[str] = []
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
-        database = PgDatabase(self.engine, lambda _: None, lambda _: None)
+        database = Database(self.engine, lambda _: None, lambda _: None)
         self.calls = Calls(scheduling.database, 1)
         self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(self.calls))
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)

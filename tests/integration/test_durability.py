@@ -10,7 +10,7 @@ from scheduler_svc.application.calls import Calls
 from scheduler_svc.loops.durability import DurabilityCheck
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 from tests.harness.cluster import server_folder
 
 
@@ -61,7 +61,7 @@ async def test_settings_that_are_off_are_logged_once_and_measured(db_url: str) -
     _own(db_url, "synchronous_commit", "off")
     engine = make_engine(db_url, 1)
     metrics = Metrics("1")
-    calls = Calls(PgDatabase(engine, lambda _: None, lambda _: None), 1)
+    calls = Calls(Database(engine, lambda _: None, lambda _: None), 1)
     check = DurabilityCheck(calls, metrics)
 
     def measured() -> dict[str, float]:

@@ -19,7 +19,7 @@ from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import TaskWatch, Watches
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import ResumeTokenExpired
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 from tests.harness.cluster import Databases
 from tests.harness.waiting import wait_until_async
 
@@ -38,7 +38,7 @@ class Address:
         self._engine = make_engine(before, 2)
         sa.event.listen(self._engine, "do_connect", self._connect)
         audience = WatchInterest()
-        self.calls = Calls(PgDatabase(self._engine, lambda _: None, lambda _: None, audience), 2)
+        self.calls = Calls(Database(self._engine, lambda _: None, lambda _: None, audience), 2)
         self.tail = ChangeFeed(self.calls, audience)
         self.watches = Watches(self.calls, self.tail)
         for url in self._databases:

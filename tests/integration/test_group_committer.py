@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.application.accounts import create_account
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import (
@@ -29,7 +28,7 @@ from scheduler_svc.loops.group_committer import GROUP_SHARES, AfterCommit, Group
 from scheduler_svc.loops.lanes import Lanes
 from scheduler_svc.metrics.catalog import LaneMetrics, Metrics
 from scheduler_svc.store.engine.timeouts import Timeouts
-from scheduler_svc.store.engine.transactions import PgDatabase, PgTx, StatementFailed, make_engine
+from scheduler_svc.store.engine.transactions import Database, StatementFailed, Tx, make_engine
 from tests.harness.foreign_locks import locked_rows, locked_table
 from tests.harness.waiting import wait_until_async
 
@@ -76,7 +75,7 @@ async def running(
     metrics: LaneMetrics | None = None,
 ) -> AsyncIterator[GroupCommitter[int, int]]:
     engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
-    database = PgDatabase(engine, _told, lambda _: None)
+    database = Database(engine, _told, lambda _: None)
     lane: GroupCommitter[int, int] = GroupCommitter(
         "test",
         database,
@@ -426,7 +425,7 @@ async def test_a_group_is_repeated_after_a_deadlock(db_url: str, engine: sa.Engi
     runs: list[list[int]] = []
 
     def lock(tx: Tx, what: int) -> None:
-        assert isinstance(tx, PgTx)
+        assert isinstance(tx, Tx)
         tx._session.execute(sa.text("SELECT pg_advisory_xact_lock(:what)"), {"what": what})
 
     def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:

@@ -46,7 +46,7 @@ from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus, EventType
 from scheduler_svc.store.contents.list_queries import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.store.engine.rows import BEGIN
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from scheduler_svc.store.schema.tables import SUBMITS
 from scheduler_svc.store.tasks.task_lists import MAX_EXAMINED
 from tests.harness.cluster import Databases
@@ -102,7 +102,7 @@ KEYS = range(20_001, 20_001 + ROWS)
 REFS = [LeaseRef(key, 1, 7) for key in KEYS]
 
 
-def close_lock_mark(tx: PgTx) -> bool:
+def close_lock_mark(tx: Tx) -> bool:
     tx.window.close(1)
     tx.window.lock(1)
     tx.window.mark(1, [FlowMark(1, True, 0.0), FlowMark(6, False, None)], closed=True)
@@ -112,24 +112,24 @@ def close_lock_mark(tx: PgTx) -> bool:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def record_deliveries(tx: PgTx) -> bool:
+def record_deliveries(tx: Tx) -> bool:
     ids = range(60_001 - ROWS, 60_001)
     tx.deliveries.record([DeliveryOutcome(key, 1 + key % 3, EPOCH, True, False, False, 200, "", 5.0) for key in ids])
     return True
 
 
-def store_events(tx: PgTx) -> bool:
+def store_events(tx: Tx) -> bool:
     tx.deliveries.store([WebhookEvent(EventType.TASK_ENDED, 1 + key % 2, key, "{}") for key in KEYS])
     return bool(tx.now)
 
 
-def count_starts(tx: PgTx) -> bool:
+def count_starts(tx: Tx) -> bool:
     tx.start_quotas.count(3, 1, [Starts(tx.now, 1)])
     tx.start_quotas.subtract_tags({1: 1, 3: 1})
     return True
 
 
-def store_expiries(tx: PgTx) -> bool:
+def store_expiries(tx: Tx) -> bool:
     """Of tasks that are delayed, and of tasks that are ready."""
     times = dict.fromkeys(range(30_001 - ROWS // 2, 30_001 + ROWS // 2), EPOCH)
     tx.expiry.submit(times)
@@ -137,7 +137,7 @@ def store_expiries(tx: PgTx) -> bool:
     return True
 
 
-def take_unique_keys(tx: PgTx) -> bool:
+def take_unique_keys(tx: Tx) -> bool:
     """Of keys that others hold, and of keys that nobody holds."""
     rows = [UniqueKey(1, f"key {key}", 10_000_000 + key, EPOCH) for key in range(LAST + 1 - ROWS, LAST + 1 + ROWS)]
     tx.unique_keys.insert(rows)
@@ -149,7 +149,7 @@ def take_unique_keys(tx: PgTx) -> bool:
     return True
 
 
-def update_tasks(tx: PgTx) -> bool:
+def update_tasks(tx: Tx) -> bool:
     before = Task(
         task_key=40_000,
         account_id=1,
@@ -171,13 +171,13 @@ def update_tasks(tx: PgTx) -> bool:
     return True
 
 
-def record_ticks(tx: PgTx) -> bool:
+def record_ticks(tx: Tx) -> bool:
     tx.schedules.record([FiredSchedule(i, None, None, None, None, "") for i in range(1, 1 + ROWS)])
     tx.schedules.add_tasks([ScheduleTask(10_000_000 + key, 2, tx.now + timedelta(seconds=key)) for key in KEYS])
     return True
 
 
-def store_small(tx: PgTx) -> Any:
+def store_small(tx: Tx) -> Any:
     """Of two accounts, of which one has a quota, with request ids and labels."""
     new = [
         (10_000_000 + n, new_task(account_id=1 + n % 2, request_id=f"small {n}", labels={"n": str(n)}))
@@ -193,7 +193,7 @@ def store_small(tx: PgTx) -> Any:
     return tx.submits.store_small(rows, 10_000_000)
 
 
-HOT: dict[str, Callable[[PgTx], Any]] = {
+HOT: dict[str, Callable[[Tx], Any]] = {
     "small submit": store_small,
     "claim": lambda tx: tx.leases.claim(SLOTS, 120.0).grants,
     "lock": lambda tx: tx.leases.lock(KEYS),
@@ -244,7 +244,7 @@ HOT: dict[str, Callable[[PgTx], Any]] = {
     "record deliveries": record_deliveries,
     "what is scheduled for later days": lambda tx: tx.submits.scheduled_from(20_000 + 10 * ROWS),
 }
-LONGER: dict[str, Callable[[PgTx], Any]] = {
+LONGER: dict[str, Callable[[Tx], Any]] = {
     "settle": lambda tx: tx.window.account_queue(1, PAGE),
     "new tags": lambda tx: tx.window.renew(1, 1, 0.0, 1.0),
     "due": lambda tx: tx.waiting.take_due(DUE),
@@ -252,7 +252,7 @@ LONGER: dict[str, Callable[[PgTx], Any]] = {
 """Hot statements of more rows, which have their own tests."""
 
 
-AGED: dict[str, Callable[[PgTx], Any]] = {"claim": HOT["claim"], "settle": LONGER["settle"]}
+AGED: dict[str, Callable[[Tx], Any]] = {"claim": HOT["claim"], "settle": LONGER["settle"]}
 """Statements that differ if priorities rise with the wait."""
 
 
@@ -359,23 +359,23 @@ def test_expired_tasks_are_found_by_the_indexes_that_hold_only_what_expires(back
         assert not plan.scanned, plan
 
 
-def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[PgTx], Any]:
+def listing(account_id: int, statuses: set[Status], before: int | None) -> Callable[[Tx], Any]:
     wanted = TaskFilter(Scope.of(account_id), frozenset(statuses))
     return lambda tx: tx.task_reads.list(wanted, before, PAGE)
 
 
-def listed_pool(scope: Scope, after: int | None) -> Callable[[PgTx], Any]:
+def listed_pool(scope: Scope, after: int | None) -> Callable[[Tx], Any]:
     """Behind an entry of the priority that all entries have."""
     position = None if after is None else PoolPosition(5, after)
     return lambda tx: tx.publish_pool.list(scope, PoolFilter(), position, PAGE)
 
 
-def audited(scope: Scope, before: int | None, *, actor: str = "", method: str = "") -> Callable[[PgTx], Any]:
+def audited(scope: Scope, before: int | None, *, actor: str = "", method: str = "") -> Callable[[Tx], Any]:
     wants = AuditFilter(actor, method, high=before or KEY_MAX)
     return lambda tx: tx.audit.list(scope, wants, PAGE)
 
 
-LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
+LISTS: dict[str, tuple[Callable[[int | None], Callable[[Tx], Any]], int]] = {
     "all tasks": (lambda before: listing(0, set(), before), 1_000),
     "an account's tasks": (lambda before: listing(1, set(), before), 1_000),
     "completed tasks": (lambda before: listing(0, {Status.COMPLETED}, before), 1_000),
@@ -409,7 +409,7 @@ LISTS: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
 
 
 TWO = Scope((1, 2))
-LISTS_OF_TWO: dict[str, tuple[Callable[[int | None], Callable[[PgTx], Any]], int]] = {
+LISTS_OF_TWO: dict[str, tuple[Callable[[int | None], Callable[[Tx], Any]], int]] = {
     "tasks": (lambda before: lambda tx: tx.task_reads.list(TaskFilter(TWO), before, PAGE), 1_000),
     "completed tasks": (
         lambda before: lambda tx: tx.task_reads.list(TaskFilter(TWO, frozenset({Status.COMPLETED})), before, PAGE),
@@ -507,11 +507,11 @@ BULK: dict[str, TaskFilter] = {
 }
 
 
-def filtered(what: str) -> Callable[[PgTx], Any]:
+def filtered(what: str) -> Callable[[Tx], Any]:
     return lambda tx: tx.task_reads.list(FILTERED[what], None, PAGE)
 
 
-def found(what: str) -> Callable[[PgTx], Any]:
+def found(what: str) -> Callable[[Tx], Any]:
     return lambda tx: tx.task_reads.find(BULK[what], 0, PAGE)
 
 
@@ -742,7 +742,7 @@ def test_attempt_outcomes_are_keyed_lookups(backlog: Backlog) -> None:
         assert "task_events" not in plan.scanned
 
 
-def fates(attempts: list[RunningAttempt], tx: PgTx) -> Any:
+def fates(attempts: list[RunningAttempt], tx: Tx) -> Any:
     return tx.polls.attempt_counts(attempts)
 
 
@@ -772,7 +772,7 @@ def test_a_bulk_cancel_reads_a_few_pages_a_row(backlog: Backlog) -> None:
             assert not plan.scanned, plan
 
 
-def cancel_waiting(keys: Sequence[int], skip_locked: bool, tx: PgTx) -> bool:
+def cancel_waiting(keys: Sequence[int], skip_locked: bool, tx: Tx) -> bool:
     tx.tasks.lock(keys, skip_locked=skip_locked)
     tx.leases.lock(range(20_001, 20_001 + ROWS), skip_locked=skip_locked)
     return len(tx.waiting.remove(keys, skip_locked=skip_locked)) == tx.tasks.cancel_waiting(keys, "{}") == len(keys)
@@ -828,12 +828,12 @@ def test_assets_are_locked_named_and_collected_by_their_keys(backlog: Backlog) -
     these = [f"{n:064x}" for n in range(ROWS)]
     naming = [ContentAssetRow(30_001, n, 1, "a.png", sha256, None) for n, sha256 in enumerate(these)]
 
-    def name(tx: PgTx) -> bool:
+    def name(tx: Tx) -> bool:
         stored = tx.assets.lock_complete(these)
         tx.assets.name(naming)
         return len(stored) == ROWS
 
-    def collect(tx: PgTx) -> bool:
+    def collect(tx: Tx) -> bool:
         return tx.assets.lock_unnamed(these, timedelta(0)) == [] and tx.assets.lock_retired(timedelta(0), ROWS) == []
 
     for engine, work in ((backlog.hot, name), (backlog.cold, collect)):
@@ -850,16 +850,16 @@ def test_contents_are_locked_and_deleted_by_their_keys(backlog: Backlog) -> None
         assert not plan.scanned, plan
 
 
-def lock_and_delete(content_ids: Sequence[int], tx: PgTx) -> bool:
+def lock_and_delete(content_ids: Sequence[int], tx: Tx) -> bool:
     tx.contents.delete(list(tx.contents.lock(content_ids)))
     return True
 
 
-def moves_long_ago(tx: PgTx, scope: Scope) -> dict[int, int]:
+def moves_long_ago(tx: Tx, scope: Scope) -> dict[int, int]:
     return tx.changes.page_of_scope(scope, 1_000, LAST, 2 * ROWS, ROWS)[0]
 
 
-WATCHED: dict[str, Callable[[PgTx], Any]] = {
+WATCHED: dict[str, Callable[[Tx], Any]] = {
     "what moved": lambda tx: tx.changes.page(LAST - ROWS, LAST, 500),
     "a page of what moved long ago": lambda tx: tx.changes.page(1_000, LAST, ROWS),
     "what moved of an account long ago": lambda tx: moves_long_ago(tx, Scope((1,))),
@@ -889,11 +889,11 @@ def test_moves_are_read_as_a_range_of_one_index(backlog: Backlog) -> None:
     assert plan.read("task_events") == [("Index Scan task_events_by_seq", ROWS)]
 
 
-def ended_page(account_id: int, after: int, tx: PgTx) -> Any:
+def ended_page(account_id: int, after: int, tx: Tx) -> Any:
     return tx.task_reads.find(TaskFilter(Scope.of(account_id), COMPLETED | FAILED), after, PAGE)
 
 
-def oldest_pending_age(account_id: int, tx: PgTx) -> Any:
+def oldest_pending_age(account_id: int, tx: Tx) -> Any:
     return tx.task_reads.oldest_pending_age(Scope.of(account_id))
 
 

@@ -16,7 +16,7 @@ from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus, Review, ReviewDecision
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.integration.racing import overtaken
 
@@ -38,7 +38,7 @@ def claims(scheduling: Scheduling, limit: int = 1, account_id: int = 0) -> list[
     return entries
 
 
-def claim_in(tx: PgTx, limit: int = 1) -> list[PoolEntry]:
+def claim_in(tx: Tx, limit: int = 1) -> list[PoolEntry]:
     return publish_pool.claim(tx, ALL, limit, MINUTE, "p")
 
 
@@ -47,15 +47,15 @@ def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
     return reported
 
 
-def report_in(tx: PgTx, entry: PoolEntry) -> PoolEntry:
+def report_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
     return publish_pool.report(tx, entry.content_id, entry.claim_id, PUBLISHED, PublishPolicy())
 
 
-def reviews(content_id: int, decision: ReviewDecision) -> Callable[[PgTx], Any]:
+def reviews(content_id: int, decision: ReviewDecision) -> Callable[[Tx], Any]:
     return lambda tx: reviewing.review_content(tx, Review(content_id, decision, "anna"))
 
 
-def at_a_time(scheduling: Scheduling, first: Callable[[PgTx], R], second: Callable[[], R]) -> tuple[R, R]:
+def at_a_time(scheduling: Scheduling, first: Callable[[Tx], R], second: Callable[[], R]) -> tuple[R, R]:
     """What both return if `second` begins and ends before `first` commits, and so does not wait for it."""
     with ThreadPoolExecutor(1) as pool, scheduling.transaction() as tx:
         return first(tx), pool.submit(second).result(timeout=5)
@@ -81,7 +81,7 @@ def test_the_first_of_two_concurrent_decisions_holds(
 def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling) -> None:
     made = content(scheduling, auto_approve=False)
 
-    def approves_and_fails(tx: PgTx) -> None:
+    def approves_and_fails(tx: Tx) -> None:
         reviews(made, ReviewDecision.APPROVE)(tx)
         raise ValueError(made)
 
@@ -162,7 +162,7 @@ def test_a_claim_skips_an_entry_that_is_being_reported(scheduling: Scheduling) -
     assert claimed == claims(scheduling) == []
 
 
-def fails_in(tx: PgTx, entry: PoolEntry) -> PoolEntry:
+def fails_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
     return publish_pool.report(tx, entry.content_id, entry.claim_id, PublishReport(False, "why"), PublishPolicy())
 
 
@@ -183,7 +183,7 @@ def test_a_report_that_is_rolled_back_leaves_no_attempt(scheduling: Scheduling) 
     content(scheduling)
     (entry,) = claims(scheduling)
 
-    def fails_and_breaks(tx: PgTx) -> None:
+    def fails_and_breaks(tx: Tx) -> None:
         fails_in(tx, entry)
         raise ValueError(entry.content_id)
 

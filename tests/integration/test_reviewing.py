@@ -21,7 +21,7 @@ from scheduler_svc.domain.content import (
     ReviewStatus,
 )
 from scheduler_svc.domain.errors import EtagMismatch, InvalidState, TooManyReviews
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.integration.racing import overtaken
 
@@ -97,7 +97,7 @@ def test_a_claim_skips_what_is_being_decided(scheduling: Scheduling) -> None:
 def test_a_publisher_s_claim_overtakes_what_takes_the_decision_back(scheduling: Scheduling) -> None:
     made = content(scheduling, auto_approve=True)
 
-    def publishes(tx: PgTx) -> None:
+    def publishes(tx: Tx) -> None:
         assert publish_pool.claim(tx, ALL, 1, LEASE, "paula")
 
     with pytest.raises(InvalidState) as refused:
@@ -109,7 +109,7 @@ def test_an_edit_overtakes_a_decision_on_the_text_before(scheduling: Scheduling)
     made = content(scheduling)
     review = approve(made)._replace(etag="1")
 
-    def edits(tx: PgTx) -> None:
+    def edits(tx: Tx) -> None:
         editing.update_content(tx, made, ContentEdit(title="another"), "1", "boris")
 
     with pytest.raises(EtagMismatch):

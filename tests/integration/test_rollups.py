@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import pytest
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.retention import old_days, old_hours
 from scheduler_svc.application.tasks import query
 from scheduler_svc.application.tasks.rollups import fold_rollups
@@ -19,6 +18,7 @@ from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import FAILURE, RESULT, Scheduling, new_task
 
 

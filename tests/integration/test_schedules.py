@@ -36,7 +36,7 @@ from scheduler_svc.domain.task import Task
 from scheduler_svc.loops import schedules as loop
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.otel import OtelTracer
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.foreign_locks import locked_rows
 from tests.harness.otlp_receiver import OtlpReceiver
 from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
@@ -182,7 +182,7 @@ def test_a_replica_that_dies_before_its_commit_leaves_the_tick_to_others(ticking
     schedule = ticking.create()
     ticking.now = at(12)
 
-    def die(tx: PgTx) -> None:
+    def die(tx: Tx) -> None:
         assert ticking.loop.run_due(tx).count == 1
         raise RuntimeError("killed")
 

@@ -20,7 +20,7 @@ from scheduler_svc.application.tasks.bulk import MAX_BATCH
 from scheduler_svc.application.tasks.cleanup import delete_batch
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import ALWAYS, RESULT, Scheduling
 
 TASKS = 2_000
@@ -112,5 +112,5 @@ def test_cleanup_deletes_what_was_seeded_and_what_was_written_later(seeded: Sche
         assert count(seeded, table) == 0
 
 
-def delete_some(tx: PgTx, after: int) -> int | None:
+def delete_some(tx: Tx, after: int) -> int | None:
     return delete_batch(tx, TaskFilter(statuses=ENDED), tx.now, after, MAX_BATCH).last

@@ -23,7 +23,7 @@ from scheduler_svc.loops.notifier import Notifier
 from scheduler_svc.loops.periodic import Periodic
 from scheduler_svc.loops.service import Service, ThreadService
 from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 
 WAIT_S = 10
 
@@ -32,7 +32,7 @@ WAIT_S = 10
 class Workshop:
     """The dependencies of services, on a separate database."""
 
-    database: PgDatabase
+    database: Database
     calls: Calls
     engine: sa.Engine
     closing: ExitStack
@@ -81,7 +81,7 @@ def workshop(db_url: str) -> Iterator[Workshop]:
     with ExitStack() as closing:
         engine = make_engine(db_url, 2)
         closing.callback(engine.dispose)
-        database = PgDatabase(engine, lambda _: None, lambda _: None)
+        database = Database(engine, lambda _: None, lambda _: None)
         calls = Calls(database, 1)
         closing.callback(calls.close)
         yield Workshop(database, calls, engine, closing)

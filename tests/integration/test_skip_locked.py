@@ -13,7 +13,7 @@ from scheduler_svc.application.tasks.bulk import Bulk
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.loops import recovery
 from scheduler_svc.store.engine.timeouts import Timeouts
-from scheduler_svc.store.engine.transactions import PgDatabase, make_engine
+from scheduler_svc.store.engine.transactions import Database, make_engine
 from tests.harness.foreign_locks import locked_rows
 from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling
 
@@ -24,7 +24,7 @@ LOCK_TIMEOUT_S = 0.2
 @pytest.fixture
 async def calls(db_url: str) -> AsyncIterator[Calls]:
     engine = make_engine(db_url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, 10))
-    calls = Calls(PgDatabase(engine, lambda _: None, lambda _: None), 1)
+    calls = Calls(Database(engine, lambda _: None, lambda _: None), 1)
     yield calls
     calls.close()
     engine.dispose()

@@ -16,7 +16,7 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import FAILURE, RESULT, TTL, Scheduling, released
 from tests.harness.waiting import wait_until
 from tests.integration.racing import cancels, claims, overtaken
@@ -237,7 +237,7 @@ class TestBesideOneAnother:
         """It removes a tag that the admission has just assigned."""
         keys = scheduling.fill(metered, 1)
 
-        def settles(tx: PgTx) -> None:
+        def settles(tx: Tx) -> None:
             settle(tx, metered)
 
         overtaken(scheduling, settles, lambda: scheduling.cancel(keys[0]))
@@ -258,7 +258,7 @@ class TestBesideOneAnother:
     def test_two_admissions_admit_a_task_once(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
 
-        def settles(tx: PgTx) -> None:
+        def settles(tx: Tx) -> None:
             settle(tx, metered)
 
         overtaken(scheduling, settles, lambda: scheduling.run(settle, metered))

@@ -11,7 +11,7 @@ from scheduler_svc.application.records import ClaimedRows, EndedAttempt, Heartbe
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.engine.transactions import PgTx
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.scheduling import RESULT, TTL, Scheduling
 
 Stale = Callable[[Scheduling], LeaseRef]
@@ -51,34 +51,34 @@ def ended(scheduling: Scheduling) -> LeaseRef:
 STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, revoked, ended]
 
 
-def renew(tx: PgTx, ref: LeaseRef) -> Any:
+def renew(tx: Tx, ref: LeaseRef) -> Any:
     return tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed
 
 
-def change(tx: PgTx, ref: LeaseRef) -> Any:
+def change(tx: Tx, ref: LeaseRef) -> Any:
     return tx.leases.change([LeaseChange(*ref, True, True, 50, "step", "message")])
 
 
-def revoke(tx: PgTx, ref: LeaseRef) -> Any:
+def revoke(tx: Tx, ref: LeaseRef) -> Any:
     return tx.leases.revoke([ref])
 
 
-def complete(tx: PgTx, ref: LeaseRef) -> Any:
+def complete(tx: Tx, ref: LeaseRef) -> Any:
     return tx.leases.complete([ref], late=False)
 
 
-def complete_late(tx: PgTx, ref: LeaseRef) -> Any:
+def complete_late(tx: Tx, ref: LeaseRef) -> Any:
     return tx.leases.complete([ref], late=True)
 
 
-def delete(tx: PgTx, ref: LeaseRef) -> Any:
+def delete(tx: Tx, ref: LeaseRef) -> Any:
     return tx.leases.delete([ref])
 
 
 @pytest.mark.parametrize("write", [renew, change, revoke, complete, complete_late])
 @pytest.mark.parametrize("stale", STALE)
 def test_a_stale_lease_writes_nothing(
-    scheduling: Scheduling, stale: Stale, write: Callable[[PgTx, LeaseRef], Any]
+    scheduling: Scheduling, stale: Stale, write: Callable[[Tx, LeaseRef], Any]
 ) -> None:
     ref = stale(scheduling)
     before = scheduling.sql("SELECT * FROM leases"), scheduling.sql("SELECT * FROM tasks")
@@ -168,7 +168,7 @@ class Undo(Exception):
     """Rolls a transaction back."""
 
 
-def removes_both(tx: PgTx, rows: list[tuple[int, int]]) -> None:
+def removes_both(tx: Tx, rows: list[tuple[int, int]]) -> None:
     assert sorted(tx.waiting.remove_next(rows)) == sorted(key for key, _ in rows)
     raise Undo
 

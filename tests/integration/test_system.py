@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.system import LockHolder, OldestTransaction
 from scheduler_svc.store.engine.advisory import AdvisoryLock
+from scheduler_svc.store.engine.transactions import Tx
 from tests.harness.cluster import Databases
 from tests.harness.foreign_locks import APPLICATION, foreign_lock
 from tests.harness.scheduling import Scheduling
@@ -18,7 +18,7 @@ def _oldest(tx: Tx) -> OldestTransaction | None:
 
 
 def _as_a_plain_role(tx: Tx) -> OldestTransaction | None:
-    tx._session.execute(sa.text("SELECT set_config('role', 'pg_database_owner', true)"), {})  # type: ignore[attr-defined] # any without rights
+    tx._session.execute(sa.text("SELECT set_config('role', 'pg_database_owner', true)"), {})  # any role without rights
     return tx.system.oldest_transaction()
 
 

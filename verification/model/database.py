@@ -1,4 +1,4 @@
-"""The database of the model: the application's ports over dictionaries.
+"""The database of the model: the statements of a transaction over dictionaries.
 
 The application runs on it unchanged: `Reports`, `open_session`, `claim`, `reap`, `promote_due`, `cancel_task`,
 `retry_task`, `settle`, `update_account`. What stands here, and in `waiting.py`, is what SQL does in production: each
@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import (
     ClaimedRows,
     CompletedTask,
@@ -37,6 +36,9 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import DesiredState, Hello
 from verification.model.tables import ACCOUNT, PRIORITY, LeaseRecord, SessionRecord, Tables
 from verification.model.waiting import AccountRows, Reads, WaitingRows, WindowRows
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)
 _NO_TASK = SimpleNamespace(status=Status.PENDING)
@@ -62,7 +64,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
         "polls": SimpleNamespace(record_answers=lambda answers: []),
         "task_reads": SimpleNamespace(get=lambda keys: dict.fromkeys(keys, _NO_TASK)),
     }
-    return cast(Tx, SimpleNamespace(**parts))
+    return cast("Tx", SimpleNamespace(**parts))
 
 
 class _Tasks:

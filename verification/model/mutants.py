@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scheduler_svc.application.dispatch.claim import SessionCapacity
 from scheduler_svc.application.leases import recover, reporters, sessions
 from scheduler_svc.application.leases.streams import Streams
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import ReadyRow
 from scheduler_svc.application.tasks import ledger
 from scheduler_svc.domain import fairness
@@ -30,6 +29,9 @@ from verification.model.tables import Tables
 from verification.model.waiting import WindowRows
 from worker_svc.session import deadlines
 from worker_svc.session.outbox import Outbox
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 @dataclass(frozen=True, slots=True)

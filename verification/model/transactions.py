@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from scheduler_svc.application.ports import Tx
 from verification.model.database import transaction
 from verification.model.tables import ACCOUNT, Tables
 
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
+
 Row = tuple[str, int]
-Work = Callable[[Tx], object]
+Work: TypeAlias = "Callable[[Tx], object]"
 
 _STORED = ("tasks", "ready", "delayed", "leases", "limits", "shares")
 """The tables that transactions write."""
@@ -116,7 +118,7 @@ class _Run:
         """Its statements, as the application sees them."""
         tx = transaction(self._tables, first=self._first)
         for name in _STEPWISE:
-            setattr(tx, name, _Port(self, name, getattr(tx, name)))
+            setattr(tx, name, _Stepwise(self, name, getattr(tx, name)))
         return tx
 
     def after(self, *, ended: bool) -> UnderWay:
@@ -171,16 +173,16 @@ class _Run:
         return getattr(self._tables, row[0]).get(row[1])
 
 
-class _Port:
-    """A port whose statements are run one by one."""
+class _Stepwise:
+    """A group of statements that are run one by one."""
 
-    def __init__(self, run: _Run, name: str, port: Any) -> None:
+    def __init__(self, run: _Run, name: str, group: Any) -> None:
         self._run = run
         self._name = name
-        self._port = port
+        self._group = group
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            return self._run.statement((self._name, method), getattr(self._port, method), *arguments, **named)
+            return self._run.statement((self._name, method), getattr(self._group, method), *arguments, **named)
 
         return call

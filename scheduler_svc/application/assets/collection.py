@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.assets.objects import ObjectStore
-from scheduler_svc.application.ports import Tx
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 PAGE = 500
 """Rows that one transaction examines."""

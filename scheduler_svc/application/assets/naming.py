@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import CompletedTask, ContentAssetRow
 from scheduler_svc.domain.asset import NOT_UPLOADED
 from scheduler_svc.domain.content import TaskResult
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def name_assets(tx: Tx, completed: Iterable[tuple[CompletedTask, TaskResult]]) -> None:

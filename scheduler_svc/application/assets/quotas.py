@@ -8,10 +8,12 @@ what was stored without being counted in.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.errors import AccountAssetsFull
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 class Quota(NamedTuple):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.ports import Tx
+from typing import TYPE_CHECKING
+
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.asset import Asset
 from scheduler_svc.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def get_asset(tx: Tx, scope: Scope, sha256: str) -> Asset:

@@ -6,13 +6,16 @@ So a replica with another folder or bucket notices before it reads or writes the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
 from scheduler_svc.application.assets.objects import Objects
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.errors import AssetStoreUnavailable
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 INTERVAL = 10.0
 _FORGET = "UPDATE asset_store SET store_id = NULL"

@@ -11,17 +11,19 @@ next upload completes, or the collection deletes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.application.assets.quotas import Quota, check_fits, count
 from scheduler_svc.application.assets.store_identity import claim
 from scheduler_svc.application.leases.reporters import ReportSource, find_foreign, verdict_on
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain.asset import Media
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted, FoldedUpdates, Verdict
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 class Upload(NamedTuple):

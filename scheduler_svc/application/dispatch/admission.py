@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import AccountQueue, FlowMark
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain.start_quota import StartQuota
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_BATCH = 1_000
 """Tasks that get a tag in one transaction."""

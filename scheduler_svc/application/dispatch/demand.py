@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.domain.demand import total_demand
 from scheduler_svc.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_AGE = 1.0
 """Seconds for which a demand that was read is returned again, so that callers cost the database no more than one."""

@@ -5,13 +5,15 @@ Each claim reads the pause of everything. A pause of an account removes its tags
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.application.tasks.query import get_account
 from scheduler_svc.domain.access import Scope
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 class DispatchStatus(NamedTuple):

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.imports.ports import ImportedAccountRow, OldApplication
+from scheduler_svc.application.imports.rows import ImportedAccountRow
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, readable, rows_in_parts
-from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedAccount
 from scheduler_svc.domain.old_rows import ImportRefused, LeftOut, OldRow, RowKind, printable
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Database, Tx
+    from scheduler_svc.store.old_application.tables import OldDatabase
 
 PAGE = 500
 _NO_SOURCE = 0
@@ -39,7 +43,7 @@ class ReadAccounts:
     left_out: Sequence[LeftOutRow]
 
 
-def read_accounts(database: Database, old: OldApplication, source_name: str, choices: AccountChoices) -> ReadAccounts:
+def read_accounts(database: Database, old: OldDatabase, source_name: str, choices: AccountChoices) -> ReadAccounts:
     """Reads the accounts that were not imported before. Raises ImportRefused if a mapping can't be."""
     source_id = database.run(lambda tx: tx.imports.find_source(source_name))
 
@@ -61,7 +65,7 @@ def read_accounts(database: Database, old: OldApplication, source_name: str, cho
     return ReadAccounts(pages, before, left_out)
 
 
-def _check_mapped(old: OldApplication, choices: AccountChoices, before: Mapping[int, int]) -> None:
+def _check_mapped(old: OldDatabase, choices: AccountChoices, before: Mapping[int, int]) -> None:
     present = {row.key for rows, _ in rows_in_parts(old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
     for old_id, new_id in choices.mapped.items():
         if old_id not in present:
@@ -73,7 +77,7 @@ def _check_mapped(old: OldApplication, choices: AccountChoices, before: Mapping[
 
 
 def _read(
-    old: OldApplication, ids: Sequence[int], choices: AccountChoices
+    old: OldDatabase, ids: Sequence[int], choices: AccountChoices
 ) -> tuple[list[ImportedAccount], list[LeftOutRow]]:
     def account(row: OldRow) -> ImportedAccount:
         made = imports.account(row)
@@ -91,7 +95,7 @@ def _read(
 
 
 def import_accounts(
-    tx: Tx, read: ReadAccounts, old: OldApplication, source_name: str, choices: AccountChoices, *, dry_run: bool
+    tx: Tx, read: ReadAccounts, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool
 ) -> tuple[ImportSource, int]:
     """Imports the accounts that are new; returns the source for the rest of the import, and how many it took.
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.imports.ports import ImportedContentRow
+from scheduler_svc.application.imports.rows import ImportedContentRow
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.new_rows import TaskKeys
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent
 from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def read_contents(source: ImportSource, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:

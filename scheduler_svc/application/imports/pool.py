@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.imports.ports import ImportedEntryRow, PoolCandidate
+from scheduler_svc.application.imports.rows import ImportedEntryRow, PoolCandidate
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult, readable
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.imports import ImportedEntry
 from scheduler_svc.domain.old_rows import RowKind
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def plan_entries(source: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedEntry], list[LeftOutRow]]:

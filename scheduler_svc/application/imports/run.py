@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from scheduler_svc.application.imports.accounts import AccountChoices, import_accounts, read_accounts
 from scheduler_svc.application.imports.contents import plan_contents, store_contents
 from scheduler_svc.application.imports.pool import plan_entries, store_entries
-from scheduler_svc.application.imports.ports import OldApplication
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult
 from scheduler_svc.application.imports.tasks import plan_tasks, store_tasks
-from scheduler_svc.application.ports import Database, Tx
 from scheduler_svc.application.tasks.new_rows import TaskKeys
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.old_rows import CannotImport, LeftOut, RowKind, RowsUnreadable
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Database, Tx
+    from scheduler_svc.store.old_application.tables import OldDatabase
 
 PAGE = 500
 """Rows of a transaction; they take far less than a second."""
@@ -53,7 +55,7 @@ class Import:
         self._tally = ImportTally()
         self._with_tasks = 0
 
-    def run(self, old: OldApplication, source_name: str, choices: AccountChoices, *, dry_run: bool) -> bool:
+    def run(self, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool) -> bool:
         """Returns whether everything was imported.
 
         Raises SourceUnreadable, ImportRefused, and StoreUnavailable if the database goes away; what was imported so far
@@ -68,7 +70,7 @@ class Import:
         return not any(tally.left_out for tally in (accounts, *pages))
 
     def _import_accounts(
-        self, old: OldApplication, source_name: str, choices: AccountChoices, *, dry_run: bool
+        self, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool
     ) -> tuple[ImportSource, ImportTally]:
         total = old.count(RowKind.ACCOUNT)
         self._listener.begins(RowKind.ACCOUNT, total)
@@ -132,7 +134,7 @@ class Import:
         for old_id, reason in sorted(left_out):
             self._listener.left_out(kind, old_id, reason)
 
-    def _leave_out_without_id(self, old: OldApplication, kind: RowKind) -> None:
+    def _leave_out_without_id(self, old: OldDatabase, kind: RowKind) -> None:
         """Leaves out rows without a usable id: they can neither be remembered nor imported apart."""
         if rows := old.without_id(kind):
             self._tally.left_out += rows

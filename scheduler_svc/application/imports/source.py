@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from scheduler_svc.application.imports.ports import OldApplication
 from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind, RowsUnreadable
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.old_application.tables import OldDatabase
 
 R = TypeVar("R")
 
@@ -19,7 +21,7 @@ class ImportSource:
     `dry_run`: nothing is stored; what would be imported is remembered for this run only.
     """
 
-    old: OldApplication
+    old: OldDatabase
     source_id: int
     dry_run: bool
 
@@ -49,7 +51,7 @@ def readable(rows: Iterable[OldRow], read: Callable[[OldRow], R]) -> tuple[list[
 
 
 def rows_in_parts(
-    old: OldApplication, kind: RowKind, ids: Sequence[int]
+    old: OldDatabase, kind: RowKind, ids: Sequence[int]
 ) -> Iterator[tuple[list[OldRow], list[LeftOutRow]]]:
     """Yields these rows in the largest readable parts: halves them until an unreadable row is alone."""
     if not ids:
@@ -65,7 +67,7 @@ def rows_in_parts(
         yield from rows_in_parts(old, kind, ids[middle:])
 
 
-def _rows(old: OldApplication, kind: RowKind, ids: Sequence[int]) -> tuple[list[OldRow], str | None]:
+def _rows(old: OldDatabase, kind: RowKind, ids: Sequence[int]) -> tuple[list[OldRow], str | None]:
     try:
         return old.rows(kind, ids), None
     except RowsUnreadable as error:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from scheduler_svc.application.imports.contents import content_row
-from scheduler_svc.application.imports.ports import ImportedContentRow, ImportedTaskRow
+from scheduler_svc.application.imports.rows import ImportedContentRow, ImportedTaskRow
 from scheduler_svc.application.leases.resolve_attempts import error_json
 from scheduler_svc.application.records import LabelRow, PayloadRow
 from scheduler_svc.application.tasks.ledger import Ledger

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.application.imports.contents import read_contents
 from scheduler_svc.application.imports.source import ImportSource, LeftOutRow, StoreResult, readable
@@ -20,7 +20,6 @@ from scheduler_svc.application.imports.task_rows import (
     record,
     task_row,
 )
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.application.tasks.new_rows import TaskKeys
 from scheduler_svc.domain import imports
@@ -28,6 +27,9 @@ from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.domain.imports import ImportedContent, ImportedTask
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 _FENCE_BITS = 31
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.leases.resolve_attempts import EndedLease, delete_revoked, end_attempts
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain import lease as rules
@@ -21,6 +21,9 @@ from scheduler_svc.domain.lifecycle import Move
 from scheduler_svc.domain.resolution import Cause, loss_cause
 from scheduler_svc.domain.retry import TASK_TIMEOUT
 from scheduler_svc.domain.task import TaskError
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_BATCH = 500
 

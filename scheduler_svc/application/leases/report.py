@@ -6,7 +6,7 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.application.assets.naming import name_assets
 from scheduler_svc.application.leases.reporters import (
@@ -24,7 +24,6 @@ from scheduler_svc.application.leases.resolve_attempts import (
     record,
     signal_revoked_gone,
 )
-from scheduler_svc.application.ports import GroupCommit, Tx
 from scheduler_svc.application.records import (
     AttemptLogRow,
     CompletedTask,
@@ -60,6 +59,10 @@ from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.resolution import Cause, reported_cause
 from scheduler_svc.domain.summary import summary_of
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
+
+if TYPE_CHECKING:
+    from scheduler_svc.loops.group_committer import GroupCommitter
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class HeartbeatAck:
 Item = HeartbeatItem | ReportItem | UnsentLeases | StreamEnded | WorkerDraining
 Answer = HeartbeatAck | tuple[Outcome, ...] | None | DomainError
 
-ReportCommitter = GroupCommit[Item, Answer]
+ReportCommitter: TypeAlias = "GroupCommitter[Item, Answer]"
 """A group committer of messages of workers."""
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease, TaskRow
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import FoldedUpdates, LastEnd, LeaseRow, Verdict, judge
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 class ReportSource(NamedTuple):

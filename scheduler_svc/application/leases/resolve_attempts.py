@@ -7,14 +7,17 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EndedAttempt, LiveLease, TaskRow
 from scheduler_svc.application.signals import StoppedAttempt
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, resolve
 from scheduler_svc.domain.task import TaskError
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 class Inconsistent(Exception):

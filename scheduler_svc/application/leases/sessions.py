@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.leases.resolve_attempts import EndedLease, delete_revoked, end_attempts
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease, NamedLease
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
@@ -15,6 +15,9 @@ from scheduler_svc.domain.resolution import Cause, loss_cause
 from scheduler_svc.domain.retry import WORKER_LOST
 from scheduler_svc.domain.task import TaskError
 from scheduler_svc.domain.worker import DesiredState, Hello
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 @dataclass(frozen=True, slots=True)

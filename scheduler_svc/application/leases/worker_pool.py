@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.ports import Tx
+from typing import TYPE_CHECKING
+
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import PoolWorker, WorkerPool
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) -> WorkerPool:

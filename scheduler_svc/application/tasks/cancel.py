@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.leases.resolve_attempts import EndedLease, Inconsistent, end_attempts, error_json
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import BatchResult, DequeuedTask, LiveLease
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.application.tasks.query import get_task
@@ -17,6 +17,9 @@ from scheduler_svc.domain.resolution import Cause
 from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT
 from scheduler_svc.domain.task import Task, TaskError
 from scheduler_svc.domain.task_filter import TaskFilter
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 _CANCELLED = TaskError(CANCELLED_BY_CLIENT, "cancelled by a client")
 

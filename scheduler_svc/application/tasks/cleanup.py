@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import BatchResult
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
 from scheduler_svc.domain.task_filter import TaskFilter
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_BATCH = 500
 """Request ids that one transaction deletes."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.cancel import cancel_waiting
 from scheduler_svc.application.tasks.ledger import Ledger
 from scheduler_svc.domain.retry import EXPIRED
 from scheduler_svc.domain.task import TaskError
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_BATCH = 500
 _EXPIRED = TaskError(EXPIRED, "it was not started by its expire_time")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import DelayedRow, DequeuedTask, EventRow, ReadyRow, TagReservation
 from scheduler_svc.application.tasks.rollups import Rollup
 from scheduler_svc.application.webhooks.events import LastMove, store_ended_tasks
@@ -16,6 +16,9 @@ from scheduler_svc.domain import fairness
 from scheduler_svc.domain.bounds import day_of
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, IllegalMove, Status
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 ALL_ACCOUNTS = 0
 READY = 8

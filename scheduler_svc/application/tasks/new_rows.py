@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LabelRow, NewTaskRow, PayloadRow, RequestId
 from scheduler_svc.domain.ids import make_key
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import NewTask, Task
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 _BLOCK = 1000
 _MILLISECOND = timedelta(milliseconds=1)

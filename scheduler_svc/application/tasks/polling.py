@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.skip_locked import SkipLocked
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import POLL_TIMEOUT, AttemptCount, PollResult, RunningAttempt, summarize
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 REREAD_INTERVAL = 3.0
 """Seconds after which a caller reads the answers itself, in case a signal was lost."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import ContentPage, FoundTasks, PoolPage, TaskPage, WaitsFor
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.domain import rollup
@@ -20,6 +20,9 @@ from scheduler_svc.domain.publishing import PoolFilter, PoolPosition, PublishAtt
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
 from scheduler_svc.domain.task import AttemptLog, PendingReason, Task, TaskEvent, TaskStats
 from scheduler_svc.domain.task_filter import TaskFilter
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:

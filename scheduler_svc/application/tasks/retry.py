@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.leases.resolve_attempts import Inconsistent
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import BatchResult, DequeuedTask, TaskRow
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, Ledger
 from scheduler_svc.application.tasks.query import get_task
@@ -17,6 +17,9 @@ from scheduler_svc.domain.lifecycle import RETRYABLE, Status
 from scheduler_svc.domain.retry import RETRY_TASK
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.task_filter import TaskFilter
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def retry_task(tx: Tx, task_key: int, reset_retry_count: bool) -> Task:

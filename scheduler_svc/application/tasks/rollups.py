@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import RollupRow
 from scheduler_svc.domain import rollup
 from scheduler_svc.domain.lifecycle import ENDED, Status
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_FOLDED = 1_000
 """Rows that one transaction folds."""

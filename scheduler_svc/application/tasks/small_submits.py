@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import EventRow, SmallSubmit, TagReservation
 from scheduler_svc.application.tasks.ledger import signal_ready
 from scheduler_svc.application.tasks.new_rows import (
@@ -23,6 +23,9 @@ from scheduler_svc.application.tasks.new_rows import (
 )
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import NewTask, Task
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 MAX_SMALL_GROUP = 50
 """Tasks. Many are stored faster by a statement a table."""

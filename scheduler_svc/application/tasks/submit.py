@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
 
-from scheduler_svc.application.ports import GroupCommit, Tx
 from scheduler_svc.application.records import RequestId, SubmitContext, UniqueKey
 from scheduler_svc.application.tasks import small_submits
 from scheduler_svc.application.tasks.ledger import SCHEDULED, Ledger
@@ -29,6 +29,10 @@ from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import ExistingTask, NewTask, Task
 
+if TYPE_CHECKING:
+    from scheduler_svc.loops.group_committer import GroupCommitter
+    from scheduler_svc.store.engine.transactions import Tx
+
 
 @dataclass(frozen=True, slots=True)
 class SubmitItem:
@@ -39,7 +43,7 @@ class SubmitItem:
     batch: bool = False
 
 
-SubmitCommitter = GroupCommit[SubmitItem, tuple[Task, ...]]
+SubmitCommitter: TypeAlias = "GroupCommitter[SubmitItem, tuple[Task, ...]]"
 """The group committer of submits."""
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import UniqueKey
 from scheduler_svc.domain.lifecycle import Status
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 
 def take(tx: Tx, rows: Sequence[UniqueKey], now: datetime) -> dict[int, int]:

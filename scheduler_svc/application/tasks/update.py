@@ -7,9 +7,9 @@ start: it must find the old row gone, or it would grant the old brief after this
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from scheduler_svc.application.leases.resolve_attempts import Inconsistent
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import DequeuedTask
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, SCHEDULED, Ledger
 from scheduler_svc.application.tasks.query import get_account, get_task
@@ -18,6 +18,9 @@ from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, Invalid
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import UPDATED, Task, TaskEdit
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 _READY = 0
 """The cause of what waits for a worker, beside those of the ledger."""

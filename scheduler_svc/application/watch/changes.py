@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, replace
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks import query
 from scheduler_svc.domain import change
 from scheduler_svc.domain.access import Scope
@@ -22,6 +21,9 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.system import OldestTransaction
 from scheduler_svc.domain.task import TaskEvent
 from scheduler_svc.domain.watermark import Snapshot
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import DeliveryOutcome
 from scheduler_svc.application.webhooks.webhooks import get_webhook
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.webhook import MAX_PENDING, Delivery, DeliveryAttempt, DeliveryStatus, Response, retry_delay
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 CLAIM_LEASE = timedelta(seconds=30)
 """How long a try is its replica's: longer than an answer may take, so that it is stored before."""

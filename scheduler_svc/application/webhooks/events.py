@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import WebhookEvent
 from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import ENDED, Status
 from scheduler_svc.domain.webhook import EventType
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 _OF_REVIEW: Mapping[ReviewStatus, EventType] = {
     ReviewStatus.PENDING_REVIEW: EventType.CONTENT_PENDING_REVIEW,

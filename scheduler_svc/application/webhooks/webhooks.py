@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import secrets
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.tasks.query import get_account
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound, TooManyWebhooks
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS, Webhook, WebhookChange
+
+if TYPE_CHECKING:
+    from scheduler_svc.store.engine.transactions import Tx
 
 SECRET_BYTES = 32
 

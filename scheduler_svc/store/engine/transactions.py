@@ -142,7 +142,7 @@ def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, 
             prepared.forget(record.info)
 
 
-class PgTx:
+class Tx:
     """One transaction's statements, in groups by table."""
 
     def __init__(
@@ -333,7 +333,7 @@ class StatementFailed(Exception):
         super().__init__(f"{type(cause).__name__}: {', '.join(said) or 'no details'}")
 
 
-class PgDatabase:
+class Database:
     """Runs work in transactions on one engine."""
 
     def __init__(
@@ -361,8 +361,15 @@ class PgDatabase:
         self._aging = aging
         self._metrics = metrics
 
-    def run(self, work: Callable[[PgTx], R], *, lock_timeout: float | None = None) -> R:
-        """See `application.ports.Database.run`."""
+    def run(self, work: Callable[[Tx], R], *, lock_timeout: float | None = None) -> R:
+        """Runs `work` in one transaction, commits, and sends its signals.
+
+        `lock_timeout`: seconds to wait for a lock. Default: that of the connection.
+
+        Raises what `work` raises, LockTimeout and StatementTimeout, after which nothing is committed; and
+        StoreUnavailable if the database is away or the outcome of the commit is unknown. Deadlocks and serialization
+        failures run `work` again.
+        """
         if self._metrics is None:
             return self._run(work, lock_timeout)[1]
         begun = time.perf_counter()
@@ -376,12 +383,12 @@ class PgDatabase:
             self._metrics.moved(tx.signals.moves)
         return result
 
-    def _run(self, work: Callable[[PgTx], R], lock_timeout: float | None) -> tuple[PgTx, R]:
+    def _run(self, work: Callable[[Tx], R], lock_timeout: float | None) -> tuple[Tx, R]:
         for attempt in range(1, _ATTEMPTS + 1):
             tx = None
             try:
                 with self._engine.connect() as connection:
-                    tx = PgTx(connection, lock_timeout, self._aging, self._webhook_interest)
+                    tx = Tx(connection, lock_timeout, self._aging, self._webhook_interest)
                     result = work(tx)
                     tx.commit()
             except (sa.exc.DBAPIError, psycopg2.Error) as error:

@@ -57,7 +57,11 @@ def open_old_application(url: sa.URL, timeout: float) -> Iterator[OldDatabase]:
 
 
 class OldDatabase:
-    """Implements `application.import_ports.OldApplication` on one connection."""
+    """The database that is imported, as of its opening, on one connection.
+
+    All methods raise SourceUnreadable; those that return rows, or find rows by keys, also RowsUnreadable. Rows whose
+    keys are no integers of at most 18 digits count only in `count` and `without_id`.
+    """
 
     def __init__(self, source: OldSource) -> None:
         """Reads which tables and columns exist. Raises SourceUnreadable if required ones are missing."""

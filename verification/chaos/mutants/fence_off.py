@@ -10,11 +10,11 @@ from dataclasses import replace
 from unittest.mock import patch
 
 from scheduler_svc.application.leases.report import Item, ReportItem, ReportWork, _Applied
-from scheduler_svc.application.ports import Tx
 from scheduler_svc.application.records import LiveLease
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseUpdate
 from scheduler_svc.main import main
+from scheduler_svc.store.engine.transactions import Tx
 
 _apply = ReportWork._apply
 
