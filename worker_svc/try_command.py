@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from worker_svc.config import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _DESCRIPTION = """\
 Runs the creator CLI once, without a scheduler, and shows what a task with this brief would store.
@@ -96,11 +98,10 @@ def run(argv: Sequence[str]) -> int:
     configure_logging(
         settings.log_level if "log_level" in settings.model_fields_set else "critical", settings.log_format
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    interrupted = _interrupts()
     try:
         with _temporary() as folder:
-            return _run_in(folder, request, settings)
+            return _run_in(folder, request, settings, interrupted)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except SettingsError as error:
@@ -109,16 +110,32 @@ def run(argv: Sequence[str]) -> int:
         return _fail(EXIT_FAILED, str(error))
 
 
+def _interrupts() -> Event:
+    """From now on INT, TERM and HUP raise KeyboardInterrupt, and set the event.
+
+    Python drops what is raised in some places, such as the callbacks of imports; the event remembers it.
+    """
+    interrupted = Event()
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    for number in _INTERRUPTS:
+        signal.signal(number, interrupt)
+    return interrupted
+
+
 @contextmanager
 def _temporary() -> Iterator[Path]:
     """A folder that is removed at the end. A signal that comes while it is made waits until it would be removed."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     with TemporaryDirectory(prefix="contentgen-try-") as folder:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield Path(folder)
 
 
-def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings) -> int:
+def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, interrupted: Event) -> int:
     user = settings.cli_user()
     if user is not None:
         data_dir.chmod(0o711)
@@ -133,7 +150,8 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings) -> in
     output = TryOutput(request.brief.topic, as_json=request.output == "json")
     output.starts(settings.creator_cli_path, settings.creator_profile, request.timeout)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        ending = runner.run(trial.execute(settings, folder, guard, _lease(request), output.progressed))
+        run = trial.execute(settings, folder, guard, _lease(request), output.progressed, interrupted=interrupted)
+        ending = runner.run(run)
     folder.close()
     return EXIT_INTERRUPTED if ending is None else _finish(output, ending)
 

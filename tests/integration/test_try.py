@@ -222,6 +222,29 @@ def test_a_signal_while_the_folder_is_made_leaves_nothing_behind(trying: Try) ->
     trying.assert_nothing_is_left()
 
 
+def test_a_signal_where_python_ignores_errors_is_not_lost(trying: Try) -> None:
+    code = """if True:
+        import os, signal
+        from worker_svc import try_command
+        launch = try_command.Guard.launch
+
+        class Dropped:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def launch_and_signal(*given, **named):
+            guard = launch(*given, **named)
+            Dropped()
+            return guard
+
+        try_command.Guard.launch = launch_and_signal
+        raise SystemExit(try_command.run(["--topic=Tea", "--option=demo-fail=hang"]))
+    """
+    command = [sys.executable, "-c", code]
+    assert subprocess.call(command, env=trying.environment, cwd=trying.cwd, timeout=60) == 130
+    trying.assert_nothing_is_left()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
