@@ -97,10 +97,10 @@ class Schedules:
 
     async def update(self, request: Request, session: Session) -> Response:
         schedule_id = request.path_params["schedule_id"]
-        form, settings = ScheduleForm.sent(await request.form())
         schedule = await session.client.get_schedule(schedule_id)
         if schedule is None:
             return self._site.failure(request, session, GONE, NOT_FOUND)
+        form, settings = ScheduleForm.sent(await request.form(), schedule)
         try:
             if not form.problems:
                 await session.client.update_schedule(schedule_id, **settings)

@@ -28,12 +28,22 @@ class ScheduleForm(Form):
         return cls({**settings, "jitter": f"{schedule['jitter']:g}", **task}, {})
 
     @classmethod
-    def sent(cls, form: FormData) -> tuple[ScheduleForm, Mapping[str, Any]]:
-        """What was typed, and the arguments of `create_schedule` and `update_schedule` if it has no problem."""
+    def sent(cls, form: FormData, before: Schedule | None = None) -> tuple[ScheduleForm, Mapping[str, Any]]:
+        """What was typed, and the arguments of `create_schedule` and `update_schedule` if it has no problem.
+
+        A field whose text is as it was shown keeps its value `before`, even if people could not type that.
+        """
         typed = {name: given.replace("\r\n", "\n") for name, given in form.items() if isinstance(given, str)}
         sent = cls(typed, {})
-        task, sent.problems = read(typed, sent.here, OF_A_SCHEDULE, needed=())  # a scheduler says what is missing
-        return sent, {**sent._settings(), "task": task}
+        template: Mapping[str, Any] = before["template"] if before else {}
+        kept = {
+            name: template[name]
+            for name, shown in as_typed(template, OF_A_SCHEDULE if before else ()).items()
+            if typed.get(name) == shown
+        }
+        changed = {name: field for name, field in OF_A_SCHEDULE.items() if name not in kept}
+        task, sent.problems = read(typed, sent.here, changed, needed=())  # a scheduler says what is missing
+        return sent, {**sent._settings(), "task": {**kept, **task}}
 
     @property
     def account(self) -> int:

@@ -113,6 +113,24 @@ def test_a_change_begins_with_what_the_schedule_has(place: Place, visitor: Visit
     assert visitor.post("/schedules/999", FIELDS).status == 404
 
 
+def test_what_nobody_could_type_is_kept_if_it_is_not_changed(place: Place, visitor: Visitor) -> None:
+    task = {"topic": "daily news", "labels": {"kind": "a;b=c"}, "timeout": 1.234567}
+    schedule_id = place.client.create_schedule(place.account, "0 9 * * *", task)["schedule_id"]
+    shown = visitor.get(f"/schedules/{schedule_id}").text
+    assert ">\nkind=a;b=c</textarea>" in shown
+    given = {**FIELDS, "labels": "kind=a;b=c", "timeout": "1.23457s", "tone": "calm"}
+    assert f"Changed schedule {schedule_id}." in visitor.post(f"/schedules/{schedule_id}", given).text
+    changed = place.client.get_schedule(schedule_id)
+    assert changed is not None
+    assert changed["template"]["labels"] == {"kind": "a;b=c"}
+    assert (changed["template"]["timeout"], changed["template"]["tone"]) == (1.234567, "calm")
+    given["labels"] = "kind=a"
+    visitor.post(f"/schedules/{schedule_id}", given)
+    changed = place.client.get_schedule(schedule_id)
+    assert changed is not None
+    assert changed["template"]["labels"] == {"kind": "a"}
+
+
 def test_pause_resume_run_and_delete(place: Place, visitor: Visitor) -> None:
     schedule_id = _made(place, name="by hand")
     path = f"/schedules/{schedule_id}"
