@@ -23,10 +23,11 @@ LEASE = 90.0
 MINUTELY = "* * * * *"
 MISSED = 3
 PASS_TIME = f"""
-    UPDATE schedules SET next_tick = date_trunc('minute', now()) - interval '{MISSED} minutes', due_time = now()
+    UPDATE schedules SET paused = false, due_time = now(),
+        next_tick = date_trunc('minute', now()) - interval '{MISSED} minutes'
     RETURNING 1
 """
-"""As if the schedule had last been looked at so many ticks ago."""
+"""As if the schedule, which begins paused lest a minute ends within the test, had been looked at so many ticks ago."""
 RECORDED = "SELECT count(*) FROM audit_events WHERE method LIKE '%CreateAccount'"
 TICKS = "SELECT tick FROM schedule_tasks ORDER BY tick"
 WITHIN = 60.0
@@ -119,9 +120,8 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         site.start_worker("worker")
         with ContentGenerationClient(scheduler.target) as client:
             client.create_webhook(f"http://127.0.0.1:{receiver.server_port}/", ["task.ended"])
-            client.create_schedule(
-                client.create_account("ticks")["account_id"], MINUTELY, {"topic": "t"}, catch_up="all"
-            )
+            ticks = client.create_account("ticks")["account_id"]
+            client.create_schedule(ticks, MINUTELY, {"topic": "t"}, catch_up="all", paused=True)
         archived.back_up()
         done = site.complete(2, "done")
         kept = site.submit_held("kept")
