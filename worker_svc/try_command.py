@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from worker_svc.config import (
@@ -98,10 +97,10 @@ def run(argv: Sequence[str]) -> int:
     configure_logging(
         settings.log_level if "log_level" in settings.model_fields_set else "critical", settings.log_format
     )
-    interrupted = _interrupts()
+    interrupts = _interrupts()
     try:
         with _temporary() as folder:
-            return _run_in(folder, request, settings, interrupted)
+            return _run_in(folder, request, settings, interrupts)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except SettingsError as error:
@@ -110,20 +109,21 @@ def run(argv: Sequence[str]) -> int:
         return _fail(EXIT_FAILED, str(error))
 
 
-def _interrupts() -> Event:
-    """From now on INT, TERM and HUP raise KeyboardInterrupt, and set the event.
+def _interrupts() -> Sequence[int]:
+    """From now on INT, TERM and HUP raise KeyboardInterrupt; returns those that have come so far, as they come.
 
-    Python drops what is raised in some places, such as the callbacks of imports; the event remembers it.
+    Python drops what is raised in some places, such as the callbacks of imports. No Event: its lock would wait for
+    itself if a second signal came while the first one sets it.
     """
-    interrupted = Event()
+    interrupts: list[int] = []
 
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        interrupted.set()
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        interrupts.append(number)
         raise KeyboardInterrupt
 
     for number in _INTERRUPTS:
         signal.signal(number, interrupt)
-    return interrupted
+    return interrupts
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def _temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, interrupted: Event) -> int:
+def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, interrupts: Sequence[int]) -> int:
     user = settings.cli_user()
     if user is not None:
         data_dir.chmod(0o711)
@@ -150,7 +150,7 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, inter
     output = TryOutput(request.brief.topic, as_json=request.output == "json")
     output.starts(settings.creator_cli_path, settings.creator_profile, request.timeout)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        run = trial.execute(settings, folder, guard, _lease(request), output.progressed, interrupted=interrupted)
+        run = trial.execute(settings, folder, guard, _lease(request), output.progressed, interrupts=interrupts)
         ending = runner.run(run)
     folder.close()
     return EXIT_INTERRUPTED if ending is None else _finish(output, ending)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from math import inf
-from threading import Event
 
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import WorkerSettings
@@ -30,17 +29,16 @@ async def execute(
     lease: pb.AssignedLease,
     on_update: Callable[[pb.LeaseUpdate], None],
     *,
-    interrupted: Event,
+    interrupts: Sequence[int],
 ) -> pb.LeaseUpdate | None:
     """Executes a lease that never expires, and closes the guard.
 
-    Returns the update that ends the lease; None if INT, TERM or HUP came first, or before this call, as `interrupted`
-    says. `on_update` gets the updates before it.
-    Raises GuardLostError.
+    Returns the update that ends the lease; None if INT, TERM or HUP came first, or is among `interrupts`, which came
+    before this call. `on_update` gets the updates before the end. Raises GuardLostError.
     """
     signals = ProcessSignals()
     signals.on_hangup(signals.drain.set)
-    if interrupted.is_set():
+    if interrupts:
         signals.drain.set()
     try:
         await guard.connect()
