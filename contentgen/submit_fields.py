@@ -19,7 +19,7 @@ class Kind(Enum):
     """What a field holds, and so how it is written.
 
     Attributes:
-        ID: a whole number.
+        ID: the number of an account.
         TEXT: any text.
         WORDS: texts by comma.
         WHOLE: a whole number.

@@ -62,7 +62,7 @@ class Schedules:
         try:
             if not form.problems:
                 paused = form.typed.get("paused") == "yes"
-                made = await session.client.create_schedule(form.account, **settings, paused=paused)
+                made = await session.client.create_schedule(**settings, paused=paused)
                 session.tell("Created schedule {schedule_id}.", schedule_id=made["schedule_id"])
                 return self._site.see(f"/schedules/{made['schedule_id']}")
         except InvalidArgument as error:

@@ -7,9 +7,8 @@ from typing import Any, get_args
 
 from starlette.datastructures import FormData
 
-from console_svc.submitting.fields import OF_A_SCHEDULE, Form, as_typed, read
+from console_svc.submitting.fields import OF_A_SCHEDULE, TYPED, Form, as_typed, read
 from console_svc.web.language import refused, text
-from console_svc.web.numbers import number_of
 from contentgen import CatchUp, InvalidArgument, Overlap, Schedule
 
 CATCH_UPS: tuple[CatchUp, ...] = get_args(CatchUp)
@@ -42,19 +41,14 @@ class ScheduleForm(Form):
             if typed.get(name) == shown
         }
         changed = {name: field for name, field in OF_A_SCHEDULE.items() if name not in kept}
+        if not before:
+            changed["account_id"] = TYPED["account_id"]
         task, sent.problems = read(typed, sent.here, changed, needed=())  # a scheduler says what is missing
-        return sent, {**sent._settings(), "task": {**kept, **task}}
-
-    @property
-    def account(self) -> int:
-        return int(self._text("account_id") or 0)
+        account = {} if before else {"account_id": task.pop("account_id", 0)}
+        return sent, {**account, **sent._settings(), "task": {**kept, **task}}
 
     def _settings(self) -> Mapping[str, Any]:
         jitter = 0.0
-        try:
-            number_of(self._text("account_id"))
-        except ValueError:
-            self.problems["account_id"] = (text("It should be a number, from 1."), {})
         try:
             jitter = float(self._text("jitter") or "0")
         except ValueError:

@@ -15,26 +15,21 @@ from contentgen.submit_fields import FIELDS, Field, Kind
 _APART = ("account_id", "topic")
 """What each command has in its own way."""
 _GIVEN = "given"
-_TYPES: Mapping[Kind, Any] = {
-    Kind.TEXT: str | None,
-    Kind.WORDS: str | None,
-    Kind.WHOLE: int | None,
-    Kind.NUMBER: float | None,
-    Kind.YES_NO: bool | None,
-    Kind.LENGTH: float | None,
-    Kind.TIME: str | None,
-    Kind.PAIRS: list[str] | None,
+_WRITTEN: Mapping[Kind, tuple[Any, dict[str, Any]]] = {
+    Kind.TEXT: (str, {}),
+    Kind.WORDS: (str, {}),
+    Kind.WHOLE: (int, {}),
+    Kind.NUMBER: (float, {}),
+    Kind.YES_NO: (bool, {}),
+    Kind.LENGTH: (float, {"parser": values.seconds, "metavar": "DURATION"}),
+    Kind.TIME: (str, {"parser": values.time, "metavar": "TIME"}),
+    Kind.PAIRS: (list[str], {"parser": values.pair, "metavar": "KEY=VALUE"}),
 }
-_METAVARS = {Kind.LENGTH: "DURATION", Kind.TIME: "TIME", Kind.PAIRS: "KEY=VALUE"}
-_PARSERS: Mapping[Kind, Callable[[str], Any]] = {
-    Kind.LENGTH: values.seconds,
-    Kind.TIME: values.time,
-    Kind.PAIRS: values.pair,
-}
+"""The type of each kind's option, and what else typer has to know of it."""
 
 SUBMITTED = tuple(field for field in FIELDS if field.name not in _APART)
 OF_A_SCHEDULE = tuple(field for field in SUBMITTED if field.in_schedule)
-CHANGEABLE = tuple(field for field in SUBMITTED if field.changeable)
+CHANGEABLE = tuple(field for field in FIELDS if field.changeable)
 """Of a pending task."""
 
 Body = Callable[..., int | None]
@@ -75,22 +70,18 @@ def _parameter(field: Field, *, defaults: bool) -> inspect.Parameter:
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[_TYPES[field.kind], _option(field, defaults=defaults)],
+        annotation=Annotated[_WRITTEN[field.kind][0] | None, _option(field, defaults=defaults)],
     )
 
 
 def _option(field: Field, *, defaults: bool) -> Any:
-    parser = _PARSERS.get(field.kind)
-    more: dict[str, Any] = {"parser": parser} if parser else {}
+    more = {**_WRITTEN[field.kind][1]}
     if field.kind in {Kind.WHOLE, Kind.NUMBER}:
-        more.update(min=field.least, max=field.most)
-    return typer.Option(
-        *_flags(field),
-        help=f"{field.help} Default: {field.default}." if defaults and field.default else field.help,
-        metavar=field.metavar or _METAVARS.get(field.kind),
-        show_default=False,
-        **more,
-    )
+        more |= {"min": field.least, "max": field.most}
+    if field.metavar:
+        more["metavar"] = field.metavar
+    text = f"{field.help} Default: {field.default}." if defaults and field.default else field.help
+    return typer.Option(*_flags(field), help=text, show_default=False, **more)
 
 
 def _flags(field: Field) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from contentgen.client.fields import duration, timestamp
-from contentgen.submit_fields import BY_NAME, Kind
+from contentgen.submit_fields import BY_NAME, FIELDS, Kind
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 _MESSAGES: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
+_CONVERTERS = {field.name: _MESSAGES[field.kind] for field in FIELDS if field.kind in _MESSAGES}
 
 
 def submit_request(**given: Any) -> pb.SubmitTaskRequest:
@@ -37,7 +38,7 @@ def set_field(message: pb.SubmitTaskRequest | task_pb2.Task, name: str, value: A
         held = getattr(message, name)
         held.clear()
         held.update(value)
-    elif convert := _MESSAGES.get(field.kind):
+    elif convert := _CONVERTERS.get(name):
         getattr(message, name).CopyFrom(convert(value))
     else:
         setattr(message, name, value)

@@ -1,7 +1,7 @@
 """Waiting for a condition, with a deadline: what tests do instead of sleeping.
 
-A deadline holds on a machine that has up to four programs to run for each processor; `make test` alone has fewer. Where
-there are more, all is slower, and so the deadline is later.
+A deadline holds on a machine that has up to four programs to run for each processor. Where there are more, all is
+slower, and so the deadline is later.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from contentgen.client.submits import set_field
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
-NewTopic = Annotated[str | None, typer.Option("--topic", help="What to write about.", show_default=False)]
 Unschedule = Annotated[bool, typer.Option("--unschedule", help="Take its time away: it may run at once.")]
 Unexpire = Annotated[bool, typer.Option("--unexpire", help="Let it wait for as long as it takes.")]
 
@@ -38,7 +37,6 @@ def add_to(app: typer.Typer) -> None:
 def update(
     session: Session,
     task_id: TaskId,
-    topic: NewTopic = None,
     *,
     given: Mapping[str, Any],
     unschedule: Unschedule = False,
@@ -53,12 +51,11 @@ def update(
         raise typer.BadParameter("--unschedule and --schedule-time contradict each other")
     if unexpire and "expire_time" in given:
         raise typer.BadParameter("--unexpire and --expire-time contradict each other")
-    changes = {**given} if topic is None else {"topic": topic, **given}
-    paths = [*changes, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
+    paths = [*given, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
     if not paths:
         raise typer.BadParameter("give what to change, such as --priority or --topic")
     request = pb.UpdateTaskRequest(task=task_pb2.Task(task_id=task_id), update_mask=FieldMask(paths=paths))
-    for name, value in changes.items():
+    for name, value in given.items():
         set_field(request.task, name, value)
     connection = session.connection
     session.output.one(document(connection.call(connection.stubs.tasks.UpdateTask, request).task), tables.task)
