@@ -168,7 +168,9 @@ class WorkerServiceStub:
     Acknowledgement of a Heartbeat moves the deadlines of the leases that this Heartbeat named and that it lists
     neither in `not_renewed_leases` nor in `skipped_leases`, and no others. A lease in `not_renewed_leases` is
     cancelled; one in `skipped_leases` keeps its deadline, and the worker MUST name it again. A Welcome moves no
-    deadline.
+    deadline. A newer Heartbeat may have been built just before an Assignment arrives, and so not name its leases. The
+    worker SHOULD build one that does within a heartbeat interval of the Heartbeat that the Assignment names: with a
+    short `lease_ttl` the deadline comes before a regular one is acknowledged.
 
     Past the deadline the worker MUST send TERM, then KILL, to all that the CLI started, and once no process is left,
     `released` (EXPIRED), which is never counted against the task. An Assignment that is read past its deadline MUST be
@@ -505,7 +507,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Acknowledgement of a Heartbeat moves the deadlines of the leases that this Heartbeat named and that it lists
     neither in `not_renewed_leases` nor in `skipped_leases`, and no others. A lease in `not_renewed_leases` is
     cancelled; one in `skipped_leases` keeps its deadline, and the worker MUST name it again. A Welcome moves no
-    deadline.
+    deadline. A newer Heartbeat may have been built just before an Assignment arrives, and so not name its leases. The
+    worker SHOULD build one that does within a heartbeat interval of the Heartbeat that the Assignment names: with a
+    short `lease_ttl` the deadline comes before a regular one is acknowledged.
 
     Past the deadline the worker MUST send TERM, then KILL, to all that the CLI started, and once no process is left,
     `released` (EXPIRED), which is never counted against the task. An Assignment that is read past its deadline MUST be
@@ -845,7 +849,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         Acknowledgement of a Heartbeat moves the deadlines of the leases that this Heartbeat named and that it lists
         neither in `not_renewed_leases` nor in `skipped_leases`, and no others. A lease in `not_renewed_leases` is
         cancelled; one in `skipped_leases` keeps its deadline, and the worker MUST name it again. A Welcome moves no
-        deadline.
+        deadline. A newer Heartbeat may have been built just before an Assignment arrives, and so not name its leases. The
+        worker SHOULD build one that does within a heartbeat interval of the Heartbeat that the Assignment names: with a
+        short `lease_ttl` the deadline comes before a regular one is acknowledged.
 
         Past the deadline the worker MUST send TERM, then KILL, to all that the CLI started, and once no process is left,
         `released` (EXPIRED), which is never counted against the task. An Assignment that is read past its deadline MUST be

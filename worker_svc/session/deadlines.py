@@ -67,10 +67,15 @@ class HeartbeatLog:
         self._heartbeats[number] = _SentHeartbeat(now, named)
         self._newest = number
 
+    def built_at(self, number: int) -> float | None:
+        """Returns when a heartbeat was built; None if it is too old to grant or renew anything."""
+        heartbeat = self._heartbeats.get(number)
+        return None if heartbeat is None else heartbeat.at
+
     def grant_deadline(self, heartbeat_number: int) -> float | None:
         """Returns the deadline of leases that were claimed on a heartbeat; None if it is too old."""
-        heartbeat = self._heartbeats.get(heartbeat_number)
-        return None if heartbeat is None else deadline(heartbeat.at, self._lease_ttl)
+        built_at = self.built_at(heartbeat_number)
+        return None if built_at is None else deadline(built_at, self._lease_ttl)
 
     def acknowledged(self, number: int, not_renewed: Iterable[str]) -> Renewal | None:
         """Renews the leases that a committed heartbeat named, except `not_renewed`, from when it was built.

@@ -112,9 +112,15 @@ class OutboundPolicy:
         return min(time for time in times if time > at)
 
     def assigned(self, number: int, leases: int, heartbeat_number: int) -> float | None:
-        """An assignment was read. Returns the deadline of its leases; None if it arrived too late."""
+        """An assignment was read. Returns the deadline of its leases; None if it arrived too late.
+
+        A heartbeat names them within an interval of the one that they were claimed on. The newest may be on its way
+        without them; an interval after that one, a short lease would be at its deadline.
+        """
         self._last_assignment = number
         self._known_free_slots = max(0, self._known_free_slots - leases)
+        if (built_at := self._heartbeats.built_at(heartbeat_number)) is not None:
+            self._heartbeat_due_at = min(self._heartbeat_due_at, built_at + self._heartbeat_interval)
         return self._heartbeats.grant_deadline(heartbeat_number)
 
     def acknowledged(self, heartbeat_number: int, not_renewed: Iterable[str]) -> Renewal | None:
