@@ -13,8 +13,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _DESCRIPTION = """\
 Runs the creator CLI once, without a scheduler, and shows what a task with this brief would store.
@@ -97,45 +95,29 @@ def run(argv: Sequence[str]) -> int:
     configure_logging(
         settings.log_level if "log_level" in settings.model_fields_set else "critical", settings.log_format
     )
-    interrupts = _interrupts()
+    signals = _remembered_signals()
     try:
-        with _temporary() as folder:
-            return _run_in(folder, request, settings, interrupts)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        with TemporaryDirectory(prefix="contentgen-try-") as folder:
+            return _run_in(Path(folder), request, settings, signals)
     except SettingsError as error:
         return _fail(EXIT_CONFIG, *error.problems)
     except (GuardLostError, FolderError, OSError) as error:
         return _fail(EXIT_FAILED, str(error))
 
 
-def _interrupts() -> Sequence[int]:
-    """From now on INT, TERM and HUP raise KeyboardInterrupt; returns those that have come so far, as they come.
+def _remembered_signals() -> Sequence[int]:
+    """From now on INT, TERM and HUP are only remembered; returns those that have come so far, as they come.
 
-    Python drops what is raised in some places, such as the callbacks of imports. No Event: its lock would wait for
-    itself if a second signal came while the first one sets it.
+    The run looks at them once its loop runs, a second later at most. Raising here would leave folders behind, be
+    dropped in some callbacks of imports, and change the exit status if it came within exec().
     """
-    interrupts: list[int] = []
-
-    def interrupt(number: int, _frame: object) -> NoReturn:
-        interrupts.append(number)
-        raise KeyboardInterrupt
-
-    for number in _INTERRUPTS:
-        signal.signal(number, interrupt)
-    return interrupts
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: signals.append(number))
+    return signals
 
 
-@contextmanager
-def _temporary() -> Iterator[Path]:
-    """A folder that is removed at the end. A signal that comes while it is made waits until it would be removed."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-    with TemporaryDirectory(prefix="contentgen-try-") as folder:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield Path(folder)
-
-
-def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, interrupts: Sequence[int]) -> int:
+def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, signals: Sequence[int]) -> int:
     user = settings.cli_user()
     if user is not None:
         data_dir.chmod(0o711)
@@ -150,7 +132,7 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, inter
     output = TryOutput(request.brief.topic, as_json=request.output == "json")
     output.starts(settings.creator_cli_path, settings.creator_profile, request.timeout)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        run = trial.execute(settings, folder, guard, _lease(request), output.progressed, interrupts=interrupts)
+        run = trial.execute(settings, folder, guard, _lease(request), output.progressed, earlier_signals=signals)
         ending = runner.run(run)
     folder.close()
     return EXIT_INTERRUPTED if ending is None else _finish(output, ending)

@@ -29,16 +29,16 @@ async def execute(
     lease: pb.AssignedLease,
     on_update: Callable[[pb.LeaseUpdate], None],
     *,
-    interrupts: Sequence[int],
+    earlier_signals: Sequence[int],
 ) -> pb.LeaseUpdate | None:
     """Executes a lease that never expires, and closes the guard.
 
-    Returns the update that ends the lease; None if INT, TERM or HUP came first, or is among `interrupts`, which came
-    before this call. `on_update` gets the updates before the end. Raises GuardLostError.
+    Returns the update that ends the lease; None if INT, TERM or HUP came first, or is among `earlier_signals`, which
+    came before this call. `on_update` gets the updates before the end. Raises GuardLostError.
     """
     signals = ProcessSignals()
     signals.on_hangup(signals.drain.set)
-    if interrupts:
+    if earlier_signals:
         signals.drain.set()
     try:
         await guard.connect()
