@@ -23,6 +23,8 @@ from verification.fuzz.values import LIMITS
 _EACH = 1.0
 """Seconds between two rounds."""
 _WITHIN = 30.0
+_ATTACKED_MEANWHILE = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
+"""How a submit may end: an account is deactivated again, or has a limit again."""
 
 
 class Gardener:
@@ -78,5 +80,5 @@ class Gardener:
         try:
             self._tasks.BatchSubmitTasks(batch, timeout=_WITHIN, metadata=self._metadata)
         except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.FAILED_PRECONDITION:  # deactivated again meanwhile
+            if error.code() not in _ATTACKED_MEANWHILE:
                 raise
