@@ -16,7 +16,7 @@ _SERVER = re.compile(r"^;\s+Dumped from database version: (\d+)", re.MULTILINE)
 _OURS = ("alembic_version", "tasks", "leases", "reaper")
 _REVISION = re.compile(r"^COPY public\.alembic_version .*;\n(\S+)", re.MULTILINE)
 _DECLARATION = re.compile(
-    r'^COPY public\.compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
+    r'^COPY public\.schema_compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
 )
 
 
@@ -49,7 +49,7 @@ def read_archive(path: Path, programs: Programs) -> Archive:
         missing = [table for table in _OURS if f" TABLE public {table} " not in contents]
         if missing:
             raise CannotRestore(f"{path} is a dump of another database: it has no table {', '.join(missing)}")
-        tables = [f"--table={table}" for table in ("alembic_version", "compatibility")]
+        tables = [f"--table={table}" for table in ("alembic_version", "schema_compatibility")]
         rows = programs.read("pg_restore", "--data-only", *tables, "--file=-", str(path))
     except ProgramFailed as error:
         raise CannotRestore(f"{path} can't be read as a backup; it may be incomplete\n{error}") from None

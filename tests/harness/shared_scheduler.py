@@ -14,7 +14,7 @@ from tests.harness.replicas import MAX_QUEUE_SIZE
 from tests.harness.stack import Scheduler, running_stack
 from tests.harness.waiting import wait_until_gone
 
-_KEPT = ("alembic_version", "asset_store", "compatibility", "count_floor", "reaper", "replicas", "search_index")
+_KEPT = ("alembic_version", "asset_store", "count_floor", "reaper", "replicas", "schema_compatibility", "search_index")
 """What a database has after its migration, and the scheduler's own presence."""
 _RESTARTED = ("accounts_account_id_seq", "schedules_schedule_id_seq")
 """Of ids that tests know: their first account is 1. Others go on, since the scheduler remembers what it has seen."""

@@ -26,6 +26,12 @@ _QUERIES = {
         FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid JOIN pg_class AS t ON t.oid = i.indrelid
         WHERE {_OURS} ORDER BY 1, 2
     """,
+    "comment": f"""
+        SELECT c.relname, coalesce(a.attname, ''), d.description
+        FROM pg_class AS c JOIN pg_description AS d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+        LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND a.attnum > 0
+        WHERE {_OURS} AND c.relkind = 'r' ORDER BY c.relname, d.objsubid
+    """,
     "options": f"""
         SELECT c.relname, c.relkind, coalesce(array_to_string(c.reloptions, ', '), '')
         FROM pg_class AS c WHERE {_OURS} AND c.relkind <> 'v' ORDER BY 1

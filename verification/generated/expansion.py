@@ -26,6 +26,8 @@ from verification.generated.catalog import Thing, catalog
 BASELINE = "0001"
 """The schema of the first release."""
 
+_FOR_PEOPLE = ("view", "comment")
+"""What no version reads."""
 _NO_INDEX = ("column", "constraint", "sequence", "view")
 _FILES = sa.text(
     "SELECT relname, relfilenode FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
@@ -51,7 +53,8 @@ def check(engine: sa.Engine, migrations: Path, baseline: str = BASELINE) -> list
         shutil.copytree(migrations, folder, ignore=lambda *_: ["versions", "__pycache__"])
         (folder / "versions").mkdir()
         for script in MigrationFolder(migrations).scripts():
-            shutil.copy(script.path, folder / "versions")
+            for path in (migrations / "versions").glob(f"{script.revision}_*.*"):
+                shutil.copy(path, folder / "versions")
             if script.revision < baseline:
                 continue
             before = _read(engine)
@@ -99,7 +102,7 @@ def _check_change(before: _State, after: _State, statements: Sequence[str], *, c
 
 def _check_what_was_there(before: _State, after: _State, statements: Sequence[str]) -> Iterator[str]:
     for thing, definition in sorted(before.things.items()):
-        if thing.kind == "view":  # for people: no version reads it
+        if thing.kind in _FOR_PEOPLE:
             continue
         if thing not in after.things:
             yield f"removes {thing}; only a contraction may, whose oldest_code is that of a version without it"

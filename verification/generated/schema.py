@@ -2,12 +2,17 @@
 
 Two databases of a throw-away server, one migrated, one made from the definitions, are compared by what the
 server's catalogs say of them; alembic's own comparison must find nothing either.
+
+`--write` makes the first migration anew from the definitions: only before the first release, which all databases that
+are in use come from.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import dedent
 
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -15,18 +20,25 @@ from alembic.runtime.migration import MigrationContext
 
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.store.schema import views
-from scheduler_svc.store.schema.migrate import upgrade
-from scheduler_svc.store.schema.tables import metadata
+from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
+from scheduler_svc.store.schema.tables import FIRST_ROWS, metadata
 from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import catalog
 
+FIRST = MIGRATIONS / "versions" / "0001_initial.sql"
 
-def main() -> int:
+
+def main(arguments: Sequence[str]) -> int:
     """The exit status: 0 if the two are the same, else 1 with what differs on the standard output."""
+    if "--write" in arguments:
+        FIRST.write_text("".join(f"{statement};\n" for statement in _definitions()))
+        return 0
     with throwaway_server() as server:
         migrated, defined = (_engine(server, name) for name in ("migrated", "defined"))
         upgrade(migrated)
-        _define(defined)
+        with defined.begin() as connection:
+            for statement in _definitions():
+                connection.exec_driver_sql(statement)
         differences = _compare(migrated, defined)
         migrated.dispose()
         defined.dispose()
@@ -34,18 +46,33 @@ def main() -> int:
     return 1 if differences else 0
 
 
+def _definitions() -> Iterator[str]:
+    """The statements that make a database from the definitions."""
+    elements: list[sa.schema.ExecutableDDLElement] = []
+    engine = sa.create_mock_engine("postgresql://", lambda element, *_, **__: elements.append(element))
+    metadata.create_all(engine, checkfirst=False)
+    made = [str(element.compile(dialect=engine.dialect)) for element in _in_order(elements)]
+    for statement in (*made, *FIRST_ROWS, *views.definitions()):
+        yield "\n".join(line.replace("\t", "    ").rstrip() for line in dedent(statement).strip().splitlines())
+
+
+def _in_order(elements: Iterable[sa.schema.ExecutableDDLElement]) -> Iterator[sa.schema.ExecutableDDLElement]:
+    """With the indexes of each table as they are defined: SQLAlchemy has them in a set."""
+    indexes: list[sa.schema.CreateIndex] = []
+    for element in elements:
+        if isinstance(element, sa.schema.CreateIndex):
+            indexes.append(element)
+            continue
+        yield from sorted(indexes, key=lambda create: int(create.element.info["position"]))
+        indexes.clear()
+        yield element  # a table, or its comment, which follows its indexes
+
+
 def _engine(server: EmbeddedPostgres, name: str) -> sa.Engine:
     admin = sa.create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with admin.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE template0"))
     return sa.create_engine(server.url(name), poolclass=sa.NullPool)
-
-
-def _define(engine: sa.Engine) -> None:
-    metadata.create_all(engine)
-    with engine.begin() as connection:
-        for statement in views.definitions():
-            connection.execute(sa.text(statement))
 
 
 def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:
@@ -70,4 +97,4 @@ def _lines(engine: sa.Engine) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 _REVISION = sa.text("SELECT version_num FROM alembic_version")
 """The revision of the schema."""
-_DECLARATION = sa.text("SELECT oldest_code, migrated_by FROM compatibility")
+_DECLARATION = sa.text("SELECT oldest_code, migrated_by FROM schema_compatibility")
 """What the last migration declared."""
 _DECLARE = sa.text("""
-    INSERT INTO compatibility (oldest_code, migrated_by) VALUES (:oldest_code, :migrated_by)
+    INSERT INTO schema_compatibility (oldest_code, migrated_by) VALUES (:oldest_code, :migrated_by)
     ON CONFLICT ("only") DO UPDATE SET oldest_code = excluded.oldest_code, migrated_by = excluded.migrated_by
 """)
 """Declares which code may run on the schema, with each migration."""
@@ -43,7 +43,7 @@ def revision(connection: sa.Connection) -> str | None:
 
 def declaration(connection: sa.Connection) -> Declaration | None:
     """What the schema declares; None if it is of no released version."""
-    if not sa.inspect(connection).has_table("compatibility"):
+    if not sa.inspect(connection).has_table("schema_compatibility"):
         return None
     row = connection.execute(_DECLARATION).one_or_none()
     return Declaration(*row) if row else None

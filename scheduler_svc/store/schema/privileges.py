@@ -18,7 +18,7 @@ from scheduler_svc.store.schema.views import VIEWS
 
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NUMBERS = ("USAGE", "SELECT")
-_ONLY_READ = frozenset({"compatibility"})
+_ONLY_READ = frozenset({"schema_compatibility"})
 _HISTORY = "pg_control_system()"
 """Names the history that resume tokens belong to; every role may call it unless that was revoked."""
 _ACCOUNT_IDS = "accounts_account_id_seq"
