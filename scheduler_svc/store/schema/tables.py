@@ -612,7 +612,6 @@ contents = sa.Table(
     sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
     sa.CheckConstraint("content_id > 0", "content_id"),
     sa.Index("contents_by_account", "account_id", "content_id"),
-    sa.Index("contents_to_review", "account_id", "content_id", postgresql_where=sa.text(NOT_APPROVED)),
     # what a claim of a review may take, in its order: one that no other index has
     sa.Index("contents_waiting", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
     sa.Index("contents_waiting_by_account", "account_id", *_REVIEW_ORDER, postgresql_where=sa.text(WAITS_FOR_REVIEW)),
@@ -828,8 +827,6 @@ publish_pool = sa.Table(
         f" AND (status <> {PublishStatus.PUBLISHING} OR claim_id <> '')",
         "claim",
     ),
-    # only the lists of the version before read it
-    sa.Index("publish_pool_by_account", "account_id", "content_id"),
     # what a claim may take, in its order; with the time within, what is not due costs no look at its row
     sa.Index("publish_pool_claims", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),
     sa.Index("publish_pool_claims_by_account", "account_id", *_CLAIM_ORDER, postgresql_where=sa.text(PUBLISHABLE)),

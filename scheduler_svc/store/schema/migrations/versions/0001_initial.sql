@@ -423,7 +423,6 @@ CREATE TABLE contents (
 )
  WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 50000);
 CREATE INDEX contents_by_account ON contents (account_id, content_id);
-CREATE INDEX contents_to_review ON contents (account_id, content_id) WHERE review_status <> 2;
 CREATE INDEX contents_waiting ON contents (create_time, content_id) WHERE review_status = 1;
 CREATE INDEX contents_waiting_by_account ON contents (account_id, create_time, content_id) WHERE review_status = 1;
 CREATE INDEX contents_held ON contents (review_holder, review_claim_expire_time) WHERE review_holder IS NOT NULL;
@@ -536,7 +535,6 @@ CREATE TABLE publish_pool (
     CONSTRAINT publish_pool_claim CHECK ((status = 2) = (claim_expire_time IS NOT NULL) AND (status <> 2 OR claim_id <> ''))
 )
  WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 50000);
-CREATE INDEX publish_pool_by_account ON publish_pool (account_id, content_id);
 CREATE INDEX publish_pool_claims ON publish_pool (priority DESC, content_id, coalesce(claim_expire_time, schedule_time, '-infinity')) WHERE status IN (1, 2);
 CREATE INDEX publish_pool_claims_by_account ON publish_pool (account_id, priority DESC, content_id, coalesce(claim_expire_time, schedule_time, '-infinity')) WHERE status IN (1, 2);
 CREATE INDEX publish_pool_retries ON publish_pool (priority DESC, content_id, next_attempt_time) WHERE next_attempt_time IS NOT NULL;
