@@ -1,15 +1,15 @@
-"""Logs: structlog, one JSON object a line on stderr, other libraries' too, and no line too often."""
+"""The console's logs: JSON, and no line too often."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict
+
+from contentgen.service import logs
 
 MAX_LINES = 20
 """Lines from one place in the code in a `WINDOW`: whoever can make it log must not fill a disk by that."""
@@ -18,34 +18,8 @@ WINDOW = 60.0
 
 
 def configure_logging(level: str) -> None:
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(Rate())
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[
-                _add_left_out,
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-            foreign_pre_chain=shared,
-        )
-    )
-    number = logging.getLevelNamesMapping()[level.upper()]
-    logging.root.handlers = [handler]
-    logging.root.setLevel(max(number, logging.WARNING))
+    logs.configure_logging(level, "json", filters=[Rate()], last=[_add_left_out])
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of each request that is none
-    logging.getLogger("console_svc").setLevel(number)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-    )
 
 
 @dataclass(slots=True)

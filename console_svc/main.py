@@ -7,24 +7,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 import structlog
 
 from console_svc import config_command
 from console_svc.app import build
-from console_svc.certificates import expiries, unusable
-from console_svc.config import EXIT_CONFIG, Address, ConsoleSettings, SettingsError, notices, read_settings
+from console_svc.certificates import CERTIFICATES, unusable
+from console_svc.config import ConsoleSettings, read_settings
 from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
-from console_svc.probes import probes
 from console_svc.serving import Server, max_connections, raise_open_files
-
-MAX_PROBES = 64
-"""Connections for metrics and probes."""
+from contentgen import variables
+from contentgen.service.check import expiries
+from contentgen.service.metrics_endpoint import MetricsEndpoint, listen
+from contentgen.service.settings import EXIT_STATUS, SettingsError
+from contentgen.service.values import Address
 
 _log = structlog.get_logger(__name__)
 
@@ -37,55 +35,59 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
         if problems := [*unusable(settings)]:
             raise SettingsError(problems)
-        pages = _listen("CONTENTGEN_CONSOLE_LISTEN", settings.listen)
-        metrics = _listen("CONTENTGEN_METRICS_LISTEN", settings.metrics) if settings.metrics else None
+        listening = listen(settings.console_listen, "CONTENTGEN_CONSOLE_LISTEN")
+        console = _Console(settings, listening)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(EXIT_CONFIG)
+        sys.exit(EXIT_STATUS)
     configure_logging(settings.log_level)
     raise_open_files()
-    for notice in notices(os.environ):
-        _log.warning(notice, action="setting.ignored")
-    for variable, path, end in expiries(settings):
-        if end <= datetime.now(UTC):
-            _log.warning("a certificate has expired", action="certificate", setting=variable, file=str(path))
-    asyncio.run(_serve(settings, pages, metrics))
+    for notice in variables.notices(os.environ):
+        _log.warning(notice, action="settings.notice")
+    for problem in expiries(settings, {}, *CERTIFICATES):
+        _log.warning(problem, action="certificate")
+    asyncio.run(console.serve())
     _log.info("stopped", action="stop")
 
 
-def _listen(setting: str, address: Address) -> socket.socket:
-    try:
-        return socket.create_server(address, family=socket.AF_INET6 if ":" in address.host else socket.AF_INET)
-    except OSError as error:
-        text = (
-            f"{setting}={address}: {error.strerror}; set another address, or stop what uses it (:0 picks a free port)"
+class _Console:
+    """One console: its pages, and its metrics if they have an address."""
+
+    def __init__(self, settings: ConsoleSettings, listening: socket.socket) -> None:
+        """Raises SettingsError if it can't listen on the address of the metrics."""
+        self._settings = settings
+        self._listening = listening
+        self._metrics = ConsoleMetrics()
+        self._metrics.built(version("contentgen-grpc"))
+        cert, key = settings.console_tls_cert, settings.console_tls_key
+        self._pages = Server(build(settings, self._metrics), max_connections(), cert=cert, key=key)
+        self._endpoint = self._scraped()
+
+    def _scraped(self) -> MetricsEndpoint | None:
+        """A console is ready whether or not a scheduler answers: its pages say that none does, which a proxy's error
+        page would not.
+        """
+        address = self._settings.metrics_listen
+        if address is None:
+            return None
+        return MetricsEndpoint(
+            address,
+            self._metrics.registry,
+            live=tuple,
+            ready=lambda: ["it stops"] if self._pages.should_exit else [],
         )
-        raise SettingsError([text]) from None
 
-
-class _Beside(Server):
-    """A server that is stopped by the one it stands beside."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve(settings: ConsoleSettings, listening: socket.socket, metrics_at: socket.socket | None) -> None:
-    metrics = ConsoleMetrics()
-    metrics.built(version("contentgen-grpc"))
-    cert, key = settings.console_tls_cert, settings.console_tls_key
-    pages = Server(build(settings, metrics), max_connections(), cert=cert, key=key)
-    for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
-        signal.signal(number, lambda *_: setattr(pages, "should_exit", True))
-    beside = _Beside(probes(metrics.registry, lambda: pages.should_exit), MAX_PROBES)
-    scheme = "https" if settings.console_tls_cert else "http"
-    at = Address(settings.listen.host, listening.getsockname()[1])
-    seen_at = f"{scheme}://{at}{settings.console_prefix}/"
-    also = {} if metrics_at is None else {"metrics": str(Address(*metrics_at.getsockname()[:2]))}
-    _log.info("ready", action="ready", console=seen_at, scheduler=settings.scheduler, **also)
-    watched = asyncio.create_task(beside.serve([metrics_at])) if metrics_at else None
-    await pages.serve([listening])
-    if watched:
-        beside.should_exit = True
-        await watched
+    async def serve(self) -> None:
+        """Serves until TERM or INT."""
+        for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
+            signal.signal(number, lambda *_: setattr(self._pages, "should_exit", True))
+        settings, port = self._settings, self._listening.getsockname()[1]
+        scheme = "https" if settings.console_tls_cert else "http"
+        seen_at = f"{scheme}://{Address(settings.console_listen.host, port)}{settings.console_prefix}/"
+        also = {}
+        if settings.metrics_listen and self._endpoint:
+            also["metrics"] = str(Address(settings.metrics_listen.host, self._endpoint.port))
+        _log.info("ready", action="ready", console=seen_at, scheduler=settings.scheduler, **also)
+        await self._pages.serve([self._listening])
+        if self._endpoint:
+            self._endpoint.stop()

@@ -16,7 +16,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say of a refuse
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from scheduler_svc.config import Address, Settings, SettingsError, settings_of
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
+from scheduler_svc.config import Settings, settings_of
 
 HEALTHY = 0
 UNHEALTHY = 1

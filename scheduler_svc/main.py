@@ -25,22 +25,14 @@ from typing import Any, Never
 import structlog
 import uvloop
 
+from contentgen.service.logs import follow_level_signals, ignore_level_signals
+from contentgen.service.settings import EXIT_STATUS, SettingsError
+from contentgen.service.trace_settings import exports_traces
+from contentgen.service.values import Address
 from scheduler_svc.api.server.core_log import redirect_stderr
 from scheduler_svc.application.health import Health
 from scheduler_svc.application.tracing import NO_TRACER, Tracer
-from scheduler_svc.config import (
-    EXIT_STATUS,
-    Address,
-    Bucket,
-    Settings,
-    SettingsError,
-    configure_logging,
-    exports_traces,
-    follow_level_signals,
-    ignore_level_signals,
-    notices,
-    read_settings,
-)
+from scheduler_svc.config import Bucket, Settings, configure_logging, notices, read_settings
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.objects.folder import FolderStore
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, find_bindir
@@ -149,7 +141,7 @@ async def _run(
 ) -> Never:
     """Serves until TERM or INT, then drains and ends the process. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
-    follow_level_signals(loop, settings)
+    follow_level_signals(loop, settings.log_level)
     _raise_open_files()
     replica = Replica(settings, url, lineage=lineage, tracer=tracer)
     if settings.tokens_file or settings.tls:

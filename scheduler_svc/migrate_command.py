@@ -9,15 +9,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from scheduler_svc.config import (
-    EXIT_STATUS,
-    Settings,
-    SettingsError,
-    UsageError,
-    configure_logging,
-    settings_of,
-    settings_parser,
-)
+from contentgen.service.settings import EXIT_STATUS, SettingsError, UsageError
+from scheduler_svc.config import Settings, configure_logging, settings_of, settings_parser
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.store.engine.databases import Databases, described
 from scheduler_svc.store.engine.restored import RestoredCounts, prepare_restored

@@ -5,45 +5,28 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
-from threading import Thread
 
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
 
+from contentgen.service.tracing import Exporter, after, headers_of
 from scheduler_svc.application.records import Grant
 from scheduler_svc.application.tracing import SubmitSpan
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.task import ExistingTask, NewTask, Task
 from scheduler_svc.domain.trace import TraceContext
 
-_W3C = TraceContextTextMapPropagator()
-
 
 class OtelTracer:
-    """Implements `application.tracing.Tracer`. Spans wait in memory for an exporter's thread; no call waits for it."""
+    """Implements `application.tracing.Tracer`."""
 
     def __init__(self) -> None:
-        own = {
-            "service.name": "contentgen-scheduler",
-            "service.version": version("contentgen-grpc"),
-            "service.instance.id": str(uuid.uuid4()),
-        }
-        resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
-        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns of each retry
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("contentgen.scheduler")
+        self._exporter = Exporter("scheduler")
+        self._tracer = self._exporter.tracer
+        self.close = self._exporter.close
 
     @contextmanager
     def submit(self, name: str, caller: TraceContext | None) -> Iterator[SubmitSpan]:
@@ -74,11 +57,6 @@ class OtelTracer:
         )
         span.end(now)
         return grant._replace(**_before(span)._asdict())
-
-    def close(self, within: float) -> None:
-        closing = Thread(target=self._provider.shutdown, name="otel-close", daemon=True)
-        closing.start()
-        closing.join(within)
 
 
 class _Submit:
@@ -116,13 +94,9 @@ def _describe(span: Span, task: Task) -> None:
 
 def _after(trace: TraceContext | None) -> Context:
     """What a span that follows this one is started in."""
-    if trace is None:
-        return Context()
-    return _W3C.extract({"traceparent": trace.traceparent, "tracestate": trace.tracestate}, Context())
+    return Context() if trace is None else after(trace.traceparent, trace.tracestate)
 
 
 def _before(span: Span) -> TraceContext:
     """What is handed on for spans that follow this one."""
-    headers: dict[str, str] = {}
-    _W3C.inject(headers, set_span_in_context(span, Context()))
-    return TraceContext(**headers)
+    return TraceContext(**headers_of(span))

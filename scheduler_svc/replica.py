@@ -14,7 +14,8 @@ import sqlalchemy as sa
 import structlog
 from grpc import aio
 
-from contentgen.metrics_endpoint import MetricsEndpoint
+from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.settings import SettingsError
 from scheduler_svc.api.access.auth import AuthInterceptor, KnownTokens
 from scheduler_svc.api.account_service import AccountService
 from scheduler_svc.api.asset_service import AssetService
@@ -58,7 +59,7 @@ from scheduler_svc.application.watch.change_feed import ChangeFeed
 from scheduler_svc.application.watch.interest import WatchInterest
 from scheduler_svc.application.watch.watches import Watches
 from scheduler_svc.application.webhooks.interest import WebhookInterest
-from scheduler_svc.config import Settings, SettingsError
+from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.domain.access import CallerIdentity
 from scheduler_svc.domain.errors import DomainError, StoreUnavailable
@@ -91,7 +92,6 @@ from scheduler_svc.loops.store_watch import StoreWatch
 from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, Supervision
 from scheduler_svc.loops.webhooks import DeliveryLoop, backlog_check
 from scheduler_svc.metrics import Metrics
-from scheduler_svc.metrics.endpoint import serve_metrics
 from scheduler_svc.objects.choice import open_store
 from scheduler_svc.objects.media_types import Looks
 from scheduler_svc.pools import Pools
@@ -230,7 +230,7 @@ class Replica:
         address, metrics = self._settings.metrics_listen, self._metrics
         if address and metrics:
             frozen = self._sampling.frozen_reasons
-            self._endpoint = serve_metrics(
+            self._endpoint = MetricsEndpoint(
                 address, metrics.registry, live=frozen, ready=lambda: self.health.reasons + frozen()
             )
             self.metrics_port = self._endpoint.port

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 
-from scheduler_svc.config import EXIT_STATUS, SettingsError
+from contentgen.service.settings import EXIT_STATUS, SettingsError
 from scheduler_svc.config.tokens import ROLES, TokenLine, add_token, hash_of, new_token
 
 _VARIABLE = "CONTENTGEN_TOKENS_FILE"

@@ -27,13 +27,13 @@ class CreatorUser:
 
     @classmethod
     def named(cls, name: str) -> CreatorUser:
-        """Returns the user, whom this process may run programs as. Raises ValueError: what should be otherwise."""
+        """Returns the user, whom this process may run programs as. Raises ValueError: what must be otherwise."""
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
-            raise ValueError("should be the name of a user of this machine") from None
+            raise ValueError("must be the name of a user of this machine") from None
         if entry.pw_uid in {0, os.geteuid()}:
-            raise ValueError("should be a user with fewer rights than root and than the worker's own")
+            raise ValueError("must be a user with fewer rights than root and than the worker's own")
         if missing := _missing_capabilities():
             raise ValueError(
                 "needs a worker that may run programs as another user: start it as root, or with the capabilities"

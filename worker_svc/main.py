@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from contentgen import variables
+from contentgen.service.logs import ignore_level_signals
+from contentgen.service.settings import EXIT_STATUS, SettingsError
+from contentgen.service.trace_settings import exports_traces
 from worker_svc import config_command, try_command
-from worker_svc.config import EXIT_CONFIG, SettingsError, WorkerSettings, read_settings
-from worker_svc.environment import notices
+from worker_svc.config import WorkerSettings, read_settings
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard import Guard, hide_memory
-from worker_svc.logs import configure_logging, ignore_level_signals
-from worker_svc.otel_settings import exports_traces
+from worker_svc.logs import configure_logging
 
 if TYPE_CHECKING:
     from worker_svc.session.tracing import Tracer
@@ -58,7 +60,7 @@ def run(argv: Sequence[str]) -> int:
         return _cannot_start(*error.problems)
     configure_logging(settings.log_level, settings.log_format)
     ignore_level_signals()
-    for notice in notices(os.environ):
+    for notice in variables.notices(os.environ):
         _log.warning(notice, action="settings.notice")
     try:
         user = settings.cli_user()
@@ -104,7 +106,7 @@ def _log_notice(text: str) -> None:
 def _cannot_start(*problems: str) -> int:
     for problem in problems:
         print(f"contentgen-worker: {problem}", file=sys.stderr)  # noqa: T201 - no log is configured yet
-    return EXIT_CONFIG
+    return EXIT_STATUS
 
 
 if __name__ == "__main__":

@@ -1,46 +1,25 @@
 """The worker's spans, made by OpenTelemetry and exported by OTLP.
 
 Layer: above session, which tells it what happens. `main` imports it only if spans are exported, after the guard was
-started: without that nothing of OpenTelemetry is loaded. The scheduler has code of its own: the services share only the
-protos.
+started: without that nothing of OpenTelemetry is loaded.
 """
 
 from __future__ import annotations
 
-import logging
-import uuid
-from importlib.metadata import version
-from threading import Thread
+from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
+from contentgen.service.tracing import Exporter, after, headers_of
 from worker_svc.session.leases import Lease
 from worker_svc.trace_context import TraceContext
 
-_W3C = TraceContextTextMapPropagator()
-
 
 class OtelTracer:
-    """Implements `session.tracing.Tracer`. Spans wait in memory for an exporter's thread; nothing waits for it."""
+    """Implements `session.tracing.Tracer`."""
 
     def __init__(self, worker_id: str) -> None:
-        own = {
-            "service.name": "contentgen-worker",
-            "service.version": version("contentgen-grpc"),
-            "service.instance.id": str(uuid.uuid4()),
-        }
-        resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
         self._worker_id = worker_id
-        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns of each retry
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("contentgen.worker")
+        self._exporter = Exporter("worker")
+        self.close = self._exporter.close
         self._attempts: dict[str, Span] = {}
         self._deliveries: dict[str, Span] = {}
 
@@ -66,24 +45,17 @@ class OtelTracer:
             span.set_attribute("contentgen.outcome", outcome)
             span.end()
 
-    def close(self, within: float) -> None:
-        closing = Thread(target=self._provider.shutdown, name="otel-close", daemon=True)
-        closing.start()
-        closing.join(within)
-
     def _start(self, name: str, lease: Lease, parent: TraceContext, kind: SpanKind) -> Span:
-        headers = {"traceparent": parent.traceparent, "tracestate": parent.tracestate}
         attributes: dict[str, str | int] = {
             "contentgen.task_id": lease.task_id,
             "contentgen.account_id": lease.account_id,
             "contentgen.attempt": lease.attempt,
             "contentgen.worker_id": self._worker_id,
         }
-        return self._tracer.start_span(name, _W3C.extract(headers, Context()), kind, attributes)
+        context = after(parent.traceparent, parent.tracestate)
+        return self._exporter.tracer.start_span(name, context, kind, attributes)
 
 
 def _before(span: Span) -> TraceContext:
     """What is handed on for spans that follow this one."""
-    headers: dict[str, str] = {}
-    _W3C.inject(headers, set_span_in_context(span, Context()))
-    return TraceContext(**headers)
+    return TraceContext(**headers_of(span))

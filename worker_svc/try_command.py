@@ -17,18 +17,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
-from worker_svc.config import (
-    EXIT_CONFIG,
+from contentgen.service.settings import (
+    EXIT_STATUS,
+    EXIT_USAGE,
+    FlagParser,
     SettingsError,
-    WorkerSettings,
-    add_setting_flags,
-    duration,
-    flag_names,
-    given_settings,
-    make_settings,
+    UsageError,
+    add_flags,
 )
+from contentgen.service.values import seconds_of
+from worker_svc.config import WorkerSettings, make_settings
 from worker_svc.creators.brief import TEXTS, Brief
 from worker_svc.folder import FolderError, take_folder
 from worker_svc.guard import Guard, GuardLostError
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from worker_svc.try_output import TryOutput
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
+MAX_TIMEOUT = 3_650 * 86_400.0
+"""Seconds."""
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 _DESCRIPTION = """\
@@ -80,18 +81,14 @@ class TryRequest:
     output: Literal["text", "json"]
 
 
-class _UsageError(Exception):
-    """The arguments are wrong; the text says how."""
-
-
 def run(argv: Sequence[str]) -> int:
     """Runs the command with the arguments after `try`, and returns its exit status."""
     try:
         request, settings = _parse(argv)
-    except _UsageError as error:
-        return _fail(EXIT_USAGE, str(error), "contentgen-worker try --help shows how to use it")
+    except UsageError as error:
+        return _fail(EXIT_USAGE, *error.problems)
     except SettingsError as error:
-        return _fail(EXIT_CONFIG, *error.problems)
+        return _fail(EXIT_STATUS, *error.problems)
     configure_logging(
         settings.log_level if "log_level" in settings.model_fields_set else "critical", settings.log_format
     )
@@ -100,7 +97,7 @@ def run(argv: Sequence[str]) -> int:
         with TemporaryDirectory(prefix="contentgen-try-") as folder:
             return _run_in(Path(folder), request, settings, signals)
     except SettingsError as error:
-        return _fail(EXIT_CONFIG, *error.problems)
+        return _fail(EXIT_STATUS, *error.problems)
     except (GuardLostError, FolderError, OSError) as error:
         return _fail(EXIT_FAILED, str(error))
 
@@ -163,32 +160,22 @@ def _lease(request: TryRequest) -> pb.AssignedLease:
     return lease
 
 
-class _TryParser(argparse.ArgumentParser):
-    """Raises what is wrong, so that it gets the same form as other errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
-
-
 def _parse(argv: Sequence[str]) -> tuple[TryRequest, WorkerSettings]:
-    """Raises _UsageError, SettingsError. `--help` prints and exits 0."""
-    parser = _parser()
-    found, unknown = parser.parse_known_args(argv)
-    if unknown:
-        raise _UsageError("; ".join(f"{name}: no such flag" for name in flag_names(unknown)))
-    if not found.topic.strip():
-        raise _UsageError("--topic should not be blank")
-    brief = Brief.of([getattr(found, name) for name in TEXTS], dict(found.option))
-    return TryRequest(brief, found.timeout, found.output), make_settings(given_settings(found))
+    """Raises SettingsError. `--help` prints and exits 0."""
+    given = vars(_parser().parse_args(argv))
+    brief = Brief.of([given.pop(name) for name in TEXTS], dict(given.pop("option")))
+    if not brief.topic.strip():
+        raise UsageError(["--topic must not be blank"])
+    request = TryRequest(brief, given.pop("timeout"), given.pop("output"))
+    return request, make_settings(given)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _TryParser(
-        prog="contentgen-worker try",
+def _parser() -> FlagParser:
+    parser = FlagParser(
+        "contentgen-worker try",
         usage="contentgen-worker try --topic=TEXT [--option=KEY=VALUE ...] [--timeout=DURATION] [--setting=value ...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     brief = parser.add_argument_group("the task")
@@ -214,25 +201,21 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument(
         "--output", choices=("text", "json"), default="text", help="text: an excerpt; json: all that would be stored"
     )
-    add_setting_flags(parser.add_argument_group("the CLI (settings of the worker)"), prefix="CREATOR_")
+    add_flags(parser.add_argument_group("the CLI (settings of the worker)"), WorkerSettings, shown="--creator-")
     return parser
 
 
 def _option(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise argparse.ArgumentTypeError("should be KEY=VALUE")
+        raise argparse.ArgumentTypeError("must be KEY=VALUE")
     return key, value
 
 
 def _timeout(text: str) -> float:
-    try:
-        seconds = duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    assert isinstance(seconds, float)
-    if not 0 < seconds <= 3650 * 86400:
-        raise argparse.ArgumentTypeError("should be above 0, and at most 3650d")
+    seconds = seconds_of(text)
+    if seconds is None or not 0 < seconds <= MAX_TIMEOUT:
+        raise argparse.ArgumentTypeError("must be a duration above 0 and at most 3650d, such as 90s or 5m")
     return seconds
 
 

@@ -21,6 +21,7 @@ from contentgen.cli.connection import Connection, Target
 from contentgen.cli.failures import Failure, Status, error_line, status_of
 from contentgen.cli.output import ClosedPipe, Format, Output
 from contentgen.client.errors import RequestError
+from contentgen.variables import notices
 
 P = ParamSpec("P")
 
@@ -169,6 +170,8 @@ def run(
 ) -> int:
     """Runs a command; its exit status. Raises typer.BadParameter where the usage is wrong."""
     _check_numbers(own)
+    for notice in notices(os.environ):  # one may have been meant to name another scheduler
+        output.note(f"note: {notice}")
     scheduler = variables.get("CONTENTGEN_SCHEDULER") or os.environ.get("CONTENTGEN_SCHEDULER")
     held = contexts.variables(context, scheduler_given=bool(scheduler))
     target = Target.of(variables, held)

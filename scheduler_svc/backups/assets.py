@@ -10,7 +10,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from scheduler_svc.config import Bucket, SettingsError
+from contentgen.service.settings import SettingsError
+from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.objects.folder import FolderStore
 

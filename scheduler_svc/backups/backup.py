@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.backups.archive import read_archive
 from scheduler_svc.backups.programs import Programs, run
 from scheduler_svc.backups.progress import DumpProgress
 from scheduler_svc.backups.proof import Proof
 from scheduler_svc.backups.source import BackupSource
-from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
 
 _SUFFIX = ".partial"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from contentgen.service.settings import EXIT_STATUS, SettingsError, UsageError
 from scheduler_svc.backups import assets
 from scheduler_svc.backups.archive import CannotRestore, read_archive
 from scheduler_svc.backups.arguments import BackupArguments, read_backup, read_restore
@@ -16,7 +17,7 @@ from scheduler_svc.backups.backup import back_up, check_target
 from scheduler_svc.backups.programs import ProgramFailed, Programs
 from scheduler_svc.backups.progress import size
 from scheduler_svc.backups.restore import check_schema, restore
-from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError, UsageError
+from scheduler_svc.config import Settings
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.backups.archive import Archive, CannotRestore
 from scheduler_svc.backups.digests import Digests, read_digests
 from scheduler_svc.backups.programs import ProgramFailed, Programs
@@ -20,7 +21,6 @@ from scheduler_svc.backups.progress import RestoreProgress, size
 from scheduler_svc.backups.restore import make_usable
 from scheduler_svc.backups.script import fill
 from scheduler_svc.backups.source import BackupSource
-from scheduler_svc.config import SettingsError
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.store.engine.connecting import connect

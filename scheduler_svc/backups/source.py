@@ -7,8 +7,8 @@ from typing import Any, Self
 import psycopg2
 import sqlalchemy as sa
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.backups.digests import Digests, read_digests
-from scheduler_svc.config import SettingsError
 from scheduler_svc.store.engine.connecting import connect
 
 _OURS = "SELECT to_regclass('alembic_version'), pg_database_size(current_database())"

@@ -5,65 +5,41 @@ A field's docstring is its text in `--help`: what it means, its unit, its defaul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationInfo, field_validator
 
-from scheduler_svc.config.values import (
-    AccountIds,
+from contentgen.service.settings import ServiceSettings, together, variable_of
+from contentgen.service.values import (
     Address,
-    AssetLocation,
-    Bucket,
-    DatabaseUrl,
-    Folder,
     ListenAddress,
-    Networks,
-    PresentFile,
-    PresentFolder,
-    UrlFile,
-    choice,
+    LogFormat,
+    LogLevel,
+    ReadableFile,
     duration,
     size,
     whole_number,
 )
+from scheduler_svc.config.values import (
+    AccountIds,
+    AssetLocation,
+    Bucket,
+    DatabaseUrl,
+    Folder,
+    Networks,
+    PresentFolder,
+    UrlFile,
+)
 
-PREFIX = "CONTENTGEN_"
-EXIT_STATUS = 78
-"""The exit status of a process whose settings are wrong: EX_CONFIG of sysexits.h."""
 HOUR = 3_600.0
 DAY = 86_400.0
 MAX_HEARTBEAT_INTERVAL = 10.0
 
 
-class SettingsError(Exception):
-    """Invalid settings. `problems` has one line for each, with what it should be; `names` are those of fields."""
-
-    def __init__(self, problems: Iterable[str], names: Iterable[str] = ()) -> None:
-        self.problems = tuple(problems)
-        self.names = frozenset(names)
-        super().__init__("\n".join(self.problems))
-
-
-class UsageError(SettingsError):
-    """An invalid command line."""
-
-
-class Settings(BaseSettings):
-    """Arguments win over the environment. An empty variable counts as unset."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
-        enable_decoding=False,  # values are plain text, never JSON
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-        frozen=True,
-        extra="forbid",
-        validate_default=False,
-    )
+class Settings(ServiceSettings):
+    SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file"})
+    """The URL may have been set where the path of its file belongs."""
 
     database_url_file: UrlFile | None = Field(default=None, validation_alias="DATABASE_URL_FILE")
     """File that holds the URL, instead of DATABASE_URL, such as a mounted secret; read at start. Default: unset."""
@@ -85,7 +61,7 @@ class Settings(BaseSettings):
     or s3://bucket/prefix?endpoint=https://host:9000 for any service that speaks S3, with credentials from the
     environment, as AWS_ACCESS_KEY_ID. Default: `assets` in the data folder."""
 
-    max_asset_bytes: Annotated[int, size(2**62)] = 10 * 1024**3
+    max_asset_bytes: Annotated[int, size(0, 2**62)] = 10 * 1024**3
     """How much the files of an account may take in all, unless its `max_asset_bytes` says otherwise: bytes, or a whole
     number with KiB, MiB, GiB or TiB; 0: any amount. What is beyond it is left out of results. Default: 10GiB"""
 
@@ -104,16 +80,16 @@ class Settings(BaseSettings):
     """host:port to serve KEDA's externalscaler.ExternalScaler on: the number of tasks that need workers, without
     tokens, with the certificates of the API if there are any. Default: unset, not served."""
 
-    tls_cert: PresentFile | None = None
+    tls_cert: ReadableFile | None = None
     """PEM file with the certificate chain. Default: unset, plaintext and loopback only."""
 
-    tls_key: PresentFile | None = None
+    tls_key: ReadableFile | None = None
     """PEM file with the certificate's private key. Default: unset."""
 
-    tls_client_ca: PresentFile | None = None
+    tls_client_ca: ReadableFile | None = None
     """PEM file with the authorities of client certificates, which are then required. Default: unset, not required."""
 
-    tokens_file: PresentFile | None = None
+    tokens_file: ReadableFile | None = None
     """File of tokens: one JSON object a line with name, sha256, role (client, reviewer, publisher, viewer, worker or
     operator) and, if the token is tied to accounts, accounts. Reloaded when it changes, or on HUP.
     `contentgen-scheduler token create` adds to it. Default: unset, tokens are not required."""
@@ -175,10 +151,10 @@ class Settings(BaseSettings):
     """Folder with PostgreSQL's programs, for the embedded database and backups. Default: unset, those of the installed
     package, else of the system."""
 
-    log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
+    log_level: LogLevel = "info"
     """debug, info, warning or error. Default: info"""
 
-    log_format: Annotated[str, choice("console", "json")] | None = None
+    log_format: LogFormat | None = None
     """console or json. Default: unset, console on a terminal, else json."""
 
     @property
@@ -198,7 +174,7 @@ class Settings(BaseSettings):
     @property
     def shared(self) -> dict[str, str]:
         """What all schedulers of a database must agree on, by variable, as text."""
-        return {f"{PREFIX}{name.upper()}": _text(getattr(self, name)) for name in _SHARED}
+        return {variable_of(Settings, name): _text(getattr(self, name)) for name in _SHARED}
 
     @property
     def tls(self) -> bool:
@@ -215,17 +191,9 @@ class Settings(BaseSettings):
             raise ValueError("exactly one of DATABASE_URL and DATABASE_URL_FILE may be set: unset the other one")
         return str(file.url)
 
-    @model_validator(mode="after")
-    def _fit_together(self) -> Settings:
-        if problems := self.conflicts():
-            raise ValueError("\n".join(problems))
-        return self
-
     def conflicts(self) -> list[str]:
         """What is wrong with the values together."""
-        problems = []
-        if (self.tls_cert is None) != (self.tls_key is None):
-            problems.append("CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY go together: set both or none")
+        problems = [*together(self, "tls_cert", "tls_key")]
         if self.tls_client_ca and not self.tls_cert:
             problems.append("CONTENTGEN_TLS_CLIENT_CA asks for CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY")
         asks = self.tokens_file or self.tls_client_ca

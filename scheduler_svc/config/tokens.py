@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler_svc.config.settings import SettingsError
+from contentgen.service.settings import SettingsError
 
 ROLES = ("client", "reviewer", "publisher", "viewer", "worker", "operator")
 MAX_BYTES = 4 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Reads the text of a setting: durations, numbers, choices, addresses, folders. Part of `scheduler_svc.config`.
+"""Reads the text of a setting: database, folders, networks, buckets. Part of `scheduler_svc.config`.
 
 Each reader raises ValueError with a text that completes "NAME=value …".
 """
@@ -12,106 +12,13 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BeforeValidator, DirectoryPath, FilePath, PlainValidator
+from pydantic import BeforeValidator, DirectoryPath, PlainValidator
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"([0-9]{1,18}) ?(B|KiB|MiB|GiB|TiB)?")
-_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
-_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]*)):(?P<port>\d{1,5})", re.ASCII)
 _DATABASE_URL = re.compile(r"postgres(?:ql)?(?:\+psycopg2)?://")
 _HOST = r"[\w.-]+(?::\d{1,5})?"
 _SEVERAL_HOSTS = re.compile(rf"(?P<login>[^@]*@)?(?P<hosts>{_HOST}(?:,{_HOST})+)(?P<rest>[/?].*)?", re.ASCII)
 _PLACE = r"(?:\[[^\[\]@,]*\]|[^\[\]:@,]*)(?::\d{0,5})?"
 _HOSTS = re.compile(rf"{_PLACE}(?:,{_PLACE})*", re.ASCII)
-_MAX_PORT = 65535
-
-
-def duration(minimum: float, maximum: float, *, or_none: bool = False) -> BeforeValidator:
-    """Reads a number of seconds, or one with a unit, from `minimum` to `maximum`; `or_none` also allows 0."""
-
-    def read(value: object) -> float:
-        match = _DURATION.fullmatch(str(value).strip())
-        seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
-        if not minimum <= seconds <= maximum and not (or_none and seconds == 0):
-            off = ", or 0" if or_none else ""
-            raise ValueError(f"must be a duration of {minimum:g} s to {maximum:g} s, such as 90, 90s or 2m{off}")
-        return seconds
-
-    return BeforeValidator(read)
-
-
-def whole_number(minimum: int, maximum: int) -> BeforeValidator:
-
-    def read(value: object) -> int:
-        text = str(value).strip()
-        number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
-        if not minimum <= number <= maximum:
-            raise ValueError(f"must be a whole number from {minimum:,} to {maximum:,}")
-        return number
-
-    return BeforeValidator(read)
-
-
-def size(maximum: int) -> BeforeValidator:
-    """Reads a number of bytes, or one with a unit, up to `maximum`."""
-
-    def read(value: object) -> int:
-        match = _SIZE.fullmatch(str(value).strip())
-        number = int(match[1]) * _BYTES[match[2] or "B"] if match else -1
-        if not 0 <= number <= maximum:
-            raise ValueError("must be a size: bytes, or a whole number with KiB, MiB, GiB or TiB, such as 10GiB")
-        return number
-
-    return BeforeValidator(read)
-
-
-def choice(*names: str) -> BeforeValidator:
-    """Reads one of `names`, in any case."""
-
-    def read(value: object) -> str:
-        name = str(value).strip().lower()
-        if name not in names:
-            raise ValueError(f"must be {', '.join(names[:-1])} or {names[-1]}")
-        return name
-
-    return BeforeValidator(read)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An address to listen on. `port` 0: the system picks one."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Reads `host:port`, `[ipv6]:port` or `:port`, which is loopback."""
-        match = _ADDRESS.fullmatch(text.strip())
-        if match is None or int(match["port"]) > _MAX_PORT:
-            raise ValueError("must be host:port, such as 127.0.0.1:50051, [::1]:50051 or :0 (loopback, any free port)")
-        host = match["ipv6"] or match["host"] or "127.0.0.1"
-        if match["ipv6"]:
-            ipaddress.IPv6Address(host)
-        return cls(host, int(match["port"]))
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine reaches it. Names other than `localhost` count as wider."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _address(value: object) -> Address:
-    return value if isinstance(value, Address) else Address.parse(str(value))
 
 
 def _database_url(value: object) -> str:
@@ -257,10 +164,8 @@ def _asset_location(value: object) -> Path | Bucket:
     return Bucket.parse(text) if text.startswith("s3:") else _folder(text)
 
 
-ListenAddress = Annotated[Address, BeforeValidator(_address)]
 DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
 UrlFile = Annotated[DatabaseUrlFile, PlainValidator(DatabaseUrlFile.read)]
 AssetLocation = Annotated[Path | Bucket, PlainValidator(_asset_location)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
-PresentFile = Annotated[FilePath, BeforeValidator(_nameable)]
 PresentFolder = Annotated[DirectoryPath, BeforeValidator(_nameable)]

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.application.imports.accounts import AccountChoices
-from scheduler_svc.config import Settings, SettingsError, settings_of, settings_parser
+from scheduler_svc.config import Settings, settings_of, settings_parser
 
 _SETTINGS = ("data_dir", "pg_bindir")
 _DAY = 86_400

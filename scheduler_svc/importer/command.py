@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
+from contentgen.service.settings import EXIT_STATUS, SettingsError
 from scheduler_svc.application.imports.run import Import
 from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.config import EXIT_STATUS, Settings, SettingsError
+from scheduler_svc.config import Settings
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.old_rows import CannotImport
 from scheduler_svc.importer.arguments import ImportArguments, read_arguments

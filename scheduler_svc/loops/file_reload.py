@@ -8,15 +8,11 @@ from pathlib import Path
 
 import structlog
 
-from scheduler_svc.config import SettingsError
+from contentgen.service.settings import SettingsError
+from contentgen.service.watched_files import CHECK_INTERVAL, WatchedFiles
 from scheduler_svc.loops.periodic import Periodic
 
-CHECK_INTERVAL = 2.0
-
 _log = structlog.get_logger(__name__)
-
-_FileState = tuple[tuple[int, int, int] | None, ...]
-"""Inode, time of change and size of each file; None if it is missing."""
 
 
 class FileReload(Periodic):
@@ -32,12 +28,11 @@ class FileReload(Periodic):
         """
         super().__init__(f"reread-{what}", self._check)
         self._what = what
-        self._files = files
+        self._files = WatchedFiles(files)
         self._load = load
-        self._loaded: _FileState | None = _state(files)
 
     def reload(self) -> None:
-        self._loaded = None
+        self._files.expect_change()
         self.wake()
 
     async def _check(self) -> float:
@@ -45,10 +40,8 @@ class FileReload(Periodic):
         return CHECK_INTERVAL
 
     def _reload_if_changed(self) -> None:
-        present = _state(self._files)  # before they are read: a change meanwhile is noticed by the next check
-        if present == self._loaded:
+        if not self._files.changed():
             return
-        self._loaded = present
         try:
             self._load()
         except SettingsError as error:
@@ -60,15 +53,3 @@ class FileReload(Periodic):
             )
         else:
             _log.info("changed files were loaded", action="reread", what=self._what)
-
-
-def _state(files: Sequence[Path]) -> _FileState:
-    return tuple(_stat(path) for path in files)
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,4 +1,4 @@
-"""What a replica tells Prometheus: its metrics; `endpoint.py` serves them. Below `api`, `loops` and `store`.
+"""What a replica tells Prometheus: its metrics. Below `api`, `loops` and `store`.
 
 `catalog.py` declares every metric; `docs/metrics.md` is made from it.
 """

@@ -11,10 +11,10 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import Counter, Histogram
 
+from contentgen.service.metrics import Declared, ServiceMetrics
 from scheduler_svc.application.figures import Figures
 from scheduler_svc.application.records import Backlogs, EventRow, Grant
 from scheduler_svc.domain import retry
@@ -49,15 +49,6 @@ ATTEMPT_ENDS = frozenset(
 )
 """The values of `reason`; any other, which a newer worker may report, is counted as OTHER."""
 _RETRIES = {retry.AUTO_RETRY: "auto", retry.RETRY_TASK: "manual", retry.REQUEUED: "lost"}
-
-
-class Declared(NamedTuple):
-    """One metric, as the document shows it."""
-
-    name: str
-    kind: str
-    documentation: str
-    labels: tuple[str, ...]
 
 
 class RpcMetrics:
@@ -116,17 +107,12 @@ class DatabaseMetrics:
         self._statements.inc(statements)
 
 
-class Metrics:
+class Metrics(ServiceMetrics):
     """The metrics of one replica, in a registry of their own: a process may hold several replicas."""
 
     def __init__(self, version: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series
-        self.registry = CollectorRegistry()
-        self.declared: list[Declared] = []
-        ProcessCollector(registry=self.registry)
-        self._gauge(
-            "contentgen_build_info", "Always 1. The version of this scheduler is a label.", "service", "version"
-        ).labels("scheduler", version).set(1)
+        super().__init__("scheduler")
+        self.built(version)
         self._declare_health()
         self._declare_calls()
         self._declare_lanes()
@@ -447,20 +433,6 @@ class Metrics:
         self._pool_entries.labels("failed").set(backlogs.pool_failed)
         self._schedules.set(backlogs.active_schedules)
         self._schedule_lateness.set(max(0.0, backlogs.schedule_lateness))
-
-    # How they are declared
-
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        self.declared.append(Declared(name, "counter", documentation, labels))
-        return Counter(name, documentation, labels, registry=self.registry)
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        self.declared.append(Declared(name, "gauge", documentation, labels))
-        return Gauge(name, documentation, labels, registry=self.registry)
-
-    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        self.declared.append(Declared(name, "histogram", documentation, labels))
-        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
     def _distribution(self, name: str, documentation: str, bounds: Sequence[float], label: str) -> Distribution:
         self.declared.append(Declared(name, "histogram", documentation, (label,)))

@@ -25,8 +25,9 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.application.assets.objects import Incoming
-from scheduler_svc.config import Bucket, SettingsError
+from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 
 if TYPE_CHECKING:  # for type checkers only

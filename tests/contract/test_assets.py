@@ -13,6 +13,8 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode, aio
 
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_pb2
 from contentgen.v1 import asset_service_pb2 as asset_pb
@@ -25,7 +27,6 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.application.assets import store_identity
-from scheduler_svc.config import Address, SettingsError
 from scheduler_svc.domain.asset import MAX_BYTES
 from tests.contract.maker import Maker
 from tests.harness.cluster import Databases

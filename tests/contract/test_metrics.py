@@ -12,16 +12,18 @@ import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
+from contentgen.service.certificates import earliest_expiry
+from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from scheduler_svc.api.server.certificates import earliest_expiry
-from scheduler_svc.config import Address, Settings, SettingsError
+from scheduler_svc.config import Settings
 from scheduler_svc.loops import sampling
-from scheduler_svc.metrics.endpoint import serve_metrics
 from scheduler_svc.replica import Replica
 from tests.contract.hooked import DELIVERED, Hooks
 from tests.harness.ports import free_port
@@ -324,4 +326,4 @@ async def test_an_address_that_is_in_use_is_named(replica: Replica) -> None:
     taken = Settings(metrics_listen=Address("127.0.0.1", replica.metrics_port)).metrics_listen
     assert taken is not None and replica._metrics is not None  # noqa: PT018
     with pytest.raises(SettingsError, match=f"CONTENTGEN_METRICS_LISTEN=127.0.0.1:{replica.metrics_port}: "):
-        serve_metrics(taken, replica._metrics.registry, live=list, ready=list)
+        MetricsEndpoint(taken, replica._metrics.registry, live=list, ready=list)

@@ -14,12 +14,13 @@ from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from contentgen.service.values import Address
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.config import Address, Settings
+from scheduler_svc.config import Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
 from tests.contract.watching import told, watching

@@ -17,6 +17,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contentgen.keda import externalscaler_pb2 as pb
 from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerStub
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
@@ -24,7 +26,6 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.api.server.limits import Limits
-from scheduler_svc.config import Address, SettingsError
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica import Replica
 from tests.contract.test_outages import away

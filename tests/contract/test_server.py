@@ -18,6 +18,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
@@ -34,7 +36,7 @@ from scheduler_svc.api.server import server as server_module
 from scheduler_svc.api.server.certificates import Certificates
 from scheduler_svc.api.server.server import SERVICES, Services, bind, build
 from scheduler_svc.application.health import Health
-from scheduler_svc.config import Address, Settings, SettingsError
+from scheduler_svc.config import Settings
 from tests.contract.reflected import Reflected
 from tests.harness.rpc_errors import refused
 

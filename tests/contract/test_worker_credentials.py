@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from contentgen.service.certificates import earliest_expiry
 from scheduler_svc.replica import Replica
 from tests.harness.replicas import serving
 from tests.harness.scrape import Scrape
 from tests.harness.tokens import line, write
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_process
-from worker_svc.session.credentials import earliest_expiry
 
 PATIENCE_S = 30
 
@@ -123,7 +123,7 @@ async def test_unusable_files_are_logged_once_and_the_former_ones_stay_in_use(
     await times(worker, "credentials.refused", 1)
     *_, told = worker.events("credentials.refused")
     text = " ".join(told["problems"])
-    assert f"CONTENTGEN_TOKEN_FILE={folder}/token: should hold one token and nothing else" in text
+    assert f"CONTENTGEN_TOKEN_FILE={folder}/token: must hold one token and nothing else" in text
     assert "CONTENTGEN_TLS_CLIENT_KEY" in text
     assert "words" not in worker.text()
 

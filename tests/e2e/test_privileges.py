@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.config import SettingsError
+from contentgen.service.settings import SettingsError
 from scheduler_svc.store.engine import server_check as server
 from scheduler_svc.store.schema.migrate import revisions, upgrade
 from tests.harness.guides import DOCS, snippets

@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from contentgen.service.values import Address
 from scheduler_svc.api.server.limits import Limits
-from scheduler_svc.config import Address, Settings
+from scheduler_svc.config import Settings
 from scheduler_svc.replica import Replica
 from tests.harness.waiting import wait_until_async
 

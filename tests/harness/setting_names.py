@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from console_svc.config import ConsoleSettings
-from scheduler_svc.config import Settings, variable_of
+from contentgen.service.settings import variables_of
+from scheduler_svc.config import Settings
 from worker_svc.config import WorkerSettings
 
 NAMES = {
-    "scheduler": {variable_of(name) for name in Settings.model_fields},
-    "worker": {str(field.alias) for field in WorkerSettings.model_fields.values()},
-    "console": {str(field.alias) for field in ConsoleSettings.model_fields.values()},
+    "scheduler": variables_of(Settings),
+    "worker": variables_of(WorkerSettings),
+    "console": variables_of(ConsoleSettings),
 }
 """By service."""

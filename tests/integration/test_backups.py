@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.backups import archive, backup_command, restore_command
 from scheduler_svc.backups.archive import CannotRestore, read_archive
 from scheduler_svc.backups.backup import back_up
@@ -22,7 +23,7 @@ from scheduler_svc.backups.progress import DumpProgress, RestoreProgress, size
 from scheduler_svc.backups.proof import Proof
 from scheduler_svc.backups.restore import RestoreSummary, check_schema, restore
 from scheduler_svc.backups.source import BackupSource
-from scheduler_svc.config import Settings, SettingsError
+from scheduler_svc.config import Settings
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
 from scheduler_svc.store.engine.restored import RestoredCounts
@@ -346,7 +347,7 @@ def test_a_stopped_backup_leaves_no_file_and_bars_a_second_one_while_it_runs(sit
     ("arguments", "status", "said"),
     [
         ([], 2, "required: FILE"),
-        (["a", "b"], 2, "unrecognized arguments: b"),
+        (["a", "b"], 2, "there is an argument too many"),
         (["a", "--pg-bindir=/nowhere"], 78, "--pg-bindir=/nowhere: must be an existing folder"),
     ],
 )

@@ -25,11 +25,11 @@ def test_a_start_with_an_expired_certificate_is_logged(certificates: Path, tmp_p
     with Console(tmp_path, NOBODY, **tls(tmp_path, "expired", "expired")) as console:
         console.wait_for("ready", within=STARTS)
         [warning] = console.events("certificate")
-        assert warning["setting"] == "CONTENTGEN_CONSOLE_TLS_CERT"
+        assert warning["event"].startswith("CONTENTGEN_CONSOLE_TLS_CERT=")
         console.stop(STOPS)
 
 
 def test_a_start_refuses_files_that_do_not_belong_together(certificates: Path, tmp_path: Path) -> None:
     with Console(tmp_path, NOBODY, **tls(certificates, "server", "other")) as console:
         console.ended(STARTS, 78)
-        assert "should be PEM files that belong together" in console.text()
+        assert "must be PEM files that belong together" in console.text()

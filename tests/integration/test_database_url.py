@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.config import SettingsError
+from contentgen.service.settings import SettingsError
 from scheduler_svc.store.engine.connecting import connect
 from scheduler_svc.store.engine.server_check import check_server
 from scheduler_svc.store.engine.session_check import check_sessions

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from contentgen import metrics_endpoint
-from contentgen.metrics_endpoint import MetricsEndpoint
+from contentgen.service import metrics_endpoint
+from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.values import Address
 from tests.harness.scrape import Scrape, get
 from tests.harness.waiting import wait_until
 
@@ -22,7 +23,9 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[MetricsEndpoint]:
     registry = CollectorRegistry()
     Counter("served", "Served.", registry=registry).inc()
     timeout = getattr(request, "param", 600.0)
-    served = MetricsEndpoint("127.0.0.1", 0, registry, live=list, ready=lambda: ["not yet"], request_timeout=timeout)
+    served = MetricsEndpoint(
+        Address("127.0.0.1", 0), registry, live=list, ready=lambda: ["not yet"], request_timeout=timeout
+    )
     yield served
     served.stop()
 

@@ -19,9 +19,10 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.application.assets.collection import MAX_SECONDS
 from scheduler_svc.application.assets.objects import ObjectStore
-from scheduler_svc.config import Bucket, SettingsError
+from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.objects import bucket as buckets
 from scheduler_svc.objects.choice import open_store

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from contentgen.service.settings import SettingsError
 from tests.integration.guarded import FAMILY, marked, python
 from worker_svc import output
-from worker_svc.config import SettingsError
 from worker_svc.creators.base import Cli, Creator, Job, Needs, RunReporter, call
 from worker_svc.guard import Guard, now
 from worker_svc.outcome import MAX_OUTPUT, Failed, Outcome, Reason, RunOutput
@@ -90,8 +90,8 @@ def test_files_of_variables_that_cannot_be_used_are_named(tmp_path: Path) -> Non
         CreatorProgram.locate(sys.executable, ("ONE", "TWO"), environ, NEEDS)
     assert raised.value.problems == (
         "KEY and KEY_FILE exclude each other: unset one of them",
-        "ONE_FILE should be the path of a file that holds ONE (it should be text)",
-        "TWO_FILE should be the path of a file that holds TWO (No such file or directory)",
+        "ONE_FILE: must be the path of a file that holds ONE (it must be text)",
+        "TWO_FILE: must be the path of a file that holds TWO (No such file or directory)",
     )
     passed = CreatorProgram.locate(sys.executable, ("KEY_FILE",), {"KEY_FILE": "/path"}, NEEDS)
     assert passed.environment["KEY_FILE"] == "/path"

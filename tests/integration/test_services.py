@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pytest
 import sqlalchemy as sa
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.application.calls import Calls
 from scheduler_svc.application.leases.streams import Streams
-from scheduler_svc.config import SettingsError
 from scheduler_svc.loops.admission import Admission
 from scheduler_svc.loops.dispatcher import Dispatcher
 from scheduler_svc.loops.file_reload import FileReload

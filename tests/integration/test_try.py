@@ -90,7 +90,7 @@ def test_a_completed_run_shows_an_excerpt_and_its_progress(trying: Try, tmp_path
 def test_a_secret_file_that_is_missing_is_named(trying: Try) -> None:
     done = trying.run("--topic=Tea", CREATOR_ENV="SECRET", SECRET_FILE="/nowhere/secret")
     assert (done.returncode, done.stdout) == (78, "")
-    assert "SECRET_FILE should be the path of a file that holds SECRET (No such file or directory)\n" in done.stderr
+    assert "SECRET_FILE: must be the path of a file that holds SECRET (No such file or directory)\n" in done.stderr
 
 
 def test_json_output_holds_all_that_would_be_stored(trying: Try) -> None:
@@ -249,10 +249,10 @@ def test_a_signal_is_not_lost_wherever_python_is(trying: Try) -> None:
     ("arguments", "message"),
     [
         ([], "--topic"),
-        (["--topic= "], "--topic should not be blank"),
-        (["--topic=Tea", "--option=audience"], "--option: should be KEY=VALUE"),
-        (["--topic=Tea", "--timeout=soon"], "--timeout: should be a duration"),
-        (["--topic=Tea", "--timeout=0"], "--timeout: should be above 0"),
+        (["--topic= "], "--topic must not be blank"),
+        (["--topic=Tea", "--option=audience"], "argument --option: must be KEY=VALUE"),
+        (["--topic=Tea", "--timeout=soon"], "argument --timeout: must be a duration"),
+        (["--topic=Tea", "--timeout=0"], "argument --timeout: must be a duration above 0"),
         (["--topic=Tea", "--output=xml"], "--output"),
         (["--topic=Tea", "--token=secret"], "--token: no such flag"),
     ],

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.config import Address, Settings, SettingsError, read_settings
-from scheduler_svc.config.command_line import SECRETS
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
+from scheduler_svc.config import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def test_bytes_of_assets_may_have_a_unit(text: str, size: int) -> None:
 @pytest.mark.parametrize("text", ["-1", "1GB", "1.5GiB", "all", str(1 << 63)])
 def test_bytes_of_assets_that_are_none_are_refused(text: str) -> None:
     (problem,) = problems(f"--max-asset-bytes={text}")
-    assert problem.startswith(f"--max-asset-bytes={text}: must be a size: bytes, or")
+    assert problem.startswith(f"--max-asset-bytes={text}: must be a size of 0 to 4,")
 
 
 def test_accounts_of_metrics_are_ids_each_once() -> None:
@@ -244,7 +245,9 @@ def test_other_urls_are_left_to_the_driver(url: str, monkeypatch: pytest.MonkeyP
 def test_the_value_of_an_unknown_flag_is_not_repeated(arguments: tuple[str, ...]) -> None:
     (problem,) = problems(*arguments)
     assert "zebra" not in problem
-    assert problem.startswith(f"unrecognized arguments: {arguments[0].partition('=')[0].partition(':')[0]} (")
+    assert problem.startswith(
+        "--database-url: no such flag" if arguments[0].startswith("--") else "there is an argument too many, without --"
+    )
 
 
 @pytest.mark.parametrize("given", [None, ""])
@@ -272,7 +275,7 @@ def test_durations_are_seconds_or_carry_a_unit(text: str, seconds: float) -> Non
 @pytest.mark.parametrize("text", ["", "4.9", "-90", "90x", "1e3", "inf", "nan", "2d", "9" * 400])
 def test_a_lease_time_out_of_range_is_refused(text: str) -> None:
     assert problems(f"--lease-ttl={text}") == [
-        f"--lease-ttl={text}: must be a duration of 5 s to 86400 s, such as 90, 90s or 2m"
+        f"--lease-ttl={text[:200]}: must be a duration of 5 s to 86400 s, such as 90, 90s or 2m"
     ]
 
 
@@ -387,7 +390,7 @@ def test_tls_settings_go_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flag", ["--tokens-file", "--tls-cert", "--pg-bindir"])
 def test_a_path_that_no_file_can_have_is_refused(flag: str) -> None:
-    assert "must be a path" in problems(f"{flag}={'a' * 5_000}")[0]
+    assert re.search(r"must be a .*\(File name too long\)", problems(f"{flag}={'a' * 5_000}")[0])
 
 
 def test_an_unknown_flag_is_a_problem_like_any_other() -> None:
@@ -399,7 +402,7 @@ def test_the_help_names_every_setting_with_its_variable_and_default(capsys: pyte
         read_settings(["--help"])
     assert raised.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for name in Settings.model_fields.keys() - SECRETS:
+    for name in Settings.model_fields.keys() - Settings.SECRETS:
         assert f"--{name.replace('_', '-')}" in shown
         assert f"[CONTENTGEN_{name.upper()}]" in shown
     assert "[DATABASE_URL]" in shown

@@ -1,52 +1,40 @@
-"""Variables that look like settings of ours: what both services say of them at start."""
+"""Variables that look like settings of ours: what services and command say of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-
 import pytest
 
-from console_svc.config import ConsoleSettings
+from contentgen.variables import NAMES, PREFIX, notices
 from scheduler_svc import config as scheduler
-from worker_svc import config as worker
-from worker_svc import environment
+from tests.harness.setting_names import NAMES as OF_SERVICES
 
-Notices = Callable[[Mapping[str, str]], Iterator[str]]
-FIELDS = scheduler.Settings.model_fields
-both = pytest.mark.parametrize("notices", [scheduler.notices, environment.notices], ids=["scheduler", "worker"])
+OF_THE_COMMAND = {"CONTENTGEN_ACCOUNT", "CONTENTGEN_CONTEXT"}
+"""Those that no service has."""
 
 
-@both
-def test_settings_of_every_service_are_known_to_both(notices: Notices) -> None:
-    of_scheduler = {str(field.validation_alias or f"CONTENTGEN_{name.upper()}") for name, field in FIELDS.items()}
-    of_worker = {str(field.alias) for field in worker.WorkerSettings.model_fields.values()}
-    of_console = {str(field.alias) for field in ConsoleSettings.model_fields.values()}
-    assert list(notices(dict.fromkeys(of_scheduler | of_worker | of_console, "x"))) == []
+def test_the_list_has_what_there_is() -> None:
+    of_services = frozenset[str]().union(*OF_SERVICES.values())
+    assert {name for name in of_services if not name.startswith("CREATOR_")} | OF_THE_COMMAND == NAMES
 
 
-@both
 @pytest.mark.parametrize(
     ("variable", "told"),
     [
         ("CONTENTGEN_LOG_LEVL", "did you mean CONTENTGEN_LOG_LEVEL?"),
         ("CONTENTGEN_TOKENFILE", "did you mean CONTENTGEN_TOKEN"),
+        ("CONTENTGEN_CONSOLE_LISTN", "did you mean CONTENTGEN_CONSOLE_LISTEN?"),
+        ("CONTENTGEN_DATABASE_URL", "did you mean DATABASE_URL?"),
         ("CONTENTGEN_COLOUR", "(--help lists the settings)"),
     ],
 )
-def test_an_unknown_variable_is_named_without_its_value(notices: Notices, variable: str, told: str) -> None:
-    (notice,) = notices({variable: "zebra", "PATH": "/bin", "CREATOR_COLOUR": "red"})
+def test_an_unknown_variable_is_named_without_its_value(variable: str, told: str) -> None:
+    (notice,) = notices({variable: "zebra", "PATH": "/bin", "CREATOR_COLOUR": "red", f"{PREFIX}SLOTS": "3"})
     assert notice.startswith(f"{variable} is no setting, and is ignored")
     assert told in notice
     assert "zebra" not in notice
 
 
-def test_the_database_url_has_no_prefix() -> None:
-    (notice,) = scheduler.notices({"CONTENTGEN_DATABASE_URL": "zebra"})
-    assert notice.endswith("did you mean DATABASE_URL?")
-
-
-@both
-def test_variables_set_by_kubernetes_are_not_reported(notices: Notices) -> None:
+def test_variables_set_by_kubernetes_are_not_reported() -> None:
     host, url = "10.0.0.1", "tcp://10.0.0.1:50051"
     set_by_it = {
         "SERVICE_HOST": host,

@@ -11,17 +11,19 @@ import pytest
 
 SERVICES = {
     "scheduler": """
-from scheduler_svc.config import Settings, configure_logging, follow_level_signals
+from scheduler_svc.config import Settings, configure_logging
+from contentgen.service.logs import follow_level_signals
 quiet = ("grpc", "asyncio", "sqlalchemy", "alembic")
 def configure(log_format):
     configure_logging(Settings(log_level="info", log_format=log_format))
 def follow(loop, level):
     settings = Settings(log_level=level, log_format="json")
     configure_logging(settings)
-    follow_level_signals(loop, settings)
+    follow_level_signals(loop, level)
 """,
     "worker": """
-from worker_svc.logs import configure_logging, follow_level_signals
+from contentgen.service.logs import follow_level_signals
+from worker_svc.logs import configure_logging
 quiet = ("grpc", "asyncio")
 def configure(log_format):
     configure_logging("info", log_format)

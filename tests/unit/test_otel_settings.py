@@ -1,25 +1,19 @@
-"""When spans are exported, and what is wrong with the variables; the same for both services."""
+"""When spans are exported, and what is wrong with the variables."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
-from scheduler_svc.config import SettingsError as OfScheduler
-from scheduler_svc.config import otel_settings as of_scheduler
-from worker_svc import otel_settings as of_worker
-from worker_svc.config import SettingsError as OfWorker
+from contentgen.service.settings import SettingsError
+from contentgen.service.trace_settings import exports_traces
 
 URL = "http://collector:4318"
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": URL}
 
-Exports = Callable[[Mapping[str, str]], bool]
-services = pytest.mark.parametrize("exports", [of_scheduler.exports_traces, of_worker.exports_traces])
 
-
-@services
 @pytest.mark.parametrize(
     "environ",
     [
@@ -31,11 +25,10 @@ services = pytest.mark.parametrize("exports", [of_scheduler.exports_traces, of_w
         {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": URL},
     ],
 )
-def test_spans_are_not_exported(exports: Exports, environ: Mapping[str, str]) -> None:
-    assert not exports(environ)
+def test_spans_are_not_exported(environ: Mapping[str, str]) -> None:
+    assert not exports_traces(environ)
 
 
-@services
 @pytest.mark.parametrize(
     "environ",
     [
@@ -45,11 +38,10 @@ def test_spans_are_not_exported(exports: Exports, environ: Mapping[str, str]) ->
         {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
     ],
 )
-def test_spans_are_exported(exports: Exports, environ: Mapping[str, str]) -> None:
-    assert exports(environ)
+def test_spans_are_exported(environ: Mapping[str, str]) -> None:
+    assert exports_traces(environ)
 
 
-@services
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
@@ -58,13 +50,12 @@ def test_spans_are_exported(exports: Exports, environ: Mapping[str, str]) -> Non
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc"),
     ],
 )
-def test_what_can_not_be_exported_is_named(exports: Exports, environ: Mapping[str, str], said: str) -> None:
-    with pytest.raises((OfScheduler, OfWorker), match=said):
-        exports(environ)
+def test_what_can_not_be_exported_is_named(environ: Mapping[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        exports_traces(environ)
 
 
-@services
-def test_a_missing_extra_says_what_to_install(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)  # as if it were not installed
-    with pytest.raises((OfScheduler, OfWorker), match=r"pip install 'contentgen-grpc\[otel\]'"):
-        exports(ENDPOINT)
+    with pytest.raises(SettingsError, match=r"pip install 'contentgen-grpc\[otel\]'"):
+        exports_traces(ENDPOINT)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from contentgen.service.settings import SettingsError
 from scheduler_svc.api.access.auth import KnownTokens
-from scheduler_svc.config import SettingsError
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, read_tokens
 from scheduler_svc.domain.access import CallerIdentity, Role, Scope
 from scheduler_svc.token_command import token_command

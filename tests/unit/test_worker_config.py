@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from worker_svc.config import SettingsError, WorkerSettings, addresses, flag_of, read_settings
+from contentgen.service.settings import SettingsError, flag_of, variable_of, variables_of
+from worker_svc.config import WorkerSettings, addresses, read_settings
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in WorkerSettings.model_fields.values():
-        monkeypatch.delenv(str(field.alias), raising=False)
+    for variable in variables_of(WorkerSettings):
+        monkeypatch.delenv(variable, raising=False)
 
 
 def problems(*argv: str) -> tuple[str, ...]:
@@ -44,27 +45,27 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     [("0.0.0.0:9464", "0.0.0.0:9464"), (":0", "127.0.0.1:0"), ("[::1]:9464", "[::1]:9464"), ("a-host:1", "a-host:1")],
 )
 def test_metrics_are_served_on_an_address(text: str, address: str) -> None:
-    assert read_settings([f"--metrics-listen={text}"]).metrics_listen == address
+    assert str(read_settings([f"--metrics-listen={text}"]).metrics_listen) == address
 
 
 @pytest.mark.parametrize("text", ["9464", "host:70000", "::1:9464", "http://host:1"])
 def test_an_address_of_metrics_that_is_none_is_named(text: str) -> None:
     (problem,) = problems(f"--metrics-listen={text}")
     assert problem == (
-        f"--metrics-listen is '{text}'; should be host:port, such as 127.0.0.1:9464, [::1]:9464 or :0 (loopback, any"
-        " free port)"
+        f"--metrics-listen={text}: must be host:port, such as 127.0.0.1:50051, [::1]:50051 or :0 (loopback, any free"
+        " port)"
     )
 
 
 @pytest.mark.parametrize(
     ("user", "problem"),
     [
-        ("no-such-user", "should be the name of a user of this machine"),
-        ("root", "should be a user with fewer rights than root and than the worker's own"),
+        ("no-such-user", "must be the name of a user of this machine"),
+        ("root", "must be a user with fewer rights than root and than the worker's own"),
     ],
 )
 def test_a_user_whom_no_cli_may_run_as_is_refused(user: str, problem: str) -> None:
-    assert problems(f"--creator-user={user}") == (f"--creator-user is '{user}'; {problem}",)
+    assert problems(f"--creator-user={user}") == (f"--creator-user={user}: {problem}",)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user has none to lose")
@@ -102,7 +103,7 @@ def test_a_worker_for_one_task_is_a_switch(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CONTENTGEN_RUN_ONE", "on")
     assert read_settings([]).run_one
     assert not read_settings(["--run-one=off"]).run_one
-    assert "--run-one is 'two'; should be a valid boolean" in problems("--run-one=two")[0]
+    assert problems("--run-one=two") == ("--run-one=two: must be on or off",)
 
 
 @pytest.mark.parametrize(("text", "size"), [("1000", 1000), ("64KiB", 65536), ("3MiB", 3145728)])
@@ -138,16 +139,16 @@ def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: p
     text = "\n".join(found)
     assert len(found) == 10
     for part in (
-        "--slots is 'none'; should be a valid integer",
-        "CONTENTGEN_QUEUE_SIZE is '1001'; should be less than or equal to 1000",
-        "--drain-timeout is 'soon'; should be a duration",
-        "--creator-max-result is '4MiB'; should be less than or equal to 3145728",
-        "--creator-env is 'A-B'; should be names of environment variables",
-        "or * for all; '--topic' is not",
-        "--creator-profile is 'other'; should be 'reference', 'json' or 'llm-content-creator'",
-        "--log-level is 'loud'; should be 'debug', 'info', 'warning' or 'error'",
-        "--tls-ca is '/nowhere'; should be a readable file",
-        "--no-such-setting: no such setting",
+        "--slots=none: must be a whole number from 1 to 1,000",
+        "CONTENTGEN_QUEUE_SIZE=1001: must be a whole number from 0 to 1,000",
+        "--drain-timeout=soon: must be a duration",
+        "--creator-max-result=4MiB: must be a size of 1 to 3,145,728 bytes",
+        "--creator-env=A-B: must be names of environment variables",
+        "or * for all, separated by commas, such as audience,min-words; '--topic' is not",
+        "--creator-profile=other: must be reference, json or llm-content-creator",
+        "--log-level=loud: must be debug, info, warning or error",
+        "--tls-ca=/nowhere: must be a file that can be read",
+        "--no-such-setting: no such flag",
     ):
         assert part in text
 
@@ -167,7 +168,7 @@ def test_the_scheduler_is_a_grpc_target_or_several_addresses(target: str, expect
 
 @pytest.mark.parametrize("target", ["host", "host:", ":50051", "host:65536", "http://host:1", "a:1,,b:2", "a:1,b"])
 def test_an_address_without_host_or_port_is_none(target: str) -> None:
-    assert "should be host:port" in problems(f"--scheduler={target}")[0]
+    assert "must be host:port" in problems(f"--scheduler={target}")[0]
 
 
 def test_certificate_and_key_go_together(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_the_token_is_neither_a_flag_nor_shown(monkeypatch: pytest.MonkeyPatch) 
     assert settings.token is not None
     assert settings.token.get_secret_value() == "secret"
     assert "secret" not in repr(settings)
-    assert "no such setting" in problems("--token=secret")[0]
+    assert "no such flag" in problems("--token=secret")[0]
 
 
 def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,10 +192,9 @@ def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         read_settings(["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for field in WorkerSettings.model_fields.values():
-        variable = str(field.alias)
-        assert variable in text
-        assert variable == "CONTENTGEN_TOKEN" or f"{flag_of(variable)} " in text
+    for name in WorkerSettings.model_fields:
+        assert variable_of(WorkerSettings, name) in text
+        assert name == "token" or f"{flag_of(WorkerSettings, name)} " in text
 
 
 def test_settings_do_not_change() -> None:
@@ -207,7 +207,7 @@ def test_asset_hosts_are_names_by_comma(monkeypatch: pytest.MonkeyPatch) -> None
     assert read_settings([]).creator_asset_hosts == ("cdn.example.com", "*.b.org", "c.net:8443")
     for bad in ("https://a.com", "a.com/x", "*", "a.com:0", "-a.com"):
         monkeypatch.setenv("CREATOR_ASSET_HOSTS", bad)
-        with pytest.raises(SettingsError, match="should be names of hosts"):
+        with pytest.raises(SettingsError, match="must be names of hosts"):
             read_settings([])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from worker_svc.logs import LEVEL_SIGNALS
+from contentgen.service.logs import LEVEL_SIGNALS
 from worker_svc.session.service import ProcessSignals
 
 

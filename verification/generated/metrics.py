@@ -12,15 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from console_svc.metrics import ConsoleMetrics
-from console_svc.metrics import Declared as OfConsole
+from contentgen.service.metrics import Declared
 from scheduler_svc.metrics import Metrics
-from scheduler_svc.metrics.catalog import Declared as OfScheduler
 from worker_svc.metrics import WorkerMetrics
-from worker_svc.metrics.catalog import Declared as OfWorker
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
-
-Declared = OfScheduler | OfWorker | OfConsole
 
 _NAME = re.compile(r"(?:contentgen|grpc_server)_[a-z][a-z_]*[a-z]")
 _OTHER_UNITS = re.compile(r"_(?:ms|millis|milliseconds|minutes|hours|percent|kb|mb)(?:_|$)")

@@ -5,41 +5,23 @@ Layer: inside metrics. Every label has a small, fixed set of values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from contentgen.service.metrics import ServiceMetrics
 
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RUN_BUCKETS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0)
 
 
-class Declared(NamedTuple):
-    """One metric, as the document shows it."""
-
-    name: str
-    kind: str
-    documentation: str
-    labels: tuple[str, ...]
-
-
-class WorkerMetrics:
+class WorkerMetrics(ServiceMetrics):
     """The metrics of one worker, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series
-        self.registry = CollectorRegistry()
-        self.declared: list[Declared] = []
-        ProcessCollector(registry=self.registry)
+        super().__init__("worker")
         self._declare_process()
         self._declare_leases()
         self._declare_runs()
         self._declare_results()
 
     def _declare_process(self) -> None:
-        self._build = self._gauge(
-            "contentgen_build_info", "Always 1. The version of this worker is a label.", "service", "version"
-        )
         self.loop_lag = self._histogram(
             "contentgen_event_loop_lag_seconds", "How late the event loop ran a timer, twice a second.", LAG_BUCKETS
         )
@@ -105,9 +87,6 @@ class WorkerMetrics:
 
     # What is counted
 
-    def built(self, version: str) -> None:
-        self._build.labels("worker", version).set(1)
-
     def stream_ended(self, code: str) -> None:
         self._stream_ends.labels(code).inc()
 
@@ -122,17 +101,3 @@ class WorkerMetrics:
         """`code`: the exit status; None: a signal ended it."""
         self._exits.labels("signal" if code is None else "nonzero" if code else "zero").inc()
         self._cli_seconds.inc(seconds)
-
-    # How they are declared
-
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        self.declared.append(Declared(name, "counter", documentation, labels))
-        return Counter(name, documentation, labels, registry=self.registry)
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        self.declared.append(Declared(name, "gauge", documentation, labels))
-        return Gauge(name, documentation, labels, registry=self.registry)
-
-    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        self.declared.append(Declared(name, "histogram", documentation, labels))
-        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)

@@ -16,19 +16,17 @@ from pathlib import Path
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.config import SettingsError, WorkerSettings
+from contentgen.service.certificates import earliest_expiry, unusable_authorities, unusable_pair
+from contentgen.service.settings import SettingsError
+from contentgen.service.watched_files import CHECK_INTERVAL, WatchedFiles
+from worker_svc.config import WorkerSettings
 
-CHECK_INTERVAL = 2.0
-"""Seconds between two checks of the files."""
 MAX_TOKEN = 4_096
 """Bytes of a token."""
 
 _TOKEN = re.compile(rb"[!-~]+")
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-FileStamps = tuple[tuple[int, int, int] | None, ...]
-"""Inode, time of change and size of each file; None if it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,7 @@ class Credentials:
         """Raises SettingsError if a file is not valid."""
         self._settings = settings
         paths = (settings.token_file, settings.tls_ca, settings.tls_client_cert, settings.tls_client_key)
-        self._files = [path for path in paths if path]
-        self._seen: FileStamps | None = _stamps(self._files)  # taken before they are read, so that no change is missed
+        self._files = WatchedFiles(path for path in paths if path)
         self.current = _read(settings)
 
     async def keep_fresh(self) -> None:
@@ -71,14 +68,12 @@ class Credentials:
 
     def reload(self) -> None:
         """Has the next check read the files, changed or not."""
-        self._seen = None
+        self._files.expect_change()
 
     def refresh(self) -> None:
         """Reads the files if they have changed; blocking. Logs files that are not valid, once a change."""
-        now = _stamps(self._files)
-        if now == self._seen:
+        if not self._files.changed():
             return
-        self._seen = now
         try:
             self.current = _read(self._settings)
         except SettingsError as error:
@@ -89,16 +84,6 @@ class Credentials:
             )
         else:
             _log.info("changed files were read; the next stream uses them", action="credentials.read")
-
-
-def earliest_expiry(pem: bytes) -> datetime | None:
-    """When the first of the certificates in a PEM document expires. Returns None if they can't be read."""
-    from cryptography import x509  # a worker without TLS does not need it
-
-    try:
-        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
-    except ValueError:
-        return None
 
 
 def _read(settings: WorkerSettings) -> StreamCredentials:
@@ -121,7 +106,7 @@ def _token(settings: WorkerSettings, problems: list[str]) -> str | None:
         problems.append(f"{source}: can't be read ({error.strerror})")
         return None
     if len(held) > MAX_TOKEN or not _TOKEN.fullmatch(held):  # not repeated in the message: it may be a secret
-        problems.append(f"{source}: should hold one token and nothing else, {MAX_TOKEN:,} characters of ASCII at most")
+        problems.append(f"{source}: must hold one token and nothing else, {MAX_TOKEN:,} characters of ASCII at most")
         return None
     return held.decode()
 
@@ -140,33 +125,13 @@ def _tls(settings: WorkerSettings, problems: list[str]) -> TlsCredentials | None
 
 
 def _tls_problems(settings: WorkerSettings) -> Iterator[str]:
-    """What OpenSSL finds wrong with the files; gRPC does not say."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(settings.tls_ca)
-    except OSError as error:
-        yield f"CONTENTGEN_TLS_CA={settings.tls_ca}: should be a PEM file with certificates ({error})"
+    if settings.tls_ca:
+        yield from unusable_authorities(context, "CONTENTGEN_TLS_CA", settings.tls_ca)
     cert, key = settings.tls_client_cert, settings.tls_client_key
-    if cert is None:
-        return
-    try:
-        context.load_cert_chain(cert, key, password=lambda: "")
-    except OSError as error:
-        pair = f"CONTENTGEN_TLS_CLIENT_CERT={cert}, CONTENTGEN_TLS_CLIENT_KEY={key}"
-        yield f"{pair}: should be PEM files that belong together, the key without a password ({error})"
+    if cert and key:
+        yield from unusable_pair(context, ("CONTENTGEN_TLS_CLIENT_CERT", cert), ("CONTENTGEN_TLS_CLIENT_KEY", key))
 
 
 def _bytes(path: Path | None) -> bytes | None:
     return None if path is None else path.read_bytes()
-
-
-def _stamps(files: list[Path]) -> FileStamps:
-    return tuple(map(_stat, files))
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -18,15 +18,18 @@ from uuid import uuid4
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from contentgen.service.logs import LEVEL_SIGNALS, follow_level_signals
+from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.settings import EXIT_STATUS
+from contentgen.service.values import Address
 from worker_svc import creators
 from worker_svc.asset_folder import AssetFolder
-from worker_svc.config import EXIT_CONFIG, WorkerSettings
+from worker_svc.config import WorkerSettings
 from worker_svc.creators.base import CreatorSettings
 from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
-from worker_svc.logs import LEVEL_SIGNALS, follow_level_signals
-from worker_svc.metrics import WorkerMetrics, serve_metrics
+from worker_svc.metrics import WorkerMetrics
 from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials
@@ -127,7 +130,7 @@ async def serve(
                 return await _Service(guard, worker, connection, credentials, settings).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
-        return EXIT_CONFIG
+        return EXIT_STATUS
     except GuardLostError as error:
         return _guard_lost(str(error))
     finally:
@@ -137,18 +140,17 @@ async def serve(
 
 
 @asynccontextmanager
-async def _scraped(address: str | None, metrics: WorkerMetrics, sampling: Sampling) -> AsyncIterator[None]:
+async def _scraped(address: Address | None, metrics: WorkerMetrics, sampling: Sampling) -> AsyncIterator[None]:
     """Samples and serves the metrics on `address`; None: does neither. Raises SettingsError."""
     if address is None:
         yield
         return
-    endpoint = serve_metrics(address, metrics.registry, live=sampling.not_live, ready=sampling.not_ready)
+    endpoint = MetricsEndpoint(address, metrics.registry, live=sampling.not_live, ready=sampling.not_ready)
     loop = Loop(sampling.run)
     loop.start()
     try:
-        _log.info(
-            "metrics are served", action="metrics.ready", metrics_listen=f"{address.rpartition(':')[0]}:{endpoint.port}"
-        )
+        listening = str(Address(address.host, endpoint.port))
+        _log.info("metrics are served", action="metrics.ready", metrics_listen=listening)
         yield
     finally:
         endpoint.stop()

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import structlog
 
-from scheduler_svc.config import Settings, SettingsError
+from contentgen.service.certificates import describe_expiry, earliest_expiry, unusable_authorities, unusable_pair
+from contentgen.service.settings import SettingsError
+from scheduler_svc.config import Settings
 from scheduler_svc.metrics import Metrics
 
 EXPIRY_CHECK_INTERVAL = 86_400.0
 """Seconds."""
-EXPIRY_WARNING = timedelta(days=14)
-"""The remaining validity below which a certificate is logged."""
 
 _log = structlog.get_logger(__name__)
 
@@ -74,46 +75,16 @@ class Certificates:
         )
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        if problems := self._problems():
+        if problems := [*self._problems()]:
             raise SettingsError(problems)
         return grpc.ssl_server_certificate_configuration(
             [(self._key.read_bytes(), self._cert.read_bytes())],
             root_certificates=self._client_ca.read_bytes() if self._client_ca else None,
         )
 
-    def _problems(self) -> list[str]:
-        """What OpenSSL finds wrong with the files; gRPC gives no reason."""
-        problems = []
+    def _problems(self) -> Iterator[str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(self._cert, self._key, password=lambda: "")
-        except OSError as error:
-            pair = f"CONTENTGEN_TLS_CERT={self._cert}, CONTENTGEN_TLS_KEY={self._key}"
-            problems.append(f"{pair}: must be PEM files that belong together, the key without a password ({error})")
+        cert, key = ("CONTENTGEN_TLS_CERT", self._cert), ("CONTENTGEN_TLS_KEY", self._key)
+        yield from unusable_pair(context, cert, key)
         if self._client_ca:
-            try:
-                context.load_verify_locations(self._client_ca)
-            except OSError as error:
-                problems.append(f"CONTENTGEN_TLS_CLIENT_CA={self._client_ca}: must be a PEM file ({error})")
-        return problems
-
-
-def earliest_expiry(pem: bytes) -> datetime | None:
-    """When the first of the certificates in a PEM document expires. Returns None if they can't be read."""
-    from cryptography import x509  # a scheduler without TLS does not need it
-
-    try:
-        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
-    except ValueError:
-        return None
-
-
-def describe_expiry(end: datetime, now: datetime) -> str | None:
-    """That a certificate has expired, or expires soon. Returns None if it is valid for longer."""
-    if end - now > EXPIRY_WARNING:
-        return None
-    day = f"{end:%Y-%m-%d %H:%M} UTC"
-    if end <= now:
-        return f"expired on {day}"
-    days = (end - now).days
-    return f"expires on {day}, in {days} day{'' if days == 1 else 's'}"
+            yield from unusable_authorities(context, "CONTENTGEN_TLS_CLIENT_CA", self._client_ca)

@@ -15,6 +15,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from contentgen import rpcs
 from contentgen.keda import externalscaler_pb2, externalscaler_pb2_grpc
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
 from contentgen.v1 import (
     account_service_pb2_grpc,
     asset_service_pb2_grpc,
@@ -36,7 +38,6 @@ from scheduler_svc.api.server.in_flight import InFlight
 from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.api.server.reflection_service import ReflectionService
 from scheduler_svc.application.health import Health
-from scheduler_svc.config import Address, SettingsError
 from scheduler_svc.metrics import Metrics
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import structlog
 
-from scheduler_svc.config import SettingsError
+from contentgen.service.settings import SettingsError
 from scheduler_svc.domain.clock import CLOCK_TOLERANCE, describe_offset, is_wrong, offset
 
 OLDEST, NEWEST = 15, 18

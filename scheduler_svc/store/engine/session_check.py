@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 import sqlalchemy as sa
 
-from scheduler_svc.config import SettingsError
+from contentgen.service.settings import SettingsError
 from scheduler_svc.store.engine.connecting import connect
 from scheduler_svc.store.engine.lineage import Lineage
 from scheduler_svc.store.engine.server_check import check_server

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.config import SettingsError
+from contentgen.service.settings import SettingsError
 from scheduler_svc.store.schema import tables as schema
 from scheduler_svc.store.schema.views import VIEWS
 

@@ -11,12 +11,10 @@ import grpc
 from promql_parser import AggregateExpr, BinaryExpr, Expr, Matcher, MatchOp, VectorSelector, parse, walk
 
 from console_svc.metrics import ConsoleMetrics
-from console_svc.metrics import Declared as OfConsole
+from contentgen.service.metrics import Declared
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.metrics import Metrics
-from scheduler_svc.metrics.catalog import Declared as OfScheduler
 from worker_svc.metrics import WorkerMetrics
-from worker_svc.metrics.catalog import Declared as OfWorker
 
 SCRAPED = frozenset({"job", "instance"})
 """The labels that Prometheus gives to all that it scrapes."""
@@ -55,7 +53,7 @@ def existing() -> Mapping[str, Metric]:
     return found
 
 
-def _series(metric: OfScheduler | OfWorker | OfConsole) -> Mapping[str, frozenset[str]]:
+def _series(metric: Declared) -> Mapping[str, frozenset[str]]:
     """The names of its series, with the labels that they have besides its own."""
     if metric.kind != "histogram":
         return {metric.name: frozenset()}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from scheduler_svc.config import SettingsError as SchedulerError
+from contentgen.service.settings import SettingsError, flag_of
 from scheduler_svc.config import read_settings as scheduler_settings
 from verification.fuzz import values
 from verification.fuzz.known import Known
-from worker_svc.config import SettingsError as WorkerError
-from worker_svc.config import WorkerSettings, flag_of, read_settings
+from worker_svc.config import WorkerSettings, read_settings
 
 _SCHEDULER = (
     "--data-dir",
@@ -27,7 +26,7 @@ _SCHEDULER = (
     "--log-format",
     "--no-such",
 )
-_WORKER = tuple(flag_of(str(field.alias)) for field in WorkerSettings.model_fields.values())
+_WORKER = tuple(flag_of(WorkerSettings, name) for name in WorkerSettings.model_fields)
 _VALUES = (
     "1", "-1", "0", "1e400", "nan", "inf", "9" * 5_000, "5m", "5 m", "1h30m", "٣", "on", "json", "debug",
     ":0", "[::1]:1", "127.0.0.1:99999", "a:b:c", "dns:///x", "unix:/x", "/", "/dev/null", "", "\udcff", "a\0b", "%s",
@@ -37,14 +36,14 @@ _VALUES = (
 def scheduler(source: random.Random, _: Path) -> None:
     try:
         scheduler_settings(_arguments(_SCHEDULER, source))
-    except SchedulerError as error:
+    except SettingsError as error:
         assert error.problems
 
 
 def worker(source: random.Random, _: Path) -> None:
     try:
         read_settings(_arguments(_WORKER, source))
-    except WorkerError as error:
+    except SettingsError as error:
         assert error.problems
 
 

@@ -1,4 +1,4 @@
-"""Whether spans are exported, by the standard variables of OpenTelemetry. Part of `scheduler_svc.config`.
+"""Whether spans are exported, by the standard variables of OpenTelemetry.
 
 The exporter reads the other variables (headers, certificates, timeout, sampler) itself.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from scheduler_svc.config.settings import SettingsError
+from contentgen.service.settings import SettingsError
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

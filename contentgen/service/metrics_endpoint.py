@@ -13,6 +13,9 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
+
 MAX_CONNECTIONS = 100
 """Beyond it the oldest one ends."""
 MAX_HEAD = 16 * 1024
@@ -26,28 +29,23 @@ Probe = Callable[[], Sequence[str]]
 """Returns the reasons for 503; none: 200. Another thread calls it, so it may only read what is there."""
 
 
-class ListenError(Exception):
-    """Tells which address is wrong, and what to do."""
-
-
 class MetricsEndpoint:
     """Listens from the start until `stop`."""
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        address: Address,
         registry: CollectorRegistry,
         *,
         live: Probe,
         ready: Probe,
         request_timeout: float = REQUEST_TIMEOUT,
     ) -> None:
-        """Raises ListenError."""
+        """Raises SettingsError if it can't listen on this address."""
         self._exposition: WSGIApplication = make_wsgi_app(registry)
         self._probes = {"/livez": live, "/readyz": ready}
         self._request_timeout = request_timeout
-        self._socket = _listening(host, port)
+        self._socket = listen(address, "CONTENTGEN_METRICS_LISTEN")
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}  # the oldest first
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -116,14 +114,14 @@ class MetricsEndpoint:
         return _text(start, "404 Not Found", "there are /metrics, /livez and /readyz")
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Raises ListenError."""
+def listen(address: Address, variable: str) -> socket.socket:
+    """Raises SettingsError, which names the variable."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return socket.create_server((address.host, address.port), family=family)
     except OSError as error:
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        advice = "set CONTENTGEN_METRICS_LISTEN to another address, or stop what uses it (:0 picks a free port)"
-        raise ListenError(f"CONTENTGEN_METRICS_LISTEN={address}: {error.strerror or error}; {advice}") from None
+        advice = f"set {variable} to another address, or stop what uses it (:0 picks a free port)"
+        raise SettingsError([f"{variable}={address}: {error.strerror or error}; {advice}"]) from None
 
 
 def _environ(head: bytes) -> WSGIEnvironment:

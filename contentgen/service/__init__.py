@@ -1,0 +1,5 @@
+"""What the services have in common: settings in one dialect, `config check`, logs, metrics, certificates, traces.
+
+Scheduler, worker and console build on it. It knows none of them, and the client and the operators' command use nothing
+of it.
+"""

@@ -1,0 +1,185 @@
+"""The command `config check` of a service: what its settings are, and everything that is wrong with them.
+
+Exit statuses: 0 all is right, 2 wrong usage, 78 something is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from contentgen import variables
+from contentgen.service.certificates import describe_expiry, earliest_expiry
+from contentgen.service.settings import (
+    EXIT_STATUS,
+    EXIT_USAGE,
+    FlagParser,
+    ServiceSettings,
+    SettingsError,
+    UsageError,
+    add_flags,
+    lenient,
+    settings_of,
+    shown,
+    variable_of,
+)
+from contentgen.service.trace_settings import exports_traces
+from contentgen.service.values import Address
+
+S = TypeVar("S", bound=ServiceSettings)
+Findings = dict[str, str]
+"""What a check found out about a setting, by its name: it is shown beside the value."""
+
+_DESCRIPTION = """\
+Reads all settings as a start would, and the files that they name: {reads}. Prints
+each setting with its value and where that comes from, secrets not shown, then everything that is wrong, each with what
+it should be. It changes nothing, and listens on no address; a {service} may run meanwhile.
+
+  contentgen-{service} config check                 before a start, as ExecStartPre= of a unit
+  contentgen-{service} config check --connect       if all else is right, {connects}, too
+
+{more}Exit status: 0 all is right, 2 wrong usage, 78 something is wrong. An expired certificate is, though a {service}
+starts with it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigCheck(Generic[S]):
+    """The check of one service.
+
+    Attributes:
+        kind: its settings.
+        reads, connects, more: parts of its help.
+        checks: each yields what is wrong with settings that are valid each by itself.
+        connect: yields what is wrong beyond this machine.
+        notes: yields what is no problem, and should be known.
+    """
+
+    service: str
+    kind: type[S]
+    reads: str
+    connects: str
+    checks: Sequence[Callable[[S, Findings], Iterable[str]]]
+    connect: Callable[[S, Findings], Iterable[str]]
+    notes: Callable[[S], Iterable[str]] = field(default=lambda _: ())
+    more: str = ""
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Runs the command with the arguments after `config`, and returns its exit status."""
+        try:
+            flags = self._flags(arguments)
+        except UsageError as error:
+            print(f"contentgen-{self.service} config: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        connect = flags.pop("connect", False)
+        problems, invalid = self._invalid(flags)
+        settings = lenient(self.kind, flags)
+        wrong = {variable_of(self.kind, name) for name in invalid}
+        problems += [
+            text for text in settings.conflicts() if text not in problems and not any(name in text for name in wrong)
+        ]
+        findings: Findings = {}
+        for check in self.checks:
+            problems += check(settings, findings)
+        try:
+            exports_traces(os.environ)
+        except SettingsError as error:
+            problems += error.problems
+        if connect and not problems:
+            problems += self.connect(settings, findings)
+        self._show(settings, flags, findings, invalid)
+        for note in (*variables.notices(os.environ), *self.notes(settings)):
+            print(f"note: {note}", file=sys.stderr)
+        for problem in problems:
+            print(f"problem: {problem}", file=sys.stderr)
+        print(f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "all settings are right")
+        return EXIT_STATUS if problems else 0
+
+    def _flags(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Raises UsageError; `--help` prints and exits 0."""
+        if arguments[:1] != ["check"]:
+            if not {"--help", "-h"} & set(arguments):
+                raise UsageError(["the command is: config check [--connect] (--help tells more)"])
+            arguments = ["check", "--help"]
+        parser = FlagParser(
+            f"contentgen-{self.service} config check",
+            description=_DESCRIPTION.format(
+                service=self.service, reads=self.reads, connects=self.connects, more=self.more
+            ),
+            formatter_class=RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--connect", action="store_true", help=f"if all else is right, {self.connects}, too")
+        add_flags(parser, self.kind)
+        return dict(vars(parser.parse_args(arguments[1:])))
+
+    def _invalid(self, flags: Mapping[str, Any]) -> tuple[list[str], frozenset[str]]:
+        """What a start would refuse, and the names of the settings that are invalid each by itself."""
+        try:
+            settings_of(self.kind, flags)
+        except SettingsError as error:
+            return list(error.problems), error.names
+        return [], frozenset()
+
+    def _show(self, settings: S, flags: Collection[str], findings: Findings, invalid: Collection[str]) -> None:
+        for name in self.kind.model_fields:
+            given = name in settings.model_fields_set
+            source = "flag" if name in flags else "environment" if given else "default"
+            text = "set, not shown" if given and name in self.kind.SECRETS else shown(getattr(settings, name))
+            found = f": {findings[name]}" if name in findings else ""
+            print(f"{variable_of(self.kind, name)}={'invalid' if name in invalid else text} ({source}){found}")
+
+
+def expiries(settings: ServiceSettings, findings: Findings, *names: str) -> Iterator[str]:
+    """Whether the certificates in the files of these settings have expired. What can't be read is told otherwise."""
+    now = datetime.now(UTC)
+    for name in names:
+        path: Path | None = getattr(settings, name)
+        try:
+            end = earliest_expiry(path.read_bytes()) if path else None
+        except OSError:
+            continue
+        if end is None:
+            continue
+        expiry = describe_expiry(end, now)
+        findings[name] = expiry or f"expires on {end:%Y-%m-%d %H:%M} UTC"
+        if end <= now:
+            variable = variable_of(type(settings), name)
+            yield f"{variable}={path}: must hold valid certificates only, and one {expiry}: replace the file"
+
+
+def unwritable(variable: str, folder: Path) -> Iterator[str]:
+    """Whether a folder can be written, or made."""
+    folder = folder.expanduser().absolute()
+    present = next(each for each in (folder, *folder.parents) if each.exists())
+    if not (present.is_dir() and os.access(present, os.W_OK | os.X_OK)):
+        yield (
+            f"{variable}={folder}: must be a folder that this user can write or make, and {present} is not: name"
+            " another one, or change its owner"
+        )
+
+
+def same_ports(listening: Mapping[str, Address]) -> Iterator[str]:
+    """Whether two of these addresses, by variable, are the same."""
+    by_address: dict[Address, str] = {}
+    for variable, address in listening.items():
+        other = by_address.setdefault(address, variable)
+        if address.port and other != variable:
+            yield f"{variable}={address}: must have a port of its own, and {other} has the same: choose another port"
+
+
+def unresolved(hosts: Mapping[str, str]) -> Iterator[str]:
+    """Whether these names of hosts, by variable, resolve here."""
+    for variable, host in hosts.items():
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as error:
+            yield (
+                f"{variable}: {host} must be a name that resolves here ({error.strerror}): correct it, or the resolver"
+            )

@@ -1,0 +1,247 @@
+"""The settings of a service, in one dialect: fields, variables, flags and messages.
+
+A service derives a class from `ServiceSettings`. A field's docstring is its text in `--help`: what it means, its unit,
+what unset means. A flag beats its variable, and an empty variable counts as unset.
+"""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser, _ActionsContainer
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
+
+from pydantic import (
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contentgen.variables import PREFIX
+
+EXIT_STATUS = 78
+"""The exit status of a process whose settings are wrong: EX_CONFIG of sysexits.h."""
+EXIT_USAGE = 2
+"""The exit status of a command that was not given as it has to be."""
+MAX_SHOWN = 200
+"""Characters of a value that a message repeats."""
+
+_MUST_BE = {
+    "bool_parsing": "must be on or off",
+    "path_not_directory": "must be an existing folder",
+}
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class SettingsError(Exception):
+    """Invalid settings. `problems` has one line for each, with what it should be; `names` are those of fields."""
+
+    def __init__(self, problems: Iterable[str], names: Iterable[str] = ()) -> None:
+        self.problems = tuple(problems)
+        self.names = frozenset(names)
+        super().__init__("\n".join(self.problems))
+
+
+class UsageError(SettingsError):
+    """An invalid command line."""
+
+
+class ServiceSettings(BaseSettings):
+    """One frozen object, validated as a whole."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,  # values are plain text, never JSON
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+    )
+
+    SECRETS: ClassVar[frozenset[str]] = frozenset()
+    """Settings without a flag, since other users can read a command line."""
+    UNSHOWN: ClassVar[frozenset[str]] = frozenset()
+    """Further settings whose values no message repeats: a secret may have been set where the path of its file
+    belongs."""
+
+    def conflicts(self) -> list[str]:
+        """Returns what is wrong with the values together."""
+        return []
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if problems := self.conflicts():
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def together(settings: ServiceSettings, *names: str) -> Iterator[str]:
+    """Yields a problem unless all of these settings are set, or none."""
+    if len({getattr(settings, name) is None for name in names}) > 1:
+        variables = " and ".join(variable_of(type(settings), name) for name in names)
+        yield f"{variables} go together: set both or none"
+
+
+def variable_of(kind: type[ServiceSettings], name: str) -> str:
+    """Returns the environment variable of a setting."""
+    field = kind.model_fields[name]
+    return str(field.validation_alias) if field.validation_alias else PREFIX + name.upper()
+
+
+def variables_of(kind: type[ServiceSettings]) -> frozenset[str]:
+    return frozenset(variable_of(kind, name) for name in kind.model_fields)
+
+
+def flag_of(kind: type[ServiceSettings], name: str) -> str:
+    """`queue_size` → `--queue-size`."""
+    return "--" + variable_of(kind, name).removeprefix(PREFIX).lower().replace("_", "-")
+
+
+class FlagParser(ArgumentParser):
+    """Raises UsageError for what is wrong. Its result has only the flags that were given."""
+
+    def __init__(self, program: str, **shape: Any) -> None:
+        super().__init__(prog=program, argument_default=SUPPRESS, allow_abbrev=False, **shape)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            raise UsageError(_unknown(unknown))
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError([f"{message} (--help lists the flags)"])
+
+
+def _unknown(arguments: Iterable[str]) -> Iterator[str]:
+    """Names arguments without their values: one may be a secret that was meant for a variable."""
+    given = [*arguments]
+    for before, argument in zip(["", *given], given, strict=False):
+        if argument.startswith("-"):
+            yield f"{argument.partition('=')[0]}: no such flag (--help lists them)"
+        elif not before.startswith("-"):  # else it is the value of that one
+            yield "there is an argument too many, without -- (--help lists the flags)"
+
+
+def add_flags(
+    parser: _ActionsContainer, kind: type[ServiceSettings], names: Iterable[str] | None = None, *, shown: str = "--"
+) -> None:
+    """Adds a flag for each setting but the secrets. `--help` lists those whose flag begins with `shown`."""
+    for name in kind.model_fields if names is None else names:
+        if name in kind.SECRETS:
+            continue
+        flag = flag_of(kind, name)
+        text = _help(kind, name) if flag.startswith(shown) else SUPPRESS
+        if kind.model_fields[name].annotation is bool:
+            parser.add_argument(flag, dest=name, nargs="?", const="on", metavar="on|off", help=text)
+            parser.add_argument(f"--no-{flag[2:]}", dest=name, action="store_const", const="off", help=SUPPRESS)
+        else:
+            parser.add_argument(flag, dest=name, metavar=name.rpartition("_")[2].upper(), help=text)
+
+
+def from_environment_only(kind: type[ServiceSettings]) -> str:
+    """Returns the text on the settings that have no flag, for the end of `--help`."""
+    return "From the environment only: " + " ".join(_help(kind, name) for name in sorted(kind.SECRETS))
+
+
+def _help(kind: type[ServiceSettings], name: str) -> str:
+    field = kind.model_fields[name]
+    text = " ".join((field.description or "").split())
+    if "Default:" not in text:
+        text += f" Default: {shown(field.default)}."
+    return f"{text} [{variable_of(kind, name)}]".replace("%", "%%")
+
+
+def shown(value: object) -> str:
+    """A value as people write it."""
+    match value:
+        case None | () | "":
+            return "unset"
+        case bool():
+            return "on" if value else "off"
+        case float():
+            return _duration(value)
+        case tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86_400.0), ("h", 3_600.0), ("m", 60.0)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def read_settings(kind: type[S], parser: FlagParser, arguments: Sequence[str]) -> S:
+    """Returns the settings of `arguments` (without the program's name) and the environment.
+
+    Raises SettingsError naming all problems, and SystemExit after `--help` or `--version`.
+    """
+    parsed, unknown = parser.parse_known_args(arguments)
+    return settings_of(kind, vars(parsed), _unknown(unknown))
+
+
+def settings_of(kind: type[S], flags: Mapping[str, Any], problems: Iterable[str] = ()) -> S:
+    """Returns the settings of these flags, by the settings' names, and the environment.
+
+    Raises SettingsError with `problems`, which were found before, and all else that is wrong.
+    """
+    found = list(problems)
+    try:
+        settings = kind(**flags)
+    except ValidationError as error:
+        raise SettingsError([*found, *_problems(kind, error, flags)], _names(kind, error)) from None
+    if found:
+        raise UsageError(found)
+    return settings
+
+
+def lenient(kind: type[S], flags: Mapping[str, Any]) -> S:
+    """Returns settings where an invalid value counts as its default, fitting together or not. Not to serve with."""
+
+    class Lenient(kind):  # type: ignore[valid-type, misc]
+        @field_validator("*", mode="wrap")
+        @classmethod
+        def _or_default(cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+            try:
+                return validate(value)
+            except ValueError:
+                return kind.model_fields[str(info.field_name)].default
+
+        @model_validator(mode="after")
+        def _fit_together(self) -> Self:
+            return self
+
+    made: S = Lenient(**flags)
+    return made
+
+
+def _names(kind: type[ServiceSettings], error: ValidationError) -> Iterator[str]:
+    """The settings that are invalid each by itself."""
+    for problem in error.errors(include_url=False):
+        if problem["loc"]:
+            yield _name_at(kind, str(problem["loc"][0]))
+
+
+def _name_at(kind: type[ServiceSettings], location: str) -> str:
+    """The setting of an error's location, which is its variable where that has a name of its own."""
+    return next((name for name in kind.model_fields if variable_of(kind, name) == location), location)
+
+
+def _problems(kind: type[ServiceSettings], error: ValidationError, flags: Collection[str]) -> Iterator[str]:
+    """One line a problem: its flag or variable, its value unless secret, and what it should be."""
+    for problem in error.errors(include_url=False):
+        text = _MUST_BE.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            yield from text.splitlines()
+            continue
+        name = _name_at(kind, str(problem["loc"][0]))
+        source = flag_of(kind, name) if name in flags else variable_of(kind, name)
+        value = "" if name in kind.SECRETS | kind.UNSHOWN else f"={str(problem['input'])[:MAX_SHOWN]}"
+        yield f"{source}{value}: {text}"

@@ -1,0 +1,57 @@
+"""What exports spans, by OTLP.
+
+Only the services' modules `otel` import it, and those are imported only where spans are exported: without that nothing
+of OpenTelemetry is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from importlib.metadata import version
+from threading import Thread
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_W3C = TraceContextTextMapPropagator()
+
+
+class Exporter:
+    """Spans wait in memory for an exporter's thread; no call waits for it."""
+
+    def __init__(self, service: str) -> None:
+        """`service`: such as `scheduler`."""
+        own = {
+            "service.name": f"contentgen-{service}",
+            "service.version": version("contentgen-grpc"),
+            "service.instance.id": str(uuid.uuid4()),
+        }
+        resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns of each retry
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self.tracer = self._provider.get_tracer(f"contentgen.{service}")
+
+    def close(self, within: float) -> None:
+        """Exports the last spans; gives up after so many seconds."""
+        closing = Thread(target=self._provider.shutdown, name="otel-close", daemon=True)
+        closing.start()
+        closing.join(within)
+
+
+def after(traceparent: str, tracestate: str) -> Context:
+    """What a span that follows this one is started in."""
+    return _W3C.extract({"traceparent": traceparent, "tracestate": tracestate}, Context())
+
+
+def headers_of(span: Span) -> dict[str, str]:
+    """What is handed on for spans that follow this one: `traceparent`, and `tracestate` if there is any."""
+    headers: dict[str, str] = {}
+    _W3C.inject(headers, set_span_in_context(span, Context()))
+    return headers
