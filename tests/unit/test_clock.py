@@ -47,6 +47,16 @@ def test_ticks_a_lease_time_long_show_all_that_was_gained(jumps: list[float], be
     assert abs(gained - sum(jumps)) < 1e-6
 
 
+@given(st.lists(st.tuples(st.floats(0, 60), st.floats(-20, 20)), min_size=1, max_size=30))
+def test_the_gain_is_what_lies_above_the_smallest_lead_of_the_window(ticks: list[tuple[float, float]]) -> None:
+    watch, now, ahead, leads = ClockWatch(TTL, HEARTBEAT), 0.0, 0.0, []
+    for pause, jump in ticks:
+        now, ahead = now + pause, ahead + jump
+        leads.append((now, ahead))
+        smallest = min(lead for at, lead in leads if at >= now - TTL - HEARTBEAT)
+        assert abs(watch.gained(ahead + now, now, now) - (ahead - smallest)) < 1e-6
+
+
 def test_the_limit_is_half_of_a_worker_s_time_to_stop_its_cli() -> None:
     assert [is_ahead(gained, 120.0) for gained in (5.0, 5.1)] == [False, True]
     assert [is_ahead(gained, 3.0) for gained in (0.5, 0.6)] == [False, True]

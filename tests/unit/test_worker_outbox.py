@@ -104,15 +104,16 @@ def stream_ends(outbox: Outbox, at: float = 0.0) -> list[PendingUpdate]:
 
 def test_a_large_update_goes_alone_one_at_a_time() -> None:
     outbox = Outbox()
-    for lease_id, size in (("a", 100), ("b", MIN_LARGE_UPDATE), ("c", MIN_LARGE_UPDATE), ("d", 100)):
+    sizes = {"a": 100, "b": MIN_LARGE_UPDATE, "c": MIN_LARGE_UPDATE + 1, "d": 100, "e": MIN_LARGE_UPDATE}
+    for lease_id, size in sizes.items():
         outbox.add(update(lease_id, UpdateKind.COMPLETED, size))
     assert said(outbox.take(1)) == [("a", UpdateKind.COMPLETED), ("d", UpdateKind.COMPLETED)]
-    assert outbox
-    large = take_alone(outbox, 2)
-    assert said(large) == [("b", UpdateKind.COMPLETED)]
-    assert take_alone(outbox, 3) == []
-    outbox.acknowledged(2, answers(large))
-    assert said(take_alone(outbox, 3)) == [("c", UpdateKind.COMPLETED)]
+    for number, lease_id in enumerate("bce", start=2):
+        assert outbox
+        large = take_alone(outbox, number)
+        assert said(large) == [(lease_id, UpdateKind.COMPLETED)]
+        assert take_alone(outbox, number + 1) == []
+        outbox.acknowledged(number, answers(large))
     assert not outbox
 
 
