@@ -15,13 +15,7 @@ CERTIFICATES = ("tls_ca", "tls_client_cert", "console_tls_cert")
 def unusable(settings: ConsoleSettings) -> Iterator[str]:
     """What OpenSSL finds wrong with the files: a line for each setting, or pair."""
     of_schedulers = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if settings.tls_ca:
-        yield from unusable_authorities(of_schedulers, "CONTENTGEN_TLS_CA", settings.tls_ca)
-    cert, key = settings.tls_client_cert, settings.tls_client_key
-    if cert and key:
-        pair = ("CONTENTGEN_TLS_CLIENT_CERT", cert), ("CONTENTGEN_TLS_CLIENT_KEY", key)
-        yield from unusable_pair(of_schedulers, *pair)
-    cert, key = settings.console_tls_cert, settings.console_tls_key
-    if cert and key:
-        pair = ("CONTENTGEN_CONSOLE_TLS_CERT", cert), ("CONTENTGEN_CONSOLE_TLS_KEY", key)
-        yield from unusable_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *pair)
+    yield from unusable_authorities(of_schedulers, settings, "tls_ca")
+    yield from unusable_pair(of_schedulers, settings, "tls_client_cert", "tls_client_key")
+    of_browsers = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    yield from unusable_pair(of_browsers, settings, "console_tls_cert", "console_tls_key")

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import field_validator
 
 from contentgen.client.connection import stays_here
 from contentgen.service import settings as service
 from contentgen.service.settings import FlagParser, ServiceSettings, add_flags, together
-from contentgen.service.values import Address, ListenAddress, LogLevel, ReadableFile, by_comma
+from contentgen.service.values import Address, ListenAddress, LogLevel, ReadableFile, Text, by_comma
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 _PREFIX = re.compile(r"(?:/[\w.~-]+)*", re.ASCII)
@@ -32,7 +32,7 @@ class ConsoleSettings(ServiceSettings):
     console_listen: ListenAddress = Address("127.0.0.1", 8080)
     """host:port to serve the pages on; :0 is loopback with any free port. Beyond loopback it needs TLS, or a proxy that
     has it and --console-behind-proxy, or --insecure."""
-    scheduler: str = "127.0.0.1:50051"
+    scheduler: Text = "127.0.0.1:50051"
     """Address of the schedulers: any gRPC target."""
     tls_ca: ReadableFile | None = None
     """PEM file of the CA that signed the schedulers' certificate; unset: plaintext."""
@@ -119,8 +119,3 @@ def read_settings(arguments: Sequence[str]) -> ConsoleSettings:
     parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
     add_flags(parser, ConsoleSettings)
     return service.read_settings(ConsoleSettings, parser, arguments)
-
-
-def make_settings(flags: Mapping[str, Any]) -> ConsoleSettings:
-    """Returns the settings of these flags, by the settings' names, and the environment. Raises SettingsError."""
-    return service.settings_of(ConsoleSettings, flags)

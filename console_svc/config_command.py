@@ -10,8 +10,7 @@ import grpc
 from console_svc.certificates import CERTIFICATES, unusable
 from console_svc.config import ConsoleSettings
 from console_svc.web.schedulers import Schedulers
-from contentgen.service.check import ConfigCheck, Findings, expiries, same_ports, unresolved
-from contentgen.service.values import Address
+from contentgen.service.check import ConfigCheck, Findings, expired, same_ports, unresolved
 
 CALL_TIMEOUT = 5.0
 """Seconds that a scheduler may take to answer."""
@@ -26,21 +25,15 @@ def run(arguments: Sequence[str]) -> int:
         connects="resolves names, and asks whether a scheduler serves",
         checks=(
             lambda settings, _: unusable(settings),
-            lambda settings, findings: expiries(settings, findings, *CERTIFICATES),
-            lambda settings, _: same_ports(_listening(settings)),
+            lambda settings, findings: expired(settings, findings, *CERTIFICATES),
+            same_ports,
         ),
         connect=_unreachable,
     ).run(arguments)
 
 
-def _listening(settings: ConsoleSettings) -> dict[str, Address]:
-    metrics = {"CONTENTGEN_METRICS_LISTEN": settings.metrics_listen} if settings.metrics_listen else {}
-    return {"CONTENTGEN_CONSOLE_LISTEN": settings.console_listen, **metrics}
-
-
 def _unreachable(settings: ConsoleSettings, findings: Findings) -> list[str]:
-    hosts = {variable: address.host for variable, address in _listening(settings).items()}
-    return [*unresolved(hosts), *asyncio.run(_not_serving(settings, findings))]
+    return [*unresolved(settings), *asyncio.run(_not_serving(settings, findings))]
 
 
 async def _not_serving(settings: ConsoleSettings, findings: Findings) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import structlog
@@ -19,9 +20,10 @@ from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
 from console_svc.serving import Server, max_connections, raise_open_files
 from contentgen import variables
-from contentgen.service.check import expiries
+from contentgen.service.certificates import describe_expiry, expiries
+from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.metrics_endpoint import MetricsEndpoint, listen
-from contentgen.service.settings import EXIT_STATUS, SettingsError
+from contentgen.service.settings import EXIT_STATUS, SettingsError, variable_of
 from contentgen.service.values import Address
 
 _log = structlog.get_logger(__name__)
@@ -31,6 +33,8 @@ def main() -> None:
     """The entry point. Exit status 0 after TERM or INT; 78 if the settings are wrong."""
     if sys.argv[1:2] == ["config"]:
         sys.exit(config_command.run(sys.argv[2:]))
+    raise_open_files()
+    ignore_level_signals()
     try:
         settings = read_settings(sys.argv[1:])
         if problems := [*unusable(settings)]:
@@ -41,11 +45,12 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
     configure_logging(settings.log_level)
-    raise_open_files()
     for notice in variables.notices(os.environ):
         _log.warning(notice, action="settings.notice")
-    for problem in expiries(settings, {}, *CERTIFICATES):
-        _log.warning(problem, action="certificate")
+    for name, path, end in expiries(settings, *CERTIFICATES):
+        if expiry := describe_expiry(end, datetime.now(UTC)):
+            setting = variable_of(ConsoleSettings, name)
+            _log.warning(f"a certificate {expiry}", action="certificate", setting=setting, file=str(path))
     asyncio.run(console.serve())
     _log.info("stopped", action="stop")
 
@@ -79,6 +84,7 @@ class _Console:
 
     async def serve(self) -> None:
         """Serves until TERM or INT."""
+        follow_level_signals(asyncio.get_running_loop(), self._settings.log_level)
         for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
             signal.signal(number, lambda *_: setattr(self._pages, "should_exit", True))
         settings, port = self._settings, self._listening.getsockname()[1]

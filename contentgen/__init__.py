@@ -4,7 +4,7 @@
 
 `v1` holds the messages and stubs of the API, `client` the client, `doctor` what it finds wrong with a deployment, `cli`
 the operators' command, and `stack` starts the services on one machine. The services use `v1` of it, `service`,
-which they have in common, and `sandbox` where they work on untrusted bytes.
+which they have in common, `variables`, and `sandbox` where they work on untrusted bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from contentgen.client import *  # noqa: F403 - the names of its `__all__`
 else:
-    _PACKAGES = {"cli", "client", "doctor", "sandbox", "service", "stack", "v1"}
+    _PACKAGES = {
+        *("cli", "client", "doctor", "keda", "rpcs", "sandbox", "service", "stack", "submit_fields", "v1", "variables")
+    }
 
     def __getattr__(name: str) -> Any:
         """Loads the client when one of its names is first asked for: the services import `contentgen.v1` alone."""

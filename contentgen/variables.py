@@ -45,6 +45,7 @@ NAMES = frozenset(
         "CONTENTGEN_QUEUE_SIZE",
         "CONTENTGEN_REQUIRE_DATABASE_URL",
         "CONTENTGEN_RETENTION",
+        "CONTENTGEN_RUN",
         "CONTENTGEN_RUN_ONE",
         "CONTENTGEN_RUN_ONE_WAIT",
         "CONTENTGEN_SCALER_LISTEN",
@@ -66,7 +67,8 @@ NAMES = frozenset(
         "DATABASE_URL_FILE",
     }
 )
-"""Of the services' settings and of the command: what one of them does not know may be another one's."""
+"""Of the services' settings, of the command, and of what a worker gives its CLIs: what one of them does not know may be
+another one's."""
 
 _OF_KUBERNETES = re.compile(
     r"\w+_(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d+|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_\w+_(PROTO|PORT|ADDR)=.*)"
@@ -85,4 +87,4 @@ def notices(environ: Mapping[str, str]) -> Iterator[str]:
 def _guess(variable: str) -> str:
     by_name = {name.removeprefix(PREFIX): name for name in NAMES}
     found = get_close_matches(variable.removeprefix(PREFIX), by_name, n=1, cutoff=0.75)
-    return f": did you mean {by_name[found[0]]}?" if found else " (--help lists the settings)"
+    return f": did you mean {by_name[found[0]]}?" if found else ""

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from contentgen.service.check import ConfigCheck, Findings, expiries, same_ports, unresolved, unwritable
-from contentgen.service.settings import SettingsError, variable_of
-from contentgen.service.values import Address
+from contentgen.service.check import ConfigCheck, Findings, expired, same_ports, traces, unresolved, unwritable
+from contentgen.service.settings import SettingsError
 from scheduler_svc.api.server.certificates import Certificates
-from scheduler_svc.config import Bucket, Settings
+from scheduler_svc.config import Bucket, Settings, configure_logging
 from scheduler_svc.config.notices import empty_url
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.objects.choice import open_store
@@ -27,7 +26,7 @@ def config_command(arguments: Sequence[str]) -> int:
         Settings,
         reads="certificates and their key, tokens, folders",
         connects="resolves names, and logs in to the database",
-        checks=(_certificates, _tokens, _folders, lambda settings, _: same_ports(_listening(settings))),
+        checks=(_certificates, _tokens, _folders, same_ports, traces),
         connect=_unreachable,
         notes=lambda _: empty_url(os.environ),
     ).run(arguments)
@@ -43,7 +42,7 @@ def _certificates(settings: Settings, findings: Findings) -> Iterator[str]:
         yield from error.problems
     except OSError as error:
         yield f"{error.filename}: must be a file that can be read ({error.strerror})"
-    yield from expiries(settings, findings, "tls_cert", "tls_client_ca")
+    yield from expired(settings, findings, "tls_cert", "tls_client_ca")
 
 
 def _tokens(settings: Settings, findings: Findings) -> Iterator[str]:
@@ -80,16 +79,13 @@ def _folders(settings: Settings, _: Findings) -> Iterator[str]:
             yield str(error)
 
 
-def _listening(settings: Settings) -> dict[str, Address]:
-    addresses = {name: getattr(settings, name) for name in ("listen", "metrics_listen", "scaler_listen")}
-    return {variable_of(Settings, name): address for name, address in addresses.items() if address}
-
-
 def _unreachable(settings: Settings, findings: Findings) -> Iterator[str]:
-    hosts = {variable: address.host for variable, address in _listening(settings).items()}
-    if isinstance(settings.assets, Bucket) and settings.assets.endpoint:
-        hosts["CONTENTGEN_ASSETS"] = settings.assets.endpoint.rpartition("//")[2].split(":")[0]
-    yield from unresolved(hosts)
+    configure_logging(settings)
+    bucket = settings.assets if isinstance(settings.assets, Bucket) else None
+    hosts = (
+        {"CONTENTGEN_ASSETS": bucket.endpoint.rpartition("//")[2].split(":")[0]} if bucket and bucket.endpoint else {}
+    )
+    yield from unresolved(settings, **hosts)
     if settings.database_url is None:
         return
     try:

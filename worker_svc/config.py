@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -20,6 +20,7 @@ from contentgen.service.values import (
     LogFormat,
     LogLevel,
     ReadableFile,
+    Text,
     by_comma,
     choice,
     duration,
@@ -62,7 +63,7 @@ class WorkerSettings(ServiceSettings):
     SECRETS: ClassVar[frozenset[str]] = frozenset({"token"})
     UNSHOWN: ClassVar[frozenset[str]] = frozenset({"token_file"})
 
-    scheduler: str = "127.0.0.1:50051"
+    scheduler: Text = "127.0.0.1:50051"
     """Address of the schedulers: any gRPC target, or several addresses, separated by commas."""
     token: SecretStr | None = None
     """Token of role worker; unset if the scheduler requires none."""
@@ -95,7 +96,7 @@ class WorkerSettings(ServiceSettings):
     """How long --run-one waits for its task. It then ends with status 0, or 1 if it has reached no scheduler."""
     drain_timeout: Annotated[float, duration(0, _WEEK)] = 600.0
     """How long running CLIs may take after TERM; then they are stopped and their leases released."""
-    creator_cli_path: str = Field(default="content-creator", validation_alias="CREATOR_CLI_PATH")
+    creator_cli_path: Text = Field(default="content-creator", validation_alias="CREATOR_CLI_PATH")
     """The creator CLI: a path, or a name on the PATH."""
     creator_user: str | None = Field(default=None, validation_alias="CREATOR_USER")
     """The user whom CLIs run as, so that none can read the worker's token, spool and memory. The worker needs root, or
@@ -224,8 +225,3 @@ def read_settings(argv: Sequence[str]) -> WorkerSettings:
     )
     add_flags(parser, WorkerSettings)
     return service.read_settings(WorkerSettings, parser, argv)
-
-
-def make_settings(flags: Mapping[str, Any]) -> WorkerSettings:
-    """Returns the settings of these flags, by the settings' names, and the environment. Raises SettingsError."""
-    return service.settings_of(WorkerSettings, flags)

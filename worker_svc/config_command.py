@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from contentgen.service.check import ConfigCheck, Findings, expiries, unresolved, unwritable
+from contentgen.service.check import ConfigCheck, Findings, expired, traces, unresolved, unwritable
 from contentgen.service.settings import SettingsError
 from worker_svc import creators
 from worker_svc.config import WorkerSettings, addresses
@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
         WorkerSettings,
         reads="token, certificates and their key, the data folder, the creator CLI",
         connects="asks each scheduler whether it serves",
-        checks=(_files, _folder, _cli),
+        checks=(_files, _folder, _cli, traces),
         connect=lambda settings, findings: asyncio.run(_unreachable(settings, findings)),
         notes=_notes,
         more="It does not run the CLI: `contentgen-worker try --topic=TEXT` does. Whether the token is known only a"
@@ -49,7 +49,7 @@ def _files(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
             Credentials(settings)
     except SettingsError as error:
         yield from error.problems
-    yield from expiries(settings, findings, "tls_ca", "tls_client_cert")
+    yield from expired(settings, findings, "tls_ca", "tls_client_cert")
 
 
 def _folder(settings: WorkerSettings, _: Findings) -> Iterator[str]:
@@ -86,8 +86,7 @@ async def _unreachable(settings: WorkerSettings, findings: Findings) -> list[str
     """Asks each scheduler for its health, as it is reached with these settings."""
     from worker_svc.session.channel import Dialer
 
-    listening = {"CONTENTGEN_METRICS_LISTEN": settings.metrics_listen.host} if settings.metrics_listen else {}
-    problems = [*unresolved(listening)]
+    problems = [*unresolved(settings)]
     dialer = Dialer(settings.scheduler, Credentials(settings))
     for address in addresses(settings.scheduler):
         async with dialer.channel(address, CALL_TIMEOUT) as channel:

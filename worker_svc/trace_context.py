@@ -1,6 +1,6 @@
 """The span that a lease follows, as W3C Trace Context writes it: from its assignment to the CLI's environment.
 
-Layer: the bottom, beside config. The scheduler has code of its own: the services share only the protos.
+Layer: the bottom, beside config. The scheduler has code of its own, whose domain imports nothing of others.
 """
 
 from __future__ import annotations

@@ -26,9 +26,10 @@ from contentgen.service.settings import (
     SettingsError,
     UsageError,
     add_flags,
+    settings_of,
 )
 from contentgen.service.values import seconds_of
-from worker_svc.config import WorkerSettings, make_settings
+from worker_svc.config import WorkerSettings
 from worker_svc.creators.brief import TEXTS, Brief
 from worker_svc.folder import FolderError, take_folder
 from worker_svc.guard import Guard, GuardLostError
@@ -167,7 +168,7 @@ def _parse(argv: Sequence[str]) -> tuple[TryRequest, WorkerSettings]:
     if not brief.topic.strip():
         raise UsageError(["--topic must not be blank"])
     request = TryRequest(brief, given.pop("timeout"), given.pop("output"))
-    return request, make_settings(given)
+    return request, settings_of(WorkerSettings, given)
 
 
 def _parser() -> FlagParser:

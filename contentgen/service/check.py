@@ -13,18 +13,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Generic, TypeVar
 
 from contentgen import variables
-from contentgen.service.certificates import describe_expiry, earliest_expiry
+from contentgen.service.certificates import describe_expiry, expiries
 from contentgen.service.settings import (
     EXIT_STATUS,
     EXIT_USAGE,
+    HELP_WIDTH,
     FlagParser,
     ServiceSettings,
     SettingsError,
     UsageError,
     add_flags,
+    from_environment_only,
     lenient,
     settings_of,
     shown,
@@ -37,13 +40,16 @@ S = TypeVar("S", bound=ServiceSettings)
 Findings = dict[str, str]
 """What a check found out about a setting, by its name: it is shown beside the value."""
 
+_ABOUT = (
+    "Reads all settings as a start would, and the files that they name: {reads}. Prints each setting with its value and"
+    " where that comes from, secrets not shown, then everything that is wrong, each with what it must be. It changes"
+    " nothing, and listens on no address; a {service} may run meanwhile."
+)
 _DESCRIPTION = """\
-Reads all settings as a start would, and the files that they name: {reads}. Prints
-each setting with its value and where that comes from, secrets not shown, then everything that is wrong, each with what
-it should be. It changes nothing, and listens on no address; a {service} may run meanwhile.
+{about}
 
   contentgen-{service} config check                 before a start, as ExecStartPre= of a unit
-  contentgen-{service} config check --connect       if all else is right, {connects}, too
+  contentgen-{service} config check --connect       if all else is right, {connects}
 
 {more}Exit status: 0 all is right, 2 wrong usage, 78 something is wrong. An expired certificate is, though a {service}
 starts with it.
@@ -88,10 +94,6 @@ class ConfigCheck(Generic[S]):
         findings: Findings = {}
         for check in self.checks:
             problems += check(settings, findings)
-        try:
-            exports_traces(os.environ)
-        except SettingsError as error:
-            problems += error.problems
         if connect and not problems:
             problems += self.connect(settings, findings)
         self._show(settings, flags, findings, invalid)
@@ -110,12 +112,17 @@ class ConfigCheck(Generic[S]):
             arguments = ["check", "--help"]
         parser = FlagParser(
             f"contentgen-{self.service} config check",
+            usage=f"contentgen-{self.service} config check [--connect] [--setting=value ...]",
             description=_DESCRIPTION.format(
-                service=self.service, reads=self.reads, connects=self.connects, more=self.more
+                about=fill(_ABOUT.format(reads=self.reads, service=self.service), HELP_WIDTH),
+                service=self.service,
+                connects=self.connects,
+                more=self.more,
             ),
+            epilog=from_environment_only(self.kind),
             formatter_class=RawDescriptionHelpFormatter,
         )
-        parser.add_argument("--connect", action="store_true", help=f"if all else is right, {self.connects}, too")
+        parser.add_argument("--connect", action="store_true", help=f"if all else is right, {self.connects}")
         add_flags(parser, self.kind)
         return dict(vars(parser.parse_args(arguments[1:])))
 
@@ -131,27 +138,36 @@ class ConfigCheck(Generic[S]):
         for name in self.kind.model_fields:
             given = name in settings.model_fields_set
             source = "flag" if name in flags else "environment" if given else "default"
-            text = "set, not shown" if given and name in self.kind.SECRETS else shown(getattr(settings, name))
+            text = shown(getattr(settings, name))
+            if name in self.kind.SECRETS:  # one may have come from the file that another names
+                text = "set, not shown" if given else "unset"
             found = f": {findings[name]}" if name in findings else ""
             print(f"{variable_of(self.kind, name)}={'invalid' if name in invalid else text} ({source}){found}")
 
 
-def expiries(settings: ServiceSettings, findings: Findings, *names: str) -> Iterator[str]:
+def expired(settings: ServiceSettings, findings: Findings, *names: str) -> Iterator[str]:
     """Whether the certificates in the files of these settings have expired. What can't be read is told otherwise."""
     now = datetime.now(UTC)
-    for name in names:
-        path: Path | None = getattr(settings, name)
-        try:
-            end = earliest_expiry(path.read_bytes()) if path else None
-        except OSError:
-            continue
-        if end is None:
-            continue
+    for name, path, end in expiries(settings, *names):
         expiry = describe_expiry(end, now)
         findings[name] = expiry or f"expires on {end:%Y-%m-%d %H:%M} UTC"
         if end <= now:
             variable = variable_of(type(settings), name)
             yield f"{variable}={path}: must hold valid certificates only, and one {expiry}: replace the file"
+
+
+def traces(_: ServiceSettings, __: Findings) -> Iterator[str]:
+    """Whether spans can be exported, if they are to be."""
+    try:
+        exports_traces(os.environ)
+    except SettingsError as error:
+        yield from error.problems
+
+
+def listening(settings: ServiceSettings) -> dict[str, Address]:
+    """The addresses that a service listens on, by variable."""
+    values = {variable_of(type(settings), name): getattr(settings, name) for name in type(settings).model_fields}
+    return {variable: value for variable, value in values.items() if isinstance(value, Address)}
 
 
 def unwritable(variable: str, folder: Path) -> Iterator[str]:
@@ -165,18 +181,18 @@ def unwritable(variable: str, folder: Path) -> Iterator[str]:
         )
 
 
-def same_ports(listening: Mapping[str, Address]) -> Iterator[str]:
-    """Whether two of these addresses, by variable, are the same."""
+def same_ports(settings: ServiceSettings, _: Findings) -> Iterator[str]:
+    """Whether two of the addresses are the same."""
     by_address: dict[Address, str] = {}
-    for variable, address in listening.items():
+    for variable, address in listening(settings).items():
         other = by_address.setdefault(address, variable)
         if address.port and other != variable:
             yield f"{variable}={address}: must have a port of its own, and {other} has the same: choose another port"
 
 
-def unresolved(hosts: Mapping[str, str]) -> Iterator[str]:
-    """Whether these names of hosts, by variable, resolve here."""
-    for variable, host in hosts.items():
+def unresolved(settings: ServiceSettings, **hosts: str) -> Iterator[str]:
+    """Whether the names of hosts in the addresses resolve here, and further ones, by variable."""
+    for variable, host in {**{name: it.host for name, it in listening(settings).items()}, **hosts}.items():
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, _ActionsContainer
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from pydantic import (
@@ -25,11 +26,13 @@ EXIT_STATUS = 78
 """The exit status of a process whose settings are wrong: EX_CONFIG of sysexits.h."""
 EXIT_USAGE = 2
 """The exit status of a command that was not given as it has to be."""
+HELP_WIDTH = 100
 MAX_SHOWN = 200
 """Characters of a value that a message repeats."""
 
 _MUST_BE = {
     "bool_parsing": "must be on or off",
+    "path_not_file": "must be an existing file",
     "path_not_directory": "must be an existing folder",
 }
 S = TypeVar("S", bound="ServiceSettings")
@@ -55,7 +58,6 @@ class ServiceSettings(BaseSettings):
         env_prefix=PREFIX,
         env_ignore_empty=True,
         enable_decoding=False,  # values are plain text, never JSON
-        populate_by_name=True,
         use_attribute_docstrings=True,
         frozen=True,
         extra="forbid",
@@ -145,7 +147,8 @@ def add_flags(
 
 def from_environment_only(kind: type[ServiceSettings]) -> str:
     """Returns the text on the settings that have no flag, for the end of `--help`."""
-    return "From the environment only: " + " ".join(_help(kind, name) for name in sorted(kind.SECRETS))
+    text = "From the environment only: " + " ".join(_help(kind, name) for name in sorted(kind.SECRETS))
+    return fill(text, HELP_WIDTH, break_on_hyphens=False) if kind.SECRETS else ""
 
 
 def _help(kind: type[ServiceSettings], name: str) -> str:
@@ -183,7 +186,10 @@ def read_settings(kind: type[S], parser: FlagParser, arguments: Sequence[str]) -
 
     Raises SettingsError naming all problems, and SystemExit after `--help` or `--version`.
     """
-    parsed, unknown = parser.parse_known_args(arguments)
+    try:
+        parsed, unknown = parser.parse_known_args(arguments)
+    except UsageError as error:
+        return settings_of(kind, {}, error.problems)
     return settings_of(kind, vars(parsed), _unknown(unknown))
 
 
@@ -194,7 +200,7 @@ def settings_of(kind: type[S], flags: Mapping[str, Any], problems: Iterable[str]
     """
     found = list(problems)
     try:
-        settings = kind(**flags)
+        settings = kind(**_by_alias(kind, flags))
     except ValidationError as error:
         raise SettingsError([*found, *_problems(kind, error, flags)], _names(kind, error)) from None
     if found:
@@ -218,8 +224,13 @@ def lenient(kind: type[S], flags: Mapping[str, Any]) -> S:
         def _fit_together(self) -> Self:
             return self
 
-    made: S = Lenient(**flags)
+    made: S = Lenient(**_by_alias(kind, flags))
     return made
+
+
+def _by_alias(kind: type[ServiceSettings], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """As pydantic takes them: a field whose variable has a name of its own by that one alone."""
+    return {str(kind.model_fields[name].validation_alias or name): value for name, value in flags.items()}
 
 
 def _names(kind: type[ServiceSettings], error: ValidationError) -> Iterator[str]:
@@ -243,5 +254,10 @@ def _problems(kind: type[ServiceSettings], error: ValidationError, flags: Collec
             continue
         name = _name_at(kind, str(problem["loc"][0]))
         source = flag_of(kind, name) if name in flags else variable_of(kind, name)
-        value = "" if name in kind.SECRETS | kind.UNSHOWN else f"={str(problem['input'])[:MAX_SHOWN]}"
-        yield f"{source}{value}: {text}"
+        # What follows a switch may have been meant for something else, such as a URL with its password.
+        hidden = name in kind.SECRETS | kind.UNSHOWN or problem["type"] == "bool_parsing"
+        yield f"{source}: {text}" if hidden else f"{source}={_printable(str(problem['input'])[:MAX_SHOWN])}: {text}"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)

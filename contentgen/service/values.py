@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -131,9 +132,17 @@ def _address(value: object) -> Address:
     return value if isinstance(value, Address) else Address.parse(str(value))
 
 
+def _not_empty(value: object) -> str:
+    if not (text := str(value).strip()):
+        raise ValueError("must not be empty")
+    return text
+
+
 def _readable(value: object) -> Path:
     path = Path(str(value))
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is none")
         path.open("rb").close()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
@@ -142,6 +151,7 @@ def _readable(value: object) -> Path:
 
 
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
+Text = Annotated[str, BeforeValidator(_not_empty)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("console", "json")]

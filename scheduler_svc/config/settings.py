@@ -16,7 +16,6 @@ from contentgen.service.values import (
     ListenAddress,
     LogFormat,
     LogLevel,
-    ReadableFile,
     duration,
     size,
     whole_number,
@@ -28,6 +27,7 @@ from scheduler_svc.config.values import (
     DatabaseUrl,
     Folder,
     Networks,
+    PresentFile,
     PresentFolder,
     UrlFile,
 )
@@ -80,16 +80,16 @@ class Settings(ServiceSettings):
     """host:port to serve KEDA's externalscaler.ExternalScaler on: the number of tasks that need workers, without
     tokens, with the certificates of the API if there are any. Default: unset, not served."""
 
-    tls_cert: ReadableFile | None = None
+    tls_cert: PresentFile | None = None
     """PEM file with the certificate chain. Default: unset, plaintext and loopback only."""
 
-    tls_key: ReadableFile | None = None
+    tls_key: PresentFile | None = None
     """PEM file with the certificate's private key. Default: unset."""
 
-    tls_client_ca: ReadableFile | None = None
+    tls_client_ca: PresentFile | None = None
     """PEM file with the authorities of client certificates, which are then required. Default: unset, not required."""
 
-    tokens_file: ReadableFile | None = None
+    tokens_file: PresentFile | None = None
     """File of tokens: one JSON object a line with name, sha256, role (client, reviewer, publisher, viewer, worker or
     operator) and, if the token is tied to accounts, accounts. Reloaded when it changes, or on HUP.
     `contentgen-scheduler token create` adds to it. Default: unset, tokens are not required."""

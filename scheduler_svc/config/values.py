@@ -1,6 +1,6 @@
 """Reads the text of a setting: database, folders, networks, buckets. Part of `scheduler_svc.config`.
 
-Each reader raises ValueError with a text that completes "NAME=value …".
+Each reader raises ValueError with a text that completes "NAME=value: …".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BeforeValidator, DirectoryPath, PlainValidator
+from pydantic import BeforeValidator, DirectoryPath, FilePath, PlainValidator
 
 _DATABASE_URL = re.compile(r"postgres(?:ql)?(?:\+psycopg2)?://")
 _HOST = r"[\w.-]+(?::\d{1,5})?"
@@ -168,4 +168,5 @@ DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
 UrlFile = Annotated[DatabaseUrlFile, PlainValidator(DatabaseUrlFile.read)]
 AssetLocation = Annotated[Path | Bucket, PlainValidator(_asset_location)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+PresentFile = Annotated[FilePath, BeforeValidator(_nameable)]
 PresentFolder = Annotated[DirectoryPath, BeforeValidator(_nameable)]

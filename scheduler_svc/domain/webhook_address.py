@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from scheduler_svc.config.values import Network
 
 SETTING = "CONTENTGEN_WEBHOOK_ALLOW"
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 import console_svc
 from console_svc.app import PAGES
-from console_svc.config import make_settings
+from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.site import Site
 from console_svc.web.forms import MAX_FORM, MAX_FORMS
@@ -118,7 +118,7 @@ def routes(method: str) -> Sequence[str]:
     """The paths of all pages, or of all forms but those that sign in and out."""
 
     async def listed() -> list[str]:
-        settings = make_settings({})
+        settings = ConsoleSettings()
         site = Site(settings, Schedulers(settings), ConsoleMetrics())
         every = [cast("Route", route) for page in PAGES for route in page(site).routes()]
         await site.schedulers.close()

@@ -148,6 +148,14 @@ def test_files_with_the_credentials_of_a_bucket_are_checked(scheduler: Check) ->
     assert problems[0].startswith("AWS_SECRET_ACCESS_KEY_FILE: must be the path of a file that holds")
 
 
+def test_a_url_from_a_file_is_not_shown(scheduler: Check, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://user:zebra@host/db")
+    status, out, problems = scheduler(DATABASE_URL_FILE=str(tmp_path / "url"))
+    assert (status, problems) == (0, [])
+    assert "DATABASE_URL_FILE=set, not shown (environment)\n" in out
+    assert "zebra" not in out
+
+
 def test_the_expiry_of_valid_certificates_is_shown(scheduler: Check, pems: Path) -> None:
     status, out, _ = scheduler(
         CONTENTGEN_TLS_CERT=str(pems / "server.pem"),
@@ -294,6 +302,11 @@ def test_a_console_to_try_out_may_do_without_tls(console: Check) -> None:
     everywhere = {"CONTENTGEN_CONSOLE_LISTEN": "0.0.0.0:8080"}
     assert console(**everywhere)[0] == 78
     assert console(**everywhere, CONTENTGEN_INSECURE="on")[0] == 0
+
+
+def test_a_console_exports_no_spans_and_so_has_no_wrong_settings_of_them(console: Check, worker: Check) -> None:
+    grpc = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    assert (console(**grpc)[0], worker(**grpc)[0]) == (0, 78)
 
 
 def test_a_console_asks_a_scheduler_only_if_told(console: Check) -> None:

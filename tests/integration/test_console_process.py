@@ -25,7 +25,7 @@ def test_a_start_with_an_expired_certificate_is_logged(certificates: Path, tmp_p
     with Console(tmp_path, NOBODY, **tls(tmp_path, "expired", "expired")) as console:
         console.wait_for("ready", within=STARTS)
         [warning] = console.events("certificate")
-        assert warning["event"].startswith("CONTENTGEN_CONSOLE_TLS_CERT=")
+        assert warning["setting"] == "CONTENTGEN_CONSOLE_TLS_CERT"
         console.stop(STOPS)
 
 

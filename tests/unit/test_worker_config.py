@@ -103,7 +103,7 @@ def test_a_worker_for_one_task_is_a_switch(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CONTENTGEN_RUN_ONE", "on")
     assert read_settings([]).run_one
     assert not read_settings(["--run-one=off"]).run_one
-    assert problems("--run-one=two") == ("--run-one=two: must be on or off",)
+    assert problems("--run-one=two") == ("--run-one: must be on or off",)
 
 
 @pytest.mark.parametrize(("text", "size"), [("1000", 1000), ("64KiB", 65536), ("3MiB", 3145728)])
@@ -222,3 +222,32 @@ def test_a_token_does_not_pass_the_network_in_plaintext(monkeypatch: pytest.Monk
         assert "the token would pass the network in plaintext: set CONTENTGEN_TLS_CA" in problem
     for allowed in ([beyond, "--insecure"], [beyond, f"--tls-ca={file}"], ["--scheduler=unix:///run/a"], []):
         assert read_settings(allowed).token
+
+
+def test_what_is_no_text_for_a_terminal_is_shown_as_it_is_written() -> None:
+    (problem,) = problems("--worker-id=a\n\x1b[2Jb")
+    assert problem == "--worker-id='a\\n\\x1b[2Jb': must be 1 to 200 printable characters"
+
+
+def test_what_must_not_be_empty_is_told() -> None:
+    assert problems("--creator-cli-path=", "--scheduler= ") == (
+        "--scheduler= : must not be empty",
+        "--creator-cli-path=: must not be empty",
+    )
+
+
+def test_a_flag_without_its_value_is_told_beside_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_SLOTS", "none")
+    told = problems("--queue-size")
+    assert [problem.partition(":")[0] for problem in told] == ["argument --queue-size", "CONTENTGEN_SLOTS=none"]
+
+
+def test_a_variable_with_a_name_of_its_own_has_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_CREATOR_CLI_PATH", "elsewhere")
+    assert read_settings([]).creator_cli_path == "content-creator"
+    assert read_settings(["--creator-cli-path=here"]).creator_cli_path == "here"
+
+
+def test_the_guard_starts_before_grpc_is_there() -> None:
+    program = "import sys, worker_svc.main; raise SystemExit('grpc' in sys.modules or 'opentelemetry' in sys.modules)"
+    assert subprocess.call([sys.executable, "-c", program]) == 0

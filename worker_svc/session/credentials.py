@@ -126,11 +126,8 @@ def _tls(settings: WorkerSettings, problems: list[str]) -> TlsCredentials | None
 
 def _tls_problems(settings: WorkerSettings) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if settings.tls_ca:
-        yield from unusable_authorities(context, "CONTENTGEN_TLS_CA", settings.tls_ca)
-    cert, key = settings.tls_client_cert, settings.tls_client_key
-    if cert and key:
-        yield from unusable_pair(context, ("CONTENTGEN_TLS_CLIENT_CERT", cert), ("CONTENTGEN_TLS_CLIENT_KEY", key))
+    yield from unusable_authorities(context, settings, "tls_ca")
+    yield from unusable_pair(context, settings, "tls_client_cert", "tls_client_key")
 
 
 def _bytes(path: Path | None) -> bytes | None:

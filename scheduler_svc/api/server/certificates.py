@@ -14,8 +14,8 @@ from pathlib import Path
 import grpc
 import structlog
 
-from contentgen.service.certificates import describe_expiry, earliest_expiry, unusable_authorities, unusable_pair
-from contentgen.service.settings import SettingsError
+from contentgen.service.certificates import describe_expiry, expiries, unusable_authorities, unusable_pair
+from contentgen.service.settings import SettingsError, variable_of
 from scheduler_svc.config import Settings
 from scheduler_svc.metrics import Metrics
 
@@ -31,10 +31,8 @@ class Certificates:
         self._metrics = metrics
         assert settings.tls_cert
         assert settings.tls_key
+        self._settings = settings
         self._cert, self._key, self._client_ca = settings.tls_cert, settings.tls_key, settings.tls_client_ca
-        self._files = {"CONTENTGEN_TLS_CERT": self._cert}
-        if self._client_ca:
-            self._files["CONTENTGEN_TLS_CLIENT_CA"] = self._client_ca
         self._current = self._read()
 
     @staticmethod
@@ -47,12 +45,14 @@ class Certificates:
 
     async def warn_of_expiry(self) -> float:
         """Logs each file whose certificates have expired or expire soon. Returns the seconds until the next check."""
-        for name, path in self._files.items():
-            end = earliest_expiry(await asyncio.to_thread(path.read_bytes))
-            if end and self._metrics:
-                self._metrics.certificate_expiry.labels(name).set(end.timestamp())
-            if end and (expiry := describe_expiry(end, datetime.now(UTC))):
-                _log.warning(f"a certificate {expiry}", action="certificate", setting=name, file=str(path))
+        for name, path, end in await asyncio.to_thread(
+            lambda: [*expiries(self._settings, "tls_cert", "tls_client_ca")]
+        ):
+            variable = variable_of(Settings, name)
+            if self._metrics:
+                self._metrics.certificate_expiry.labels(variable).set(end.timestamp())
+            if expiry := describe_expiry(end, datetime.now(UTC)):
+                _log.warning(f"a certificate {expiry}", action="certificate", setting=variable, file=str(path))
         return EXPIRY_CHECK_INTERVAL
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -84,7 +84,5 @@ class Certificates:
 
     def _problems(self) -> Iterator[str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        cert, key = ("CONTENTGEN_TLS_CERT", self._cert), ("CONTENTGEN_TLS_KEY", self._key)
-        yield from unusable_pair(context, cert, key)
-        if self._client_ca:
-            yield from unusable_authorities(context, "CONTENTGEN_TLS_CLIENT_CA", self._client_ca)
+        yield from unusable_pair(context, self._settings, "tls_cert", "tls_key")
+        yield from unusable_authorities(context, self._settings, "tls_client_ca")
