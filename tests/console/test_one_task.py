@@ -148,8 +148,13 @@ def run(line: str, folder: Path) -> str:
 
 def test_progress_and_the_end_appear_by_themselves(place: Place, page: Page) -> None:
     sign_in(page)
-    task_id = place.client.submit_task(place.account, "watched", creator_options={"demo-seconds": "3"})
-    page.goto(f"/tasks/{task_id}")
+    place.client.pause_dispatch()
+    try:
+        task_id = place.client.submit_task(place.account, "watched", creator_options={"demo-seconds": "5"})
+        page.goto(f"/tasks/{task_id}")
+        expect(page.locator("#progress")).to_contain_text("pending")
+    finally:
+        place.client.resume_dispatch()
     expect(page.locator("#progress progress")).to_be_visible()
     expect(page.get_by_role("link", name="The content")).to_be_visible()
     expect(page.locator("#progress")).to_contain_text("completed")

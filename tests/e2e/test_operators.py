@@ -113,9 +113,10 @@ def test_top_is_live_and_coloured_on_a_terminal(scheduler: Served) -> None:
 
 def test_a_wait_outlives_its_scheduler(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
-    stack.worker("a", scheduler).start()
     task_id = scheduler.client.submit(scheduler.client.create_account(), options={"demo-seconds": "3"})
     with Operator(scheduler.target, "-o", "jsonl", "task", "wait", task_id, terminal=True) as waits:
+        waits.wait_for("pending")
+        stack.worker("a", scheduler).start()
         waits.wait_for("processing")
         scheduler.kill()
         scheduler.start()

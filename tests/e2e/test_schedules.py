@@ -78,7 +78,7 @@ def _create(scheduler: Scheduler, account_id: int) -> datetime:
 
 def _check(engine: sa.Engine, begin: datetime) -> None:
     """Each minute of each schedule, from the first that was missed on, has one task; and no task is of none."""
-    with engine.connect() as connection:
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:  # schedules go on
         found = connection.execute(_TICKS).all()
         tasks = connection.execute(sa.text("SELECT count(*) FROM tasks")).scalar_one()
     assert len(found) == tasks, "each task is of a tick"
