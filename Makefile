@@ -107,6 +107,7 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.statements
 	@$(PY) -m verification.generated.metrics
+	@$(PY) -m verification.generated.texts
 	@$(PY) -m verification.generated.words
 
 # Not part of .ci/run: it queries a public database, which a build machine may not reach.

@@ -38,7 +38,7 @@ NO_CONTENT, SEE_OTHER = 204, 303
 BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 400, 401, 403, 404, 500, 503
 TOKENS_INTERVAL = 10.0
 """Seconds for which schedulers that ask for tokens are not asked again whether they do."""
-FOREIGN_FORM = "This form is not from this page, or too old. Load the page anew."
+FOREIGN_FORM = text("This form is not from this page, or too old. Load the page anew.")
 UNDONE = text(
     "Nothing was decided or changed, for the schedulers do not answer. What you typed is still here: send it again once"
     " they do."
@@ -241,7 +241,7 @@ class Site:
 
     def _away(self, request: Request, session: Session | None) -> Response:
         """A page that tries again by itself; for a form one that does not."""
-        message = UNDONE if request.method == "POST" else "This page tries again by itself."
+        message = UNDONE if request.method == "POST" else text("This page tries again by itself.")
         return self.failure(request, session, message, AWAY)
 
     async def _unanswered(self, request: Request, session: Session, message: str) -> Response:

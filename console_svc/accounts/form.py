@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.datastructures import FormData
 
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.numbers import MAX_COUNT, MAX_NUMBER, whole
 from contentgen import Account, InvalidArgument
 
@@ -34,16 +34,32 @@ class Field:
             raise ValueError(WHOLE if self.whole else NUMBER) from None
 
 
-WHOLE, NUMBER = "Should be a whole number.", "Should be a number."
+WHOLE, NUMBER = text("Should be a whole number."), text("Should be a number.")
 FIELDS: Sequence[Field] = (
-    Field("name", "Name", "For people; 1 to 200 characters."),
-    Field("max_concurrent_tasks", "Tasks at once", "How many of its tasks may run at once; 0: no limit."),
-    Field("weight", "Weight", "Its share of the workers beside other accounts: 0.000001 to 1,000.", whole=False),
-    Field("max_pending_tasks", "Pending tasks", "How many may be pending, scheduled ones included; 0: no limit."),
-    Field("max_priority", "Highest priority", "That its submits may ask for, 1 to 10; 0: no limit."),
-    Field("max_starts_per_minute", "Starts per minute", "Attempts that may start within any minute; 0: no limit."),
+    Field("name", text("Name"), text("For people; 1 to 200 characters.")),
+    Field("max_concurrent_tasks", text("Tasks at once"), text("How many of its tasks may run at once; 0: no limit.")),
     Field(
-        "max_asset_bytes", "Bytes of files", "That may be stored for it; 0: the schedulers' default.", most=MAX_NUMBER
+        "weight",
+        text("Weight"),
+        text("Its share of the workers beside other accounts: 0.000001 to 1,000."),
+        whole=False,
+    ),
+    Field(
+        "max_pending_tasks",
+        text("Pending tasks"),
+        text("How many may be pending, scheduled ones included; 0: no limit."),
+    ),
+    Field("max_priority", text("Highest priority"), text("That its submits may ask for, 1 to 10; 0: no limit.")),
+    Field(
+        "max_starts_per_minute",
+        text("Starts per minute"),
+        text("Attempts that may start within any minute; 0: no limit."),
+    ),
+    Field(
+        "max_asset_bytes",
+        text("Bytes of files"),
+        text("That may be stored for it; 0: the schedulers' default."),
+        most=MAX_NUMBER,
     ),
 )
 

@@ -15,6 +15,7 @@ from console_svc.accounts.limits import holds, with_workers
 from console_svc.operations import history
 from console_svc.operations.pauses import pauses
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web.language import text
 from console_svc.web.sessions import Session, permitted
 from contentgen import Account, InvalidArgument, PendingReason
 
@@ -136,7 +137,10 @@ class Accounts:
                 await session.client.update_account(account_id, **changes)
         except InvalidArgument as error:
             return self._form(request, session, form.refused(error), account_id)
-        session.tell("Account {account} was changed." if changes else "Nothing was to be changed.", account=account_id)
+        session.tell(
+            text("Account {account} was changed.") if changes else text("Nothing was to be changed."),
+            account=account_id,
+        )
         return self._site.see(f"/accounts/{account_id}")
 
     async def activate(self, request: Request, session: Session) -> Response:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, Link, Site
+from console_svc.web.language import text
 from console_svc.web.numbers import number_of
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE
 from console_svc.web.sessions import Session
@@ -60,7 +61,7 @@ class Audit:
             try:
                 page = await _page(events, asked.outcome)
             except InvalidArgument as error:
-                asked.problems.update((name, text) for name, text in error.field_violations)
+                asked.problems.update((name, said) for name, said in error.field_violations)
         values = {
             "asked": asked,
             "events": [(event, path_of(event["resource"])) for event in page.events],
@@ -115,7 +116,7 @@ class _Asked:
 
     @classmethod
     def of(cls, request: Request) -> _Asked:
-        texts = {name: text for name in _TEXTS if (text := request.query_params.get(name, "").strip())}
+        texts = {name: given for name in _TEXTS if (given := request.query_params.get(name, "").strip())}
         zone = zone_of(request)
         times: dict[str, datetime] = {}
         problems: dict[str, str] = {}
@@ -124,7 +125,7 @@ class _Asked:
                 if name in texts:
                     times[name] = moment(texts[name], zone)
             except ValueError:
-                problems[name] = "A time such as 2030-01-31T08:00."
+                problems[name] = text("A time such as 2030-01-31T08:00.")
         account = None
         try:
             account = number_of(texts.get("account", ""))

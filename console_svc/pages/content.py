@@ -12,19 +12,19 @@ from starlette.routing import BaseRoute
 from console_svc.articles.plain import as_written
 from console_svc.pages.article import answering_task, article_of, brief_of
 from console_svc.site import NOT_FOUND, Site
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, first_of
 from console_svc.web.sessions import Session
 from contentgen import Content, ContentRevision, InvalidStateException, PublishAttempt, PublishPoolEntry
 
 TEXTS = ("title", "summary", "category", "cover_image", "body", "html_body")
 LABELS = {
-    "title": "Title",
-    "summary": "Summary",
-    "category": "Category",
-    "cover_image": "Cover picture",
-    "body": "Text",
-    "html_body": "HTML",
+    "title": text("Title"),
+    "summary": text("Summary"),
+    "category": text("Category"),
+    "cover_image": text("Cover picture"),
+    "body": text("Text"),
+    "html_body": text("HTML"),
 }
 
 

@@ -12,14 +12,14 @@ from starlette.routing import BaseRoute
 
 from console_svc.pages.queue import read_account, read_label
 from console_svc.site import BAD, Link, Site
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session
 from contentgen import Content, InvalidArgument, PublishStatus, ReviewStatus
 
 REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)
 PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
-NOT_READ = "An account is a number, a score too, and a label is like team=news."
+NOT_READ = text("An account is a number, a score too, and a label is like team=news.")
 _TEXTS = ("query", "account", "category", "label", "score", "before")
 
 

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from console_svc.articles.pictures import Pictures
 from console_svc.pages.content import LABELS, TEXTS, changes
 from console_svc.site import BAD, NOT_FOUND, SEE_OTHER, Site
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.security import is_local
 from console_svc.web.sessions import Session
 from contentgen import Content, EtagMismatchException, RequestError, Unauthenticated, Unavailable
@@ -24,7 +24,7 @@ CONFLICT = 409
 LEASE = 300.0
 """Seconds for which it is held while it is edited; the page renews it."""
 
-DELETED = "It has been deleted."
+DELETED = text("It has been deleted.")
 
 
 class Edit:

@@ -16,7 +16,7 @@ from console_svc.pool.changed import Changed
 from console_svc.pool.shown import by_day, shown
 from console_svc.pool.spans import span_of, week_of
 from console_svc.site import BAD, Link, Site
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
 from console_svc.web.sessions import Session
 from console_svc.web.zones import end_of, start_of
@@ -26,7 +26,7 @@ MOVABLE = ("pending", "failed")
 DAY_SHOWS = 8
 """Entries of a day that a month shows."""
 MAX_ATTEMPTS = 200
-BAD_FORM = "This form is not whole. Load the page anew."
+BAD_FORM = text("This form is not whole. Load the page anew.")
 
 
 class PublishPool:

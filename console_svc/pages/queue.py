@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from console_svc.web.language import text
 from console_svc.web.numbers import MAX_NUMBER, whole
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session
@@ -78,9 +79,9 @@ class Wanted:
 
 
 PROBLEMS = {
-    "account": "An account is a number from 1.",
-    "score": "A score is a number.",
-    "label": "A label is a key and a value, such as team=news.",
+    "account": text("An account is a number from 1."),
+    "score": text("A score is a number."),
+    "label": text("A label is a key and a value, such as team=news."),
 }
 
 

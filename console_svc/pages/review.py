@@ -24,7 +24,7 @@ from console_svc.pages.queue import Place, Queue, Wanted, candidates, queue_at
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.web import times, zones
 from console_svc.web.forms import text_of
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.numbers import ids_of
 from console_svc.web.sessions import UNDO_TIME, Session
 from contentgen import (
@@ -42,7 +42,7 @@ MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
 CONFLICT = 409
 NO_CONTENT = 204
-CHANGED = "Somebody has changed it since you read it. Read it again: this is how it is now."
+CHANGED = text("Somebody has changed it since you read it. Read it again: this is how it is now.")
 
 
 class ReviewDesk:

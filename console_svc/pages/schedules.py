@@ -14,14 +14,14 @@ from console_svc.schedules.words import in_words
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.submitting.fields import FOLDED
 from console_svc.submitting.schedule import NEW, ScheduleForm
-from console_svc.web.language import language_of, refused
+from console_svc.web.language import language_of, refused, text
 from console_svc.web.paging import account_page
 from console_svc.web.sessions import Session
 from console_svc.web.zones import zone_names, zone_of
 from contentgen import FailedPrecondition, InvalidArgument, ResourceExhausted, ResourceNotFoundException, Schedule
 
 _SERVICE = "ScheduleService"
-GONE = "There is no such schedule."
+GONE = text("There is no such schedule.")
 
 
 class Schedules:
@@ -111,10 +111,12 @@ class Schedules:
         return self._form(request, session, form, schedule, status=BAD)
 
     async def pause(self, request: Request, session: Session) -> Response:
-        return await self._done(request, session, session.client.pause_schedule, "Paused schedule {schedule_id}.")
+        return await self._done(request, session, session.client.pause_schedule, text("Paused schedule {schedule_id}."))
 
     async def resume(self, request: Request, session: Session) -> Response:
-        return await self._done(request, session, session.client.resume_schedule, "Resumed schedule {schedule_id}.")
+        return await self._done(
+            request, session, session.client.resume_schedule, text("Resumed schedule {schedule_id}.")
+        )
 
     async def delete(self, request: Request, session: Session) -> Response:
         await session.client.delete_schedule(request.path_params["schedule_id"])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, NOT_FOUND, Link, Site
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.paging import account_page, fetched, page_number, page_of
 from console_svc.web.sessions import Session
 from console_svc.webhooks.form import EVENT_TYPES, WebhookForm
@@ -29,7 +29,7 @@ DELIVERY_STATES: Sequence[DeliveryStatus] = get_args(DeliveryStatus)
 OVERLAPS: Mapping[str, int] = {"0": 0, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
 """How long the secret before a new one stays valid, in seconds."""
 _SERVICE = "WebhookService"
-GONE = "There is no such webhook."
+GONE = text("There is no such webhook.")
 
 
 class Webhooks:

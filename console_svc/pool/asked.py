@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
+from console_svc.web.language import text
 from console_svc.web.numbers import number_of
 from console_svc.web.times import day
 from console_svc.web.zones import zone_of
@@ -37,7 +38,7 @@ class Asked:
     @classmethod
     def of(cls, request: Request) -> Asked:
         params = request.query_params
-        texts = {name: text for name in _TEXTS if (text := params.get(name, "").strip())}
+        texts = {name: given for name in _TEXTS if (given := params.get(name, "").strip())}
         chosen = [state for state in PUBLISH_STATES if state in params.getlist("state")]
         problems: dict[str, str] = {}
         days: dict[str, date | None] = {"from": None, "to": None}
@@ -45,7 +46,7 @@ class Asked:
             try:
                 days[name] = day(texts[name]) if name in texts else None
             except ValueError:
-                problems[name] = "A day such as 2030-01-31."
+                problems[name] = text("A day such as 2030-01-31.")
         account = None
         try:
             account = number_of(texts.get("account", ""))
@@ -59,6 +60,6 @@ class Asked:
 
     def query(self, *, without: Sequence[str] = ("page",), **more: object) -> str:
         """The address's query, with `more`."""
-        kept = [(name, text) for name, text in self.texts.items() if name not in without and name not in more]
+        kept = [(name, given) for name, given in self.texts.items() if name not in without and name not in more]
         states = [("state", state) for state in self.chosen]
-        return urlencode([*kept, *states, *((name, text) for name, text in more.items() if text)])
+        return urlencode([*kept, *states, *((name, given) for name, given in more.items() if given)])

@@ -1,20 +1,24 @@
 """English and 中文: which of them a page is in, and its texts.
 
-The templates have the English texts; `CHINESE` translates them, and a test compares.
+Templates and code have the English texts, which are messages of gettext; `console_svc/locale` has their Chinese.
+`verification/generated/texts.py` compares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from gettext import GNUTranslations, NullTranslations
+from pathlib import Path
 
 from markupsafe import Markup
 from starlette.requests import Request
 
-from console_svc.chinese import CHINESE
 from contentgen import RequestError
 
 ENGLISH, ZH = "en", "zh-CN"
 COOKIE = "language"
+CATALOGUE = Path(__file__).parents[1] / "locale" / "zh_CN" / "LC_MESSAGES" / "messages.mo"
 NAMES: Mapping[str, str] = {ENGLISH: "English", ZH: "中文"}
 
 
@@ -38,7 +42,7 @@ def text(english: str) -> str:
 
 
 class Plural(str):
-    """A text that counts `{n}`; `one` is what it is in English for 1. Its Chinese is found by the plural."""
+    """A text that counts `{n}`; `one` is what it is in English for 1."""
 
     __slots__ = ("one",)
     one: str
@@ -65,27 +69,42 @@ def refused(error: RequestError, message: str | None = None) -> Refused:
     return found
 
 
+@cache
+def _translations(language: str) -> NullTranslations:
+    if language != ZH:
+        return NullTranslations()
+    with CATALOGUE.open("rb") as file:
+        return GNUTranslations(file)
+
+
 class Texts:
     """Translates the texts of one page."""
 
     def __init__(self, language: str) -> None:
         self.language = language
-        self._known: Mapping[str, str] = CHINESE if language == ZH else {}
+        self._translations = _translations(language)
 
     def __call__(self, text: str, **values: object) -> str:
         """The text in the page's language, with `{name}` filled in."""
         if isinstance(text, Refused):
             return self._refused(text)
-        found = self._known.get(text, text.one if isinstance(text, Plural) and str(values.get("n")) == "1" else text)
+        found = self._found(text, values)
         if any(isinstance(value, Refused) for value in values.values()):
             found = Markup("{}").format(found)
             values = {name: self._refused(it) if isinstance(it, Refused) else it for name, it in values.items()}
         return found.format(**values) if values else found
 
+    def _found(self, text: str, values: Mapping[str, object]) -> str:
+        if isinstance(text, Plural):
+            return self._translations.ngettext(text.one, text, 1 if str(values.get("n")) == "1" else 2)
+        return self._translations.gettext(text) if text else text  # gettext has its header there
+
     def _refused(self, text: Refused) -> str:
         """The reason in the page's language, and in small what the schedulers said."""
-        reason = self._known.get(text.reason)
-        return Markup('{} <small lang="en" class="said">{}</small>').format(reason, text) if reason else text
+        reason = self._translations.gettext(text.reason)
+        if reason == text.reason:
+            return text
+        return Markup('{} <small lang="en" class="said">{}</small>').format(reason, text)
 
     def counted(self, one: str, many: str, **values: object) -> str:
         """The text for `n` things in the page's language."""

@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from starlette.datastructures import FormData
 
-from console_svc.web.language import refused
+from console_svc.web.language import refused, text
 from console_svc.web.numbers import number_of
 from contentgen import EventType, InvalidArgument, Webhook
 
@@ -33,7 +33,7 @@ class WebhookForm:
         except ValueError:
             typed.problems["account"] = "The number of an account."
         if not chosen:
-            typed.problems["event_types"] = "Choose at least one."
+            typed.problems["event_types"] = text("Choose at least one.")
         return typed
 
     @classmethod

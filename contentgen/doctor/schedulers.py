@@ -196,10 +196,10 @@ def _clocks(replicas: Sequence[Replica]) -> Iterator[Finding]:
     for replica in replicas:
         offset = replica["clock_offset"] or 0.0
         if abs(offset) > _CLOCK_TOLERANCE:
-            text = "the clock of {scheduler} is {offset} ahead of the database's"
+            values = {"scheduler": line(replica["scheduler_id"]), "offset": duration(abs(offset))}
+            message = Phrase("the clock of {scheduler} is {offset} ahead of the database's", **values)
             if offset < 0:
-                text = "the clock of {scheduler} is {offset} behind the database's"
-            message = Phrase(text, scheduler=line(replica["scheduler_id"]), offset=duration(abs(offset)))
+                message = Phrase("the clock of {scheduler} is {offset} behind the database's", **values)
             level = fail if abs(offset) > _MAX_CLOCK_OFFSET else warn
             yield level("clock", message, Phrase("set the wrong one of the two, by NTP"))
 

@@ -1,0 +1,178 @@
+"""Keeps the Chinese of the console's texts equal to the texts of its pages. Run by `make verify`.
+
+A text is a message of gettext: in a template `_('…')` or `_n('…', '…')`, in code an argument of one of `TAKES_TEXT`, or
+a value of the API that pages show as a word. `--write` adds new ones to `console_svc/locale`, takes away those that are
+gone, and compiles it: run it, translate what has no Chinese yet, and run it again.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po, write_po
+from jinja2 import Environment, nodes
+
+from console_svc.submitting.fields import TYPED
+from console_svc.web.language import CATALOGUE
+from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
+from scheduler_svc.api.messages.errors import ERROR_STATUSES, INTERNAL
+from scheduler_svc.domain.access import Role
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("console_svc", "contentgen/doctor")
+"""The doctor's findings are shown by the overview."""
+
+TAKES_TEXT = {
+    "failure": 2,
+    "tell": 0,
+    "text": 0,
+    "Hold": 0,
+    "Link": 1,
+    "Need": 0,
+    "Phrase": 0,
+    "Span": 0,
+    "Subject": 0,
+    "Typed": 2,
+    "_again": 2,
+    "_form": 1,
+}
+"""Functions of the console, and which of their arguments is a text of a page."""
+
+_OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
+_OF_OTHERS = {"WORKER_ID_IN_USE", "SESSION_REPLACED", "LEASE_LOST"} | {
+    *("RESUME_TOKEN_EXPIRED", "WATCHER_TOO_SLOW", "WATCH_OVERRUN", "TOO_MANY_WATCHERS", "CHANGES_DELAYED")
+}
+"""Reasons that workers meet, and watches, which begin anew by themselves."""
+_REASONS = {row.reason for row in (*ERROR_STATUSES.values(), INTERNAL)} - _OF_OTHERS | {"DEADLINE_EXCEEDED"}
+_STATUSES = (TaskStatus, ReviewStatus, PublishStatus, DeliveryStatus)
+_VALUES = {*(value for status in _STATUSES for value in get_args(status)), *map(str, Role), *_OF_WORKERS, *_REASONS}
+_PLACEHOLDER = re.compile(r"{\w+}")
+
+
+_HEAD = """\
+# The Chinese of the console's texts: python -m verification.generated.texts --write adds those of the pages.
+msgid ""
+msgstr ""
+"Language: zh_CN\\n"
+"Plural-Forms: nplurals=1; plural=0;\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+
+"""
+
+
+class Found(NamedTuple):
+    """A text of a page: where it is, and what it is for several things, if it counts."""
+
+    place: str
+    text: str
+    several: str | None = None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0 if the catalogue is right (now), else 1 with what is wrong on the standard output."""
+    source = CATALOGUE.with_suffix(".po")
+    with source.open("rb") as file:
+        present = read_po(file)
+    expected = updated(present)
+    if "--write" in arguments:
+        source.write_bytes(_po(expected))
+        with CATALOGUE.open("wb") as file:
+            write_mo(file, expected)
+    with CATALOGUE.open("rb") as file:
+        compiled = read_mo(file)
+    wrong = [*problems(expected)]
+    if source.read_bytes() != _po(expected) or _strings(compiled) != _strings(expected):
+        wrong.append("console_svc/locale is older than the pages: python -m verification.generated.texts --write")
+    print("\n".join(wrong) or "console_svc/locale has the Chinese of all texts of the pages")
+    return 1 if wrong else 0
+
+
+def problems(catalog: Catalog) -> Iterator[str]:
+    """What is wrong with the Chinese."""
+    for (*one, last), chinese in _strings(catalog).items():
+        if not all(chinese):
+            yield f"{last!r} has no Chinese"
+        elif _filled_in(last) != _filled_in(*chinese):
+            yield f"{last!r} and {chinese[0]!r} do not fill in the same"
+        elif not _filled_in(*one) <= _filled_in(last):
+            yield f"{one[0]!r} fills in what {last!r} does not"
+
+
+def _filled_in(*texts: str) -> set[str]:
+    return {name for text in texts for name in _PLACEHOLDER.findall(text)}
+
+
+def found() -> Iterator[Found]:
+    """All texts of the pages."""
+    for source in SOURCES:
+        for path in sorted((ROOT / source).rglob("*.html")):
+            yield from _in_template(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / source).rglob("*.py")):
+            yield from _in_code(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+    for value in sorted(_VALUES):
+        yield Found("values of the API", value)
+    for field in TYPED.values():
+        yield Found("contentgen/submit_fields.py", field.label)
+
+
+def _in_template(place: str, source: str) -> Iterator[Found]:
+    for call in Environment(autoescape=True).parse(source).find_all(nodes.Call):
+        texts = [argument.value for argument in call.args if isinstance(argument, nodes.Const)]
+        name = call.node.name if isinstance(call.node, nodes.Name) else ""
+        if name == "_" and texts and texts[0]:
+            yield Found(place, texts[0])
+        elif name == "_n":
+            yield Found(place, *texts[:2])
+
+
+def _in_code(place: str, source: str) -> Iterator[Found]:
+    for call in ast.walk(ast.parse(source)):
+        if not isinstance(call, ast.Call):
+            continue
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if name == "plural":
+            texts = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+            if texts:
+                yield Found(place, *map(str, texts))
+        elif name in TAKES_TEXT:
+            for argument in call.args[TAKES_TEXT[name] :][:1]:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value:
+                    yield Found(place, argument.value)
+
+
+def updated(present: Catalog) -> Catalog:
+    """The texts of the pages, with the Chinese that there is of them."""
+    catalog = Catalog(locale="zh_CN")
+    for text in found():
+        key = (text.text, text.several) if text.several else text.text
+        known = present.get(text.text)
+        catalog.add(key, string=known.string if known and known.id == key else None, locations=[(text.place, 0)])
+    return catalog
+
+
+def _strings(catalog: Catalog) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """The Chinese by the text: of one thing and of several, if it counts."""
+    return {_tuple(message.id): _tuple(message.string) for message in catalog if message.id}
+
+
+def _tuple(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _po(catalog: Catalog) -> bytes:
+    to = io.BytesIO(_HEAD.encode())
+    to.seek(0, io.SEEK_END)
+    write_po(to, catalog, width=120, omit_header=True, sort_by_file=True, include_lineno=False)
+    return to.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
