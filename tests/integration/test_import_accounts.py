@@ -70,7 +70,7 @@ def test_tasks_of_a_mapped_account_belong_to_its_target(here: Importing) -> None
         (("--map-account", "9"), "must be OLD=NEW"),
         (("--map-account", "1=0"), "must be OLD=NEW"),
         (("--map-account", "1=4", "--map-account", "1=5"), "account 1 is mapped to 4 too"),
-        (("--force",), "unrecognized arguments: --force"),
+        (("--force",), "--force: no such flag"),
     ],
 )
 def test_a_choice_that_can_t_be_applied_is_refused(here: Importing, arguments: tuple[str, ...], said: str) -> None:

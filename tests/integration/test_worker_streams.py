@@ -340,8 +340,8 @@ async def test_wrong_settings_keep_the_worker_from_starting(tmp_path: Path) -> N
     settings = {"CONTENTGEN_SLOTS": "0", "CONTENTGEN_LOG_LEVEL": "loud"}
     with worker_process(tmp_path, "127.0.0.1:1", **settings) as worker:
         assert await worker.exited() == 78
-        assert "CONTENTGEN_SLOTS is '0'; should be" in worker.text()
-        assert "CONTENTGEN_LOG_LEVEL is 'loud'; should be" in worker.text()
+        assert "CONTENTGEN_SLOTS=0: must be" in worker.text()
+        assert "CONTENTGEN_LOG_LEVEL=loud: must be" in worker.text()
 
 
 async def test_a_worker_without_its_guard_ends_at_once(tmp_path: Path) -> None:
