@@ -20,11 +20,12 @@ from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
 from console_svc.serving import Server, max_connections, raise_open_files
 from contentgen import variables
-from contentgen.service.certificates import describe_expiry, expiries
+from contentgen.service.certificates import expiries
 from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.metrics_endpoint import MetricsEndpoint, listen
 from contentgen.service.settings import EXIT_STATUS, SettingsError, variable_of
 from contentgen.service.values import Address
+from contentgen.validity import describe_expiry
 
 _log = structlog.get_logger(__name__)
 

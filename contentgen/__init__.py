@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from contentgen.client import *  # noqa: F403 - the names of its `__all__`
 else:
     _PACKAGES = {
-        *("cli", "client", "doctor", "keda", "rpcs", "sandbox", "service", "stack", "submit_fields", "v1", "variables")
+        *(
+            "cli",
+            "client",
+            "doctor",
+            "keda",
+            "rpcs",
+            "sandbox",
+            "service",
+            "stack",
+            "submit_fields",
+            "v1",
+            "validity",
+            "variables",
+        )
     }
 
     def __getattr__(name: str) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 
 PREFIX = "CONTENTGEN_"
 NAMES = frozenset(
@@ -85,6 +84,8 @@ def notices(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _guess(variable: str) -> str:
+    from difflib import get_close_matches  # seldom needed, and each start would load it
+
     by_name = {name.removeprefix(PREFIX): name for name in NAMES}
     found = get_close_matches(variable.removeprefix(PREFIX), by_name, n=1, cutoff=0.75)
     return f": did you mean {by_name[found[0]]}?" if found else ""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from contentgen.cli.cells import line
 from contentgen.cli.connection import Target
-from contentgen.cli.validity import expiry_text, first_end
+from contentgen.validity import describe_expiry, earliest_expiry
 
 _NAME_IT = "start one (contentgen-scheduler), or name it by --scheduler or CONTENTGEN_SCHEDULER"
 
@@ -43,8 +43,8 @@ def _what_has_expired(target: Target) -> str:
 
 def _end_of(pem: bytes | None) -> str | None:
     """Text that our certificate has expired; None if it has not."""
-    end, now = first_end(pem or b""), datetime.now(UTC)
-    return expiry_text(end, now) if end and end <= now else None
+    end, now = earliest_expiry(pem or b""), datetime.now(UTC)
+    return describe_expiry(end, now) if end and end <= now else None
 
 
 _CAUSES = (

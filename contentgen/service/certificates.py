@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from contentgen.service.settings import ServiceSettings, variable_of
-
-EXPIRY_WARNING = timedelta(days=14)
-"""The remaining validity below which a certificate is logged."""
+from contentgen.validity import earliest_expiry
 
 
 def unusable_pair(context: ssl.SSLContext, settings: ServiceSettings, cert: str, key: str) -> Iterator[str]:
@@ -44,24 +42,3 @@ def expiries(settings: ServiceSettings, *names: str) -> Iterator[tuple[str, Path
             continue
         if path and end:
             yield name, path, end
-
-
-def earliest_expiry(pem: bytes) -> datetime | None:
-    """When the first of the certificates in a PEM document expires. Returns None if they can't be read."""
-    from cryptography import x509  # a service without TLS does not need it
-
-    try:
-        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
-    except ValueError:
-        return None
-
-
-def describe_expiry(end: datetime, now: datetime) -> str | None:
-    """That a certificate has expired, or expires soon. Returns None if it is valid for longer."""
-    if end - now > EXPIRY_WARNING:
-        return None
-    day = f"{end:%Y-%m-%d %H:%M} UTC"
-    if end <= now:
-        return f"expired on {day}"
-    days = (end - now).days
-    return f"expires on {day}, in {days} day{'' if days == 1 else 's'}"

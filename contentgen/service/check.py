@@ -17,7 +17,7 @@ from textwrap import fill
 from typing import Any, Generic, TypeVar
 
 from contentgen import variables
-from contentgen.service.certificates import describe_expiry, expiries
+from contentgen.service.certificates import expiries
 from contentgen.service.settings import (
     EXIT_STATUS,
     EXIT_USAGE,
@@ -35,6 +35,7 @@ from contentgen.service.settings import (
 )
 from contentgen.service.trace_settings import exports_traces
 from contentgen.service.values import Address
+from contentgen.validity import describe_expiry
 
 S = TypeVar("S", bound=ServiceSettings)
 Findings = dict[str, str]

@@ -94,10 +94,6 @@ def variable_of(kind: type[ServiceSettings], name: str) -> str:
     return str(field.validation_alias) if field.validation_alias else PREFIX + name.upper()
 
 
-def variables_of(kind: type[ServiceSettings]) -> frozenset[str]:
-    return frozenset(variable_of(kind, name) for name in kind.model_fields)
-
-
 def flag_of(kind: type[ServiceSettings], name: str) -> str:
     """`queue_size` → `--queue-size`."""
     return "--" + variable_of(kind, name).removeprefix(PREFIX).lower().replace("_", "-")

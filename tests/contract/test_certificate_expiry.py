@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from contentgen.service.certificates import EXPIRY_WARNING, describe_expiry, earliest_expiry
+from contentgen.validity import EXPIRY_WARNING, describe_expiry, earliest_expiry
 from tests.harness.certificates import make_signed
 from tests.harness.replicas import serving
 from tests.harness.waiting import wait_until_async

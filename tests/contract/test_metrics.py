@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
-from contentgen.service.certificates import earliest_expiry
 from contentgen.service.metrics_endpoint import MetricsEndpoint
 from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
@@ -22,6 +21,7 @@ from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from contentgen.validity import earliest_expiry
 from scheduler_svc.config import Settings
 from scheduler_svc.loops import sampling
 from scheduler_svc.replica import Replica

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contentgen.service.certificates import earliest_expiry
+from contentgen.validity import earliest_expiry
 from scheduler_svc.replica import Replica
 from tests.harness.replicas import serving
 from tests.harness.scrape import Scrape

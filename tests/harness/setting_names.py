@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from console_svc.config import ConsoleSettings
-from contentgen.service.settings import variables_of
+from contentgen.service.settings import variable_of
 from scheduler_svc.config import Settings
 from worker_svc.config import WorkerSettings
 
 NAMES = {
-    "scheduler": variables_of(Settings),
-    "worker": variables_of(WorkerSettings),
-    "console": variables_of(ConsoleSettings),
+    service: frozenset(variable_of(kind, name) for name in kind.model_fields)
+    for service, kind in (("scheduler", Settings), ("worker", WorkerSettings), ("console", ConsoleSettings))
 }
 """By service."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2
 
 from console_svc import config_command as console_command
-from console_svc.config import ConsoleSettings
-from contentgen.service.settings import variables_of
-from scheduler_svc.config import Settings
 from scheduler_svc.config_command import config_command
 from tests.harness.certificates import make_signed
 from tests.harness.scripted_server import scripted
+from tests.harness.setting_names import NAMES
 from tests.harness.tokens import line, write
 from worker_svc import config_command as worker_command
-from worker_svc.config import WorkerSettings
 
 Check = Callable[..., tuple[int, str, list[str]]]
 """Runs a check with these variables: its status, its standard output, the problems."""
@@ -37,6 +36,16 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[di
             monkeypatch.setenv(name, value)
 
     return put
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A check that connects sets up the logging of this process, which other tests' schedulers use."""
+    before, handlers, level = structlog.get_config(), logging.root.handlers[:], logging.root.level
+    yield
+    structlog.configure(**before)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 def told(status: int, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:
@@ -83,7 +92,7 @@ def pems(certificates: Path, tmp_path: Path) -> Path:
 def test_each_setting_of_a_scheduler_is_shown_with_where_it_comes_from(scheduler: Check, tmp_path: Path) -> None:
     status, out, problems = scheduler("--lease-ttl=90", CONTENTGEN_MAX_QUEUE_SIZE="7")
     assert (status, problems) == (0, [])
-    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == variables_of(Settings)
+    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == NAMES["scheduler"]
     assert "CONTENTGEN_LEASE_TTL=90s (flag)\n" in out
     assert "CONTENTGEN_MAX_QUEUE_SIZE=7 (environment)\n" in out
     assert "CONTENTGEN_AUDIT_RETENTION=400d (default)\n" in out
@@ -191,7 +200,7 @@ def test_wrong_usage_has_a_status_of_its_own(arguments: list[str], capsys: pytes
 def test_each_setting_of_a_worker_is_shown_with_where_it_comes_from(worker: Check, tmp_path: Path) -> None:
     status, out, problems = worker("--slots=5", CONTENTGEN_TOKEN="zebra", CREATOR_ENV="PATH,NOT_SET")
     assert (status, problems) == (0, [])
-    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == variables_of(WorkerSettings)
+    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == NAMES["worker"]
     assert "CONTENTGEN_SLOTS=5 (flag)\n" in out
     assert "CONTENTGEN_TOKEN=set, not shown (environment)\n" in out
     assert "CREATOR_CLI_PATH=true (environment): found, /" in out
@@ -262,7 +271,7 @@ def test_each_setting_of_a_console_is_shown_with_where_it_comes_from(console: Ch
     }
     status, out, problems = console("--console-listen=:0", CONTENTGEN_CONSOLE_PREFIX="/console", **tls)
     assert (status, problems) == (0, [])
-    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == variables_of(ConsoleSettings)
+    assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == NAMES["console"]
     assert "CONTENTGEN_CONSOLE_LISTEN=127.0.0.1:0 (flag)\n" in out
     assert "CONTENTGEN_CONSOLE_PREFIX=/console (environment)\n" in out
     assert "CONTENTGEN_CONSOLE_BEHIND_PROXY=off (default)\n" in out

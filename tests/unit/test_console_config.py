@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from console_svc.config import ConsoleSettings, read_settings
-from contentgen.service.settings import SettingsError, variables_of
+from console_svc.config import read_settings
+from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
+from tests.harness.setting_names import NAMES
 
 ADDRESS = "must be host:port, such as 127.0.0.1:50051, [::1]:50051 or :0 (loopback, any free port)"
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in variables_of(ConsoleSettings):
+    for variable in NAMES["console"]:
         monkeypatch.delenv(variable, raising=False)
 
 

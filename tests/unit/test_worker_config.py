@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from contentgen.service.settings import SettingsError, flag_of, variable_of, variables_of
+from contentgen.service.settings import SettingsError, flag_of, variable_of
+from tests.harness.setting_names import NAMES
 from worker_svc.config import WorkerSettings, addresses, read_settings
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in variables_of(WorkerSettings):
+    for variable in NAMES["worker"]:
         monkeypatch.delenv(variable, raising=False)
 
 

@@ -11,12 +11,12 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.doctor.certificate import end_of_certificate
 from contentgen.cli.failures import error_line
-from contentgen.cli.validity import expiry_text, first_end
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.errors import RequestError
 from contentgen.client.transport import run
 from contentgen.doctor.findings import Finding, fail, ok, warn
 from contentgen.v1 import account_service_pb2, task_service_pb2
+from contentgen.validity import describe_expiry, earliest_expiry
 
 SERVICES = (
     "TaskService",
@@ -68,10 +68,10 @@ def _expiry(target: Target) -> Iterator[Finding]:
     """Certificates that expire before long."""
     assert target.tls
     own = {"CONTENTGEN_TLS_CA": target.tls.ca, "CONTENTGEN_TLS_CLIENT_CERT": target.tls.cert}
-    ends = {name: first_end(pem) for name, pem in own.items() if pem}
+    ends = {name: earliest_expiry(pem) for name, pem in own.items() if pem}
     ends |= {f"the certificate of {it}": end_of_certificate(it, target.tls) for it in target.addresses}
     for name, end in ends.items():
-        if end and (said := expiry_text(end, datetime.now(UTC))):
+        if end and (said := describe_expiry(end, datetime.now(UTC))):
             yield warn("tls", f"{name} {said}", "replace it in time: both sides read the file again without a restart")
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import grpc
 import structlog
 
-from contentgen.service.certificates import describe_expiry, expiries, unusable_authorities, unusable_pair
+from contentgen.service.certificates import expiries, unusable_authorities, unusable_pair
 from contentgen.service.settings import SettingsError, variable_of
+from contentgen.validity import describe_expiry
 from scheduler_svc.config import Settings
 from scheduler_svc.metrics import Metrics
 
