@@ -13,7 +13,6 @@ from scheduler_svc.api.messages.pages import PageRequest
 from scheduler_svc.api.messages.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations
 from scheduler_svc.application import accounts
 from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.account import AccountChange, Quotas
 from scheduler_svc.domain.bounds import MAX_PRIORITY
 
@@ -50,13 +49,13 @@ class AccountService(AccountServiceServicer):
         with Violations() as bad:
             bad.id("account_id", request.account_id)
         caller().about(request.account_id)
-        account = await self._reads.run(query.get_account, request.account_id)
+        account = await self._reads.run(accounts.get_account, request.account_id)
         return pb.GetAccountResponse(account=convert.account(account))
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
         with Violations() as bad:
             page = PageRequest.of(request, bad, "ListAccounts")
-        found = await self._reads.run(query.list_accounts, caller().scope, page.position or 0, page.limit)
+        found = await self._reads.run(accounts.list_accounts, caller().scope, page.position or 0, page.limit)
         listed, token = page.cut(found, convert.account, attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
 

@@ -1,10 +1,11 @@
-"""CreateAccount and UpdateAccount."""
+"""Accounts: what clients read and change."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from scheduler_svc.application.dispatch.admission import settle
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.errors import NotFound
 
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from scheduler_svc.store.engine.transactions import Tx
 
 _NO_QUOTAS = Quotas()
+
+
+def get_account(tx: Tx, account_id: int) -> Account:
+    """Returns one account. Raises NotFound."""
+    return tx.accounts.require(account_id)
+
+
+def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:
+    """Returns accounts with ids above `after`, in order."""
+    return tx.accounts.list(scope, after, limit)
 
 
 def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas = _NO_QUOTAS) -> Account:

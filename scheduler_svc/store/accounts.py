@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.store.engine.access_paths import account_filter
 from scheduler_svc.store.engine.rows import Statements
 
@@ -59,10 +60,17 @@ class Accounts(Statements):
         row = self._row(_UPDATE, account_id=account_id, **asdict(change))
         return None if row is None else Account(*row)
 
-    def get(self, account_id: int) -> Account | None:
-        """Returns None if there is no such account."""
+    def require(self, account_id: int) -> Account:
+        """Reads one account. Raises NotFound."""
         row = self._row(_GET, account_id=account_id)
-        return None if row is None else Account(*row)
+        if row is None:
+            raise NotFound("account", account_id)
+        return Account(*row)
+
+    def require_in(self, scope: Scope) -> None:
+        """Raises NotFound if the scope is one account, and it does not exist."""
+        if scope.accounts is not None and len(scope.accounts) == 1:
+            self.require(scope.accounts[0])
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Account]:
         """Accounts with ids above `after`, by id."""

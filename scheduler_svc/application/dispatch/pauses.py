@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.application.dispatch.admission import settle
 from scheduler_svc.application.tasks.ledger import ALL_ACCOUNTS
-from scheduler_svc.application.tasks.query import get_account
 from scheduler_svc.domain.access import Scope
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class DispatchStatus(NamedTuple):
 def pause_dispatch(tx: Tx, account_id: int) -> None:
     """Pauses: nothing more is leased from the commit on. Raises NotFound."""
     if account_id != ALL_ACCOUNTS:
-        get_account(tx, account_id)
+        tx.accounts.require(account_id)
     tx.pauses.add(account_id)
     if account_id != ALL_ACCOUNTS:
         tx.window.close(account_id)
@@ -36,7 +35,7 @@ def pause_dispatch(tx: Tx, account_id: int) -> None:
 def resume_dispatch(tx: Tx, account_id: int) -> None:
     """Ends the pause with the same `account_id`. Raises NotFound."""
     if account_id != ALL_ACCOUNTS:
-        get_account(tx, account_id)
+        tx.accounts.require(account_id)
     tx.pauses.remove(account_id)
     if account_id != ALL_ACCOUNTS:
         settle(tx, account_id)

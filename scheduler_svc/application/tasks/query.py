@@ -11,7 +11,6 @@ from scheduler_svc.application.records import ContentPage, FoundTasks, PoolPage,
 from scheduler_svc.application.tasks.ledger import BACKOFF, READY, SCHEDULED
 from scheduler_svc.domain import rollup
 from scheduler_svc.domain.access import ALL, Scope
-from scheduler_svc.domain.account import Account
 from scheduler_svc.domain.content import Content, ContentFilter
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
@@ -112,7 +111,7 @@ def list_attempt_logs(tx: Tx, task_key: int, after: int, limit: int) -> list[Att
 
 def task_stats(tx: Tx, scope: Scope) -> TaskStats:
     """Returns the counts of these accounts together. Raises NotFound for a single account that does not exist."""
-    require_account(tx, scope)
+    tx.accounts.require_in(scope)
     counts = tx.counts.read(scope)
     by_status: dict[Status, int] = {status: counts.get(status, 0) for status in Status if status is not Status.NONE}
     return TaskStats(by_status, tx.task_reads.oldest_pending_age(scope), counts.get(READY, 0))
@@ -122,7 +121,7 @@ def task_history(
     tx: Tx, scope: Scope, resolution: Resolution, start: datetime, end: datetime
 ) -> Sequence[HistoryPoint]:
     """Returns each hour or day from `start` to before `end`. Raises NotFound for an account that does not exist."""
-    require_account(tx, scope)
+    tx.accounts.require_in(scope)
     found: dict[datetime, dict[int, float]] = {}
     for time, kind, n in tx.rollups.read(scope, resolution, start, end):
         found.setdefault(time, {})[kind] = n
@@ -162,22 +161,3 @@ def list_publish_attempts(tx: Tx, content_id: int, after: int, limit: int) -> li
     if not attempts:
         require_own_contents(tx, ALL, [content_id])
     return attempts
-
-
-def get_account(tx: Tx, account_id: int) -> Account:
-    """Returns one account. Raises NotFound."""
-    account = tx.accounts.get(account_id)
-    if account is None:
-        raise NotFound("account", account_id)
-    return account
-
-
-def require_account(tx: Tx, scope: Scope) -> None:
-    """Raises NotFound if the scope is one account, and it does not exist."""
-    if scope.accounts is not None and len(scope.accounts) == 1:
-        get_account(tx, scope.accounts[0])
-
-
-def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:
-    """Returns accounts with ids above `after`, in order."""
-    return tx.accounts.list(scope, after, limit)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from scheduler_svc.application.leases.resolve_attempts import Inconsistent
 from scheduler_svc.application.records import DequeuedTask
 from scheduler_svc.application.tasks.ledger import BACKOFF, BARRED, SCHEDULED, Ledger
-from scheduler_svc.application.tasks.query import get_account, get_task
+from scheduler_svc.application.tasks.query import get_task
 from scheduler_svc.domain.brief import MAX_PROMPT_BYTES
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, InvalidState
 from scheduler_svc.domain.ids import format_task_id
@@ -47,7 +47,7 @@ def update_task(tx: Tx, task_key: int, edit: TaskEdit) -> Task:
 def _check(tx: Tx, edit: TaskEdit, after: Task) -> None:
     """Raises InvalidArgument for what only the stored task, its account and the time decide."""
     bad = []
-    most = get_account(tx, after.account_id).max_priority if "priority" in edit.fields else 0
+    most = tx.accounts.require(after.account_id).max_priority if "priority" in edit.fields else 0
     if 0 < most < after.priority:
         text = f"must be at most {most}, the max_priority of account {after.account_id}, is {after.priority}"
         bad.append(FieldViolation("task.priority", text))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from scheduler_svc.application.tasks import query
 from scheduler_svc.domain import change
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.change import TaskChange
@@ -84,7 +83,7 @@ def open_watch(tx: Tx, selection: Selection, resumed: tuple[Position, str] | Non
 
 def _accounts(tx: Tx, selection: Selection) -> Scope:
     if selection.scope is not None:
-        query.require_account(tx, selection.scope)
+        tx.accounts.require_in(selection.scope)
         return selection.scope
     found = tx.changes.accounts(selection.keys)
     for key in selection.keys:

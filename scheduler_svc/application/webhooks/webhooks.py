@@ -7,7 +7,6 @@ import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.application.tasks.query import get_account
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound, TooManyWebhooks
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS, Webhook, WebhookChange
@@ -31,7 +30,7 @@ class WithSecret(NamedTuple):
 def create_webhook(tx: Tx, account_id: int, url: str, event_types: tuple[str, ...]) -> WithSecret:
     """Creates a webhook. Raises NotFound for an account that does not exist, and TooManyWebhooks."""
     if account_id:
-        get_account(tx, account_id)
+        tx.accounts.require(account_id)
     if tx.webhooks.lock_count(account_id) >= MAX_WEBHOOKS:
         raise TooManyWebhooks(account_id, MAX_WEBHOOKS)
     secret = _new_secret()
