@@ -12,9 +12,9 @@ import psycopg2
 import sqlalchemy as sa
 
 from benchmarks.goals import Figure
-from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.loops.notifier import Notifier
-from scheduler_svc.store.engine.notifications import PgNotifier
+from scheduler_svc.database.notifications import PgNotifier
+from scheduler_svc.runtime.hints import Notifier
+from scheduler_svc.runtime.signals import CommitSignals
 
 FLUSH_S = 0.002
 ROUNDS = 3

@@ -13,16 +13,16 @@ import sqlalchemy as sa
 
 from benchmarks.goals import Figure
 from contentgen import ContentGenerationClient
-from scheduler_svc.application import retention
-from scheduler_svc.application.tasks import cleanup
-from scheduler_svc.application.tasks.bulk import MAX_BATCH
-from scheduler_svc.application.tasks.query import find_tasks
-from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch.changes import Selection
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.store.engine.transactions import Database, Tx, make_engine
+from scheduler_svc.retention import work as retention
+from scheduler_svc.tasks import bulk as cleanup
+from scheduler_svc.tasks.bulk import MAX_BATCH
+from scheduler_svc.tasks.query import find_tasks
+from scheduler_svc.transactions import Database, Tx, make_engine
+from scheduler_svc.watch import work as changes
+from scheduler_svc.watch.work import Selection
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)

@@ -26,7 +26,7 @@ def main() -> None:
     gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of a start
     try:
         if sys.argv[1:2] == ["health"]:  # run every few seconds: it needs little of the scheduler
-            from scheduler_svc.health_command import main as run
+            from scheduler_svc.admin.health_command import main as run
         else:
             from scheduler_svc.main import main as run
     except ModuleNotFoundError as error:

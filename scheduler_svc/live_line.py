@@ -1,4 +1,4 @@
-"""Progress of a long command: one live line on a terminal, else a line now and then. For `backups` and `importer`."""
+"""Progress of a long command: one live line on a terminal, else a line now and then. For the operator's commands."""
 
 from __future__ import annotations
 

@@ -29,19 +29,18 @@ from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError
 from contentgen.service.trace_settings import exports_traces
 from contentgen.service.values import Address
-from scheduler_svc.api.server.core_log import redirect_stderr
-from scheduler_svc.application.health import Health
-from scheduler_svc.application.tracing import NO_TRACER, Tracer
+from scheduler_svc.assets.folder import FolderStore
 from scheduler_svc.config import Bucket, Settings, configure_logging, notices, read_settings
+from scheduler_svc.database.connections import check_sessions
+from scheduler_svc.database.lineage import Lineage, LineageFile
 from scheduler_svc.domain.errors import AssetStoreUnavailable
-from scheduler_svc.objects.folder import FolderStore
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, find_bindir
-from scheduler_svc.replica import Replica
-from scheduler_svc.store.engine.lineage import Lineage
-from scheduler_svc.store.engine.lineage_file import LineageFile
-from scheduler_svc.store.engine.session_check import check_sessions
-from scheduler_svc.store.schema.compatibility import UnsupportedSchema
-from scheduler_svc.store.schema.migrate import MigrationStuck, check_rights, migrate
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.health import Health
+from scheduler_svc.runtime.tls import redirect_stderr
+from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
+from scheduler_svc.schema.compatibility import UnsupportedSchema
+from scheduler_svc.schema.migrate import MigrationStuck, check_rights, migrate
 
 SUPERVISE_INTERVAL = 0.5
 MIN_OPEN_FILES = 16_384
@@ -53,12 +52,12 @@ EXPORT_TIMEOUT = 0.5
 LINGER_TIMEOUT = 0.1
 """Seconds for the last answers to reach their callers."""
 _COMMANDS = {
-    "backup": "scheduler_svc.backups:backup_command",
-    "config": "scheduler_svc.config_command:config_command",
-    "import": "scheduler_svc.importer:import_command",
-    "migrate": "scheduler_svc.migrate_command:migrate_command",
-    "restore": "scheduler_svc.backups:restore_command",
-    "token": "scheduler_svc.token_command:token_command",
+    "backup": "scheduler_svc.admin.backups:backup_command",
+    "config": "scheduler_svc.admin.config_command:config_command",
+    "import": "scheduler_svc.admin.import_command:import_command",
+    "migrate": "scheduler_svc.admin.migrate_command:migrate_command",
+    "restore": "scheduler_svc.admin.backups:restore_command",
+    "token": "scheduler_svc.admin.token_command:token_command",
 }
 """Imported on use: a scheduler that serves does not need them."""
 _log = structlog.get_logger(__name__)
@@ -95,7 +94,7 @@ def _tracer() -> Tracer:
     """Raises SettingsError if spans are to be exported and can't be."""
     if not exports_traces(os.environ):
         return NO_TRACER
-    from scheduler_svc.otel import OtelTracer
+    from scheduler_svc.runtime.otel import OtelTracer
 
     return OtelTracer()
 

@@ -79,7 +79,7 @@ def databases(cluster: EmbeddedPostgres) -> Iterator[Databases]:
 @pytest.fixture(scope="session")
 def template(cluster: EmbeddedPostgres, databases: Databases) -> str:
     """The name of a migrated database that is cloned for each test."""
-    from scheduler_svc.store.schema.migrate import upgrade  # a test without the schema should not need it
+    from scheduler_svc.schema.migrate import upgrade  # a test without the schema should not need it
 
     name = databases.create()
     engine = sa.create_engine(cluster.url(name), poolclass=sa.NullPool)
@@ -97,7 +97,7 @@ def by_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine may start the process that measures pictures late: it is given more time than a service does."""
-    from scheduler_svc.objects import media_types
+    from scheduler_svc.assets import media_types
 
     monkeypatch.setattr(media_types, "LOOK_TIMEOUT", 60.0)
 

@@ -1,4 +1,4 @@
-"""Group commit as `scheduler_svc/loops/group_committer.py` does it: what arrives while a transaction runs is the next.
+"""Group commit as the scheduler does it: what arrives while a transaction runs is the next.
 
 Part of `benchmarks.simulation`. The groups are filled by the product's own queue, and it lingers by its rules.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from benchmarks.simulation.clock import Clock, Process
-from scheduler_svc.loops.fair_queue import FairQueue
-from scheduler_svc.loops.group_committer import BUSY_GROUP, GROUP_SHARES
-from scheduler_svc.replica import MAX_GROUP_WEIGHT
+from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
+from scheduler_svc.runtime.fairness import FairQueue
+from scheduler_svc.runtime.group_committer import BUSY_GROUP, GROUP_SHARES
 
 T = TypeVar("T")
 

@@ -17,16 +17,14 @@ from benchmarks.simulation.costs import Costs, Part
 from benchmarks.simulation.database import Database, Task
 from benchmarks.simulation.group_lane import Entry, GroupLane
 from benchmarks.simulation.machine import Cores, Interpreter
-from scheduler_svc.api.leases.idle_heartbeats import GATHER_TIME
-from scheduler_svc.api.leases.worker_service import CAPACITY_TTL
-from scheduler_svc.api.server.limits import Limits
-from scheduler_svc.application.dispatch.capacities import SessionCapacities
-from scheduler_svc.application.leases.streams import MAX_ASSIGNMENT
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL
+from scheduler_svc.dispatch.loop import HINT_INTERVAL, MAX_CLAIM, MIN_SESSIONS
+from scheduler_svc.dispatch.streams import MAX_ASSIGNMENT, SessionCapacities
 from scheduler_svc.domain.lease import Capacity, share_out
-from scheduler_svc.loops.dispatcher import HINT_INTERVAL, MAX_CLAIM, MIN_SESSIONS
-from scheduler_svc.loops.notifier import SEND_INTERVAL
-from scheduler_svc.replica import REPORT_LANES, SUBMIT_LINGER
+from scheduler_svc.leases.service import CAPACITY_TTL, GATHER_TIME
+from scheduler_svc.replica.replica import REPORT_LANES, SUBMIT_LINGER
+from scheduler_svc.runtime.access import Limits
+from scheduler_svc.runtime.hints import SEND_INTERVAL
 
 if TYPE_CHECKING:
     from benchmarks.simulation.fleet import Worker

@@ -44,3 +44,6 @@ class AccountChange:
     max_priority: int | None = None
     max_starts_per_minute: int | None = None
     max_asset_bytes: int | None = None
+
+
+ALL_ACCOUNTS = 0

@@ -210,3 +210,29 @@ class PoolEntry:
     published_url: str
     publisher: str
     title: str
+
+
+class ContentRow(NamedTuple):
+    """An insert into `contents`; images and usage as JSON."""
+
+    content_id: int
+    account_id: int
+    task_key: int
+    title: str
+    body: str
+    html_body: str
+    summary: str
+    category: str
+    images: str
+    word_count: int
+    quality_score: float | None
+    review_status: int
+    usage: str | None
+    model: str | None
+
+
+class PoolRow(NamedTuple):
+    content_id: int
+    account_id: int
+    priority: int
+    schedule_time: datetime | None

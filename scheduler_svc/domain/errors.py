@@ -1,4 +1,4 @@
-"""Errors that callers get; `api/messages/errors.py` maps each to a gRPC status."""
+"""Errors that callers get; `runtime/errors.py` maps each to a gRPC status."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def refill(finish: float, weight: float) -> float:
 def effective(priority: int, wait: float, aging: float) -> int:
     """Returns the priority by which a task competes after a wait in seconds; `aging` 0: always its own.
 
-    `store/dispatch/ageing.py` computes the same in a claim.
+    `dispatch/sql/ageing.py` computes the same in a claim.
     """
     return min(MAX_PRIORITY, priority + int(max(0.0, wait) // aging)) if aging else priority
 

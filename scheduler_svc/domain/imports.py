@@ -1,6 +1,6 @@
 """The rules of the import: what the old application's rows become. docs/migration.md explains them to users.
 
-Pure: what a row becomes by itself; whether its account and content exist is checked in `application/imports`. The id is
+Pure: what a row becomes by itself; whether its account and content exist is checked in `importing`. The id is
 read first: of rows that share one, the database returns any, so nothing is reported that only some of them hold.
 """
 

@@ -221,3 +221,20 @@ class TaskStats:
     counts: Mapping[Status, int]
     oldest_pending_age: timedelta | None
     queue_depth: int
+
+
+class PayloadRow(NamedTuple):
+    """An insert into `task_payloads`."""
+
+    task_key: int
+    brief: Brief
+    labels: Mapping[str, str]
+    request_id: str = ""
+    trace: TraceContext | None = None
+
+
+READY = 8
+"""The kind of count of pending tasks that are due; 1 to 7 are the statuses."""
+
+SCHEDULED, BACKOFF, BARRED = 1, 2, 3
+"""Why a task is delayed: its schedule_time, the wait before another attempt, a revoked lease that still exists."""

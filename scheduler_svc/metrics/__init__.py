@@ -1,4 +1,4 @@
-"""What a replica tells Prometheus: its metrics. Below `api`, `loops` and `store`.
+"""What a replica tells Prometheus: its metrics. All subjects count in it.
 
 `catalog.py` declares every metric; `docs/metrics.md` is made from it.
 """

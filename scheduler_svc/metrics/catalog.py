@@ -2,7 +2,7 @@
 
 Names and units follow Prometheus' conventions, and every label has a small, fixed set of values. What a replica did
 itself is counted where it happens; what lives on its event loop, and what all replicas have in common, is sampled by
-`loops/sampling.py`.
+`system/work.py`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Histogram
 
 from contentgen.service.metrics import Declared, ServiceMetrics
-from scheduler_svc.application.figures import Figures
-from scheduler_svc.application.records import Backlogs, EventRow, Grant
 from scheduler_svc.domain import retry
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
 from scheduler_svc.domain.system import DURABILITY_SETTINGS, LaneState
 from scheduler_svc.metrics.distribution import Distribution
+
+if TYPE_CHECKING:
+    from scheduler_svc.dispatch.rows import Grant
+    from scheduler_svc.runtime.signals import EventRow
+    from scheduler_svc.system.work import Backlogs, Figures
 
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)

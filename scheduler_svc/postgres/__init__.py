@@ -1,6 +1,6 @@
 """The embedded PostgreSQL: the default database of a scheduler that was given no `DATABASE_URL`.
 
-Beside `store`, below `main`.  It starts, watches and ends a server; what is in the database is `store`'s concern.
+It starts, watches and ends a server; what is in the database is the concern of `schema` and the subjects.
 """
 
 from scheduler_svc.postgres.binaries import bindirs, find_bindir

@@ -1,12 +1,19 @@
-"""Sends one delivery: signed by Standard Webhooks, to an address that is checked when it is connected to."""
+"""Sends one delivery by HTTP: signed by Standard Webhooks, to an address that is checked when it is connected to.
+
+An address is also checked when it is given: its form, and what its host's name leads to at that moment. Names are
+resolved without threads: however many name servers never answer, all other names resolve.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,11 +22,63 @@ import standardwebhooks
 
 from scheduler_svc.domain.clock import boottime
 from scheduler_svc.domain.webhook import DeliveryAttempt, Response
-from scheduler_svc.domain.webhook_address import AddressPolicy
-from scheduler_svc.webhooks.names import Names
+from scheduler_svc.domain.webhook_address import AddressPolicy, url_problem
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+class Names:
+    """One a replica, on its event loop. It reads the system's hosts file and name servers when it is first used."""
+
+    def __init__(self, nameservers: Sequence[str] = ()) -> None:
+        """`nameservers`: to be asked instead of the system's, as `address:port`."""
+        self._nameservers = nameservers
+
+    @cached_property
+    def resolver(self) -> aiohttp.AsyncResolver:
+        import aiohttp  # here, since most replicas never need its 20 MB
+
+        if self._nameservers:
+            return aiohttp.AsyncResolver(nameservers=list(self._nameservers))
+        return aiohttp.AsyncResolver()
+
+    async def addresses(self, host: str) -> list[str]:
+        """The addresses of a host, which may be one itself. Raises OSError if its name does not resolve."""
+        try:
+            return [str(ipaddress.ip_address(host))]
+        except ValueError:
+            return [found["host"] for found in await self.resolver.resolve(host, family=socket.AF_UNSPEC)]
+
+    async def close(self) -> None:
+        if "resolver" in self.__dict__:
+            await self.resolver.close()
+
+
+RESOLVE_TIMEOUT = 3.0
+
+
+class WebhookAddresses:
+    def __init__(self, policy: AddressPolicy, names: Names) -> None:
+        self._policy = policy
+        self._names = names
+
+    async def problem(self, url: str) -> str | None:
+        """Returns why a URL is refused, as it completes "url …"; None if it is not.
+
+        A name that does not resolve now is not refused: it is checked again at each connection.
+        """
+        if problem := url_problem(url):
+            return problem
+        parts = urlsplit(url)
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT):
+                addresses = await self._names.addresses(str(parts.hostname))
+        except (OSError, TimeoutError, UnicodeError):
+            return None
+        refusal = self._policy.refusal_of_all(sorted(set(addresses)), secure=parts.scheme == "https")
+        return refusal and f"must lead to an address that is allowed: {refusal}"
+
 
 TIMEOUT = 10.0
 """Seconds for a try: name, connection, request and the start of the answer."""

@@ -21,7 +21,7 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.maker import Maker
 from tests.harness.cluster import Databases
 from tests.harness.replicas import serving

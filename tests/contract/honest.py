@@ -11,7 +11,7 @@ from grpc import aio, ssl_channel_credentials
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 
 DEADLINE_S = 10.0
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]

@@ -13,7 +13,7 @@ from grpc import StatusCode, aio
 
 from contentgen.rpcs import METHODS
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.cluster import Databases
 from tests.harness.lease_stream import hello
 from tests.harness.pictures import sha256

@@ -26,7 +26,7 @@ from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from scheduler_svc.application.assets import store_identity
+from scheduler_svc.assets import store_identity
 from scheduler_svc.domain.asset import MAX_BYTES
 from tests.contract.maker import Maker
 from tests.harness.cluster import Databases

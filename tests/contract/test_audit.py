@@ -11,8 +11,8 @@ from grpc import StatusCode, aio
 from structlog.testing import capture_logs
 
 from contentgen.rpcs import RPCS
-from scheduler_svc.api.server import auditing
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime import auditing
 from tests.harness.cluster import Databases
 from tests.harness.replicas import serving, serving_beside
 from tests.harness.rpc_errors import refused

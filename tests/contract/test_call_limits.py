@@ -21,10 +21,10 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from scheduler_svc import replica as replica_module
-from scheduler_svc.api.leases import worker_service
-from scheduler_svc.api.server.limits import Limits
-from scheduler_svc.replica import Replica
+from scheduler_svc.leases import service as worker_service
+from scheduler_svc.replica import replica as replica_module
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.access import Limits
 from tests.contract.honest import honest_caller
 from tests.harness import http2
 from tests.harness.lease_stream import hello

@@ -21,7 +21,7 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.replicas import serving_beside
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.certificates import shown_on
 from tests.harness.replicas import serving
 from tests.harness.tokens import Caller, line, write

@@ -19,9 +19,9 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.dispatch import loop as admission
 from scheduler_svc.domain import start_quota
-from scheduler_svc.loops import admission
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving_all
 from tests.harness.rpc_errors import refused

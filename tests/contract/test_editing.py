@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
 from contentgen.v1 import content_service_pb2 as pb
-from scheduler_svc.store.contents.revisions import MAX_REVISIONS
+from scheduler_svc.contents.sql.contents import MAX_REVISIONS
 from tests.contract.maker import BODY, Maker
 from tests.harness.rpc_errors import refused
 

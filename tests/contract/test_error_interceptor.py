@@ -23,9 +23,8 @@ from contentgen.v1.worker_service_pb2_grpc import (
     WorkerServiceStub,
     add_WorkerServiceServicer_to_server,
 )
-from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
-from scheduler_svc.api.server.in_flight import InFlight, send_headers
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, NotFound, QueueFull, StoreUnavailable
+from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight, send_headers
 from tests.harness.rpc_errors import refused
 
 NO_MESSAGE = b"\xff\xff\xff"

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
-from scheduler_svc import replica as replica_module
-from scheduler_svc.application import calls
-from scheduler_svc.pools import READ_THREADS
-from scheduler_svc.replica import Replica
-from scheduler_svc.store.engine.transactions import make_engine
+from scheduler_svc.replica import replica as replica_module
+from scheduler_svc.replica.pools import READ_THREADS
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime import calls
+from scheduler_svc.transactions import make_engine
 from tests.harness import http2
 from tests.harness.foreign_locks import locked_table
 from tests.harness.replicas import serving

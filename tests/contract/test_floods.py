@@ -13,8 +13,8 @@ from grpc import ChannelConnectivity, aio
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from scheduler_svc.api.server.limits import Limits
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.access import Limits
 from tests.contract.honest import honest_caller
 from tests.harness import http2
 from tests.harness.http2 import Connection, connected, frame

@@ -18,7 +18,7 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from scheduler_svc.domain.ids import parse_task_id
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.foreign_locks import APPLICATION, locked_rows, locked_table
 from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from grpc import aio
 
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.lease_stream import hello
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async

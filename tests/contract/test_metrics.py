@@ -23,8 +23,8 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.validity import earliest_expiry
 from scheduler_svc.config import Settings
-from scheduler_svc.loops import sampling
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.system import work as sampling
 from tests.contract.hooked import DELIVERED, Hooks
 from tests.harness.ports import free_port
 from tests.harness.replicas import serving

@@ -22,7 +22,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.watching import told, watching
 from tests.harness.frozen_backends import frozen_backends
 from tests.harness.lease_stream import hello

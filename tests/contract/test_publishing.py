@@ -613,7 +613,7 @@ class TestList:
         self, made: Maker, monkeypatch: pytest.MonkeyPatch, examined: int
     ) -> None:
         """However few of them a page examines."""
-        monkeypatch.setattr("scheduler_svc.store.contents.publish_pool.MAX_EXAMINED", examined)
+        monkeypatch.setattr("scheduler_svc.publishing.sql.MAX_EXAMINED", examined)
         made_ids = [(await made(priority=1 + n % 3)).content_id for n in range(8)]
         times = [Timestamp(seconds=LATER.seconds + n) for n in range(8)]
         for content_id, time in list(zip(made_ids, times, strict=True))[2:]:

@@ -11,15 +11,15 @@ from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
-from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.application.tasks import waiting
-from scheduler_svc.application.tasks.cancel import cancel_task
-from scheduler_svc.application.webhooks.webhooks import create_webhook
+from scheduler_svc.database.notifications import PgNotifier
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.webhook import EventType
-from scheduler_svc.replica import Replica
-from scheduler_svc.store.engine.notifications import PgNotifier
-from scheduler_svc.store.engine.transactions import Database, make_engine
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.tasks import waits as waiting
+from scheduler_svc.tasks.change import cancel_task
+from scheduler_svc.transactions import Database, make_engine
+from scheduler_svc.webhooks.work import create_webhook
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode, aio
 
 from contentgen.v1 import content_service_pb2 as pb
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.maker import Maker
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused

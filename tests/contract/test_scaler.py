@@ -25,9 +25,9 @@ from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
-from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.access import Limits
 from tests.contract.test_outages import away
 from tests.harness import http2
 from tests.harness.certificates import make_signed, shown_on

@@ -32,11 +32,11 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskService
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceServicer
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceServicer
-from scheduler_svc.api.server import server as server_module
-from scheduler_svc.api.server.certificates import Certificates
-from scheduler_svc.api.server.server import SERVICES, Services, bind, build
-from scheduler_svc.application.health import Health
 from scheduler_svc.config import Settings
+from scheduler_svc.runtime import server as server_module
+from scheduler_svc.runtime.health import Health
+from scheduler_svc.runtime.server import SERVICES, Services, bind, build
+from scheduler_svc.runtime.tls import Certificates
 from tests.contract.reflected import Reflected
 from tests.harness.rpc_errors import refused
 

@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.application.leases.report import UnsentLeases
-from scheduler_svc.loops.dispatcher import Dispatcher
-from scheduler_svc.loops.group_committer import GroupCommitter
-from scheduler_svc.loops.periodic import Periodic
-from scheduler_svc.replica import Replica
-from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
-from scheduler_svc.store.leases.leases import Leases
+from scheduler_svc.database.notifications import PgNotifications, PgNotifier
+from scheduler_svc.dispatch.loop import Dispatcher
+from scheduler_svc.leases.report import UnsentLeases
+from scheduler_svc.leases.sql import Leases
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.group_committer import GroupCommitter
+from scheduler_svc.runtime.loops import Periodic
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
@@ -132,7 +132,7 @@ async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done
 
 
 async def test_a_part_that_keeps_failing_ends_the_replica(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler_svc.replica.GIVE_UP_TIMEOUT", 0.2)
+    monkeypatch.setattr("scheduler_svc.replica.replica.GIVE_UP_TIMEOUT", 0.2)
     with PARTS["reap"](times=1_000):
         async with serving(db_url) as replica:
             assert replica.failed is not None

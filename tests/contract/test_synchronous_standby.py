@@ -19,8 +19,8 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2 import CreateAccountRequest
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.store.schema import migration_waits
-from scheduler_svc.store.schema.migrate import upgrade
+from scheduler_svc.schema import migration_waits
+from scheduler_svc.schema.migrate import upgrade
 from tests.harness.cluster import throwaway_server
 from tests.harness.later_migrations import LaterMigrations, execute
 from tests.harness.replicas import serving

@@ -21,9 +21,9 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.application import system
-from scheduler_svc.loops import database_watch
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime import database_watch
+from scheduler_svc.system import work as system
 from tests.harness.foreign_locks import APPLICATION, foreign_lock, locked_rows
 from tests.harness.lease_stream import hello
 from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all

@@ -13,7 +13,7 @@ from grpc import StatusCode
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.store.tasks import task_lists
+from scheduler_svc.tasks.sql import lists as task_lists
 from tests.harness.replicas import MAX_QUEUE_SIZE
 from tests.harness.rpc_errors import refused
 

@@ -10,10 +10,10 @@ import pytest
 from grpc import StatusCode
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages import convert
-from scheduler_svc.application.watch import sending
 from scheduler_svc.domain.change import TaskChange
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.tasks import messages as convert
+from scheduler_svc.watch import watchers as sending
 from tests.contract.watching import PATIENCE_S, told, watching
 from tests.harness.rpc_errors import refused
 from tests.harness.waiting import wait_until_async

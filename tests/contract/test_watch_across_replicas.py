@@ -17,7 +17,7 @@ from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.watching import PATIENCE_S, Mover, told, watching
 from tests.harness.replicas import serving_all
 from tests.harness.scripted_worker import ScriptedWorker

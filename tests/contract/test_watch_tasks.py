@@ -17,13 +17,13 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.application.watch import change_feed as tail
-from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch import watcher as reading
-from scheduler_svc.application.watch.changes import Selection
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import ChangesDelayed
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.watch import feed as tail
+from scheduler_svc.watch import watchers as reading
+from scheduler_svc.watch import work as changes
+from scheduler_svc.watch.work import Selection
 from tests.contract.watching import PATIENCE_S, Mover, Watcher, told, watching
 from tests.harness.cluster import Databases
 from tests.harness.foreign_locks import APPLICATION, foreign_lock

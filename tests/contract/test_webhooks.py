@@ -23,11 +23,11 @@ from contentgen.v1 import webhook_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from scheduler_svc.application.webhooks import deliveries
 from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, MAX_WEBHOOKS
-from scheduler_svc.loops import webhook_tries
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.webhooks import loop as webhook_tries
 from scheduler_svc.webhooks import sender
+from scheduler_svc.webhooks import work as deliveries
 from tests.contract.hooked import DELIVERED, EXHAUSTED, PENDING, Hooks
 from tests.contract.maker import Maker
 from tests.harness.foreign_locks import locked_table

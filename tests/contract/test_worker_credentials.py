@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from contentgen.validity import earliest_expiry
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.replicas import serving
 from tests.harness.scrape import Scrape
 from tests.harness.tokens import line, write

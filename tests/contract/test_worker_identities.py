@@ -10,7 +10,7 @@ import pytest
 from grpc import StatusCode, aio
 
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving
 from tests.harness.rpc_errors import refused

@@ -15,7 +15,7 @@ from contentgen.client import ContentGenerationClient
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.reflected import Reflected
 from tests.harness.lease_stream import hello
 from tests.harness.replicas import serving_beside

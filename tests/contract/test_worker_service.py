@@ -16,9 +16,10 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from scheduler_svc.api.leases import idle_heartbeats, worker_service
-from scheduler_svc.loops.group_committer import GroupCommitter
-from scheduler_svc.replica import Replica
+from scheduler_svc.leases import service as idle_heartbeats
+from scheduler_svc.leases import service as worker_service
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.group_committer import GroupCommitter
 from tests.harness.lease_stream import hello
 from tests.harness.rpc_errors import refused
 from tests.harness.scripted_worker import ScriptedWorker

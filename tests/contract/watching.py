@@ -12,8 +12,8 @@ from grpc import aio
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_pb2 import TaskStatus
-from scheduler_svc.application.signals import CommitSignals
 from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.runtime.signals import CommitSignals
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

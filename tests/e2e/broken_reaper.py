@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Never
 from unittest.mock import patch
 
-from scheduler_svc import replica
-from scheduler_svc.loops import recovery
 from scheduler_svc.main import main
+from scheduler_svc.replica import replica
+from scheduler_svc.replica import timed_loops as recovery
 
 
 async def throw() -> Never:

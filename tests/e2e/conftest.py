@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.schema.migrate import migrate
+from scheduler_svc.schema.migrate import migrate
 from tests.e2e.previous import Previous, previous_version
 from tests.harness.cluster import copy_cluster, server_folder
 from tests.harness.stack import EMBEDDED, Scheduler, Stack, running_stack

@@ -11,10 +11,10 @@ from typing import cast
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.backups.programs import Programs
+from scheduler_svc.admin.backups.programs import Programs
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import PostgresError, find_bindir
-from scheduler_svc.store.schema.migrate import migrate
+from scheduler_svc.schema.migrate import migrate
 from tests.harness.ports import free_port
 from tests.harness.process import installed, run_to_end
 from tests.harness.tcp_server import TcpServer, running

@@ -23,7 +23,7 @@ from benchmarks.scale import __main__ as scale
 from benchmarks.scale import cleanup, keeping_up, rows, steady
 from benchmarks.scale.followed import followed
 from benchmarks.stack import Stack
-from scheduler_svc.application.accounts import create_account
+from scheduler_svc.accounts.work import create_account
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.api.server.handshakes import MAX_LOGGED
+from scheduler_svc.runtime.tls import MAX_LOGGED
 from tests.harness.certificates import make_certificates
 from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until

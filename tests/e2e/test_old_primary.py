@@ -16,9 +16,8 @@ import sqlalchemy as sa
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from scheduler_svc.store.engine.connecting import connect
-from scheduler_svc.store.engine.lineage import Lineage, WrongServer
-from scheduler_svc.store.engine.lineage_file import LineageFile
+from scheduler_svc.database.connections import connect
+from scheduler_svc.database.lineage import Lineage, LineageFile, WrongServer
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.ports import free_port

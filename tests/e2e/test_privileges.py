@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.store.engine import server_check as server
-from scheduler_svc.store.schema.migrate import revisions, upgrade
+from scheduler_svc.database import connections as server
+from scheduler_svc.schema.migrate import revisions, upgrade
 from tests.harness.guides import DOCS, snippets
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.old_application import old_application
@@ -181,7 +181,7 @@ def test_a_schema_that_is_missing_is_refused(documented: Place) -> None:
 
 
 def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scheduler_svc.store.engine.session_check import check_sessions
+    from scheduler_svc.database.connections import check_sessions
 
     monkeypatch.setattr(server, "OLDEST", 99)
     with pytest.raises(SettingsError, match=r"leads to PostgreSQL \d+: versions 99 to \d+ are supported"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.store.schema.migrate import upgrade
+from scheduler_svc.schema.migrate import upgrade
 from tests.e2e.test_privileges import OWNER, SERVING, SQL
 from tests.harness.later_migrations import NEWEST
 from tests.harness.ports import free_port

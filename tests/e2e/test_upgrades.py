@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.store.schema import compatibility
-from scheduler_svc.store.schema.migrate import upgrade
+from scheduler_svc.schema import compatibility
+from scheduler_svc.schema.migrate import upgrade
 from tests.e2e.previous import Previous
 from tests.harness.client import Client, request
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from scheduler_svc.application.tasks.query import list_contents
+from scheduler_svc.contents.work import list_contents
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.content import ContentFilter
 from tests.harness.scheduling import Scheduling

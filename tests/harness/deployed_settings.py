@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from console_svc import config_command as console_command
-from scheduler_svc.config_command import config_command
+from scheduler_svc.admin.config_command import config_command
 from tests.harness.tokens import line, write
 from worker_svc import config_command as worker_command
 

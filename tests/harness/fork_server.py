@@ -33,7 +33,7 @@ ENTRY_POINTS = {
 _ALSO = {
     "contentgen": ("contentgen.cli.app", "contentgen.client"),
     "contentgen-console": ("console_svc.main",),
-    "contentgen-scheduler": ("scheduler_svc.main", "scheduler_svc.health_command"),
+    "contentgen-scheduler": ("scheduler_svc.main", "scheduler_svc.admin.health_command"),
     "contentgen-worker": ("worker_svc.main", "worker_svc.session.service"),
 }
 """What they import later."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.importer import import_command
+from scheduler_svc.admin.import_command import import_command
 from tests.harness.scheduling import INVARIANTS
 
 APPROVED_BUT_NOT_OFFERED = "what is approved is in the publish pool"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from scheduler_svc.store.schema.migrate import MIGRATIONS, revisions
+from scheduler_svc.schema.migrate import MIGRATIONS, revisions
 
 NEWEST = revisions()[-1]
 """The newest revision of this version."""
 
 _FILE = """\
 from alembic import op
-from scheduler_svc.store.schema.migrations.online import build_index, widen_check
+from scheduler_svc.schema.migrations.online import build_index, widen_check
 
 revision = "{revision}"
 down_revision = "{before}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.assets.objects import ObjectStore
+from scheduler_svc.assets.objects import ObjectStore
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 
 

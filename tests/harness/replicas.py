@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from contentgen.service.values import Address
-from scheduler_svc.api.server.limits import Limits
 from scheduler_svc.config import Settings
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.access import Limits
 from tests.harness.waiting import wait_until_async
 
 MAX_QUEUE_SIZE = 5_000

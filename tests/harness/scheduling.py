@@ -10,21 +10,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from scheduler_svc.application.accounts import create_account, update_account
-from scheduler_svc.application.dispatch.admission import scan, settle
-from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
-from scheduler_svc.application.dispatch.pauses import pause_dispatch, resume_dispatch
-from scheduler_svc.application.leases.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
-from scheduler_svc.application.leases.sessions import OpenedSession, SessionSettings, open_session
-from scheduler_svc.application.records import Grant, TaskPage
-from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.application.tasks import cancel, query, retry, update
-from scheduler_svc.application.tasks.expiry import Expired, expire_tasks
-from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
-from scheduler_svc.application.watch import changes
-from scheduler_svc.application.webhooks import webhooks
-from scheduler_svc.application.webhooks.interest import WebhookInterest
+from scheduler_svc.accounts.work import create_account, update_account
+from scheduler_svc.dispatch.admission import scan, settle
+from scheduler_svc.dispatch.rows import Grant
+from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim, pause_dispatch, resume_dispatch
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.change import TaskChange
@@ -47,7 +36,21 @@ from scheduler_svc.domain.task import NewTask, Task, TaskEdit, TaskError, TaskEv
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
-from scheduler_svc.store.engine.transactions import Database, Tx, make_engine
+from scheduler_svc.leases.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
+from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
+from scheduler_svc.leases.sessions import OpenedSession, SessionSettings, open_session
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.tasks import change as cancel
+from scheduler_svc.tasks import change as retry
+from scheduler_svc.tasks import change as update
+from scheduler_svc.tasks import query
+from scheduler_svc.tasks.change import Expired, expire_tasks
+from scheduler_svc.tasks.rows import TaskPage
+from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.transactions import Database, Tx, make_engine
+from scheduler_svc.watch import work as changes
+from scheduler_svc.webhooks import work as webhooks
+from scheduler_svc.webhooks.work import WebhookInterest
 
 TTL = 120.0
 HEARTBEAT = 10.0

@@ -15,9 +15,9 @@ from grpc_status.rpc_status import to_status
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.api.messages.errors import status_of
-from scheduler_svc.api.server.server import OPTIONS
 from scheduler_svc.domain.errors import DomainError
+from scheduler_svc.runtime.errors import status_of
+from scheduler_svc.runtime.server import OPTIONS
 from tests.harness.lease_stream import LEASE
 from tests.harness.waiting import wait_until_async
 

@@ -11,8 +11,8 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2 import sql
 
-from scheduler_svc.store.engine.connecting import connect
-from scheduler_svc.store.engine.transactions import make_engine
+from scheduler_svc.database.connections import connect
+from scheduler_svc.transactions import make_engine
 from tests.harness.cluster import Databases
 from tests.harness.waiting import wait_until_gone
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import sqlalchemy as sa
 from psycopg2 import errors, extensions
 
-from scheduler_svc.store.engine.connecting import connect
+from scheduler_svc.database.connections import connect
 from tests.harness.cluster import Databases
 from tests.harness.replicas import MAX_QUEUE_SIZE
 from tests.harness.stack import Scheduler, running_stack

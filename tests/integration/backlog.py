@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from scheduler_svc.database.connections import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
+from scheduler_svc.database.statements import BEGIN
 from scheduler_svc.domain.ids import KEY_MAX
-from scheduler_svc.store.engine.rows import BEGIN
-from scheduler_svc.store.engine.timeouts import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
-from scheduler_svc.store.engine.transactions import Tx, make_engine
+from scheduler_svc.transactions import Tx, make_engine
 
 BACKLOG = 70_000
 TAGGED = 20_000

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
-from scheduler_svc.application.tasks import cancel
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.dispatch.work import SessionCapacity, claim
+from scheduler_svc.tasks import change as cancel
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import TTL, Scheduling
 from tests.harness.waiting import wait_until
 

@@ -8,13 +8,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scheduler_svc.application.leases.recover import fold_counts, raise_floors
-from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError, InvalidArgument, InvalidState, RetriesExhausted, UniqueKeyInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, Outcome, Release
 from scheduler_svc.domain.task import AttemptProgress, Task
+from scheduler_svc.leases.recover import fold_counts, raise_floors
+from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 
 KINDS = 19

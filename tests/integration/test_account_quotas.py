@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.leases.recover import fold_counts
-from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.errors import (
     AccountInactive,
@@ -18,6 +16,8 @@ from scheduler_svc.domain.errors import (
     RequestIdConflict,
 )
 from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.leases.recover import fold_counts
+from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
 
 MAX_PENDING_TASKS = 5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch.changes import MAX_PAGE, ChangePage, Selection
 from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.watch import work as changes
+from scheduler_svc.watch.work import MAX_PAGE, ChangePage, Selection
 from tests.harness.scheduling import Scheduling
 
 

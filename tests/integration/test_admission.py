@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.dispatch import admission as rules
-from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.loops.admission import SCAN_INTERVAL, Admission
+from scheduler_svc.dispatch import admission as rules
+from scheduler_svc.dispatch.loop import SCAN_INTERVAL, Admission
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.signals import CommitSignals
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.harness.waiting import wait_until_async
 

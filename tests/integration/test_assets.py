@@ -8,17 +8,18 @@ from threading import Thread
 
 import pytest
 
-from scheduler_svc.application.assets import collection, uploads
-from scheduler_svc.application.assets.quotas import Quota
-from scheduler_svc.application.assets.uploads import Upload
-from scheduler_svc.application.publishing import delete_content
-from scheduler_svc.application.tasks import cleanup
+from scheduler_svc.assets import work as collection
+from scheduler_svc.assets.folder import FolderStore
+from scheduler_svc.assets.work import Quota
 from scheduler_svc.domain.asset import Media, NamedAsset
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted
-from scheduler_svc.objects.folder import FolderStore
+from scheduler_svc.leases import upload_work as uploads
+from scheduler_svc.leases.upload_work import Upload
+from scheduler_svc.publishing.work import delete_content
+from scheduler_svc.tasks import bulk as cleanup
 from tests.harness.object_stores import has
 from tests.harness.pictures import sha256
 from tests.harness.scheduling import Scheduling

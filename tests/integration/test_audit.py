@@ -10,15 +10,15 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application import audit
-from scheduler_svc.application.calls import Calls
+from scheduler_svc.audit import sql as statements
+from scheduler_svc.audit import work as audit
+from scheduler_svc.audit.loop import AuditLog
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.audit import AuditedCall, AuditEvent, AuditFilter, event_key, first_key
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.loops.audit import AuditLog
-from scheduler_svc.loops.retention import Retention
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store import audit as statements
+from scheduler_svc.retention.loop import Retention
+from scheduler_svc.runtime.calls import Calls
 from tests.harness.scheduling import Scheduling
 
 TIME = datetime(2026, 1, 31, 8, tzinfo=UTC)

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler_svc.application.tasks.cleanup import ago, delete_batch
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import NewTask
 from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.tasks.bulk import ago, delete_batch
 from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 
 

@@ -15,20 +15,20 @@ import pytest
 import sqlalchemy as sa
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.backups import archive, backup_command, restore_command
-from scheduler_svc.backups.archive import CannotRestore, read_archive
-from scheduler_svc.backups.backup import back_up
-from scheduler_svc.backups.programs import ProgramFailed, Programs, run
-from scheduler_svc.backups.progress import DumpProgress, RestoreProgress, size
-from scheduler_svc.backups.proof import Proof
-from scheduler_svc.backups.restore import RestoreSummary, check_schema, restore
-from scheduler_svc.backups.source import BackupSource
+from scheduler_svc.admin.backups import archive, backup_command, restore_command
+from scheduler_svc.admin.backups.archive import CannotRestore, read_archive
+from scheduler_svc.admin.backups.backup import back_up
+from scheduler_svc.admin.backups.programs import ProgramFailed, Programs, run
+from scheduler_svc.admin.backups.progress import DumpProgress, RestoreProgress, size
+from scheduler_svc.admin.backups.proof import Proof
+from scheduler_svc.admin.backups.restore import RestoreSummary, check_schema, restore
+from scheduler_svc.admin.backups.source import BackupSource
+from scheduler_svc.admin.databases import RestoredCounts
 from scheduler_svc.config import Settings
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError
-from scheduler_svc.store.engine.restored import RestoredCounts
-from scheduler_svc.store.schema.migrate import upgrade
-from scheduler_svc.store.schema.views import VIEWS
+from scheduler_svc.schema.migrate import upgrade
+from scheduler_svc.schema.views import VIEWS
 from tests.harness.cluster import Databases
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.process import installed, run_to_end
@@ -136,7 +136,7 @@ def test_a_non_empty_database_is_replaced_only_with_replace(backed_up: Site) -> 
 
 
 def test_a_refused_restore_names_the_connected_sessions(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler_svc.store.engine.databases.DISCONNECT_TIMEOUT", 0.0)
+    monkeypatch.setattr("scheduler_svc.admin.databases.DISCONNECT_TIMEOUT", 0.0)
     with backed_up.connect() as one, backed_up.connect() as two, backed_up.connect() as other:
         for connection in (one, two):
             connection.execute(sa.text("SET application_name = 'contentgen'"))
@@ -152,7 +152,7 @@ def test_a_session_that_connects_during_a_restore_keeps_the_database(
     backed_up: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with backed_up.connect() as other:
-        monkeypatch.setattr("scheduler_svc.store.engine.databases.Databases.lasting_sessions", lambda _: [])
+        monkeypatch.setattr("scheduler_svc.admin.databases.Databases.lasting_sessions", lambda _: [])
         pid = other.scalar(sa.text("SELECT pg_backend_pid()"))
         with pytest.raises(CannotRestore, match=rf"meanwhile, and nothing was changed: .*\nprocess {pid} "):
             backed_up.restore()
@@ -224,7 +224,7 @@ def test_a_backup_that_differs_from_its_source_is_refused(site: Site, change: st
 
 def test_an_unverified_backup_does_not_get_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.file.write_text("yesterday's")
-    monkeypatch.setattr("scheduler_svc.backups.proof._SERVER_BYTES", 1 << 60)
+    monkeypatch.setattr("scheduler_svc.admin.backups.proof._SERVER_BYTES", 1 << 60)
     with pytest.raises(SettingsError, match=r"--verify restores into .* are needed: name a folder .* in TMPDIR"):
         back_up(site.url, site.file, site.programs, site.progress, overwrite=True, verify=True)
     assert site.file.read_text() == "yesterday's"
@@ -265,7 +265,7 @@ def test_a_backup_of_an_older_schema_is_migrated(site: Site, tmp_path: Path, mon
     later = LaterMigrations(tmp_path)
     later.add("0090", execute("ALTER TABLE accounts ADD COLUMN later TEXT"))
     site.back_up()
-    monkeypatch.setattr("scheduler_svc.backups.restore.upgrade", partial(upgrade, migrations=later.folder))
+    monkeypatch.setattr("scheduler_svc.admin.backups.restore.upgrade", partial(upgrade, migrations=later.folder))
     site.restore()
     assert site.sql("SELECT version_num, later FROM alembic_version, accounts") == [("0090", None)]
 

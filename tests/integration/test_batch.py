@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.engine.batch import Insert, UnnestedRows, array
 
 HOSTILE = [
     "",

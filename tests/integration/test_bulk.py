@@ -12,22 +12,21 @@ from typing import TypeVar
 
 import pytest
 
-from scheduler_svc.application.accounts import create_account
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.leases import recover
-from scheduler_svc.application.leases.recover import ReaperSettings
-from scheduler_svc.application.records import BatchResult
-from scheduler_svc.application.tasks import bulk as bulk_calls
-from scheduler_svc.application.tasks import cleanup
-from scheduler_svc.application.tasks import retry as retrying
-from scheduler_svc.application.tasks.bulk import Bulk, BulkResult
-from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.accounts.work import create_account
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import DomainError, NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
 from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.leases import recover
+from scheduler_svc.leases.recover import ReaperSettings
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.tasks import bulk as bulk_calls
+from scheduler_svc.tasks import change as retrying
+from scheduler_svc.tasks.bulk import Bulk, BulkResult
+from scheduler_svc.tasks.rows import BatchResult
+from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.scheduling import (
     FAILURE,
     HEARTBEAT,
@@ -65,8 +64,9 @@ def other(scheduling: Scheduling) -> int:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (recover, bulk_calls, cleanup):
+    for module in (recover, bulk_calls):
         monkeypatch.setattr(module, "MAX_BATCH", 2)
+    monkeypatch.setattr(bulk_calls, "MAX_CLEANUP_BATCH", 2)
     monkeypatch.setattr(bulk_calls, "MAX_COUNTED", 2)
 
 

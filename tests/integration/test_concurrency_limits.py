@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.accounts import update_account
+from scheduler_svc.accounts.work import update_account
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 from tests.harness.waiting import wait_until
 from tests.integration.racing import claims, overtaken

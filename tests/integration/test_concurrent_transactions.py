@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.leases import recover
-from scheduler_svc.application.leases.recover import Reaped
-from scheduler_svc.application.leases.report import ReportItem, ReportWork
 from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.leases import recover
+from scheduler_svc.leases.recover import Reaped
+from scheduler_svc.leases.report import ReportItem, ReportWork
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
 from tests.integration.racing import cancels, claims, overtaken
 

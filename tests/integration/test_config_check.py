@@ -13,7 +13,7 @@ import structlog
 from grpc_health.v1 import health_pb2
 
 from console_svc import config_command as console_command
-from scheduler_svc.config_command import config_command
+from scheduler_svc.admin.config_command import config_command
 from tests.harness.certificates import make_signed
 from tests.harness.scripted_server import scripted
 from tests.harness.setting_names import NAMES

@@ -9,10 +9,10 @@ from functools import partial
 
 import pytest
 
-from scheduler_svc.application.tasks.query import list_contents
+from scheduler_svc.contents.sql import reads as list_queries
+from scheduler_svc.contents.work import list_contents
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
-from scheduler_svc.store.contents import list_queries
 from tests.harness.content_pages import PAGE, pages
 from tests.harness.scheduling import Scheduling
 

@@ -11,10 +11,8 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.store.engine.connecting import connect
-from scheduler_svc.store.engine.server_check import check_server
-from scheduler_svc.store.engine.session_check import check_sessions
-from scheduler_svc.store.engine.transactions import make_engine
+from scheduler_svc.database.connections import check_server, check_sessions, connect
+from scheduler_svc.transactions import make_engine
 from tests.integration.pooler import DEAF, SESSION, TRANSACTION, Pooler, pooled
 
 

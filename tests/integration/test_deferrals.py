@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.tasks.ledger import BACKOFF
-from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptDeferred, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import PendingReason
+from scheduler_svc.domain.task import BACKOFF, PendingReason
+from scheduler_svc.tasks.query import explain_task
 from tests.harness.scheduling import DEFERRED, FAILURE, MAX_DEFERRALS, RESULT, TTL, Scheduling, released
 
 

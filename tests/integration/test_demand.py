@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.dispatch.demand import read_demand
+from scheduler_svc.dispatch.work import read_demand
 from scheduler_svc.domain.errors import NotFound
 from tests.harness.scheduling import DEFERRED, RESULT, Scheduling
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.leases.recover import fold_counts, raise_floors, uncover_tags
-from scheduler_svc.loops import recovery
-from scheduler_svc.store.engine.transactions import Tx, make_engine
+from scheduler_svc.leases.recover import fold_counts, raise_floors, uncover_tags
+from scheduler_svc.replica import timed_loops as recovery
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.transactions import Tx, make_engine
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
 from tests.integration.backlog import AGING, Backlog

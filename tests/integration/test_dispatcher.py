@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.leases.streams import Assign, Streams, WorkerStream
+from scheduler_svc.dispatch.loop import MIN_SESSIONS, Admission, Dispatcher
+from scheduler_svc.dispatch.streams import Assign, Streams, WorkerStream
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import Heartbeat
-from scheduler_svc.loops.admission import Admission
-from scheduler_svc.loops.dispatcher import MIN_SESSIONS, Dispatcher
-from scheduler_svc.store.engine.transactions import Database, make_engine
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.transactions import Database, make_engine
 from tests.harness.scheduling import TTL, Scheduling
 from tests.harness.waiting import wait_until_async
 

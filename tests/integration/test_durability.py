@@ -6,11 +6,11 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.loops.durability import DurabilityCheck
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.engine.transactions import Database, make_engine
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.database_watch import DurabilityCheck
+from scheduler_svc.transactions import Database, make_engine
 from tests.harness.cluster import server_folder
 
 

@@ -9,16 +9,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.tasks.expiry import expire_tasks
-from scheduler_svc.application.tasks.retry import retry_batch
-from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.errors import InvalidArgument, InvalidState
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.loops import recovery
-from scheduler_svc.loops.periodic import Periodic
+from scheduler_svc.replica import timed_loops as recovery
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.loops import Periodic
+from scheduler_svc.tasks.change import expire_tasks, retry_batch
+from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, Scheduling, new_task, released
 from tests.harness.waiting import wait_until_async

@@ -11,15 +11,14 @@ import pytest
 import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.watch import changes
-from scheduler_svc.application.watch.change_feed import ChangeFeed
-from scheduler_svc.application.watch.changes import Selection
-from scheduler_svc.application.watch.interest import WatchInterest
-from scheduler_svc.application.watch.watches import TaskWatch, Watches
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import ResumeTokenExpired
-from scheduler_svc.store.engine.transactions import Database, make_engine
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.transactions import Database, make_engine
+from scheduler_svc.watch import work as changes
+from scheduler_svc.watch.feed import ChangeFeed, WatchInterest
+from scheduler_svc.watch.watches import TaskWatch, Watches
+from scheduler_svc.watch.work import Selection
 from tests.harness.cluster import Databases
 from tests.harness.waiting import wait_until_async
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_svc.application.accounts import create_account
-from scheduler_svc.application.leases.recover import raise_floors
+from scheduler_svc.accounts.work import create_account
+from scheduler_svc.leases.recover import raise_floors
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import Scheduling, new_task
 

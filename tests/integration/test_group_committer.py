@@ -11,8 +11,8 @@ from unittest.mock import patch
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.accounts import create_account
-from scheduler_svc.application.signals import CommitSignals
+from scheduler_svc.accounts.work import create_account
+from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import (
     DomainError,
@@ -23,12 +23,11 @@ from scheduler_svc.domain.errors import (
     TooManyCalls,
     WaitedTooLong,
 )
-from scheduler_svc.loops import group_committer as lane_module
-from scheduler_svc.loops.group_committer import GROUP_SHARES, AfterCommit, GroupCommitter
-from scheduler_svc.loops.lanes import Lanes
 from scheduler_svc.metrics.catalog import LaneMetrics, Metrics
-from scheduler_svc.store.engine.timeouts import Timeouts
-from scheduler_svc.store.engine.transactions import Database, StatementFailed, Tx, make_engine
+from scheduler_svc.runtime import group_committer as lane_module
+from scheduler_svc.runtime.group_committer import GROUP_SHARES, AfterCommit, GroupCommitter, Lanes
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.transactions import Database, StatementFailed, Tx, make_engine
 from tests.harness.foreign_locks import locked_rows, locked_table
 from tests.harness.waiting import wait_until_async
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from scheduler_svc.domain.old_rows import RowsUnreadable
-from scheduler_svc.store.old_application import source as old_source
-from scheduler_svc.store.old_application.source import open_source, read_url
+from scheduler_svc.importing import old_source
+from scheduler_svc.importing.old_source import open_source, read_url
 from tests.harness.importing import Importing, ImportingFrom, Sqlite
 from tests.harness.old_application import SECRET, old_application
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.imports.run import PAGE
 from scheduler_svc.domain.old_rows import MAX_DOCUMENT, RowKind
+from scheduler_svc.importing.run import PAGE
 from tests.harness.cluster import Databases
 from tests.harness.foreign_locks import foreign_lock
 from tests.harness.import_process import ImportProcess, fill
@@ -24,7 +24,7 @@ FEW, MANY = 2 * PAGE, 7 * PAGE
 GROWTH_KIB = 6 * 1024
 """Growth of the peak from FEW to MANY rows: a page, and the allocator's overhead. All rows would be 17 MiB."""
 MAX_KIB = 500 * 1024
-"""SQLite's limit of long texts (`store/old_application/source.py`), and 70 MiB for a process that imports nothing."""
+"""SQLite's limit of long texts (`importing/old_source.py`), and 70 MiB for a process that imports nothing."""
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 COUNTS = {

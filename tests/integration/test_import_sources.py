@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.store.imports import one_at_a_time
+from scheduler_svc.importing.sql import one_at_a_time
 from tests.harness.importing import Importing, ImportingFrom, Sqlite
 from tests.harness.old_application import LONG_AGO, OldApplication, old_application
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler_svc.application.leases.recover import ReaperSettings, reap
-from scheduler_svc.application.leases.report import HeartbeatItem
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.leases.recover import ReaperSettings, reap
+from scheduler_svc.leases.report import HeartbeatItem
 from tests.harness.scheduling import (
     DEFERRED,
     FAILURE,

@@ -11,15 +11,15 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.leases.recover import ReaperSettings, promote_due
-from scheduler_svc.application.signals import CommitSignals
+from scheduler_svc.database.notifications import PgNotifications
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.loops import recovery
-from scheduler_svc.loops.listener import Listener
-from scheduler_svc.loops.periodic import Periodic
-from scheduler_svc.store.engine.notifications import PgNotifications
-from scheduler_svc.store.sweeps import PgMaintenance
+from scheduler_svc.leases.recover import ReaperSettings, promote_due
+from scheduler_svc.replica import timed_loops as recovery
+from scheduler_svc.retention.sql import PgMaintenance
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.hints import Listener
+from scheduler_svc.runtime.loops import Periodic
+from scheduler_svc.runtime.signals import CommitSignals
 from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
 from tests.harness.waiting import wait_until_async
 

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.store.schema import compatibility, migration_waits
-from scheduler_svc.store.schema.alembic_folder import MigrationFolder
-from scheduler_svc.store.schema.compatibility import UnsupportedSchema
-from scheduler_svc.store.schema.migrate import MIGRATIONS, MigrationStuck, revisions, upgrade
+from scheduler_svc.schema import compatibility, migration_waits
+from scheduler_svc.schema.alembic_folder import MigrationFolder
+from scheduler_svc.schema.compatibility import UnsupportedSchema
+from scheduler_svc.schema.migrate import MIGRATIONS, MigrationStuck, revisions, upgrade
 from tests.harness.later_migrations import NEWEST, LaterMigrations, execute
 from tests.harness.process import Process, inherited
 from tests.harness.waiting import wait_until
@@ -25,7 +25,7 @@ WITHIN = 60.0
 MIGRATE = [
     sys.executable,
     "-c",
-    """import sys; from pathlib import Path; from scheduler_svc.store.schema import migrate
+    """import sys; from pathlib import Path; from scheduler_svc.schema import migrate
 with migrate._engine(sys.argv[1], None) as engine: migrate.upgrade(engine, migrations=Path(sys.argv[2]))""",
 ]
 BUILD = 'build_index("tasks_later", "tasks (create_time)")'

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application.signals import CommitSignals, parse
-from scheduler_svc.loops import notifier as notifying
-from scheduler_svc.loops.notifier import Notifier
-from scheduler_svc.store.engine.notifications import PgNotifier
+from scheduler_svc.database.notifications import PgNotifier
+from scheduler_svc.runtime import hints as notifying
+from scheduler_svc.runtime.hints import Notifier
+from scheduler_svc.runtime.signals import CommitSignals, parse
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until, wait_until_async
 
@@ -131,7 +131,7 @@ async def test_a_broken_connection_loses_no_signal(engine: sa.Engine, ear: Ear) 
 async def test_unsent_signals_become_a_request_to_reread(
     engine: sa.Engine, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifying, "RETRY_INTERVAL", 0.05)
+    monkeypatch.setattr(notifying, "SEND_RETRY_INTERVAL", 0.05)
     ear.let_in(False)
     with capture_logs() as logs:
         async with notifying_on(engine, CommitSignals(ended=[1])) as notifier:

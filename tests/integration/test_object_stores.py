@@ -20,12 +20,12 @@ import pytest
 from obstore.store import S3Store
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.application.assets.collection import MAX_SECONDS
-from scheduler_svc.application.assets.objects import ObjectStore
+from scheduler_svc.assets import bucket as buckets
+from scheduler_svc.assets.folder import open_store
+from scheduler_svc.assets.objects import ObjectStore
+from scheduler_svc.assets.work import MAX_SECONDS
 from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
-from scheduler_svc.objects import bucket as buckets
-from scheduler_svc.objects.choice import open_store
 from tests.harness.object_stores import has
 from tests.harness.pictures import sha256
 from tests.harness.waiting import wait_until

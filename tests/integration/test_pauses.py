@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.dispatch.pauses import pause_dispatch
-from scheduler_svc.application.tasks.query import explain_task
+from scheduler_svc.dispatch.work import pause_dispatch
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.task import PendingReason
+from scheduler_svc.tasks.query import explain_task
 from tests.harness.scheduling import FAILURE, RESULT, TTL, Scheduling, released
 from tests.integration.racing import claims, overtaken
 

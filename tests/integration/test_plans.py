@@ -16,20 +16,10 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.records import (
-    ContentAssetRow,
-    DeliveryOutcome,
-    EndedAttempt,
-    FiredSchedule,
-    FlowMark,
-    LeaseChange,
-    NamedLease,
-    ScheduleTask,
-    SmallSubmit,
-    UniqueKey,
-    WebhookEvent,
-)
-from scheduler_svc.application.tasks.new_rows import label_rows, payload_row, request_row, task_row
+from scheduler_svc.assets.work import ContentAssetRow
+from scheduler_svc.contents.sql.reads import MAX_EXAMINED as CONTENTS_EXAMINED
+from scheduler_svc.database.statements import BEGIN
+from scheduler_svc.dispatch.rows import FlowMark
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.audit import AuditFilter
 from scheduler_svc.domain.brief import Brief
@@ -44,11 +34,14 @@ from scheduler_svc.domain.start_quota import Starts
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus, EventType
-from scheduler_svc.store.contents.list_queries import MAX_EXAMINED as CONTENTS_EXAMINED
-from scheduler_svc.store.engine.rows import BEGIN
-from scheduler_svc.store.engine.transactions import Tx
-from scheduler_svc.store.schema.tables import SUBMITS
-from scheduler_svc.store.tasks.task_lists import MAX_EXAMINED
+from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease
+from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask
+from scheduler_svc.schema.tables import SUBMITS
+from scheduler_svc.tasks.rows import SmallSubmit, UniqueKey
+from scheduler_svc.tasks.sql.lists import MAX_EXAMINED
+from scheduler_svc.tasks.submit_checks import label_rows, payload_row, request_row, task_row
+from scheduler_svc.transactions import Tx
+from scheduler_svc.webhooks.work import DeliveryOutcome, WebhookEvent
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import new_task
 from tests.integration.backlog import (
@@ -710,7 +703,7 @@ def test_a_page_of_the_pool_by_status_reads_its_own_rows(backlog: Backlog, statu
 def test_a_page_of_the_pool_by_time_examines_a_bounded_part_of_it(
     backlog: Backlog, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler_svc.store.contents.publish_pool.MAX_EXAMINED", ROWS)
+    monkeypatch.setattr("scheduler_svc.publishing.sql.MAX_EXAMINED", ROWS)
     wanted = PoolFilter(scheduled_after=datetime(2030, 1, 31, tzinfo=UTC))
     plans = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.list(scope, wanted, None, PAGE).entries == [])
     assert len(plans) == 2

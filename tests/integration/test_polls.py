@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem
-from scheduler_svc.application.leases.worker_pool import resize_worker
-from scheduler_svc.application.tasks.polling import OpenPoll, ask_running, ask_task
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
@@ -17,6 +14,9 @@ from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseUpd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.poll import AttemptCount
 from scheduler_svc.domain.worker import Heartbeat
+from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem
+from scheduler_svc.leases.sessions import resize_worker
+from scheduler_svc.tasks.waits import OpenPoll, ask_running, ask_task
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
 
 ALL = 0

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from scheduler_svc.application import publish_pool, reviewing
+from scheduler_svc.contents import work as reviewing
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus, Review, ReviewDecision
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.publishing import work as publish_pool
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.integration.racing import overtaken
 

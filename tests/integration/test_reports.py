@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.leases.report import ReportItem
-from scheduler_svc.application.tasks import query
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import AttemptProgress, RunOutput
+from scheduler_svc.leases.report import ReportItem
+from scheduler_svc.tasks import query
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, released
 
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST

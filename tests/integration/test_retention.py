@@ -11,16 +11,15 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.application import retention as sweeps
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.publish_pool import claim
-from scheduler_svc.application.retention import Sweep
-from scheduler_svc.application.webhooks.deliveries import Tried, record
-from scheduler_svc.application.webhooks.webhooks import delete_webhook
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.webhook import Response
-from scheduler_svc.loops.retention import MAX_INTERVAL, Retention
-from scheduler_svc.store.imports import one_at_a_time
+from scheduler_svc.importing.sql import one_at_a_time
+from scheduler_svc.publishing.work import claim
+from scheduler_svc.retention import work as sweeps
+from scheduler_svc.retention.loop import MAX_INTERVAL, Retention
+from scheduler_svc.retention.work import Sweep
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.webhooks.work import Tried, delete_webhook, record
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.harness.waiting import wait_until_async
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler_svc.application import editing, publish_pool, reviewing
-from scheduler_svc.application.search_index import index_contents
+from scheduler_svc.contents import work as editing
+from scheduler_svc.contents import work as reviewing
+from scheduler_svc.contents.search import index_contents
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.content import (
     MAX_HELD_REVIEWS,
@@ -21,7 +22,8 @@ from scheduler_svc.domain.content import (
     ReviewStatus,
 )
 from scheduler_svc.domain.errors import EtagMismatch, InvalidState, TooManyReviews
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.publishing import work as publish_pool
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import RESULT, Scheduling
 from tests.integration.racing import overtaken
 

@@ -8,17 +8,17 @@ from itertools import pairwise
 
 import pytest
 
-from scheduler_svc.application.retention import old_days, old_hours
-from scheduler_svc.application.tasks import query
-from scheduler_svc.application.tasks.rollups import fold_rollups
-from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.history.work import fold_rollups
+from scheduler_svc.retention.work import old_days, old_hours
+from scheduler_svc.tasks import query
+from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import FAILURE, RESULT, Scheduling, new_task
 
 

@@ -9,12 +9,6 @@ from typing import Any
 import pytest
 
 from contentgen.v1.task_service_pb2 import SubmitTaskRequest
-from scheduler_svc.api.schedule_settings import read_template
-from scheduler_svc.application import schedules as application
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.schedule_ticks import Fired, Ticks
-from scheduler_svc.application.schedules import Schedules, ShownSchedule
-from scheduler_svc.application.tasks import cleanup
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import (
     AccountInactive,
@@ -33,10 +27,15 @@ from scheduler_svc.domain.schedule import (
     ScheduleSettings,
 )
 from scheduler_svc.domain.task import Task
-from scheduler_svc.loops import schedules as loop
 from scheduler_svc.metrics import Metrics
-from scheduler_svc.otel import OtelTracer
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.otel import OtelTracer
+from scheduler_svc.schedules import work as application
+from scheduler_svc.schedules import work as loop
+from scheduler_svc.schedules.service import read_template
+from scheduler_svc.schedules.work import Fired, Schedules, ShownSchedule, Ticks
+from scheduler_svc.tasks import bulk as cleanup
+from scheduler_svc.transactions import Tx
 from tests.harness.foreign_locks import locked_rows
 from tests.harness.otlp_receiver import OtlpReceiver
 from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task

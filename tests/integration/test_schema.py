@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.domain.lifecycle import MOVES, Status
-from scheduler_svc.store.schema.tables import metadata
+from scheduler_svc.schema.tables import metadata
 
 NOW = sa.text("now()")
 

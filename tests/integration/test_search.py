@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.editing import update_content
-from scheduler_svc.application.search_index import index_contents, unindexed
+from scheduler_svc.contents.search import IDLE_INTERVAL, INTERVAL, SearchIndexer, index_contents, unindexed
+from scheduler_svc.contents.sql import reads as list_queries
+from scheduler_svc.contents.sql import search
+from scheduler_svc.contents.work import update_content
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentEdit, ContentFilter, ReviewStatus
-from scheduler_svc.loops.search_indexer import IDLE_INTERVAL, INTERVAL, SearchIndexer
-from scheduler_svc.store.contents import list_queries, search
+from scheduler_svc.runtime.calls import Calls
 from tests.harness.content_pages import pages
 from tests.harness.scheduling import RESULT, Scheduling
 

@@ -16,11 +16,10 @@ from sqlalchemy import URL
 from benchmarks.folders import make_folder
 from benchmarks.scale.seed.bulk_copy import BulkCopy
 from benchmarks.scale.seed.database import Years, fill, write_more
-from scheduler_svc.application.tasks.bulk import MAX_BATCH
-from scheduler_svc.application.tasks.cleanup import delete_batch
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.tasks.bulk import MAX_BATCH, delete_batch
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import ALWAYS, RESULT, Scheduling
 
 TASKS = 2_000

@@ -12,18 +12,15 @@ import pytest
 import sqlalchemy as sa
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.leases.streams import Streams
-from scheduler_svc.loops.admission import Admission
-from scheduler_svc.loops.dispatcher import Dispatcher
-from scheduler_svc.loops.file_reload import FileReload
-from scheduler_svc.loops.group_committer import GroupCommitter
-from scheduler_svc.loops.listener import Listener
-from scheduler_svc.loops.notifier import Notifier
-from scheduler_svc.loops.periodic import Periodic
-from scheduler_svc.loops.service import Service, ThreadService
-from scheduler_svc.store.engine.notifications import PgNotifications, PgNotifier
-from scheduler_svc.store.engine.transactions import Database, make_engine
+from scheduler_svc.database.notifications import PgNotifications, PgNotifier
+from scheduler_svc.dispatch.loop import Admission, Dispatcher
+from scheduler_svc.dispatch.streams import Streams
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.file_reload import FileReload
+from scheduler_svc.runtime.group_committer import GroupCommitter
+from scheduler_svc.runtime.hints import Listener, Notifier
+from scheduler_svc.runtime.loops import Periodic, Service, ThreadService
+from scheduler_svc.transactions import Database, make_engine
 
 WAIT_S = 10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.dispatch.claim import SessionCapacity
+from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, Outcome

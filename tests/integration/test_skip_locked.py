@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scheduler_svc.application.calls import Calls
-from scheduler_svc.application.leases.recover import ReaperSettings
-from scheduler_svc.application.tasks.bulk import Bulk
+from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.loops import recovery
-from scheduler_svc.store.engine.timeouts import Timeouts
-from scheduler_svc.store.engine.transactions import Database, make_engine
+from scheduler_svc.leases.recover import ReaperSettings
+from scheduler_svc.replica import timed_loops as recovery
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.tasks.bulk import Bulk
+from scheduler_svc.transactions import Database, make_engine
 from tests.harness.foreign_locks import locked_rows
 from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling
 

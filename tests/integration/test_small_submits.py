@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.accounts import create_account, update_account
-from scheduler_svc.application.tasks import small_submits
-from scheduler_svc.application.tasks.submit import SubmitItem
+from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict, StoreUnavailable
 from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.task import ExistingTask, NewTask
 from scheduler_svc.domain.trace import TraceContext
+from scheduler_svc.tasks import submit as small_submits
+from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.cluster import Databases
 from tests.harness.foreign_locks import foreign_lock
 from tests.harness.scheduling import Scheduling, new_task

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scheduler_svc.application.accounts import update_account
-from scheduler_svc.application.dispatch.admission import scan, settle
-from scheduler_svc.application.tasks.query import explain_task
+from scheduler_svc.accounts.work import update_account
+from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.tasks.query import explain_task
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import FAILURE, RESULT, TTL, Scheduling, released
 from tests.harness.waiting import wait_until
 from tests.integration.racing import cancels, claims, overtaken

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.records import ClaimedRows, EndedAttempt, HeartbeatRow, LeaseChange, NamedLease
+from scheduler_svc.dispatch.rows import ClaimedRows
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.leases.rows import EndedAttempt, HeartbeatRow, LeaseChange, NamedLease
+from scheduler_svc.transactions import Tx
 from tests.harness.scheduling import RESULT, TTL, Scheduling
 
 Stale = Callable[[Scheduling], LeaseRef]

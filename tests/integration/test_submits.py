@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.application.accounts import create_account, update_account
-from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
+from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.domain.system import LockHolder, OldestTransaction
-from scheduler_svc.store.engine.advisory import AdvisoryLock
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.transactions import Tx
 from tests.harness.cluster import Databases
 from tests.harness.foreign_locks import APPLICATION, foreign_lock
 from tests.harness.scheduling import Scheduling

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from scheduler_svc.application.tasks import new_rows
-from scheduler_svc.application.tasks.query import find_tasks, list_tasks, task_stats
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.lease import AttemptStarted
 from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.store.tasks import task_lists
+from scheduler_svc.tasks import submit_checks as new_rows
+from scheduler_svc.tasks.query import find_tasks, list_tasks, task_stats
+from scheduler_svc.tasks.sql import lists as task_lists
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_task
 from tests.integration.random_walk import Walk

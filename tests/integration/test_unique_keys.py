@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.application.tasks import cleanup
-from scheduler_svc.application.tasks.retry import retry_batch
-from scheduler_svc.application.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.domain.errors import DomainError, QueueFull, UniqueKeyInUse
 from scheduler_svc.domain.lifecycle import ENDED, RETRYABLE, Status
 from scheduler_svc.domain.task import ExistingTask, Task
 from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.tasks import bulk as cleanup
+from scheduler_svc.tasks.change import retry_batch
+from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import FAILURE, RESULT, Scheduling, new_task
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.dispatch.claim import SessionCapacity
+from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.errors import InvalidArgument, InvalidState, NotFound
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.lifecycle import Status

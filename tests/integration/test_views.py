@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.tasks.query import explain_task
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import AttemptProgress, Task
-from scheduler_svc.store.schema.views import VIEWS
+from scheduler_svc.schema.views import VIEWS
+from scheduler_svc.tasks.query import explain_task
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, released
 from tests.harness.waiting import wait_until
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from scheduler_svc.domain.webhook import Claim, DeliveryAttempt
 from scheduler_svc.domain.webhook_address import AddressPolicy
-from scheduler_svc.webhooks import Names, WebhookAddresses, WebhookSender
+from scheduler_svc.webhooks.sender import Names, WebhookAddresses, WebhookSender
 from tests.harness.name_server import SILENT, naming
 from tests.harness.waiting import wait_until_async
 from tests.harness.webhook_receiver import receiving

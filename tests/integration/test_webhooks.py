@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application.webhooks import webhooks
-from scheduler_svc.application.webhooks.deliveries import mark_backlogs
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.errors import TooManyWebhooks
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS
+from scheduler_svc.webhooks import work as webhooks
+from scheduler_svc.webhooks.work import mark_backlogs
 from tests.harness.scheduling import Scheduling
 from tests.integration.racing import overtaken
 

@@ -14,8 +14,8 @@ import pytest
 from grpc import StatusCode
 
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.api.messages.errors import internal_status
 from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable
+from scheduler_svc.runtime.errors import internal_status
 from tests.harness.picture_creator import picture_creator, writing
 from tests.harness.pictures import png, sha256
 from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, lease, scripted_scheduler

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.dispatch.capacities import SessionCapacities
+from scheduler_svc.dispatch.streams import SessionCapacities
 
 
 def test_a_session_that_is_asked_first_comes_before_emptier_ones() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
+from scheduler_svc.runtime.briefs import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
 from tests.harness.creator_cli import SubprocessCli
 from tests.unit.scripted_cli import DONE, JOB, SECOND, SETTINGS, run, says, scripted
 from worker_svc.creators import PROFILES, load, progress

@@ -1,4 +1,4 @@
-"""The glossary, the code map and the tour name what exists, and the map names every folder."""
+"""The glossary and the tour name what exists, and links lead somewhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-MAPPED = ("contentgen", "scheduler_svc", "worker_svc", "tests", "verification", "benchmarks")
 
 _GLOSSARY_ROW = re.compile(r"^\| (?P<term>[^|]+) \| [^|]+ \| (?:`(?P<name>\w+)` in )?\[[^]]+\]\((?P<path>[^)]+)\) \|$")
-_PATH = re.compile(r"`([\w.]+(?:/[\w.]+)*/?)`")
 _FUNCTION = re.compile(r"`([\w./]+\.py):([\w.]+)`")
 
 
@@ -61,19 +59,6 @@ def test_the_glossary_names_files_that_define_its_terms() -> None:
         if not (path := DOCS / row["path"]).is_file() or (row["name"] and row["name"] not in definitions(path))
     ]
     assert missing == []
-
-
-def test_the_code_map_names_only_what_exists() -> None:
-    named = _PATH.findall((DOCS / "code-map.md").read_text(encoding="utf-8"))
-    assert [path for path in named if "/" in path and not (ROOT / path).exists()] == []
-
-
-def test_the_code_map_has_every_folder_of_modules() -> None:
-    folders = {
-        f"{path.parent.relative_to(ROOT)}/" for top in MAPPED for path in (ROOT / top).rglob("*.py") if path.is_file()
-    }
-    named = set(_PATH.findall((DOCS / "code-map.md").read_text(encoding="utf-8")))
-    assert sorted(folders - named) == []
 
 
 def test_the_tour_names_functions_that_exist() -> None:

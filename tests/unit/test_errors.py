@@ -11,10 +11,10 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from scheduler_svc.api.messages.errors import ERROR_STATUSES, internal_status, status_of, undecodable_message
 from scheduler_svc.domain import errors
 from scheduler_svc.domain.errors import DomainError, FieldViolation
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.runtime.errors import ERROR_STATUSES, internal_status, status_of, undecodable_message
 
 Detail = TypeVar("Detail", bound=Message)
 

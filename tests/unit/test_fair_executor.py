@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.application.fair_executor import INTERNAL_CALLER, FairExecutor
+from scheduler_svc.runtime.fairness import INTERNAL_CALLER, FairExecutor
 from tests.harness.waiting import wait_until
 
 WITHIN_S = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scheduler_svc.loops.fair_queue import FairQueue
+from scheduler_svc.runtime.fairness import FairQueue
 
 
 class Entry(NamedTuple):

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.api.server.handshakes import (
-    LOG_WINDOW,
-    MAX_LOGGED,
-    HandshakeFailure,
-    HandshakeFailureParser,
-    LogLimit,
-)
+from scheduler_svc.runtime.tls import LOG_WINDOW, MAX_LOGGED, HandshakeFailure, HandshakeFailureParser, LogLimit
 
 BEGIN = "I1127 08:12:05.889937    5744 handshaker.cc:155] CallNextHandshakerLocked: "
 SSL = (

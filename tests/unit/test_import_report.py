@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 
-from scheduler_svc.application.imports.run import ImportTally
+from scheduler_svc.admin.import_command import ImportProgress
 from scheduler_svc.domain.old_rows import RowKind
-from scheduler_svc.importer.progress import ImportProgress
+from scheduler_svc.importing.run import ImportTally
 
 
 class Terminal(io.StringIO):

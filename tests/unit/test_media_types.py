@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler_svc.application.assets.objects import LOOKED_AT
+from scheduler_svc.assets.media_types import PICTURES, Looks
+from scheduler_svc.assets.objects import LOOKED_AT
 from scheduler_svc.domain.asset import Media
-from scheduler_svc.objects.media_types import PICTURES, Looks
 from tests.harness.hostile_pictures import ico_of_a_huge_png, jpeg_of_empty_segments, tiff_of_many_tiles
 from tests.harness.pictures import avif, bmp, gif, jpeg, png, png_header, webp
 

@@ -8,11 +8,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from contentgen.service.metrics import Declared
-from scheduler_svc.application.records import EventRow
 from scheduler_svc.domain.ids import make_key
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.metrics.distribution import Distribution
+from scheduler_svc.runtime.signals import EventRow
 from verification.generated import metrics as generated
 from verification.generated.metrics import main, problems
 

@@ -10,7 +10,7 @@ import pytest
 
 from scheduler_svc.domain.errors import QueueFull
 from scheduler_svc.domain.trace import TraceContext
-from scheduler_svc.otel import OtelTracer
+from scheduler_svc.runtime.otel import OtelTracer
 from tests.harness.otlp_receiver import OtlpReceiver
 from worker_svc import otel as of_worker
 from worker_svc.session.leases import Lease

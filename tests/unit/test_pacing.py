@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler_svc.application import pacing
+from scheduler_svc.runtime import calls as pacing
 
 
 class Clock:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.pages import MAX_PAGE_BYTES, PageRequest, selection
-from scheduler_svc.api.messages.validation import Violations
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX
+from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest, selection
+from scheduler_svc.runtime.validation import Violations
 
 KIB = 1024
 

@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.application.signals import CommitSignals, parse
 from scheduler_svc.domain.ids import KEY_MAX
+from scheduler_svc.runtime.signals import CommitSignals, parse
 
 NOTIFY_BYTES = 8_000
 ORIGIN = "a-host-name-of-sixty-three-characters-which-is-the-most-there-is-12345678"

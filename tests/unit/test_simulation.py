@@ -25,7 +25,7 @@ from benchmarks.simulation.loaded_cell import LoadedCell, Sizes
 from benchmarks.simulation.machine import Cores, Interpreter
 from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest
 from benchmarks.stack import Cpu
-from scheduler_svc.replica import MAX_GROUP_WEIGHT
+from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
 from worker_svc.session.backoff import DEFAULT_MAX_PAUSE, MIN_BOUND
 
 SOME = Part(0.0005, 0.0005)

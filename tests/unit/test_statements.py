@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from verification.generated import statements
-from verification.generated.statements import STORE, Module, main, modules, read
+from verification.generated.statements import SCHEDULER, Module, main, modules, read
 
 
 def test_the_document_is_what_the_modules_say() -> None:
@@ -25,17 +25,17 @@ def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_statement_is_read_with_its_purpose_tables_and_callers() -> None:
-    found = {statement.name: statement for statement in read(modules()["scheduler_svc.store.accounts"])}
+    found = {statement.name: statement for statement in read(modules()["scheduler_svc.accounts.sql"])}
     assert found["_GET"].purpose == "Reads one account."
-    assert (found["_GET"].tables, found["_GET"].run_by) == (("accounts",), ("Accounts.get",))
+    assert (found["_GET"].tables, found["_GET"].run_by) == (("accounts",), ("Accounts.require",))
 
 
 def test_a_builder_is_read_with_the_tables_of_what_it_uses_elsewhere() -> None:
-    found = {statement.name: statement for statement in read(modules()["scheduler_svc.store.tasks.task_reads"])}
+    found = {statement.name: statement for statement in read(modules()["scheduler_svc.tasks.sql.reads"])}
     assert found["_page()"].tables == ("leases", "schedule_tasks", "task_labels", "task_payloads", "tasks")
 
 
 def test_a_statement_without_a_purpose_is_found() -> None:
-    module = Module(STORE / "accounts.py")
+    module = Module(SCHEDULER / "accounts" / "sql.py")
     module.body = [node for node in module.body if not isinstance(node, ast.Expr)]
     assert {statement.purpose for statement in read(module)} == {""}

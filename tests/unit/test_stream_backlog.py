@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from scheduler_svc.application.leases.stream_backlog import MAX_MESSAGES, MAX_NAMES, StreamBacklog
+from scheduler_svc.dispatch.streams import MAX_MESSAGES, MAX_NAMES, StreamBacklog
 
 
 async def taken(under_way: StreamBacklog, names: int) -> bool:

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from scheduler_svc.application.leases.streams import (
+from scheduler_svc.dispatch.rows import Grant
+from scheduler_svc.dispatch.streams import (
     MAX_ASSIGNMENT,
     MAX_ASSIGNMENT_BYTES,
     MAX_UNSENT_ASSIGNMENTS,
@@ -20,7 +21,6 @@ from scheduler_svc.application.leases.streams import (
     Streams,
     WorkerStream,
 )
-from scheduler_svc.application.records import Grant
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.worker import DesiredState, Heartbeat

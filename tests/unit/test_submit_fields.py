@@ -17,12 +17,11 @@ from contentgen.client.submits import submit_request
 from contentgen.submit_fields import FIELDS, NAMES, Field, Kind
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.validation import Violations
-from scheduler_svc.api.schedule_settings import new_settings
-from scheduler_svc.api.tasks.edits import EDITABLE
-from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.task import NewTask
+from scheduler_svc.runtime.validation import Violations
+from scheduler_svc.schedules.service import new_settings
+from scheduler_svc.tasks.messages import EDITABLE, new_task
 
 BOUNDED = [field for field in FIELDS if field.most]
 SOME: dict[Kind, Any] = {

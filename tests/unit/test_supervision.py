@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from scheduler_svc.loops import supervision
-from scheduler_svc.loops.supervision import GIVE_UP_TIMEOUT, STEADY_INTERVAL, Supervision
+from scheduler_svc.runtime import loops as supervision
+from scheduler_svc.runtime.loops import GIVE_UP_TIMEOUT, STEADY_INTERVAL, Supervision
 
 
 class Clock:

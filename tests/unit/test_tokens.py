@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.api.access.auth import KnownTokens
+from scheduler_svc.admin.token_command import token_command
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, read_tokens
 from scheduler_svc.domain.access import CallerIdentity, Role, Scope
-from scheduler_svc.token_command import token_command
+from scheduler_svc.runtime.access import KnownTokens
 
 HASH = "ab" * 32
 GOOD = {"name": "blog", "sha256": HASH, "role": "client"}

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages import times
-from scheduler_svc.api.messages.briefs import RESERVED_OPTIONS
-from scheduler_svc.api.messages.validation import Violations, entry_path, task_key
-from scheduler_svc.api.tasks.submits import new_task
 from scheduler_svc.domain.brief import MAX_LENGTHS, Brief
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import NewTask
+from scheduler_svc.runtime import validation as times
+from scheduler_svc.runtime.briefs import RESERVED_OPTIONS
+from scheduler_svc.runtime.validation import Violations, entry_path, task_key
+from scheduler_svc.tasks.messages import new_task
 
 
 def submit(**fields: object) -> pb.SubmitTaskRequest:

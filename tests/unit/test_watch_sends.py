@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from scheduler_svc.application.calls import CALLER
-from scheduler_svc.application.watch import sending
-from scheduler_svc.application.watch.sending import Overrun, SendQueue
 from scheduler_svc.domain.errors import WatchOverrun
+from scheduler_svc.runtime.calls import CALLER
+from scheduler_svc.watch import watchers as sending
+from scheduler_svc.watch.watchers import Overrun, SendQueue
 
 PATIENCE_S = 60
 MANY, FEW = 200, 5

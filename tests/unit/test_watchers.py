@@ -7,14 +7,13 @@ from typing import cast
 
 import pytest
 
-from scheduler_svc.application.watch.changes import Selection
-from scheduler_svc.application.watch.sending import Overrun, SendQueue
-from scheduler_svc.application.watch.watcher import MAX_BUFFER, RecentChanges, Watcher
 from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
+from scheduler_svc.watch.watchers import MAX_BUFFER, Overrun, RecentChanges, SendQueue, Watcher
+from scheduler_svc.watch.work import Selection
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.application.webhooks.webhooks import WithSecret
 from scheduler_svc.domain.webhook import MAX_RETRY_DELAY, RETRY_FOR, Claim, DeliveryAttempt, Webhook, retry_delay
+from scheduler_svc.webhooks.work import WithSecret
 
 JITTER = st.floats(0, 1, exclude_max=True)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from scheduler_svc.domain.webhook import FIRST_CONCURRENT_TRIES, MAX_CONCURRENT_TRIES, Claim, DeliveryAttempt
-from scheduler_svc.loops.webhook_tries import WebhookTries
+from scheduler_svc.webhooks.loop import WebhookTries
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 WEBHOOKS = 20

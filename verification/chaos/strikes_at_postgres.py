@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import psycopg2
 
-from scheduler_svc.store.engine.advisory import AdvisoryLock
+from scheduler_svc.database.connections import AdvisoryLock
 from tests.harness.processes import belonging_to
 from verification.chaos.database import signal_all, title_of
 from verification.chaos.evidence import DISK_FULL, FREEZE, KILL, ROW_LOCK, TABLE_LOCK

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from scheduler_svc.store.schema.alembic_folder import MigrationFolder
-from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
+from scheduler_svc.schema.alembic_folder import MigrationFolder
+from scheduler_svc.schema.migrate import MIGRATIONS, upgrade
 from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import Thing, catalog
 

@@ -1,4 +1,4 @@
-"""Checks that the migrations make what `store/schema/tables.py` and `views.py` say. Run by `make verify`.
+"""Checks that the migrations make what `schema/tables.py` and `views.py` say. Run by `make verify`.
 
 Two databases of a throw-away server, one migrated, one made from the definitions, are compared by what the
 server's catalogs say of them; alembic's own comparison must find nothing either.
@@ -19,9 +19,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from scheduler_svc.postgres import EmbeddedPostgres
-from scheduler_svc.store.schema import views
-from scheduler_svc.store.schema.migrate import MIGRATIONS, upgrade
-from scheduler_svc.store.schema.tables import FIRST_ROWS, metadata
+from scheduler_svc.schema import views
+from scheduler_svc.schema.migrate import MIGRATIONS, upgrade
+from scheduler_svc.schema.tables import FIRST_ROWS, metadata
 from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import catalog
 

@@ -1,4 +1,4 @@
-"""Keeps `docs/statements.md` equal to the statements of `store`. Run by `make verify`; `--write` makes it anew.
+"""Keeps `docs/statements.md` equal to the scheduler's statements. Run by `make verify`; `--write` makes it anew.
 
 A statement is a module's constant made by `sa.text` or `Insert`, or a function that returns one. The string below the
 constant, or the first line of the function's docstring, says what it is for: one without is an error. Settings of
@@ -17,20 +17,20 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from scheduler_svc.store.engine.batch import Insert
-from scheduler_svc.store.schema.tables import metadata
+from scheduler_svc.database.batch import Insert
+from scheduler_svc.schema.tables import metadata
 
 ROOT = Path(__file__).parents[2]
-STORE = ROOT / "scheduler_svc" / "store"
+SCHEDULER = ROOT / "scheduler_svc"
 DOCUMENT = ROOT / "docs" / "statements.md"
 
-_LEFT_OUT = ("schema/tables.py", "schema/views.py", "schema/migrations/")
+_LEFT_OUT = ("schema/tables.py", "schema/views.py", "schema/migrations/", "importing/old_")
 _MADE_BY = ("sa.text", "Insert")
 _TABLE = re.compile(rf"(?:\b(?:FROM|JOIN|INTO|UPDATE|USING|TABLE|COPY)|[,)])\s+({'|'.join(metadata.tables)})\b")
 _HEAD = """\
 # Statements
 
-<!-- made by `python -m verification.generated.statements --write` from scheduler_svc/store -->
+<!-- made by `python -m verification.generated.statements --write` from scheduler_svc -->
 
 Every SQL statement of the scheduler, by file: what it is for, the tables that it names, and who runs it.
 """
@@ -53,22 +53,22 @@ def main(arguments: list[str]) -> int:
     if "--write" in arguments:
         DOCUMENT.write_text(expected)
     present = DOCUMENT.read_text() if DOCUMENT.exists() else ""
-    wrong = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "store", lineterm="")]
+    wrong = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
     wrong += [
         f"{module.name}: {statement.name} does not say what it is for"
         for module, found in statements.items()
         for statement in found
         if not statement.purpose
     ]
-    print("\n".join(wrong) or "docs/statements.md lists the statements of store, each with what it is for")
+    print("\n".join(wrong) or "docs/statements.md lists the statements of the scheduler, each with what it is for")
     return 1 if wrong else 0
 
 
 class Module:
-    """A file of `store`, parsed."""
+    """A file of the scheduler, parsed."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.relative_to(STORE).as_posix()
+        self.path = path.relative_to(SCHEDULER).as_posix()
         self.name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         self.body = ast.parse(path.read_text()).body
         self.functions = {name: frozenset(_names(node)) for name, node in _functions(self.body)}
@@ -78,7 +78,7 @@ class Module:
         self._imported = {alias.name: f"{node.module}" for node in imports for alias in node.names}
 
     def find(self, name: str) -> tuple[Module, ast.stmt] | None:
-        """Where `name`, or `module.name`, is defined in `store`."""
+        """Where `name`, or `module.name`, is defined in the scheduler."""
         if name in self._defined:
             return self, self._defined[name]
         stem, _, attribute = name.rpartition(".")
@@ -89,8 +89,8 @@ class Module:
 
 @cache
 def modules() -> dict[str, Module]:
-    """Those of `store` with statements to list, by their names."""
-    modules = map(Module, sorted(STORE.rglob("*.py")))
+    """Those with statements to list, by their names: whatever imports SQLAlchemy."""
+    modules = (Module(path) for path in sorted(SCHEDULER.rglob("*.py")) if "import sqlalchemy" in path.read_text())
     return {module.name: module for module in modules if not module.path.startswith(_LEFT_OUT)}
 
 
@@ -110,7 +110,7 @@ def document(statements: dict[Module, list[Statement]]) -> str:
     lines = [_HEAD]
     for module, found in statements.items():
         if found:
-            lines += [f"## [`{module.path}`](../scheduler_svc/store/{module.path})\n"]
+            lines += [f"## [`{module.path}`](../scheduler_svc/{module.path})\n"]
             lines += ["| statement | for | tables | run by |", "|---|---|---|---|"]
             lines += map(_row, found)
             lines.append("")
@@ -146,7 +146,7 @@ def _sql(module: Module, name: str) -> str:
 
 
 def _texts(module: Module, function: ast.stmt) -> str:
-    """The strings of a function, and of what it uses of `store`."""
+    """The strings of a function, and of what it uses of other modules."""
     seen: list[ast.stmt] = []
     left = [(module, function)]
     while left:

@@ -2,7 +2,7 @@
 
 The application runs on it unchanged: `Reports`, `open_session`, `claim`, `reap`, `promote_due`, `cancel_task`,
 `retry_task`, `settle`, `update_account`. What stands here, and in `waiting.py`, is what SQL does in production: each
-method does what the statement of its name in `scheduler_svc/store` does, which tests/integration shows of the
+method does what the statement of its name in the subjects' `sql.py` does, which tests/integration shows of the
 statements themselves.
 """
 
@@ -13,11 +13,16 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from scheduler_svc.application.records import (
-    ClaimedRows,
+from scheduler_svc.dispatch.rows import ClaimedRows, Grant
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.brief import Brief
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import LeaseEnd, ReaperRow, SessionRow
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.worker import DesiredState, Hello
+from scheduler_svc.leases.rows import (
     CompletedTask,
     EndedAttempt,
-    Grant,
     HeartbeatAnswer,
     HeartbeatRow,
     LeaseChange,
@@ -26,19 +31,13 @@ from scheduler_svc.application.records import (
     RenewalResult,
     TaskRow,
 )
-from scheduler_svc.application.signals import CommitSignals
-from scheduler_svc.application.webhooks.interest import WebhookInterest
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.brief import Brief
-from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import LeaseEnd, ReaperRow, SessionRow
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.worker import DesiredState, Hello
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.webhooks.work import WebhookInterest
 from verification.model.tables import ACCOUNT, PRIORITY, LeaseRecord, SessionRecord, Tables
 from verification.model.waiting import AccountRows, Reads, WaitingRows, WindowRows
 
 if TYPE_CHECKING:
-    from scheduler_svc.store.engine.transactions import Tx
+    from scheduler_svc.transactions import Tx
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)
 _NO_TASK = SimpleNamespace(status=Status.PENDING)
@@ -68,7 +67,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
 
 
 class _Tasks:
-    """See `store/tasks/tasks.py`."""
+    """See `tasks/sql/tasks.py`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -119,7 +118,7 @@ class _Tasks:
 
 
 class _Leases:
-    """See `store/leases/leases.py`. With `fenced` off it finds a lease by its task alone."""
+    """See `leases/sql.py`. With `fenced` off it finds a lease by its task alone."""
 
     def __init__(self, tables: Tables, timed_out: int | None) -> None:
         self._tables = tables
@@ -231,7 +230,7 @@ def _live(lease: LeaseRecord) -> LiveLease:
 
 
 class _Workers:
-    """See `store/leases/workers.py`."""
+    """See `leases/workers_sql.py`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -264,7 +263,7 @@ def session_key(worker_id: str, session_number: int) -> int:
 
 
 class _Reaper:
-    """See `store/leases/leases.py`."""
+    """See `leases/sql.py`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

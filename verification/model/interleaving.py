@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from scheduler_svc.application.accounts import update_account
-from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
-from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import ReportItem, ReportWork, UnsentLeases
-from scheduler_svc.application.tasks.cancel import cancel_task
-from scheduler_svc.application.tasks.ledger import SCHEDULED
+from scheduler_svc.accounts.work import update_account
+from scheduler_svc.dispatch.admission import settle
+from scheduler_svc.dispatch.work import SessionCapacity, claim
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted, LeaseEnd, LeaseUpdate
 from scheduler_svc.domain.lifecycle import OPEN, Status
+from scheduler_svc.domain.task import SCHEDULED
+from scheduler_svc.leases.recover import ReaperSettings, promote_due, reap
+from scheduler_svc.leases.report import ReportItem, ReportWork, UnsentLeases
+from scheduler_svc.tasks.change import cancel_task
 from verification.model import properties
 from verification.model.database import transaction
 from verification.model.explore import Edge, Event

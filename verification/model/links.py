@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity
-from scheduler_svc.application.leases.streams import Streams, WorkerStream
+from scheduler_svc.dispatch.streams import Streams, WorkerStream
+from scheduler_svc.dispatch.work import Claimed, SessionCapacity
 from scheduler_svc.domain.ids import LeaseRef
 from verification.model.messages import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
 from verification.model.scheduler import Stock, frozen

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from scheduler_svc.application.dispatch.claim import SessionCapacity
-from scheduler_svc.application.leases import recover, reporters, sessions
-from scheduler_svc.application.leases.streams import Streams
-from scheduler_svc.application.records import ReadyRow
-from scheduler_svc.application.tasks import ledger
+from scheduler_svc.dispatch.streams import Streams
+from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain import fairness
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, FoldedUpdates, HelloVerdict, LastEnd, LeaseRow, ReaperRow, Verdict
+from scheduler_svc.history import work as ledger
+from scheduler_svc.history.work import ReadyRow
+from scheduler_svc.leases import attempts as reporters
+from scheduler_svc.leases import recover, sessions
 from verification.model import properties, waiting
 from verification.model.explore import Exploration, System, explore
 from verification.model.interleaving import Traffic
@@ -31,7 +32,7 @@ from worker_svc.session import deadlines
 from worker_svc.session.outbox import Outbox
 
 if TYPE_CHECKING:
-    from scheduler_svc.store.engine.transactions import Tx
+    from scheduler_svc.transactions import Tx
 
 
 @dataclass(frozen=True, slots=True)

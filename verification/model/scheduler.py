@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from scheduler_svc.application.accounts import update_account
-from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.dispatch.claim import Claimed, SessionCapacity, claim
-from scheduler_svc.application.leases.recover import ReaperSettings, promote_due, reap
-from scheduler_svc.application.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
-from scheduler_svc.application.leases.resolve_attempts import Inconsistent
-from scheduler_svc.application.leases.sessions import SessionSettings, open_session
-from scheduler_svc.application.tasks.cancel import cancel_task
-from scheduler_svc.application.tasks.retry import retry_task
+from scheduler_svc.accounts.work import update_account
+from scheduler_svc.dispatch.admission import settle
+from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
@@ -41,6 +35,11 @@ from scheduler_svc.domain.task import TaskError
 from scheduler_svc.domain.worker import Heartbeat as StateRow
 from scheduler_svc.domain.worker import HeldLease
 from scheduler_svc.domain.worker import Hello as HelloRow
+from scheduler_svc.leases.attempts import Inconsistent
+from scheduler_svc.leases.recover import ReaperSettings, promote_due, reap
+from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
+from scheduler_svc.leases.sessions import SessionSettings, open_session
+from scheduler_svc.tasks.change import cancel_task, retry_task
 from verification.model.database import session_key, transaction
 from verification.model.interning import RolledBack
 from verification.model.messages import Hello, Report, State, Word, ref_of

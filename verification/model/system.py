@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from scheduler_svc.application.dispatch.claim import SessionCapacity
+from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.lifecycle import Status
 from verification.model import links, properties
 from verification.model.database import session_key

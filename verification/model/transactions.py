@@ -18,7 +18,7 @@ from verification.model.database import transaction
 from verification.model.tables import ACCOUNT, Tables
 
 if TYPE_CHECKING:
-    from scheduler_svc.store.engine.transactions import Tx
+    from scheduler_svc.transactions import Tx
 
 Row = tuple[str, int]
 Work: TypeAlias = "Callable[[Tx], object]"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from scheduler_svc.application.records import AccountQueue, DelayedRow, DequeuedTask, FlowMark, ReadyRow, TagReservation
+from scheduler_svc.dispatch.rows import AccountQueue, FlowMark
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.fairness import Flow
+from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 from verification.model.tables import ACCOUNT, PRIORITY, ReadyRecord, ShareRecord, Tables
 
 Reads = Callable[[Callable[[], Any]], Any]
@@ -19,7 +20,7 @@ Reads = Callable[[Callable[[], Any]], Any]
 
 
 class WaitingRows:
-    """See `store/dispatch/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
+    """See `dispatch/sql/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
 
     def __init__(self, tables: Tables, first: Reads) -> None:
         self._tables = tables
@@ -82,7 +83,7 @@ def seats_taken(tables: Tables) -> int:
 
 
 class WindowRows:
-    """See `store/dispatch/window.py`."""
+    """See `dispatch/sql/window.py`."""
 
     def __init__(self, tables: Tables, first: Reads) -> None:
         self._tables = tables
@@ -127,7 +128,7 @@ class WindowRows:
 
 
 class AccountRows:
-    """See `store/accounts.py`."""
+    """See `accounts/sql.py`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

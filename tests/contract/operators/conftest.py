@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from contentgen.doctor import readable
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.operators.transcript import Transcript
 
 VARIABLES = (

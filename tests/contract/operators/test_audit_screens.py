@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from grpc import StatusCode, aio
 
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.operators.transcript import Transcript
 from tests.harness.rpc_errors import refused
 from tests.harness.tokens import Caller

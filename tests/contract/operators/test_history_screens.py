@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.times import duration, timestamp
 from scheduler_svc.domain.rollup import bucket, point
+from scheduler_svc.runtime.validation import duration, timestamp
 from tests.contract.operators.transcript import Transcript, run
 from tests.harness.scripted_server import scripted
 

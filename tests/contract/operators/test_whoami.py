@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import system_service_pb2 as pb
-from scheduler_svc.replica import Replica
+from scheduler_svc.replica.replica import Replica
 from tests.contract.operators.transcript import Transcript, run
 from tests.harness.replicas import serving
 from tests.harness.scripted_server import scripted

@@ -16,8 +16,8 @@ from grpc_status import rpc_status
 
 from contentgen.v1.content_service_pb2 import Content, PublishPoolEntry
 from contentgen.v1.task_pb2 import Task
-from scheduler_svc.api.tasks.edits import EDITABLE
 from scheduler_svc.domain.content import ContentEdit
+from scheduler_svc.tasks.messages import EDITABLE
 from tests.contract.reflected import Reflected
 from tests.contract.reflection import other_cases, spoiled, task_cases
 from tests.contract.reflection.cases import Good, differences, resolved

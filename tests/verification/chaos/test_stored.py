@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler_svc.application.leases.report import ReportItem
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted, LeaseUpdate
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import RunOutput
+from scheduler_svc.leases.report import ReportItem
 from tests.harness.scheduling import Scheduling
 from verification.chaos.evidence import Stored, StoredContent, StoredTask
 from verification.chaos.stored import read_stored, sha256

@@ -14,8 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
-from scheduler_svc.api.server.error_interceptor import ErrorInterceptor
-from scheduler_svc.api.server.in_flight import InFlight
+from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
 from verification.fuzz.attack import Order, attack
 from verification.fuzz.calling import Ending
 from verification.fuzz.case import PATIENT, Case, Who

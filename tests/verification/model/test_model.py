@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.application.leases import reporters, sessions
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.lease import FoldedUpdates, HelloVerdict, LastEnd, LeaseRow, Verdict
+from scheduler_svc.leases import attempts as reporters
+from scheduler_svc.leases import sessions
 from verification.model import diagrams, properties
 from verification.model.__main__ import summary
 from verification.model.explore import explore

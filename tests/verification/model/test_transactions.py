@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 
-from scheduler_svc.application.accounts import update_account
-from scheduler_svc.application.dispatch.admission import settle
-from scheduler_svc.application.dispatch.claim import SessionCapacity, claim
-from scheduler_svc.application.tasks.cancel import cancel_task
+from scheduler_svc.accounts.work import update_account
+from scheduler_svc.dispatch.admission import settle
+from scheduler_svc.dispatch.work import SessionCapacity, claim
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.errors import InvalidState
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.tasks.change import cancel_task
+from scheduler_svc.transactions import Tx
 from verification.model.explore import explore
 from verification.model.interleaving import SESSION, TTL, WORKER, Interleaving, Traffic
 from verification.model.interning import Parts

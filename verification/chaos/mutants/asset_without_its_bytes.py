@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from scheduler_svc.application.assets.objects import Incoming
+from scheduler_svc.assets.folder import FolderStore
+from scheduler_svc.assets.objects import Incoming
 from scheduler_svc.main import main
-from scheduler_svc.objects.folder import FolderStore
 
 _keep = FolderStore.keep
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from scheduler_svc.application.records import AccountQueue
+from scheduler_svc.dispatch.rows import AccountQueue
+from scheduler_svc.dispatch.sql.window import Window
 from scheduler_svc.main import main
-from scheduler_svc.store.dispatch.window import Window
 
 _account_queue = Window.account_queue
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from scheduler_svc.application.records import ContentRow, PoolRow
+from scheduler_svc.contents.sql.contents import Contents
+from scheduler_svc.domain.content import ContentRow, PoolRow
 from scheduler_svc.main import main
-from scheduler_svc.store.contents.contents import Contents
 
 DROP_CONSTRAINT = "ALTER TABLE contents DROP CONSTRAINT contents_task_key_key"
 _FAR = 1_000_000

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-from scheduler_svc.application.schedule_ticks import Ticks
 from scheduler_svc.main import main
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.schedules.work import Ticks
+from scheduler_svc.transactions import Tx
 
 DROP_INDEX = "DROP INDEX schedule_tasks_by_tick"
 

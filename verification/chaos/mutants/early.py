@@ -9,12 +9,12 @@ import time
 from typing import Any
 from unittest.mock import patch
 
-from scheduler_svc.application.leases.report import ReportItem
-from scheduler_svc.application.tasks.submit import SubmitItem
 from scheduler_svc.domain.lease import AttemptCompleted
-from scheduler_svc.loops.group_committer import GroupCommitter, _Entry
+from scheduler_svc.leases.report import ReportItem
 from scheduler_svc.main import main
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.runtime.group_committer import GroupCommitter, _Entry
+from scheduler_svc.tasks.submit import SubmitItem
+from scheduler_svc.transactions import Tx
 
 COMMIT_TAKES = 60.0
 """Seconds in which whoever was answered already can be disappointed: whoever tries that kills the process in time."""

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from unittest.mock import patch
 
-from scheduler_svc.application.leases.report import Item, ReportItem, ReportWork, _Applied
-from scheduler_svc.application.records import LiveLease
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseUpdate
+from scheduler_svc.leases.report import Item, ReportItem, ReportWork, _Applied
+from scheduler_svc.leases.rows import LiveLease
 from scheduler_svc.main import main
-from scheduler_svc.store.engine.transactions import Tx
+from scheduler_svc.transactions import Tx
 
 _apply = ReportWork._apply
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.leases.report import ReportItem
+from scheduler_svc.leases.report import ReportItem
 from verification.chaos.mutants.early import main_with_early_answers
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_svc.application.tasks.submit import SubmitItem
+from scheduler_svc.tasks.submit import SubmitItem
 from verification.chaos.mutants.early import main_with_early_answers
 
 if __name__ == "__main__":

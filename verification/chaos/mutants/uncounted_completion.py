@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from unittest.mock import patch
 
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.history.sql import Counts
 from scheduler_svc.main import main
-from scheduler_svc.store.tasks.history import Counts
 
 _add = Counts.add
 

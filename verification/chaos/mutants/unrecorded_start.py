@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from scheduler_svc.application.records import EventRow
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.history.sql import History
 from scheduler_svc.main import main
-from scheduler_svc.store.tasks.history import History
+from scheduler_svc.runtime.signals import EventRow
 
 _insert = History.insert
 

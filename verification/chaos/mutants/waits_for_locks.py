@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+from scheduler_svc.database import statements as rows
+from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.main import main
-from scheduler_svc.store.engine import rows
-from scheduler_svc.store.engine.timeouts import Timeouts
 
 _NONE = "SET lock_timeout = 0; SET statement_timeout = 0;"
 

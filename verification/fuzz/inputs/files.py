@@ -13,8 +13,8 @@ from pathlib import Path
 
 from contentgen.service.settings import SettingsError
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.api.access.auth import KnownTokens
 from scheduler_svc.config.tokens import ROLES, hash_of, read_tokens
+from scheduler_svc.runtime.access import KnownTokens
 from verification.fuzz.inputs import documents
 from verification.fuzz.known import Known
 from verification.fuzz.messages import message

@@ -8,9 +8,9 @@ import struct
 from contextlib import closing
 from pathlib import Path
 
-from scheduler_svc.application.assets.objects import LOOKED_AT
+from scheduler_svc.assets.media_types import MAX_SIDE, PICTURES, Looks
+from scheduler_svc.assets.objects import LOOKED_AT
 from scheduler_svc.domain.asset import Media
-from scheduler_svc.objects.media_types import MAX_SIDE, PICTURES, Looks
 from tests.harness import hostile_pictures as costly
 from tests.harness import pictures
 from verification.fuzz.inputs import documents

@@ -8,13 +8,13 @@ import random
 from pathlib import Path
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.api.messages.pages import PageRequest
-from scheduler_svc.api.messages.validation import Violations
-from scheduler_svc.api.tasks import watching
-from scheduler_svc.application.watch.changes import Position, Selection
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX, parse_lease_id, parse_task_id
+from scheduler_svc.runtime.pages import PageRequest
+from scheduler_svc.runtime.validation import Violations
+from scheduler_svc.tasks import watching
+from scheduler_svc.watch.work import Position, Selection
 from verification.fuzz import values
 from verification.fuzz.inputs import documents
 

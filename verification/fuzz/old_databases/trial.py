@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from scheduler_svc.store.schema.migrate import upgrade
+from scheduler_svc.schema.migrate import upgrade
 from tests.harness.cluster import Databases, throwaway_server
 from verification.fuzz.old_databases import verdict
 from verification.fuzz.old_databases.cases import TARGET, Case, laid_out

@@ -1,0 +1,1 @@
+"""Accounts: their limits and quotas."""

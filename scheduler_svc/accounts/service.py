@@ -1,0 +1,114 @@
+"""AccountService: accounts and their quotas."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from operator import attrgetter
+
+from contentgen.v1 import account_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
+from scheduler_svc.accounts import work
+from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.bounds import MAX_PRIORITY
+from scheduler_svc.runtime.access import caller
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.pages import PageRequest
+from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, timestamp
+
+DEFAULT_WEIGHT = 1.0
+MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
+"""A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
+_MAX_VALUES = {
+    "max_concurrent_tasks": MAX_INT32,
+    "max_pending_tasks": MAX_INT32,
+    "max_priority": MAX_PRIORITY,
+    "max_starts_per_minute": MAX_INT32,
+    "max_asset_bytes": MAX_INT64,
+}
+
+
+class AccountService(AccountServiceServicer):
+    def __init__(self, reads: Calls, operators: Calls, dispatch_calls: Calls) -> None:
+        """`dispatch_calls` run changes of what may be dispatched."""
+        self._reads = reads
+        self._operators = operators
+        self._dispatch_calls = dispatch_calls
+
+    async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
+        weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
+        quotas = Quotas(**{field.name: getattr(request, field.name) for field in fields(Quotas)})
+        with Violations() as bad:
+            _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), bad)
+        made = await self._operators.run(
+            work.create_account, request.name, request.max_concurrent_tasks, weight, quotas
+        )
+        return pb.CreateAccountResponse(account=_account_message(made))
+
+    async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
+        with Violations() as bad:
+            bad.id("account_id", request.account_id)
+        caller().about(request.account_id)
+        account = await self._reads.run(work.get_account, request.account_id)
+        return pb.GetAccountResponse(account=_account_message(account))
+
+    async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
+        with Violations() as bad:
+            page = PageRequest.of(request, bad, "ListAccounts")
+        found = await self._reads.run(work.list_accounts, caller().scope, page.position or 0, page.limit)
+        listed, token = page.cut(found, _account_message, attrgetter("account_id"))
+        return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
+
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: object) -> pb.UpdateAccountResponse:
+        with Violations() as bad:
+            bad.id("account.account_id", request.account.account_id)
+            change = _change(request, bad)
+        caller().about(request.account.account_id)
+        changed = await self._dispatch_calls.run(work.update_account, request.account.account_id, change)
+        return pb.UpdateAccountResponse(account=_account_message(changed))
+
+    async def DeactivateAccount(
+        self, request: pb.DeactivateAccountRequest, context: object
+    ) -> pb.DeactivateAccountResponse:
+        with Violations() as bad:
+            bad.id("account_id", request.account_id)
+        caller().about(request.account_id)
+        changed = await self._operators.run(work.update_account, request.account_id, AccountChange(active=False))
+        return pb.DeactivateAccountResponse(account=_account_message(changed))
+
+
+_CHANGEABLE = tuple(field.name for field in fields(AccountChange))
+
+
+def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
+    """The values of the fields that the mask names."""
+    paths = bad.mask("update_mask", request.update_mask, _CHANGEABLE)
+    change = AccountChange(**{path: getattr(request.account, path) for path in paths})
+    bad.path = "account."
+    _check(change, bad)
+    return change
+
+
+def _check(values: AccountChange, bad: Violations) -> None:
+    if values.name is not None:
+        bad.text("name", values.name, MAX_NAME, required=True)
+    for name, maximum in _MAX_VALUES.items():
+        value = getattr(values, name)
+        if value is not None:
+            bad.number(name, value, 0, maximum)
+    if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # refuses NaN too
+        bad.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")
+
+
+def _account_message(it: Account) -> pb.Account:
+    return pb.Account(
+        account_id=it.account_id,
+        name=it.name,
+        max_concurrent_tasks=it.max_concurrent_tasks,
+        weight=it.weight,
+        active=it.active,
+        create_time=timestamp(it.create_time),
+        max_pending_tasks=it.max_pending_tasks,
+        max_priority=it.max_priority,
+        max_starts_per_minute=it.max_starts_per_minute,
+        max_asset_bytes=it.max_asset_bytes,
+    )

@@ -1,0 +1,58 @@
+"""Accounts: what clients read and change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scheduler_svc.dispatch.admission import settle
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+_NO_QUOTAS = Quotas()
+
+
+def get_account(tx: Tx, account_id: int) -> Account:
+    """Returns one account. Raises NotFound."""
+    return tx.accounts.require(account_id)
+
+
+def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:
+    """Returns accounts with ids above `after`, in order."""
+    return tx.accounts.list(scope, after, limit)
+
+
+def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas = _NO_QUOTAS) -> Account:
+    """Creates an account; the database draws its id, from 1."""
+    tx.signals.limits = max_concurrent_tasks > 0
+    account = tx.accounts.insert(name, max_concurrent_tasks, weight, quotas)
+    if quotas.max_starts_per_minute:
+        tx.start_quotas.add(account.account_id)
+    return account
+
+
+def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
+    """Returns the account after the change. Raises NotFound.
+
+    A new weight, limit or start quota also holds for waiting tasks, from the commit on; other quotas hold for later
+    submits.
+    """
+    account = tx.accounts.update(account_id, change)
+    if account is None:
+        raise NotFound("account", account_id)
+    rate = change.max_starts_per_minute
+    limited = change.max_concurrent_tasks is not None or rate is not None
+    if limited:
+        tx.signals.limits = True
+        tx.window.close(account_id)  # without a limit, `settle` opens it again at once
+    if rate:
+        tx.start_quotas.add(account_id)
+    if limited or change.weight is not None:
+        settle(tx, account_id, reweighted=change.weight is not None)
+    if rate == 0:
+        tx.start_quotas.remove(account_id)
+    return account

@@ -1,0 +1,1 @@
+"""The operator's commands: backups, migrations, tokens, checks of settings and health."""

@@ -1,1 +1,0 @@
-"""Tokens and roles, the calls of each caller, and streams that end when their token is revoked."""

@@ -1,1 +1,0 @@
-"""What all services share: conversion of values, validation, pages, and errors as statuses."""

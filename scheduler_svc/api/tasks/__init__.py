@@ -1,1 +1,0 @@
-"""TaskService, and the conversion of its requests."""

@@ -1,1 +1,0 @@
-"""Dispatch: which waiting tasks of an account may run now, and the claim that makes leases of them."""

@@ -1,1 +1,0 @@
-"""Tasks, from submit to cleanup: submits, cancels, retries, reads, and the waits and polls of clients."""

@@ -1,1 +1,0 @@
-"""Webhooks: who wants which events, the events of a transaction, and their deliveries."""

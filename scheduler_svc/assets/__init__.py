@@ -1,0 +1,1 @@
+"""Assets: the files that contents name, in a folder or a bucket."""

@@ -1,0 +1,50 @@
+"""The collection of assets that no content names."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from scheduler_svc.assets import work
+from scheduler_svc.assets.objects import Objects
+from scheduler_svc.domain.asset import KEPT_UNNAMED
+from scheduler_svc.domain.errors import AssetStoreUnavailable
+from scheduler_svc.metrics import Metrics
+from scheduler_svc.runtime.calls import Calls, timed
+
+INTERVAL = 3_600.0
+
+_log = structlog.get_logger(__name__)
+
+
+class AssetCollection:
+    """A round goes through all assets. `run_once` does one batch, so that the loop stops soon."""
+
+    def __init__(
+        self, calls: Calls, objects: Objects, age: timedelta = KEPT_UNNAMED, *, metrics: Metrics | None = None
+    ) -> None:
+        """`age`: how long an asset stays that nothing names."""
+        self._metrics = metrics
+        self._calls = calls
+        self._objects = objects
+        self._age = age
+        self._after: str | None = ""
+
+    async def run_once(self) -> float:
+        """Collects the next batch; returns the seconds until the next one."""
+        if self._after is not None:
+            self._after, pause = await timed(self._calls.run(work.retire, self._after, self._age))
+            return pause
+        try:
+            deleted, pause = await timed(self._calls.run(work.delete_retired, self._objects.store, self._age))
+        except AssetStoreUnavailable as error:
+            _log.error("assets that no content names can't be deleted", action="assets", error=str(error))
+            deleted = 0
+        if deleted:
+            if self._metrics:
+                self._metrics.assets_deleted.inc(deleted)
+            _log.info("assets deleted that no content names", action="assets", count=deleted)
+            return pause
+        self._after = ""
+        return INTERVAL

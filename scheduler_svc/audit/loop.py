@@ -1,0 +1,134 @@
+"""The audit's buffer, and the loop that stores it: in groups, so that a submit costs no transaction more.
+
+No call waits for the database here: while that is away, events stay in the buffer, and what it can't hold is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+
+import structlog
+
+from scheduler_svc.audit import work
+from scheduler_svc.domain.audit import AuditedCall, AuditEvent, event_key
+from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.domain.system import LaneState
+from scheduler_svc.runtime.calls import Calls
+
+MAX_WAITING = 20_000
+"""Events in the buffer; further ones are dropped."""
+MAX_GROUP = 2_000
+"""Events of one transaction."""
+GROUP_INTERVAL = 0.25
+"""Seconds in which events gather that nobody waits for."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds to store what is in the buffer when the replica stops."""
+
+_log = structlog.get_logger(__name__)
+
+
+class AuditLog:
+    """The events of one replica; an `AuditSink`. On the event loop; a Periodic repeats `run_once`."""
+
+    def __init__(self, calls: Calls, max_waiting: int = MAX_WAITING, *, now: Callable[[], float] = time.time) -> None:
+        """`now` tells the time of events, in Unix time."""
+        self._calls = calls
+        self._max_waiting = max_waiting
+        self._now = now
+        self._wake: Callable[[], None] = lambda: None
+        self._replica: int | None = None
+        self._waiting: deque[tuple[int, AuditedCall]] = deque()
+        self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._last_time = 0
+        self._failing = False
+        self._dropped = 0
+        self._stored_at = time.monotonic()
+
+    def driven_by(self, wake: Callable[[], None]) -> None:
+        """`wake` makes the next round begin."""
+        self._wake = wake
+
+    def add(self, calls: Sequence[AuditedCall], *, awaited: bool) -> asyncio.Future[None] | None:
+        """See `AuditSink.add`."""
+        if len(self._waiting) + len(calls) > self._max_waiting:
+            self._drop(len(calls))
+            return None
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(GROUP_INTERVAL, self._wake)
+        for call in calls:
+            # increasing, since it is the key
+            self._last_time = max(self._last_time + 1, int(self._now() * 1e6))
+            self._waiting.append((self._last_time, call))
+        if not awaited or self._failing:
+            return None
+        stored = asyncio.get_running_loop().create_future()
+        self._awaited.append((self._last_time, stored))
+        self._wake()
+        return stored
+
+    async def run_once(self) -> float | None:
+        """Stores the next group; returns the seconds until the next round, None if the buffer is empty."""
+        if not self._waiting:
+            return None
+        try:
+            await self._store(list(islice(self._waiting, MAX_GROUP)))
+        except Exception:
+            self._failing = True
+            self._release()
+            raise
+        if self._failing or self._dropped:
+            self._recovered()
+        if len(self._waiting) >= MAX_GROUP or self._awaited:
+            return 0.0
+        return GROUP_INTERVAL if self._waiting else None
+
+    async def _store(self, group: list[tuple[int, AuditedCall]]) -> None:
+        if self._replica is None:
+            self._replica = await self._calls.run(work.next_replica)
+        events = [AuditEvent(event_key(at, self._replica), *call) for at, call in group]
+        await self._calls.run(work.record, events, repeated=self._failing)
+        for _ in group:
+            self._waiting.popleft()
+        self._stored_at = time.monotonic()
+        while self._awaited and self._awaited[0][0] <= group[-1][0]:
+            _done(self._awaited.popleft()[1])
+
+    def _release(self) -> None:
+        """Lets the calls go on that wait for their events."""
+        while self._awaited:
+            _done(self._awaited.popleft()[1])
+
+    def _drop(self, count: int) -> None:
+        if not self._dropped:
+            _log.error("the audit's buffer is full: events are dropped", action="audit", buffer=self._max_waiting)
+        self._dropped += count
+
+    def _recovered(self) -> None:
+        if self._dropped:
+            _log.error("audit events were dropped", action="audit", count=self._dropped)
+        self._failing, self._dropped = False, 0
+
+    def state(self) -> LaneState:
+        """The present state. The age is 0 unless storing fails: events gather for a moment as a rule."""
+        late = self._failing and self._waiting
+        age = max(0.0, self._now() - self._waiting[0][0] / 1e6) if late else 0.0
+        return LaneState(age, time.monotonic() - self._stored_at, waiting=len(self._waiting))
+
+    async def close(self) -> None:
+        """Stores what is left, for a moment. Nothing may run a round meanwhile."""
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                while self._waiting:
+                    await self.run_once()
+        if lost := len(self._waiting) + self._dropped:
+            _log.error("audit events were dropped", action="audit", count=lost)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

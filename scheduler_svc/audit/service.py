@@ -1,0 +1,53 @@
+"""AuditService: who made which call."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from contentgen.v1 import audit_service_pb2 as pb
+from contentgen.v1.audit_service_pb2_grpc import AuditServiceServicer
+from scheduler_svc.audit import work
+from scheduler_svc.domain.audit import AuditEvent, AuditFilter, first_key
+from scheduler_svc.domain.ids import KEY_MAX
+from scheduler_svc.runtime.access import caller
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.pages import PageRequest
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, timestamp
+
+
+class AuditService(AuditServiceServicer):
+    def __init__(self, reads: Calls) -> None:
+        self._reads = reads
+
+    async def ListAuditEvents(self, request: pb.ListAuditEventsRequest, context: object) -> pb.ListAuditEventsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            bad.text("actor", request.actor, MAX_NAME)
+            bad.text("method", request.method, MAX_NAME)
+            low, high = _range(request, bad)
+            page = PageRequest.of(
+                request, bad, "ListAuditEvents", request.account_id, request.actor, request.method, low, high
+            )
+        scope = caller().about(request.account_id)
+        below = high if page.position is None else min(high, page.position)
+        wanted = AuditFilter(request.actor, request.method, low, below)
+        found = await self._reads.run(work.list_events, scope, wanted, page.limit)
+        events, token = page.cut(found.events, _audit_event_message, attrgetter("event_key"), found.rest)
+        return pb.ListAuditEventsResponse(events=events, next_page_token=token)
+
+
+def _range(request: pb.ListAuditEventsRequest, bad: Violations) -> tuple[int, int]:
+    """The keys of the time that is asked for, from the first to below the second."""
+    start, end = bad.optional_time("start_time", request), bad.optional_time("end_time", request)
+    return 0 if start is None else first_key(start), KEY_MAX if end is None else first_key(end)
+
+
+def _audit_event_message(it: AuditEvent) -> pb.AuditEvent:
+    return pb.AuditEvent(
+        event_time=timestamp(it.time),
+        actor=it.actor,
+        account_id=it.account_id,
+        method=it.method,
+        resource=it.resource,
+        outcome=it.outcome,
+    )

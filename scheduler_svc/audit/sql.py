@@ -1,0 +1,143 @@
+"""Audit events, newest first.
+
+A list of an account, or of a method that is no submit, reads an index of its own. A further condition, and that on the
+caller, has none: then a page examines `MAX_EXAMINED` events at most, and says where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from scheduler_svc.audit.work import AuditPage
+from scheduler_svc.database.batch import Insert, UnnestedRows, array
+from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, of_each_account
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.audit import AuditEvent, AuditFilter
+from scheduler_svc.schema.tables import NO_SUBMIT, SUBMITS
+
+MAX_EXAMINED = 5_000
+"""Events of which a page finds out whether they match."""
+
+_NEXT_REPLICA = sa.text("SELECT nextval('audit_seq')")
+"""Draws a number for a replica."""
+_EVENTS = Insert(
+    "audit_events",
+    event_key="bigint",
+    actor="text",
+    account_id="bigint",
+    method="text",
+    resource="text",
+    outcome="text",
+)
+"""Inserts events."""
+_STORED = sa.text("""
+    SELECT k.event_key FROM unnest(CAST(:keys AS bigint[])) AS r(event_key), LATERAL (
+        SELECT x.event_key FROM audit_events AS x WHERE x.event_key = r.event_key OFFSET 0) AS k
+""")
+"""Finds which events are stored already."""
+_RESOURCES = UnnestedRows(kind="text", id="bigint")
+_ACCOUNTS_OF = sa.text(f"""
+    SELECT r.kind, r.id, CASE r.kind
+        WHEN 'task' THEN (SELECT account_id FROM tasks WHERE task_key = r.id)
+        WHEN 'content' THEN (SELECT account_id FROM contents WHERE content_id = r.id)
+        WHEN 'schedule' THEN (SELECT account_id FROM schedules WHERE schedule_id = r.id)
+        WHEN 'webhook' THEN (SELECT account_id FROM webhooks WHERE webhook_id = r.id)
+        WHEN 'delivery' THEN (SELECT w.account_id FROM webhooks AS w WHERE w.webhook_id = (
+            SELECT d.webhook_id FROM webhook_deliveries AS d WHERE d.delivery_id = r.id)) END
+    FROM {_RESOURCES.source}
+""")
+"""Reads which accounts resources belong to."""
+
+_COLUMNS = "event_key, actor, account_id, method, resource, outcome"
+
+
+class _Selection(NamedTuple):
+    """The conditions of a list, without their values."""
+
+    of_accounts: bool
+    of_actor: bool
+    of_method: bool
+    submits: bool
+
+    @classmethod
+    def of(cls, scope: Scope, wanted: AuditFilter) -> _Selection:
+        return cls(scope.accounts is not None, bool(wanted.actor), bool(wanted.method), wanted.method in SUBMITS)
+
+    @property
+    def by_method(self) -> bool:
+        return self.of_method and not self.of_accounts and not self.submits
+
+    @property
+    def examines(self) -> bool:
+        """Whether rows that are read may not belong on the page."""
+        return self.of_actor or (self.of_method and not self.by_method)
+
+    @property
+    def conditions(self) -> str:
+        actor = " AND actor = :actor" if self.of_actor else ""
+        return actor + (" AND method = :method" if self.of_method and not self.by_method else "")
+
+    def rows(self, columns: str, conditions: str, end: str) -> str:
+        """A query of what is in the range, newest first, by one index only. `end`: of the rows of each account."""
+        if self.of_accounts:
+            order = "ORDER BY account_id DESC, event_key DESC"
+            own = "(account_id, event_key) >= (a.own, :low) AND (account_id, event_key) < (a.own, :high)"
+            each = f"SELECT {columns} FROM audit_events WHERE {own}{conditions} {order} {end}"
+            return f"SELECT k.* FROM {EACH_ACCOUNT}, LATERAL ({each}) AS k"
+        if self.by_method:
+            order = "ORDER BY method DESC, event_key DESC"
+            own = f"{NO_SUBMIT} AND (method, event_key) >= (:method, :low) AND (method, event_key) < (:method, :high)"
+            return f"SELECT {columns} FROM audit_events WHERE {own}{conditions} {order} {end}"
+        own = "event_key >= :low AND event_key < :high"
+        return f"SELECT {columns} FROM audit_events WHERE {own}{conditions} ORDER BY event_key DESC {end}"
+
+
+@lru_cache(maxsize=20)
+def _bound(of: _Selection) -> sa.TextClause:
+    """Finds how far a page reads. `skipped` is one less than the number of events that it examines of each account."""
+    return sa.text(f"SELECT max(event_key) FROM ({of.rows('event_key', '', 'OFFSET :skipped LIMIT 1')}) AS b")
+
+
+@lru_cache(maxsize=20)
+def _page(of: _Selection) -> sa.TextClause:
+    """Reads a page of events."""
+    rows = of.rows(_COLUMNS, of.conditions, "LIMIT :limit")
+    return sa.text(f"SELECT {_COLUMNS} FROM ({rows}) AS p ORDER BY event_key DESC LIMIT :limit")
+
+
+class Audit(Statements):
+    def next_replica(self) -> int:
+        return int(self._row(_NEXT_REPLICA)[0])
+
+    def insert(self, events: Sequence[AuditEvent]) -> None:
+        self._session.insert(_EVENTS, events)
+
+    def stored(self, keys: Sequence[int]) -> set[int]:
+        """Those of these events that are stored."""
+        return {row[0] for row in self._rows(_STORED, keys=array("bigint", keys))}
+
+    def accounts_of(self, resources: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The accounts of those of these resources that there are."""
+        rows = self._rows(_ACCOUNTS_OF, **_RESOURCES.bind(resources))
+        return {(kind, key): account_id for kind, key, account_id in rows if account_id is not None}
+
+    def list(self, scope: Scope, wanted: AuditFilter, limit: int) -> AuditPage:
+        """The newest events of these accounts that are wanted, and where the search stopped."""
+        of = _Selection.of(scope, wanted)
+        reads: dict[str, Any] = accounts(scope) | wanted._asdict()
+        low = self._lowest(of, scope, reads)
+        rows = self._rows(_page(of), **reads | {"low": low, "limit": limit})
+        ended = low == wanted.low or len(rows) == limit
+        return AuditPage([AuditEvent._make(row) for row in rows], None if ended else low)
+
+    def _lowest(self, of: _Selection, scope: Scope, reads: dict[str, Any]) -> int:
+        """The lowest key that a page examines."""
+        low: int = reads["low"]
+        if not of.examines:
+            return low
+        skipped = of_each_account(scope, MAX_EXAMINED) - 1
+        return self._row(_bound(of), **reads | {"skipped": skipped})[0] or low

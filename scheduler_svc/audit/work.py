@@ -1,0 +1,72 @@
+"""The audit: stores the events of calls, and lists them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.audit import AuditedCall, AuditEvent, AuditFilter
+from scheduler_svc.domain.ids import parse_task_id
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+class AuditPage(NamedTuple):
+    """Events, newest first. `rest`: the key at which the search stopped early; None: it came to its end."""
+
+    events: list[AuditEvent]
+    rest: int | None
+
+
+class AuditSink(Protocol):
+    """Takes the events of a replica; see `audit/loop.py`. Runs on the event loop."""
+
+    def add(self, calls: Sequence[AuditedCall], *, awaited: bool) -> asyncio.Future[None] | None:
+        """Adds the events of one call, to be stored soon.
+
+        Returns a future that is done once they are committed, if `awaited` and if events are being stored at present.
+        """
+        ...
+
+
+def next_replica(tx: Tx) -> int:
+    """Returns a number that no other replica of this time has, for the keys of events."""
+    return tx.audit.next_replica()
+
+
+def record(tx: Tx, events: Sequence[AuditEvent], *, repeated: bool) -> None:
+    """Stores events. `repeated`: some may be stored already, by a commit whose outcome was unknown."""
+    if repeated:
+        stored = tx.audit.stored([event.event_key for event in events])
+        events = [event for event in events if event.event_key not in stored]
+    tx.audit.insert(_with_accounts(tx, events))
+
+
+def list_events(tx: Tx, scope: Scope, wanted: AuditFilter, limit: int) -> AuditPage:
+    return tx.audit.list(scope, wanted, limit)
+
+
+def _with_accounts(tx: Tx, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]:
+    """Fills in the accounts that the calls did not name, by the resources that they were about."""
+    unknown = {event.resource: owned for event in events if not event.account_id and (owned := _owned(event.resource))}
+    if not unknown:
+        return events
+    accounts = tx.audit.accounts_of(sorted(set(unknown.values())))
+    return [
+        event._replace(account_id=accounts.get(unknown[event.resource], 0))
+        if not event.account_id and event.resource in unknown
+        else event
+        for event in events
+    ]
+
+
+def _owned(resource: str) -> tuple[str, int] | None:
+    """Kind and number of a resource that belongs to an account. Returns None for any other."""
+    kind, _, name = resource.partition(":")
+    if kind == "task":
+        key = parse_task_id(name)
+        return (kind, key) if key else None
+    return (kind, int(name)) if kind in {"content", "schedule", "webhook", "delivery"} and name.isdecimal() else None

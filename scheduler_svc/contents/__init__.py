@@ -1,0 +1,1 @@
+"""Contents: what tasks have written, its edits, reviews and search."""

@@ -1,0 +1,66 @@
+"""The search index of contents: a loop adds what is new to it, and an edit what has changed. Replicas take turns."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from scheduler_svc.domain.errors import LockTimeout
+from scheduler_svc.domain.watermark import Snapshot, Watermark
+from scheduler_svc.runtime.calls import Calls
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+def unindexed(tx: Tx) -> Snapshot | None:
+    """Returns which contents there may be, if not all of them are indexed."""
+    if tx.search.last() <= tx.search.indexed_to():
+        return None
+    return tx.search.snapshot()
+
+
+def index_contents(tx: Tx, settled: int, limit: int) -> None:
+    """Indexes the next `limit` contents up to the id `settled`: no content appears any more that has a lower one.
+
+    Does nothing while another replica does it.
+    """
+    after = tx.search.take_turn()
+    if after is not None and after < settled:
+        tx.search.index_next(after, settled, limit)
+
+
+INTERVAL = 1.0
+"""Seconds after which it looks for new contents, while some come."""
+IDLE_INTERVAL = 5.0
+"""The same where it found none: a search examines those that are not indexed yet."""
+MAX_INDEXED = 500
+"""Contents that it indexes then: a tenth of a second."""
+MANY, MAX_INDEXED_MEANWHILE = 100, 50
+"""While more than so many contents come between two looks, tasks have the database: it indexes fewer."""
+REST = 20
+"""It rests this many times as long as it worked."""
+
+
+class SearchIndexer:
+    """A Periodic repeats `run_once`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._watermark = Watermark()
+        self._settled = 0
+        self._last = 0
+
+    async def run_once(self) -> float:
+        """Indexes some of the contents that are not indexed; returns the seconds until the next time."""
+        snapshot = await self._calls.run(unindexed)
+        if snapshot is None:
+            return IDLE_INTERVAL
+        self._settled = self._watermark.settled(snapshot) or self._settled
+        limit = MAX_INDEXED_MEANWHILE if snapshot.last - self._last > MANY else MAX_INDEXED
+        self._last = snapshot.last
+        began = time.monotonic()
+        with suppress(LockTimeout):  # somebody has locked a content; a search examines it meanwhile
+            await self._calls.run(index_contents, self._settled, limit)
+        return max(INTERVAL, REST * (time.monotonic() - began))

@@ -1,0 +1,293 @@
+"""ContentService: contents and their review; see `publish_pool` for its calls about that."""
+
+from __future__ import annotations
+
+import math
+from operator import attrgetter
+from typing import Any
+
+from grpc import aio
+
+from contentgen.v1 import asset_pb2 as asset_pb
+from contentgen.v1 import content_service_pb2 as pb
+from scheduler_svc.assets.service import asset_message
+from scheduler_svc.contents import work
+from scheduler_svc.domain.access import ANONYMOUS
+from scheduler_svc.domain.content import (
+    MAX_RESULT_BYTES,
+    TITLE_LENGTH,
+    Content,
+    ContentEdit,
+    ContentFilter,
+    ContentRevision,
+    PublishStatus,
+    Review,
+    ReviewDecision,
+    ReviewStatus,
+)
+from scheduler_svc.domain.publishing import PublishPolicy
+from scheduler_svc.publishing import work as publishing
+from scheduler_svc.publishing.service import MAX_REMARK, PublishPoolCalls, lease_of
+from scheduler_svc.runtime.access import caller, caller_trace
+from scheduler_svc.runtime.auditing import concerns
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.pages import PageRequest, selection
+from scheduler_svc.runtime.tracing import Tracer
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, timestamp
+from scheduler_svc.tasks import messages
+from scheduler_svc.tasks.submit import SubmitCommitter, SubmitItem
+
+_MAX_TEXT = {
+    "title": TITLE_LENGTH,
+    "body": MAX_RESULT_BYTES,
+    "html_body": MAX_RESULT_BYTES,
+    "summary": MAX_REMARK,
+    "category": MAX_NAME,
+    "cover_image": MAX_REMARK,
+}
+"""Characters of what an edit may change."""
+MAX_BATCH_REVIEWS = 100
+MAX_WORDS = 10
+"""Words of a search."""
+
+
+class ContentService(PublishPoolCalls):
+    def __init__(
+        self, reads: Calls, writes: Calls, policy: PublishPolicy, submits: SubmitCommitter, tracer: Tracer
+    ) -> None:
+        super().__init__(reads, writes, policy)
+        self._submits = submits
+        self._tracer = tracer
+
+    async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        content = await self.reads.run(work.get_content, request.content_id)
+        return pb.GetContentResponse(content=_content_message(content))
+
+    async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            wanted = _filter(request, bad)
+            fields = selection(request, account_id=request.account_id, review_status=request.review_status)
+            page = PageRequest.of(request, bad, "ListContents", *fields)
+        scope = caller().about(request.account_id)
+        found = await self.reads.run(
+            work.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first
+        )
+        contents, token = page.cut(found.contents, _listed_content_message, attrgetter("content_id"), found.rest)
+        return pb.ListContentsResponse(contents=contents, next_page_token=token)
+
+    async def UpdateContent(self, request: pb.UpdateContentRequest, context: object) -> pb.UpdateContentResponse:
+        with Violations() as bad:
+            bad.id("content.content_id", request.content.content_id)
+            edit = _edit(request, bad)
+            bad.text("etag", request.etag, MAX_NAME)
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+        content_id = request.content.content_id
+        await self.check_ownership(content_id)
+        content = await self.writes.run(
+            work.update_content, content_id, edit, request.etag, _reviewer(request.reviewer)
+        )
+        return pb.UpdateContentResponse(content=_content_message(content))
+
+    async def ListContentRevisions(
+        self, request: pb.ListContentRevisionsRequest, context: object
+    ) -> pb.ListContentRevisionsResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            page = PageRequest.of(request, bad, "ListContentRevisions", request.content_id)
+        await self.check_ownership(request.content_id)
+        found = await self.reads.run(work.list_revisions, request.content_id, page.position or 0, page.limit)
+        revisions, token = page.cut(found, _revision_message, attrgetter("number"))
+        return pb.ListContentRevisionsResponse(revisions=revisions, next_page_token=token)
+
+    async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
+        with Violations() as bad:
+            review = _review(request, bad)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(work.review_content, review)
+        return pb.ReviewContentResponse(content=_content_message(content))
+
+    async def BatchReviewContents(
+        self, request: pb.BatchReviewContentsRequest, context: object
+    ) -> pb.BatchReviewContentsResponse:
+        with Violations() as bad:
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+            reviews = _reviews(request, bad)
+        await self.check_ownership(*(review.content_id for review in reviews))
+        contents = await self.writes.run(work.review_contents, reviews)
+        return pb.BatchReviewContentsResponse(contents=map(_listed_content_message, contents))
+
+    async def ReopenContent(self, request: pb.ReopenContentRequest, context: object) -> pb.ReopenContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(work.reopen_content, request.content_id)
+        return pb.ReopenContentResponse(content=_content_message(content))
+
+    async def ClaimReview(self, request: pb.ClaimReviewRequest, context: object) -> pb.ClaimReviewResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            lease = lease_of(request, bad)
+            bad.text("reviewer", request.reviewer, MAX_NAME)
+            if request.content_id:
+                bad.id("content_id", request.content_id)
+        reviewer = _reviewer(request.reviewer)
+        if request.content_id:
+            await self.check_ownership(request.content_id)
+            content = await self.writes.run(work.hold_review, request.content_id, reviewer, lease)
+        else:
+            scope = caller().about(request.account_id)
+            content = await self.writes.run(work.claim_review, scope, reviewer, lease)
+        return pb.ClaimReviewResponse(content=None if content is None else _content_message(content))
+
+    async def ReleaseReview(self, request: pb.ReleaseReviewRequest, context: object) -> pb.ReleaseReviewResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        content = await self.writes.run(work.release_review, request.content_id, caller())
+        return pb.ReleaseReviewResponse(content=_content_message(content))
+
+    async def RegenerateContent(
+        self, request: pb.RegenerateContentRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.RegenerateContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("feedback", request.feedback, MAX_REMARK, required=True)
+        await self.check_ownership(request.content_id)
+        new = await self.reads.run(work.new_task, request.content_id, request.feedback)
+        size = len(new.brief.requirements) + request.ByteSize()
+        with self._tracer.submit("ContentService/RegenerateContent", caller_trace(context)) as span:
+            stored = await self._submits.commit(SubmitItem(span.traced((new,)), size))
+            span.stored(stored)
+        (task,) = stored
+        return pb.RegenerateContentResponse(task=messages.listed_task(task))
+
+    async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        concerns(await self.writes.run(publishing.delete_content, request.content_id, force=request.force))
+        return pb.DeleteContentResponse()
+
+
+def _reviewer(named: str) -> str:
+    """Who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
+    return caller().name or named or ANONYMOUS
+
+
+def _review(request: pb.ReviewContentRequest, bad: Violations, reviewer: str = "") -> Review:
+    """The decision of `reviewer`, unless the request names another."""
+    bad.id("content_id", request.content_id)
+    decision = _decision(request.decision, bad)
+    bad.text("comment", request.comment, MAX_REMARK)
+    bad.text("etag", request.etag, MAX_NAME)
+    bad.text("reviewer", request.reviewer, MAX_NAME)
+    who = _reviewer(request.reviewer or reviewer)
+    at = bad.optional_time("schedule_time", request)
+    return Review(request.content_id, decision, who, request.comment, request.etag, at)
+
+
+def _reviews(request: pb.BatchReviewContentsRequest, bad: Violations) -> list[Review]:
+    """The decisions, each of another content."""
+    if not bad.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
+        return []
+    reviews: dict[int, Review] = {}
+    for i, each in enumerate(request.requests):
+        bad.path = f"requests[{i}]."
+        review = _review(each, bad, request.reviewer)
+        if review.content_id in reviews:
+            bad.add("content_id", f"must be of another content than those before, is {review.content_id}")
+        reviews[review.content_id] = review
+    return list(reviews.values())
+
+
+def _edit(request: pb.UpdateContentRequest, bad: Violations) -> ContentEdit:
+    """The values of the fields that the mask names."""
+    paths = bad.mask("update_mask", request.update_mask, ContentEdit._fields)
+    edit = ContentEdit(**{path: getattr(request.content, path) for path in paths})
+    for path in ContentEdit._fields:
+        value = getattr(edit, path)
+        if value is not None:
+            bad.text(f"content.{path}", value, _MAX_TEXT[path], required=path in {"title", "body"})
+    return edit
+
+
+def _decision(value: int, bad: Violations) -> ReviewDecision:
+    """The decision; any one if it is refused."""
+    try:
+        return ReviewDecision(value)
+    except ValueError:
+        unspecified = value == pb.REVIEW_DECISION_UNSPECIFIED
+        bad.add("decision", "is required" if unspecified else f"must be a known ReviewDecision, is {value}")
+        return ReviewDecision.REJECT
+
+
+def _filter(request: pb.ListContentsRequest, bad: Violations) -> ContentFilter:
+    """The conditions of a list."""
+    bad.text("category", request.category, MAX_NAME)
+    bad.text("query", request.query, MAX_NAME)
+    score = request.min_quality_score if request.HasField("min_quality_score") else None
+    if score is not None and not math.isfinite(score):
+        bad.add("min_quality_score", f"must be a finite number, is {score}")
+    words = tuple(dict.fromkeys(request.query.split()))
+    if len(words) > MAX_WORDS:
+        bad.add("query", f"must have at most {MAX_WORDS} words, has {len(words)}")
+    return ContentFilter(
+        review_status=bad.status("review_status", request.review_status, ReviewStatus),
+        publish_status=bad.status("publish_status", request.publish_status, PublishStatus),
+        category=request.category,
+        labels=bad.labels("labels", request.labels),
+        min_quality_score=score,
+        created_after=bad.optional_time("created_after", request),
+        created_before=bad.optional_time("created_before", request),
+        words=words,
+    )
+
+
+def _content_message(it: Content) -> pb.Content:
+    return pb.Content(
+        content_id=it.content_id,
+        account_id=it.account_id,
+        task_id=it.task_id,
+        title=it.title,
+        body=it.body,
+        html_body=it.html_body,
+        summary=it.summary,
+        category=it.category,
+        images=it.images,
+        cover_image=it.cover_image,
+        word_count=it.word_count,
+        quality_score=it.quality_score,
+        review_status=pb.ReviewStatus.ValueType(it.review_status),
+        create_time=timestamp(it.create_time),
+        review_comment=it.review_comment,
+        assets=map(asset_message, it.assets),
+        left_out_assets=[asset_pb.LeftOutAsset(name=left.name, reason=left.reason) for left in it.left_out],
+        usage=it.usage,
+        model=it.model,
+        etag=it.etag,
+        revision=it.revision,
+        reviewer=it.reviewer,
+        review_time=timestamp(it.review_time),
+        publish_status=pb.PublishStatus.ValueType(it.publish_status or 0),
+        review_holder=it.review_holder,
+        review_claim_expire_time=timestamp(it.review_claim_expire_time),
+        superseded_by_content_id=it.superseded_by_content_id,
+    )
+
+
+def _revision_message(it: ContentRevision) -> pb.ContentRevision:
+    return pb.ContentRevision(
+        number=it.number, author=it.author, create_time=timestamp(it.create_time), **it.texts._asdict()
+    )
+
+
+def _listed_content_message(it: Content) -> pb.Content:
+    """A content without body and HTML."""
+    message = _content_message(it)
+    message.ClearField("body")
+    message.ClearField("html_body")
+    return message

@@ -1,0 +1,299 @@
+"""Lists of contents: which columns readers see, ranges of an index, and how far a page reads.
+
+Without conditions every row that is read belongs on the page. With them that is not so: of a million contents none may
+have a certain category. Then a page examines `MAX_EXAMINED` contents at most. If a list is of contents that wait for a
+review, or are rejected, it examines only those, by an index that has them in its order. If contents must have some
+words, it examines those that the search index names.
+
+A range is from `low` to below `high`. A list that is newest first reads it from its upper end, others from the lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from scheduler_svc.contents.sql.search import Search, searched
+from scheduler_svc.contents.work import ContentPage
+from scheduler_svc.database.batch import array
+from scheduler_svc.database.statements import EACH_ACCOUNT, Pipeline, Statements, accounts, of_each_account
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.asset import Asset, LeftOut
+from scheduler_svc.domain.content import Content, ContentFilter, PublishStatus, ReviewStatus
+from scheduler_svc.domain.ids import KEY_MAX
+from scheduler_svc.publishing.sql import SEEN_STATUS, shown_time
+from scheduler_svc.schema.tables import NOT_APPROVED
+
+MAX_EXAMINED = 5_000
+"""Contents of which a page finds out whether they match: a few ms, with a search some 50."""
+
+ENTRY_STATUS = f"(SELECT {SEEN_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"
+"""The state of a content's entry in the pool; null: it has none."""
+
+
+class Selection(NamedTuple):
+    """The conditions of a list, without their values."""
+
+    of_accounts: bool = False
+    oldest_first: bool = False
+    review_status: ReviewStatus | None = None
+    publish_status: PublishStatus | None = None
+    labels: int = 0
+    given: tuple[str, ...] = ()
+    """Further fields of the filter that have a value."""
+
+    @classmethod
+    def of(cls, wanted: ContentFilter, *, of_accounts: bool, oldest_first: bool) -> Selection:
+        given = tuple(name for name in _BY_FIELD if getattr(wanted, name) not in {None, "", ()})
+        return cls(of_accounts, oldest_first, wanted.review_status, wanted.publish_status, len(wanted.labels), given)
+
+    @property
+    def examines(self) -> bool:
+        """Whether rows that are read may not belong on the page."""
+        return any((self.review_status, self.publish_status, self.labels, self.given))
+
+    @property
+    def waits(self) -> bool:
+        return self.review_status not in {None, ReviewStatus.APPROVED}
+
+    @property
+    def order(self) -> str:
+        return self._by("content_id")
+
+    @property
+    def range(self) -> str:
+        """A range of ids, in words that one index alone can serve in `range_order`, whatever the planner believes."""
+        columns, values = ", ".join([*self._prefix, "content_id"]), "".join(f"{it}, " for it in self._prefix.values())
+        partial = f" AND {NOT_APPROVED}" if self.waits else ""
+        return f"({columns}) >= ({values}:low) AND ({columns}) < ({values}:high){partial}"
+
+    @property
+    def range_order(self) -> str:
+        return self._by(*self._prefix, "content_id")
+
+    @property
+    def _prefix(self) -> Mapping[str, str]:
+        """What comes before the ids in that index: its columns, and what they are equal to."""
+        status = {"review_status": f"{self.review_status}"} if self.waits else {}
+        return {**status, "account_id": "a.own"} if self.of_accounts else status
+
+    def _by(self, *columns: str) -> str:
+        direction = "" if self.oldest_first else " DESC"
+        return "ORDER BY " + ", ".join(f"{column}{direction}" for column in columns)
+
+    def review_condition(self) -> str:
+        return "" if self.review_status is None else f" AND review_status = {self.review_status}"
+
+    def conditions(self) -> str:
+        """All others."""
+        found = [_BY_FIELD[name] for name in self.given]
+        if self.publish_status is not None:
+            found.append(f"{ENTRY_STATUS} = {self.publish_status}")
+        found += [
+            "EXISTS (SELECT FROM task_labels AS y WHERE (y.name, y.value, y.task_key)"
+            f" = (:name{i}, :value{i}, contents.task_key) OFFSET 0)"
+            for i in range(self.labels)
+        ]
+        return "".join(f" AND {condition}" for condition in found)
+
+
+_BY_FIELD: Mapping[str, str] = {
+    "category": "category = :category",
+    "min_quality_score": "quality_score >= :min_quality_score",
+    "created_after": "create_time >= :created_after",
+    "created_before": "create_time < :created_before",
+    "words": (
+        "(SELECT bool_and(strpos(s.text, lower(w.word)) > 0)"
+        f" FROM (SELECT {searched('contents')} AS text OFFSET 0) AS s, unnest(CAST(:words AS text[])) AS w(word))"
+    ),
+}
+"""Conditions on a content, by the field of the filter; their parameter has its name."""
+
+
+def values(wanted: ContentFilter) -> dict[str, Any]:
+    """The parameters of the conditions."""
+    found: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
+    found["words"] = array("text", wanted.words)
+    for i, (name, value) in enumerate(wanted.labels.items()):
+        found |= {f"name{i}": name, f"value{i}": value}
+    return found
+
+
+@lru_cache(maxsize=100)
+def bound_of(of: Selection) -> sa.TextClause:
+    """Finds how far a page reads.
+
+    That is the page's `low` or, if the oldest come first, its `high`. `skipped` is one less than the number of contents
+    that a page reads, of each account.
+    """
+    last, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
+    found = f"SELECT content_id FROM contents WHERE {of.range} {of.range_order} OFFSET :skipped LIMIT 1"
+    lasts = f"{EACH_ACCOUNT}, LATERAL ({found})" if of.of_accounts else f"({found})"
+    return sa.text(f"SELECT coalesce({last}, {everything}) FROM {lasts} AS k")
+
+
+@lru_cache(maxsize=100)
+def page_of(columns: str, of: Selection) -> sa.TextClause:
+    """Reads a page of some contents: the first `limit` of `ids`."""
+    own = " AND account_id + 0 = ANY(CAST(:accounts AS bigint[]))" if of.of_accounts else ""
+    conditions = f"{own}{of.review_condition()}{of.conditions()}"
+    found = f"SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])){conditions}"
+    return sa.text(
+        f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found} {of.order} LIMIT :limit)) {of.order}"
+    )
+
+
+@lru_cache(maxsize=100)
+def page(columns: str, of: Selection) -> sa.TextClause:
+    """Reads a page of contents: the first `limit` in the range.
+
+    Of several accounts the first ids of each are merged first: of a hundred accounts most rows are not on the page.
+    """
+    conditions = of.conditions() if of.waits else f"{of.review_condition()}{of.conditions()}"
+    first = f"FROM contents WHERE {of.range}{conditions} {of.range_order} LIMIT :limit"
+    if not of.of_accounts:
+        return sa.text(f"SELECT {columns} {first}")
+    merged = (
+        f"SELECT k.content_id FROM {EACH_ACCOUNT}, LATERAL (SELECT content_id {first}) AS k {of.order} LIMIT :limit"
+    )
+    return sa.text(f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({merged})) {of.order}")
+
+
+# Nothing sweeps the expired claim of a review either: readers do not see it.
+_HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
+_CLAIM_END = _HELD.format(shown_time("review_claim_expire_time"))
+
+_META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
+    review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
+    reviewer, review_time, {_HELD.format("review_holder")}, {_CLAIM_END},
+    {ENTRY_STATUS}, superseded_by_content_id, usage, model, {{named}}"""
+# What its result names, in order.
+_NAMED = """(
+        SELECT jsonb_agg(jsonb_build_array(n.reason, n.name, n.sha256, a.media_type, a.size, a.width, a.height)
+            ORDER BY n.position)
+        FROM content_assets AS n
+        LEFT JOIN LATERAL (SELECT * FROM assets AS x WHERE x.sha256 = n.sha256 OFFSET 0) AS a ON true
+        WHERE n.content_id = contents.content_id) AS named"""
+WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
+LISTED = _META.format(bodies="'', ''", named=_NAMED)
+
+
+def content(row: Any) -> Content:
+    (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
+    word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
+    reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by, *run = review
+    usage, model, named = run
+    return Content(
+        content_id=content_id,
+        account_id=account_id,
+        task_key=task_key,
+        title=title,
+        body=body,
+        html_body=html_body,
+        summary=summary,
+        category=category,
+        images=tuple(images),
+        word_count=word_count,
+        quality_score=quality_score,
+        review_status=ReviewStatus(review_status),
+        review_comment=comment,
+        create_time=create_time,
+        cover_image=cover_image,
+        revision=revision,
+        etag=etag,
+        reviewer=reviewer,
+        review_time=review_time,
+        review_holder=review_holder or "",
+        review_claim_expire_time=review_claim_expire_time,
+        publish_status=None if publish_status is None else PublishStatus(publish_status),
+        superseded_by_content_id=superseded_by or 0,
+        usage=usage or {},
+        model=model or "",
+        assets=tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
+        left_out=tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
+    )
+
+
+class _Ids(NamedTuple):
+    """A range, from `low` to below `high`."""
+
+    low: int
+    high: int
+
+
+class ContentList(Statements):
+    """Reads pages of one list."""
+
+    def __init__(self, session: Pipeline, scope: Scope, wanted: ContentFilter, of: Selection) -> None:
+        super().__init__(session)
+        self._scope = scope
+        self._wanted = wanted
+        self._of = of
+        self._values = accounts(scope) | values(wanted)
+
+    def page(self, after: int | None, limit: int) -> ContentPage:
+        """Contents behind the id `after`."""
+        newest_first = _Ids(0, KEY_MAX if after is None else after)
+        ids = _Ids((after or 0) + 1, KEY_MAX) if self._of.oldest_first else newest_first
+        if not self._of.examines:
+            return self._scan(ids, ids, limit)
+        searches = any(len(word) > 1 for word in self._wanted.words)
+        if searches and not self._of.waits:
+            return self._search(ids, limit)
+        examined = self._examined(ids)
+        if searches and examined != ids:  # else a page can look at all of them, and the search index may name more
+            return self._search(ids, limit)
+        return self._scan(ids, examined, limit)
+
+    def _examined(self, ids: _Ids) -> _Ids:
+        """How far a page gets in this range that reads one content after another."""
+        skipped = of_each_account(self._scope, MAX_EXAMINED) - 1
+        (bound,) = self._row(bound_of(self._of), **accounts(self._scope), **ids._asdict(), skipped=skipped)
+        return ids._replace(**{self._end: bound})
+
+    def _scan(self, ids: _Ids, examined: _Ids, limit: int) -> ContentPage:
+        """Reads contents of the part that is examined."""
+        rows = self._rows(page(LISTED, self._of), **examined._asdict(), **self._values, limit=limit)
+        ended = examined == ids or len(rows) == limit
+        rest = None if ended else self._behind(getattr(examined, self._end))
+        return ContentPage([content(row) for row in rows], rest)
+
+    def _search(self, ids: _Ids, limit: int) -> ContentPage:
+        """Reads what the search index names, and scans what it does not have yet."""
+        split = Search(self._session).indexed_to() + 1
+        indexed, newer = ids._replace(high=min(ids.high, split)), ids._replace(low=max(ids.low, split))
+        parts = [(self._read_named, indexed), (self._read_newer, newer)]
+        found: list[Content] = []
+        for read, part in parts if self._of.oldest_first else reversed(parts):
+            if part.low < part.high and len(found) < limit:
+                page = read(part, limit - len(found))
+                found += page.contents
+                if page.rest is not None:
+                    return ContentPage(found, page.rest)
+        return ContentPage(found, None)
+
+    def _read_named(self, ids: _Ids, limit: int) -> ContentPage:
+        examined, oldest_first = MAX_EXAMINED, self._of.oldest_first
+        named, rest = Search(self._session).find(
+            self._scope, self._wanted.words, *ids, examined, oldest_first=oldest_first
+        )
+        rows = self._rows(page_of(LISTED, self._of), ids=array("bigint", named), **self._values, limit=limit)
+        contents = [content(row) for row in rows]
+        if rest is None or len(rows) == limit:
+            return ContentPage(contents, None)
+        return ContentPage(contents, self._behind(rest))
+
+    def _read_newer(self, ids: _Ids, limit: int) -> ContentPage:
+        return self._scan(ids, self._examined(ids), limit)
+
+    @property
+    def _end(self) -> str:
+        """The end of a range where a list stops reading."""
+        return "high" if self._of.oldest_first else "low"
+
+    def _behind(self, end: int) -> int:
+        """The id behind which a list goes on that has read up to this end of its range."""
+        return end - self._of.oldest_first

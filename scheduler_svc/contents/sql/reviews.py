@@ -1,0 +1,150 @@
+"""Reviews of contents: decisions, taken back or not, and who holds which."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import cache
+
+import sqlalchemy as sa
+
+from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.content import Review, ReviewStatus
+from scheduler_svc.domain.task import DEFAULT_PRIORITY
+from scheduler_svc.schema.tables import WAITS_FOR_REVIEW
+
+_NOT_HELD = "review_holder = NULL, review_claim_expire_time = NULL"
+
+_DECIDE = sa.text(f"""
+    UPDATE contents SET review_status = :outcome, review_comment = :comment, reviewer = :reviewer, review_time = now(),
+        {_NOT_HELD}, etag = gen_random_uuid()
+    WHERE content_id = :content_id
+""")
+"""Reviews a locked content."""
+
+# Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
+_OFFER = sa.text(f"""
+    INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
+    SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}),
+        coalesce(CAST(:schedule_time AS timestamptz), t.schedule_time)
+    FROM contents AS c LEFT JOIN tasks AS t USING (task_key) WHERE c.content_id = :content_id
+""")
+"""Adds a content to the publish pool."""
+
+_REOPEN = sa.text(f"""
+    WITH entry AS (DELETE FROM publish_pool WHERE content_id = :content_id)
+    UPDATE contents SET review_status = {ReviewStatus.PENDING_REVIEW}, review_comment = '', reviewer = '',
+        review_time = NULL, {_NOT_HELD}, etag = gen_random_uuid()
+    WHERE content_id = :content_id
+""")
+"""Takes the review of a locked content back, and the content out of the publish pool."""
+
+
+@cache
+def _claim(*, of_accounts: bool) -> sa.TextClause:
+    """Claims the oldest review that nobody holds; skips what another claim or a decision has locked.
+
+    It changes no key, so it does not skip a content that is being indexed: that lock is of the key.
+    Of several accounts the oldest of each is locked, one is taken, and the others are unlocked at the commit.
+    """
+    free = f"{WAITS_FOR_REVIEW} AND (review_claim_expire_time IS NULL OR review_claim_expire_time <= now())"
+    order = "ORDER BY create_time, content_id LIMIT 1"
+    columns = "SELECT content_id, create_time FROM contents"
+    if of_accounts:
+        own = f"{columns} WHERE account_id = a.own AND {free} {order} FOR NO KEY UPDATE SKIP LOCKED"
+        oldest = f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {order}"
+    else:
+        oldest = f"{columns} WHERE {free} {order} FOR NO KEY UPDATE SKIP LOCKED"
+    return sa.text(f"""
+        WITH oldest AS MATERIALIZED ({oldest})
+        UPDATE contents SET review_holder = :reviewer,
+            review_claim_expire_time = now() + make_interval(secs => :lease)
+        WHERE content_id = ANY(ARRAY(SELECT content_id FROM oldest)) RETURNING content_id
+    """)
+
+
+_HOLD = sa.text("""
+    UPDATE contents SET review_holder = :reviewer, review_claim_expire_time = now() + make_interval(secs => :lease)
+    WHERE content_id = :content_id
+""")
+"""Claims the review of a locked content, or renews the claim."""
+
+_LOCK_HELD = sa.text("""
+    SELECT pg_advisory_xact_lock(hashtextextended('contentgen.reviews.' || CAST(:reviewer AS text), 0))
+""")
+"""Locks out other claims of a reviewer."""
+_COUNT_HELD = sa.text("""
+    SELECT count(*) FROM (
+        SELECT FROM contents WHERE review_holder = :reviewer AND review_claim_expire_time > now()
+        ORDER BY review_holder, review_claim_expire_time LIMIT :limit
+    ) AS held
+""")
+"""Counts the reviews that a reviewer holds."""
+
+_REGENERATED = sa.text("""
+    SELECT p.regenerates_content_id FROM contents AS c JOIN task_payloads AS p USING (task_key)
+    WHERE c.content_id = :content_id AND p.regenerates_content_id IS NOT NULL
+""")
+"""Reads which content a content was written in place of."""
+
+_SUPERSEDE = sa.text("""
+    UPDATE contents SET superseded_by_content_id = :by, etag = gen_random_uuid() WHERE content_id = :content_id
+""")
+"""Marks a locked content as superseded, or no longer so."""
+
+_WITHDRAW = sa.text("DELETE FROM publish_pool WHERE content_id = :content_id")
+"""Takes a locked content out of the publish pool."""
+
+_RELEASE = sa.text(f"UPDATE contents SET {_NOT_HELD} WHERE content_id = :content_id")
+"""Ends the claim of the review of a locked content."""
+
+
+class Reviews(Statements):
+    """Decisions and releases are about contents that are locked (`Contents.lock_listed`)."""
+
+    def decide(self, review: Review) -> None:
+        self._run(
+            _DECIDE,
+            content_id=review.content_id,
+            outcome=review.decision.outcome.value,
+            comment=review.comment,
+            reviewer=review.reviewer,
+        )
+
+    def offer(self, content_id: int, schedule_time: datetime | None) -> None:
+        """Puts a content into the publish pool, with its task's priority, and its time unless another is given."""
+        self._run(_OFFER, content_id=content_id, schedule_time=schedule_time)
+
+    def reopen(self, content_id: int) -> None:
+        self._run(_REOPEN, content_id=content_id)
+
+    def regenerated(self, content_id: int) -> int | None:
+        """The content in whose place this one was written; None if it is not known."""
+        row = self._row(_REGENERATED, content_id=content_id)
+        return None if row is None else int(row[0])
+
+    def supersede(self, content_id: int, by: int | None) -> None:
+        """Marks a content as superseded by another; None: by none."""
+        self._run(_SUPERSEDE, content_id=content_id, by=by)
+
+    def withdraw(self, content_id: int) -> None:
+        """Takes a content out of the publish pool."""
+        self._run(_WITHDRAW, content_id=content_id)
+
+    def lock_held(self, reviewer: str, limit: int) -> int:
+        """How many reviews a reviewer holds, `limit` at most; no other claim of it begins before the commit."""
+        self._run(_LOCK_HELD, reviewer=reviewer)
+        return int(self._row(_COUNT_HELD, reviewer=reviewer, limit=limit)[0])
+
+    def claim(self, scope: Scope, reviewer: str, lease: timedelta) -> int | None:
+        """Claims the review of the oldest content that nobody holds; returns its id, None if there is none."""
+        named = accounts(scope)
+        statement = _claim(of_accounts=bool(named))
+        row = self._row(statement, **named, reviewer=reviewer, lease=lease.total_seconds())
+        return None if row is None else int(row[0])
+
+    def hold(self, content_id: int, reviewer: str, lease: timedelta) -> None:
+        self._run(_HOLD, content_id=content_id, reviewer=reviewer, lease=lease.total_seconds())
+
+    def release(self, content_id: int) -> None:
+        self._run(_RELEASE, content_id=content_id)

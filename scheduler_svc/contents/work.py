@@ -1,0 +1,263 @@
+"""Contents: reads, edits and revisions, reviews, and contents that are written anew with a reviewer's feedback.
+
+Decisions of reviews may be taken back; claims keep reviewers apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from scheduler_svc.domain.access import CallerIdentity, Role, Scope
+from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief
+from scheduler_svc.domain.content import (
+    MAX_HELD_REVIEWS,
+    MAX_RESULT_BYTES,
+    Content,
+    ContentEdit,
+    ContentFilter,
+    ContentRevision,
+    Review,
+    ReviewDecision,
+    ReviewStatus,
+)
+from scheduler_svc.domain.errors import (
+    EtagMismatch,
+    FieldViolation,
+    InvalidArgument,
+    InvalidState,
+    NotFound,
+    RoleForbidden,
+    TooManyReviews,
+)
+from scheduler_svc.domain.task import NewTask
+from scheduler_svc.publishing.work import CHANGEABLE, require_changeable
+from scheduler_svc.tasks import query
+from scheduler_svc.webhooks.work import store_review
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+class ContentPage(NamedTuple):
+    """Like `TaskPage`, of contents by their ids."""
+
+    contents: list[Content]
+    rest: int | None
+
+
+def check_etag(content: Content, etag: str) -> None:
+    """Raises EtagMismatch if `etag` is stale; an empty one checks nothing."""
+    if etag and etag != content.etag:
+        raise EtagMismatch(content.content_id, content.etag)
+
+
+def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author: str) -> Content:
+    """Edits a content, which makes a revision if it changes anything.
+
+    Raises NotFound, EtagMismatch, and InvalidArgument if body and HTML would be too large together.
+    """
+    content = tx.contents.get_locked(content_id)
+    if content is None:
+        raise NotFound("content", content_id)
+    check_etag(content, etag)
+    edited = edit.of(content.texts)
+    if edited == content.texts:
+        return content
+    if (size := edited.size) > MAX_RESULT_BYTES:
+        too_large = f"must have at most {MAX_RESULT_BYTES:,} bytes together with html_body, would have {size:,}"
+        raise InvalidArgument([FieldViolation("content.body", too_large)])
+    tx.revisions.add(content_id, edited, author)
+    tx.search.index(content_id)
+    return get_content(tx, content_id)
+
+
+def list_revisions(tx: Tx, content_id: int, after: int, limit: int) -> list[ContentRevision]:
+    """Returns revisions with numbers above `after`, oldest first; fewer than `limit` if they are large.
+
+    Raises NotFound.
+    """
+    if revisions := tx.revisions.list(content_id, after, limit):
+        return revisions
+    content = get_content(tx, content_id)
+    if content.revision > 1 or after:
+        return []
+    return [ContentRevision(1, "", content.create_time, content.texts)]
+
+
+def review_content(tx: Tx, review: Review) -> Content:
+    """Decides a review; an approved content enters the publish pool.
+
+    Raises NotFound, EtagMismatch, and InvalidState if it is decided already.
+    """
+    _decide(tx, [review])
+    return get_content(tx, review.content_id)
+
+
+def review_contents(tx: Tx, reviews: Sequence[Review]) -> list[Content]:
+    """Decides reviews of different contents, all or none; returns the contents without their bodies, in that order.
+
+    Raises what `review_content` raises, for the first one that can't be decided.
+    """
+    _decide(tx, reviews)
+    decided = tx.contents.listed([review.content_id for review in reviews])
+    return [decided[review.content_id] for review in reviews]
+
+
+def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
+    found = tx.contents.lock_listed([review.content_id for review in reviews])
+    for review in reviews:
+        if review.content_id not in found:
+            raise NotFound("content", review.content_id)
+        content = found[review.content_id]
+        if content.review_status is not ReviewStatus.PENDING_REVIEW:
+            raise _not_to_review(content)
+        check_etag(content, review.etag)
+    for review in sorted(reviews, key=lambda it: it.content_id):  # a content before the one written in its place
+        tx.reviews.decide(review)
+        store_review(tx, replace(found[review.content_id], review_status=review.decision.outcome))
+        if review.decision.outcome is ReviewStatus.APPROVED:
+            tx.reviews.offer(review.content_id, review.schedule_time)
+            _supersede(tx, review)
+
+
+def _supersede(tx: Tx, approved: Review) -> None:
+    """If the content was written in place of another, rejects that one, unless a publisher has it or has had it."""
+    old = tx.reviews.regenerated(approved.content_id)
+    entries = {} if old is None else tx.contents.lock([old])
+    for content_id, entry in entries.items():
+        if entry is None or entry.status in CHANGEABLE:
+            said = f"superseded by content {approved.content_id}"
+            before = tx.contents.listed([content_id])[content_id]
+            tx.reviews.decide(Review(content_id, ReviewDecision.REJECT, approved.reviewer, said))
+            tx.reviews.withdraw(content_id)
+            if before.review_status is not ReviewStatus.REJECTED:
+                store_review(tx, replace(before, review_status=ReviewStatus.REJECTED))
+        tx.reviews.supersede(content_id, approved.content_id)
+
+
+def _not_to_review(content: Content) -> InvalidState:
+    current, required = content.review_status.label, ReviewStatus.PENDING_REVIEW.label
+    message = f"content {content.content_id} is {current}; to be reviewed it must be {required}"
+    return InvalidState(message, current, [required])
+
+
+def reopen_content(tx: Tx, content_id: int) -> Content:
+    """Takes a decision back, and the content out of the publish pool; one that waits for its review stays as it is.
+
+    Raises NotFound, and InvalidState if a publisher has claimed it, or it is published.
+    """
+    entries = tx.contents.lock([content_id])
+    content = get_content(tx, content_id)
+    if content.review_status is ReviewStatus.PENDING_REVIEW:
+        return content
+    require_changeable(content_id, entries[content_id], "reopened")
+    tx.reviews.reopen(content_id)
+    old = tx.reviews.regenerated(content_id)
+    for found in tx.contents.lock_listed([old]).values() if old else ():
+        if found.superseded_by_content_id == content_id:
+            tx.reviews.supersede(found.content_id, None)
+    reopened = get_content(tx, content_id)
+    store_review(tx, reopened)
+    return reopened
+
+
+def claim_review(tx: Tx, scope: Scope, reviewer: str, lease: timedelta) -> Content | None:
+    """Returns the oldest content that waits for its review and that nobody held until now; None if there is none.
+
+    Raises TooManyReviews.
+    """
+    _lock_held(tx, reviewer)
+    content_id = tx.reviews.claim(scope, reviewer, lease)
+    return None if content_id is None else get_content(tx, content_id)
+
+
+def hold_review(tx: Tx, content_id: int, reviewer: str, lease: timedelta) -> Content | None:
+    """Claims the review of one content, or renews the reviewer's claim; None if it is decided or somebody else's.
+
+    Raises NotFound and TooManyReviews.
+    """
+    if get_content(tx, content_id).review_holder != reviewer:
+        _lock_held(tx, reviewer)
+    content = tx.contents.lock_listed([content_id]).get(content_id)
+    if content is None:
+        raise NotFound("content", content_id)
+    if content.review_status is not ReviewStatus.PENDING_REVIEW or content.review_holder not in {"", reviewer}:
+        return None
+    tx.reviews.hold(content_id, reviewer, lease)
+    return get_content(tx, content_id)
+
+
+def _lock_held(tx: Tx, reviewer: str) -> None:
+    """Makes other claims of the reviewer wait for the commit. Raises TooManyReviews."""
+    if tx.reviews.lock_held(reviewer, MAX_HELD_REVIEWS) >= MAX_HELD_REVIEWS:
+        raise TooManyReviews(reviewer, MAX_HELD_REVIEWS)
+
+
+def release_review(tx: Tx, content_id: int, caller: CallerIdentity) -> Content:
+    """Ends the claim of a review, if there is one. Raises NotFound, and RoleForbidden if it is not the caller's."""
+    content = tx.contents.lock_listed([content_id]).get(content_id)
+    if content is None:
+        raise NotFound("content", content_id)
+    if content.review_holder:
+        if caller.role is not Role.OPERATOR and caller.name != content.review_holder:
+            what = f"to release what {content.review_holder!r} holds"
+            raise RoleForbidden(caller.name, caller.role, what, [Role.OPERATOR])
+        tx.reviews.release(content_id)
+    return get_content(tx, content_id)
+
+
+def new_task(tx: Tx, content_id: int, feedback: str) -> NewTask:
+    """Returns the submit of a task that writes a content anew: as its task, with the feedback, and for a review.
+
+    Raises NotFound for the content and for its task, and InvalidArgument if the requirements would be too long.
+    """
+    content = get_content(tx, content_id)
+    task = query.get_task(tx, content.task_key)
+    return NewTask(
+        account_id=task.account_id,
+        brief=_with_feedback(task.brief, feedback),
+        priority=task.priority,
+        auto_approve=False,
+        max_retries=task.max_retries,
+        auto_retry=task.auto_retry,
+        timeout=task.timeout,
+        labels=task.labels,
+        backoff=task.backoff,
+        regenerates_content_id=content_id,
+    )
+
+
+def _with_feedback(brief: Brief, feedback: str) -> Brief:
+    made = brief._replace(requirements="\n\n".join(text for text in (brief.requirements, feedback) if text))
+    length, most = len(made.requirements), MAX_LENGTHS["requirements"]
+    if length > most:
+        raise _too_long(f"{most:,} characters with the task's requirements, would have {length:,}")
+    if made.prompt_bytes > MAX_PROMPT_BYTES:
+        size = f"{MAX_PROMPT_BYTES:,} bytes with the task's topic and requirements, would have {made.prompt_bytes:,}"
+        raise _too_long(size)
+    return made
+
+
+def _too_long(what: str) -> InvalidArgument:
+    return InvalidArgument([FieldViolation("feedback", f"must have at most {what}")])
+
+
+def get_content(tx: Tx, content_id: int) -> Content:
+    """Returns one content with its body. Raises NotFound."""
+    content = tx.contents.get(content_id)
+    if content is None:
+        raise NotFound("content", content_id)
+    return content
+
+
+def list_contents(
+    tx: Tx, scope: Scope, wanted: ContentFilter, after: int | None, limit: int, *, oldest_first: bool = False
+) -> ContentPage:
+    """Returns contents behind the id `after`, newest first or oldest first, without their bodies.
+
+    Fewer than `limit` if too many had to be read.
+    """
+    return tx.contents.list(scope, wanted, after, limit, oldest_first=oldest_first)

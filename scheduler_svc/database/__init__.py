@@ -1,0 +1,1 @@
+"""PostgreSQL as the scheduler uses it: connections, statements, notifications, and which database it is."""

@@ -1,0 +1,354 @@
+"""The dispatcher and the admission loop, one of each a replica.
+
+The dispatcher claims tasks for all of its workers at once, if they have capacity and work may wait. A hint says that
+work may wait: a submit of this replica, a NOTIFY of another one, or a timer in case one was lost. Capacity without a
+hint causes no query, so idle workers cost nothing.
+
+The admission loop gives tags to tasks that wait behind their account's window, one account at a time. Commits wake it:
+a lease of an account with a limit ended, an account's tasks were submitted or cancelled, or a minute has passed since
+attempts of an account with a start quota began. A periodic scan of the index finds what was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import structlog
+
+from scheduler_svc.dispatch.admission import scan, settle
+from scheduler_svc.dispatch.streams import ReconnectOrder, Streams
+from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim
+from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
+from scheduler_svc.domain.fairness import URGENT_REFILL_LIMIT
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.system import LaneState
+from scheduler_svc.metrics import Metrics
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.loops import Periodic, Supervision, TaskService
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Database
+
+
+MAX_CLAIM = URGENT_REFILL_LIMIT
+MIN_SESSIONS = 32
+"""Sessions that a claim is for while little waits: those with the most capacity. A full claim is followed by a larger
+one."""
+BUSY_INTERVAL = 0.2
+"""Seconds until a session whose row another transaction holds is retried."""
+HINT_INTERVAL = 10.0
+"""Seconds after which a hint is assumed."""
+RETRY_INTERVAL = 0.5
+"""Seconds until the next claim after one that could not get a lock."""
+
+
+_Outcome = tuple[int, Claimed | Exception]
+"""The last hint before the claim, and the claim's result."""
+
+
+class Dispatcher(TaskService):
+    """Lives on the event loop; its claims run on a thread of their own, or inline on another one."""
+
+    def __init__(
+        self,
+        database: Database,
+        streams: Streams,
+        lease_ttl: float,
+        on_undelivered: Callable[[Sequence[LeaseRef]], None],
+        admission: Admission,
+        *,
+        supervision: Supervision | None = None,
+        metrics: Metrics | None = None,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
+        """`on_undelivered` gets leases whose stream closed before they were sent.
+
+        `admission` refills the windows that a claim has brought low. If one is nearly empty, the next claim waits: it
+        would take tasks of other accounts, or of a lower priority, before their turn.
+        """
+        super().__init__("dispatcher", supervision)
+        self._database = database
+        self._streams = streams
+        self._ttl = lease_ttl
+        self._on_undelivered = on_undelivered
+        self._admission = admission
+        self._tracer = tracer
+        self._refilling: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="lane-claim")
+        self._numbers = itertools.count(1)
+        self._last_hint = self._seen_hint = 0
+        self._may_have_work = True
+        self._idle = asyncio.Event()
+        """Set while no claim is under way."""
+        self._idle.set()
+        self._defect: Exception | None = None
+        self._busy_since = 0.0
+        self._locked_out_since: float | None = None
+        """When the first of the claims began that were all locked out since."""
+        self._quiescing = False
+        self._sessions = MIN_SESSIONS
+        """How many sessions the next claim is for."""
+        self._metrics = metrics
+        self._lane_metrics = metrics.lane("claims") if metrics else None
+
+    async def quiesce(self, within: float) -> None:
+        """Stops claiming; returns once the claim under way is handed over, or after `within` seconds."""
+        self._quiescing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Ends after its own claim that is under way; further calls do nothing."""
+        await super().stop()
+        if self._refilling is not None:
+            await self._refilling
+        self._executor.shutdown(wait=False)
+
+    def hint(self) -> None:
+        """Claims soon: there may be work."""
+        self.note_hint()
+        self.wake()
+
+    def note_hint(self) -> None:
+        """Like `hint`, on any thread; a call of `wake` on the event loop must follow."""
+        self._last_hint = next(self._numbers)
+
+    def wake(self) -> None:
+        """Claims soon if there was a hint since the last claim."""
+        if self._last_hint != self._seen_hint:
+            self._may_have_work = True
+            self._wake.set()
+
+    def capacity_added(self) -> None:
+        """Claims soon if there may be work: a worker has free slots."""
+        if self._may_have_work:
+            self._wake.set()
+
+    def state(self) -> LaneState:
+        if self._locked_out_since is not None:
+            return LaneState(time.monotonic() - self._locked_out_since, math.inf, waiting=1, set_aside=1)
+        age = 0.0 if self._idle.is_set() else time.monotonic() - self._busy_since
+        return LaneState(age, math.inf)
+
+    async def _serve(self) -> None:
+        """Raises a claim's exception if it is a defect."""
+        self.hint()
+        while not self._stopping.is_set():
+            try:
+                async with asyncio.timeout(HINT_INTERVAL):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.hint()
+            self._wake.clear()
+            while not self._stopping.is_set() and self._may_have_work and await self.run_once():
+                pass
+            defect, self._defect = self._defect, None
+            if defect:
+                raise defect
+
+    async def run_once(self) -> bool:
+        """Claims once if there is capacity; returns whether another claim may find more."""
+        if capacities := self._begin():
+            outcome = await asyncio.get_running_loop().run_in_executor(self._executor, self._claim, capacities)
+            self._end(capacities, outcome)
+            return self._may_have_work
+        return False
+
+    def inline_claim(self) -> Callable[[], None] | None:
+        """Returns the next claim, for a thread that is about to commit new work; None if there can't be one now.
+
+        The thread must call it. That saves the switch to the dispatcher's own thread, which on an idle machine is a
+        good part of a claim's latency.
+        """
+        loop, capacities = asyncio.get_running_loop(), self._begin()
+        if not capacities:
+            return None
+        return lambda: _call_soon(loop, self._end, capacities, self._claim(capacities))
+
+    def _begin(self) -> list[SessionCapacity]:
+        """The sessions of the next claim; empty if none has capacity, or while another claim is under way."""
+        if self._quiescing or self._stopping.is_set() or self._task is None or not self._idle.is_set():
+            return []
+        if capacities := self._streams.capacities(asyncio.get_running_loop().time(), self._sessions):
+            self._occupy()
+        else:
+            self._locked_out_since = None
+        return capacities
+
+    def _occupy(self) -> None:
+        """Lets no claim begin until `_idle` is set again."""
+        self._idle.clear()
+        self._busy_since = time.monotonic()
+
+    def _claim(self, capacities: Sequence[SessionCapacity]) -> _Outcome:
+        hints, begun = self._last_hint, time.monotonic()
+        try:
+            claimed = self._database.run(lambda tx: claim(tx, capacities, MAX_CLAIM, self._ttl))
+        except Exception as error:  # noqa: BLE001 - `_end` sorts them, on the event loop
+            return hints, error
+        self._measure(claimed, begun)
+        return hints, claimed
+
+    def _measure(self, claimed: Claimed, begun: float) -> None:
+        if self._metrics and self._lane_metrics and claimed.grants:
+            grants = [grant for granted in claimed.grants.values() for grant in granted]
+            self._metrics.leased(grants)
+            self._lane_metrics.group(len(grants), time.monotonic() - begun)
+
+    def _end(self, capacities: Sequence[SessionCapacity], outcome: _Outcome) -> None:
+        self._seen_hint, claimed = outcome
+        self._idle.set()
+        locked_out = isinstance(claimed, Claimed) and claimed.locked_out
+        self._locked_out_since = (self._locked_out_since or self._busy_since) if locked_out else None
+        match claimed:
+            case Claimed(locked_out=True):
+                self._retry()
+            case Claimed():
+                self._send_grants(claimed, {it.session_key: it.heartbeat_number for it in capacities})
+                self._may_have_work = claimed.full or self._last_hint != self._seen_hint
+                self._sessions = min(4 * self._sessions, MAX_CLAIM) if claimed.full else MIN_SESSIONS
+                self._admission.request(claimed.short)
+                if claimed.urgent:
+                    self._occupy()
+                    self._refilling = asyncio.create_task(self._refill(claimed.urgent), name="refill")
+                elif self._may_have_work:
+                    self._wake.set()
+            case LockTimeout() | StatementTimeout():  # nothing was claimed
+                self._retry()
+            case StoreUnavailable():
+                self._reconnect(capacities)  # the timer, or the listener once it is back, will hint again
+                self._may_have_work = False
+            case error:
+                self._may_have_work = False
+                self._defect = error
+                self._wake.set()
+
+    def _retry(self) -> None:
+        self._may_have_work = False
+        asyncio.get_running_loop().call_later(RETRY_INTERVAL, self.hint)
+
+    async def _refill(self, accounts: frozenset[int]) -> None:
+        """Lets no claim begin before these accounts' windows are refilled."""
+        try:
+            await self._admission.settle(accounts)
+        finally:
+            self._idle.set()
+            if self._may_have_work:
+                self._wake.set()
+
+    def _reconnect(self, capacities: Sequence[SessionCapacity]) -> None:
+        """The claim may be committed all the same: each worker's next hello releases the leases that it never got."""
+        for session in capacities:
+            if stream := self._streams.get(session.session_key):
+                stream.send(ReconnectOrder())
+
+    def _send_grants(self, claimed: Claimed, heartbeat_numbers: dict[int, int]) -> None:
+        for session_key, grants in claimed.grants.items():
+            stream = self._streams.get(session_key)
+            if stream is None:
+                self._on_undelivered([grant.ref for grant in grants])
+            else:
+                stream.assign(heartbeat_numbers[session_key], self._tracer.dispatched(grants))
+        for session_key in claimed.closed:
+            if stream := self._streams.get(session_key):
+                stream.close_capacity()
+        self._pause_sessions(claimed.busy)
+
+    def _pause_sessions(self, busy: frozenset[int]) -> None:
+        """Other sessions may have what these could not be given; they are retried in a moment."""
+        loop = asyncio.get_running_loop()
+        for session_key in busy:
+            if stream := self._streams.get(session_key):
+                stream.busy_until = loop.time() + BUSY_INTERVAL
+        if busy:
+            loop.call_later(BUSY_INTERVAL, self.capacity_added)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the event loop is closed: the workers' next hellos release the leases
+        loop.call_soon_threadsafe(call, *arguments)
+
+
+SCAN_INTERVAL = 10.0
+ADMISSION_RETRY_INTERVAL = 0.5
+"""Seconds until an account that another session has locked is retried."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Admission(Periodic):
+    """Settles each account in a transaction of its own."""
+
+    def __init__(self, calls: Calls, supervision: Supervision | None = None) -> None:
+        super().__init__("admission", self._settle_requested, supervision)
+        self._calls = calls
+        self._requested: set[int] = set()
+        self._to_retry: set[int] = set()
+        self._later: dict[int, float] = {}
+        self._limited: frozenset[int] = frozenset()
+        self._scan_at = 0.0
+        self._scanned = 0
+
+    def on_commit(self, signals: CommitSignals) -> None:
+        """Takes the signals of a transaction, of this replica or another one."""
+        if signals.limits:
+            self.rescan()
+        if signals.admit_later:
+            now = asyncio.get_running_loop().time()
+            self._later |= {account_id: now + seconds for account_id, seconds in signals.admit_later.items()}
+            self.wake()
+        self.request(signals.admit | (signals.released & self._limited))
+
+    def request(self, accounts: AbstractSet[int]) -> None:
+        """Settles these accounts soon."""
+        if accounts:
+            self._requested |= accounts
+            self.wake()
+
+    def rescan(self) -> None:
+        """Scans at once: signals may have been missed."""
+        self._scan_at = 0.0
+        self.wake()
+
+    async def settle(self, accounts: Iterable[int]) -> None:
+        """Settles these accounts now.
+
+        Those that another session has locked are retried; those that fail are found by the next scan.
+        """
+        for account_id in accounts:
+            try:
+                await self._calls.run(settle, account_id)
+            except LockTimeout:
+                self._to_retry.add(account_id)
+            except StoreUnavailable:
+                return
+            except Exception:  # noqa: BLE001 - a defect with one account must not stop the others
+                _log.exception("an account's tasks could not be admitted", action="admission", account_id=account_id)
+
+    async def _settle_requested(self) -> float:
+        now = asyncio.get_running_loop().time()
+        if now >= self._scan_at:
+            self._scan_at = now + SCAN_INTERVAL
+            found = await self._calls.run(scan, self._scanned)
+            self._limited = found.limited
+            self._requested.update(found.waiting, found.reopened)
+            self._scanned = found.waiting[-1] if found.more else 0
+        due = {account_id for account_id, time in self._later.items() if time <= now}
+        accounts, self._requested, self._to_retry = self._requested | self._to_retry | due, set(), set()
+        for account_id in accounts:
+            self._later.pop(account_id, None)
+        await self.settle(sorted(accounts))
+        next_scan = min([self._scan_at, *self._later.values()])
+        until_scan = max(0.0, next_scan - asyncio.get_running_loop().time())
+        return min(ADMISSION_RETRY_INTERVAL, until_scan) if self._to_retry else until_scan

@@ -1,0 +1,79 @@
+"""Rows that dispatch and its statements exchange. Their fields are in the order of the SQL's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from scheduler_svc.domain.brief import Brief
+from scheduler_svc.domain.fairness import Flow
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.start_quota import StartQuota
+
+
+class AccountQueue(NamedTuple):
+    """The waiting tasks of one account, its highest priority first, and what decides how many of them may run.
+
+    `limit` 0: none; `leases` are counted only if there is one, and include revoked ones. `quota`: its start quota, if
+    any. `aging`: seconds of wait after which a task competes one priority higher; 0: never.
+    """
+
+    weight: float
+    limit: int
+    paused: bool
+    leases: int
+    flows: tuple[Flow, ...]
+    quota: StartQuota | None = None
+    aging: float = 0.0
+
+    @property
+    def tagged(self) -> int:
+        return sum(line.tagged for line in self.flows)
+
+
+class FlowMark(NamedTuple):
+    """Whether tasks of a priority wait without a tag, and from which tag on a claim asks for a refill (None: never)."""
+
+    priority: int
+    backlog: bool
+    refill: float | None
+
+
+class QueueHead(NamedTuple):
+    """The first tasks of a priority that a claim would take: how many, and the wait of the oldest in seconds."""
+
+    priority: int
+    tasks: int
+    oldest: float
+
+
+class Grant(NamedTuple):
+    ref: LeaseRef
+    brief: Brief
+    worker_id: str
+    account_id: int
+    priority: int
+    timeout_ms: int
+    labels: Mapping[str, str] | None
+    auto_approve: bool
+    failed_elsewhere: bool
+    """Whether another worker reported a failure of the attempt before."""
+    waited: float = 0.0
+    """Seconds that the task was ready."""
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+class ClaimedRows(NamedTuple):
+    """The result of a claim: its grants, and the accounts whose windows are low, or nearly empty (`urgent`).
+
+    Sessions that it wanted to give leases: those that may get none (`closed`), and those whose rows are locked
+    (`busy`). `locked_out`: another session holds the lock of dispatch, so nothing was claimed.
+    """
+
+    grants: list[Grant]
+    closed: frozenset[int]
+    busy: frozenset[int]
+    short: frozenset[int]
+    urgent: frozenset[int]
+    locked_out: bool = False

@@ -1,0 +1,90 @@
+"""ExternalScaler, as KEDA calls it: the demand for workers., on a server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from difflib import get_close_matches
+from typing import Any, Never
+
+from grpc import StatusCode, aio
+
+from contentgen.keda import externalscaler_pb2 as pb
+from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerServicer
+from scheduler_svc.dispatch.work import MAX_AGE, Demands
+from scheduler_svc.domain.errors import ShuttingDown
+from scheduler_svc.domain.ids import KEY_MAX
+from scheduler_svc.runtime.health import Health
+from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, entry_path
+
+METRIC = "contentgen-tasks"
+DEFAULT_TARGET = 3
+"""The default of a worker's slots."""
+ACCOUNT, TARGET = "accountId", "targetPerWorker"
+_OURS = {name.lower(): name for name in (ACCOUNT, TARGET)}
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class ScalerService(ExternalScalerServicer):
+    def __init__(self, demands: Demands, health: Health) -> None:
+        self._demands = demands
+        self._health = health
+
+    async def IsActive(self, request: pb.ScaledObjectRef, context: object) -> pb.IsActiveResponse:
+        account_id, _ = _options(request.scalerMetadata)
+        return pb.IsActiveResponse(result=await self._demands.of(account_id) > 0)
+
+    async def StreamIsActive(self, request: pb.ScaledObjectRef, context: object) -> AsyncIterator[pb.IsActiveResponse]:
+        account_id, _ = _options(request.scalerMetadata)
+        sent = None
+        while not self._health.draining:
+            active = await self._demands.of(account_id) > 0
+            if active is not sent:
+                yield pb.IsActiveResponse(result=active)
+                sent = active
+            await asyncio.sleep(MAX_AGE)
+        raise ShuttingDown
+
+    async def GetMetricSpec(self, request: pb.ScaledObjectRef, context: object) -> pb.GetMetricSpecResponse:
+        _, target = _options(request.scalerMetadata)
+        spec = pb.MetricSpec(metricName=METRIC, targetSize=target, targetSizeFloat=target)
+        return pb.GetMetricSpecResponse(metricSpecs=[spec])
+
+    async def GetMetrics(self, request: pb.GetMetricsRequest, context: object) -> pb.GetMetricsResponse:
+        with Violations() as bad:
+            if request.metricName not in {"", METRIC}:
+                bad.add("metricName", f"must be {METRIC}, is {request.metricName[:MAX_NAME]!r}")
+        account_id, _ = _options(request.scaledObjectRef.scalerMetadata, "scaledObjectRef.")
+        demand = await self._demands.of(account_id)
+        value = pb.MetricValue(metricName=METRIC, metricValue=demand, metricValueFloat=demand)
+        return pb.GetMetricsResponse(metricValues=[value])
+
+    async def StreamMetricSpec(self, request: pb.ScaledObjectRef, context: Context) -> Never:  # type: ignore[override]
+        await context.abort(StatusCode.UNIMPLEMENTED, "the target does not change: call GetMetricSpec")
+
+
+def _options(metadata: Mapping[str, str], path: str = "") -> tuple[int, int]:
+    """The account, 0 for all, and the tasks for each worker. Raises InvalidArgument."""
+    found = {ACCOUNT: 0, TARGET: DEFAULT_TARGET}
+    allowed = {ACCOUNT: (0, KEY_MAX), TARGET: (1, MAX_ITEMS)}
+    with Violations() as bad:
+        bad.path = path
+        for key, text in metadata.items():
+            given = key.replace("_", "").lower()
+            if name := _OURS.get(given):
+                found[name] = _number(bad, key, text, *allowed[name])
+            elif close := get_close_matches(given[:MAX_NAME], _OURS, n=1, cutoff=0.5):
+                bad.add(entry_path("scalerMetadata", key), f"is unknown: did you mean {_OURS[close[0]]}?")
+    return found[ACCOUNT], found[TARGET]
+
+
+def _number(bad: Violations, key: str, text: str, minimum: int, maximum: int) -> int:
+    """The number; `minimum` if the text is not one in this range."""
+    text = text.strip()
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+    if minimum <= number <= maximum:
+        return number
+    wanted = f"must be a whole number from {minimum:,} to {maximum:,}"
+    bad.add(entry_path("scalerMetadata", key), f"{wanted}, is {text[:MAX_NAME]!r}")
+    return minimum

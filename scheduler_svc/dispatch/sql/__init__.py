@@ -1,0 +1,1 @@
+"""Statements on what waits, and the claim."""

@@ -1,0 +1,168 @@
+"""What waits: `ready` (pending and due: with a tag it may be claimed) and `delayed` (not before a time)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from scheduler_svc.database.batch import Insert, UnnestedRows, array
+from scheduler_svc.database.statements import Statements, leased
+from scheduler_svc.dispatch.rows import QueueHead
+from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, bind_counts, floor, reservations, reserved
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
+
+_RESERVE = sa.text(f"WITH {reserved('true')} SELECT * FROM reserved")
+"""Reserves tags for tasks that become ready, within the windows of their accounts."""
+
+_READY = Insert(
+    "ready",
+    task_key="bigint",
+    priority="smallint",
+    tag="float8",
+    account_id="bigint",
+    attempt="integer",
+    timeout_ms="bigint",
+)
+"""Inserts tasks that are due."""
+_DELAYED = Insert(
+    "delayed",
+    task_key="bigint",
+    priority="smallint",
+    tag="float8",
+    account_id="bigint",
+    attempt="integer",
+    timeout_ms="bigint",
+    due_time="timestamptz",
+    cause="smallint",
+)
+"""Inserts tasks that wait for a time."""
+
+# The transaction that removes a task from `ready` or `delayed` owns it. A claim in progress is waited for, and then
+# owns the task. `delayed` comes first, so that a task that becomes due between the two statements is found by the
+# second.
+_OF_READY, _OF_DELAYED = "0, NULL, expire_time, ready_time", "cause, due_time, expire_time"
+_REMOVE = """
+    DELETE FROM {table} WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key
+        FOR UPDATE{locked}))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
+"""
+_REMOVE_READY = sa.text(_REMOVE.format(table="ready", cause=_OF_READY, locked=""))
+"""Removes tasks from `ready`."""
+_REMOVE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause=_OF_DELAYED, locked=""))
+"""Removes tasks from `delayed`."""
+_REMOVE_FREE_READY = sa.text(_REMOVE.format(table="ready", cause=_OF_READY, locked=" SKIP LOCKED"))
+"""Removes those of the tasks from `ready` that nobody else has locked."""
+_REMOVE_FREE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause=_OF_DELAYED, locked=" SKIP LOCKED"))
+"""Removes those of the tasks from `delayed` that nobody else has locked."""
+
+_NEXT = UnnestedRows(task_key="bigint", attempt="integer")
+# The keys are repeated as a condition, so that the join does not read all waiting tasks.
+_REMOVE_NEXT = f"""
+    DELETE FROM {{table}} WHERE task_key = ANY(ARRAY(
+        SELECT w.task_key FROM {{table}} AS w JOIN {_NEXT.source} USING (task_key, attempt)
+        WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {{cause}}
+"""
+_REMOVE_READY_NEXT = sa.text(_REMOVE_NEXT.format(table="ready", cause="0"))
+"""Removes tasks from `ready` that wait for a given attempt."""
+_REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause, due_time"))
+"""Removes tasks from `delayed` that wait for a given attempt."""
+
+_KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
+"""Stores since when a task is ready that was taken out of `ready` and put back."""
+
+_HEADS = sa.text(f"""
+    SELECT p.priority, h.n, h.wait FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority), LATERAL (
+        SELECT count(*) AS n, coalesce(CAST(extract(epoch FROM now() - min(ready_time)) AS float8), 0) AS wait FROM (
+            SELECT ready_time FROM ready AS r
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")}
+            ORDER BY r.priority DESC, r.tag, r.task_key LIMIT :limit) AS head) AS h
+    ORDER BY p.priority
+""")
+"""Counts the first tasks of each priority that may be claimed, and reads the wait of the oldest of them."""
+
+# A task with a revoked lease stays delayed until that lease is gone.
+_TAKE_DUE = sa.text(f"""
+    DELETE FROM delayed WHERE task_key = ANY(ARRAY(
+        SELECT d.task_key FROM delayed AS d
+        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
+        ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time, expire_time
+""")
+"""Removes tasks from `delayed` that are due."""
+_DUE_ACCOUNTS = sa.text(f"""
+    SELECT DISTINCT account_id FROM (
+        SELECT d.account_id FROM delayed AS d
+        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
+        ORDER BY d.due_time, d.task_key LIMIT :limit) AS due
+""")
+"""Reads the accounts of tasks that are due."""
+_NEXT_DUE = sa.text(f"""
+    SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
+    WHERE NOT {leased("d")}
+    ORDER BY d.due_time LIMIT 1
+""")
+"""Reads when the next delayed task is due."""
+
+
+class WaitingTasks(Statements):
+    def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]:
+        """Reserves tags by (account, priority) for these numbers of tasks that become ready; a number may be 0.
+
+        No other transaction adds to it, admits its tasks or closes it before this transaction ends.
+        """
+        self._session.hold_back(ASSIGN_TAGS, {})
+        return reservations(self._rows(_RESERVE, **bind_counts(counts)))
+
+    def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
+        """Inserts tasks that are due. Those without a tag wait behind their account's window."""
+        self._session.insert(_READY, rows)
+
+    def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
+        """Inserts tasks that wait for a time."""
+        self._session.insert(_DELAYED, rows)
+
+    def remove(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, DequeuedTask]:
+        """Removes tasks from `delayed` and `ready`; those missing from the result were in neither.
+
+        `skip_locked`: nor are those removed that another session has locked.
+        """
+        from_delayed, from_ready = (
+            (_REMOVE_FREE_DELAYED, _REMOVE_FREE_READY) if skip_locked else (_REMOVE_DELAYED, _REMOVE_READY)
+        )
+        literal = array("bigint", keys)
+        removed = [DequeuedTask(*row) for row in self._rows(from_delayed, keys=literal)]
+        if len(removed) < len(keys):
+            removed += [DequeuedTask(*row) for row in self._rows(from_ready, keys=literal)]
+        return {row.task_key: row for row in removed}
+
+    def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, DequeuedTask]:
+        """Removes each of these tasks if it waits for the attempt of that number."""
+        bound = _NEXT.bind(rows)
+        removed = [*self._rows(_REMOVE_DELAYED_NEXT, **bound), *self._rows(_REMOVE_READY_NEXT, **bound)]
+        return {row[0]: DequeuedTask(*row) for row in removed}
+
+    def keep_ready_time(self, task_key: int, ready_time: datetime) -> None:
+        """Stores since when a task is ready, if this transaction took it out of `ready` and put it back."""
+        self._run(_KEEP_READY_TIME, task_key=task_key, ready_time=ready_time)
+
+    def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
+        """Removes up to `limit` delayed tasks that are due, oldest first, except those of the accounts `but`."""
+        return [DequeuedTask(*row) for row in self._rows(_TAKE_DUE, limit=limit, but=array("bigint", but))]
+
+    def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
+        """The accounts of the tasks that `take_due` would remove."""
+        return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
+
+    def heads(self, limit: int) -> list[QueueHead]:
+        """Up to `limit` tasks of each priority that a claim would take first: how many, and the wait of the oldest."""
+        return [QueueHead(*row) for row in self._rows(_HEADS, limit=limit)]
+
+    def next_due(self) -> float | None:
+        """Seconds until the next delayed task is due (negative: overdue); None if there is none."""
+        row = self._row(_NEXT_DUE)
+        return None if row is None else float(row[0])

@@ -1,0 +1,153 @@
+"""The claim, which makes leases of the first ready tasks; the demand for workers; the pauses of dispatch.
+
+Demand is read from the database, so that every replica says the same. Pauses, of an account or (0) of everything, are
+separate switches, which survive restarts. Each claim reads the pause of everything. A pause of an account removes its
+tags, so claims don't see its tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from scheduler_svc.dispatch.admission import settle
+from scheduler_svc.dispatch.rows import Grant
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import ALL_ACCOUNTS
+from scheduler_svc.domain.demand import total_demand
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.lease import share_out
+from scheduler_svc.runtime.calls import Calls
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCapacity:
+    """A session's capacity as of its heartbeat of that number."""
+
+    worker_id: str
+    session_key: int
+    heartbeat_number: int
+    free: int
+    half_open: bool = False
+    """Its worker's circuit breaker is half-open: one task is to probe its CLI."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Grants by session. `full`: more tasks may be ready, or some could not be given.
+
+    `closed`: sessions that may get none (replaced or draining); `busy`: those whose rows are locked, mostly by a hello,
+    so that their state is unknown. `short`: accounts whose windows need a refill; `urgent`: those for which the next
+    claim waits. `locked_out`: another session holds the lock of dispatch.
+    """
+
+    grants: Mapping[int, list[Grant]]
+    closed: frozenset[int]
+    busy: frozenset[int]
+    full: bool
+    short: frozenset[int] = frozenset()
+    urgent: frozenset[int] = frozenset()
+    locked_out: bool = False
+
+
+def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
+    """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
+
+    Before that, each half-open session gets one. On an idle fleet other workers would always be emptier, and a worker
+    whose CLI is repaired would never be probed.
+
+    Each worker has at most one session among them. A hello that replaces one waits for this commit, and then sees its
+    leases. A session's row is read only if there is a task for it.
+    """
+    workers = {it.session_key: it.worker_id for it in capacities}
+    half_open = [it.session_key for it in capacities if it.half_open]
+    slots = share_out({it.session_key: it.free for it in capacities}, limit, half_open)
+    rows = tx.leases.claim([(workers[key], key) for key in slots], ttl)
+    tx.signals.moved = bool(rows.grants)
+    sessions = {it.worker_id: it.session_key for it in capacities}
+    grants: dict[int, list[Grant]] = {}
+    for grant in rows.grants:
+        grants.setdefault(sessions[grant.worker_id], []).append(grant)
+    full = bool(rows.closed or rows.busy) or len(rows.grants) == len(slots)
+    return Claimed(grants, rows.closed, rows.busy, full, rows.short, rows.urgent, rows.locked_out)
+
+
+MAX_AGE = 1.0
+"""Seconds for which a demand that was read is returned again, so that callers cost the database no more than one."""
+
+
+def read_demand(tx: Tx, account_id: int) -> int:
+    """The demand of an account, or (0) of all. Raises NotFound."""
+    if account_id == ALL_ACCOUNTS:
+        return total_demand(*tx.loads.all())
+    load = tx.loads.of(account_id)
+    if load is None:
+        raise NotFound("account", account_id)
+    return load.demand
+
+
+class _Reading(NamedTuple):
+    begun: float
+    task: asyncio.Task[int]
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it may be returned: it is under way, or was read within MAX_AGE."""
+        failed = self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
+        return not failed and (not self.task.done() or time.monotonic() - self.begun < MAX_AGE)
+
+
+class Demands:
+    """Reads demands, for all who ask at once. Lives on the event loop."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._readings: dict[int, _Reading] = {}
+
+    async def of(self, account_id: int) -> int:
+        """The demand of an account, or (0) of all, as of MAX_AGE ago at most. Raises NotFound, StoreUnavailable."""
+        reading = self._readings.get(account_id)
+        if reading is None or not reading.is_fresh:
+            self._readings = {key: it for key, it in self._readings.items() if it.is_fresh}
+            task = asyncio.create_task(self._calls.run(read_demand, account_id))
+            reading = self._readings[account_id] = _Reading(time.monotonic(), task)
+        return await asyncio.shield(reading.task)  # a caller that leaves does not end it for the others
+
+
+class DispatchStatus(NamedTuple):
+    """The pauses in force."""
+
+    all_paused: bool
+    accounts: tuple[int, ...]
+
+
+def pause_dispatch(tx: Tx, account_id: int) -> None:
+    """Pauses: nothing more is leased from the commit on. Raises NotFound."""
+    if account_id != ALL_ACCOUNTS:
+        tx.accounts.require(account_id)
+    tx.pauses.add(account_id)
+    if account_id != ALL_ACCOUNTS:
+        tx.window.close(account_id)
+        settle(tx, account_id)
+
+
+def resume_dispatch(tx: Tx, account_id: int) -> None:
+    """Ends the pause with the same `account_id`. Raises NotFound."""
+    if account_id != ALL_ACCOUNTS:
+        tx.accounts.require(account_id)
+    tx.pauses.remove(account_id)
+    if account_id != ALL_ACCOUNTS:
+        settle(tx, account_id)
+    tx.signals.ready = True
+
+
+def dispatch_status(tx: Tx, scope: Scope) -> DispatchStatus:
+    """The pause of everything, and the pauses of the accounts in scope."""
+    paused = tx.pauses.list()
+    return DispatchStatus(ALL_ACCOUNTS in paused, tuple(it for it in paused if it != ALL_ACCOUNTS and it in scope))

@@ -1,0 +1,1 @@
+"""The import of the old application's data."""

@@ -1,0 +1,187 @@
+"""Imports accounts, all in one transaction: either each gets its id, or nothing is written.
+
+They are read before it begins. It locks the table of accounts, and the server ends a transaction that waits too long
+for its client: neither may depend on how quick the source is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from scheduler_svc.domain import imports
+from scheduler_svc.domain.imports import ImportedAccount
+from scheduler_svc.domain.old_rows import ImportRefused, LeftOut, OldRow, RowKind, printable
+from scheduler_svc.importing.source import ImportedAccountRow, ImportSource, LeftOutRow, readable, rows_in_parts
+
+if TYPE_CHECKING:
+    from scheduler_svc.importing.old_tables import OldDatabase
+    from scheduler_svc.transactions import Database, Tx
+
+
+PAGE = 500
+_NO_SOURCE = 0
+_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChoices:
+    """What to do about ids that are in use: give new ones, or map an account to an existing one."""
+
+    renumber: bool = False
+    mapped: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAccounts:
+    """What a source has: pages of accounts that are new, how many were imported before, and which can't be read."""
+
+    pages: Sequence[Sequence[ImportedAccount]]
+    before: int
+    left_out: Sequence[LeftOutRow]
+
+
+def read_accounts(database: Database, old: OldDatabase, source_name: str, choices: AccountChoices) -> ReadAccounts:
+    """Reads the accounts that were not imported before. Raises ImportRefused if a mapping can't be."""
+    source_id = database.run(lambda tx: tx.imports.find_source(source_name))
+
+    def known(ids: Iterable[int]) -> dict[int, int]:
+        return {} if source_id is None else database.run(lambda tx: tx.imports.known(source_id, RowKind.ACCOUNT, ids))
+
+    _check_mapped(old, choices, known(choices.mapped))
+    pages: list[list[ImportedAccount]] = []
+    left_out: list[LeftOutRow] = []
+    before = 0
+    after: int | None = None
+    while ids := old.ids(RowKind.ACCOUNT, after, PAGE):
+        after = ids[-1]
+        imported = known(ids)
+        before += len(imported)
+        accounts, unreadable = _read(old, [old_id for old_id in ids if old_id not in imported], choices)
+        pages.append(accounts)
+        left_out += unreadable
+    return ReadAccounts(pages, before, left_out)
+
+
+def _check_mapped(old: OldDatabase, choices: AccountChoices, before: Mapping[int, int]) -> None:
+    present = {row.key for rows, _ in rows_in_parts(old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
+    for old_id, new_id in choices.mapped.items():
+        if old_id not in present:
+            raise ImportRefused(f"--map-account {old_id}={new_id}: the source has no account {old_id}")
+        if before.get(old_id, new_id) != new_id:
+            raise ImportRefused(
+                f"--map-account {old_id}={new_id}: account {old_id} was imported as {before[old_id]}, and stays so"
+            )
+
+
+def _read(
+    old: OldDatabase, ids: Sequence[int], choices: AccountChoices
+) -> tuple[list[ImportedAccount], list[LeftOutRow]]:
+    def account(row: OldRow) -> ImportedAccount:
+        made = imports.account(row)
+        if made.old_id < 1 and made.old_id not in choices.mapped:
+            raise LeftOut("ids begin at 1; --map-account OLD=NEW gives it another")
+        return made
+
+    accounts: list[ImportedAccount] = []
+    left_out: list[LeftOutRow] = []
+    for rows, unreadable in rows_in_parts(old, RowKind.ACCOUNT, ids):
+        made, refused = readable(rows, account)
+        accounts += made
+        left_out += [*unreadable, *refused]
+    return accounts, left_out
+
+
+def import_accounts(
+    tx: Tx, read: ReadAccounts, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool
+) -> tuple[ImportSource, int]:
+    """Imports the accounts that are new; returns the source for the rest of the import, and how many it took.
+
+    Raises ImportRefused if an id is in use and no choice decides.
+    """
+    if not dry_run:
+        tx.imports.lock_accounts()
+    others = [name for name in tx.imports.sources() if name != source_name]
+    source = ImportSource(old, _source_id(tx, source_name, dry_run=dry_run), dry_run)
+    accounts = _Accounts(tx, source, choices)
+    for page in read.pages:
+        accounts.take(page)
+    if accounts.conflicts:
+        raise ImportRefused(_advice(accounts.conflicts, others))
+    accounts.renumber()
+    return source, accounts.taken
+
+
+def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
+    """Returns the source's number; a dry run of a new source uses one that no source has."""
+    known = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
+    return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
+
+
+class _Accounts:
+    """The work of one transaction: the pages first, then the accounts that get new ids."""
+
+    def __init__(self, tx: Tx, source: ImportSource, choices: AccountChoices) -> None:
+        self._tx = tx
+        self._source = source
+        self._choices = choices
+        self._to_renumber: list[ImportedAccount] = []
+        self.conflicts: list[str] = []
+        self.taken = 0
+
+    def take(self, accounts: Sequence[ImportedAccount]) -> None:
+        wanted = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
+        names = self._tx.imports.account_names(wanted.values())
+        rows: dict[int, ImportedAccountRow] = {}
+        taken: dict[int, int] = {}
+        for account in accounts:
+            new_id = wanted[account.old_id]
+            if new_id not in names or account.old_id in self._choices.mapped:
+                taken[account.old_id] = new_id
+                if new_id not in names:
+                    rows.setdefault(new_id, _row(account, new_id, self._tx.now))
+            elif self._choices.renumber:
+                self._to_renumber.append(account)
+            else:
+                self.conflicts.append(
+                    f'account {account.old_id} "{printable(account.name)}" of the source, and account {new_id}'
+                    f' "{printable(names[new_id])}"'
+                )
+        self._store(taken, list(rows.values()))
+
+    def renumber(self) -> None:
+        """Runs last, so that no new id is one that another account of the source keeps."""
+        if not self._to_renumber:
+            return
+        count = len(self._to_renumber)
+        ids = [0] * count if self._source.dry_run else self._tx.imports.next_account_ids(count)
+        pairs = list(zip(self._to_renumber, ids, strict=True))
+        self._store(
+            {account.old_id: new_id for account, new_id in pairs},
+            [_row(account, new_id, self._tx.now) for account, new_id in pairs],
+        )
+
+    def _store(self, taken: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
+        if not self._source.dry_run:
+            self._tx.imports.insert_accounts(rows)
+        self._tx.imports.remember(self._source.source_id, RowKind.ACCOUNT, taken)
+        self.taken += len(taken)
+
+
+def _row(account: ImportedAccount, new_id: int, now: datetime) -> ImportedAccountRow:
+    return ImportedAccountRow(new_id, account.name, account.active, min(account.create_time or now, now))
+
+
+def _advice(conflicts: Sequence[str], sources: Sequence[str]) -> str:
+    lines = [
+        "These ids are taken by accounts that did not come from this source; nothing was written:",
+        *(f"  {conflict}" for conflict in conflicts[:_NAMED]),
+        *([f"  and {len(conflicts) - _NAMED:,} more"] if len(conflicts) > _NAMED else []),
+        "--map-account OLD=NEW says which account here is the same (or a free id for it), --renumber gives new ids.",
+    ]
+    if sources:
+        named = printable(", ".join(sources))
+        lines.append(f"If this is one of the sources that were imported before, say --source NAME: {named}")
+    return "\n".join(lines)

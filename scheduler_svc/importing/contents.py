@@ -1,0 +1,157 @@
+"""Imports contents (of tasks, and of tasks that are gone or left out) and entries of the publish pool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from scheduler_svc.domain import imports
+from scheduler_svc.domain.ids import make_past_key
+from scheduler_svc.domain.imports import ImportedContent, ImportedEntry
+from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
+from scheduler_svc.importing.source import (
+    ImportedContentRow,
+    ImportedEntryRow,
+    ImportSource,
+    LeftOutRow,
+    PoolCandidate,
+    StoreResult,
+    readable,
+)
+from scheduler_svc.tasks.submit_checks import TaskKeys
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+def read_contents(source: ImportSource, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
+    by_id = {row.key: row for row in rows}
+    pooled = source.old.in_pool(by_id)
+    return {old_id: _read(row, in_pool=old_id in pooled) for old_id, row in by_id.items()}
+
+
+def _read(row: OldRow, *, in_pool: bool) -> ImportedContent | LeftOut:
+    try:
+        return imports.content(row, in_pool=in_pool)
+    except LeftOut as left:
+        return left
+
+
+def plan_contents(source: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedContent], list[LeftOutRow]]:
+    read = read_contents(source, source.old.rows(RowKind.CONTENT, ids))
+    left_out = [LeftOutRow(old_id, found.reason) for old_id, found in read.items() if isinstance(found, LeftOut)]
+    return [found for found in read.values() if not isinstance(found, LeftOut)], left_out
+
+
+def store_contents(tx: Tx, source: ImportSource, planned: Sequence[ImportedContent], *, keys: TaskKeys) -> StoreResult:
+    """Stores contents without a task here, each with an unused task key; returns those without an account."""
+    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {content.old_account_id for content in planned})
+    fitting = [content for content in planned if content.old_account_id in accounts]
+    rows = [] if source.dry_run else _rows(tx, keys, [(it, accounts[it.old_account_id]) for it in fitting])
+    tx.imports.insert_contents(rows)
+    new_ids = [row.content_id for row in rows] or [0] * len(fitting)
+    taken = {_old_id(content): new_id for content, new_id in zip(fitting, new_ids, strict=True)}
+    tx.imports.remember(source.source_id, RowKind.CONTENT, taken)
+    left_out = [
+        LeftOutRow(_old_id(content), f"its account {content.old_account_id} is not there")
+        for content in planned
+        if content.old_account_id not in accounts
+    ]
+    return StoreResult(left_out)
+
+
+def _rows(tx: Tx, keys: TaskKeys, contents: Sequence[tuple[ImportedContent, int]]) -> list[ImportedContentRow]:
+    """The oldest gets the smallest id: lists are in that order."""
+    numbers = keys.numbers(tx, len(contents))
+    ids = tx.imports.next_content_ids(len(contents))
+    rows = []
+    for (content, account_id), number, content_id in zip(contents, numbers, ids, strict=True):
+        create_time = min(content.create_time or tx.now, tx.now)
+        key = make_past_key(max(0, round(create_time.timestamp() * 1000)), number)
+        rows.append(content_row(content, content_id, account_id, key, create_time))
+    return rows
+
+
+def content_row(
+    content: ImportedContent, content_id: int, account_id: int, task_key: int, create_time: datetime
+) -> ImportedContentRow:
+    """Returns a row, without the fields that only the task's result has."""
+    return ImportedContentRow(
+        content_id=content_id,
+        account_id=account_id,
+        task_key=task_key,
+        title=content.title,
+        body=content.body,
+        html_body="",
+        summary=content.summary,
+        category=content.category,
+        images=json.dumps(content.images),
+        word_count=len(content.body),
+        quality_score=None,
+        review_status=content.review_status.value,
+        review_comment=content.review_comment,
+        create_time=create_time,
+    )
+
+
+def _old_id(content: ImportedContent) -> int:
+    assert content.old_id is not None, "it was read from a row"
+    return content.old_id
+
+
+def plan_entries(source: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedEntry], list[LeftOutRow]]:
+    entries, left_out = readable(source.old.rows(RowKind.POOL_ENTRY, ids), imports.entry)
+    rejected = source.old.rejected(entry.old_content_id for entry in entries)
+    fitting: list[ImportedEntry] = []
+    for entry in entries:
+        if entry.old_content_id in rejected:
+            left_out.append(LeftOutRow(entry.old_id, f"its content {entry.old_content_id} is rejected"))
+        else:
+            fitting.append(entry)
+    return fitting, left_out
+
+
+def store_entries(tx: Tx, source: ImportSource, planned: Sequence[ImportedEntry]) -> StoreResult:
+    """Stores the entries that fit into the pool here; returns the others."""
+    contents = tx.imports.known(source.source_id, RowKind.CONTENT, {entry.old_content_id for entry in planned})
+    candidates = {} if source.dry_run else tx.imports.pool_candidates(contents.values())
+    left_out: list[LeftOutRow] = []
+    rows: list[ImportedEntryRow] = []
+    taken: dict[int, int] = {}
+    for entry in planned:
+        content_id = contents.get(entry.old_content_id)
+        reason = _unfit(entry, content_id, candidates, dry_run=source.dry_run)
+        if reason is not None:
+            left_out.append(LeftOutRow(entry.old_id, reason))
+            continue
+        assert content_id is not None
+        taken[entry.old_id] = content_id
+        if not source.dry_run:
+            rows.append(_row(entry, content_id, candidates[content_id].account_id))
+    tx.imports.insert_entries(rows)
+    tx.imports.remember(source.source_id, RowKind.POOL_ENTRY, taken)
+    return StoreResult(left_out)
+
+
+def _unfit(
+    entry: ImportedEntry, content_id: int | None, candidates: Mapping[int, PoolCandidate], *, dry_run: bool
+) -> str | None:
+    named = f"its content {entry.old_content_id}"
+    if content_id is None:
+        return f"{named} is not there"
+    if dry_run:
+        return None
+    here = candidates.get(content_id)
+    if here is None:
+        return f"{named} was imported, and is gone"
+    if here.in_pool:
+        return f"{named} is in the pool already"
+    return None if here.approved else f"{named} is not approved here: approving it puts it into the pool"
+
+
+def _row(entry: ImportedEntry, content_id: int, account_id: int) -> ImportedEntryRow:
+    return ImportedEntryRow(
+        content_id, account_id, entry.priority, entry.schedule_time, entry.status.value, entry.error
+    )

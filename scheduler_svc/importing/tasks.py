@@ -1,0 +1,247 @@
+"""Imports a page of tasks with the contents of completed ones.
+
+A task that had not ended is enqueued like a submit, by the same ledger, with signals to the schedulers. One that had
+ended gets the history that leads to its state.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from scheduler_svc.domain import imports
+from scheduler_svc.domain.ids import LeaseRef, make_past_key
+from scheduler_svc.domain.imports import ImportedContent, ImportedTask
+from scheduler_svc.domain.lease import LeaseEnd
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
+from scheduler_svc.domain.task import DEFAULT_TIMEOUT, PayloadRow
+from scheduler_svc.history.work import Ledger
+from scheduler_svc.importing.contents import content_row, read_contents
+from scheduler_svc.importing.source import (
+    ImportedContentRow,
+    ImportedTaskRow,
+    ImportSource,
+    LeftOutRow,
+    StoreResult,
+    readable,
+)
+from scheduler_svc.leases.attempts import error_json
+from scheduler_svc.tasks.rows import LabelRow
+from scheduler_svc.tasks.submit_checks import TaskKeys
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+REASON = "IMPORTED"
+_TIMEOUT_MS = round(DEFAULT_TIMEOUT.total_seconds() * 1000)
+
+
+class PlacedTask(NamedTuple):
+    """A task with its new key and ids. `attempt` counts ended attempts; `fence` None: there are none."""
+
+    task: ImportedTask
+    key: int
+    account_id: int
+    attempt: int
+    fence: int | None
+    create_time: datetime
+    content: ImportedContent | None
+    content_id: int
+
+
+def record(ledger: Ledger, one: PlacedTask) -> None:
+    """Records the task's history as of now, with the old times as messages, and enqueues a pending task."""
+    ref = None if one.fence is None else LeaseRef(one.key, one.attempt, one.fence)
+    for source, target, time in _path(one.task, one.create_time):
+        of_lease = ref if target not in (Status.PENDING, Status.CANCELLED) else None
+        message = f"{time.isoformat()} in the old application" if time else "in the old application"
+        ledger.move(one.key, one.account_id, source, target, REASON, message=message, ref=of_lease)
+    if one.task.status is Status.PENDING:
+        ledger.enqueue(one.key, one.account_id, one.task.priority, one.attempt + 1, _TIMEOUT_MS)
+
+
+def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, Status, datetime | None]]:
+    yield Status.NONE, Status.PENDING, create_time
+    if task.status is Status.CANCELLED:
+        yield Status.PENDING, Status.CANCELLED, task.end_time
+    elif task.status is not Status.PENDING:
+        yield Status.PENDING, Status.SUBMITTED, task.submit_time
+        last = Status.SUBMITTED
+        if task.start_time or task.status is Status.COMPLETED:
+            yield last, Status.PROCESSING, task.start_time
+            last = Status.PROCESSING
+        yield last, task.status, task.end_time
+
+
+def task_row(one: PlacedTask) -> ImportedTaskRow:
+    task = one.task
+    ended = LeaseEnd.COMPLETED if task.status is Status.COMPLETED else LeaseEnd.FAILED if one.attempt else LeaseEnd.NONE
+    return ImportedTaskRow(
+        task_key=one.key,
+        account_id=one.account_id,
+        status=task.status.value,
+        priority=task.priority,
+        auto_approve=task.auto_approve,
+        auto_retry=True,
+        max_retries=task.max_retries,
+        retry_count=task.retry_count,
+        timeout_ms=_TIMEOUT_MS,
+        create_time=one.create_time,
+        attempt=one.attempt,
+        fence=one.fence,
+        lease_end=ended.value,
+        submit_time=task.submit_time,
+        start_time=task.start_time,
+        end_time=None if task.status is Status.PENDING else task.end_time or one.create_time,
+        content_id=one.content_id or None,
+        error=error_json(task.error),
+    )
+
+
+def payload_row(one: PlacedTask) -> PayloadRow:
+    return PayloadRow(one.key, one.task.brief, _labels(one))
+
+
+def label_rows(one: PlacedTask) -> Iterator[LabelRow]:
+    return (LabelRow(name, value, one.key) for name, value in _labels(one).items())
+
+
+def _labels(one: PlacedTask) -> dict[str, str]:
+    old_content_id = one.content.old_id if one.content else one.task.old_content_id
+    labels = {imports.OLD_TASK_ID: one.task.old_task_id}
+    return labels | ({imports.OLD_CONTENT_ID: str(old_content_id)} if old_content_id else {})
+
+
+def content_rows(one: PlacedTask) -> Iterator[ImportedContentRow]:
+    """Of a completed task, with the fields that only its result has."""
+    if one.content is not None:
+        create_time = one.content.create_time or one.task.end_time or one.create_time
+        row = content_row(one.content, one.content_id, one.account_id, one.key, create_time)
+        html = imports.html_beside(one.content.body, one.task.result.html_body)
+        yield row._replace(html_body=html, quality_score=one.task.result.quality_score)
+
+
+_FENCE_BITS = 31
+
+
+class Planned(NamedTuple):
+    """A task, and its content if it is completed."""
+
+    task: ImportedTask
+    content: ImportedContent | None
+
+    @property
+    def old_content_id(self) -> int | None:
+        """The id of its content's row; None if it has no content, or one made of its result."""
+        return self.content.old_id if self.content else None
+
+
+def plan_tasks(source: ImportSource, ids: Sequence[int]) -> tuple[list[Planned], list[LeftOutRow]]:
+    tasks, left_out = readable(source.old.rows(RowKind.TASK, ids), imports.task)
+    contents = _contents(source, [task for task in tasks if task.status is Status.COMPLETED])
+    planned: list[Planned] = []
+    for task in tasks:
+        found = contents.get(task.old_id)
+        if isinstance(found, LeftOut):
+            left_out.append(LeftOutRow(task.old_id, found.reason))
+        else:
+            planned.append(Planned(task, found))
+    return planned, left_out
+
+
+def _contents(source: ImportSource, completed: Sequence[ImportedTask]) -> dict[int, ImportedContent | LeftOut]:
+    """Returns the content of each task, or why it has none: by the task's column, else by the content's."""
+    rows = source.old.rows(RowKind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
+    by_id = {row.key: row for row in rows}
+    unnamed = [task for task in completed if task.old_content_id not in by_id]
+    by_task = {row.text("generation_task_id"): row for row in source.old.contents_of(t.old_task_id for t in unnamed)}
+    of_task = {task.old_id: by_id.get(task.old_content_id or 0) or by_task.get(task.old_task_id) for task in completed}
+    read = read_contents(source, [row for row in of_task.values() if row is not None])
+    return {task.old_id: _content(task, of_task[task.old_id], read) for task in completed}
+
+
+def _content(
+    task: ImportedTask, row: OldRow | None, read: Mapping[int, ImportedContent | LeftOut]
+) -> ImportedContent | LeftOut:
+    if row is not None:
+        found = read[row.key]
+        return LeftOut(f"its content {row.key}: {found.reason}") if isinstance(found, LeftOut) else found
+    try:
+        return imports.content_of_result(task)
+    except LeftOut:
+        named = f"content {task.old_content_id} is not there" if task.old_content_id else "it has no content"
+        return LeftOut(f"it is completed, but {named}, and its result has no text")
+
+
+def store_tasks(tx: Tx, source: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
+    """Stores the tasks that can be stored here; returns the others."""
+    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {one.task.old_account_id for one in planned})
+    wanted = {one.old_content_id for one in planned if one.old_content_id is not None}
+    gone: set[int | None] = set(tx.imports.known(source.source_id, RowKind.CONTENT, wanted))
+    left_out: list[LeftOutRow] = []
+    fitting: list[Planned] = []
+    for one in planned:
+        if one.task.old_account_id not in accounts:
+            left_out.append(LeftOutRow(one.task.old_id, f"its account {one.task.old_account_id} is not there"))
+        elif one.old_content_id in gone:
+            left_out.append(LeftOutRow(one.task.old_id, f"its content {one.old_content_id} has been taken already"))
+        else:
+            fitting.append(one)
+            gone |= {one.old_content_id} - {None}
+    placed = [] if source.dry_run else _place(tx, keys, fitting, accounts)
+    _insert(tx, placed)
+    return StoreResult(left_out, _remember(tx, source, fitting, placed))
+
+
+def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping[int, int]) -> list[PlacedTask]:
+    """Gives each task its key and ids, the oldest first: that is the order in which they are served."""
+    now = tx.now
+    numbers = keys.numbers(tx, len(fitting))
+    content_ids = iter(tx.imports.next_content_ids(sum(one.content is not None for one in fitting)))
+    placed = []
+    for (task, content), number in zip(fitting, numbers, strict=True):
+        create_time = min(task.create_time or now, now)
+        attempt = task.retry_count + (task.status in _ENDED_BY_AN_ATTEMPT)
+        placed.append(
+            PlacedTask(
+                task,
+                key=make_past_key(max(0, round(create_time.timestamp() * 1000)), number),
+                account_id=accounts[task.old_account_id],
+                attempt=attempt,
+                fence=random.getrandbits(_FENCE_BITS) if attempt else None,
+                create_time=create_time,
+                content=content,
+                content_id=next(content_ids) if content else 0,
+            )
+        )
+    return sorted(placed, key=lambda one: one.key)
+
+
+_ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
+
+
+def _insert(tx: Tx, placed: Sequence[PlacedTask]) -> None:
+    ledger = Ledger(tx, rolls_up=False)
+    for one in placed:
+        record(ledger, one)
+    ledger.write()
+    tx.imports.insert_tasks([task_row(one) for one in placed])
+    tx.tasks.insert([], [payload_row(one) for one in placed], [row for one in placed for row in label_rows(one)])
+    tx.imports.insert_contents([row for one in placed for row in content_rows(one)])
+
+
+def _remember(tx: Tx, source: ImportSource, fitting: Sequence[Planned], placed: Sequence[PlacedTask]) -> int:
+    """Returns how many contents came along. In a dry run nothing is placed, and there are no new ids."""
+    new = {one.task.old_id: (one.key, one.content_id) for one in placed}
+    tasks, contents = {}, {}
+    for one in fitting:
+        tasks[one.task.old_id], content_id = new.get(one.task.old_id, (0, 0))
+        if one.old_content_id is not None:
+            contents[one.old_content_id] = content_id
+    tx.imports.remember(source.source_id, RowKind.TASK, tasks)
+    tx.imports.remember(source.source_id, RowKind.CONTENT, contents)
+    return len(contents)

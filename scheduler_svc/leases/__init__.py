@@ -1,0 +1,1 @@
+"""Leases and the workers that hold them: streams, sessions, heartbeats, reports, and how a lease ends."""

@@ -1,0 +1,359 @@
+"""The messages of WorkerService.Lease, from and to domain objects.
+
+A worker is trusted no more than a client: its texts are cut and made storable here. A result that can't be stored
+becomes the failure of its attempt; it is never dropped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from contentgen.v1 import asset_pb2, task_pb2
+from contentgen.v1 import worker_service_pb2 as pb
+from scheduler_svc.dispatch import streams
+from scheduler_svc.dispatch.rows import Grant
+from scheduler_svc.domain import asset
+from scheduler_svc.domain.asset import LeftOut, NamedAsset
+from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, TaskResult
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
+from scheduler_svc.domain.ids import format_task_id, parse_lease_id
+from scheduler_svc.domain.lease import (
+    AttemptAccepted,
+    AttemptCompleted,
+    AttemptDeferred,
+    AttemptFailed,
+    AttemptReleased,
+    AttemptStarted,
+    Change,
+    LeaseUpdate,
+    Release,
+)
+from scheduler_svc.domain.retry import DEFAULT_PAUSE
+from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
+from scheduler_svc.domain.trace import trace_id
+from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
+from scheduler_svc.leases.sessions import OpenedSession
+from scheduler_svc.runtime.briefs import fill_brief
+from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, duration, is_sha256, set_milliseconds
+
+MAX_HELD = 10_000
+MAX_IMAGES = 1_000
+MAX_IMAGE_CHARACTERS = 128 * 1024
+MAX_STEP = 200
+MAX_MESSAGE = 2_000
+MAX_DEFERRAL_MESSAGE = 1_000
+MAX_DETAILS = 20
+MAX_DETAIL = 8_000
+MAX_LAST_ERROR = 1_000
+MAX_OUTPUT = 8_192
+MAX_USAGE = 32
+MAX_USAGE_NAME = 63
+
+
+def hello(message: pb.Hello) -> Hello:
+    """Raises InvalidArgument, naming every bad field."""
+    with Violations() as bad:
+        bad.text("hello.worker_id", message.worker_id, MAX_NAME, required=True)
+        bad.text("hello.folder_id", message.folder_id, MAX_NAME, required=True)
+        for field in ("hostname", "version", "creator_version", "process_id"):
+            bad.text(f"hello.{field}", getattr(message, field), MAX_NAME)
+        bad.text("hello.creator_path", message.creator_path, 4_096)
+        bad.labels("hello.labels", message.labels)
+        if message.session_number < 1:
+            bad.add("hello.session_number", "must be 1 or more")
+        if not 0 <= message.slots <= MAX_ITEMS:
+            bad.add("hello.slots", f"must be 0 to {MAX_ITEMS:,}")
+        _check_count(bad, "hello.held_leases", message.held_leases)
+        _check_count(bad, "hello.lost_leases", message.lost_leases)
+    return Hello(
+        worker_id=message.worker_id,
+        folder_id=message.folder_id,
+        session_number=message.session_number,
+        hostname=message.hostname,
+        version=message.version,
+        slots=message.slots,
+        labels=dict(message.labels),
+        creator_path=message.creator_path,
+        creator_version=message.creator_version,
+        process_id=message.process_id,
+        held=_held(message.held_leases),
+        lost=tuple(message.lost_leases),
+        accepts_skipped=message.accepts_skipped_leases,
+    )
+
+
+def heartbeat(message: pb.Heartbeat) -> Heartbeat:
+    """Raises InvalidArgument, naming every bad field."""
+    with Violations() as bad:
+        if message.number < 1:
+            bad.add("heartbeat.number", "must be 1 or more, and increase")
+        if message.free_slots < 0:
+            bad.add("heartbeat.free_slots", "must be 0 or more")
+        _check_count(bad, "heartbeat.held_leases", message.held_leases)
+    return Heartbeat(
+        number=message.number,
+        free_slots=message.free_slots,
+        held=_held(message.held_leases),
+        last_assignment=message.last_assignment,
+        last_poll=_poll(message.last_poll_id),
+        unhealthy=message.unhealthy,
+        last_error=_text(message.last_error, MAX_LAST_ERROR),
+    )
+
+
+def _poll(poll_id: str) -> int:
+    """The number in a poll's id; 0 if it is not such an id."""
+    return int(poll_id) if _POLL_ID.fullmatch(poll_id) else 0
+
+
+_POLL_ID = re.compile("[1-9][0-9]{0,17}")
+
+
+def _check_count(bad: Violations, field: str, items: Sequence[object]) -> None:
+    if len(items) > MAX_HELD:
+        bad.add(field, f"must name at most {MAX_HELD:,} leases")
+
+
+def _held(named: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:
+    return tuple(HeldLease(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
+
+
+def updates(report: pb.Report) -> tuple[LeaseUpdate, ...]:
+    """The updates of a report, in order. Raises InvalidArgument."""
+    found: list[LeaseUpdate] = []
+    lease_id, attempt, ref = "", 0, None
+    for i, it in enumerate(report.updates):
+        if it.lease_id != lease_id or it.attempt != attempt:  # the updates of a lease usually follow each other
+            lease_id, attempt = it.lease_id, it.attempt
+            ref = parse_lease_id(lease_id, attempt)
+        found.append(LeaseUpdate(lease_id, attempt, ref, _change(i, it), _output(it)))
+    return tuple(found)
+
+
+_STAGES: dict[str, Change] = {"accepted": AttemptAccepted(), "processing": AttemptStarted()}
+
+
+def _change(index: int, it: pb.LeaseUpdate) -> Change:
+    match it.WhichOneof("update"):
+        case "accepted" | "processing" as stage:
+            return _STAGES[stage]
+        case "progress":
+            percent = min(100, max(0, it.progress.percent))
+            return AttemptProgress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
+        case "completed":
+            return _completed(it.completed.result)
+        case "failed":
+            return AttemptFailed(_error(it.failed.error))
+        case "released":
+            return _released(index, it.released)
+        case "deferred":
+            return _deferred(it.deferred)
+        case _:
+            raise InvalidArgument([FieldViolation(f"report.updates[{index}].update", "must be set")])
+
+
+def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
+    body, html_body = result.body, result.html_body
+    if len(body) + len(html_body) > MAX_RESULT_BYTES // 4 and _bytes(body) + _bytes(html_body) > MAX_RESULT_BYTES:
+        return AttemptFailed(TaskError("RESULT_TOO_LARGE", f"body and HTML have more than {MAX_RESULT_BYTES} bytes"))
+    body, html_body = body.replace("\0", ""), html_body.replace("\0", "")
+    if not body:
+        return AttemptFailed(TaskError("CREATOR_INVALID_RESPONSE", "the result has no text"))
+    score = result.quality_score if result.HasField("quality_score") else None
+    images = tuple(image.replace("\0", "") for image in result.images)
+    if len(images) > MAX_IMAGES or sum(map(len, images)) > MAX_IMAGE_CHARACTERS:
+        return AttemptFailed(
+            TaskError("RESULT_TOO_LARGE", f"more than {MAX_IMAGES:,} images, or names that are too long")
+        )
+    if score is not None and not math.isfinite(score):
+        score = None
+    # Most results have none of these, and each look at a repeated field costs a completed task half a microsecond.
+    assets, left_out = result.assets, result.left_out_assets
+    title, model = result.title, result.model
+    return AttemptCompleted(
+        TaskResult(
+            body,
+            html_body,
+            images,
+            score,
+            title and _text(title, TITLE_LENGTH).strip(),
+            _usage(result.usage),
+            model and _text(model, MAX_NAME),
+            _assets(assets) if assets else (),
+            _left_out(assets, left_out) if assets or left_out else (),
+        )
+    )
+
+
+def _usage(usage: Mapping[str, float]) -> dict[str, float] | None:
+    """The entries that can be stored; None if there are none."""
+    if not usage:
+        return None
+    known = {
+        name: number
+        for name, number in sorted(usage.items())
+        if name and "\0" not in name and len(name) <= MAX_USAGE_NAME and math.isfinite(number)
+    }
+    return dict(list(known.items())[:MAX_USAGE])
+
+
+def _assets(named: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
+    """The assets that can be stored, each name once."""
+    found: dict[str, NamedAsset] = {}
+    for it in named[: asset.MAX_NAMED]:
+        if it.name and len(it.name) <= asset.MAX_NAME and is_sha256(it.sha256) and asset.stays_below(it.name):
+            found.setdefault(it.name, NamedAsset(it.name, it.sha256))
+    return tuple(found.values())
+
+
+def _left_out(named: Sequence[pb.ResultAsset], reported: Sequence[asset_pb2.LeftOutAsset]) -> tuple[LeftOut, ...]:
+    """What the worker left out, and the assets whose names lead out of a folder."""
+    found = [LeftOut(_text(it.name, asset.MAX_SOURCE), _text(it.reason, MAX_STEP)) for it in reported]
+    outside = [it.name for it in named if not asset.stays_below(it.name)]
+    found += [LeftOut(_text(name, asset.MAX_SOURCE), asset.OUTSIDE) for name in outside]
+    return tuple(found[: asset.MAX_NAMED])
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
+
+
+def _error(error: task_pb2.TaskError) -> TaskError:
+    details = {_text(k, MAX_STEP): _text(v, MAX_DETAIL) for k, v in list(error.details.items())[:MAX_DETAILS]}
+    return TaskError(_text(error.reason, MAX_STEP) or "CREATOR_ERROR", _text(error.message, MAX_MESSAGE), details)
+
+
+def _released(index: int, released: pb.Released) -> AttemptReleased:
+    if released.reason not in _RELEASES:
+        raise InvalidArgument([FieldViolation(f"report.updates[{index}].released.reason", "must be a known reason")])
+    return AttemptReleased(_RELEASES[released.reason], released.started)
+
+
+def _deferred(deferred: pb.Deferred) -> AttemptDeferred:
+    """Takes any Duration: who uses the pause bounds it."""
+    wait = deferred.retry_after
+    pause = wait.seconds + wait.nanos / 1e9 if deferred.HasField("retry_after") else DEFAULT_PAUSE
+    return AttemptDeferred(pause, _text(deferred.message, MAX_DEFERRAL_MESSAGE))
+
+
+_RELEASES = {int(reason): reason for reason in Release}
+
+
+def _output(it: pb.LeaseUpdate) -> RunOutput | None:
+    """The end of what the CLI printed; None if nothing."""
+    if not it.HasField("output"):
+        return None
+    stdout, stderr = it.output.stdout.replace("\0", ""), it.output.stderr.replace("\0", "")
+    if not stdout and not stderr:
+        return None
+    return RunOutput(
+        stdout[-MAX_OUTPUT:],
+        stderr[-MAX_OUTPUT:],
+        it.output.stdout_truncated or len(stdout) > MAX_OUTPUT,
+        it.output.stderr_truncated or len(stderr) > MAX_OUTPUT,
+    )
+
+
+def _text(text: str, limit: int) -> str:
+    return text.replace("\0", "")[:limit]
+
+
+def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
+    return pb.LeaseResponse(
+        welcome=pb.Welcome(
+            lease_ttl=duration(timedelta(seconds=lease_ttl)),
+            heartbeat_interval=duration(timedelta(seconds=heartbeat_interval)),
+            keep_leases=opened.keep,
+            drop_leases=opened.drop,
+            desired_state=_desired_state(opened.desired_state),
+            scheduler_id=scheduler_id,
+            accepts_deferrals=True,
+            accepts_report_parts=True,
+            skipped_leases=opened.skipped,
+            accepts_assets=True,
+        )
+    )
+
+
+def outgoing(message: streams.Outgoing) -> pb.LeaseResponse:
+    match message:
+        case streams.Assign(number, heartbeat_number, grants):
+            response = pb.LeaseResponse(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number))
+            for grant in grants:
+                _fill(response.assignment.leases.add(), grant)
+            return response
+        case streams.AcknowledgeHeartbeat(number, not_renewed, skipped, desired):
+            return pb.LeaseResponse(
+                acknowledgement=pb.Acknowledgement(
+                    heartbeat_number=number,
+                    not_renewed_leases=not_renewed,
+                    skipped_leases=skipped,
+                    desired_state=_desired_state(desired),
+                )
+            )
+        case streams.AcknowledgeReport(number, outcomes):
+            response = pb.LeaseResponse(acknowledgement=pb.Acknowledgement(report_number=number))
+            add = response.acknowledgement.results.add
+            for lease_id, attempt, outcome in outcomes:
+                add(lease_id=lease_id, attempt=attempt, outcome=_OUTCOMES[outcome])
+            return response
+        case streams.PartReceived(number, received):
+            return pb.LeaseResponse(part_received=pb.PartReceived(report_number=number, received_bytes=received))
+        case _:
+            return _order(message)
+
+
+def _order(message: streams.Order) -> pb.LeaseResponse:
+    match message:
+        case streams.CancelLease(lease_id, reason):
+            return pb.LeaseResponse(cancel=pb.Cancel(lease_id=lease_id, reason=reason))
+        case streams.PollOrder(poll):
+            return pb.LeaseResponse(poll_now=pb.PollNow(poll_id=str(poll)))
+        case streams.ResizeOrder(slots):
+            return pb.LeaseResponse(resize=pb.Resize(slots=slots))
+        case streams.DrainOrder():
+            return pb.LeaseResponse(drain=pb.Drain())
+        case streams.ReconnectOrder():
+            return pb.LeaseResponse(reconnect=pb.Reconnect())
+
+
+_OUTCOMES = (
+    pb.UPDATE_OUTCOME_UNSPECIFIED,
+    pb.UPDATE_OUTCOME_COMMITTED,
+    pb.UPDATE_OUTCOME_ALREADY_COMMITTED,
+    pb.UPDATE_OUTCOME_LEASE_LOST,
+)
+
+
+def _desired_state(desired: DesiredState) -> pb.DesiredState:
+    return pb.DesiredState(slots=desired.slots, drain=desired.drain)
+
+
+def _fill(lease: pb.AssignedLease, grant: Grant) -> None:
+    """Sets the fields in place, since protobuf would copy a message that is built separately."""
+    lease.lease_id = grant.ref.lease_id
+    lease.attempt = grant.ref.attempt
+    set_milliseconds(lease.timeout, grant.timeout_ms)
+    lease.failed_elsewhere = grant.failed_elsewhere
+    if grant.brief.creator_options:
+        lease.creator_options.update(grant.brief.creator_options)
+    task = lease.task
+    task.task_id = format_task_id(grant.ref.task_key)
+    task.account_id = grant.account_id
+    fill_brief(task, grant.brief)
+    task.priority = grant.priority
+    task.auto_approve = grant.auto_approve
+    task.status = task_pb2.TASK_STATUS_SUBMITTED
+    task.attempt = grant.ref.attempt
+    task.worker_id = grant.worker_id
+    set_milliseconds(task.timeout, grant.timeout_ms)
+    task.lease_id = lease.lease_id
+    if grant.labels:
+        task.labels.update(grant.labels)
+    if grant.traceparent:
+        lease.traceparent = grant.traceparent
+        lease.tracestate = grant.tracestate or ""
+        task.trace_id = trace_id(grant.traceparent)

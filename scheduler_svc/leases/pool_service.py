@@ -1,0 +1,109 @@
+"""WorkerPoolService: the workers, across all replicas."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from contentgen.v1 import worker_pool_service_pb2 as pb
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
+from scheduler_svc.dispatch import work as dispatch
+from scheduler_svc.domain.worker import PoolWorker
+from scheduler_svc.leases import sessions
+from scheduler_svc.runtime.access import caller
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.pages import PageRequest
+from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, timestamp
+
+MAX_WORKERS = 20_000
+"""The default page size; the limit of a page's bytes is mostly reached first."""
+
+
+class WorkerPoolService(WorkerPoolServiceServicer):
+    def __init__(self, calls: Calls, dispatch_calls: Calls, lease_ttl: float) -> None:
+        """`dispatch_calls` run changes of what may be dispatched; `lease_ttl` is in seconds."""
+        self._calls = calls
+        self._dispatch_calls = dispatch_calls
+        self._lease_ttl = lease_ttl
+
+    async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
+        with Violations() as bad:
+            page = PageRequest.of_names(request, bad, "GetWorkerPool", default_size=MAX_WORKERS)
+        found = await self._calls.run(
+            sessions.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
+        )
+        workers, token = page.cut(found.workers, _worker_message, attrgetter("worker_id"))
+        return pb.GetWorkerPoolResponse(
+            num_workers=found.connected,
+            active_workers=found.active,
+            total_queue_size=found.queue_size,
+            workers=workers,
+            next_page_token=token,
+        )
+
+    async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        worker = await self._calls.run(sessions.drain_worker, request.worker_id, self._lease_ttl)
+        return pb.DrainWorkerResponse(worker=_worker_message(worker))
+
+    async def UndrainWorker(self, request: pb.UndrainWorkerRequest, context: object) -> pb.UndrainWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        worker = await self._calls.run(sessions.undrain_worker, request.worker_id, self._lease_ttl)
+        return pb.UndrainWorkerResponse(worker=_worker_message(worker))
+
+    async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
+        with Violations() as bad:
+            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+            bad.number("slots", request.slots, 1, MAX_ITEMS)
+        worker = await self._calls.run(sessions.resize_worker, request.worker_id, request.slots, self._lease_ttl)
+        return pb.ResizeWorkerResponse(worker=_worker_message(worker))
+
+    async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        _check_dispatch_of(request.account_id)
+        await self._dispatch_calls.run(dispatch.pause_dispatch, request.account_id)
+        return pb.PauseDispatchResponse()
+
+    async def ResumeDispatch(self, request: pb.ResumeDispatchRequest, context: object) -> pb.ResumeDispatchResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        _check_dispatch_of(request.account_id)
+        await self._dispatch_calls.run(dispatch.resume_dispatch, request.account_id)
+        return pb.ResumeDispatchResponse()
+
+    async def GetDispatchStatus(
+        self, request: pb.GetDispatchStatusRequest, context: object
+    ) -> pb.GetDispatchStatusResponse:
+        found = await self._calls.run(dispatch.dispatch_status, caller().scope)
+        return pb.GetDispatchStatusResponse(all_paused=found.all_paused, paused_account_ids=found.accounts)
+
+
+def _check_dispatch_of(account_id: int) -> None:
+    """0 means all accounts, not those of the caller's token. Raises AccountForbidden."""
+    if account_id == 0:
+        caller().about_everyone("dispatch as a whole")
+    caller().about(account_id)
+
+
+def _worker_message(it: PoolWorker) -> pb.Worker:
+    return pb.Worker(
+        worker_id=it.worker_id,
+        hostname=it.hostname,
+        version=it.version,
+        running=it.connected and not it.draining,
+        slots=it.slots,
+        busy_slots=it.busy_slots,
+        queue_size=it.queue_size,
+        labels=it.labels,
+        draining=it.draining,
+        connect_time=timestamp(it.connect_time),
+        last_heartbeat_time=timestamp(it.last_heartbeat_time),
+        scheduler_id=it.scheduler_id,
+        creator_version=it.creator_version,
+        unhealthy=it.unhealthy_time is not None,
+        last_error=it.last_error,
+        unhealthy_time=timestamp(it.unhealthy_time),
+        connected=it.connected,
+    )

@@ -1,0 +1,183 @@
+"""What is due by time: leases expire, attempts time out, delays end. The timed loops call it, in bounded batches.
+
+Each function takes `skip_locked`: it then looks for locked rows first, which costs more, and leaves them for later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from scheduler_svc.domain import lease
+from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.clock import ClockWatch, is_ahead
+from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
+from scheduler_svc.domain.lifecycle import Move
+from scheduler_svc.domain.resolution import Cause, loss_cause
+from scheduler_svc.domain.retry import TASK_TIMEOUT
+from scheduler_svc.domain.task import TaskError
+from scheduler_svc.history.work import Ledger
+from scheduler_svc.leases.attempts import EndedLease, delete_revoked, end_attempts
+from scheduler_svc.leases.rows import LiveLease
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+MAX_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What one tick did. `guarded`: nothing may expire, after a gap or while the database's clock `runs_ahead`."""
+
+    expired: int
+    timed_out: int
+    guarded: bool
+    runs_ahead: bool = False
+
+    @property
+    def full(self) -> bool:
+        return max(self.expired, self.timed_out) >= MAX_BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class ReaperSettings:
+    """Seconds, and how many losses in a row fail a task."""
+
+    lease_ttl: float
+    heartbeat_interval: float
+    max_losses: int
+
+
+def reap(
+    tx: Tx,
+    settings: ReaperSettings,
+    watch: ClockWatch | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    skip_locked: bool = False,
+) -> Reaped:
+    """One tick: stamps the row that all reapers share, then ends expired leases, unless there was a gap (rule 11).
+
+    `watch` compares the database's clock with `clock`, this replica's own.
+    """
+    before = clock()
+    present, now = tx.reaper.lock()
+    runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), settings.lease_ttl)
+    if _stamped(tx, settings, present, now, runs_ahead=runs_ahead):
+        return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
+    find = _find_unlocked if skip_locked else _find_all
+    expired = find(tx, lambda but: tx.leases.lock_expired(MAX_BATCH, but))
+    ended = [EndedLease(lease, loss_cause("its lease expired")) for lease in expired if not lease.revoked]
+    delete_revoked(tx, [lease for lease in expired if lease.revoked])
+    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, ALL, but))
+    _end(tx, settings, ended, late)
+    return Reaped(len(expired), len(late), guarded=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """How many attempts a call timed out; `full`: more may be due."""
+
+    count: int
+    full: bool
+
+
+def time_out(tx: Tx, settings: ReaperSettings, scope: Scope, *, skip_locked: bool = False) -> TimedOut:
+    """Times out attempts that ran too long. A tick that leaves expired leases to the loop (rule 11)."""
+    if _stamped(tx, settings, *tx.reaper.lock()):
+        return TimedOut(0, full=False)
+    find = _find_unlocked if skip_locked else _find_all
+    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, scope, but))
+    _end(tx, settings, [], late)
+    return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= MAX_BATCH)
+
+
+Find = Callable[[Collection[int]], list[LiveLease]]
+"""Returns locked leases, except for those of the given accounts."""
+
+
+def _find_all(_: Tx, find: Find) -> list[LiveLease]:
+    return find(())
+
+
+def _find_unlocked(tx: Tx, find: Find) -> list[LiveLease]:
+    """Returns what `find` finds, except for leases whose task or account another session has locked."""
+    found = find(())
+    but: set[int] = set()
+    while locked := tx.window.try_lock({lease.account_id for lease in found}):
+        but |= locked
+        found = find(but)
+    tasks = tx.tasks.lock(sorted(lease.ref.task_key for lease in found), skip_locked=True)
+    return [lease for lease in found if lease.ref.task_key in tasks]
+
+
+def _stamped(tx: Tx, settings: ReaperSettings, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
+    """Stamps the shared row; returns whether nothing may expire or time out yet."""
+    row = lease.tick(present, now, settings.heartbeat_interval, settings.lease_ttl, runs_ahead=runs_ahead)
+    tx.reaper.stamp(row)
+    return now < row.expire_not_before
+
+
+def _end(tx: Tx, settings: ReaperSettings, lost: Sequence[EndedLease], late: Sequence[LiveLease]) -> None:
+    ledger = Ledger(tx)
+    end_attempts(tx, ledger, [*lost, *map(_timed_out, late)], settings.max_losses)
+    ledger.write()
+    _signal_workers(tx, late)
+
+
+def _timed_out(lease: LiveLease) -> EndedLease:
+    """In a slot for too long: a timeout. In no slot for that long and a lease time more: a loss (rule 12)."""
+    if lease.accept_time is None:
+        return EndedLease(lease, replace(loss_cause("no slot took it in time"), end=LeaseEnd.REVOKED), revoke=True)
+    error = TaskError(TASK_TIMEOUT, f"it ran longer than its timeout of {lease.timeout_ms / 1000:g} s")
+    return EndedLease(lease, Cause(Move.TIME_OUT, LeaseEnd.REVOKED, TASK_TIMEOUT, error), revoke=True)
+
+
+def _signal_workers(tx: Tx, revoked: Sequence[LiveLease]) -> None:
+    tx.signals.cancelled += [(lease.worker_id, lease.ref.lease_id, TASK_TIMEOUT) for lease in revoked]
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """How many delays ended, and the seconds until the next one does (None: none waits)."""
+
+    count: int
+    next_due: float | None
+
+
+def promote_due(tx: Tx, *, skip_locked: bool = False) -> Promoted:
+    due = tx.waiting.take_due(MAX_BATCH, _locked_accounts(tx) if skip_locked else ())
+    ledger = Ledger(tx)
+    for row in due:
+        ledger.dequeued(row)
+        place = (row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms)
+        ledger.enqueue(*place, tag=row.tag, expire_time=row.expire_time)
+    ledger.write()
+    return Promoted(len(due), tx.waiting.next_due())
+
+
+def _locked_accounts(tx: Tx) -> set[int]:
+    but: set[int] = set()
+    while locked := tx.window.try_lock(tx.waiting.due_accounts(MAX_BATCH, but)):
+        but |= locked
+    return but
+
+
+def fold_counts(tx: Tx) -> int:
+    return tx.counts.fold(10_000)
+
+
+def raise_floors(tx: Tx) -> bool:
+    """Raises the floors below which claims read nothing; False if tags were being given, and it is to be retried."""
+    return tx.floors.rise()
+
+
+def uncover_tags(tx: Tx) -> int:
+    """Lowers floors above tags that a replica of the version before gave; returns how many."""
+    uncovered = tx.floors.uncover()
+    tx.signals.ready = uncovered > 0
+    return uncovered

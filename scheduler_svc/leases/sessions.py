@@ -1,0 +1,155 @@
+"""Sessions of workers, and the pool of all replicas' workers.
+
+A hello opens its worker's session, keeps the leases that it names, and ends the others (rules 1 to 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
+from scheduler_svc.domain.lease import HelloVerdict, LeaseEnd, judge_hello
+from scheduler_svc.domain.lifecycle import Move, Status
+from scheduler_svc.domain.resolution import Cause, loss_cause
+from scheduler_svc.domain.retry import WORKER_LOST
+from scheduler_svc.domain.task import TaskError
+from scheduler_svc.domain.worker import DesiredState, Hello, PoolWorker, WorkerPool
+from scheduler_svc.history.work import Ledger
+from scheduler_svc.leases.attempts import EndedLease, delete_revoked, end_attempts
+from scheduler_svc.leases.rows import LiveLease, NamedLease
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """An open session: which named leases are still the worker's, which are not, and its desired state.
+
+    `skipped`: lost leases that another session has locked, so that nothing is known of them yet.
+    """
+
+    session_key: int
+    keep: tuple[str, ...]
+    drop: tuple[str, ...]
+    desired_state: DesiredState
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Seconds, losses in a row, and this replica's id."""
+
+    lease_ttl: float
+    max_losses: int
+    scheduler_id: str
+
+
+def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, skip_locked: bool = False) -> OpenedSession:
+    """Raises WorkerIdInUse, or SessionReplaced if this hello was delayed and a newer session is open.
+
+    `skip_locked`: a locked lease stays as it is, and is kept if it is named: a later heartbeat decides. A lost one is
+    to be named again.
+    """
+    session_key, desired_state, was_anothers = _open(tx, hello, settings)
+    leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=skip_locked)
+    named = set() if was_anothers else {held.ref for held in hello.held if held.ref}
+    died = frozenset[str]() if was_anothers else frozenset(hello.lost)
+    _end(tx, [lease for lease in leases if lease.ref not in named], died, settings.max_losses)
+    own = {lease.ref for lease in leases if lease.ref in named and not lease.revoked}
+    if own:
+        tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
+    locked = _locked(tx, hello.worker_id, leases) if skip_locked else []
+    own |= {lease.ref for lease in locked if lease.ref in named and not lease.revoked}
+    revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in named)
+    if revoked:
+        tx.leases.settle_revoked([hello.worker_id], revoked)
+    return OpenedSession(
+        session_key,
+        tuple(held.lease_id for held in hello.held if held.ref in own),
+        tuple(held.lease_id for held in hello.held if held.ref not in own),
+        desired_state,
+        tuple(lease.ref.lease_id for lease in locked if lease.ref.lease_id in died),
+    )
+
+
+def _locked(tx: Tx, worker_id: str, free: list[LiveLease]) -> list[LiveLease]:
+    own = {lease.ref for lease in free}
+    return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in own]
+
+
+def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, DesiredState, bool]:
+    """Returns the session, the worker's desired state, and whether the id was another identity's, whose leases then
+    end.
+    """
+    while True:
+        present = tx.workers.lock(hello.worker_id)
+        match judge_hello(hello.folder_id, hello.session_number, present, settings.lease_ttl, hello.identity):
+            case HelloVerdict.STALE:
+                raise SessionReplaced(hello.worker_id)
+            case HelloVerdict.IN_USE:
+                raise WorkerIdInUse(hello.worker_id, present.hostname if present else "")
+        opened = tx.workers.open(hello, settings.scheduler_id, replace=present is not None)
+        if opened is not None:
+            return *opened, present is not None and present.belongs_to_another(hello.identity)
+
+
+def _end(tx: Tx, unnamed: list[LiveLease], died: frozenset[str], max_losses: int) -> None:
+    """Ends leases that the worker no longer holds: lost if their CLI died with the worker, else released."""
+    delete_revoked(tx, [lease for lease in unnamed if lease.revoked])
+    ledger = Ledger(tx)
+    ended = [EndedLease(lease, _cause(lease, died)) for lease in unnamed if not lease.revoked]
+    end_attempts(tx, ledger, ended, max_losses)
+    ledger.write()
+
+
+def _cause(lease: LiveLease, died: frozenset[str]) -> Cause:
+    if lease.ref.lease_id in died:
+        return loss_cause("its worker ended while its CLI ran")
+    if lease.status is Status.SUBMITTED:
+        return Cause(Move.RELEASE, LeaseEnd.RELEASED, "NOT_HELD")
+    error = TaskError(WORKER_LOST, "its worker does not hold it any more")
+    return Cause(Move.LOSE, LeaseEnd.RELEASED, WORKER_LOST, error, counted=False)
+
+
+def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) -> WorkerPool:
+    """Returns workers active within the last hour with ids above `after`, and counts; pending tasks are those of
+    `scope`.
+    """
+    pending = tx.counts.read(scope).get(Status.PENDING, 0)
+    connected, active = tx.workers.count(lease_ttl)
+    workers = tx.workers.list(lease_ttl, after, limit)
+    if scope != ALL:
+        workers = [worker.without_error() for worker in workers]
+    return WorkerPool(tuple(workers), connected, active, pending)
+
+
+def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
+    """Sets that a worker drains; it gets an order at once, and the state with each acknowledgement. Raises NotFound."""
+    if not tx.workers.want_drain(worker_id, drain=True):
+        raise NotFound("worker", worker_id)
+    tx.signals.drained.append(worker_id)
+    return _worker(tx, worker_id, lease_ttl)
+
+
+def undrain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
+    """Undoes `drain_worker`; the worker learns it from the next acknowledgement. Raises NotFound."""
+    if not tx.workers.want_drain(worker_id, drain=False):
+        raise NotFound("worker", worker_id)
+    return _worker(tx, worker_id, lease_ttl)
+
+
+def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> PoolWorker:
+    """Sets a worker's number of slots, which it learns as in `drain_worker`. Raises NotFound."""
+    if not tx.workers.want_slots(worker_id, slots):
+        raise NotFound("worker", worker_id)
+    tx.signals.resized.append((worker_id, slots))
+    return _worker(tx, worker_id, lease_ttl)
+
+
+def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
+    worker = tx.workers.get(worker_id, lease_ttl)
+    assert worker is not None
+    return worker

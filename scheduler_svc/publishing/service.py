@@ -1,0 +1,211 @@
+"""The publish pool's part of ContentService."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from operator import attrgetter
+
+from google.protobuf.duration_pb2 import Duration
+
+from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
+from scheduler_svc.domain.access import ALL, ANONYMOUS
+from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.content import PoolEntry, PublishStatus
+from scheduler_svc.domain.publishing import (
+    EntryChange,
+    PoolFilter,
+    PoolPosition,
+    PublishAttempt,
+    PublishPolicy,
+    publish_report,
+)
+from scheduler_svc.publishing import work
+from scheduler_svc.runtime.access import caller, may_call
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.pages import PageRequest, selection
+from scheduler_svc.runtime.validation import MAX_DURATION, MAX_ITEMS, MAX_NAME, Violations, timestamp
+
+MAX_REMARK = 2_000
+"""Characters of a reviewer's comment, or of a publisher's error or URL."""
+DEFAULT_LEASE = timedelta(minutes=10)
+MIN_LEASE = timedelta(seconds=1)
+CHANGEABLE = ("priority", "schedule_time")
+
+
+class PublishPoolCalls(ContentServiceServicer):
+    def __init__(self, reads: Calls, writes: Calls, policy: PublishPolicy) -> None:
+        self.reads = reads
+        self.writes = writes
+        self._policy = policy
+
+    async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            wanted = _filter(request, bad)
+            fields = selection(request, account_id=request.account_id, statuses=sorted(wanted.statuses))
+            page = PageRequest.of_places(request, bad, "ListPublishPool", *fields)
+        scope = caller().about(request.account_id)
+        after = None if page.position is None else PoolPosition(*page.position)
+        found = await self.reads.run(work.list_pool, scope, wanted, after, page.limit)
+        entries, token = page.cut(found.entries, self._entry, _place, None if found.rest is None else [*found.rest])
+        return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
+
+    async def ClaimPublishPool(
+        self, request: pb.ClaimPublishPoolRequest, context: object
+    ) -> pb.ClaimPublishPoolResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            bad.number("limit", request.limit, 0, MAX_ITEMS)
+            lease = lease_of(request, bad)
+            bad.text("publisher", request.publisher, MAX_NAME)
+        scope = caller().about(request.account_id)
+        publisher = caller().name or request.publisher or ANONYMOUS
+        claimed = await self.writes.run(work.claim, scope, request.limit or 1, lease, publisher)
+        return pb.ClaimPublishPoolResponse(entries=map(self._entry, claimed))
+
+    async def RenewPublishClaim(
+        self, request: pb.RenewPublishClaimRequest, context: object
+    ) -> pb.RenewPublishClaimResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
+            lease = lease_of(request, bad)
+        await self.check_ownership(request.content_id)
+        entry = await self.writes.run(work.renew, request.content_id, request.claim_id, lease)
+        return pb.RenewPublishClaimResponse(entry=self._entry(entry))
+
+    async def ReportPublished(self, request: pb.ReportPublishedRequest, context: object) -> pb.ReportPublishedResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
+            bad.text("error", request.error, MAX_REMARK)
+            bad.text("published_url", request.published_url, MAX_REMARK)
+        await self.check_ownership(request.content_id)
+        outcome = publish_report(request.published, request.error, request.published_url)
+        entry = await self.writes.run(work.report, request.content_id, request.claim_id, outcome, self._policy)
+        return pb.ReportPublishedResponse(entry=self._entry(entry))
+
+    async def UpdatePublishPoolEntry(
+        self, request: pb.UpdatePublishPoolEntryRequest, context: object
+    ) -> pb.UpdatePublishPoolEntryResponse:
+        content_id = request.entry.content_id
+        with Violations() as bad:
+            bad.id("entry.content_id", content_id)
+            change = _change(request, bad)
+        await self.check_ownership(content_id)
+        entry = await self.writes.run(work.update, content_id, change)
+        return pb.UpdatePublishPoolEntryResponse(entry=self._entry(entry))
+
+    async def RemoveFromPublishPool(
+        self, request: pb.RemoveFromPublishPoolRequest, context: object
+    ) -> pb.RemoveFromPublishPoolResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        await self.writes.run(work.remove, request.content_id)
+        return pb.RemoveFromPublishPoolResponse()
+
+    async def RetryPublish(self, request: pb.RetryPublishRequest, context: object) -> pb.RetryPublishResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+        await self.check_ownership(request.content_id)
+        entry = await self.writes.run(work.retry, request.content_id)
+        return pb.RetryPublishResponse(entry=self._entry(entry))
+
+    async def ListPublishAttempts(
+        self, request: pb.ListPublishAttemptsRequest, context: object
+    ) -> pb.ListPublishAttemptsResponse:
+        with Violations() as bad:
+            bad.id("content_id", request.content_id)
+            page = PageRequest.of(request, bad, "ListPublishAttempts", request.content_id)
+        await self.check_ownership(request.content_id)
+        found = await self.reads.run(work.list_publish_attempts, request.content_id, page.position or 0, page.limit)
+        attempts, token = page.cut(found, _attempt_message, attrgetter("number"))
+        return pb.ListPublishAttemptsResponse(attempts=attempts, next_page_token=token)
+
+    async def check_ownership(self, *content_ids: int) -> None:
+        """Raises NotFound if the caller may not access one of the contents."""
+        scope = caller().scope
+        if scope != ALL:
+            await self.reads.run(work.require_own_contents, scope, content_ids)
+
+    def _entry(self, it: PoolEntry) -> pb.PublishPoolEntry:
+        return _entry_message(it, self._policy.max_attempts, claim_shown=may_call("ContentService/ReportPublished"))
+
+
+def lease_of(
+    request: pb.ClaimPublishPoolRequest | pb.RenewPublishClaimRequest | pb.ClaimReviewRequest, bad: Violations
+) -> timedelta:
+    """How long a claim holds."""
+    if not request.HasField("lease"):
+        return DEFAULT_LEASE
+    lease: Duration = request.lease
+    return bad.duration("lease", lease, MIN_LEASE, MAX_DURATION)
+
+
+def _place(entry: PoolEntry) -> list[int]:
+    return [entry.priority, entry.content_id]
+
+
+def _filter(request: pb.ListPublishPoolRequest, bad: Violations) -> PoolFilter:
+    return PoolFilter(
+        _statuses(request, bad),
+        bad.optional_time("scheduled_after", request),
+        bad.optional_time("scheduled_before", request),
+    )
+
+
+def _statuses(request: pb.ListPublishPoolRequest, bad: Violations) -> frozenset[PublishStatus]:
+    """The statuses to list. Returns none for all."""
+    found: set[PublishStatus] = set()
+    if not bad.count("statuses", len(request.statuses), 0, MAX_ITEMS):
+        return frozenset()
+    for i, value in enumerate(request.statuses):
+        try:
+            found.add(PublishStatus(value))
+        except ValueError:
+            bad.add(f"statuses[{i}]", f"must be a known PublishStatus other than unspecified, is {value}")
+    return frozenset(found)
+
+
+def _change(request: pb.UpdatePublishPoolEntryRequest, bad: Violations) -> EntryChange:
+    """The values of the fields that the mask names."""
+    paths = bad.mask("update_mask", request.update_mask, CHANGEABLE)
+    priority = None
+    if "priority" in paths:
+        priority = request.entry.priority
+        bad.number("entry.priority", priority, MIN_PRIORITY, MAX_PRIORITY)
+    timed = "schedule_time" in paths
+    schedule_time = bad.optional_time("entry.schedule_time", request.entry) if timed else None
+    return EntryChange(priority, schedule_time, unschedule=timed and schedule_time is None)
+
+
+def _entry_message(it: PoolEntry, max_attempts: int, *, claim_shown: bool) -> pb.PublishPoolEntry:
+    return pb.PublishPoolEntry(
+        content_id=it.content_id,
+        account_id=it.account_id,
+        priority=it.priority,
+        schedule_time=timestamp(it.schedule_time),
+        status=pb.PublishStatus.ValueType(it.status),
+        error=it.error,
+        claim_id=it.claim_id if claim_shown else "",
+        attempt_count=it.attempt_count,
+        max_attempts=max_attempts,
+        next_attempt_time=timestamp(it.next_attempt_time),
+        published_url=it.published_url,
+        title=it.title,
+        claim_expire_time=timestamp(it.claim_expire_time),
+        publisher=it.publisher,
+    )
+
+
+def _attempt_message(it: PublishAttempt) -> pb.PublishAttempt:
+    return pb.PublishAttempt(
+        number=it.number,
+        publisher=it.publisher,
+        start_time=timestamp(it.start_time),
+        end_time=timestamp(it.end_time),
+        published=it.published,
+        error=it.error,
+    )

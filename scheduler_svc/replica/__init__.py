@@ -1,0 +1,1 @@
+"""One replica: builds its parts, and starts and stops them in order."""

@@ -1,0 +1,96 @@
+"""The replica's threads and connections, one pool a purpose, so that no kind of work holds up another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from scheduler_svc.database.connections import ALONE_TIMEOUT, HOT_TIMEOUT, Timeouts
+from scheduler_svc.database.lineage import Lineage
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.transactions import Database, make_engine
+
+READ_THREADS = 4
+"""For clients' reads; one caller may have all but one of them."""
+DISPATCH_LOCK_TIMEOUT = 0.5
+"""Seconds. The next claim may wait for an account to be settled, so one that another session has locked is retried."""
+
+
+class Pools:
+    """Creates and closes them. Each thread has a connection of its own, opened on first use."""
+
+    def __init__(
+        self,
+        url: str,
+        database: Callable[[str, sa.Engine], Database],
+        *,
+        lock_timeout: float,
+        statement_timeout: float,
+        lineage: Lineage,
+    ) -> None:
+        """`database` makes a database of a pool's name and engine; `lineage` refuses a server that is not the fleet's.
+
+        `lock_timeout`, `statement_timeout`: seconds for a wait for a lock, and for a statement of a client's call.
+        """
+        self._lineage = lineage
+        self._url = url
+        self._database = database
+        self._lock_timeout = lock_timeout
+        self._engines: list[sa.Engine] = []
+        self._calls: list[Calls] = []
+        self.reads = self._pool("reads", READ_THREADS, statement_timeout)
+        """Clients' reads."""
+        self.writes = self._pool("writes", 2, statement_timeout)
+        """Clients' writes to single rows: they may wait for a row's lock, which reads never do."""
+        self.operators = self._pool("operators", 2, HOT_TIMEOUT)
+        """Operators' calls, and work on many tasks batch by batch."""
+        self.assets = self._pool("assets", 1, HOT_TIMEOUT)
+        """Uploads of assets and their collection, which waits for the object store."""
+        self.sessions = self._pool("sessions", 4, statement_timeout)
+        """Hellos."""
+        self.watches = self._pool("watches", 2, HOT_TIMEOUT, hot=True)
+        """Watchers, of which many may come back at once."""
+        self.loops = self._pool("loops", 2, HOT_TIMEOUT, hot=True)
+        """Timed loops: a reaper that waited for clients would take that for an outage."""
+        self.webhooks = self._pool("webhooks", 1, HOT_TIMEOUT, hot=True)
+        """Deliveries of webhooks."""
+        self.audit = self._pool("audit", 1, HOT_TIMEOUT, hot=True)
+        """Audit events, for which calls may wait."""
+        self.dispatch = self._pool("dispatch", 1, HOT_TIMEOUT, hot=True, lock_timeout=DISPATCH_LOCK_TIMEOUT)
+        """Admission, for which the dispatcher may wait."""
+        self.diagnosis = self._pool("diagnosis", 1, statement_timeout)
+        """The search for sessions that hold locks, while other pools are blocked."""
+
+    def _pool(
+        self, name: str, threads: int, statement: float, *, hot: bool = False, lock_timeout: float | None = None
+    ) -> Calls:
+        timeouts = Timeouts(lock_timeout or self._lock_timeout, statement)
+        calls = Calls(self._database(name, self._engine(threads, timeouts, hot=hot)), threads)
+        self._calls.append(calls)
+        return calls
+
+    def _engine(self, connections: int, timeouts: Timeouts, *, hot: bool = False) -> sa.Engine:
+        engine = make_engine(self._url, connections, hot=hot, timeouts=timeouts, lineage=self._lineage)
+        self._engines.append(engine)
+        return engine
+
+    def committers(self, name: str, threads: int = 1) -> Database:
+        """Returns a database for the threads of so many group committers."""
+        return self._database(name, self._engine(threads, Timeouts(self._lock_timeout, HOT_TIMEOUT), hot=True))
+
+    def background(self) -> sa.Engine:
+        """Returns an engine for work that nobody waits for."""
+        return self._engine(1, Timeouts(self._lock_timeout, ALONE_TIMEOUT))
+
+    async def close(self) -> None:
+        """Waits for the calls under way, then closes all connections."""
+        for calls in self._calls:
+            await asyncio.to_thread(calls.close)
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Closes all connections."""
+        for engine in self._engines:
+            engine.dispose()

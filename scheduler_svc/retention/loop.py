@@ -1,0 +1,70 @@
+"""The retention loop: deletes what is older than its retention, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import structlog
+
+from scheduler_svc.retention import work
+from scheduler_svc.retention.work import Position, Sweep
+from scheduler_svc.runtime.calls import Calls, timed
+
+MAX_INTERVAL = 3_600.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Retention:
+    """A round goes through all sweeps. `run_once` does one batch, so that the loop stops soon."""
+
+    def __init__(
+        self, calls: Calls, *, tasks: timedelta | None, contents: timedelta | None, audit: timedelta | None = None
+    ) -> None:
+        """How long ended tasks, contents and audit events are kept; None: forever."""
+        self._calls = calls
+        self._sweeps: list[tuple[str, Sweep]] = [
+            ("silent workers", work.silent_workers),
+            ("request ids", work.old_requests),
+            ("deliveries", work.delivered),
+            ("exhausted deliveries", work.exhausted),
+            ("deliveries of deleted webhooks", work.of_deleted_webhooks),
+            ("hours of rollups", work.old_hours),
+            ("days of rollups", work.old_days),
+        ]
+        if tasks is not None:
+            self._sweeps.append(("ended tasks", work.ended_tasks(tasks)))
+        if contents is not None:
+            self._sweeps += [
+                ("contents", work.old_contents(contents)),
+                ("imported rows", work.old_imports(contents)),
+            ]
+        if audit is not None:
+            self._sweeps.append(("audit events", work.old_audit_events(audit)))
+        self._interval = round_interval(age for age in (tasks, contents, audit) if age is not None)
+        self._next = 0
+        self._position: Position = None
+
+    async def run_once(self) -> float:
+        """Deletes the next batch; returns the seconds until the next one."""
+        name, sweep = self._sweeps[self._next]
+        swept, pause = await timed(self._calls.run(work.sweep_exclusively, sweep, self._position))
+        if swept is None:
+            return self._end()
+        if swept.deleted:
+            _log.info(f"{name} deleted", action="retention", count=swept.deleted)
+        if swept.more:
+            self._position = swept.position
+            return pause
+        self._next, self._position = self._next + 1, None
+        return 0.0 if self._next < len(self._sweeps) else self._end()
+
+    def _end(self) -> float:
+        self._next, self._position = 0, None
+        return self._interval
+
+
+def round_interval(ages: Iterable[timedelta]) -> float:
+    """Returns the seconds between two rounds: a tenth of the shortest age, from 1 s to an hour."""
+    return min([MAX_INTERVAL, *(max(age.total_seconds() / 10, 1.0) for age in ages)])

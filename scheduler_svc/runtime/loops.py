@@ -1,0 +1,240 @@
+"""What all loops of a replica have in common: how they start, run, repeat, stop and are started again.
+
+A loop runs on a thread of its own (`ThreadService`) or as a task of the event loop (`TaskService`). `Periodic` does one
+thing, again after a while or when it is woken.
+
+An unexpected exception is logged, and the loop starts again after a pause that doubles. A loop that keeps failing is
+given up: the replica then stops serving and ends, and its own supervisor may start it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from scheduler_svc.domain.errors import StoreUnavailable
+
+Run = Callable[[], Awaitable[float | None]]
+
+
+class Service(Protocol):
+    """A loop. It runs once: `start` after `stop` does nothing."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def started(self) -> asyncio.Event:
+        """Set once the thread or task runs."""
+        ...
+
+    def start(self) -> None:
+        """Starts the loop; further calls do nothing. Call it on the event loop."""
+        ...
+
+    async def stop(self) -> None:
+        """Returns once the work under way has ended; further calls do nothing."""
+        ...
+
+    def run_once(self) -> object:
+        """Does one round of the work: blocks on a `ThreadService`, returns an awaitable on a `TaskService`."""
+        ...
+
+
+class ThreadService(ABC):
+    """Repeats `run_once` on a thread of its own."""
+
+    def __init__(self, name: str, supervision: Supervision | None = None) -> None:
+        self.name = name
+        self.started = asyncio.Event()
+        self._supervision = supervision or Supervision()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        if self._loop is None and not self._stopping.is_set():
+            self._loop = asyncio.get_running_loop()
+            self._thread.start()
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        if self._loop is not None:
+            self._interrupt()
+            await asyncio.to_thread(self._thread.join)
+
+    @abstractmethod
+    def run_once(self) -> object:
+        """Does one round of the work. Blocks until there is some, or until `stop`."""
+
+    @abstractmethod
+    def _interrupt(self) -> None:
+        """Ends the wait of a round, now or the next one. Called by `stop`."""
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self.run_once()
+
+    def _run(self) -> None:
+        self._call_soon(self.started.set)
+        self._supervision.run(self.name, self._serve, self._stopping)
+        self._stopping.set()  # also if the supervision gave it up
+
+    def _call_soon(self, callback: Callable[..., object], *args: object) -> None:
+        assert self._loop is not None, "start it first"
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
+            self._loop.call_soon_threadsafe(callback, *args)
+
+
+class TaskService(ABC):
+    """Repeats `run_once` as a task of the event loop, when it is woken or after a while."""
+
+    def __init__(self, name: str, supervision: Supervision | None = None) -> None:
+        self.name = name
+        self.started = asyncio.Event()
+        self._supervision = supervision or Supervision()
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._task is None and not self._stopping.is_set():
+            self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        if self._task is not None:
+            self._wake.set()
+            await self._task
+
+    @abstractmethod
+    async def run_once(self) -> object:
+        """Does one round of the work."""
+
+    @abstractmethod
+    async def _serve(self) -> None:
+        """Repeats `run_once` until `_stopping` is set."""
+
+    async def _run(self) -> None:
+        self.started.set()
+        await self._supervision.run_async(self.name, self._serve, self._stopping)
+
+
+RETRY_INTERVAL = 0.5
+"""Seconds until the next try while the database is away."""
+
+
+class Periodic(TaskService):
+    """Runs `work` at once, then whenever the seconds that it returned are over (None: when it is woken)."""
+
+    def __init__(
+        self, name: str, work: Callable[[], Awaitable[float | None]], supervision: Supervision | None = None
+    ) -> None:
+        """Without `supervision` it starts again however often it fails."""
+        super().__init__(name, supervision)
+        self._work = work
+
+    def wake(self) -> None:
+        """Runs now, or once more after the round under way."""
+        self._wake.set()
+
+    async def run_once(self) -> float | None:
+        try:
+            return await self._work()
+        except StoreUnavailable:
+            return RETRY_INTERVAL
+
+    async def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            seconds = await self.run_once()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+
+
+MIN_PAUSE = 0.1
+MAX_PAUSE = 5.0
+GIVE_UP_TIMEOUT = 60.0
+"""Seconds of repeated failures after which a part that the replica needs is given up."""
+STEADY_INTERVAL = 30.0
+"""Seconds without a failure after which the earlier ones don't count."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Failures:
+    first: float = 0.0
+    last: float = -math.inf
+    pause: float = MIN_PAUSE
+
+    def add(self, now: float) -> tuple[float, float]:
+        """Adds one; returns how long the part has been failing, and the pause before the next start, in seconds."""
+        if now - self.last > STEADY_INTERVAL + self.pause:
+            self.first, self.pause = now, MIN_PAUSE
+        self.last = now
+        pause, self.pause = self.pause, min(2 * self.pause, MAX_PAUSE)
+        return now - self.first, pause
+
+
+class Supervision:
+    """Restarts parts; several may share one."""
+
+    def __init__(
+        self,
+        on_give_up: Callable[[str], None] = lambda _: None,
+        *,
+        give_up_after: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_give_up` gets the name of a part that failed for `give_up_after` seconds, on the part's own thread."""
+        self._on_give_up = on_give_up
+        self._give_up_after = give_up_after
+        self._clock = clock
+
+    def run(self, name: str, part: Callable[[], None], stopping: threading.Event) -> None:
+        """Runs `part` on this thread until it returns, is given up, or fails after `stopping` is set."""
+        failures = _Failures()
+        while True:
+            try:
+                return part()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the part is needed
+                pause = self._failed(name, failures, error)
+            if pause is None or stopping.is_set():
+                return None
+            stopping.wait(pause)
+
+    async def run_async(self, name: str, part: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
+        """Like `run`, on the event loop."""
+        failures = _Failures()
+        while True:
+            try:
+                return await part()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the part is needed
+                pause = self._failed(name, failures, error)
+            if pause is None or stopping.is_set():
+                return None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stopping.wait()
+
+    def _failed(self, name: str, failures: _Failures, error: Exception) -> float | None:
+        """Returns the pause before the next start, or None if the part is given up."""
+        failing_for, pause = failures.add(self._clock())
+        if failing_for < self._give_up_after:
+            _log.error("a part failed; it starts again", action="supervise", part=name, pause=pause, exc_info=error)
+            return pause
+        _log.critical("a part fails again and again; it is given up", action="supervise", part=name, exc_info=error)
+        self._on_give_up(name)
+        return None

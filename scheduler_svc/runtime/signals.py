@@ -1,0 +1,140 @@
+"""The signals of a committed transaction: this replica gets them at once, the others by the notifier.
+
+All are hints: what matters is in rows, and whoever misses a signal reads the rows a little later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lifecycle import Status
+
+
+class EventRow(NamedTuple):
+    """One move of the history; `retry_count` of moves back to pending."""
+
+    task_key: int
+    previous_status: int
+    status: int
+    attempt: int
+    fence: int | None
+    worker_id: str | None
+    reason: str
+    message: str | None
+    retry_count: int | None
+
+
+class StoppedAttempt(NamedTuple):
+    """An attempt that ended without a result, why, and its task's status after it."""
+
+    ref: LeaseRef
+    worker_id: str
+    reason: str
+    status: Status
+    trace_id: str = ""
+    """Empty if the task belongs to no trace."""
+
+
+@dataclass(slots=True)
+class CommitSignals:
+    """Collected while a transaction runs. Fields in `_FLAGS` and `_LISTS` are sent to other replicas by these names."""
+
+    ready: bool = False
+    due: bool = False
+    ended: list[int] = field(default_factory=list)
+    cancelled: list[tuple[str, str, str]] = field(default_factory=list)
+    drained: list[str] = field(default_factory=list)
+    resized: list[tuple[str, int]] = field(default_factory=list)
+    polled: list[tuple[str, int]] = field(default_factory=list)
+    answered: list[tuple[str, int]] = field(default_factory=list)
+    moved: bool = False
+    """A task moved. Sent only while another replica has watchers; no reason to send by itself."""
+    watching: bool = False
+    """This replica has watchers, and wants signals of moves."""
+    limits: bool = False
+    admit: set[int] = field(default_factory=set)
+    """Accounts to settle, of which waiting tasks may get a tag. Not sent: this replica settles them."""
+    admit_later: dict[int, float] = field(default_factory=dict)
+    """Accounts to settle after so many seconds: a minute after starts of attempts, as many more are allowed."""
+    released: set[int] = field(default_factory=set)
+    """Accounts whose leases ended: those with a limit are to be settled."""
+    stopped: list[StoppedAttempt] = field(default_factory=list)
+    """For this replica's log. Leases released before their CLI started are left out."""
+    schedules: bool = False
+    """A schedule has another next tick."""
+    missed: bool = False
+    """Signals were dropped before they were sent: read all rows anew."""
+    webhooks: bool = False
+    """Webhooks were created, changed or deleted."""
+    deliveries: bool = False
+    """There are deliveries to send. Not sent: this replica sends them."""
+    moves: list[EventRow] = field(default_factory=list)
+    """What the ledger has written, for this replica's metrics. No reason to send."""
+
+    @classmethod
+    def reread_all(cls) -> CommitSignals:
+        """Returns a substitute for dropped signals. A replica of the version before follows the other flags."""
+        return cls(ready=True, due=True, moved=True, limits=True, schedules=True, webhooks=True, missed=True)
+
+    def __bool__(self) -> bool:
+        own = self.admit or self.admit_later or self.released or self.stopped or self.deliveries
+        return self.for_others or bool(own)
+
+    @property
+    def for_others(self) -> bool:
+        """Whether other replicas need these signals, even without watchers."""
+        lists = any(getattr(self, kind) for kind in _LISTS)
+        flags = self.ready or self.due or self.watching or self.limits or self.schedules or self.webhooks
+        return bool(flags or lists)
+
+    @property
+    def items(self) -> int:
+        return sum(len(getattr(self, kind)) for kind in _LISTS)
+
+    def add(self, later: CommitSignals) -> None:
+        """Adds what is sent of a later transaction."""
+        for flag in _FLAGS:
+            if getattr(later, flag):
+                setattr(self, flag, True)
+        for kind in _LISTS:
+            getattr(self, kind).extend(getattr(later, kind))
+
+    def payloads(self, origin: str) -> list[str]:
+        """Returns what is sent as few texts of less than 8,000 bytes; `origin` names this replica."""
+        head = {"from": origin} | {name: getattr(self, name) for name in _FLAGS} | dict.fromkeys(_LISTS, ())
+        items = [(kind, item) for kind in _LISTS for item in getattr(self, kind)]
+        return [json.dumps(head | part, separators=(",", ":"), ensure_ascii=False) for part in _packed(items) or [{}]]
+
+
+_FLAGS = ("ready", "due", "moved", "watching", "limits", "schedules", "webhooks", "missed")
+_LISTS = ("ended", "cancelled", "drained", "resized", "polled", "answered")
+_MAX_ITEM_BYTES = 7_000
+"""For the items of a text. An item has less than 1,400 bytes: a worker id of 200 control characters takes 1,200."""
+_NUMBER_BYTES = 20
+
+
+def _packed(items: Iterable[tuple[str, object]]) -> list[dict[str, list[object]]]:
+    """Groups the items by their lists, in parts as large as a text may be."""
+    parts: list[dict[str, list[object]]] = []
+    left = 0
+    for kind, item in items:
+        size = _NUMBER_BYTES if isinstance(item, int) else len(json.dumps(item, ensure_ascii=False).encode())
+        if size > left:
+            parts.append({})
+            left = _MAX_ITEM_BYTES
+        parts[-1].setdefault(kind, []).append(item)
+        left -= size
+    return parts
+
+
+def parse(payload: str) -> tuple[str, CommitSignals]:
+    fields = json.loads(payload)
+    fields.setdefault("moved", True)  # a replica of the version before does not send it
+    values: dict[str, Any] = {name: fields.get(name, False) for name in _FLAGS}
+    for kind in _LISTS:
+        values[kind] = [tuple(it) if isinstance(it, list) else it for it in fields.get(kind, ())]
+    return fields["from"], CommitSignals(**values)

@@ -1,0 +1,219 @@
+"""TLS of the server: its certificates, and the log of gRPC core, which alone tells of handshakes that fail.
+
+Certificate and CA are read again when the files change; a connection keeps the certificates of its handshake.
+
+Core can only write to file descriptor 2. So that becomes a pipe, which a thread reads, and the log goes where the
+descriptor led before. Writes to a full pipe fail instead of blocking, since core may hold a lock that the thread needs.
+No API reports failed handshakes, so they are found in core's trace `handshaker`; unknown texts are ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import re
+import select
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+import grpc
+import structlog
+
+from contentgen.service.certificates import expiries, unusable_authorities, unusable_pair
+from contentgen.service.settings import SettingsError, variable_of
+from contentgen.validity import describe_expiry
+from scheduler_svc.config import Settings
+from scheduler_svc.metrics import Metrics
+
+EXPIRY_CHECK_INTERVAL = 86_400.0
+"""Seconds."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Certificates:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        """Raises SettingsError if the files are not certificates, or do not match."""
+        self._metrics = metrics
+        assert settings.tls_cert
+        assert settings.tls_key
+        self._settings = settings
+        self._cert, self._key, self._client_ca = settings.tls_cert, settings.tls_key, settings.tls_client_ca
+        self._current = self._read()
+
+    @staticmethod
+    def files(settings: Settings) -> list[Path]:
+        return [path for path in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if path]
+
+    def reread(self) -> None:
+        """Reads the files again. Raises SettingsError, and keeps the certificates it had, if they can't be used."""
+        self._current = self._read()
+
+    async def warn_of_expiry(self) -> float:
+        """Logs each file whose certificates have expired or expire soon. Returns the seconds until the next check."""
+        for name, path, end in await asyncio.to_thread(
+            lambda: [*expiries(self._settings, "tls_cert", "tls_client_ca")]
+        ):
+            variable = variable_of(Settings, name)
+            if self._metrics:
+                self._metrics.certificate_expiry.labels(variable).set(end.timestamp())
+            if expiry := describe_expiry(end, datetime.now(UTC)):
+                _log.warning(f"a certificate {expiry}", action="certificate", setting=variable, file=str(path))
+        return EXPIRY_CHECK_INTERVAL
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For one port: each handshake uses the current certificates."""
+        in_use: grpc.ServerCertificateConfiguration | None = None
+
+        def update() -> grpc.ServerCertificateConfiguration | None:
+            """The certificates if this port does not have them yet. gRPC's threads call this at each handshake."""
+            nonlocal in_use
+            current = self._current
+            if current is in_use:
+                return None
+            in_use = current
+            return current
+
+        return grpc.dynamic_ssl_server_credentials(
+            self._current,
+            update,  # type: ignore[arg-type]  # its types lack None, which means no update
+            require_client_authentication=self._client_ca is not None,
+        )
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        if problems := [*self._problems()]:
+            raise SettingsError(problems)
+        return grpc.ssl_server_certificate_configuration(
+            [(self._key.read_bytes(), self._cert.read_bytes())],
+            root_certificates=self._client_ca.read_bytes() if self._client_ca else None,
+        )
+
+    def _problems(self) -> Iterator[str]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        yield from unusable_pair(context, self._settings, "tls_cert", "tls_key")
+        yield from unusable_authorities(context, self._settings, "tls_client_ca")
+
+
+MAX_LOGGED = 10
+"""Failures that are logged per window; further ones are counted."""
+LOG_WINDOW = 10.0
+"""Seconds."""
+
+_FAILED = re.compile(r"CallNextHandshakerLocked: error=(?!OK)(\w+: .*)")
+_CALLER = re.compile(r"endpoint_peer_address=(?:ipv[46]:|unix:)?([^,}]+)")
+_REASON = re.compile(r"OPENSSL_internal:(\w+)(?:: (?!Invalid certificate verification context)([^:]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailure:
+    caller: str
+    """host:port."""
+    reason: str
+    hung_up: bool
+    """Whether the caller disconnected without an error, as probes do."""
+
+
+class HandshakeFailureParser:
+    """Finds failures in a sequence of lines: the address follows some lines after the error."""
+
+    def __init__(self) -> None:
+        self._error = ""
+
+    def next(self, line: str) -> HandshakeFailure | None:
+        """The failure that this line completes. Returns None if it completes none."""
+        if found := _FAILED.search(line):
+            self._error = found[1]
+        if not self._error or not (caller := _CALLER.search(line)):
+            return None
+        error, self._error = self._error, ""
+        return HandshakeFailure(unquote(caller[1]), _reason(error), error.startswith("UNAVAILABLE"))
+
+
+def _reason(error: str) -> str:
+    if found := _REASON.search(error):
+        return f"{found[1]}: {found[2]}" if found[2] else found[1]
+    return error.partition(": ")[2][:200]
+
+
+@dataclass(slots=True)
+class LogLimit:
+    """At most MAX_LOGGED failures per window."""
+
+    suppressed: int = 0
+    """Failures of this window that are not logged."""
+    _begin: float = field(default=float("-inf"))
+    _count: int = 0
+
+    def allows(self) -> bool:
+        """Counts a failure. Returns whether to log it."""
+        self._count += 1
+        if self._count > MAX_LOGGED:
+            self.suppressed += 1
+        return self._count <= MAX_LOGGED
+
+    def next_window(self, now: float) -> int:
+        """Starts a new window if the last one has ended. Returns how many failures of that one were not logged."""
+        if now - self._begin < LOG_WINDOW:
+            return 0
+        left_out = self.suppressed
+        self._begin, self._count, self.suppressed = now, 0, 0
+        return left_out
+
+
+_CHUNK = 64 * 1024
+_POLL_INTERVAL = 1.0
+_MAX_LENGTH = 2_000
+_HEADER = re.compile(r"([IWEF])\d{4} [\d:.]+ +\d+ [\w./-]+:\d+\] (.*)")
+_CONTINUATIONS = ("=== Source Location Trace", "src/core/", " shutdown=")
+_LEVELS = {"I": "debug", "W": "warning", "E": "error", "F": "critical"}
+
+
+def redirect_stderr() -> None:
+    """Turns writes to descriptor 2 into events until the process ends. Call it before logging is set up."""
+    stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    sys.stderr = stderr
+    faulthandler.enable(stderr)  # a crash leaves no time to read the pipe
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    os.dup2(writing, 2)
+    os.close(writing)
+    threading.Thread(target=_Reader(reading).run, name="core-log", daemon=True).start()
+
+
+class _Reader:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._parser = HandshakeFailureParser()
+        self._limit = LogLimit()
+        self._rest = b""
+
+    def run(self) -> None:
+        while True:
+            readable, _, _ = select.select([self._descriptor], [], [], _POLL_INTERVAL)
+            if suppressed := self._limit.next_window(time.monotonic()):
+                _log.warning("more handshakes failed than are logged", action="handshake", suppressed=suppressed)
+            if not readable:
+                continue
+            *lines, self._rest = (self._rest + os.read(self._descriptor, _CHUNK)).split(b"\n")
+            self._rest = self._rest[-_CHUNK:]
+            for line in lines:
+                self._log_line(line.decode("utf-8", "replace"))
+
+    def _log_line(self, line: str) -> None:
+        if failure := self._parser.next(line):
+            if self._limit.allows():
+                level = "info" if failure.hung_up else "warning"
+                text = "a handshake failed"
+                getattr(_log, level)(text, action="handshake", caller=failure.caller, reason=failure.reason)
+        elif header := _HEADER.match(line):
+            getattr(_log, _LEVELS[header[1]])(header[2][:_MAX_LENGTH], action="grpc")
+        elif line.strip() and not line.startswith(_CONTINUATIONS):
+            _log.warning(line[:_MAX_LENGTH], action="stderr")

@@ -1,0 +1,76 @@
+"""What the scheduler tells a tracer. Without one, tasks keep the trace that their caller sent, and no span is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.domain.trace import TraceContext
+
+if TYPE_CHECKING:
+    from scheduler_svc.dispatch.rows import Grant
+
+
+class SubmitSpan(Protocol):
+    """The span of a call, or of a tick, that submits tasks."""
+
+    def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
+        """These tasks, each with the span that its attempts will follow."""
+        ...
+
+    def stored(self, tasks: Sequence[Task]) -> None:
+        """Tells the spans what was stored for the tasks of `traced`, in their order."""
+        ...
+
+
+class Tracer(Protocol):
+    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
+        """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
+        ...
+
+    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
+        """These grants, each with the span that its attempt will follow. Records how long each task was ready."""
+        ...
+
+    def close(self, within: float) -> None:
+        """Exports what is left, for so many seconds at most."""
+
+
+class NoTracer:
+    """Implements `Tracer`; makes no spans."""
+
+    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
+        return CallerSpan(caller) if caller else NO_SPAN
+
+    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
+        return grants
+
+    def close(self, within: float) -> None:
+        pass
+
+
+class CallerSpan:
+    """Implements `SubmitSpan`: tasks follow the caller's span itself."""
+
+    def __init__(self, caller: TraceContext | None) -> None:
+        self._caller = caller
+
+    def __enter__(self) -> SubmitSpan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
+        if self._caller is None:
+            return tuple(tasks)
+        return tuple(task._replace(trace=self._caller) for task in tasks)
+
+    def stored(self, tasks: Sequence[Task]) -> None:
+        pass
+
+
+NO_SPAN = CallerSpan(None)
+NO_TRACER: Tracer = NoTracer()

@@ -1,0 +1,1 @@
+"""Schedules, which submit tasks by themselves."""

@@ -1,0 +1,249 @@
+"""ScheduleService: schedules of tasks, and the checks, bounds and defaults of their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from grpc import aio
+
+from contentgen.v1 import schedule_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
+from scheduler_svc.domain.cron import BadCron, check_line, zone_names
+from scheduler_svc.domain.schedule import (
+    DEFAULT_ZONE,
+    MAX_JITTER,
+    NO_JITTER,
+    CatchUp,
+    Overlap,
+    Schedule,
+    ScheduleChange,
+    ScheduleSettings,
+)
+from scheduler_svc.domain.task import NewTask
+from scheduler_svc.runtime.access import caller, caller_trace
+from scheduler_svc.runtime.auditing import concerns
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.pages import PageRequest
+from scheduler_svc.runtime.tracing import Tracer
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, duration, set_timestamp, timestamp
+from scheduler_svc.schedules import work
+from scheduler_svc.schedules.work import Schedules, ShownSchedule
+from scheduler_svc.tasks import messages
+from scheduler_svc.tasks.messages import new_task
+
+_MAX_SHOWN_ZONE = 100
+
+Source = pb.CreateScheduleRequest | pb.Schedule
+Timed = Source | pb.GetNextRunsRequest
+
+
+def new_settings(request: pb.CreateScheduleRequest, bad: Violations) -> ScheduleSettings:
+    """The settings to store, if `bad` stays empty."""
+    return ScheduleSettings(**{name: read(request, bad) for name, read in _READERS.items()})
+
+
+def changed_settings(request: pb.UpdateScheduleRequest, bad: Violations) -> ScheduleChange:
+    """The values of the fields that the mask names."""
+    paths = bad.mask("update_mask", request.update_mask, tuple(_READERS))
+    bad.path = "schedule."
+    named = {name: read for name, read in _READERS.items() if name in paths}
+    return ScheduleChange(**{name: read(request.schedule, bad) for name, read in named.items()})
+
+
+def timing(request: Timed, bad: Violations) -> tuple[str, str]:
+    """The cron line and the time zone, if `bad` stays empty."""
+    return _cron(request, bad), _time_zone(request, bad)
+
+
+def read_template(schedule: Schedule) -> NewTask:
+    """The task that a schedule submits. Raises InvalidArgument if it breaks a bound of this version."""
+    request = task_pb.SubmitTaskRequest.FromString(schedule.settings.template)
+    request.account_id = schedule.account_id
+    with Violations() as bad:
+        bad.path = "template."
+        return new_task(request, bad)
+
+
+def _name(of: Source, bad: Violations) -> str:
+    bad.text("name", of.name, MAX_NAME)
+    return of.name
+
+
+def _cron(of: Timed, bad: Violations) -> str:
+    try:
+        check_line(of.cron)
+    except BadCron as error:
+        bad.add("cron", str(error))
+    return of.cron
+
+
+def _time_zone(of: Timed, bad: Violations) -> str:
+    zone = of.time_zone or DEFAULT_ZONE
+    if zone not in zone_names():
+        bad.add("time_zone", f"must be an IANA name such as Asia/Shanghai or UTC, is {zone[:_MAX_SHOWN_ZONE]!r}")
+    return zone
+
+
+def _template(of: Source, bad: Violations) -> bytes:
+    """As it is stored: without an account, which is the schedule's, and without fields that this version lacks."""
+    if not of.HasField("template"):
+        bad.add("template", "is required")
+    request = task_pb.SubmitTaskRequest()
+    request.CopyFrom(of.template)
+    request.DiscardUnknownFields()
+    outer, bad.path = bad.path, f"{bad.path}template."
+    if request.account_id < 0:
+        bad.add("account_id", "must be 0 or more; the schedule's holds")
+    request.account_id = 1
+    new_task(request, bad)
+    once = {
+        "request_id": request.request_id,
+        "schedule_time": request.HasField("schedule_time"),
+        "expire_time": request.HasField("expire_time"),
+        "unique_key": request.unique_key,
+    }
+    for field, given in once.items():
+        if given:
+            bad.add(field, "must not be set: each tick makes a new task, which is due at once")
+    bad.path = outer
+    request.ClearField("account_id")
+    return request.SerializeToString()
+
+
+def _catch_up(of: Source, bad: Violations) -> CatchUp:
+    return bad.status("catch_up", of.catch_up, CatchUp) or CatchUp.ONE
+
+
+def _overlap(of: Source, bad: Violations) -> Overlap:
+    return bad.status("overlap", of.overlap, Overlap) or Overlap.ALLOW
+
+
+_READERS: Mapping[str, Callable[[Source, Violations], Any]] = {
+    "name": _name,
+    "cron": _cron,
+    "time_zone": _time_zone,
+    "template": _template,
+    "catch_up": _catch_up,
+    "overlap": _overlap,
+    "jitter": lambda of, bad: bad.duration("jitter", of.jitter, NO_JITTER, MAX_JITTER),
+    "paused": lambda of, _: of.paused,
+}
+"""By the name of the setting, in messages as in `ScheduleSettings`."""
+
+
+class ScheduleService(ScheduleServiceServicer):
+    def __init__(self, reads: Calls, writes: Calls, work: Schedules, tracer: Tracer) -> None:
+        self._reads = reads
+        self._writes = writes
+        self._work = work
+        self._tracer = tracer
+
+    async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: object) -> pb.CreateScheduleResponse:
+        with Violations() as bad:
+            bad.id("account_id", request.account_id)
+            settings = new_settings(request, bad)
+        caller().about(request.account_id)
+        made = await self._writes.run(self._work.create, request.account_id, settings)
+        return pb.CreateScheduleResponse(schedule=_schedule_message(*made))
+
+    async def GetSchedule(self, request: pb.GetScheduleRequest, context: object) -> pb.GetScheduleResponse:
+        schedule_id = _id(request.schedule_id)
+        found = await self._reads.run(work.get_schedule, caller().scope, schedule_id)
+        return pb.GetScheduleResponse(schedule=_schedule_message(*found))
+
+    async def ListSchedules(self, request: pb.ListSchedulesRequest, context: object) -> pb.ListSchedulesResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            page = PageRequest.of(request, bad, "ListSchedules", request.account_id)
+        scope = caller().about(request.account_id)
+        found = await self._reads.run(work.list_schedules, scope, page.position or 0, page.limit)
+        listed, token = page.cut(found, lambda it: _listed_schedule_message(*it), _position)
+        return pb.ListSchedulesResponse(schedules=listed, next_page_token=token)
+
+    async def GetNextRuns(self, request: pb.GetNextRunsRequest, context: object) -> pb.GetNextRunsResponse:
+        with Violations() as bad:
+            line, zone = timing(request, bad)
+        return _next_runs_message(await self._reads.run(work.next_runs, line, zone))
+
+    async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: object) -> pb.UpdateScheduleResponse:
+        with Violations() as bad:
+            bad.id("schedule.schedule_id", request.schedule.schedule_id)
+            change = changed_settings(request, bad)
+        changed = await self._update(request.schedule.schedule_id, change)
+        return pb.UpdateScheduleResponse(schedule=changed)
+
+    async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: object) -> pb.DeleteScheduleResponse:
+        schedule_id = _id(request.schedule_id)
+        concerns(await self._writes.run(work.delete_schedule, caller().scope, schedule_id))
+        return pb.DeleteScheduleResponse()
+
+    async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: object) -> pb.PauseScheduleResponse:
+        changed = await self._update(_id(request.schedule_id), ScheduleChange(paused=True))
+        return pb.PauseScheduleResponse(schedule=changed)
+
+    async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: object) -> pb.ResumeScheduleResponse:
+        changed = await self._update(_id(request.schedule_id), ScheduleChange(paused=False))
+        return pb.ResumeScheduleResponse(schedule=changed)
+
+    async def RunSchedule(
+        self, request: pb.RunScheduleRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.RunScheduleResponse:
+        schedule_id = _id(request.schedule_id)
+        with self._tracer.submit("ScheduleService/RunSchedule", caller_trace(context)) as span:
+            task = await self._writes.run(self._work.run, caller().scope, schedule_id, span)
+            span.stored((task,))
+        return pb.RunScheduleResponse(task=messages.task(task))
+
+    async def _update(self, schedule_id: int, change: ScheduleChange) -> pb.Schedule:
+        return _schedule_message(*await self._writes.run(self._work.update, caller().scope, schedule_id, change))
+
+
+def _position(it: ShownSchedule) -> int:
+    return it.schedule.schedule_id
+
+
+def _id(schedule_id: int) -> int:
+    with Violations() as bad:
+        bad.id("schedule_id", schedule_id)
+    return schedule_id
+
+
+def _schedule_message(it: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
+    settings = it.settings
+    message = pb.Schedule(
+        schedule_id=it.schedule_id,
+        account_id=it.account_id,
+        name=settings.name,
+        cron=settings.cron,
+        time_zone=settings.time_zone,
+        catch_up=pb.CatchUp.ValueType(settings.catch_up),
+        overlap=pb.Overlap.ValueType(settings.overlap),
+        jitter=duration(settings.jitter) if settings.jitter else None,
+        paused=settings.paused,
+        last_run_time=timestamp(it.last_run_time),
+        last_task_id=it.last_task_id,
+        create_time=timestamp(it.create_time),
+        last_error=it.last_error,
+    )
+    for tick in next_ticks:
+        set_timestamp(message.next_run_times.add(), tick)
+    message.template.ParseFromString(settings.template)
+    message.template.account_id = it.account_id
+    return message
+
+
+def _next_runs_message(ticks: Sequence[datetime]) -> pb.GetNextRunsResponse:
+    message = pb.GetNextRunsResponse()
+    for tick in ticks:
+        set_timestamp(message.next_run_times.add(), tick)
+    return message
+
+
+def _listed_schedule_message(it: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
+    """A schedule whose template has no `requirements`."""
+    message = _schedule_message(it, next_ticks)
+    message.template.ClearField("requirements")
+    return message

@@ -1,0 +1,337 @@
+"""Schedules: what clients do with them, and the ticks by which they submit their tasks.
+
+A tick, its task and the schedule's next tick are one transaction, under the lock of the schedule's row. So a tick has
+one task at most, whichever replica runs it and whenever it dies. Each replica has a loop; they share what is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.cron import Cron, UnknownZone
+from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument, NotFound, TooManySchedules
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.schedule import (
+    MAX_SCHEDULES,
+    SHOWN_RUNS,
+    Due,
+    Overlap,
+    Plan,
+    Schedule,
+    ScheduleChange,
+    ScheduleSettings,
+    plan,
+)
+from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.metrics import Metrics
+from scheduler_svc.runtime.calls import Calls, SkipLocked
+from scheduler_svc.runtime.loops import Run
+from scheduler_svc.runtime.tracing import NO_SPAN, NO_TRACER, SubmitSpan, Tracer
+from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+class ScheduleTask(NamedTuple):
+    """An insert into `schedule_tasks`; no tick: by RunSchedule."""
+
+    task_key: int
+    schedule_id: int
+    tick: datetime | None
+
+
+class FiredSchedule(NamedTuple):
+    """What a schedule did: its next tick, its last task (None: as before), and why its last tick made none."""
+
+    schedule_id: int
+    next_tick: datetime | None
+    due_time: datetime | None
+    last_run_time: datetime | None
+    last_task_key: int | None
+    last_error: str
+
+
+ReadTemplate = Callable[[Schedule], NewTask]
+"""Returns the task that a schedule submits. Raises InvalidArgument if it is no valid submit any more."""
+Clock: TypeAlias = "Callable[[Tx], datetime]"
+
+
+def database_clock(tx: Tx) -> datetime:
+    """The start of the transaction, by the database's clock."""
+    return tx.now
+
+
+class ShownSchedule(NamedTuple):
+    """A schedule and its next ticks; none if this machine does not know its time zone."""
+
+    schedule: Schedule
+    next_ticks: Sequence[datetime]
+
+
+def shown(schedule: Schedule) -> ShownSchedule:
+    try:
+        return ShownSchedule(schedule, schedule.next_ticks())
+    except UnknownZone:
+        return ShownSchedule(schedule, ())
+
+
+class Schedules:
+    """The calls that need the time, or submit."""
+
+    def __init__(self, max_queue_size: int, read_template: ReadTemplate, clock: Clock = database_clock) -> None:
+        self._max_queue_size = max_queue_size
+        self._read_template = read_template
+        self._clock = clock
+
+    def create(self, tx: Tx, account_id: int, settings: ScheduleSettings) -> ShownSchedule:
+        """Creates a schedule. Raises NotFound, TooManySchedules."""
+        if not tx.schedules.lock_account(account_id):
+            raise NotFound("account", account_id)
+        if tx.schedules.count(account_id, MAX_SCHEDULES) >= MAX_SCHEDULES:
+            raise TooManySchedules(account_id, MAX_SCHEDULES)
+        return self._started(tx, tx.schedules.insert(account_id, settings))
+
+    def update(self, tx: Tx, scope: Scope, schedule_id: int, change: ScheduleChange) -> ShownSchedule:
+        """Changes a schedule; it starts anew if its ticks change. Raises NotFound."""
+        before = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
+        given = {name: value for name, value in asdict(change).items() if value is not None}
+        after = replace(before, settings=replace(before.settings, **given))
+        if _ticks(after.settings) != _ticks(before.settings):
+            return self._started(tx, after)
+        tx.schedules.update(schedule_id, after.settings, after.next)
+        return shown(after)
+
+    def _started(self, tx: Tx, schedule: Schedule) -> ShownSchedule:
+        """Stores a locked schedule's settings, with the first tick after now as its next one."""
+        first = None if schedule.settings.paused else _first(schedule, self._clock(tx))
+        tx.schedules.update(schedule.schedule_id, schedule.settings, first)
+        tx.signals.schedules = True
+        return shown(replace(schedule, next=first))
+
+    def run(self, tx: Tx, scope: Scope, schedule_id: int, span: SubmitSpan = NO_SPAN) -> Task:
+        """Submits a schedule's task beside its ticks. Raises NotFound, and what a submit is refused with."""
+        schedule = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
+        submits = SubmitWork(self._max_queue_size)  # it is for one thread, and calls have several
+        (answer,) = submits.run_group(tx, [SubmitItem(span.traced((self._read_template(schedule),)))])
+        if isinstance(answer, DomainError):
+            raise answer
+        (task,) = answer
+        tx.schedules.add_tasks([ScheduleTask(task.task_key, schedule_id, None)])
+        tx.schedules.record_run(schedule_id, self._clock(tx), task.task_key)
+        return task._replace(schedule_id=schedule_id)
+
+
+def get_schedule(tx: Tx, scope: Scope, schedule_id: int) -> ShownSchedule:
+    """Returns one schedule. Raises NotFound."""
+    return shown(_own(tx.schedules.get(schedule_id), scope, schedule_id))
+
+
+def list_schedules(tx: Tx, scope: Scope, after: int, limit: int) -> list[ShownSchedule]:
+    """Returns schedules with ids above `after`, in order."""
+    return [shown(schedule) for schedule in tx.schedules.list(scope, after, limit)]
+
+
+def next_runs(tx: Tx, line: str, zone: str) -> Sequence[datetime]:
+    """Returns the next ticks of a cron line, five at most. Raises BadCron, UnknownZone."""
+    return list(islice(Cron(line, zone).after(tx.now), SHOWN_RUNS))
+
+
+def delete_schedule(tx: Tx, scope: Scope, schedule_id: int) -> int:
+    """Deletes a schedule; returns its account. Raises NotFound."""
+    schedule = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
+    tx.schedules.delete(schedule_id)
+    return schedule.account_id
+
+
+def _own(schedule: Schedule | None, scope: Scope, schedule_id: int) -> Schedule:
+    if schedule is None or schedule.account_id not in scope:
+        raise NotFound("schedule", schedule_id)
+    return schedule
+
+
+def _first(schedule: Schedule, now: datetime) -> Due | None:
+    """The first tick after now. Raises InvalidArgument if this machine does not know the time zone, as another may."""
+    try:
+        return schedule.timing.first_due(now)
+    except UnknownZone as error:
+        text = f"must be a zone that this scheduler knows, is {error}"
+        raise InvalidArgument([FieldViolation("schedule.time_zone", text)]) from None
+
+
+def _ticks(settings: ScheduleSettings) -> tuple[object, ...]:
+    """What decides when the ticks are due."""
+    return settings.cron, settings.time_zone, settings.jitter, settings.paused
+
+
+MAX_BATCH = 50
+"""Schedules that one transaction looks at."""
+MAX_BATCH_WEIGHT = 2_000
+"""KiB of templates, each task at least one: a transaction takes no further schedule beyond it."""
+MAX_ERROR = 2_000
+"""Characters of `last_error`."""
+ZONE_RETRY = timedelta(minutes=1)
+"""When a tick is tried again whose time zone this machine does not know: another replica's may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """How many schedules a round looked at, and the seconds until the next one is due (None: none is)."""
+
+    count: int
+    next_due: float | None
+
+
+@dataclass(slots=True)
+class _Firing:
+    """A schedule that is due, and what comes of it."""
+
+    schedule: Schedule
+    plan: Plan
+    error: str = ""
+    last: Task | None = None
+
+    @property
+    def weight(self) -> int:
+        return len(self.plan.ticks) * max(1, len(self.schedule.settings.template) // 1024)
+
+
+class Ticks:
+    """The work of the loop that runs ticks. For one thread at a time."""
+
+    def __init__(
+        self,
+        max_queue_size: int,
+        read_template: ReadTemplate,
+        clock: Clock = database_clock,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
+        self._tracer = tracer
+        self._submits = SubmitWork(max_queue_size)
+        self._read_template = read_template
+        self._clock = clock
+
+    def run_due(self, tx: Tx, *, skip_locked: bool = False) -> Fired:
+        """Runs the ticks that are due, of some schedules; `skip_locked`: not of accounts that are locked."""
+        now = self._clock(tx)
+        due = tx.schedules.lock_due(now, MAX_BATCH, _locked_accounts(tx, now) if skip_locked else ())
+        firings = _bounded([_firing(schedule, now) for schedule in due])
+        if firings:
+            _leave_out_ran(tx, firings)
+            _leave_out_overlaps(tx, firings)
+            self._submit(tx, firings)
+            tx.schedules.record([_record(firing, now) for firing in firings])
+        next_due = tx.schedules.next_due()
+        return Fired(len(firings), None if next_due is None else (next_due - now).total_seconds())
+
+    def _submit(self, tx: Tx, firings: Sequence[_Firing]) -> None:
+        """Submits the tasks of all ticks, and keeps the last task or refusal of each schedule."""
+        ticks: list[tuple[_Firing, datetime]] = []
+        items: list[SubmitItem] = []
+        for firing in firings:
+            if not firing.plan.ticks:
+                continue
+            try:
+                new = self._read_template(firing.schedule)
+            except DomainError as error:
+                firing.error = error.message
+                continue
+            ticks += [(firing, tick) for tick in firing.plan.ticks]
+            items += [SubmitItem(self._traced(new)) for _ in firing.plan.ticks]
+        made: list[ScheduleTask] = []
+        for (firing, tick), answer in zip(ticks, self._submits.run_group(tx, items) if items else (), strict=True):
+            if isinstance(answer, DomainError):
+                firing.error = answer.message
+            else:
+                (firing.last,) = answer
+                firing.error = ""
+                made.append(ScheduleTask(firing.last.task_key, firing.schedule.schedule_id, tick))
+        if made:
+            tx.schedules.add_tasks(made)
+
+    def _traced(self, new: NewTask) -> tuple[NewTask, ...]:
+        with self._tracer.submit("schedule", None) as span:
+            return span.traced((new,))
+
+
+def _locked_accounts(tx: Tx, now: datetime) -> Collection[int]:
+    but: set[int] = set()
+    while locked := tx.window.try_lock(tx.schedules.due_accounts(now, MAX_BATCH, but)):
+        but |= locked
+    return but
+
+
+def _firing(schedule: Schedule, now: datetime) -> _Firing:
+    assert schedule.next is not None, "it is due"
+    try:
+        decided = plan(schedule.timing, schedule.settings.catch_up, schedule.next.tick, now)
+    except UnknownZone as error:
+        later = Plan((), Due(schedule.next.tick, now + ZONE_RETRY))
+        return _Firing(schedule, later, f"this scheduler does not know the time zone {error}")
+    return _Firing(schedule, decided, "" if decided.ticks else "its last tick was missed, and is not caught up")
+
+
+def _bounded(firings: Sequence[_Firing]) -> list[_Firing]:
+    """As many as one transaction takes, at least one."""
+    taken: list[_Firing] = []
+    for firing in firings:
+        if taken and sum(each.weight for each in taken) + firing.weight > MAX_BATCH_WEIGHT:
+            break
+        taken.append(firing)
+    return taken
+
+
+def _leave_out_ran(tx: Tx, firings: Sequence[_Firing]) -> None:
+    """Takes out ticks that have a task: the database's clock may have been set back."""
+    ticks = [(firing.schedule.schedule_id, tick) for firing in firings for tick in firing.plan.ticks]
+    ran = tx.schedules.ran(ticks) if ticks else set()
+    for firing in firings:
+        left = [tick for tick in firing.plan.ticks if (firing.schedule.schedule_id, tick) not in ran]
+        firing.plan = firing.plan._replace(ticks=left)
+
+
+def _leave_out_overlaps(tx: Tx, firings: Sequence[_Firing]) -> None:
+    """Of schedules whose tasks may not overlap: takes out all ticks while the last task is open, else all but one."""
+    alone = [firing for firing in firings if firing.schedule.settings.overlap is Overlap.SKIP and firing.plan.ticks]
+    keys = [firing.schedule.last_task_key for firing in alone if firing.schedule.last_task_key is not None]
+    last = tx.tasks.peek(sorted(keys)) if keys else {}
+    for firing in alone:
+        task = last.get(firing.schedule.last_task_key or 0)
+        is_open = task is not None and task.status is Status.PENDING
+        firing.plan = firing.plan._replace(ticks=() if is_open else firing.plan.ticks[:1])
+        if is_open:
+            firing.error = f"its last task, {firing.schedule.last_task_id}, has not ended"
+
+
+def _record(firing: _Firing, now: datetime) -> FiredSchedule:
+    tick, time = firing.plan.following or (None, None)
+    key = None if firing.last is None else firing.last.task_key
+    return FiredSchedule(
+        firing.schedule.schedule_id, tick, time, None if key is None else now, key, firing.error[:MAX_ERROR]
+    )
+
+
+MAX_INTERVAL = 5.0
+"""Seconds after which it looks without a signal: one may be lost, and a tick is missed after twice as long."""
+MIN_INTERVAL = 0.1
+"""Seconds until it looks again at what another replica is running now."""
+
+
+def ticking(calls: Calls, ticks: Ticks, metrics: Metrics | None = None) -> Run:
+    """Runs the ticks that are due; sleeps until the next one is."""
+    skipping = SkipLocked(calls)
+
+    async def run_once() -> float:
+        fired = await skipping.run(ticks.run_due)
+        if metrics:
+            metrics.schedule_ticks.inc(fired.count)
+        if fired.next_due is None:
+            return MAX_INTERVAL
+        return min(max(0.0 if fired.count else MIN_INTERVAL, fired.next_due), MAX_INTERVAL)
+
+    return run_once

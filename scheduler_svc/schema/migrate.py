@@ -1,0 +1,239 @@
+"""Brings a database to this version's schema, while replicas of this version and of the one before serve.
+
+Migrations are forward-only and run one replica at a time, each in a transaction of its own. None waits long for a lock,
+since later statements queue behind one that waits: it is retried instead. `docs/upgrades.md` has the rules for what a
+migration may do.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+import structlog
+from psycopg2 import errors as pg_errors
+
+from scheduler_svc.database.connections import SET_DURABLE, defaults
+from scheduler_svc.database.lineage import Lineage
+from scheduler_svc.schema import compatibility
+from scheduler_svc.schema.migration_waits import telling_waits
+from scheduler_svc.schema.migrations.waits import limit_waits
+from scheduler_svc.schema.privileges import FORBIDDEN, check_may_serve, may_not_migrate
+
+if TYPE_CHECKING:
+    from scheduler_svc.schema.alembic_folder import MigrationFolder
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATION_TIMEOUT = 600.0
+"""Seconds for which one migration is retried, and for which another replica's migrations are waited for."""
+
+_LOCK_KEY = 0x636F6E74656E7467  # "contentg"
+_LOCK_POLL_INTERVAL = 0.1
+_RETRY_PAUSES = (0.5, 10.0)
+"""Seconds: the first pause, and the longest."""
+_TRANSIENT = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
+
+# Polled, since a concurrent index build of the replica that migrates waits for every statement that runs.
+_TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
+"""Locks out other processes that migrate, if none does."""
+_UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
+"""Lets other processes migrate."""
+_HOLDER = sa.text("""
+    SELECT a.pid, a.application_name, a.backend_start FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (CAST(l.classid AS bigint) << 32) + CAST(l.objid AS bigint) = :key
+""")
+"""Finds the session that migrates."""
+_OLDEST_TRANSACTION = sa.text("""
+    SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::integer FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+    ORDER BY xact_start LIMIT 1
+""")
+"""The longest transaction, which a migration that can't get its locks probably waits for."""
+
+_log = structlog.get_logger(__name__)
+
+
+class MigrationStuck(Exception):
+    """A migration did not succeed within its time. What was applied before stays, and the next start resumes."""
+
+
+def migrate(url: str, lineage: Lineage | None = None) -> list[str]:
+    """Brings the database of this URL to this version's schema; returns the revisions that it applied.
+
+    Raises:
+        UnsupportedSchema: this version may not run on the database's schema.
+        MigrationStuck: a migration could not get its locks in time.
+        SettingsError: the role may not migrate.
+    """
+    with _engine(url, lineage) as engine:
+        applied = upgrade(engine)
+    for revision in applied:
+        _log.info("migrated", action="migrate", schema=revision)
+    return applied
+
+
+def check_rights(url: str, lineage: Lineage | None = None) -> None:
+    """Raises SettingsError if the role may not serve this database, which must have a schema."""
+    with _engine(url, lineage) as engine, engine.connect() as connection:
+        check_may_serve(connection)
+
+
+@contextmanager
+def _engine(url: str, lineage: Lineage | None) -> Iterator[sa.Engine]:
+    arguments = defaults(sa.make_url(url), application="contentgen-migrate")
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+    if lineage:
+        lineage.guard(engine)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, timeout: float = MIGRATION_TIMEOUT) -> list[str]:
+    """Applies the missing migrations; returns their revisions. Raises as `migrate` does.
+
+    Replicas that start together wait for one another. A newer schema stays as it is if it declares that this version
+    may run on it.
+    """
+    known = revisions(migrations)
+    with engine.connect() as connection:
+        try:
+            return _upgrade(connection, migrations, known, timeout)
+        except sa.exc.ProgrammingError as error:
+            if not isinstance(error.orig, FORBIDDEN):
+                raise
+            connection.rollback()
+            raise may_not_migrate(connection, known[-1], error.orig) from None
+
+
+def _upgrade(connection: sa.Connection, migrations: Path, known: list[str], timeout: float) -> list[str]:
+    if not _missing(connection, known):
+        return []
+    _prepare(connection)
+    with _migration_lock(connection, timeout), telling_waits(connection):
+        if missing := _missing(connection, known):
+            from scheduler_svc.schema.alembic_folder import MigrationFolder  # Alembic takes a tenth of a start
+
+            folder = MigrationFolder(migrations)
+            for revision in missing:
+                _migrate(connection, folder, revision, timeout)
+        return missing
+
+
+def _prepare(connection: sa.Connection) -> None:
+    """Makes the session commit durably, and end soon after a kill of this process: else a long statement would hold
+    the lock until its end.
+    """
+    connection.exec_driver_sql(SET_DURABLE)
+    connection.commit()
+    try:
+        connection.exec_driver_sql("SET client_connection_check_interval = '2s'")
+        connection.commit()
+    except sa.exc.DBAPIError:  # a server whose platform can't tell
+        connection.rollback()
+
+
+def revisions(migrations: Path = MIGRATIONS) -> list[str]:
+    """The revisions of a folder, oldest first: the names of their files begin with them."""
+    return sorted(path.name.partition("_")[0] for path in (migrations / "versions").glob("[0-9]*.py"))
+
+
+def _missing(connection: sa.Connection, known: list[str]) -> list[str]:
+    """The revisions to apply. Raises UnsupportedSchema."""
+    revision = compatibility.revision(connection)
+    declaration = compatibility.declaration(connection)
+    connection.commit()
+    if revision is None:
+        return known
+    compatibility.check_compatible(revision, declaration, known[-1])
+    if revision in known:
+        return known[known.index(revision) + 1 :]
+    _log.warning("the schema is of a newer version, and supports this one", action="migrate", schema=revision)
+    return []
+
+
+@contextmanager
+def _migration_lock(connection: sa.Connection, timeout: float) -> Iterator[None]:
+    """Locks out other replicas that migrate. Raises MigrationStuck."""
+    deadline = time.monotonic() + timeout
+    waits = False
+    while not connection.scalar(_TRY_LOCK, {"key": _LOCK_KEY}):
+        connection.commit()
+        if not waits:
+            holder = _holder(connection)
+            _log.info("another process migrates; this one waits for it", action="migrate", holder=holder)
+            waits = True
+        if time.monotonic() > deadline:
+            raise MigrationStuck(
+                f"another process has migrated this database for {timeout:g} s: {_holder(connection)}. See its log; if"
+                " it is gone, end its session with pg_terminate_backend"
+            )
+        time.sleep(_LOCK_POLL_INTERVAL)
+    connection.commit()
+    try:
+        yield
+    finally:
+        with suppress(sa.exc.DBAPIError):
+            connection.rollback()
+            connection.exec_driver_sql("RESET lock_timeout; RESET statement_timeout")
+            connection.execute(_UNLOCK, {"key": _LOCK_KEY})
+            connection.commit()
+
+
+def _holder(connection: sa.Connection) -> str:
+    """Who migrates, such as `session 42 (contentgen-migrate), connected since 2030-01-31 08:00:00+0000`."""
+    found = connection.execute(_HOLDER, {"key": _LOCK_KEY}).one_or_none()
+    connection.commit()
+    if found is None:
+        return "a session that has just ended"
+    pid, application, since = found
+    begun = f"connected since {since:%Y-%m-%d %H:%M:%S%z}" if since else "which our role may not see"
+    return f"session {pid} ({application or 'no name'}), {begun}"
+
+
+def _migrate(connection: sa.Connection, folder: MigrationFolder, revision: str, timeout: float) -> None:
+    """Applies one migration, and retries it while it can't get its locks. Raises MigrationStuck."""
+    deadline = time.monotonic() + timeout
+    pause, longest = _RETRY_PAUSES
+    while True:
+        try:
+            limit_waits(connection)
+            connection.commit()
+            folder.apply(connection, revision)
+        except sa.exc.DBAPIError as error:
+            connection.rollback()
+            if not isinstance(error.orig, _TRANSIENT):
+                raise
+            _log_retry(connection, revision, error.orig, deadline)
+        else:
+            return
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        pause = min(pause * 2, longest)
+
+
+def _log_retry(connection: sa.Connection, revision: str, error: Exception, deadline: float) -> None:
+    """Raises MigrationStuck after the deadline."""
+    message = str(error).strip().partition("\n")[0]
+    oldest = connection.execute(_OLDEST_TRANSACTION).one_or_none()
+    connection.commit()
+    oldest_text = f"process {oldest[0]} ({oldest[1] or 'no name'}), for {oldest[2]} s" if oldest else "none"
+    if time.monotonic() > deadline:
+        raise MigrationStuck(
+            f"the database could not be migrated to schema {revision} ({message}); the longest other transaction:"
+            f" {oldest_text}. Start again: it resumes from where it is"
+        ) from None
+    _log.warning(
+        "the migration could not get its locks; it is retried",
+        action="migrate",
+        schema=revision,
+        error=message,
+        oldest_transaction=oldest_text,
+    )

@@ -1,1 +1,0 @@
-"""Statements on contents and the publish pool."""

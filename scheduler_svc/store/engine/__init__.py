@@ -1,1 +1,0 @@
-"""The engine that runs statements: connections, transactions, time limits, and which database it is."""

@@ -1,1 +1,0 @@
-"""Statements on leases and on the workers that hold them."""

@@ -1,1 +1,0 @@
-"""The old application's database: its tables, and how they are read."""

@@ -1,1 +1,0 @@
-"""Statements on tasks: rows, payloads, history, lists and polls."""

@@ -1,1 +1,0 @@
-"""Statements on webhooks and their deliveries."""

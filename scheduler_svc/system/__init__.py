@@ -1,0 +1,1 @@
+"""The schedulers themselves: state, limits, figures."""

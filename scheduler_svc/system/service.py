@@ -1,0 +1,98 @@
+"""SystemService: the state and the limits of the schedulers, and what a caller may call."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+
+from google.protobuf.duration_pb2 import Duration
+
+from contentgen.v1 import system_service_pb2 as pb
+from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
+from scheduler_svc.config import Settings
+from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState, System
+from scheduler_svc.runtime.access import Limits, caller, methods_of
+from scheduler_svc.runtime.validation import duration, timestamp
+from scheduler_svc.system.work import SystemStatus
+
+
+class SystemService(SystemServiceServicer):
+    def __init__(self, systems: SystemStatus, settings: Settings, limits: Limits) -> None:
+        self._systems = systems
+        self._limits = _limits(settings, limits)
+        self._token_required = settings.tokens_file is not None
+
+    async def GetSystem(self, request: pb.GetSystemRequest, context: object) -> pb.GetSystemResponse:
+        system = await self._systems.get()
+        return pb.GetSystemResponse(
+            version=version("contentgen-grpc"),
+            replicas=[_replica(it) for it in system.replicas],
+            lock_holders=[_holder(it) for it in system.lock_holders],
+            database=pb.Database(**system.database._asdict()),
+            limits=self._limits,
+            oldest_transaction=_oldest(system),
+        )
+
+    async def GetCaller(self, request: pb.GetCallerRequest, context: object) -> pb.GetCallerResponse:
+        identity = caller()
+        return pb.GetCallerResponse(
+            name=identity.name,
+            role=identity.role,
+            account_ids=identity.scope.accounts or (),
+            methods=methods_of(identity),
+            token_required=self._token_required,
+        )
+
+
+def _limits(settings: Settings, limits: Limits) -> pb.Limits:
+    return pb.Limits(
+        max_queue_size=settings.max_queue_size,
+        lease_ttl=_seconds(settings.lease_ttl),
+        heartbeat_interval=_seconds(settings.heartbeat_interval),
+        max_worker_losses=settings.max_worker_losses,
+        max_deferrals=settings.max_deferrals,
+        lock_timeout=_seconds(settings.lock_wait),
+        statement_timeout=_seconds(settings.statement_timeout),
+        retention=_seconds(settings.retention),
+        content_retention=_seconds(settings.content_retention),
+        max_calls=limits.calls,
+        max_wait_calls=limits.waits,
+        max_watch_streams=limits.watches,
+        max_lease_streams=limits.leases,
+    )
+
+
+def _seconds(seconds: float | None) -> Duration | None:
+    return None if seconds is None else duration(timedelta(seconds=seconds))
+
+
+def _replica(state: ReplicaState) -> pb.Replica:
+    return pb.Replica(
+        scheduler_id=state.scheduler_id,
+        version=state.version,
+        start_time=timestamp(state.start_time),
+        last_heartbeat_time=timestamp(state.heartbeat_time or datetime.now(UTC)),
+        serving=state.serving,
+        lanes=[_lane(name, state.lanes[name]) for name in sorted(state.lanes)],
+        clock_offset=_seconds(state.clock_offset),
+        settings=state.settings,
+    )
+
+
+def _lane(name: str, state: LaneState) -> pb.Lane:
+    return pb.Lane(name=name, oldest_age=_seconds(state.oldest), waiting=state.waiting, set_aside=state.set_aside)
+
+
+def _oldest(system: System) -> pb.OldestTransaction | None:
+    if system.oldest_transaction is None:
+        return None
+    fields = system.oldest_transaction._asdict()
+    del fields["xid"]
+    fields["age"] = _seconds(fields["age"])
+    return pb.OldestTransaction(**fields, seen_for=_seconds(system.oldest_seen_for))
+
+
+def _holder(holder: LockHolder) -> pb.LockHolder:
+    fields = holder._asdict()
+    fields["transaction_age"] = _seconds(holder.transaction_age)
+    return pb.LockHolder(**fields)

@@ -1,0 +1,195 @@
+"""The schedulers: their state, which each announces to the others, and figures of the whole database for metrics.
+
+Every replica reads the figures by a timer, and all read the same. A scrape runs on a thread of its own and reads only
+the last sample, so it waits neither for a busy event loop nor for the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from scheduler_svc.dispatch.rows import QueueHead
+from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.errors import NotFound, StoreUnavailable
+from scheduler_svc.domain.system import LockHolder, OldestTransaction, ReplicaState, System
+from scheduler_svc.domain.task import TaskStats
+from scheduler_svc.metrics import Metrics
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.loops import Run
+from scheduler_svc.tasks.query import task_stats
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+class Backlogs(NamedTuple):
+    """What waits besides tasks. Counts have a limit; times are in seconds, 0 or less if nothing waits."""
+
+    pending_deliveries: int
+    exhausted_deliveries: int
+    oldest_delivery: float
+    pool_pending: int
+    pool_publishing: int
+    pool_retrying: int
+    pool_failed: int
+    active_schedules: int
+    schedule_lateness: float
+
+
+LOCK_HOLDERS_TIMEOUT = 1.0
+"""Seconds. Meanwhile set-aside items are retried twice, and wait for their lock some 50 ms each time."""
+_LOCK_HOLDERS_INTERVAL = 0.02
+LONG_LOCK_LIMIT = 5.0
+"""Seconds for which a session may hold locks before it is reported, though nothing was seen to wait for them."""
+
+
+class SystemStatus:
+    """Lives on the event loop."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        own: Callable[[], ReplicaState],
+        interval: float,
+        seen_for: Callable[[OldestTransaction], float] = lambda _: 0.0,
+    ) -> None:
+        """`own` returns this replica's state, which is announced each `interval` seconds.
+
+        `seen_for` tells for how many seconds a transaction has been seen as the oldest.
+        """
+        self._calls = calls
+        self._own = own
+        self._interval = interval
+        self._seen_for = seen_for
+
+    async def run_once(self) -> float:
+        """Announces this replica's state; returns the seconds until the next time."""
+        await self._calls.run(lambda tx: tx.system.announce(self._own()))
+        return self._interval
+
+    async def withdraw(self) -> None:
+        """Removes this replica's state. If the database is away, the others notice its silence."""
+        with suppress(StoreUnavailable):
+            await self._calls.run(lambda tx: tx.system.withdraw(self._own().scheduler_id))
+
+    async def get(self) -> System:
+        system = await self._calls.run(self._read)
+        if any(it.waited_for for it in system.lock_holders) or not any(
+            lane.set_aside for it in system.replicas for lane in it.lanes.values()
+        ):
+            return system
+        found = await self.lock_holders()
+        return replace(system, lock_holders=_merged(found, system.lock_holders))
+
+    def _read(self, tx: Tx) -> System:
+        own = self._own()
+        replicas = {it.scheduler_id: it for it in tx.system.replicas()} | {own.scheduler_id: own}
+        shown = tuple(replicas[name] for name in sorted(replicas))
+        holders = _merged(_holders(tx), tx.system.long_locks(LONG_LOCK_LIMIT))
+        oldest = tx.system.oldest_transaction()
+        seen_for = self._seen_for(oldest) if oldest else 0.0
+        return System(shown, holders, tx.system.database(), oldest, seen_for)
+
+    async def lock_holders(self) -> Sequence[LockHolder]:
+        """Returns the sessions that ours wait for, the longest transaction first; empty if none was seen in time."""
+        until = time.monotonic() + LOCK_HOLDERS_TIMEOUT
+        try:
+            while not (found := await self._calls.run(_holders)) and time.monotonic() < until:  # noqa: ASYNC110
+                await asyncio.sleep(_LOCK_HOLDERS_INTERVAL)
+        except StoreUnavailable:
+            return ()
+        return found
+
+
+def _merged(waited_for: Sequence[LockHolder], others: Sequence[LockHolder]) -> tuple[LockHolder, ...]:
+    pids = {it.pid for it in waited_for}
+    return (*waited_for, *(it for it in others if it.pid not in pids))
+
+
+def _holders(tx: Tx) -> tuple[LockHolder, ...]:
+    """Those that others wait for, and those that others do not even try to wait for."""
+    return _merged(tx.system.lock_holders(), tx.system.advisory_locks(LONG_LOCK_LIMIT))
+
+
+HEAD_LIMIT = 1_000
+"""Tasks of each priority that are counted."""
+BACKLOG_LIMIT = 10_000
+"""Deliveries, entries of the publish pool in one state, and schedules that are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`leases`: how many there are, by stage (`queued`, `accepted`, `processing`, `revoked`)."""
+
+    tasks: TaskStats
+    heads: list[QueueHead]
+    leases: Mapping[str, int]
+    backlogs: Backlogs
+    accounts: Mapping[int, TaskStats]
+
+
+def read_figures(tx: Tx, account_ids: Sequence[int]) -> Figures:
+    """Reads counts that every move keeps, the head of the queue, the leases, and other backlogs up to a limit: no more,
+    however much waits. Of `account_ids`, those that exist are told of by themselves.
+    """
+    return Figures(
+        task_stats(tx, ALL),
+        tx.waiting.heads(HEAD_LIMIT),
+        tx.leases.stages(),
+        tx.backlogs.read(BACKLOG_LIMIT),
+        {account_id: stats for account_id in account_ids if (stats := _of_account(tx, account_id))},
+    )
+
+
+def _of_account(tx: Tx, account_id: int) -> TaskStats | None:
+    try:
+        return task_stats(tx, Scope((account_id,)))
+    except NotFound:
+        return None
+
+
+SAMPLE_INTERVAL = 0.5
+FIGURES_INTERVAL = 15.0
+FROZEN_LIMIT = 30.0
+"""Seconds without a sample after which the event loop counts as frozen."""
+
+
+class Sampling:
+    """Lives on the event loop, but for `frozen_reasons`."""
+
+    def __init__(self, metrics: Metrics, sample: Callable[[Metrics], None]) -> None:
+        """`sample` sets the gauges of what lives on the event loop."""
+        self._metrics = metrics
+        self._sample = sample
+        self._due: float | None = None
+        self._sampled_at = time.monotonic()
+
+    async def run_once(self) -> float:
+        """Samples, and measures how late the event loop runs it; returns the seconds until the next time."""
+        now = asyncio.get_running_loop().time()
+        if self._due is not None:
+            self._metrics.loop_lag.observe(max(0.0, now - self._due))
+        self._sample(self._metrics)
+        self._sampled_at = time.monotonic()
+        self._due = asyncio.get_running_loop().time() + SAMPLE_INTERVAL
+        return SAMPLE_INTERVAL
+
+    def frozen_reasons(self) -> list[str]:
+        """Why the process counts as dead; empty if it lives. Any thread may call it."""
+        silent = time.monotonic() - self._sampled_at
+        return [f"the event loop has not run for {silent:.0f} s"] if silent > FROZEN_LIMIT else []
+
+
+def reading_figures(calls: Calls, metrics: Metrics, account_ids: Sequence[int]) -> Run:
+    """Reads what all replicas have in common, and what is told of these accounts."""
+
+    async def run_once() -> float:
+        metrics.sample_figures(await calls.run(read_figures, account_ids))
+        return FIGURES_INTERVAL
+
+    return run_once

@@ -1,0 +1,88 @@
+"""Reads the filter of a list or a bulk call, from `filter` and from older fields of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.domain.brief import MAX_LENGTHS
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.runtime.access import caller
+from scheduler_svc.runtime.validation import MAX_NAME, Violations
+
+MAX_REASONS = 100
+
+T = TypeVar("T")
+_Request = pb.ListTasksRequest | pb.BulkCancelTasksRequest | pb.BulkRetryTasksRequest | pb.CleanupTasksRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedFilter:
+    """A filter as it was requested: of one account, or (0) of all of the caller's."""
+
+    account_id: int
+    wanted: TaskFilter
+
+    def for_caller(self) -> TaskFilter:
+        """The filter within the accounts of the caller. Raises AccountForbidden."""
+        return replace(self.wanted, scope=caller().about(self.account_id))
+
+    def selection(self) -> tuple[object, ...]:
+        """What makes a list another one, in types that JSON has."""
+        it = self.wanted
+        found: tuple[object, ...] = (self.account_id, sorted(it.statuses), sorted(it.labels.items()))
+        if it.schedule_id:
+            found = (*found, it.schedule_id)  # tokens of the version before stay valid
+        times = [time and time.isoformat() for time in (it.created_after, it.created_before)]
+        further = (sorted(it.error_reasons), *times, it.worker_id, it.topic)
+        return (*found, *further) if any(further) else found
+
+
+def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] = frozenset(Status)) -> RequestedFilter:
+    """The filter, whose states must be in `among`, if `bad` stays empty."""
+    it = request.filter
+    bad.text("filter.worker_id", it.worker_id, MAX_NAME)
+    bad.text("filter.topic", it.topic, MAX_LENGTHS["topic"])
+    wanted = TaskFilter(
+        statuses=_either(request, "statuses", partial(bad.statuses, among=among), bad),
+        labels=_either(request, "labels", bad.labels, bad),
+        schedule_id=_either(request, "schedule_id", partial(_schedule_id, bad), bad) or None,
+        error_reasons=_reasons(it, bad),
+        created_after=bad.optional_time("filter.created_after", it),
+        created_before=bad.optional_time("filter.created_before", it),
+        worker_id=it.worker_id,
+        topic=it.topic,
+    )
+    return RequestedFilter(_either(request, "account_id", partial(_account_id, bad), bad), wanted)
+
+
+def _either(request: _Request, name: str, read: Callable[[str, Any], T], bad: Violations) -> T:
+    """A condition that a request may also have as a field of its own; what `read` makes of its path and value."""
+    filtered = read(f"filter.{name}", getattr(request.filter, name))
+    own = read(name, getattr(request, name)) if name in request.DESCRIPTOR.fields_by_name else None
+    if own and filtered and own != filtered:
+        bad.add(f"filter.{name}", f"must be equal to {name} if both are set")
+    return own or filtered
+
+
+def _account_id(bad: Violations, path: str, value: int) -> int:
+    bad.account_filter(path, value)
+    return value
+
+
+def _schedule_id(bad: Violations, path: str, value: int) -> int:
+    if value < 0:
+        bad.add(path, f"must be a schedule's id, or 0 for any, is {value}")
+    return value
+
+
+def _reasons(it: pb.TaskFilter, bad: Violations) -> tuple[str, ...]:
+    if not bad.count("filter.error_reasons", len(it.error_reasons), 0, MAX_REASONS):
+        return ()
+    for i, reason in enumerate(it.error_reasons):
+        bad.text(f"filter.error_reasons[{i}]", reason, MAX_NAME, required=True)
+    return tuple(dict.fromkeys(it.error_reasons))

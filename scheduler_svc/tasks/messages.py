@@ -1,0 +1,307 @@
+"""Tasks from and to messages: bounds and defaults of submits and updates, and the tasks that are answered.
+
+Tasks are filled in place, since lists have a thousand of them; the other messages are built by keyword.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from google.protobuf.duration_pb2 import Duration
+
+from contentgen.v1 import task_pb2 as task_pb
+from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.domain.bounds import MAX_MULTIPLIER, MAX_PRIORITY, MAX_RETRIES, MIN_PRIORITY
+from scheduler_svc.domain.brief import TEXTS
+from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import PollResult
+from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.rollup import HistoryPoint, Resolution
+from scheduler_svc.domain.task import (
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_PRIORITY,
+    DEFAULT_TIMEOUT,
+    NO_TIME,
+    AttemptLog,
+    AttemptProgress,
+    NewTask,
+    PendingReason,
+    Task,
+    TaskEdit,
+    TaskError,
+    TaskEvent,
+    TaskStats,
+)
+from scheduler_svc.runtime.briefs import LISTED_TEXTS, fill_brief, read_brief
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, duration, set_duration, set_timestamp, timestamp
+
+MIN_TIMEOUT = timedelta(seconds=1)
+MAX_TIMEOUT = timedelta(days=3_650)
+"""Keeps every time that is computed from it storable."""
+MIN_BACKOFF = timedelta(milliseconds=1)
+MAX_BACKOFF = timedelta(days=30)
+
+
+def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
+    """The task to store, if `bad` stays empty."""
+    given = request.HasField
+    bad.id("account_id", request.account_id)
+    new = NewTask(
+        account_id=request.account_id,
+        brief=read_brief(request, bad),
+        priority=request.priority if given("priority") else DEFAULT_PRIORITY,
+        auto_approve=request.auto_approve if given("auto_approve") else True,
+        max_retries=request.max_retries if given("max_retries") else DEFAULT_MAX_RETRIES,
+        auto_retry=request.auto_retry if given("auto_retry") else True,
+        timeout=_timeout(request.timeout, bad) if given("timeout") else DEFAULT_TIMEOUT,
+        schedule_time=bad.time("schedule_time", request.schedule_time) if given("schedule_time") else None,
+        request_id=request.request_id,
+        labels=bad.labels("labels", request.labels),
+        backoff=_backoff(request, bad),
+        expire_time=bad.time("expire_time", request.expire_time) if given("expire_time") else None,
+        unique_key=request.unique_key,
+        unique_for=_unique_for(request, bad) if given("unique_for") else NO_TIME,
+    )
+    bad.text("request_id", new.request_id, MAX_NAME)
+    if new.unique_key:
+        bad.text("unique_key", new.unique_key, MAX_NAME)
+    bad.number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY)
+    bad.number("max_retries", new.max_retries, 0, MAX_RETRIES)
+    if new.expire_time and new.schedule_time and new.expire_time <= new.schedule_time:
+        bad.add("expire_time", "must be after schedule_time")
+    return new
+
+
+def _timeout(message: Duration, bad: Violations) -> timedelta:
+    return bad.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
+
+
+def _unique_for(request: pb.SubmitTaskRequest, bad: Violations) -> timedelta:
+    if not request.unique_key:
+        bad.add("unique_for", "must not be set without unique_key")
+    return bad.duration("unique_for", request.unique_for, NO_TIME, MAX_TIMEOUT)
+
+
+def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> RetryBackoff:
+    given = request.HasField
+    multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
+    if multiplier is not None:
+        bad.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
+    initial = _wait_ms("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
+    longest = _wait_ms("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
+    if initial is not None and longest is not None and longest < initial:
+        bad.add("max_backoff", "must be at least initial_backoff")
+    return RetryBackoff(initial, multiplier, longest)
+
+
+def _wait_ms(field: str, message: Duration, bad: Violations) -> int:
+    return bad.duration(field, message, MIN_BACKOFF, MAX_BACKOFF) // MIN_BACKOFF
+
+
+_MESSAGES: tuple[Literal["timeout", "schedule_time", "expire_time"], ...] = ("timeout", "schedule_time", "expire_time")
+"""Fields that are unset or given; the others always have a value."""
+EDITABLE = (*TEXTS, "priority", "auto_approve", "max_retries", "auto_retry", "labels", *_MESSAGES)
+
+
+def task_edit(request: pb.UpdateTaskRequest, bad: Violations) -> TaskEdit:
+    """The values of the fields that the mask names, if `bad` stays empty."""
+    paths = bad.mask("update_mask", request.update_mask, EDITABLE)
+    outer, bad.path = bad.path, "task."
+    new = new_task(_as_submit(request, paths), bad)
+    bad.path = outer
+    texts = {name: getattr(new.brief, name) for name in TEXTS if name in paths}
+    return TaskEdit(texts, {name: getattr(new, name) for name in paths.difference(TEXTS)})
+
+
+def _as_submit(request: pb.UpdateTaskRequest, paths: frozenset[str]) -> pb.SubmitTaskRequest:
+    """A submit with the named fields, which is valid if they are."""
+    task, submit = request.task, pb.SubmitTaskRequest(account_id=1, topic="a topic")
+    for name in paths.difference(_MESSAGES, ("labels",)):
+        setattr(submit, name, getattr(task, name))
+    if "labels" in paths:
+        submit.labels.update(task.labels)
+    for message in _MESSAGES:
+        if message in paths and task.HasField(message):
+            getattr(submit, message).CopyFrom(getattr(task, message))
+    return submit
+
+
+MAX_POINTS = 1_000
+_USUAL = {Resolution.HOUR: timedelta(days=1), Resolution.DAY: timedelta(days=30)}
+"""How long before the end a period begins."""
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
+
+def read_period(request: pb.GetTaskHistoryRequest, bad: Violations) -> tuple[Resolution, datetime, datetime]:
+    """The resolution, the start of the first hour or day, and the time before which the last one begins."""
+    resolution = bad.status("resolution", request.resolution, Resolution) or Resolution.HOUR
+    end = bad.optional_time("end_time", request) or datetime.now(UTC)
+    earliest = max(end, _FIRST + _USUAL[resolution]) - _USUAL[resolution]
+    start = resolution.floor(bad.optional_time("start_time", request) or earliest)
+    if end < start:
+        bad.add("end_time", "must not be earlier than start_time")
+    elif (end - start) / resolution.length > MAX_POINTS:
+        bad.add("start_time", f"must be at most {MAX_POINTS:,} {resolution.name.lower()}s before end_time")
+    return resolution, start, end
+
+
+_status = task_pb.TaskStatus.ValueType
+_pending_reason = task_pb.PendingReason.ValueType
+_COUNTED = tuple(status for status in Status if status is not Status.NONE)
+
+
+def task(it: Task, reason: PendingReason = PendingReason.NONE) -> task_pb.Task:
+    """A whole task; `reason` is for GetTask only."""
+    message = listed_task(it)
+    message.requirements = it.brief.requirements
+    message.pending_reason = _pending_reason(reason)
+    return message
+
+
+def listed_task(it: Task) -> task_pb.Task:
+    """A task without `requirements`."""
+    message = task_pb.Task()
+    fill_task(message, it)
+    return message
+
+
+def fill_task(message: task_pb.Task, it: Task) -> None:
+    """Sets the fields of a task but `requirements`: half the cost of a constructor."""
+    message.task_id = it.task_id
+    message.account_id = it.account_id
+    fill_brief(message, it.brief, LISTED_TEXTS)
+    message.priority = it.priority
+    message.auto_approve = it.auto_approve
+    message.status = _status(it.status)
+    set_timestamp(message.create_time, it.create_time)
+    if it.schedule_time:
+        set_timestamp(message.schedule_time, it.schedule_time)
+    set_duration(message.timeout, it.timeout)
+    message.max_retries = it.max_retries
+    message.auto_retry = it.auto_retry
+    if it.backoff != DEFAULT_BACKOFF:
+        _fill_backoff(message, it.backoff)
+    if it.labels:
+        message.labels.update(it.labels)
+    message.request_id = it.request_id
+    message.regenerates_content_id = it.regenerates_content_id
+    if it.attempt:
+        _fill_attempts(message, it)
+    if it.error is not None:
+        message.error.CopyFrom(task_error(it.error))
+    if it.end_time:
+        set_timestamp(message.end_time, it.end_time)
+    if it.schedule_id:
+        message.schedule_id = it.schedule_id
+    if it.expire_time:
+        set_timestamp(message.expire_time, it.expire_time)
+    if it.unique_key or it.trace:
+        _fill_rare(message, it)
+
+
+def _fill_rare(message: task_pb.Task, it: Task) -> None:
+    message.unique_key = it.unique_key
+    if it.unique_for:
+        set_duration(message.unique_for, it.unique_for)
+    if it.trace:
+        message.trace_id = it.trace.trace_id
+
+
+def _fill_backoff(message: task_pb.Task, it: RetryBackoff) -> None:
+    if it.initial_ms is not None:
+        message.initial_backoff.FromMilliseconds(it.initial_ms)
+    if it.multiplier is not None:
+        message.backoff_multiplier = it.multiplier
+    if it.max_ms is not None:
+        message.max_backoff.FromMilliseconds(it.max_ms)
+
+
+def _fill_attempts(message: task_pb.Task, it: Task) -> None:
+    message.attempt = it.attempt
+    message.retry_count = it.retry_count
+    message.worker_id = it.worker_id
+    message.lease_id = it.lease_id
+    if it.submit_time:
+        set_timestamp(message.submit_time, it.submit_time)
+    if it.start_time:
+        set_timestamp(message.start_time, it.start_time)
+    if it.timeout_time:
+        set_timestamp(message.timeout_time, it.timeout_time)
+    if it.progress is not None:
+        message.progress.CopyFrom(progress(it.progress))
+    message.content_id = it.content_id
+
+
+def progress(it: AttemptProgress) -> task_pb.TaskProgress:
+    return task_pb.TaskProgress(percent=it.percent, step=it.step, message=it.message)
+
+
+def task_error(it: TaskError) -> task_pb.TaskError:
+    return task_pb.TaskError(reason=it.reason, message=it.message, details=it.details)
+
+
+def task_event(it: TaskEvent) -> task_pb.TaskEvent:
+    return task_pb.TaskEvent(
+        previous_status=_status(it.previous_status),
+        status=_status(it.status),
+        event_time=timestamp(it.event_time),
+        attempt=it.attempt,
+        worker_id=it.worker_id,
+        reason=it.reason,
+        message=it.message,
+        lease_id=it.lease_id,
+    )
+
+
+def attempt_log(it: AttemptLog) -> task_pb.AttemptLog:
+    return task_pb.AttemptLog(
+        attempt=it.attempt, worker_id=it.worker_id, end_time=timestamp(it.end_time), **it.output._asdict()
+    )
+
+
+def task_stats(it: TaskStats) -> pb.GetTaskStatsResponse:
+    """Counts of all seven states, zeros included."""
+    return pb.GetTaskStatsResponse(
+        counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
+        oldest_pending_age=duration(it.oldest_pending_age),
+        queue_depth=it.queue_depth,
+    )
+
+
+def history_point(it: HistoryPoint) -> pb.TaskHistoryPoint:
+    return pb.TaskHistoryPoint(
+        time=timestamp(it.time),
+        submitted=it.submitted,
+        counts={status.label: n for status, n in it.counts.items()},
+        duration_p50=duration(it.duration_p50),
+        duration_p95=duration(it.duration_p95),
+        cost=it.cost,
+    )
+
+
+def status(it: Status) -> task_pb.TaskStatus.ValueType:
+    return _status(it)
+
+
+def poll_result(it: PollResult) -> pb.PollRunningTasksResponse:
+    return pb.PollRunningTasksResponse(
+        total=it.total,
+        completed=it.completed,
+        failed=it.failed,
+        timeout=it.timeout,
+        still_running=it.still_running,
+        error=it.error,
+    )
+
+
+def task_change(it: TaskChange, resume_token: str) -> pb.TaskChange:
+    message = pb.TaskChange(
+        previous_status=_status(it.previous_status),
+        event_time=timestamp(it.event_time),
+        will_retry=it.will_retry,
+        resume_token=resume_token,
+    )
+    fill_task(message.task, it.task)
+    return message

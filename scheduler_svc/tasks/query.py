@@ -1,0 +1,118 @@
+"""What clients read, and whether it is theirs. Nothing here writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from scheduler_svc.domain import rollup
+from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.rollup import HistoryPoint, Resolution
+from scheduler_svc.domain.task import BACKOFF, READY, SCHEDULED, AttemptLog, PendingReason, Task, TaskEvent, TaskStats
+from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.tasks.rows import FoundTasks, TaskPage, WaitsFor
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
+    """Raises NotFound for the first task that is another account's, or does not exist.
+
+    A task's account never changes, so this may be a transaction before that of the call.
+    """
+    found = tx.task_reads.accounts_of(keys)
+    for key in keys:
+        if key not in found or found[key] not in scope:
+            raise NotFound("task", format_task_id(key))
+
+
+def get_task(tx: Tx, task_key: int) -> Task:
+    """Returns one task. Raises NotFound."""
+    task = tx.task_reads.get([task_key]).get(task_key)
+    if task is None:
+        raise NotFound("task", format_task_id(task_key))
+    return task
+
+
+def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, PendingReason]:
+    """Returns one task, and why it is pending (NONE if it is not). Raises NotFound.
+
+    A task behind a revoked lease waits for a worker to release it, which counts as waiting for a slot.
+    """
+    task = get_task(tx, task_key)
+    if task.status is not Status.PENDING:
+        return task, PendingReason.NONE
+    return task, _reason(tx.task_reads.waits_for(task_key, lease_ttl))
+
+
+def _reason(waits: WaitsFor) -> PendingReason:
+    if waits.cause in _REASON_OF_DELAY:
+        return _REASON_OF_DELAY[waits.cause]
+    if waits.limit_reached:
+        return PendingReason.ACCOUNT_LIMIT
+    if waits.quota_used:
+        return PendingReason.RATE_LIMIT
+    if waits.paused:
+        return PendingReason.PAUSED
+    return PendingReason.ALL_SLOTS_BUSY if waits.any_worker else PendingReason.NO_WORKERS
+
+
+_REASON_OF_DELAY = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCHEDULED}
+
+
+def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
+    """Returns the tasks that exist, in the order asked."""
+    found = tx.task_reads.get(keys)
+    return [found[key] for key in keys if key in found]
+
+
+def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
+    """Returns tasks with keys below `before`, newest first; fewer than `limit` if too many had to be read."""
+    return tx.task_reads.list(wanted, before, limit)
+
+
+def find_tasks(tx: Tx, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
+    """Returns the keys of tasks above `after`, oldest first; fewer than `limit` if too many had to be read."""
+    return tx.task_reads.find(wanted, after, limit)
+
+
+def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:
+    """Returns a task's moves with numbers above `after`, oldest first. Raises NotFound."""
+    events = tx.task_reads.events(task_key, after, limit)
+    if not events:
+        require_own_tasks(tx, ALL, [task_key])
+    return events
+
+
+def list_attempt_logs(tx: Tx, task_key: int, after: int, limit: int) -> list[AttemptLog]:
+    """Returns the output of a task's attempts above `after`, oldest first. Raises NotFound."""
+    logs = tx.attempt_logs.list(task_key, after, limit)
+    if not logs:
+        require_own_tasks(tx, ALL, [task_key])
+    return logs
+
+
+def task_stats(tx: Tx, scope: Scope) -> TaskStats:
+    """Returns the counts of these accounts together. Raises NotFound for a single account that does not exist."""
+    tx.accounts.require_in(scope)
+    counts = tx.counts.read(scope)
+    by_status: dict[Status, int] = {status: counts.get(status, 0) for status in Status if status is not Status.NONE}
+    return TaskStats(by_status, tx.task_reads.oldest_pending_age(scope), counts.get(READY, 0))
+
+
+def task_history(
+    tx: Tx, scope: Scope, resolution: Resolution, start: datetime, end: datetime
+) -> Sequence[HistoryPoint]:
+    """Returns each hour or day from `start` to before `end`. Raises NotFound for an account that does not exist."""
+    tx.accounts.require_in(scope)
+    found: dict[datetime, dict[int, float]] = {}
+    for time, kind, n in tx.rollups.read(scope, resolution, start, end):
+        found.setdefault(time, {})[kind] = n
+    times = [start + i * resolution.length for i in range(math.ceil((end - start) / resolution.length))]
+    return [rollup.point(time, found.get(time, {})) for time in times]

@@ -1,0 +1,112 @@
+"""Rows that the work on tasks and its statements exchange. Their fields are in the order of the SQL's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from scheduler_svc.domain.task import PayloadRow, Task
+
+
+class NewTaskRow(NamedTuple):
+    task_key: int
+    account_id: int
+    status: int
+    priority: int
+    auto_approve: bool
+    auto_retry: bool
+    max_retries: int
+    timeout_ms: int
+    schedule_time: datetime | None
+    initial_backoff_ms: int | None
+    backoff_multiplier: float | None
+    max_backoff_ms: int | None
+
+
+class LabelRow(NamedTuple):
+    name: str
+    value: str
+    task_key: int
+
+
+class FoundTasks(NamedTuple):
+    """A page of a bulk call: the keys that match, and the last key that was examined (None: no more)."""
+
+    keys: list[int]
+    last: int | None
+
+
+class BatchResult(NamedTuple):
+    """Of a batch of a bulk call: the tasks that matched, those that it changed, and the last key (None: no more)."""
+
+    matched: int
+    changed: int
+    last: int | None
+
+
+class TaskPage(NamedTuple):
+    """A page of a list of tasks. `rest`: the key at which reading stopped early, below which there may be more; None:
+    the page is full, or there is no more.
+    """
+
+    tasks: list[Task]
+    rest: int | None
+
+
+class WaitsFor(NamedTuple):
+    """What a pending task may wait for: the cause of its delay, and the present state of its account and the pool."""
+
+    cause: int | None
+    limit_reached: bool
+    quota_used: bool
+    paused: bool
+    any_worker: bool
+
+
+class SubmitAccount(NamedTuple):
+    """What a submit needs of an account; pending tasks are counted only if they are limited."""
+
+    account_id: int
+    active: bool
+    max_priority: int
+    max_pending: int
+    pending: int
+
+
+class SubmitContext(NamedTuple):
+    """What a group of submits needs: the transaction's start, the number of pending tasks, the accounts that exist."""
+
+    now: datetime
+    pending: int
+    accounts: dict[int, SubmitAccount]
+
+
+class SmallSubmit(NamedTuple):
+    """Tasks that are ready at once, for one statement; `counts` has their numbers by (account, priority)."""
+
+    tasks: Sequence[NewTaskRow]
+    payloads: Sequence[PayloadRow]
+    labels: Sequence[LabelRow]
+    requests: Sequence[RequestId]
+    counts: Mapping[tuple[int, int], int]
+
+
+class RequestId(NamedTuple):
+    account_id: int
+    request_id: str
+    task_key: int
+    fingerprint: bytes
+
+
+class UniqueKey(NamedTuple):
+    """The task that holds a unique key, and until when it does even if it has ended."""
+
+    account_id: int
+    unique_key: str
+    task_key: int
+    until: datetime
+
+    @property
+    def name(self) -> tuple[int, str]:
+        return self.account_id, self.unique_key

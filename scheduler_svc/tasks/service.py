@@ -1,0 +1,303 @@
+"""TaskService: submit, read, watch, cancel and retry tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any
+
+from grpc import aio
+
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
+from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.ids import parse_task_id
+from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
+from scheduler_svc.domain.task import ExistingTask, NewTask
+from scheduler_svc.runtime.access import caller, caller_trace
+from scheduler_svc.runtime.auditing import counts_resources
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.interceptor import send_headers
+from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest
+from scheduler_svc.runtime.tracing import Tracer
+from scheduler_svc.runtime.validation import MAX_DURATION, MAX_INT32, MAX_ITEMS, Violations, task_key
+from scheduler_svc.tasks import change, messages, query, watching
+from scheduler_svc.tasks.bulk import Bulk
+from scheduler_svc.tasks.filters import read_filter
+from scheduler_svc.tasks.messages import new_task, read_period, task_edit
+from scheduler_svc.tasks.submit import SubmitCommitter, SubmitItem
+from scheduler_svc.tasks.waits import PollWaiters, Waiters
+from scheduler_svc.watch.watchers import Overrun
+from scheduler_svc.watch.watches import Watches
+
+Context = aio.ServicerContext[Any, Any]
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+DEFAULT_WAIT = timedelta(seconds=30)
+MAX_WAIT = timedelta(minutes=10)
+DEFAULT_BULK_LIMIT = 1_000
+DEFAULT_CLEANUP_DAYS = 7
+MAX_CLEANUP_DAYS = 365_000
+"""More counts as this: no task is that old."""
+_MAX_ADDED_BYTES = 320
+"""The most bytes by which a new task exceeds its request: ids, times, defaults, trace."""
+
+
+class TaskService(TaskServiceServicer):
+    def __init__(
+        self,
+        reads: Calls,
+        writes: Calls,
+        submits: SubmitCommitter,
+        *,
+        waiters: Waiters,
+        watches: Watches,
+        polls: PollWaiters,
+        bulk: Bulk,
+        lease_ttl: float,
+        tracer: Tracer,
+    ) -> None:
+        """`lease_ttl` is in seconds."""
+        self._tracer = tracer
+        self._reads = reads
+        self._writes = writes
+        self._polls = polls
+        self._bulk = bulk
+        self._lease_ttl = lease_ttl
+        self._submits = submits
+        self._waiters = waiters
+        self._watches = watches
+
+    async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:
+        with Violations() as bad:
+            new = new_task(request, bad)
+        caller().about(new.account_id)
+        with self._tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
+            stored = await self._submits.commit(SubmitItem(span.traced((new,)), request.ByteSize()))
+            span.stored(stored)
+        (task,) = stored
+        return pb.SubmitTaskResponse(task=messages.task(task), existing=isinstance(task, ExistingTask))
+
+    async def BatchSubmitTasks(
+        self, request: pb.BatchSubmitTasksRequest, context: Context
+    ) -> pb.BatchSubmitTasksResponse:
+        size = request.ByteSize()
+        with Violations() as bad:
+            new = _new_tasks(request, size, bad)
+        accounts = [task.account_id for task in new]
+        for account_id in set(accounts):
+            caller().about(account_id)
+        counts_resources(accounts)
+        with self._tracer.submit("TaskService/BatchSubmitTasks", caller_trace(context)) as span:
+            tasks = await self._submits.commit(SubmitItem(span.traced(new), size, batch=True))
+            span.stored(tasks)
+        response = pb.BatchSubmitTasksResponse()
+        for i, task in enumerate(tasks):
+            messages.fill_task(response.tasks.add(), task)
+            if isinstance(task, ExistingTask):
+                response.existing_indexes.append(i)
+        return response
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
+        key = await self._own_task_key(request.task_id)
+        task, reason = await self._reads.run(query.explain_task, key, self._lease_ttl)
+        return pb.GetTaskResponse(task=messages.task(task, reason))
+
+    async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
+        with Violations() as bad:
+            if bad.count("task_ids", len(request.task_ids), 1, MAX_ITEMS):
+                for i, task_id in enumerate(request.task_ids):
+                    bad.required(f"task_ids[{i}]", task_id)
+        keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
+        found = await self._reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
+        scope = caller().scope
+        tasks = [messages.task(task) for task in found if task.account_id in scope]
+        with bad:
+            size = sum(task.ByteSize() for task in tasks)
+            if size > MAX_PAGE_BYTES:
+                text = f"must be fewer: the response would have {size:,} bytes, the limit is {MAX_PAGE_BYTES:,}"
+                bad.add("task_ids", text)
+        present = {task.task_id for task in tasks}
+        missing = [task_id for task_id in keys if task_id not in present]
+        return pb.BatchGetTasksResponse(tasks=tasks, missing_task_ids=missing)
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
+        with Violations() as bad:
+            wanted = read_filter(request, bad)
+            page = PageRequest.of(request, bad, "ListTasks", *wanted.selection())
+        found = await self._reads.run(query.list_tasks, wanted.for_caller(), page.position, page.limit)
+        tasks, token = page.cut(found.tasks, messages.listed_task, attrgetter("task_key"), found.rest)
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
+
+    async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
+        task = await self._writes.run(change.cancel_task, await self._own_task_key(request.task_id), request.force)
+        return pb.CancelTaskResponse(task=messages.task(task))
+
+    async def UpdateTask(self, request: pb.UpdateTaskRequest, context: object) -> pb.UpdateTaskResponse:
+        with Violations() as bad:
+            bad.required("task.task_id", request.task.task_id)
+            edit = task_edit(request, bad)
+        key = await self._own_task_key(request.task.task_id)
+        task = await self._writes.run(change.update_task, key, edit)
+        return pb.UpdateTaskResponse(task=messages.task(task))
+
+    async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
+        key = await self._own_task_key(request.task_id)
+        task = await self._writes.run(change.retry_task, key, request.reset_retry_count)
+        return pb.RetryTaskResponse(task=messages.task(task))
+
+    async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            timeout = DEFAULT_WAIT
+            if request.HasField("timeout"):
+                timeout = bad.duration("timeout", request.timeout, timedelta(0), MAX_DURATION)
+        key = await self._own_task_key(request.task_id)
+        task = await self._waiters.wait(key, min(timeout, MAX_WAIT).total_seconds())
+        return pb.WaitTaskResponse(task=messages.task(task))
+
+    async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            page = PageRequest.of(request, bad, "ListTaskEvents", request.task_id)
+        key = await self._own_task_key(request.task_id)
+        found = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
+        events, token = page.cut(found, messages.task_event, attrgetter("seq"))
+        return pb.ListTaskEventsResponse(events=events, next_page_token=token)
+
+    async def ListAttemptLogs(self, request: pb.ListAttemptLogsRequest, context: object) -> pb.ListAttemptLogsResponse:
+        with Violations() as bad:
+            bad.required("task_id", request.task_id)
+            page = PageRequest.of(request, bad, "ListAttemptLogs", request.task_id)
+        key = await self._own_task_key(request.task_id)
+        found = await self._reads.run(query.list_attempt_logs, key, page.position or 0, page.limit)
+        logs, token = page.cut(found, messages.attempt_log, attrgetter("attempt"))
+        return pb.ListAttemptLogsResponse(logs=logs, next_page_token=token)
+
+    async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        return messages.task_stats(await self._reads.run(query.task_stats, caller().about(request.account_id)))
+
+    async def GetTaskHistory(self, request: pb.GetTaskHistoryRequest, context: object) -> pb.GetTaskHistoryResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            wanted = read_period(request, bad)
+        points = await self._reads.run(query.task_history, caller().about(request.account_id), *wanted)
+        return pb.GetTaskHistoryResponse(points=map(messages.history_point, points))
+
+    async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        count = await self._bulk.handle_timeouts(caller().about(request.account_id))
+        return pb.HandleTimeoutsResponse(timeout_count=count)
+
+    async def BulkCancelTasks(self, request: pb.BulkCancelTasksRequest, context: object) -> pb.BulkCancelTasksResponse:
+        with Violations() as bad:
+            wanted = read_filter(request, bad, among=OPEN if request.force else frozenset({Status.PENDING}))
+            bad.number("limit", request.limit, 0, MAX_INT32)
+        matched, changed = await self._bulk.cancel(
+            wanted.for_caller(),
+            force=request.force,
+            limit=request.limit or DEFAULT_BULK_LIMIT,
+            dry_run=request.dry_run,
+        )
+        return pb.BulkCancelTasksResponse(matched_count=matched, changed_count=changed)
+
+    async def BulkRetryTasks(self, request: pb.BulkRetryTasksRequest, context: object) -> pb.BulkRetryTasksResponse:
+        with Violations() as bad:
+            wanted = read_filter(request, bad, among=RETRYABLE)
+            bad.number("limit", request.limit, 0, MAX_INT32)
+        matched, changed = await self._bulk.retry(
+            wanted.for_caller(),
+            reset=request.reset_retry_count,
+            limit=request.limit or DEFAULT_BULK_LIMIT,
+            dry_run=request.dry_run,
+        )
+        return pb.BulkRetryTasksResponse(retried_count=changed, matched_count=matched, changed_count=changed)
+
+    async def CleanupTasks(self, request: pb.CleanupTasksRequest, context: object) -> pb.CleanupTasksResponse:
+        days = request.days if request.HasField("days") else DEFAULT_CLEANUP_DAYS
+        with Violations() as bad:
+            wanted = read_filter(request, bad, among=ENDED)
+            bad.number("days", days, 0, MAX_INT32)
+            bad.number("limit", request.limit, 0, MAX_INT32)
+        age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
+        matched, changed = await self._bulk.clean_up(
+            wanted.for_caller(), age, limit=request.limit or None, dry_run=request.dry_run
+        )
+        deleted = matched if request.dry_run else changed
+        return pb.CleanupTasksResponse(deleted_count=deleted, matched_count=matched, changed_count=changed)
+
+    async def PollRunningTasks(
+        self, request: pb.PollRunningTasksRequest, context: object
+    ) -> pb.PollRunningTasksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+        return messages.poll_result(await self._polls.poll_running(caller().about(request.account_id)))
+
+    async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
+        status = await self._polls.poll_task(await self._own_task_key(request.task_id))
+        return pb.PollTaskResponse(status=messages.status(status))
+
+    async def WatchTasks(  # type: ignore[override] # its messages are serialized already
+        self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[bytes, None]:
+        selection = watching.selection(request, caller())
+        await self._check_ownership(selection.keys)
+        resumed = watching.resume_position(request, selection)
+        async with self._watches.open(selection, resumed, present=not request.skip_present) as watch:
+            await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on
+            responses = watching.Responses(watch, selection)
+            try:
+                async with aclosing(watch.changes()) as changes:
+                    async for selected in changes:
+                        yield selected.encoded(responses.encode)
+            except Overrun as overrun:
+                raise overrun.kind(responses.token) from None
+
+    async def _own_task_key(self, task_id: str) -> int:
+        """The key of a task that the caller may access. Raises InvalidArgument, NotFound."""
+        key = task_key(task_id)
+        await self._check_ownership([key])
+        return key
+
+    async def _check_ownership(self, keys: Sequence[int]) -> None:
+        """Raises NotFound if the caller may not access one of these tasks."""
+        scope = caller().scope
+        if scope != ALL:
+            await self._reads.run(query.require_own_tasks, scope, keys)
+
+
+def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> tuple[NewTask, ...]:
+    if not bad.count("requests", len(request.requests), 1, MAX_ITEMS):
+        return ()
+    new = []
+    for i, each in enumerate(request.requests):
+        bad.path = f"requests[{i}]."
+        new.append(new_task(each, bad))
+    bad.path = ""
+    _check_request_ids(new, bad)
+    _check_response_size(request, size, bad)
+    return tuple(new)
+
+
+def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
+    """Adds a violation for each request_id that is repeated with another payload."""
+    first: dict[tuple[int, str], int] = {}
+    for i, task in enumerate(new):
+        at = first.setdefault((task.account_id, task.request_id), i) if task.request_id else i
+        if at != i and new[at].fingerprint() != task.fingerprint():
+            bad.add(f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs")
+
+
+def _check_response_size(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> None:
+    """Refuses a batch whose response the client could not receive after all is stored."""
+    size += len(request.requests) * _MAX_ADDED_BYTES
+    if size > MAX_MESSAGE_BYTES:
+        size -= sum(len(each.requirements.encode()) for each in request.requests)
+    if size > MAX_MESSAGE_BYTES:
+        text = f"must be split: the response could have {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}"
+        bad.add("requests", text)

@@ -1,0 +1,360 @@
+"""Submits: a group of calls in one transaction, each of them all or nothing.
+
+A small submit is a few plain tasks, which one statement checks, stores and commits: on an idle machine a round trip to
+the database costs more than its statement, and is most of a submit's latency. What that statement would refuse, or
+answer with a task that is there already, it leaves to `SubmitWork`, which says why.
+
+A task takes its unique key when it becomes open, by a submit or a retry, under the lock of the key's row; so no two
+open tasks of an account have the same one, on any number of replicas. Whether a holder is open is read after that lock.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+from scheduler_svc.domain.bounds import first_uncounted_day
+from scheduler_svc.domain.errors import DomainError, RequestIdConflict
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import SCHEDULED, ExistingTask, NewTask, Task
+from scheduler_svc.history.work import Ledger, TagReservation, signal_ready
+from scheduler_svc.runtime.signals import EventRow
+from scheduler_svc.tasks.rows import RequestId, SmallSubmit, SubmitContext, UniqueKey
+from scheduler_svc.tasks.submit_checks import (
+    KnownNames,
+    SubmitChecks,
+    TaskKeys,
+    as_inserted,
+    can_accept_all,
+    label_rows,
+    milliseconds,
+    payload_row,
+    request_row,
+    task_row,
+)
+
+if TYPE_CHECKING:
+    from scheduler_svc.runtime.group_committer import GroupCommitter
+    from scheduler_svc.transactions import Tx
+
+
+MAX_SMALL_GROUP = 50
+"""Tasks. Many are stored faster by a statement a table."""
+
+
+def store(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, max_queue_size: int) -> list[Task] | None:
+    """Stores and commits these tasks as the whole transaction; returns None, with nothing done, if it can't."""
+    if len(tasks) > MAX_SMALL_GROUP or not all(map(_is_plain, tasks)) or _repeats_a_request(tasks):
+        return None
+    own = keys.at_hand(len(tasks))
+    if own is None:
+        return None
+    new = list(zip(own, tasks, strict=True))
+    counts = Counter((task.account_id, task.priority) for task in tasks)
+    stored = tx.submits.store_small(
+        SmallSubmit(
+            tasks=[task_row(*each) for each in new],
+            payloads=[payload_row(*each) for each in new],
+            labels=[row for each in new for row in label_rows(*each)],
+            requests=[request_row(key, task) for key, task in new if task.request_id],
+            counts=counts,
+        ),
+        max_queue_size,
+    )
+    if stored is None:
+        return None
+    now, reservations = stored
+    _signal(tx, own, counts, reservations)
+    return [as_inserted(key, task, now) for key, task in new]
+
+
+def _is_plain(task: NewTask) -> bool:
+    return not (task.schedule_time or task.expire_time or task.unique_key or task.regenerates_content_id)
+
+
+def _repeats_a_request(tasks: Sequence[NewTask]) -> bool:
+    ids = [(task.account_id, task.request_id) for task in tasks if task.request_id]
+    return len(ids) > len(set(ids))
+
+
+def _signal(
+    tx: Tx,
+    keys: Sequence[int],
+    counts: Mapping[tuple[int, int], int],
+    reservations: Mapping[tuple[int, int], TagReservation],
+) -> None:
+    """Signals what the ledger signals of other submits."""
+    tx.signals.moved = True
+    tx.signals.moves += [
+        EventRow(key, Status.NONE, Status.PENDING, 0, None, None, "SUBMITTED", None, None) for key in keys
+    ]
+    for (account_id, priority), reserved in reservations.items():
+        if reserved.admitted:
+            signal_ready(tx, account_id, reserved, tagged=True)
+        if reserved.admitted < counts[account_id, priority]:
+            signal_ready(tx, account_id, reserved, tagged=False)
+
+
+def take(tx: Tx, rows: Sequence[UniqueKey], now: datetime) -> dict[int, int]:
+    """Takes keys for new tasks, which this transaction inserts; of equal keys the first row gets it.
+
+    Returns the other tasks, each with the open or young enough task that holds its key.
+    """
+    return _take(tx, rows, now)
+
+
+def retake(tx: Tx, keys: Sequence[int]) -> dict[int, int]:
+    """Takes the keys of ended tasks, which this transaction opens again, from tasks that have ended.
+
+    Returns the tasks whose key an open task holds, each with that one.
+    """
+    rows = tx.unique_keys.of_tasks(keys)
+    return _take(tx, rows, None) if rows else {}
+
+
+def _take(tx: Tx, rows: Sequence[UniqueKey], young_at: datetime | None) -> dict[int, int]:
+    own = {row.task_key for row in rows}
+    held: dict[int, int] = {}
+    left = list(rows)
+    while left:  # again for those whose holder was deleted between the two statements
+        tx.unique_keys.insert(left)
+        holders = tx.unique_keys.lock(left)
+        bars = own | _barring(tx, holders.values(), young_at)
+        free = []
+        for row in left:
+            holder = holders.get(row.name)
+            if holder is not None and holder.task_key != row.task_key:
+                if holder.task_key in bars:
+                    held[row.task_key] = holder.task_key
+                else:
+                    holders[row.name] = row
+                    free.append(row)
+        tx.unique_keys.replace(free)
+        left = [row for row in left if row.name not in holders]
+    return held
+
+
+def _barring(tx: Tx, holders: Iterable[UniqueKey], young_at: datetime | None) -> set[int]:
+    """Returns those that are open, or young enough. A replica of the version before deletes no keys."""
+    until = {holder.task_key: holder.until for holder in holders}
+    return {
+        key
+        for key, task in tx.tasks.peek(sorted(until)).items()
+        if task.status is Status.PENDING or (young_at is not None and until[key] > young_at)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitItem:
+    """One call: one task, or a batch that is stored as a whole or not at all. `size`: bytes of its request."""
+
+    tasks: tuple[NewTask, ...]
+    size: int = 0
+    batch: bool = False
+
+
+SubmitCommitter: TypeAlias = "GroupCommitter[SubmitItem, tuple[Task, ...]]"
+"""The group committer of submits."""
+
+
+class SubmitWork:
+    """Stores groups of submits: the work of the submit committer, and a part of other transactions."""
+
+    def __init__(self, max_queue_size: int, *, commits: bool = False) -> None:
+        """`commits`: a group is a whole transaction, which its last statement may commit."""
+        self._max_queue_size = max_queue_size
+        self._commits = commits
+        self._keys = TaskKeys()
+
+    def run_group(self, tx: Tx, group: Sequence[SubmitItem]) -> list[tuple[Task, ...] | DomainError]:
+        """Stores a group; the answer to each item is its tasks, or the error that refused it.
+
+        A task that was there before is an `ExistingTask`.
+        """
+        tasks = [task for item in group for task in item.tasks]
+        stored = store(tx, tasks, self._keys, self._max_queue_size) if self._commits else None
+        if stored:
+            each = iter(stored)
+            return [tuple(islice(each, len(item.tasks))) for item in group]
+        accounts = sorted({task.account_id for task in tasks})
+        context = tx.submits.context(accounts)
+        answers: dict[int, tuple[Task, ...] | DomainError] = {}
+        if not can_accept_all(context, accounts, [item.tasks for item in group], self._max_queue_size):
+            answers |= self._refused(tx, group, context)
+        keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
+        first = self._remember(tx, group, keys, answers)
+        taken = [
+            (key, task)
+            for i, own in keys.items()
+            if i not in answers
+            for key, task in zip(own, group[i].tasks, strict=True)
+        ]
+        first = _with_unique(tx, taken, first, context.now)
+        created = [(key, task) for key, task in taken if key not in first]
+        _insert(tx, created, context.now)
+        repeated = {first[key]: task for key, task in taken if key in first}
+        found = _present(tx, created, repeated, context.now)
+        for i, own in keys.items():
+            if i not in answers:
+                answers[i] = tuple(ExistingTask._make(found[first[key]]) if key in first else found[key] for key in own)
+        return [answers[i] for i in range(len(group))]
+
+    def _refused(self, tx: Tx, group: Sequence[SubmitItem], context: SubmitContext) -> dict[int, DomainError]:
+        """Returns the refusals. A repeat adds nothing, and is answered in any state of its account."""
+        refused = _judged(group, SubmitChecks(context, self._max_queue_size))
+        if not refused:
+            return refused
+        uncounted = tx.submits.scheduled_from(first_uncounted_day(context.now))
+        return _judged(group, SubmitChecks(context, self._max_queue_size, uncounted, _known(tx, group)))
+
+    def _remember(
+        self,
+        tx: Tx,
+        group: Sequence[SubmitItem],
+        keys: Mapping[int, list[int]],
+        answers: dict[int, tuple[Task, ...] | DomainError],
+    ) -> dict[int, int]:
+        """Maps each key whose request_id is in use to the first task's key; refuses items with another payload.
+
+        A refused item must leave nothing behind by which another item was answered, so the group then starts over.
+        """
+        while True:
+            wanted = {
+                i: [request_row(key, task) for key, task in zip(own, group[i].tasks, strict=True) if task.request_id]
+                for i, own in keys.items()
+                if i not in answers
+            }
+            rows = [row for own in wanted.values() for row in own]
+            new = tx.submits.remember(rows) if rows else set()
+            taken = [row for row in rows if row.task_key not in new]
+            known = tx.submits.known(taken) if taken else {}
+            found = all(_id_of(row) in known for row in taken)  # else an old one was deleted just now
+            if found and all(known[_id_of(row)].fingerprint == row.fingerprint for row in taken):
+                return {row.task_key: known[_id_of(row)].task_key for row in taken}
+            tx.submits.forget([row for row in rows if row.task_key in new])
+            if found:
+                answers |= _refused_in_turn(wanted, [row for row in known.values() if row.task_key not in new])
+
+
+def _refused_in_turn(
+    wanted: Mapping[int, Sequence[RequestId]], stored: Sequence[RequestId]
+) -> dict[int, RequestIdConflict]:
+    """Returns items with a request_id of another payload: of a stored task, or of an earlier item that is not refused.
+
+    Each is judged as if it came alone after those before it, so a refused item refuses no other.
+    """
+    taken = {_id_of(row): row for row in stored}
+    refused: dict[int, RequestIdConflict] = {}
+    for i, rows in wanted.items():
+        own: dict[tuple[int, str], RequestId] = {}
+        tried = ChainMap(own, taken)
+        clash = next((row for row in rows if tried.setdefault(_id_of(row), row).fingerprint != row.fingerprint), None)
+        if clash is None:
+            taken |= own
+        else:
+            refused[i] = RequestIdConflict(clash.request_id, format_task_id(tried[_id_of(clash)].task_key))
+    return refused
+
+
+def _id_of(row: RequestId) -> tuple[int, str]:
+    return row.account_id, row.request_id
+
+
+def _judged(group: Sequence[SubmitItem], checks: SubmitChecks) -> dict[int, DomainError]:
+    refusals = {i: checks.refusal(item.tasks, batch=item.batch) for i, item in enumerate(group)}
+    return {i: why for i, why in refusals.items() if why is not None}
+
+
+def _known(tx: Tx, group: Sequence[SubmitItem]) -> KnownNames:
+    """The request ids and unique keys of a group that are in use."""
+    tasks = [task for item in group for task in item.tasks]
+    requests = [RequestId(task.account_id, task.request_id, 0, b"") for task in tasks if task.request_id]
+    unique = [_unique_key(0, task, tx.now) for task in tasks if task.unique_key]
+    return KnownNames(
+        set(tx.submits.known(requests)) if requests else set(), tx.unique_keys.held(unique) if unique else set()
+    )
+
+
+def _with_unique(tx: Tx, taken: Sequence[tuple[int, NewTask]], first: dict[int, int], now: datetime) -> dict[int, int]:
+    """Adds to `first` the tasks whose unique key another task holds.
+
+    The request ids of these are not remembered: they stand for nothing that was created.
+    """
+    rows = [_unique_key(key, task, now) for key, task in taken if task.unique_key and key not in first]
+    held = take(tx, rows, now) if rows else {}
+    if not held:
+        return first
+    answered = [(key, task) for key, task in taken if key in held and task.request_id]
+    if answered:
+        tx.submits.forget([RequestId(task.account_id, task.request_id, key, b"") for key, task in answered])
+    return {key: held.get(before, before) for key, before in first.items()} | held
+
+
+def _unique_key(key: int, task: NewTask, now: datetime) -> UniqueKey:
+    return UniqueKey(task.account_id, task.unique_key, key, now + task.unique_for)
+
+
+def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> None:
+    """Inserts tasks. The ledger is last: from then on others that submit to these accounts wait for the commit."""
+    if not created:
+        return
+    tx.tasks.insert(
+        [task_row(*each) for each in created],
+        [payload_row(*each) for each in created],
+        [row for each in created for row in label_rows(*each)],
+    )
+    expire_times = {}
+    unique_keys = {}
+    for key, task in created:
+        if task.regenerates_content_id:
+            tx.tasks.regenerate(key, task.regenerates_content_id)
+        if task.expire_time:
+            expire_times[key] = task.expire_time
+        if task.unique_key:
+            unique_keys[key] = task.unique_key, task.unique_for
+    if expire_times:
+        tx.expiry.submit(expire_times)
+    if unique_keys:
+        tx.unique_keys.store(unique_keys)
+    ledger = Ledger(tx)
+    for key, task in created:
+        ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
+        place = (key, task.account_id, task.priority, 1, milliseconds(task))
+        if task.schedule_time is not None and task.schedule_time > now:
+            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED, expire_time=task.expire_time)
+        else:
+            ledger.enqueue(*place, expire_time=task.expire_time)
+    ledger.write()
+
+
+def _present(
+    tx: Tx, created: Sequence[tuple[int, NewTask]], repeated: Mapping[int, NewTask], now: datetime
+) -> dict[int, Task]:
+    """Returns the tasks by key: new ones as inserted; repeated ones as they are now, or as they were when deleted."""
+    tasks = {key: as_inserted(key, task, now) for key, task in created}
+    if before := sorted(repeated.keys() - tasks.keys()):
+        tasks |= tx.task_reads.get(before)
+    if gone := {key: repeated[key] for key in before if key not in tasks}:
+        tasks |= _deleted(tx, gone)
+    return tasks
+
+
+def _deleted(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
+    """Returns tasks as they were when they were deleted, with the payloads of the repeated submits."""
+    last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone.values()])
+    return {task.task_key: _with_payload(task, gone[task.task_key]) for task in last}
+
+
+def _with_payload(task: Task, new: NewTask) -> Task:
+    return task._replace(
+        brief=new.brief,
+        labels=new.labels,
+        request_id=new.request_id,
+        unique_key=new.unique_key,
+        unique_for=new.unique_for,
+    )

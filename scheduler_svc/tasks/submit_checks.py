@@ -1,0 +1,234 @@
+"""Refuses submits before anything is stored: for their accounts, the accounts' quotas, or the queue's bound.
+
+The calls of a group are checked in order: the tasks of one count for those after it. Keys and rows of new tasks are
+made here, too, and the tasks as their submit is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from scheduler_svc.domain.bounds import counts_in_queue
+from scheduler_svc.domain.errors import (
+    AccountInactive,
+    AccountQueueFull,
+    DomainError,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    QueueFull,
+)
+from scheduler_svc.domain.ids import make_key
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import NewTask, PayloadRow, Task
+from scheduler_svc.tasks.rows import LabelRow, NewTaskRow, RequestId, SubmitContext
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
+
+
+_BLOCK = 1000
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class TaskKeys:
+    """Hands out task keys from blocks of the database's sequence. For one thread."""
+
+    def __init__(self) -> None:
+        self._free: Iterator[int] = iter(())
+        self._left = 0
+
+    def take(self, tx: Tx, count: int) -> list[int]:
+        """Returns so many new keys, in order."""
+        return _keys(self.numbers(tx, count))
+
+    def at_hand(self, count: int) -> list[int] | None:
+        """Returns so many new keys, in order; None if the database must be asked for more numbers."""
+        if count > self._left:
+            return None
+        self._left -= count
+        return _keys(list(islice(self._free, count)))
+
+    def numbers(self, tx: Tx, count: int) -> list[int]:
+        """Returns so many new numbers of the sequence, for keys."""
+        numbers: list[int] = []
+        while True:
+            taken = list(islice(self._free, count - len(numbers)))
+            self._left -= len(taken)
+            numbers += taken
+            if len(numbers) == count:
+                return numbers
+            first = tx.submits.next_keys()
+            self._free, self._left = iter(range(first, first + _BLOCK)), _BLOCK
+
+
+def _keys(numbers: list[int]) -> list[int]:
+    milliseconds = int(time.time() * 1000)
+    return sorted(make_key(milliseconds, number) for number in numbers)
+
+
+def milliseconds(task: NewTask) -> int:
+    """The time-out."""
+    return task.timeout // _MILLISECOND
+
+
+def task_row(key: int, task: NewTask) -> NewTaskRow:
+    return NewTaskRow(
+        key,
+        task.account_id,
+        Status.PENDING.value,
+        task.priority,
+        task.auto_approve,
+        task.auto_retry,
+        task.max_retries,
+        milliseconds(task),
+        task.schedule_time,
+        *task.backoff,
+    )
+
+
+def payload_row(key: int, task: NewTask) -> PayloadRow:
+    return PayloadRow(key, task.brief, task.labels, task.request_id, task.trace)
+
+
+def label_rows(key: int, task: NewTask) -> list[LabelRow]:
+    return [LabelRow(name, value, key) for name, value in task.labels.items()]
+
+
+def request_row(key: int, task: NewTask) -> RequestId:
+    return RequestId(task.account_id, task.request_id, key, task.fingerprint())
+
+
+def as_inserted(key: int, task: NewTask, now: datetime) -> Task:
+    """The task as it is at first."""
+    return Task(
+        task_key=key,
+        account_id=task.account_id,
+        brief=task.brief,
+        priority=task.priority,
+        auto_approve=task.auto_approve,
+        status=Status.PENDING,
+        create_time=now,
+        schedule_time=task.schedule_time,
+        timeout=task.timeout,
+        max_retries=task.max_retries,
+        auto_retry=task.auto_retry,
+        labels=task.labels,
+        request_id=task.request_id,
+        backoff=task.backoff,
+        regenerates_content_id=task.regenerates_content_id,
+        expire_time=task.expire_time,
+        unique_key=task.unique_key,
+        unique_for=task.unique_for,
+        trace=task.trace,
+    )
+
+
+def can_accept_all(
+    context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], max_queue_size: int
+) -> bool:
+    """Quick check, nearly always true: whether the tasks of these accounts can be stored, whatever they are."""
+    found = [context.accounts.get(account_id) for account_id in accounts]
+    plain = all(it and it.active and not it.max_priority and not it.max_pending for it in found)
+    if not plain or context.pending + sum(map(len, group)) > max_queue_size:
+        return False
+    return not any(task.expire_time for tasks in group for task in tasks)
+
+
+class KnownNames(NamedTuple):
+    """Request ids and unique keys, with their accounts, by which tasks are there already."""
+
+    request_ids: set[tuple[int, str]]
+    unique_keys: set[tuple[int, str]]
+
+    def add(self, tasks: Iterable[NewTask]) -> None:
+        for task in tasks:
+            if task.request_id:
+                self.request_ids.add((task.account_id, task.request_id))
+            if task.unique_key:
+                self.unique_keys.add((task.account_id, task.unique_key))
+
+
+class SubmitChecks:
+    """For one group. A task whose request_id or unique_key is `known`, or repeats in the group, adds nothing.
+
+    `uncounted`: how many pending tasks don't count against `max_queue_size`.
+    """
+
+    def __init__(
+        self,
+        context: SubmitContext,
+        max_queue_size: int,
+        uncounted: int = 0,
+        known: KnownNames | None = None,
+    ) -> None:
+        self._context = context
+        self._limit = max_queue_size
+        self._due = context.pending - uncounted
+        self._accounts = context.accounts
+        self._pending = {account_id: account.pending for account_id, account in context.accounts.items()}
+        self._taken = known or KnownNames(set(), set())
+
+    def refusal(self, tasks: Sequence[NewTask], *, batch: bool) -> DomainError | None:
+        """Returns why a call is refused; None if it is stored, or has only repeats."""
+        new = self._new(tasks)
+        more: dict[int, int] = {}
+        due = 0
+        for task in new.values():
+            more[task.account_id] = more.get(task.account_id, 0) + 1
+            due += counts_in_queue(task.schedule_time, self._context.now)
+        why = self._bad_account(more) or self._bad_fields(new, batch=batch) or self._full(more, due)
+        if why is None:
+            self._due += due
+            for account_id, number in more.items():
+                self._pending[account_id] += number
+            self._taken.add(new.values())
+        return why
+
+    def _new(self, tasks: Sequence[NewTask]) -> dict[int, NewTask]:
+        """Returns the tasks that are no repeats, by their index in the call."""
+        new: dict[int, NewTask] = {}
+        own = KnownNames(set(), set())
+        for i, task in enumerate(tasks):
+            request, unique = (task.account_id, task.request_id), (task.account_id, task.unique_key)
+            if task.request_id and (request in own.request_ids or request in self._taken.request_ids):
+                continue
+            if task.unique_key and (unique in own.unique_keys or unique in self._taken.unique_keys):
+                continue
+            own.add([task])
+            new[i] = task
+        return new
+
+    def _bad_account(self, asked: Iterable[int]) -> DomainError | None:
+        for account_id in asked:
+            if account_id not in self._accounts:
+                return NotFound("account", account_id)
+        for account_id in asked:
+            if not self._accounts[account_id].active:
+                return AccountInactive(account_id)
+        return None
+
+    def _bad_fields(self, new: Mapping[int, NewTask], *, batch: bool) -> DomainError | None:
+        """All accounts exist."""
+        bad = []
+        for i, task in new.items():
+            path = f"requests[{i}]." if batch else ""
+            most = self._accounts[task.account_id].max_priority
+            if 0 < most < task.priority:
+                text = f"must be at most {most}, the max_priority of account {task.account_id}, is {task.priority}"
+                bad.append(FieldViolation(f"{path}priority", text))
+            if task.expire_time is not None and task.expire_time <= self._context.now:
+                bad.append(FieldViolation(f"{path}expire_time", "must be in the future"))
+        return InvalidArgument(bad) if bad else None
+
+    def _full(self, more: Mapping[int, int], due: int) -> DomainError | None:
+        """All accounts exist; `due` of the tasks count against the queue's bound."""
+        for account_id, number in more.items():
+            pending, most = self._pending[account_id], self._accounts[account_id].max_pending
+            if most and pending + number > most:
+                return AccountQueueFull(account_id, pending, most, number)
+        return QueueFull(self._limit) if due and self._due + due > self._limit else None

@@ -1,0 +1,145 @@
+"""What WatchTasks reads: moves in the order of their numbers, and how far they are settled or cleaned up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from scheduler_svc.database.batch import array
+from scheduler_svc.database.snapshots import Snapshots
+from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, task
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.watermark import Snapshot
+
+_LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
+_LAST_NUMBER = sa.text(_LAST)
+"""Reads the last number drawn for a move."""
+# Which history the numbers are of: a restore into another cluster, database or table, a recovery to a point in time
+# and a failover (a new timeline) each make another one.
+_ORIGIN = """
+    concat_ws('.', (SELECT system_identifier FROM pg_control_system()),
+        left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
+        (SELECT oid FROM pg_database WHERE datname = current_database()), CAST('task_events' AS regclass)::oid)
+"""
+_PLACE = sa.text(f"SELECT {_ORIGIN}, ({_LAST})")
+"""Names the history that the numbers belong to, with the last one drawn."""
+
+# A range of the index of numbers.
+_PAGE = sa.text(f"""
+    SELECT e.seq, e.task_key, t.account_id FROM
+        (SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :limit) AS e,
+        {task("e", "t")}
+    ORDER BY e.seq
+""")
+"""Reads the next moves of all tasks, with their accounts."""
+# The same of some tasks: a range of the history of each.
+_PAGE_OF_TASKS = sa.text("""
+    SELECT e.seq, e.task_key FROM unnest(CAST(:keys AS bigint[])) AS k(task_key),
+        LATERAL (SELECT x.seq, x.task_key FROM task_events AS x
+            WHERE (x.task_key, x.seq) > (k.task_key, :after) AND (x.task_key, x.seq) <= (k.task_key, :until)
+            ORDER BY x.task_key, x.seq LIMIT :limit) AS e
+    ORDER BY e.seq LIMIT :limit
+""")
+"""Reads the next moves of some tasks."""
+# A long way back most moves are of other accounts: they are passed over here, so many at a time, rather than sent and
+# dropped. An index by account would cost every move an entry more, for the few that ask. A full chunk says how far it
+# goes.
+_PAGE_OF_ACCOUNTS = sa.text(f"""
+    WITH chunk AS MATERIALIZED (
+        SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :chunk
+    )
+    (SELECT e.seq, e.task_key FROM chunk AS e, LATERAL (SELECT account_id FROM {task("e", "t")} OFFSET 0) AS own
+        WHERE own.account_id = ANY(CAST(:accounts AS bigint[])) ORDER BY e.seq LIMIT :limit)
+    UNION ALL SELECT max(seq), NULL FROM chunk HAVING count(*) = :chunk
+""")
+"""Reads the moves of some accounts among the next ones of all."""
+_HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
+"""Checks whether a task has a move of some number."""
+
+_OPEN = sa.text(f"""
+    SELECT task_key FROM tasks
+    WHERE (status, task_key) > ({Status.PENDING}, :after) AND (status, task_key) < ({Status.PENDING + 1}, 0)
+    ORDER BY status, task_key LIMIT :limit
+""")
+"""Reads all open tasks, by key."""
+_OPEN_OF_ACCOUNTS = sa.text(f"""
+    SELECT k.task_key FROM {EACH_ACCOUNT}, LATERAL (
+        SELECT task_key FROM tasks
+        WHERE (account_id, status, task_key) > (a.own, {Status.PENDING}, :after)
+            AND (account_id, status, task_key) < (a.own, {Status.PENDING + 1}, 0)
+        ORDER BY account_id, status, task_key LIMIT :limit) AS k
+    ORDER BY k.task_key LIMIT :limit
+""")
+"""Reads the open tasks of some accounts, by key."""
+_ACCOUNTS = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+"""Reads the accounts of some tasks."""
+_CLEANED_SINCE = sa.text("SELECT account_id FROM cleaned_events WHERE seq > :number")
+"""Finds the accounts whose moves after some number were deleted."""
+_CLEANED_TO = sa.text("SELECT max(seq) FROM cleaned_events")
+"""Reads the highest number among the deleted moves."""
+_CLEANED_TO_OF_ACCOUNTS = sa.text(
+    "SELECT max(seq + 0) FROM cleaned_events WHERE account_id = ANY(CAST(:accounts AS bigint[]))"
+)
+"""Reads the highest number among the deleted moves of some accounts."""
+
+
+class Changes(Statements):
+    """Statements on `task_events` by number. Those with a limit return at most so many rows, lowest first."""
+
+    def last(self) -> int:
+        """The last number drawn, committed or not; 0 before the first."""
+        return int(self._row(_LAST_NUMBER)[0])
+
+    def head(self) -> tuple[str, int]:
+        """A text that names this history of the database, and no other one; the last number drawn."""
+        origin, last = self._row(_PLACE)
+        return origin, last
+
+    def snapshot(self) -> Snapshot:
+        """The last number, and then which transactions have drawn one: see `domain.watermark`."""
+        return Snapshots(self._session).take(self.last(), "event_seq")
+
+    def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
+        """Moves with numbers above `after`, up to `until`, as number, task and account."""
+        return [(seq, key, account) for seq, key, account in self._rows(_PAGE, after=after, until=until, limit=limit)]
+
+    def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
+        """The same of these tasks only, as number and task."""
+        these = array("bigint", keys)
+        found = self._rows(_PAGE_OF_TASKS, keys=these, after=after, until=until, limit=limit)
+        return [(seq, key) for seq, key in found]
+
+    def page_of_scope(self, scope: Scope, after: int, until: int, chunk: int, limit: int) -> tuple[dict[int, int], int]:
+        """The scope's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""
+        named = accounts(scope)
+        if not named:
+            return {number: key for number, key, _ in self.page(after, until, limit)}, until
+        rows = self._rows(_PAGE_OF_ACCOUNTS, **named, after=after, until=until, chunk=chunk, limit=limit)
+        moves = {seq: key for seq, key in rows if key is not None}
+        return moves, next((seq for seq, key in rows if key is None), until)
+
+    def has(self, task_key: int, number: int) -> bool:
+        """Whether the task has a move of this number."""
+        return self._row(_HAS, task_key=task_key, number=number) is not None
+
+    def open_tasks(self, scope: Scope, after: int, limit: int) -> list[int]:
+        """Keys above `after` of the scope's tasks that have not ended."""
+        named = accounts(scope)
+        statement = _OPEN_OF_ACCOUNTS if named else _OPEN
+        return [row[0] for row in self._rows(statement, **named, after=after, limit=limit)]
+
+    def accounts(self, keys: Sequence[int]) -> dict[int, int]:
+        """The accounts of these tasks; those that do not exist are missing."""
+        return dict(self._rows(_ACCOUNTS, keys=array("bigint", keys)))
+
+    def cleaned_since(self, number: int) -> frozenset[int]:
+        """Accounts of which moves with numbers above this one were deleted."""
+        return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
+
+    def cleaned_to(self, scope: Scope) -> int:
+        """The highest number among the scope's deleted moves; 0 if there are none."""
+        named = accounts(scope)
+        row = self._row(_CLEANED_TO_OF_ACCOUNTS if named else _CLEANED_TO, **named)
+        return int(row[0] or 0)

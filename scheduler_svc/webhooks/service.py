@@ -1,0 +1,206 @@
+"""WebhookService: webhooks, their secrets and deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from operator import attrgetter
+
+from contentgen.v1 import webhook_service_pb2 as pb
+from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceServicer
+from scheduler_svc.domain.webhook import (
+    MAX_URL,
+    SUBSCRIBABLE,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    Response,
+    Webhook,
+    WebhookChange,
+)
+from scheduler_svc.runtime.access import caller, may_call
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.pages import PageRequest
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, timestamp
+from scheduler_svc.webhooks import work
+from scheduler_svc.webhooks.work import Tried
+
+DEFAULT_OVERLAP = timedelta(days=1)
+MAX_OVERLAP = timedelta(days=7)
+MAX_EVENT_TYPES = 100
+_CHANGEABLE = tuple(field.name for field in fields(WebhookChange))
+
+
+class WebhookService(WebhookServiceServicer):
+    def __init__(
+        self,
+        reads: Calls,
+        operators: Calls,
+        *,
+        url_problem: Callable[[str], Awaitable[str | None]],
+        send: Callable[[DeliveryAttempt], Awaitable[Response]],
+        changed: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`url_problem` returns why a URL is refused; `send` tries a delivery once.
+
+        `changed` is awaited after each change of a webhook, so that this replica's moves follow it from then on.
+        """
+        self._reads = reads
+        self._operators = operators
+        self._url_problem = url_problem
+        self._send = send
+        self._changed = changed
+
+    async def CreateWebhook(self, request: pb.CreateWebhookRequest, context: object) -> pb.CreateWebhookResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            await self._check_url("url", request.url, bad)
+            types = _event_types("event_types", request.event_types, bad)
+        if request.account_id:
+            caller().about(request.account_id)
+        else:
+            caller().about_everyone("webhooks of all accounts")
+        made = await self._operators.run(work.create_webhook, request.account_id, request.url, types)
+        await self._changed()
+        return pb.CreateWebhookResponse(webhook=_message(made.webhook), secret=made.secret)
+
+    async def GetWebhook(self, request: pb.GetWebhookRequest, context: object) -> pb.GetWebhookResponse:
+        with Violations() as bad:
+            bad.id("webhook_id", request.webhook_id)
+        found = await self._reads.run(work.get_webhook, caller().scope, request.webhook_id)
+        return pb.GetWebhookResponse(webhook=_message(found))
+
+    async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: object) -> pb.ListWebhooksResponse:
+        with Violations() as bad:
+            bad.account_filter("account_id", request.account_id)
+            page = PageRequest.of(request, bad, "ListWebhooks", request.account_id)
+        scope = caller().about(request.account_id)
+        found = await self._reads.run(work.list_webhooks, scope, page.position or 0, page.limit)
+        listed, token = page.cut(found, _message, attrgetter("webhook_id"))
+        return pb.ListWebhooksResponse(webhooks=listed, next_page_token=token)
+
+    async def UpdateWebhook(self, request: pb.UpdateWebhookRequest, context: object) -> pb.UpdateWebhookResponse:
+        with Violations() as bad:
+            bad.id("webhook.webhook_id", request.webhook.webhook_id)
+            change = await self._change(request, bad)
+        webhook_id = request.webhook.webhook_id
+        changed = await self._operators.run(work.update_webhook, caller().scope, webhook_id, change)
+        await self._changed()
+        return pb.UpdateWebhookResponse(webhook=_message(changed))
+
+    async def DeleteWebhook(self, request: pb.DeleteWebhookRequest, context: object) -> pb.DeleteWebhookResponse:
+        with Violations() as bad:
+            bad.id("webhook_id", request.webhook_id)
+        await self._operators.run(work.delete_webhook, caller().scope, request.webhook_id)
+        await self._changed()
+        return pb.DeleteWebhookResponse()
+
+    async def RotateWebhookSecret(
+        self, request: pb.RotateWebhookSecretRequest, context: object
+    ) -> pb.RotateWebhookSecretResponse:
+        overlap = DEFAULT_OVERLAP
+        with Violations() as bad:
+            bad.id("webhook_id", request.webhook_id)
+            if request.HasField("overlap"):
+                overlap = bad.duration("overlap", request.overlap, timedelta(0), MAX_OVERLAP)
+        rotated = await self._operators.run(work.rotate_secret, caller().scope, request.webhook_id, overlap)
+        return pb.RotateWebhookSecretResponse(webhook=_message(rotated.webhook), secret=rotated.secret)
+
+    async def PingWebhook(self, request: pb.PingWebhookRequest, context: object) -> pb.PingWebhookResponse:
+        with Violations() as bad:
+            bad.id("webhook_id", request.webhook_id)
+        attempt = await self._operators.run(work.claim_ping, caller().scope, request.webhook_id)
+        tried = Tried(attempt, await self._send(attempt))
+        delivery = await self._operators.run(work.record_ping, tried)
+        return pb.PingWebhookResponse(delivery=_delivery_message(delivery))
+
+    async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: object) -> pb.ListDeliveriesResponse:
+        with Violations() as bad:
+            bad.id("webhook_id", request.webhook_id)
+            status = bad.status("status", request.status, DeliveryStatus)
+            page = PageRequest.of(request, bad, "ListDeliveries", request.webhook_id, request.status)
+        found = await self._reads.run(
+            work.list_deliveries,
+            caller().scope,
+            request.webhook_id,
+            status,
+            before=page.position,
+            limit=page.limit,
+        )
+        listed, token = page.cut(found, _delivery_message, attrgetter("delivery_id"))
+        return pb.ListDeliveriesResponse(deliveries=listed, next_page_token=token)
+
+    async def RedeliverWebhook(
+        self, request: pb.RedeliverWebhookRequest, context: object
+    ) -> pb.RedeliverWebhookResponse:
+        with Violations() as bad:
+            bad.id("delivery_id", request.delivery_id)
+        delivery = await self._operators.run(work.redeliver, caller().scope, request.delivery_id)
+        return pb.RedeliverWebhookResponse(delivery=_delivery_message(delivery))
+
+    async def _change(self, request: pb.UpdateWebhookRequest, bad: Violations) -> WebhookChange:
+        """The values of the fields that the mask names."""
+        paths = bad.mask("update_mask", request.update_mask, _CHANGEABLE)
+        url = types = active = None
+        if "url" in paths:
+            url = request.webhook.url
+            await self._check_url("webhook.url", url, bad)
+        if "event_types" in paths:
+            types = _event_types("webhook.event_types", request.webhook.event_types, bad)
+        if "active" in paths:
+            active = request.webhook.active
+        return WebhookChange(url, types, active)
+
+    async def _check_url(self, field: str, url: str, bad: Violations) -> None:
+        if not 0 < len(url) <= MAX_URL:
+            bad.add(field, f"is required: 1 to {MAX_URL:,} characters, has {len(url):,}")
+        elif problem := await self._url_problem(url):
+            bad.add(field, problem)
+
+
+def _message(it: Webhook) -> pb.Webhook:
+    """Its address may hold a secret of its receiver's: it is for those who may change it."""
+    return _webhook_message(it, url_shown=may_call("WebhookService/UpdateWebhook"))
+
+
+def _event_types(field: str, given: Sequence[str], bad: Violations) -> tuple[str, ...]:
+    """The event types, each once."""
+    known = ", ".join(SUBSCRIBABLE)
+    if not given:
+        bad.add(field, f"is required: one or more of {known}")
+    if bad.count(field, len(given), 0, MAX_EVENT_TYPES):
+        for i, name in enumerate(given):
+            if name not in SUBSCRIBABLE:
+                bad.add(f"{field}[{i}]", f"must be one of {known}, is {name[:MAX_NAME]!r}")
+    return tuple(event_type for event_type in SUBSCRIBABLE if event_type in given)
+
+
+def _webhook_message(it: Webhook, *, url_shown: bool) -> pb.Webhook:
+    return pb.Webhook(
+        webhook_id=it.webhook_id,
+        account_id=it.account_id,
+        url=it.url if url_shown else "",
+        event_types=it.event_types,
+        active=it.active,
+        last_error=it.last_error,
+        create_time=timestamp(it.create_time),
+        previous_secret_expire_time=timestamp(it.previous_secret_expire_time),
+    )
+
+
+def _delivery_message(it: Delivery) -> pb.Delivery:
+    return pb.Delivery(
+        delivery_id=it.delivery_id,
+        webhook_id=it.webhook_id,
+        event_type=it.event_type,
+        status=pb.DeliveryStatus.ValueType(it.status),
+        attempt_count=it.attempt_count,
+        next_attempt_time=timestamp(it.next_attempt_time),
+        last_status_code=it.last_status_code,
+        last_error=it.last_error,
+        create_time=timestamp(it.create_time),
+        end_time=timestamp(it.end_time),
+        message_id=it.message_id,
+        data=it.data,
+    )
