@@ -75,22 +75,23 @@ class AssetFolder:
             return article
         if fetch_within is None:
             return await asyncio.to_thread(self._take, lease_id, run_folder, article)
-        until = time.monotonic() + fetch_within
-        return await asyncio.wrap_future(
-            on_own_thread(lambda: self._take(lease_id, run_folder, article, until))  # neither uploads nor the exit wait
-        )
+        deadline = time.monotonic() + fetch_within
+        # neither uploads nor the exit wait
+        return await asyncio.wrap_future(on_own_thread(lambda: self._take(lease_id, run_folder, article, deadline)))
 
     def _take(self, lease_id: str, run_folder: Path, article: Article, fetch_until: float | None = None) -> Article:
         taking = _Taking(self._path(lease_id), run_folder, self._fetcher, fetch_until)
         for reference in references(article):
             taking.take(reference)
         taking.sync(self._folder)
-        taken = replace(renamed(article, taking.names), assets=tuple(taking.assets.values()), left_out=taking.left_out)
-        if taken.size > max(self._max_result, article.size):
+        full_article = replace(
+            renamed(article, taking.names), assets=tuple(taking.assets.values()), left_out=taking.left_out
+        )
+        if full_article.size > max(self._max_result, article.size):
             self.forget(lease_id)
-            refused = tuple(LeftOut(it.source, LeftOutReason.TOO_LARGE) for it in taken.assets)
-            return replace(article, left_out=(*refused, *taking.left_out)[:MAX_ASSETS])
-        return taken
+            too_large = tuple(LeftOut(asset.source, LeftOutReason.TOO_LARGE) for asset in full_article.assets)
+            return replace(article, left_out=(*too_large, *taking.left_out)[:MAX_ASSETS])
+        return full_article
 
     def file(self, lease_id: str, sha256: str) -> Path:
         return self._path(lease_id) / sha256
@@ -103,9 +104,9 @@ class AssetFolder:
 
     def sweep(self, keep: Collection[str]) -> None:
         """Removes what an earlier process left of other leases. Blocks."""
-        kept = {self._path(lease_id).name for lease_id in keep}
+        names = {self._path(lease_id).name for lease_id in keep}
         for path in self._folder.iterdir():
-            if path.name not in kept:
+            if path.name not in names:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _path(self, lease_id: str) -> Path:
@@ -130,11 +131,11 @@ class _Taking:
         self.left_out: tuple[LeftOut, ...] = ()
 
     def take(self, reference: Reference) -> None:
-        taken = self._taken(reference)
-        if isinstance(taken, TakenAsset):
-            self.names[reference.text] = SCHEME + taken.name
+        result = self._taken(reference)
+        if isinstance(result, TakenAsset):
+            self.names[reference.text] = SCHEME + result.name
         elif len(self.left_out) < MAX_ASSETS:
-            self.left_out += (LeftOut(reference.text[:MAX_SOURCE], taken),)
+            self.left_out += (LeftOut(reference.text[:MAX_SOURCE], result),)
 
     def sync(self, folder: Path) -> None:
         if self.assets:
@@ -152,17 +153,17 @@ class _Taking:
             try:
                 relative = within(self._run_folder, path)
             except LeftOutError as error:
-                taken: TakenAsset | LeftOutReason = error.reason
+                result: TakenAsset | LeftOutReason = error.reason
             else:
-                taken = self._once(relative, partial(self._copy, relative, reference.text))
-            if isinstance(taken, TakenAsset):
-                return taken
+                result = self._once(relative, partial(self._copy, relative, reference.text))
+            if isinstance(result, TakenAsset):
+                return result
             if reason is LeftOutReason.NOT_FOUND:
-                reason = taken
+                reason = result
         return reason
 
     def _once(self, place: str, take: Callable[[], TakenAsset]) -> TakenAsset | LeftOutReason:
-        """What `take` returns, or why it does not; for a place that is named again, the same."""
+        """Returns what `take` returns, or why it fails. A place that is named again gets the same answer."""
         if place not in self._by_place:
             try:
                 if len(self.assets) == MAX_ASSETS:
@@ -197,8 +198,8 @@ class _Taking:
 
     @property
     def _space(self) -> int:
-        """Bytes that the next asset may have."""
-        return min(MAX_BYTES, MAX_ALL_BYTES - sum(it.size for it in self.assets.values()))
+        """Returns the number of bytes that the next asset may have."""
+        return min(MAX_BYTES, MAX_ALL_BYTES - sum(asset.size for asset in self.assets.values()))
 
     def _keep(self, path: str, blocks: Iterator[bytes], source: str) -> TakenAsset:
         """Writes a file, synced, under its SHA-256. Raises LeftOutError."""
@@ -220,10 +221,10 @@ class _Taking:
         return asset
 
     def _free_name(self, path: str) -> str:
-        """A name that no text has to escape, that no other asset has, and that leads nowhere else as a path."""
+        """Returns a name that no text has to escape, that no other asset has, and that leads nowhere else as a path."""
         parts = _UNFIT.sub("-", path)[-MAX_NAME:].split("/")
-        fit = PurePosixPath("/".join(part for part in parts if part not in ("", ".", "..")) or "file")
-        stem, suffix = str(fit).removesuffix(fit.suffix), fit.suffix
+        base_path = PurePosixPath("/".join(part for part in parts if part not in ("", ".", "..")) or "file")
+        stem, suffix = str(base_path).removesuffix(base_path.suffix), base_path.suffix
         name, number = stem + suffix, 1
         while name in self.assets:
             number += 1
@@ -237,10 +238,10 @@ class _Taking:
 
 def _blocks(descriptor: int, size: int) -> Iterator[bytes]:
     """The first `size` bytes of a file. Raises OSError if it has become shorter."""
-    left = size
-    while left:
-        block = os.read(descriptor, min(_BLOCK, left))
+    remaining = size
+    while remaining:
+        block = os.read(descriptor, min(_BLOCK, remaining))
         if not block:
             raise OSError("it became shorter while it was read")
-        left -= len(block)
+        remaining -= len(block)
         yield block

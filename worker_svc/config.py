@@ -133,8 +133,8 @@ class WorkerSettings(ServiceSettings):
     @classmethod
     def _reachable(cls, target: str) -> str:
         for address in addresses(target):
-            found = _ADDRESS.fullmatch(address)
-            if not _has_scheme(address) and not (found and 0 < int(found[2]) < 65536):
+            match = _ADDRESS.fullmatch(address)
+            if not _has_scheme(address) and not (match and 0 < int(match[2]) < 65536):
                 raise ValueError(
                     f"must be host:port, several of them separated by commas, or a gRPC target; {address!r} is not"
                 )

@@ -58,8 +58,8 @@ def _folder(settings: WorkerSettings, _: Findings) -> Iterator[str]:
 
 def _cli(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
     path = settings.creator_cli_path
-    if found := shutil.which(path):
-        findings["creator_cli_path"] = f"found, {Path(found).absolute()}"
+    if program := shutil.which(path):
+        findings["creator_cli_path"] = f"found, {Path(program).absolute()}"
     else:
         yield (
             f"CREATOR_CLI_PATH={path}: must be a program that can be run, by its path or by a name on the PATH, and"
@@ -103,8 +103,10 @@ async def _not_serving(address: str, channel: Any) -> list[str]:
     try:
         answer = await check(b"", timeout=CALL_TIMEOUT)
     except grpc.RpcError as error:
-        said = f"{error.code().name}: {error.details()}"
-        return [f"CONTENTGEN_SCHEDULER: {address} must answer, and does not ({said}): correct it, or start a scheduler"]
+        details = f"{error.code().name}: {error.details()}"
+        return [
+            f"CONTENTGEN_SCHEDULER: {address} must answer, and does not ({details}): correct it, or start a scheduler"
+        ]
     if answer != _SERVING:
         return [f"CONTENTGEN_SCHEDULER: {address} must serve, and does not: look at its log and its database"]
     return []

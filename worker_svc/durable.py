@@ -63,11 +63,11 @@ class GroupWriter(Generic[Item]):
 
     def put(self, item: Item) -> asyncio.Future[None]:
         """Returns a future that is done once `item` is durable, or fails with the OSError of its batch."""
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, written))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
         if self._busy is None:
             self._busy = asyncio.create_task(self._flush())
-        return written
+        return future
 
     async def close(self) -> None:
         while self._busy is not None:
@@ -83,7 +83,7 @@ class GroupWriter(Generic[Item]):
                     await loop.run_in_executor(self._executor, self._write, [item for item, _ in batch])
                 except OSError as failure:
                     error = failure
-                _settle([written for _, written in batch], error)
+                _settle([future for _, future in batch], error)
         finally:
             self._busy = None
 

@@ -18,7 +18,7 @@ def variables_for_cli(names: Collection[str], environ: Mapping[str, str]) -> dic
 
     Raises SettingsError for a file that can't be read, or if both are set.
     """
-    found, problems = {name: environ[name] for name in names if name in environ}, []
+    values, problems = {name: environ[name] for name in names if name in environ}, []
     for name in names:
         file = f"{name}_FILE"
         if not environ.get(file) or file in names:  # a CLI that reads the file itself gets its path
@@ -27,17 +27,17 @@ def variables_for_cli(names: Collection[str], environ: Mapping[str, str]) -> dic
             problems.append(f"{name} and {file} exclude each other: unset one of them")
             continue
         try:
-            found[name] = _held_by(Path(environ[file]))
+            values[name] = _held_by(Path(environ[file]))
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it must be text"
-            problems.append(f"{file}: must be the path of a file that holds {name} ({why})")
+            reason = error.strerror if isinstance(error, OSError) else "it must be text"
+            problems.append(f"{file}: must be the path of a file that holds {name} ({reason})")
     if problems:
         raise SettingsError(problems)
-    return found
+    return values
 
 
 def _held_by(file: Path) -> str:
-    """Raises OSError, ValueError."""
+    """Returns the text that a file holds. Raises OSError, and ValueError for what no variable can hold."""
     text = file.read_text(encoding="utf-8").rstrip("\r\n")
     if "\0" in text:
         raise ValueError

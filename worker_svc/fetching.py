@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether it is on the public internet, through tunnels and translations too."""
+    """Returns whether an address is on the public internet, through tunnels and translations too."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
@@ -79,7 +79,7 @@ class Fetcher:
         self._tls = tls or ssl.create_default_context()
 
     def allows(self, address: str) -> bool:
-        """Whether the scheme is https, and the host is one of them."""
+        """Returns whether an address has the scheme https and one of the allowed hosts."""
         try:
             url = urlsplit(address)
             host, port = (url.hostname or "").rstrip(".").lower(), url.port or 443
@@ -98,9 +98,9 @@ class Fetcher:
         for _ in range(MAX_REDIRECTS + 1):
             if not self.allows(address):
                 raise LeftOutError(LeftOutReason.HOST_NOT_ALLOWED)
-            with closing(self._connect(address, deadline)) as connected, _until(deadline, connected):
+            with closing(self._connect(address, deadline)) as connection, _until(deadline, connection):
                 try:
-                    with closing(_answer(connected, address)) as response:
+                    with closing(_answer(connection, address)) as response:
                         if response.status not in _REDIRECTS:
                             yield from _body(response, max_bytes, deadline)
                             return
@@ -122,32 +122,32 @@ class Fetcher:
         raise LeftOutError(LeftOutReason.FETCH_FAILED)
 
     def _connected(self, place: str, port: int, host: str, deadline: float) -> ssl.SSLSocket:
-        """Raises OSError."""
+        """Opens a TLS connection to one address of the host. Raises OSError."""
         timeout = min(CONNECT_TIMEOUT, _left(deadline))
         with socket.create_connection((place, port), timeout) as plain:
-            connected = self._tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+            connection = self._tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
         try:
-            with _until(deadline, connected):
-                connected.do_handshake()
+            with _until(deadline, connection):
+                connection.do_handshake()
         except BaseException:
-            connected.close()
+            connection.close()
             raise
-        return connected
+        return connection
 
 
 def _left(deadline: float) -> float:
-    """Seconds until then. Raises TimeoutError."""
-    left = deadline - time.monotonic()
-    if left <= 0:
+    """Returns the seconds until the deadline. Raises TimeoutError once it has passed."""
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
         raise TimeoutError("no time is left")
-    return left
+    return remaining
 
 
 def _looked_up(host: str, port: int, deadline: float) -> list[str]:
     """The host's addresses. Raises LeftOutError, at the deadline too: the system's own lookup knows none."""
-    looking = on_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    lookup = on_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     try:
-        return [str(found[4][0]) for found in looking.result(_left(deadline))]
+        return [str(entry[4][0]) for entry in lookup.result(_left(deadline))]
     except (OSError, UnicodeError) as error:
         raise LeftOutError(LeftOutReason.FETCH_FAILED) from error
 
@@ -160,27 +160,27 @@ def _matches(allowed: str, host: str, port: int) -> bool:
 
 
 @contextmanager
-def _until(deadline: float, connected: socket.socket) -> Iterator[None]:
+def _until(deadline: float, connection: socket.socket) -> Iterator[None]:
     """Ends a read that waits for a slow peer at the deadline. TLS is left as it is: the reading thread uses it."""
 
     def abort() -> None:
         with suppress(OSError):
-            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
-    over = threading.Timer(max(0.0, deadline - time.monotonic()), abort)
-    over.start()
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), abort)
+    timer.start()
     try:
         yield
     finally:
-        over.cancel()
-        over.join()
+        timer.cancel()
+        timer.join()
 
 
-def _answer(connected: ssl.SSLSocket, address: str) -> http.client.HTTPResponse:
+def _answer(tls_socket: ssl.SSLSocket, address: str) -> http.client.HTTPResponse:
     url = urlsplit(address)
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     connection = http.client.HTTPSConnection(url.hostname or "", url.port or 443)
-    connection.sock = connected
+    connection.sock = tls_socket
     connection.request("GET", target, headers={"Accept": "image/*, */*;q=0.5", "User-Agent": "contentgen-worker"})
     return connection.getresponse()
 

@@ -181,27 +181,27 @@ def _try_alive(path: Path, creator: int | None) -> int | None:
 
 def _make_private(folder: Path, mode: int = 0o700, creator: int | None = None) -> None:
     """Makes a folder that only this user can read. Raises FolderError if it is a link, or of a user who may not be."""
-    found = _make(folder, creator)
-    if found.st_uid != os.geteuid():
-        _adopt(folder, found.st_uid)
-    if stat.S_IMODE(found.st_mode) & 0o077 != mode & 0o077:
+    status = _make(folder, creator)
+    if status.st_uid != os.geteuid():
+        _adopt(folder, status.st_uid)
+    if stat.S_IMODE(status.st_mode) & 0o077 != mode & 0o077:
         folder.chmod(mode)
 
 
 def _make(folder: Path, creator: int | None) -> os.stat_result:
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found, user = folder.lstat(), os.geteuid()
-    if not stat.S_ISDIR(found.st_mode):
+    status, user = folder.lstat(), os.geteuid()
+    if not stat.S_ISDIR(status.st_mode):
         raise FolderError(f"{folder} should be a folder, and is a link or a file: remove it")
-    if found.st_uid == creator:
+    if status.st_uid == creator:
         raise FolderError(f"{folder} belongs to CREATOR_USER: give this worker another CONTENTGEN_DATA_DIR")
-    if creator is None and found.st_uid != user:
+    if creator is None and status.st_uid != user:
         raise FolderError(
-            f"{folder} belongs to user {found.st_uid}: give this worker another CONTENTGEN_DATA_DIR, or, if a worker"
+            f"{folder} belongs to user {status.st_uid}: give this worker another CONTENTGEN_DATA_DIR, or, if a worker"
             f" left it, give it to this one: chown -R {user}:{os.getegid()} {folder}"
         )
-    return found
+    return status
 
 
 def _adopt(folder: Path, owner: int) -> None:
@@ -237,12 +237,12 @@ def _holder(path: Path) -> str:
 
 def _check_format(path: Path) -> None:
     try:
-        stored = int(json.loads((path / "identity").read_text()).get("format", 1))
+        number = int(json.loads((path / "identity").read_text()).get("format", 1))
     except (OSError, ValueError, TypeError, AttributeError):
         return  # `_identity` handles that
-    if stored > FORMAT:
+    if number > FORMAT:
         raise FolderError(
-            f"{path} was used by a newer version (format {stored}, and this one knows {FORMAT}), whose results would be"
+            f"{path} was used by a newer version (format {number}, and this one knows {FORMAT}), whose results would be"
             " misread: start the newer version until the spool in it is empty, or use another folder"
         )
 
@@ -265,24 +265,24 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _identity(path: Path, given: str | None, hostname: str, notify: Callable[[str], None]) -> WorkerIdentity:
+def _identity(path: Path, worker_id: str | None, hostname: str, notify: Callable[[str], None]) -> WorkerIdentity:
     """Returns the stored identity, or a new one if it cannot be read: the session numbers are lost with it."""
     try:
-        stored = json.loads((path / "identity").read_text())
-        identity = WorkerIdentity(str(stored["worker_id"]), str(stored["folder_id"]))
+        document = json.loads((path / "identity").read_text())
+        identity = WorkerIdentity(str(document["worker_id"]), str(document["folder_id"]))
         _read_number(path / "session")
     except FileNotFoundError:
-        return _new_identity(path, given, hostname)
+        return _new_identity(path, worker_id, hostname)
     except (OSError, ValueError, KeyError, TypeError) as error:
         notify(f"the identity in {path} cannot be read ({error!r}): it is replaced by a new one")
-        return _new_identity(path, given, hostname)
-    if given is None or given == identity.worker_id:
+        return _new_identity(path, worker_id, hostname)
+    if worker_id is None or worker_id == identity.worker_id:
         return identity
-    return _store_identity(path, WorkerIdentity(given, identity.folder_id))
+    return _store_identity(path, WorkerIdentity(worker_id, identity.folder_id))
 
 
-def _new_identity(path: Path, given: str | None, hostname: str) -> WorkerIdentity:
-    identity = WorkerIdentity(given or f"{hostname[:150]}-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex)
+def _new_identity(path: Path, worker_id: str | None, hostname: str) -> WorkerIdentity:
+    identity = WorkerIdentity(worker_id or f"{hostname[:150]}-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex)
     replace_file(path / "session", f"{0:>{_NUMBER_WIDTH}}".encode())
     return _store_identity(path, identity)
 

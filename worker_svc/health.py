@@ -137,12 +137,12 @@ class CircuitBreaker:
             self._others_for -= 1
         self._account = account_id
 
-    def _count(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
+    def _count(self, lease: Leased, outcome: Outcome, seconds: float) -> None:
         if not isinstance(outcome, Failed):
             self._failures.clear()
         elif _is_missing(outcome):
             self._open(_text(outcome))
-        elif lasted >= QUICK_FAILURE_LIMIT:
+        elif seconds >= QUICK_FAILURE_LIMIT:
             self._failures.clear()
         else:
             self._failures[lease.task_id] = None if lease.failed_elsewhere else lease.account_id
@@ -153,8 +153,8 @@ class CircuitBreaker:
         """Whether the failures in a row point to the CLI rather than to the tasks."""
         by_account = Counter(account_id for account_id in self._failures.values() if account_id is not None)
         bound = MAX_ACCOUNT_FAILURES if self._others_for else MAX_QUICK_FAILURES
-        counted = sum(min(n, bound) for n in by_account.values())
-        return counted >= MAX_QUICK_FAILURES or len(self._failures) >= ACCOUNT_WINDOW
+        count = sum(min(n, bound) for n in by_account.values())
+        return count >= MAX_QUICK_FAILURES or len(self._failures) >= ACCOUNT_WINDOW
 
     def _judge_probe(self, lease: Leased, outcome: Outcome) -> None:
         self._probe = None
@@ -164,12 +164,12 @@ class CircuitBreaker:
         self.state, self.last_error = CircuitState.CLOSED, ""
         self._openings = 0
 
-    def _open(self, why: str, *, longer: bool = True) -> None:
+    def _open(self, reason: str, *, longer: bool = True) -> None:
         self._openings += longer
         bound = min(MAX_PAUSE, MIN_PAUSE * 2 ** min(self._openings - 1, _MAX_DOUBLINGS))
         self.pause = random.uniform(max(MIN_PAUSE, bound / 2), bound)  # noqa: S311 - spreads probes, not a secret
         self.state = CircuitState.OPEN
-        self.last_error = why[:MAX_ERROR]
+        self.last_error = reason[:MAX_ERROR]
         self._failures.clear()
 
 

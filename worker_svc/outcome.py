@@ -234,10 +234,10 @@ def documents(text: str) -> Iterator[dict[str, Any] | None]:
     whatever the text is.
     """
     decoder, text = json.JSONDecoder(), _UncountedText(text)
-    found = _OBJECT.search(text)
-    while found:
+    match = _OBJECT.search(text)
+    while match:
         try:
-            document, end = decoder.raw_decode(text, found.start())
+            document, end = decoder.raw_decode(text, match.start())
         except json.JSONDecodeError as error:
             if _is_cut_off(text, error):
                 yield None
@@ -250,7 +250,7 @@ def documents(text: str) -> Iterator[dict[str, Any] | None]:
             return
         else:
             yield document
-        found = _OBJECT.search(text, end)
+        match = _OBJECT.search(text, end)
 
 
 def last_document(text: str, *, skip: Callable[[Mapping[str, Any]], bool] = lambda _: False) -> dict[str, Any] | None:
@@ -283,10 +283,10 @@ def _is_cut_off(text: str, error: json.JSONDecodeError) -> bool:
     return error.msg.startswith("Unterminated string") or not text[error.pos : error.pos + 1]
 
 
-def _last_read(text: str, at: int) -> int:
-    while text[at - 1].isspace():
-        at -= 1
-    return at
+def _last_read(text: str, end: int) -> int:
+    while text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def _from_first_document(text: str) -> str:

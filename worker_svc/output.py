@@ -47,14 +47,14 @@ class Tail:
             del self._kept[: -self._limit]
 
     def end(self) -> None:
-        """A stream has ended; another may follow."""
+        """Records that a stream has ended; another may follow."""
 
     def bytes(self) -> bytes:
         return bytes(self._kept[-self._limit :])
 
     @property
     def truncated(self) -> bool:
-        """Whether the beginning is missing."""
+        """Whether the beginning of the output is missing."""
         return self.seen > self._limit
 
 
@@ -68,8 +68,8 @@ class LineSplitter:
 
     def add(self, chunk: bytes) -> None:
         """Takes the next bytes."""
-        *whole, rest = self._decoder.decode(chunk).split("\n")
-        for line in whole:
+        *lines, rest = self._decoder.decode(chunk).split("\n")
+        for line in lines:
             self._on_line((self._begun + line)[:MAX_LINE])
             self._begun = ""
         self._begun = (self._begun + rest)[:MAX_LINE]
@@ -114,7 +114,7 @@ class FileFollower:
             sink.end()
 
     def ended(self) -> None:
-        """The CLI has ended."""
+        """Records that the CLI has ended."""
         self._no_more.set()
 
     def _read_new(self, file: BinaryIO) -> bool:

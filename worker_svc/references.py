@@ -43,7 +43,7 @@ class Reference(NamedTuple):
 
     @property
     def address(self) -> str | None:
-        """The URL; None if it is none."""
+        """The URL that the text means. None if it is no URL."""
         meant = html.unescape(self.text)
         if not _ADDRESS.match(meant):
             return None
@@ -59,8 +59,8 @@ class Reference(NamedTuple):
 
 def references(article: Article) -> list[Reference]:
     """Returns files and addresses, each once, in the order of images, body and HTML."""
-    found = [*article.images, *(article.content[at] for at in _spans(article.content)), *_in_html(article.html)]
-    return [Reference(text) for text in dict.fromkeys(found) if not _is_other(text)]
+    texts = [*article.images, *(article.content[span] for span in _spans(article.content)), *_in_html(article.html)]
+    return [Reference(text) for text in dict.fromkeys(texts) if not _is_other(text)]
 
 
 def renamed(article: Article, names: Mapping[str, str]) -> Article:
@@ -79,19 +79,21 @@ def _is_other(text: str) -> bool:
 
 
 def _in_html(text: str) -> Iterator[str]:
-    return (text[at] for at in _html_spans(text))
+    return (text[span] for span in _html_spans(text))
 
 
 def _spans(markdown: str) -> list[slice]:
     """Where Markdown refers to pictures, HTML in it included, in order."""
     if "![" not in markdown and "<" not in markdown:
         return []
-    found = [_target(match) for match in _INLINE.finditer(markdown)]
-    used = {" ".join((label or alt).lower().split()) for alt, label in _LABELS.findall(markdown)}
-    if used:
-        definitions = (it for it in _DEFINITION.finditer(markdown) if " ".join(it["label"].lower().split()) in used)
-        found += map(_target, definitions)
-    return sorted([*found, *_html_spans(markdown)], key=lambda span: span.start)
+    spans = [_target(match) for match in _INLINE.finditer(markdown)]
+    labels = {" ".join((label or alt).lower().split()) for alt, label in _LABELS.findall(markdown)}
+    if labels:
+        definitions = (
+            match for match in _DEFINITION.finditer(markdown) if " ".join(match["label"].lower().split()) in labels
+        )
+        spans += map(_target, definitions)
+    return sorted([*spans, *_html_spans(markdown)], key=lambda span: span.start)
 
 
 def _target(match: re.Match[str]) -> slice:
@@ -99,18 +101,18 @@ def _target(match: re.Match[str]) -> slice:
 
 
 def _html_spans(text: str) -> list[slice]:
-    found = []
+    spans = []
     for tag in _TAG.finditer(text):
         if source := _SRC.search(tag[1]):
             begin, end = source.span(source.lastindex or 0)
-            found.append(slice(tag.start(1) + begin, tag.start(1) + end))
-    return found
+            spans.append(slice(tag.start(1) + begin, tag.start(1) + end))
+    return spans
 
 
 def _replaced(text: str, spans: list[slice], names: Mapping[str, str]) -> str:
-    parts, done = [], 0
+    parts, position = [], 0
     for span in spans:
-        if span.start >= done and (name := names.get(text[span])) is not None:
-            parts += [text[done : span.start], name]
-            done = span.stop
-    return "".join([*parts, text[done:]]) if parts else text
+        if span.start >= position and (name := names.get(text[span])) is not None:
+            parts += [text[position : span.start], name]
+            position = span.stop
+    return "".join([*parts, text[position:]]) if parts else text

@@ -39,31 +39,31 @@ def open_file(folder: Path, relative: str) -> int:
     Opens one component after the other, so that nothing that the CLI puts in place of one leads elsewhere.
     """
     *folders, name = relative.split("/")
-    at = _open(str(folder), os.O_DIRECTORY, None)
+    dir_fd = _open(str(folder), os.O_DIRECTORY, None)
     try:
         for part in folders:
-            inner = _open(part, os.O_DIRECTORY, at)
-            os.close(at)
-            at = inner
-        file = _open(name, os.O_NONBLOCK, at)
+            inner = _open(part, os.O_DIRECTORY, dir_fd)
+            os.close(dir_fd)
+            dir_fd = inner
+        file = _open(name, os.O_NONBLOCK, dir_fd)
     finally:
-        os.close(at)
+        os.close(dir_fd)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise LeftOutError(LeftOutReason.NOT_FOUND)
     return file
 
 
-def _open(name: str, flags: int, at: int | None) -> int:
+def _open(name: str, flags: int, dir_fd: int | None) -> int:
     try:
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=at)
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=dir_fd)
     except (OSError, ValueError):
-        raise LeftOutError(_why_not(name, at)) from None
+        raise LeftOutError(_why_not(name, dir_fd)) from None
 
 
-def _why_not(name: str, at: int | None) -> LeftOutReason:
+def _why_not(name: str, dir_fd: int | None) -> LeftOutReason:
     try:
-        found = os.stat(name, dir_fd=at, follow_symlinks=False)
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except (OSError, ValueError):
         return LeftOutReason.NOT_FOUND
-    return LeftOutReason.SYMLINK if stat.S_ISLNK(found.st_mode) else LeftOutReason.NOT_FOUND
+    return LeftOutReason.SYMLINK if stat.S_ISLNK(status.st_mode) else LeftOutReason.NOT_FOUND

@@ -64,11 +64,11 @@ class CreatorProgram:
         Its environment has a few standard variables, those in `names`, and what its profile needs. Raises
         SettingsError.
         """
-        given = {name: environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in environ}
-        given |= variables_for_cli((*needs.inherited, *names), environ)
-        environment = {"LANG": "C.UTF-8", **given, **needs.fixed}
-        whole = str(Path(path).absolute()) if "/" in path else shutil.which(path, path=environ.get("PATH"))
-        return cls(whole or path, environment)
+        variables = {name: environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in environ}
+        variables |= variables_for_cli((*needs.inherited, *names), environ)
+        environment = {"LANG": "C.UTF-8", **variables, **needs.fixed}
+        absolute_path = str(Path(path).absolute()) if "/" in path else shutil.which(path, path=environ.get("PATH"))
+        return cls(absolute_path or path, environment)
 
 
 class CliRun:
@@ -121,24 +121,24 @@ class CliRun:
             on_start()
         stdout, stderr = Tail(max_output), Tail(4 * MAX_STDERR)
         to_stdout = [stdout, self._stdout, *_lines(on_line)]
-        following = FileFollower(file, to_stdout) if file else None
-        reading = _follow(child, following) if following else read_to_end(child.stdout, to_stdout)
+        follower = FileFollower(file, to_stdout) if file else None
+        reading = _follow(child, follower) if follower else read_to_end(child.stdout, to_stdout)
         readers = [
             asyncio.create_task(reading),
             asyncio.create_task(read_to_end(child.stderr, [stderr, self._stderr, *_lines(on_line)])),
         ]
         self._readers += readers
-        ended, timed_out = await _end_of(child, limit)
-        self._on_exit(ended, now() - began)
-        if ended.ended_by == "deadline":
+        child_exit, timed_out = await _end_of(child, limit)
+        self._on_exit(child_exit, now() - began)
+        if child_exit.ended_by == "deadline":
             raise RunExpiredError
-        if following:
-            following.ended()
+        if follower:
+            follower.ended()
             await asyncio.wait(readers[:1])  # a file has an end, even if a descendant holds it open
         await _rest_of_output(readers, (stdout, stderr))
         text = clean_tail(stderr.bytes().decode("utf-8", "replace"), MAX_STDERR)
-        overflowed = following is not None and following.overflowed
-        return CompletedCall(ended, stdout.bytes(), text, stdout.truncated, timed_out, overflowed)
+        overflowed = follower is not None and follower.overflowed
+        return CompletedCall(child_exit, stdout.bytes(), text, stdout.truncated, timed_out, overflowed)
 
     async def release(self) -> None:
         """Closes the pipes. Call it once no process of the run lives."""
@@ -152,12 +152,12 @@ class CliRun:
 
     async def _spawn(self, args: Sequence[str], stdout: Path | None) -> tuple[Child, BinaryIO | None]:
         """Starts the CLI. Returns it, and the file that takes its stdout, open for reading."""
-        own = {"HOME": str(self.folder), "TMPDIR": str(self.folder)}
-        environment = {**own, **self._program.environment, **self._variables}
+        folders = {"HOME": str(self.folder), "TMPDIR": str(self.folder)}
+        environment = {**folders, **self._program.environment, **self._variables}
         argv = [self._program.path, *args]
         try:
-            with _created(stdout) as (written, file):
-                child = await self._guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=written)
+            with _created(stdout) as (descriptor, file):
+                child = await self._guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=descriptor)
         except (SpawnError, OSError) as error:
             if error.errno in _OUT_OF_RESOURCES and not self.started:
                 raise CannotRunError(str(error)) from error
@@ -238,8 +238,8 @@ class Runner:
         """Makes one attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
         if fault := job_problem(job):
             return failed(Reason.CREATOR_ERROR, f"the task is not given to the CLI: {fault}")
-        if refused := refusal(job.brief.options, self._allowed_options):
-            return refused
+        if outcome := refusal(job.brief.options, self._allowed_options):
+            return outcome
         return await self._creator.run(job, run, report)
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
@@ -252,15 +252,15 @@ class Runner:
         """Returns the CLI's version in one line; empty if it does not know `--version`. Raises CliUnusableError."""
         async with self.open("version", now() + 2 * VERSION_TIMEOUT) as run:
             try:
-                done = await run.call(["--version"], limit=VERSION_TIMEOUT)
+                completed_call = await run.call(["--version"], limit=VERSION_TIMEOUT)
             except OSError as error:
                 raise CliUnusableError(self._unusable(error.strerror or str(error))) from None
-        if fault := _fault(done):
+        if fault := _fault(completed_call):
             raise CliUnusableError(self._unusable(fault))
-        if fault := self._creator.fault(done):
+        if fault := self._creator.fault(completed_call):
             raise CliUnusableError(f"the CLI {self.program.path} cannot be used: {fault}")
-        lines = clean(done.stdout.decode("utf-8", "replace"), MAX_SMALL_OUTPUT).splitlines()
-        return lines[-1].strip()[:200] if done.exit.code == 0 and lines else ""
+        lines = clean(completed_call.stdout.decode("utf-8", "replace"), MAX_SMALL_OUTPUT).splitlines()
+        return lines[-1].strip()[:200] if completed_call.exit.code == 0 and lines else ""
 
     def _unusable(self, fault: str) -> str:
         path = self.program.path
@@ -292,16 +292,16 @@ def _created(path: Path | None) -> Iterator[tuple[int | None, BinaryIO | None]]:
     if path is None:
         yield None, None
         return
-    written = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with ExitStack() as opened:
-            file = opened.enter_context(path.open("rb"))
-            if not os.path.sameopenfile(written, file.fileno()):
+        with ExitStack() as stack:
+            file = stack.enter_context(path.open("rb"))
+            if not os.path.sameopenfile(descriptor, file.fileno()):
                 raise OSError(errno.ESTALE, "the CLI replaced the file that takes its output")
-            yield written, file
-            opened.pop_all()
+            yield descriptor, file
+            stack.pop_all()
     finally:
-        os.close(written)
+        os.close(descriptor)
 
 
 def _lines(on_line: Callable[[str], None] | None) -> list[Sink]:
@@ -312,10 +312,10 @@ def _text(tail: Tail) -> str:
     return clean_tail(tail.bytes().decode("utf-8", "replace"), MAX_OUTPUT)
 
 
-async def _follow(child: Child, following: FileFollower) -> None:
+async def _follow(child: Child, follower: FileFollower) -> None:
     """Reads what the CLI prints into its file, and stops the CLI if the file grows too large."""
-    await following.run()
-    if following.overflowed:
+    await follower.run()
+    if follower.overflowed:
         await child.stop()
 
 
@@ -330,8 +330,8 @@ async def _end_of(child: Child, limit: float | None) -> tuple[Exit, bool]:
 
 async def _rest_of_output(readers: Sequence[asyncio.Task[None]], tails: Sequence[Tail]) -> None:
     """Returns at the end of the output, or when only a silent descendant holds it open."""
-    seen = -1
-    while seen != (seen := sum(tail.seen for tail in tails)):
+    size = -1
+    while size != (size := sum(tail.seen for tail in tails)):
         _, open_ones = await asyncio.wait(readers, timeout=_OUTPUT_TIMEOUT)
         if not open_ones:
             return

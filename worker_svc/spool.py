@@ -151,8 +151,8 @@ class Spool:
 def _bytes(path: Path) -> bytes:
     """Returns a file's bytes. Raises OSError, also for a link, a pipe, or a file that is too large."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_SIZE:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_SIZE:
             raise OSError(f"it is not a file of {_MAX_FILE_SIZE:,} bytes at most")
         return file.read(_MAX_FILE_SIZE)
 
@@ -184,24 +184,24 @@ def _decode(data: bytes) -> tuple[list[Entry], str | None]:
     if not data.startswith(_HEADER):
         return [], "it does not begin like a spool file"
     entries: list[Entry] = []
-    at = len(_HEADER)
-    while at < len(data):
-        entry = _decode_one(data, at)
+    offset = len(_HEADER)
+    while offset < len(data):
+        entry = _decode_one(data, offset)
         if isinstance(entry, str):
             return entries, entry
         entries.append(entry)
-        at += _RECORD.size + len(entry.lease_id.encode()) + len(entry.payload)
+        offset += _RECORD.size + len(entry.lease_id.encode()) + len(entry.payload)
     return entries, None
 
 
-def _decode_one(data: bytes, at: int) -> Entry | str:
-    if at + _RECORD.size > len(data):
-        return f"it ends within a record at byte {at}"
-    key_size, size, checksum = _RECORD.unpack_from(data, at)
-    begin = at + _RECORD.size
+def _decode_one(data: bytes, offset: int) -> Entry | str:
+    if offset + _RECORD.size > len(data):
+        return f"it ends within a record at byte {offset}"
+    key_size, size, checksum = _RECORD.unpack_from(data, offset)
+    begin = offset + _RECORD.size
     if key_size + size > _MAX_RECORD or begin + key_size + size > len(data):
-        return f"it ends within a record at byte {at}"
+        return f"it ends within a record at byte {offset}"
     key, payload = data[begin : begin + key_size], data[begin + key_size : begin + key_size + size]
     if zlib.crc32(payload, zlib.crc32(key)) != checksum:
-        return f"the record at byte {at} is damaged"
+        return f"the record at byte {offset} is damaged"
     return Entry(key.decode("utf-8", "replace"), payload)

@@ -19,7 +19,7 @@ class TraceContext(NamedTuple):
 
     @classmethod
     def of(cls, traceparent: str, tracestate: str) -> TraceContext | None:
-        """The context of an assignment; None if it has none, or none that is valid."""
+        """Returns the context of an assignment; None if it has none, or none that is valid."""
         if not _TRACEPARENT.fullmatch(traceparent):
             return None
         return cls(traceparent, tracestate if _TRACESTATE.fullmatch(tracestate) else "")
@@ -29,6 +29,6 @@ class TraceContext(NamedTuple):
         return self.traceparent[3:35]
 
     def variables(self) -> Mapping[str, str]:
-        """The variables by which a program learns of the span that it belongs to."""
+        """Returns the variables by which a program learns of the span that it belongs to."""
         state = {"TRACESTATE": self.tracestate} if self.tracestate else {}
         return {"TRACEPARENT": self.traceparent, **state}

@@ -163,12 +163,12 @@ def _lease(request: TryRequest) -> pb.AssignedLease:
 
 def _parse(argv: Sequence[str]) -> tuple[TryRequest, WorkerSettings]:
     """Raises SettingsError. `--help` prints and exits 0."""
-    given = vars(_parser().parse_args(argv))
-    brief = Brief.of([given.pop(name) for name in TEXTS], dict(given.pop("option")))
+    options = vars(_parser().parse_args(argv))
+    brief = Brief.of([options.pop(name) for name in TEXTS], dict(options.pop("option")))
     if not brief.topic.strip():
         raise UsageError(["--topic must not be blank"])
-    request = TryRequest(brief, given.pop("timeout"), given.pop("output"))
-    return request, settings_of(WorkerSettings, given)
+    request = TryRequest(brief, options.pop("timeout"), options.pop("output"))
+    return request, settings_of(WorkerSettings, options)
 
 
 def _parser() -> FlagParser:
@@ -198,8 +198,8 @@ def _parser() -> FlagParser:
         default=1800.0,
         help="of the run, such as 90s or 5m; default: 30m",
     )
-    shown = parser.add_argument_group("the outcome")
-    shown.add_argument(
+    group = parser.add_argument_group("the outcome")
+    group.add_argument(
         "--output", choices=("text", "json"), default="text", help="text: an excerpt; json: all that would be stored"
     )
     add_flags(parser.add_argument_group("the CLI (settings of the worker)"), WorkerSettings, shown="--creator-")

@@ -39,8 +39,8 @@ class TryOutput:
             case "processing":
                 _note("the CLI has started")
             case "progress":
-                told = update.progress
-                _note(" ".join(filter(None, (f"{told.percent:3}%", told.step, told.message))))
+                progress = update.progress
+                _note(" ".join(filter(None, (f"{progress.percent:3}%", progress.step, progress.message))))
 
     def ended(self, update: pb.LeaseUpdate) -> None:
         """The run has ended with the update that a scheduler would get."""
@@ -58,14 +58,14 @@ def _document(update: pb.LeaseUpdate, topic: str) -> Mapping[str, Any]:
         case "completed":
             result = update.completed.result
             score = result.quality_score if result.HasField("quality_score") else None
-            stored = {
+            article = {
                 "title": topic,
                 "body": result.body,
                 "html_body": result.html_body,
                 "images": list(result.images),
                 "quality_score": score,
             }
-            return {"status": "completed", "result": stored}
+            return {"status": "completed", "result": article}
         case "deferred":
             deferred = update.deferred
             pause = deferred.retry_after.ToMilliseconds() / 1000

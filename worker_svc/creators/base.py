@@ -182,8 +182,8 @@ def arguments(command: str, options: Mapping[str, str]) -> list[str]:
 
 def create_arguments(job: Job, mode: str) -> list[str]:
     """Returns `create` and its options, without those that the task leaves empty."""
-    own = {"type": "content-creator", "mode": mode, "task-id": job.task_id}
-    return arguments("create", own | job.brief.arguments())
+    options = {"type": "content-creator", "mode": mode, "task-id": job.task_id}
+    return arguments("create", options | job.brief.arguments())
 
 
 async def call(
@@ -198,16 +198,18 @@ async def call(
 ) -> CompletedCall | Failed:
     """As `Cli.call`, but returns a failure if the CLI did not start or exceeded a limit. Check the exit status."""
     try:
-        done = await cli.call(
+        completed_call = await cli.call(
             args, limit=limit, on_start=on_start, on_line=on_line, max_output=max_output, to_file=to_file
         )
     except OSError as error:
         return of_spawn_error(error)
-    if done.timed_out:
-        return of_time_out(args[0], limit or 0.0, done.stderr_tail)
-    if done.overflowed:
-        return failed(Reason.RESULT_TOO_LARGE, f"`{args[0]}` printed without end and was stopped", done.stderr_tail)
-    return done
+    if completed_call.timed_out:
+        return of_time_out(args[0], limit or 0.0, completed_call.stderr_tail)
+    if completed_call.overflowed:
+        return failed(
+            Reason.RESULT_TOO_LARGE, f"`{args[0]}` printed without end and was stopped", completed_call.stderr_tail
+        )
+    return completed_call
 
 
 def failure(done: CompletedCall | Failed) -> Failed | Deferred | None:

@@ -22,19 +22,19 @@ class Brief(NamedTuple):
 
     @classmethod
     def of(cls, texts: Iterable[str], options: Mapping[str, str]) -> Brief:
-        """Of the values of `TEXTS`."""
+        """Makes a brief of the values of `TEXTS`, in their order."""
         return cls._make((*texts, options))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The values of `TEXTS`."""
+        """The values of `TEXTS`, in their order."""
         return self[:-1]
 
     def arguments(self) -> dict[str, str]:
         """The CLI's options, without the texts that are not given."""
-        named = zip(TEXTS, self.texts, strict=True)
-        given = {ARGUMENTS[name]: text for name, text in named if name in ARGUMENTS and text}
-        return {"topic": self.topic} | given | dict(self.options)
+        pairs = zip(TEXTS, self.texts, strict=True)
+        texts = {ARGUMENTS[name]: text for name, text in pairs if name in ARGUMENTS and text}
+        return {"topic": self.topic} | texts | dict(self.options)
 
 
 TEXTS = Brief._fields[:-1]

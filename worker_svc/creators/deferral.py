@@ -29,7 +29,7 @@ def of_exit(ended: ExitStatus, stdout: bytes, stderr: str) -> Deferred | None:
     if ended.code != os.EX_TEMPFAIL:
         return None
     lines = stderr.splitlines()
-    pauses = [float(found[1]) for line in lines if (found := _LINE.match(line))] or list(_pauses_in(stdout))
+    pauses = [float(match[1]) for line in lines if (match := _LINE.match(line))] or list(_pauses_in(stdout))
     texts = [line.strip() for line in lines if line.strip() and not _LINE.match(line)]
     return deferred(pauses[-1] if pauses else DEFAULT_PAUSE, texts[-1] if texts else "")
 

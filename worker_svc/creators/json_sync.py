@@ -26,7 +26,7 @@ class JsonSync(Creator):
             if value := progress.of_line(line):
                 report.progress(*value)
 
-        done = await call(
+        completed_call = await call(
             cli,
             create_arguments(job, "sync"),
             limit=None,
@@ -34,4 +34,4 @@ class JsonSync(Creator):
             on_line=on_line,
             max_output=self._settings.result_output,
         )
-        return result_of(done, self._settings)
+        return result_of(completed_call, self._settings)

@@ -21,10 +21,10 @@ def refusal(options: Mapping[str, str], allowed: Collection[str]) -> Failed | No
 
     Its details name the refused ones, separated by commas, as `options`.
     """
-    refused = [] if ALL in allowed else sorted(options.keys() - set(allowed))
-    if not refused:
+    refused_options = [] if ALL in allowed else sorted(options.keys() - set(allowed))
+    if not refused_options:
         return None
-    names = ", ".join(refused)
+    names = ", ".join(refused_options)
     return failed(
         Reason.INVALID_CREATOR_OPTIONS,
         f"this worker does not allow the creator options {names}: leave them out, or have its operator name them in"

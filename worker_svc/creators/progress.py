@@ -42,8 +42,8 @@ def of_line(line: str) -> RunProgress | None:
     text = clean(line, MAX_LINE)
     if text.startswith("{"):
         return _of_json(text)
-    found = _LINE.match(text)
-    return RunProgress(_percent(int(found[1])), found[2].strip()[:MAX_STEP], "") if found else None
+    match = _LINE.match(text)
+    return RunProgress(_percent(int(match[1])), match[2].strip()[:MAX_STEP], "") if match else None
 
 
 def of_document(document: Mapping[str, Any]) -> RunProgress | None:

@@ -87,8 +87,8 @@ class _ReferenceRun:
 
     async def _created(self) -> _Status | Failed | Deferred:
         arguments = create_arguments(self.job, "async")
-        refused = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
-        return refused or await self._next_status(FIRST_POLL_INTERVAL)
+        outcome = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
+        return outcome or await self._next_status(FIRST_POLL_INTERVAL)
 
     async def _end_of_watch(self, status: _Status | Failed | Deferred) -> _Status | Failed | Deferred:
         while isinstance(status, _Status) and status.state not in _ENDED:
@@ -120,35 +120,39 @@ class _ReferenceRun:
         return status
 
     async def _ask(self) -> _Status | Failed | Deferred:
-        done = await call(self.cli, self._by_id("status"), limit=self.settings.status_timeout)
-        if isinstance(done, Failed):
-            return done
+        completed_call = await call(self.cli, self._by_id("status"), limit=self.settings.status_timeout)
+        if isinstance(completed_call, Failed):
+            return completed_call
         # A document counts whatever the exit status: some CLIs answer "failed" and exit with 1.
-        return _read_status(done) or failure(done) or failed(Reason.CREATOR_INVALID_RESPONSE, _no_status(done))
+        return (
+            _read_status(completed_call)
+            or failure(completed_call)
+            or failed(Reason.CREATOR_INVALID_RESPONSE, _no_status(completed_call))
+        )
 
     async def _collect(self) -> Outcome:
-        done = await call(
+        completed_call = await call(
             self.cli,
             self._by_id("result"),
             limit=self.settings.result_timeout,
             max_output=self.settings.result_output,
         )
-        return result_of(done, self.settings)
+        return result_of(completed_call, self.settings)
 
     def _by_id(self, command: str) -> list[str]:
         return [command, f"--task-id={self.job.task_id}", "--json"]
 
 
-def _read_status(done: CompletedCall) -> _Status | None:
-    document = last_document(done.stdout.decode("utf-8", "replace"))
+def _read_status(completed_call: CompletedCall) -> _Status | None:
+    document = last_document(completed_call.stdout.decode("utf-8", "replace"))
     state = document.get("status") if document else None
     if document is None or not isinstance(state, str) or state not in _WAITING | _RUNNING | _ENDED:
         return None
-    return _Status(state, document, deferred_by(done))
+    return _Status(state, document, deferred_by(completed_call))
 
 
-def _no_status(done: CompletedCall) -> str:
-    begin = done.stdout[:100].decode("utf-8", "replace")
+def _no_status(completed_call: CompletedCall) -> str:
+    begin = completed_call.stdout[:100].decode("utf-8", "replace")
     return f"`status` printed no document with a known status; its output begins {begin!r}"
 
 

@@ -89,10 +89,10 @@ def _options(command: str, arguments: Sequence[str]) -> dict[str, str]:
         if not argument.startswith("--") or name not in _OPTIONS[command]:
             raise UsageError(f"{command} has no option {argument.partition('=')[0][:100]!r}")
         if not equals and name not in _FLAGS:
-            following = next(rest, None)
-            if following is None:
+            next_argument = next(rest, None)
+            if next_argument is None:
                 raise UsageError(f"--{name} needs a value")
-            value = following
+            value = next_argument
         options[name] = value
     return options
 

@@ -47,6 +47,6 @@ def document(brief: Brief) -> dict[str, object]:
 
 def _illustrated(blocks: Sequence[Block], pictures: _Pictures, alt: str) -> list[Block]:
     """Puts the cover below the title, and the other picture before the last section."""
-    last = max(at for at, block in enumerate(blocks) if block.kind == "h2")
+    last = max(index for index, block in enumerate(blocks) if block.kind == "h2")
     cover, detail = Block("img", [pictures.cover, alt]), Block("img", [pictures.detail, alt])
     return [blocks[0], cover, *blocks[1:last], detail, *blocks[last:]]

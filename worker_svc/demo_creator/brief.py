@@ -20,13 +20,13 @@ class Brief(NamedTuple):
     keywords: str = ""
 
     def shortened(self) -> Brief:
-        """All but the keywords on one line each, and of sensible length."""
+        """Returns the brief with each text but the keywords on one line, and of sensible length."""
         topic, requirements, tone = shorten(self.topic, 80), shorten(self.requirements, 300), shorten(self.tone, 60)
         return self._replace(topic=topic, requirements=requirements, tone=tone)
 
     @property
     def words(self) -> Sequence[str]:
-        """The keywords, one by one."""
+        """The keywords, as a list."""
         return [shorten(word, 40) for word in _BY_COMMA.split(self.keywords) if word.strip()][:_MAX_KEYWORDS]
 
     @property

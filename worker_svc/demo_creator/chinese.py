@@ -8,7 +8,7 @@ LAST_LINE = "本文由演示程序用固定句式拼成，它不是语言模型�
 
 
 def article(brief: Brief) -> list[Block]:
-    """The article, title first; its last paragraph says what wrote it."""
+    """Returns the article, title first; its last paragraph says what wrote it."""
     return [
         title(brief.topic),
         Block("p", [_introduction(brief)]),
@@ -47,7 +47,7 @@ def _background(brief: Brief) -> list[str]:
 
 
 def _questions(brief: Brief) -> list[str]:
-    asked = f"针对本文的写作要求，这里特别说明：{brief.requirements}" if brief.requirements else ""
+    requirements = f"针对本文的写作要求，这里特别说明：{brief.requirements}" if brief.requirements else ""
     return [
         (
             "首先要回答的是：做成之后，谁的什么事情会变得更好？不能衡量的目标，等于没有目标。"
@@ -57,7 +57,7 @@ def _questions(brief: Brief) -> list[str]:
             "最后要问：一年之后由谁来维护？许多好的开端，都因为无人负责而不了了之。",
             "最后要问：为此要放弃什么？投入这里的时间和精力，必然会从别处减少。",
         ),
-        asked,
+        requirements,
     ]
 
 

@@ -8,7 +8,7 @@ LAST_LINE = "This text was put together from fixed sentences by the demo creator
 
 
 def article(brief: Brief) -> list[Block]:
-    """The article, title first; its last paragraph says what wrote it."""
+    """Returns the article, title first; its last paragraph says what wrote it."""
     return [
         title(brief.topic),
         Block("p", [_introduction(brief)]),
@@ -51,7 +51,9 @@ def _background(brief: Brief) -> list[str]:
 
 
 def _questions(brief: Brief) -> list[str]:
-    asked = f"The brief for this article asks for the following: {brief.requirements}" if brief.requirements else ""
+    requirements = (
+        f"The brief for this article asks for the following: {brief.requirements}" if brief.requirements else ""
+    )
     return [
         (
             "Before anything else, say what should be better afterwards, and for whom. An aim that cannot be "
@@ -62,7 +64,7 @@ def _questions(brief: Brief) -> list[str]:
             "Last, ask who will look after it in a year. Much that begins well ends for want of an owner.",
             "Last, ask what will be given up for it. Time spent here is missing somewhere else.",
         ),
-        asked,
+        requirements,
     ]
 
 

@@ -29,7 +29,7 @@ def _colour(seed: int) -> tuple[int, int, int]:
 
 
 def _row(low: tuple[int, int, int], high: tuple[int, int, int], y: int) -> bytes:
-    """One line of the picture, without a filter."""
+    """Returns one line of the picture, without a filter."""
     part = y / (HEIGHT - 1)
     return b"\0" + bytes(round(a + (b - a) * part) for a, b in zip(low, high, strict=True)) * WIDTH
 

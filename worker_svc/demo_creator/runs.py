@@ -32,9 +32,9 @@ class DemoRun(NamedTuple):
 
     def status(self, now: float) -> Mapping[str, object]:
         """Returns the status document at `now`."""
-        left = self.start + self.seconds - now
-        if left > 0:
-            part = 1 - left / max(self.seconds, left)
+        remaining = self.start + self.seconds - now
+        if remaining > 0:
+            part = 1 - remaining / max(self.seconds, remaining)
             return {"taskId": self.task_id, "status": "running", "progress": progress(part)}
         if self.fail == "failed":
             return {"taskId": self.task_id, "status": "failed", "error": "the demo creator was told to fail"}
@@ -88,9 +88,9 @@ def _path(task_id: str, suffix: str) -> Path:
 
 
 def _folder() -> Path:
-    given = os.environ.get("CREATOR_DEMO_DIR")
-    if given:
-        folder = Path(given)
+    path = os.environ.get("CREATOR_DEMO_DIR")
+    if path:
+        folder = Path(path)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
     folder = Path(os.environ.get("TMPDIR") or "/tmp") / f"contentgen-demo-creator-{os.getuid()}"

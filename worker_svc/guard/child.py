@@ -84,8 +84,8 @@ class Child:
 
     def started(self, pid: int, output: list[int]) -> None:
         self.pid = pid
-        *given, self.stderr = [self._read(pipe) for pipe in output]
-        self.stdout = given[0] if given else _at_end()
+        *streams, self.stderr = [self._read(pipe) for pipe in output]
+        self.stdout = streams[0] if streams else _at_end()
 
     def _read(self, pipe: int) -> asyncio.StreamReader:
         """Does without a transport: uvloop's closes a pipe twice, and the descriptor may be another file's by then."""

@@ -99,21 +99,21 @@ class Guard:
             user: whom the CLIs run as; None: as the worker.
         """
         owner = owner or secrets.token_hex(8)
-        ours, theirs = socket.socketpair()
+        own_end, guard_end = socket.socketpair()
         inherited = [] if lock_fd is None else [lock_fd]
         numbers = (user.uid, user.gid, *user.groups) if user else ()
-        arguments = [str(_ROOT), str(theirs.fileno()), owner, str(grace), _joined(numbers), _joined(inherited)]
-        with theirs:
+        arguments = [str(_ROOT), str(guard_end.fileno()), owner, str(grace), _joined(numbers), _joined(inherited)]
+        with guard_end:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _PROGRAM, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *inherited],
+                pass_fds=[guard_end.fileno(), *inherited],
                 cwd="/",
                 env={name: os.environ[name] for name in _INHERITED if name in os.environ},
                 start_new_session=True,
             )
-        return cls(process, GuardChannel(ours), owner, grace)
+        return cls(process, GuardChannel(own_end), owner, grace)
 
     async def connect(self) -> None:
         """Attaches to the running event loop, and waits until the guard is ready.
@@ -177,16 +177,16 @@ class Guard:
         self._numbers += 1
         number = self._numbers
         request = {"op": "spawn", "child": number, "run": run, "argv": list(argv), "env": dict(env), "cwd": str(cwd)}
-        started = self._spawning[number] = asyncio.get_running_loop().create_future()
+        future = self._spawning[number] = asyncio.get_running_loop().create_future()
         child = self._children[number] = Child(lambda: self._send({"op": "stop", "child": number}))
         try:
             self._ask_to_spawn(request, stdout)
-            pid, output = await started
+            pid, output = await future
         except GuardError:
             del self._children[number]
             raise
         except asyncio.CancelledError:
-            _close_unread(started)
+            _close_unread(future)
             raise
         finally:
             del self._spawning[number]
@@ -255,9 +255,9 @@ class Guard:
         while not self._gone.is_set() and poll.poll(0):
             self._readable()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, reason: str) -> None:
         """Kills all that the guard should have ended, while it is still their ancestor, and then the guard."""
-        self.why_lost = f"the guard was killed: {why}"
+        self.why_lost = f"the guard was killed: {reason}"
         self._process.send_signal(signal.SIGSTOP)  # it must not report this as a CLI's own end
         kill_below(self.pid)
         self._process.kill()
@@ -315,9 +315,9 @@ class Guard:
             self._ready.set_result(None)
 
     def _on_spawned(self, event: Document, fds: list[int]) -> None:
-        started = self._spawning.get(event["child"])
-        if started is not None and not started.done():
-            started.set_result((event["pid"], fds))
+        future = self._spawning.get(event["child"])
+        if future is not None and not future.done():
+            future.set_result((event["pid"], fds))
             return
         for fd in fds:  # the caller was cancelled
             os.close(fd)
@@ -338,9 +338,9 @@ class Guard:
             ending.set_exception(error)
 
     def _fail_spawn(self, number: int, error: GuardError) -> None:
-        started = self._spawning.get(number)
-        if started is not None and not started.done():
-            started.set_exception(error)
+        future = self._spawning.get(number)
+        if future is not None and not future.done():
+            future.set_exception(error)
 
     def _on_exited(self, event: Document, _: list[int]) -> None:
         child = self._children.pop(event["child"], None)
@@ -361,7 +361,7 @@ def _joined(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-def _close_unread(started: asyncio.Future[tuple[int, list[int]]]) -> None:
-    if started.done() and not started.cancelled() and started.exception() is None:
-        for fd in started.result()[1]:
+def _close_unread(future: asyncio.Future[tuple[int, list[int]]]) -> None:
+    if future.done() and not future.cancelled() and future.exception() is None:
+        for fd in future.result()[1]:
             os.close(fd)

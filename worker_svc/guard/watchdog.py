@@ -58,12 +58,12 @@ class Watchdog:
                 run.deadline, run.waited = deadline, 0.0
 
     def end_requested(self, run: str) -> None:
-        """The worker asked the guard to end a run."""
+        """Records that the worker asked the guard to end a run."""
         if run in self._runs:
             self._runs[run].end_requested = True
 
     def ended(self, run: str) -> None:
-        """No process of the run lives."""
+        """Forgets a run of which no process lives."""
         self._runs.pop(run, None)
 
     def overdue(self, at: float, limit: float) -> str | None:

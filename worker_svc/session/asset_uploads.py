@@ -134,19 +134,19 @@ class AssetUploads:
         self._ready(update)
 
     async def _upload(self, update: PendingUpdate, put: Put) -> None:
-        left, missing = list(wire.assets_of(update)), defaultdict[LeftOutReason, set[str]](set)
+        assets, missing = list(wire.assets_of(update)), defaultdict[LeftOutReason, set[str]](set)
         try:
             async with asyncio.timeout(self._time_left(update.lease_id)):
-                while left:
+                while assets:
                     try:
-                        await self._store(put, update, left[0])
+                        await self._store(put, update, assets[0])
                     except _LeftOut as error:
-                        missing[error.reason].add(left[0].sha256)
-                    del left[0]
+                        missing[error.reason].add(assets[0].sha256)
+                    del assets[0]
         except _LeaseLost:
             pass
         except TimeoutError:
-            missing[LeftOutReason.NOT_FOUND].update(asset.sha256 for asset in left)
+            missing[LeftOutReason.NOT_FOUND].update(asset.sha256 for asset in assets)
         self._tasks.pop(update.lease_id, None)
         self._done(_without(update, missing))
 
@@ -180,8 +180,8 @@ class AssetUploads:
     def _time_left(self, lease_id: str) -> float:
         """Seconds in which the uploads of a result may go on."""
         report_by = self._report_by(lease_id)
-        until = self._until.setdefault(lease_id, now() + SPOOLED_TIMEOUT if report_by == inf else report_by)
-        return until - now()
+        deadline = self._until.setdefault(lease_id, now() + SPOOLED_TIMEOUT if report_by == inf else report_by)
+        return deadline - now()
 
 
 def _without(update: PendingUpdate, missing: Mapping[LeftOutReason, Collection[str]]) -> PendingUpdate:
@@ -219,8 +219,8 @@ async def _send(call: PutCall, update: PendingUpdate, asset: pb.ResultAsset, pat
             await call.write(first)
             if dict(await call.initial_metadata()).get(WANTED):
                 while block := await asyncio.to_thread(next, blocks, b""):
-                    for at in range(0, len(block), CHUNK):
-                        await call.write(pb.PutAssetRequest(chunk=block[at : at + CHUNK]))
+                    for offset in range(0, len(block), CHUNK):
+                        await call.write(pb.PutAssetRequest(chunk=block[offset : offset + CHUNK]))
             await call.done_writing()
         await call
     finally:

@@ -102,14 +102,14 @@ def _token(settings: WorkerSettings, problems: list[str]) -> str | None:
     source = f"CONTENTGEN_TOKEN_FILE={settings.token_file}"
     try:
         with settings.token_file.open("rb") as file:
-            held = file.read(MAX_TOKEN + 1).strip()
+            token = file.read(MAX_TOKEN + 1).strip()
     except OSError as error:
         problems.append(f"{source}: can't be read ({error.strerror})")
         return None
-    if len(held) > MAX_TOKEN or not _TOKEN.fullmatch(held):  # not repeated in the message: it may be a secret
+    if len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):  # not repeated in the message: it may be a secret
         problems.append(f"{source}: must hold one token and nothing else, {MAX_TOKEN:,} characters of ASCII at most")
         return None
-    return held.decode()
+    return token.decode()
 
 
 def _tls(settings: WorkerSettings, problems: list[str]) -> TlsCredentials | None:

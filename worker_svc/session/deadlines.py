@@ -86,7 +86,7 @@ class HeartbeatLog:
         heartbeat = self._heartbeats.get(number)
         if heartbeat is None:
             return None
-        lost = frozenset(not_renewed)
-        renewed = [lease_id for lease_id in heartbeat.named if lease_id not in lost]
+        lost_ids = frozenset(not_renewed)
+        renewed = [lease_id for lease_id in heartbeat.named if lease_id not in lost_ids]
         self._heartbeats[number] = _SentHeartbeat(heartbeat.at, ())  # an assignment may still name it
         return Renewal(deadline(heartbeat.at, self._lease_ttl), renewed)

@@ -85,7 +85,7 @@ class LeaseExecutor:
         return ending or _ending_of_stop(lease, run)
 
     async def _outcome(self, lease: Lease, run: CliRun, job: Job) -> Outcome | None:
-        """The outcome of the run; None if it was stopped, for the reason in `lease.stop`."""
+        """Returns the outcome of the run; None if it was stopped, for the reason in `lease.stop`."""
         try:
             return await self._runner.execute(run, job, self._report_on(lease))
         except asyncio.CancelledError:
@@ -103,14 +103,14 @@ class LeaseExecutor:
         return None
 
     async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
-        """The update that ends the lease, on disk with the files that it names."""
+        """Returns the update that ends the lease, once it is on disk with the files that it names."""
         ending = None
         try:
             if isinstance(outcome, Completed):
                 ending = await self._kept_with_assets(lease, outcome.article, run)
-                within = min(MAX_FETCHING, (lease.report_by - now()) / 2)
-                if within > 0 and self._journal.assets.may_fetch(outcome.article):  # what is paid for is on disk by now
-                    ending = await self._kept_with_assets(lease, outcome.article, run, within)
+                limit = min(MAX_FETCHING, (lease.report_by - now()) / 2)
+                if limit > 0 and self._journal.assets.may_fetch(outcome.article):  # what is paid for is on disk by now
+                    ending = await self._kept_with_assets(lease, outcome.article, run, limit)
         except Exception:  # noqa: BLE001 - the article counts, with or without its files
             _log.exception("the files of a result can't be taken", action="asset.fault", **lease.log_keys)
         return ending or await self._kept_as(lease, outcome, run)
@@ -118,8 +118,8 @@ class LeaseExecutor:
     async def _kept_with_assets(
         self, lease: Lease, article: Article, run: CliRun, fetch_within: float | None = None
     ) -> PendingUpdate:
-        taken = await self._journal.assets.taken(lease.lease_id, run.folder, article, fetch_within)
-        return await self._kept_as(lease, Completed(taken), run)
+        full_article = await self._journal.assets.taken(lease.lease_id, run.folder, article, fetch_within)
+        return await self._kept_as(lease, Completed(full_article), run)
 
     async def _kept_as(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         ending = wire.with_output(wire.ending_of(lease, outcome), run.output)
@@ -137,8 +137,8 @@ class LeaseExecutor:
 
 
 def _ending_of_stop(lease: Lease, run: CliRun | None) -> PendingUpdate:
-    """The update that ends a stopped lease; `run` is None if none was opened."""
-    why = lease.stop or StopReason.REFUSED
+    """Returns the update that ends a stopped lease; `run` is None if none was opened."""
+    reason = lease.stop or StopReason.REFUSED
     if run is None:
-        return wire.ending_of_stop(lease, why, started=False)
-    return wire.with_output(wire.ending_of_stop(lease, why, started=run.started), run.output)
+        return wire.ending_of_stop(lease, reason, started=False)
+    return wire.with_output(wire.ending_of_stop(lease, reason, started=run.started), run.output)

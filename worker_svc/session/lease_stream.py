@@ -109,8 +109,8 @@ class LeaseStream:
             while (message := self._policy.next_message(at)) is not None:
                 await write(self._call, message)
                 # The time that a write takes is no silence: the write waits for the scheduler to read.
-                took, at = now() - at, now()
-                self.last_received_at = min(self.last_received_at + took, at)
+                duration, at = now() - at, now()
+                self.last_received_at = min(self.last_received_at + duration, at)
             if at - self.last_received_at > silence_timeout:
                 raise StreamEndedError(f"the scheduler was silent for {silence_timeout:g} s")
             timer = loop.call_later(max(0.0, self._policy.wake_at(at) - now()), self._wake.set)

@@ -165,15 +165,15 @@ class LeaseBook:
 
     def renew(self, lease_ids: Iterable[str], deadline: float) -> list[Lease]:
         """Moves the deadlines of renewed leases. Returns those that have a run to guard."""
-        moved = []
+        moved_leases = []
         for lease_id in lease_ids:
             lease = self._leases.get(lease_id)
             if lease is None or lease.stage is Stage.FINISHED or deadline <= lease.deadline:
                 continue
             lease.deadline = deadline
             if lease.stage is not Stage.QUEUED:
-                moved.append(lease)
-        return moved
+                moved_leases.append(lease)
+        return moved_leases
 
     def due(self, now: float) -> list[tuple[Lease, StopReason]]:
         """Returns the leases that have to be stopped at `now`, each with the reason.
@@ -181,8 +181,8 @@ class LeaseBook:
         The deadline of a run is left to the guard: it alone knows whether the CLI had ended by then. A run that the
         guard ends at its deadline has not exceeded a later task timeout.
         """
-        found = ((lease, _overdue(lease, now)) for lease in self._leases.values() if lease.stop is None)
-        return [(lease, reason) for lease, reason in found if reason is not None]
+        candidates = ((lease, _overdue(lease, now)) for lease in self._leases.values() if lease.stop is None)
+        return [(lease, reason) for lease, reason in candidates if reason is not None]
 
 
 def _overdue(lease: Lease, now: float) -> StopReason | None:

@@ -153,13 +153,13 @@ class OutboundPolicy:
         # A large result waits behind this heartbeat. If its lease expired meanwhile, its task would be granted again.
         self._known_free_slots = 0 if self._large_waits(at) else self._worker.intake.free_slots()
         self._heartbeat_due_at = at + self._heartbeat_interval
-        held = list(self._worker.book)
-        self._heartbeats.sent(self._heartbeat_number, [lease.lease_id for lease in held], at)
+        leases = list(self._worker.book)
+        self._heartbeats.sent(self._heartbeat_number, [lease.lease_id for lease in leases], at)
         self._sent_poll = self._answered_poll
         return wire.heartbeat(
             self._heartbeat_number,
             self._known_free_slots,
-            held,
+            leases,
             last_assignment=self._last_assignment,
             last_poll_id=self._answered_poll,
             unhealthy=self._worker.unhealthy,
@@ -175,9 +175,9 @@ class OutboundPolicy:
         if self._parts.busy:
             return self._sent(number, outbox.take(number, self._parts.size), at)
         large = outbox.next_alone(at)
-        if (large is None or outbox.stream_ends(large)) and (taken := outbox.take(number)):
+        if (large is None or outbox.stream_ends(large)) and (updates := outbox.take(number)):
             self._sends_large = False
-            return self._sent(number, taken, at)
+            return self._sent(number, updates, at)
         if large is None:
             return None
         if not self._heartbeat_precedes_large:
@@ -185,13 +185,13 @@ class OutboundPolicy:
         self._sends_large = True
         return self._sent(number, outbox.take_alone(number, large), at)
 
-    def _sent(self, number: int, taken: Sequence[PendingUpdate], at: float) -> pb.LeaseRequest | None:
+    def _sent(self, number: int, updates: Sequence[PendingUpdate], at: float) -> pb.LeaseRequest | None:
         """Report `number`, or its first part; None if nothing was taken."""
-        if not taken:
+        if not updates:
             return None
         self._report_number, self._reported_at, self._heartbeat_precedes_large = number, at, False
-        message = wire.report(number, taken, accepts_deferrals=self._accepts_deferrals)
-        if self._accepts_parts and sum(update.size for update in taken) > self._parts.size:
+        message = wire.report(number, updates, accepts_deferrals=self._accepts_deferrals)
+        if self._accepts_parts and sum(update.size for update in updates) > self._parts.size:
             self._parts.begin(number, message.report.SerializeToString())
             part = self._parts.next(at)
             assert part is not None, "a report that has just begun has a first part"

@@ -97,8 +97,8 @@ class Outbox:
         """The updates that get through on no stream, largest first."""
         if not self._due:
             return []
-        kept = (update for update in chain(self._alone.values(), *self._sent.values()) if _key(update) in self._due)
-        return sorted(kept, key=lambda update: -update.size)
+        updates = (update for update in chain(self._alone.values(), *self._sent.values()) if _key(update) in self._due)
+        return sorted(updates, key=lambda update: -update.size)
 
     def stream_ends(self, update: PendingUpdate) -> int:
         """How many streams have ended while the update was in flight."""
@@ -115,25 +115,25 @@ class Outbox:
 
     def take(self, report_number: int, max_bytes: int = MAX_REPORT_BYTES) -> Sequence[PendingUpdate]:
         """Takes what report `report_number` is to hold: all that waits and fits `max_bytes`."""
-        taken: list[PendingUpdate] = []
+        updates: list[PendingUpdate] = []
         size = 0
         for update in self._waiting.values():
             if size + update.size <= max_bytes:
-                taken.append(update)
+                updates.append(update)
                 size += update.size
-            if len(taken) == MAX_REPORT_UPDATES:
+            if len(updates) == MAX_REPORT_UPDATES:
                 break
-        for update in taken:
+        for update in updates:
             del self._waiting[_key(update)]
-        if taken:
-            self._sent[report_number] = taken
-        return taken
+        if updates:
+            self._sent[report_number] = updates
+        return updates
 
     def next_alone(self, at: float) -> PendingUpdate | None:
         """Returns the next update to send alone, the one with the fewest stream ends. None if one is in flight, or
         none is due.
         """
-        if any(self._goes_alone(sent) for sent in self._sent.values()):
+        if any(self._goes_alone(updates) for updates in self._sent.values()):
             return None
         due = (update for key, update in self._alone.items() if self._due.get(key, at) <= at)
         return min(due, key=self.stream_ends, default=None)
@@ -149,17 +149,17 @@ class Outbox:
 
     def acknowledged(self, report_number: int, answers: Iterable[UpdateAck]) -> list[tuple[PendingUpdate, int]]:
         """Returns the updates that were answered, each with its outcome. The others wait for the next stream."""
-        settled = []
+        outcomes = []
         for update, answer in zip_longest(self._sent.pop(report_number, ()), answers):
             if update is None:
                 break
             if answer is not None and answer.outcome and _matches(update, answer):
-                settled.append((update, answer.outcome))
+                outcomes.append((update, answer.outcome))
                 self._ends.pop(_key(update), None)
                 self._due.pop(_key(update), None)
             else:
                 self._unanswered.append(update)
-        return settled
+        return outcomes
 
     def stream_ended(self, at: float) -> list[PendingUpdate]:
         """A stream ended, perhaps because of an update in flight. Returns the updates that are stuck now."""
@@ -175,22 +175,22 @@ class Outbox:
 
     def rewind(self) -> None:
         """A new stream begins: puts what was sent and not acknowledged before the rest, in order."""
-        again = list(chain(self._unanswered, *self._sent.values(), self._waiting.values(), self._alone.values()))
-        for kept in (self._unanswered, self._sent, self._waiting, self._alone):
-            kept.clear()
-        for update in again:
+        updates = list(chain(self._unanswered, *self._sent.values(), self._waiting.values(), self._alone.values()))
+        for queue in (self._unanswered, self._sent, self._waiting, self._alone):
+            queue.clear()
+        for update in updates:
             self.add(update)
 
     def withdraw(self, wanted: Callable[[PendingUpdate], bool]) -> list[PendingUpdate]:
         """Removes such updates from those to send, and returns them, in order."""
-        taken = [update for update in chain(self._waiting.values(), self._alone.values()) if wanted(update)]
-        for update in taken:
+        updates = [update for update in chain(self._waiting.values(), self._alone.values()) if wanted(update)]
+        for update in updates:
             self._waiting.pop(_key(update), None)
             self._alone.pop(_key(update), None)
-        return taken
+        return updates
 
-    def _goes_alone(self, sent: Sequence[PendingUpdate]) -> bool:
-        return len(sent) == 1 and (sent[0].size >= MIN_LARGE_UPDATE or _key(sent[0]) in self._ends)
+    def _goes_alone(self, updates: Sequence[PendingUpdate]) -> bool:
+        return len(updates) == 1 and (updates[0].size >= MIN_LARGE_UPDATE or _key(updates[0]) in self._ends)
 
 
 def _key(update: PendingUpdate) -> _Key:

@@ -58,8 +58,8 @@ class ReportCutter:
     def received(self, report_number: int, at: float) -> None:
         if self._sent_at is None or report_number != self._report_number:
             return
-        took, self._sent_at = at - self._sent_at, None
-        if took < self._fast_limit:
+        duration, self._sent_at = at - self._sent_at, None
+        if duration < self._fast_limit:
             self.size = min(2 * self.size, MAX_PART)
-        elif took > SLOW_FACTOR * self._fast_limit:
+        elif duration > SLOW_FACTOR * self._fast_limit:
             self.size = max(self.size // 2, MIN_PART)

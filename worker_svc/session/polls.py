@@ -67,9 +67,9 @@ class OpenPolls:
 
     def settle(self, at: float) -> bool:
         """Removes the polls that are answered, or have timed out by `at`. Returns whether there were any."""
-        done = [poll for poll in self._open if not poll.silent or poll.ends_at <= at]
-        if not done:
+        ended_polls = [poll for poll in self._open if not poll.silent or poll.ends_at <= at]
+        if not ended_polls:
             return False
-        self.answered = done[-1].poll_id
-        self._open = [poll for poll in self._open if poll.number > done[-1].number]
+        self.answered = ended_polls[-1].poll_id
+        self._open = [poll for poll in self._open if poll.number > ended_polls[-1].number]
         return True

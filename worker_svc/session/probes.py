@@ -61,9 +61,9 @@ class Probes:
         return admitted
 
     def record_run(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
-        before = self._breaker.state
+        former_state = self._breaker.state
         self._breaker.record_run(lease, outcome, lasted)
-        if self._breaker.state is before:
+        if self._breaker.state is former_state:
             return
         if isinstance(outcome, Failed):
             self._has_opened(lease, outcome)

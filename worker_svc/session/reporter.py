@@ -127,8 +127,8 @@ class LeaseReporters:
 
     def open(self, lease: Lease) -> LeaseReporter:
         """Returns a reporter for a run that begins."""
-        answered = partial(self._answered, lease.lease_id)
-        reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self._book, self._add, answered, now)
+        on_answer = partial(self._answered, lease.lease_id)
+        reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self._book, self._add, on_answer, now)
         return reporter
 
     def run_over(self, lease_id: str) -> None:
@@ -149,8 +149,8 @@ class LeaseReporters:
         if self._polls.knows(poll_id):
             return
         number = self._polls.next_number
-        asked = [lease_id for lease_id, reporter in self._reporters.items() if reporter.poll_now(number)]
-        self._polls.open(poll_id, asked, now())
+        lease_ids = [lease_id for lease_id, reporter in self._reporters.items() if reporter.poll_now(number)]
+        self._polls.open(poll_id, lease_ids, now())
         self._on_change()
 
     def forget_polls(self) -> None:

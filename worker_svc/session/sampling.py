@@ -50,8 +50,8 @@ class Sampling:
 
     def not_live(self) -> list[str]:
         """Why the process counts as dead; empty if it lives."""
-        silent = time.monotonic() - self._sampled_at
-        return [f"the event loop has not run for {silent:.0f} s"] if silent > FROZEN_LIMIT else []
+        silence = time.monotonic() - self._sampled_at
+        return [f"the event loop has not run for {silence:.0f} s"] if silence > FROZEN_LIMIT else []
 
     def not_ready(self) -> list[str]:
         """Why no task can reach this worker; empty if one can."""

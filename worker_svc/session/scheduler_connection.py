@@ -104,9 +104,9 @@ class SchedulerConnection:
         while True:
             try:
                 await self._one_stream()
-            except StreamEndedError as ended:
+            except StreamEndedError as end:
                 self._metrics.stream_ended("OK")
-                _log.warning("the stream ended", action="stream.ended", reason=str(ended))
+                _log.warning("the stream ended", action="stream.ended", reason=str(end))
             except grpc.aio.AioRpcError as error:
                 self._metrics.stream_ended(error.code().name)
                 log_refusal(error)
@@ -132,37 +132,37 @@ class SchedulerConnection:
 
     async def _open_session(self, call: Call, number: int) -> pb.Welcome:
         """Sends a hello with the leases that are held and lost now, and returns the welcome."""
-        lost = self._worker.lost_leases()
+        lost_ids = self._worker.lost_leases()
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT):
-                await write(call, self._hello(number, lost))
+                await write(call, self._hello(number, lost_ids))
                 answer = await read(call)
         except TimeoutError:
             raise StreamEndedError(f"no welcome within {WELCOME_TIMEOUT:g} s") from None
         if answer.WhichOneof("message") != "welcome":
             raise StreamEndedError(f"{answer.WhichOneof('message')} came instead of a welcome")
         skipped = set(answer.welcome.skipped_leases)
-        self._worker.lost_acknowledged([lease_id for lease_id in lost if lease_id not in skipped])
+        self._worker.lost_acknowledged([lease_id for lease_id in lost_ids if lease_id not in skipped])
         return answer.welcome
 
-    def _hello(self, number: int, lost: Sequence[str]) -> pb.LeaseRequest:
-        me = self._info
+    def _hello(self, number: int, lost_ids: Sequence[str]) -> pb.LeaseRequest:
+        info = self._info
         return wire.hello(
-            identity=(me.worker_id, me.folder_id),
-            process_id=me.process_id,
+            identity=(info.worker_id, info.folder_id),
+            process_id=info.process_id,
             session_number=number,
-            hostname=me.hostname,
-            version=me.version,
+            hostname=info.hostname,
+            version=info.version,
             slots=self._worker.slot_count,
-            creator=me.creator,
+            creator=info.creator,
             held=self._worker.book,
-            lost=lost,
+            lost=lost_ids,
         )
 
     async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str, put: Put | None) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
-        offered = wire.seconds(welcome.heartbeat_interval)
-        heartbeat_interval = min(max(MIN_HEARTBEAT_INTERVAL, offered), MAX_HEARTBEAT_INTERVAL)
+        interval = wire.seconds(welcome.heartbeat_interval)
+        heartbeat_interval = min(max(MIN_HEARTBEAT_INTERVAL, interval), MAX_HEARTBEAT_INTERVAL)
         _log.info(
             "a session is open",
             action="session.opened",
@@ -189,8 +189,8 @@ class SchedulerConnection:
         self._stream = LeaseStream(call, self._worker, policy, self._wake)
         try:
             await self._stream.run(heartbeat_interval)
-        except (StreamEndedError, grpc.aio.AioRpcError) as ended:
-            if not _has_reason(ended):
+        except (StreamEndedError, grpc.aio.AioRpcError) as error:
+            if not _has_reason(error):
                 self._worker.stream_ended()
             raise
         finally:
@@ -217,8 +217,8 @@ class _Put:
         self._channel = self._of_stream
 
 
-def _has_reason(ended: StreamEndedError | grpc.aio.AioRpcError) -> bool:
+def _has_reason(error: StreamEndedError | grpc.aio.AioRpcError) -> bool:
     """Whether the scheduler ended the stream for a reason that has nothing to do with what was sent."""
-    if isinstance(ended, StreamEndedError):
-        return isinstance(ended, ReconnectRequestedError)
-    return error_info(ended).reason not in ("", "INVALID_ARGUMENT", "INTERNAL")
+    if isinstance(error, StreamEndedError):
+        return isinstance(error, ReconnectRequestedError)
+    return error_info(error).reason not in ("", "INVALID_ARGUMENT", "INTERNAL")

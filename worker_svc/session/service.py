@@ -95,8 +95,8 @@ def _reap_strays(loop: asyncio.AbstractEventLoop, guard: int) -> None:
     """
     loop.call_later(_REAP_INTERVAL, _reap_strays, loop, guard)
     with suppress(ChildProcessError):
-        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != guard:
-            os.waitpid(ended.si_pid, 0)
+        while (child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and child.si_pid != guard:
+            os.waitpid(child.si_pid, 0)
 
 
 async def serve(
@@ -121,8 +121,8 @@ async def serve(
             wake = asyncio.Event()
             worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics, tracer=tracer)
             guard.on_deadline = worker.deadline_passed
-            me = folder.identity
-            info = WorkerInfo(me.worker_id, me.folder_id, uuid4().hex, platform.node(), version, creator)
+            identity = folder.identity
+            info = WorkerInfo(identity.worker_id, identity.folder_id, uuid4().hex, platform.node(), version, creator)
             signals.on_hangup(credentials.reload)
             dialer = Dialer(settings.scheduler, credentials)
             connection = SchedulerConnection(worker, info, dialer, folder.next_session, wake, metrics=metrics)
@@ -168,7 +168,7 @@ def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, me
         folder.scratch,
         settings.creator_options_allowed,
         user=settings.cli_user(),
-        on_exit=lambda ended, seconds: metrics.cli_ended(ended.code, seconds),
+        on_exit=lambda child_exit, seconds: metrics.cli_ended(child_exit.code, seconds),
     )
 
 
@@ -234,18 +234,18 @@ class _Service:
         """Runs until a signal has drained or stopped the worker, its one task is done, or something breaks."""
         self._worker.restore()
         drained = asyncio.create_task(self._run_and_drain(signals))
-        lost = asyncio.create_task(self._guard.lost.wait())
+        guard_loss = asyncio.create_task(self._guard.lost.wait())
         loops = [loop.start() for loop in self._loops]
         try:
-            await asyncio.wait([drained, lost, *loops], return_when=asyncio.FIRST_COMPLETED)
-            if lost.done():  # nothing is guarded any more
+            await asyncio.wait([drained, guard_loss, *loops], return_when=asyncio.FIRST_COMPLETED)
+            if guard_loss.done():  # nothing is guarded any more
                 return _guard_lost(f"{self._guard.why_lost}; its CLIs are gone, too")
-            for broken in (loop for loop in loops if loop.done()):
-                _log.critical("the worker broke", action="worker.broken", error=repr(broken.exception()))
+            for ended_loop in (loop for loop in loops if loop.done()):
+                _log.critical("the worker broke", action="worker.broken", error=repr(ended_loop.exception()))
                 return EXIT_BROKEN
             return drained.result()
         finally:
-            await cancelled(drained, lost)
+            await cancelled(drained, guard_loss)
             for loop in self._loops:
                 await loop.stop()
             await self._worker.close()
@@ -272,8 +272,8 @@ class _Service:
 
     async def _no_task_comes(self) -> None:
         """Drains and returns once the wait for a task is over, and none is held."""
-        until = now() + self._wait
-        while now() < until or not self._worker.is_empty:  # noqa: ASYNC110 - no event says that time has passed
+        deadline = now() + self._wait
+        while now() < deadline or not self._worker.is_empty:  # noqa: ASYNC110 - no event says that time has passed
             await asyncio.sleep(_CHECK_INTERVAL)
         _log.info("no task came", action="worker.no_task", waited=self._wait)
         self._worker.drain()  # in the same step: no lease may come in between
@@ -292,17 +292,17 @@ class _Service:
         self._log_what_is_left()
 
     def _log_what_is_left(self) -> None:
-        held, spooled = self._worker.book, self._worker.spooled
+        book, spooled = self._worker.book, self._worker.spooled
         if spooled:
-            named = spooled[:MAX_NAMED_RESULTS]
+            leases = spooled[:MAX_NAMED_RESULTS]
             _log.warning(
                 "results stay in the spool: a worker that is started on this data folder reports them",
                 action="spool.left",
                 results=len(spooled),
-                leases=named,
-                tasks=[lease.task_id for lease in map(held.get, named) if lease and lease.task_id],
+                leases=leases,
+                tasks=[lease.task_id for lease in map(book.get, leases) if lease and lease.task_id],
             )
-        _log.info("the worker ends", action="worker.ended", unacknowledged=len(held))
+        _log.info("the worker ends", action="worker.ended", unacknowledged=len(book))
 
     async def _scheduler_gone(self) -> None:
         """Returns once nothing runs, every result is in the spool, and no scheduler has sent anything for a while."""

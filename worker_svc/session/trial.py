@@ -71,10 +71,10 @@ async def _ending(worker: Worker, wake: asyncio.Event, on_update: Callable[[pb.L
     numbers = count(1)
     while True:
         wake.clear()
-        while taken := _take(worker.outbox, number := next(numbers)):
+        while updates := _take(worker.outbox, number := next(numbers)):
             committed = pb.UPDATE_OUTCOME_COMMITTED
-            worker.reported(number, [UpdateAck(update.lease_id, update.attempt, committed) for update in taken])
-            for update in taken:
+            worker.reported(number, [UpdateAck(update.lease_id, update.attempt, committed) for update in updates])
+            for update in updates:
                 message: pb.LeaseUpdate = update.message
                 if update.kind.ends:
                     return message
@@ -83,7 +83,7 @@ async def _ending(worker: Worker, wake: asyncio.Event, on_update: Callable[[pb.L
 
 
 def _take(outbox: Outbox, number: int) -> Sequence[PendingUpdate]:
-    if taken := outbox.take(number):
-        return taken
+    if updates := outbox.take(number):
+        return updates
     large = outbox.next_alone(now())
     return [] if large is None else outbox.take_alone(number, large)

@@ -154,7 +154,7 @@ def decode(payload: bytes) -> PendingUpdate:
 
 
 def assets_of(update: PendingUpdate) -> Sequence[pb.ResultAsset]:
-    """The assets that a result names."""
+    """Returns the assets that a result names."""
     message: pb.LeaseUpdate = update.message
     return message.completed.result.assets
 
@@ -182,11 +182,11 @@ def _without(update: PendingUpdate, assets: Sequence[pb.ResultAsset]) -> pb.Leas
     result = message.completed.result
     names = {SCHEME + asset.name: asset.source for asset in assets}
     article = renamed(Article(result.body, result.html_body, tuple(result.images)), names)
-    kept = [asset for asset in result.assets if SCHEME + asset.name not in names]
+    remaining = [asset for asset in result.assets if SCHEME + asset.name not in names]
     result.body, result.html_body = article.content, article.html
     del result.images[:], result.assets[:]
     result.images.extend(article.images)
-    result.assets.extend(kept)
+    result.assets.extend(remaining)
     return message
 
 
@@ -266,7 +266,7 @@ def update_acks(results: Iterable[pb.UpdateResult]) -> list[UpdateAck]:
 
 
 def outcome_name(outcome: int) -> str:
-    """For logs: `committed`, `already_committed`, `lease_lost`."""
+    """Returns the name of an outcome for logs: `committed`, `already_committed`, `lease_lost`."""
     names: Mapping[int, str] = {value: name for name, value in pb.UpdateOutcome.items()}
     return names.get(outcome, str(outcome)).removeprefix("UPDATE_OUTCOME_").lower()
 
@@ -287,8 +287,8 @@ def _result(outcome: Completed) -> pb.Result:
 
 
 def _as_failure(update: pb.LeaseUpdate) -> pb.LeaseUpdate:
-    said = f": {update.deferred.message}" if update.deferred.message else ""
-    text = f"the CLI asked to come back later, and this scheduler knows no deferrals{said}"
+    reason = f": {update.deferred.message}" if update.deferred.message else ""
+    text = f"the CLI asked to come back later, and this scheduler knows no deferrals{reason}"
     error = task_pb2.TaskError(reason=Reason.CREATOR_ERROR, message=text)
     return pb.LeaseUpdate(lease_id=update.lease_id, attempt=update.attempt, failed=pb.Failed(error=error))
 

@@ -174,18 +174,18 @@ class Worker:
     def assigned(self, leases: Iterable[pb.AssignedLease], deadline: float | None) -> None:
         """Takes new leases; `deadline` is None if they arrived too late to be started."""
         received_at = now()
-        for assigned in leases:
-            lease = wire.lease_of(assigned, received_at, received_at if deadline is None else deadline)
+        for assigned_lease in leases:
+            lease = wire.lease_of(assigned_lease, received_at, received_at if deadline is None else deadline)
             if self.book.assign(lease):
-                self._take(lease, assigned)
+                self._take(lease, assigned_lease)
         self._note_held()
         self._fill()
 
     def renewed(self, renewal: Renewal) -> None:
         """A heartbeat is committed: moves the deadlines of the leases that it renewed."""
-        moved = self.book.renew(renewal.renewed, renewal.deadline)
-        if moved:
-            self._runner.move_deadlines({lease.lease_id: lease.deadline for lease in moved})
+        leases = self.book.renew(renewal.renewed, renewal.deadline)
+        if leases:
+            self._runner.move_deadlines({lease.lease_id: lease.deadline for lease in leases})
 
     def revoked(self, lease_ids: Iterable[str], reason: str) -> None:
         self._revoke(lease_ids, reason)
@@ -281,8 +281,8 @@ class Worker:
 
     # How
 
-    def _take(self, lease: Lease, assigned: pb.AssignedLease) -> None:
-        self._assigned[lease.lease_id] = assigned
+    def _take(self, lease: Lease, assigned_lease: pb.AssignedLease) -> None:
+        self._assigned[lease.lease_id] = assigned_lease
         if (reason := self.intake.reason_against(lease)) is None:
             self._slots.queue(lease.lease_id)
         else:
@@ -316,9 +316,9 @@ class Worker:
             task.add_done_callback(partial(self._executed, lease))
         self._on_change()
 
-    def _ran(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
-        self._metrics.ran(_outcome_name(outcome), lasted)
-        self._probes.record_run(lease, outcome, lasted)
+    def _ran(self, lease: Lease, outcome: Outcome, seconds: float) -> None:
+        self._metrics.ran(_outcome_name(outcome), seconds)
+        self._probes.record_run(lease, outcome, seconds)
 
     def _executed(self, lease: Lease, task: asyncio.Task[PendingUpdate]) -> None:
         """A run is over. Not part of its task: a task that is cancelled before its first step never begins."""

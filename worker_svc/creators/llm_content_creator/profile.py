@@ -79,7 +79,7 @@ class LlmContentCreator(Creator):
             if value := stdout.progress(line):
                 report.progress(*value)
 
-        done = await call(
+        completed_call = await call(
             cli,
             create_arguments(job),
             limit=None,
@@ -88,9 +88,9 @@ class LlmContentCreator(Creator):
             max_output=self._settings.result_output,
             to_file=True,
         )
-        if isinstance(done, Failed):
-            return done
-        return await asyncio.to_thread(_outcome, done, cli.folder / _DATABASE, self._settings)
+        if isinstance(completed_call, Failed):
+            return completed_call
+        return await asyncio.to_thread(_outcome, completed_call, cli.folder / _DATABASE, self._settings)
 
 
 def create_arguments(job: Job) -> Sequence[str]:
@@ -99,9 +99,9 @@ def create_arguments(job: Job) -> Sequence[str]:
     return arguments("create", {"type": "content-creator", "mode": "sync"} | brief.arguments())
 
 
-def _outcome(done: CompletedCall, path: Path, settings: CreatorSettings) -> Outcome:
-    stderr = done.stderr_tail
-    if fault := of_exit(done.exit, stderr, stdout.reason(stderr)):
+def _outcome(completed_call: CompletedCall, path: Path, settings: CreatorSettings) -> Outcome:
+    stderr = completed_call.stderr_tail
+    if fault := of_exit(completed_call.exit, stderr, stdout.reason(stderr)):
         return fault
     try:
         run = database.read(path, settings.result_output)
@@ -109,7 +109,7 @@ def _outcome(done: CompletedCall, path: Path, settings: CreatorSettings) -> Outc
         return failed(Reason.RESULT_TOO_LARGE, str(error), stderr)
     except (sqlite3.Error, OSError, ValueError, RecursionError) as error:
         return _invalid(f"what the CLI stored cannot be read: {error}", stderr)
-    return _result(stdout.CreateOutput(done.stdout), run, settings, stderr)
+    return _result(stdout.CreateOutput(completed_call.stdout), run, settings, stderr)
 
 
 def _result(output: stdout.CreateOutput, run: StoredRun, settings: CreatorSettings, stderr: str) -> Outcome:
@@ -117,10 +117,10 @@ def _result(output: stdout.CreateOutput, run: StoredRun, settings: CreatorSettin
     if state is None:
         return _invalid("the CLI exited with status 0 and did not say how its run had ended", stderr)
     if state != _DONE:
-        ended = f"the CLI says that the run is {state}{_why(output, run)}"
+        message = f"the CLI says that the run is {state}{_why(output, run)}"
         if run.error == stdout.OVER_QUOTA:
-            return deferral.deferred(deferral.DEFAULT_PAUSE, ended)
-        return failed(Reason.CREATOR_ERROR, ended, stderr)
+            return deferral.deferred(deferral.DEFAULT_PAUSE, message)
+        return failed(Reason.CREATOR_ERROR, message, stderr)
     if run.article is None:
         return _invalid("the CLI says that the run is completed, and stored no article", stderr)
     score = output.score() if run.score is None else run.score

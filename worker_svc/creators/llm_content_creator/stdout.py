@@ -36,26 +36,26 @@ class CreateOutput:
 
         The program makes the id at random after reading its arguments, so no topic can contain it.
         """
-        found = re.search(rf"^任务ID: {re.escape(task_id)}\n状态: (.+)$", self._text, re.MULTILINE)
-        return _STATES.get(found[1], found[1]) if found else None
+        match = re.search(rf"^任务ID: {re.escape(task_id)}\n状态: (.+)$", self._text, re.MULTILINE)
+        return _STATES.get(match[1], match[1]) if match else None
 
     def score(self) -> float | None:
         """Returns the last score of the text, 0 to 10 (printed as `8.6/100`). The article comes before it."""
-        found = _SCORE.findall(self._text)
-        return float(found[-1]) if found else None
+        scores = _SCORE.findall(self._text)
+        return float(scores[-1]) if scores else None
 
     def failed_step(self) -> str | None:
         """Returns the step in which the run failed; None if it was none."""
-        found = _NODE_FAILED.findall(self._text)
-        return found[-1] if found and found[-1] in STEPS else None
+        steps = _NODE_FAILED.findall(self._text)
+        return steps[-1] if steps and steps[-1] in STEPS else None
 
 
 def progress(line: str) -> RunProgress | None:
     """Returns the step that a line says has begun, and the percentage of the steps before it."""
-    found = _STARTED.search(line[:_MAX_LINE])
-    if not found or found[1] not in STEPS:
+    match = _STARTED.search(line[:_MAX_LINE])
+    if not match or match[1] not in STEPS:
         return None
-    return RunProgress(100 * STEPS.index(found[1]) // len(STEPS), found[1], "")
+    return RunProgress(100 * STEPS.index(match[1]) // len(STEPS), match[1], "")
 
 
 def refused_settings(stderr: str) -> list[str]:
@@ -65,5 +65,5 @@ def refused_settings(stderr: str) -> list[str]:
 
 def reason(stderr: str) -> str:
     """Returns the line of stderr that names the error, above Node's stack; empty if there is none."""
-    found = _REASON.findall(stderr)
-    return found[-1] if found else ""
+    reasons = _REASON.findall(stderr)
+    return reasons[-1] if reasons else ""

@@ -70,12 +70,12 @@ class GuardProcess:
             self._watch_channel()
 
     def _poll_timeout(self, busy: bool) -> float:
-        """Seconds until something is due; 1 s at most while anything is, because `poll` does not count suspension."""
+        """Returns the seconds until something is due, at most 1 s if anything is: `poll` does not count suspension."""
         if busy:
             return _ENDING_INTERVAL
         due = [run.deadline for run in self._runs.values() if not run.over]
         due += [cli.kill_at for cli in self._clis.values() if cli.kill_at is not None]
-        return max(0.0, min(_SURVEY_INTERVAL, *(at - now() for at in due))) if due else _IDLE_TIMEOUT
+        return max(0.0, min(_SURVEY_INTERVAL, *(due_at - now() for due_at in due))) if due else _IDLE_TIMEOUT
 
     def _watch_channel(self) -> None:
         if self._worker_lives:
@@ -199,8 +199,8 @@ class GuardProcess:
 
     def _reap(self) -> None:
         try:
-            while (ended := self._next_ended())[0]:
-                pid, status = ended
+            while (child := self._next_ended())[0]:
+                pid, status = child
                 self._tree.remove(pid)
                 cli = next((cli for cli in self._clis.values() if cli.pid == pid), None)
                 if cli is not None:
@@ -212,10 +212,10 @@ class GuardProcess:
         """Reaps a child, after noting the orphans that it left. Returns pid and status; (0, 0) if none has ended."""
         pid = -1
         if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on, and no orphans for us
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
+            child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if child is None:
                 return 0, 0
-            pid = ended.si_pid
+            pid = child.si_pid
             self._tree.adopt()
         return os.waitpid(pid, os.WNOHANG)
 

@@ -47,7 +47,7 @@ class ProcessTree:
         self._children[pid] = RunNames({run})
 
     def remove(self, pid: int) -> None:
-        """A child was reaped: its pid may be reused."""
+        """Forgets a child that was reaped: its pid may be reused."""
         self._children.pop(pid, None)
         self._unread.discard(pid)
 
@@ -113,12 +113,12 @@ class ProcessTree:
             return
         children_of = procfs.children_now()
         self._adopt(children_of(self._pid))
-        below = list(self._children.items())
-        for pid, runs in below:  # grows as it goes
+        descendants = list(self._children.items())
+        for pid, runs in descendants:  # grows as it goes
             process = procfs.read(pid)
             if process is not None:
                 yield process, runs
-                below += [(child, runs) for child in children_of(pid)]
+                descendants += [(child, runs) for child in children_of(pid)]
 
     def _adopt(self, children: Iterable[int]) -> None:
         for pid in children:
@@ -128,13 +128,13 @@ class ProcessTree:
                     self._unread.add(pid)
 
     def _runs_of(self, orphan: Process) -> RunNames:
-        seen = self._seen[orphan.key][1] if orphan.key in self._seen else RunNames()
-        if len(seen) == 1:
-            return seen
+        runs = self._seen[orphan.key][1] if orphan.key in self._seen else RunNames()
+        if len(runs) == 1:
+            return runs
         run = marks.run_of(orphan.pid, self._owner)
         if run is not None:
             return RunNames({run}) & self._open
-        return self._by_group(orphan) or seen or RunNames(self._open)
+        return self._by_group(orphan) or runs or RunNames(self._open)
 
     def _by_group(self, orphan: Process) -> RunNames | None:
         for pid in (orphan.session, orphan.group):

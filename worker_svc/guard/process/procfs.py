@@ -38,15 +38,15 @@ def read(pid: int) -> Process | None:
             text = stat.read()
     except OSError:
         return None
-    state, parent, group, session, *rest = text[text.rindex(b")") + 2 :].split()
-    threads, started, memory = int(rest[13]), int(rest[15]), int(rest[16])
+    state, parent, group, session, *fields = text[text.rindex(b")") + 2 :].split()
+    threads, start, memory = int(fields[13]), int(fields[15]), int(fields[16])
     alone = threads <= 1  # a process whose first thread has ended shows Z and no memory, and lives on
     return Process(
         pid=pid,
         parent=int(parent),
         group=int(group),
         session=int(session),
-        started=started,
+        started=start,
         dead=alone and state in b"ZX",
         mute=alone and memory == 0,
     )
@@ -78,14 +78,14 @@ def everyone() -> list[int]:
 
 
 def _listed_children(pid: int) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     for thread in _numbers(f"/proc/{pid}/task"):  # a child is listed with the thread that forked it
         try:
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
-                found += map(int, children.read().split())
+                pids += map(int, children.read().split())
         except OSError:
             continue
-    return found
+    return pids
 
 
 def _numbers(folder: str) -> list[int]:
@@ -110,8 +110,8 @@ def send_signal(process: Process, number: signal.Signals) -> None:
     except ProcessLookupError:
         return
     try:
-        again = read(process.pid)
-        if again is not None and again.key == process.key:  # so the descriptor names that process
+        current = read(process.pid)
+        if current is not None and current.key == process.key:  # so the descriptor names that process
             signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         return

@@ -16,19 +16,19 @@ _PASSES = 100  # only processes that fork faster than they are killed need more 
 
 def kill_all(find: Callable[[], Iterable[Process]]) -> int:
     """Kills what `find` yields until it yields nothing. Returns how many there were. Takes milliseconds."""
-    killed: set[tuple[int, int]] = set()
+    killed_keys: set[tuple[int, int]] = set()
     foreign: set[tuple[int, int]] = set()  # those of another user
     for _ in range(_PASSES):
-        found = [process for process in find() if process.key not in foreign]
-        if not found:
+        processes = [process for process in find() if process.key not in foreign]
+        if not processes:
             break
-        for process in found:
+        for process in processes:
             try:
                 procfs.send_signal(process, signal.SIGKILL)
-                killed.add(process.key)
+                killed_keys.add(process.key)
             except PermissionError:
                 foreign.add(process.key)
-    return len(killed)
+    return len(killed_keys)
 
 
 def kill_below(pid: int) -> int:
@@ -41,9 +41,9 @@ def kill_below(pid: int) -> int:
 
 def _below(pid: int) -> Iterator[Process]:
     children_of = procfs.children_now()
-    below = children_of(pid)
-    for child in below:  # grows as it goes
+    descendants = children_of(pid)
+    for child in descendants:  # grows as it goes
         process = procfs.read(child)
         if process is not None and not process.dead:
             yield process
-            below += children_of(child)
+            descendants += children_of(child)

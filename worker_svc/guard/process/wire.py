@@ -98,7 +98,7 @@ class GuardChannel:
 
     def _send_some(self, data: memoryview, fds: Sequence[int]) -> None:
         try:
-            sent = self._sock.sendmsg([data], _rights(fds))
+            size = self._sock.sendmsg([data], _rights(fds))
         except (BlockingIOError, InterruptedError):
             self._out.appendleft((data, fds))
             raise
@@ -106,8 +106,8 @@ class GuardChannel:
             _close_all(fds)
             raise
         _close_all(fds)  # they went with the first byte
-        if sent < len(data):
-            self._out.appendleft((data[sent:], ()))
+        if size < len(data):
+            self._out.appendleft((data[size:], ()))
 
     def receive(self) -> list[tuple[Document, list[int]]]:
         """Returns the complete documents so far, each with its descriptors, which the caller has to close.
@@ -135,7 +135,7 @@ class GuardChannel:
                 self._fds.extend(fds)
 
     def _documents(self) -> list[tuple[Document, list[int]]]:
-        found = []
+        messages = []
         while len(self._in) >= _HEAD.size:
             (length,) = _HEAD.unpack_from(self._in)
             if length > MAX_DOCUMENT:
@@ -147,8 +147,8 @@ class GuardChannel:
             del self._in[:end]
             if len(self._fds) < document["fds"]:
                 raise Closed("descriptors were lost: this process has too many open")
-            found.append((document, [self._fds.popleft() for _ in range(document["fds"])]))
-        return found
+            messages.append((document, [self._fds.popleft() for _ in range(document["fds"])]))
+        return messages
 
     def shut_write(self) -> None:
         """Ends this direction; the other end reads end of file."""
