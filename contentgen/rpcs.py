@@ -194,5 +194,5 @@ RPCS: Mapping[str, Rpc] = {
 
 
 def path_of(name: str) -> str:
-    """The path by which gRPC calls an RPC, such as `/contentgen.v1.TaskService/SubmitTask`."""
+    """Returns the path by which gRPC calls an RPC, such as `/contentgen.v1.TaskService/SubmitTask`."""
     return f"/contentgen.v1.{name}"

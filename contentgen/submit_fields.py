@@ -255,5 +255,5 @@ FIELDS = (
     ),
 )
 BY_NAME: Mapping[str, Field] = {field.name: field for field in FIELDS}
-NAMES: Mapping[str, str] = {each: field.name for field in FIELDS for each in (field.name, *field.columns)}
+NAMES: Mapping[str, str] = {name: field.name for field in FIELDS for name in (field.name, *field.columns)}
 """The field of each column."""

@@ -9,17 +9,17 @@ EXPIRY_WARNING = timedelta(days=14)
 
 
 def earliest_expiry(pem: bytes) -> datetime | None:
-    """When the first of the certificates in a PEM document expires. Returns None if they can't be read."""
+    """Returns when the first of the certificates in a PEM document expires. Returns None if they can't be read."""
     from cryptography import x509  # what has no TLS does not need it, and starts faster without
 
     try:
-        return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))
+        return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(pem))
     except ValueError:
         return None
 
 
 def describe_expiry(end: datetime, now: datetime) -> str | None:
-    """That a certificate has expired, or expires soon. Returns None if it is valid for longer."""
+    """Returns the text that a certificate has expired, or expires soon. Returns None if it is valid for longer."""
     if end - now > EXPIRY_WARNING:
         return None
     day = f"{end:%Y-%m-%d %H:%M} UTC"

@@ -87,5 +87,5 @@ def _guess(variable: str) -> str:
     from difflib import get_close_matches  # seldom needed, and each start would load it
 
     by_name = {name.removeprefix(PREFIX): name for name in NAMES}
-    found = get_close_matches(variable.removeprefix(PREFIX), by_name, n=1, cutoff=0.75)
-    return f": did you mean {by_name[found[0]]}?" if found else ""
+    matches = get_close_matches(variable.removeprefix(PREFIX), by_name, n=1, cutoff=0.75)
+    return f": did you mean {by_name[matches[0]]}?" if matches else ""

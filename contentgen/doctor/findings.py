@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's. A text that is no phrase is said as it is."""
+    """One line of the doctor's report. A text that is no phrase is not translated."""
 
     check: str
     level: Level

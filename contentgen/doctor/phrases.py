@@ -13,18 +13,18 @@ class Phrase:
         self.values: Mapping[str, object] = values
 
     def __str__(self) -> str:
-        """In English."""
+        """Returns the text in English."""
         return self.said(lambda text, values: text.format(**values))
 
     def said(self, fill: Callable[[str, Mapping[str, object]], str]) -> str:
-        """As `fill` says a template and its values; it translates the template, if it likes."""
-        values = {name: it.said(fill) if isinstance(it, Phrase) else it for name, it in self.values.items()}
+        """Returns what `fill` makes of the template and its values; it may translate the template."""
+        values = {name: value.said(fill) if isinstance(value, Phrase) else value for name, value in self.values.items()}
         return fill(self.text, values)
 
 
 def joined(parts: Sequence[Phrase | str], between: str = ", ") -> Phrase | str:
-    """One after the other."""
-    one: Phrase | str = ""
+    """Returns the parts in one phrase, one after the other."""
+    sentence: Phrase | str = ""
     for part in parts:
-        one = Phrase("{one}{between}{other}", one=one, between=between, other=part) if one else part
-    return one
+        sentence = Phrase("{one}{between}{other}", one=sentence, between=between, other=part) if sentence else part
+    return sentence

@@ -26,21 +26,21 @@ _SIZE_ADVICE = Phrase(
 
 
 def versions(who: Phrase, workers: Sequence[Worker], schedulers: Collection[str]) -> Iterator[Finding]:
-    """Ours (`who`: this program), the schedulers' and the workers'."""
-    own = version("contentgen-grpc")
-    other_schedulers = {*schedulers} - {own}
-    other_workers = {it["version"] or "" for it in workers if it["running"]} - {own, ""}
-    found = []
+    """Compares our version (`who` names this program) with those of the schedulers and the workers."""
+    our_version = version("contentgen-grpc")
+    other_schedulers = {*schedulers} - {our_version}
+    other_workers = {worker["version"] or "" for worker in workers if worker["running"]} - {our_version, ""}
+    differences = []
     if other_schedulers:
-        found.append(Phrase("schedulers are {versions}", versions=", ".join(sorted(other_schedulers))))
+        differences.append(Phrase("schedulers are {versions}", versions=", ".join(sorted(other_schedulers))))
     if other_workers:
-        found.append(Phrase("workers are {versions}", versions=", ".join(sorted(other_workers))))
-    if found:
-        message = Phrase("{who} is {own}, {found}", who=who, own=own, found=joined(found))
+        differences.append(Phrase("workers are {versions}", versions=", ".join(sorted(other_workers))))
+    if differences:
+        message = Phrase("{who} is {own}, {found}", who=who, own=our_version, found=joined(differences))
         yield warn("version", message, Phrase("bring all to one version, schedulers first"))
     else:
-        compared = _compared(workers, schedulers)
-        yield ok("version", Phrase("{who} is {own}, {compared}", who=who, own=own, compared=compared))
+        agreement = _compared(workers, schedulers)
+        yield ok("version", Phrase("{who} is {own}, {compared}", who=who, own=our_version, compared=agreement))
 
 
 def _compared(workers: Sequence[Worker], schedulers: Collection[str]) -> Phrase:
@@ -54,7 +54,7 @@ def _compared(workers: Sequence[Worker], schedulers: Collection[str]) -> Phrase:
 
 
 def workers(found: WorkerPool) -> Iterator[Finding]:
-    """Who is connected, and who is not any more."""
+    """Reports which workers take tasks, and which are not heard of any more."""
     running = [worker for worker in found["worker_statuses"] if worker["running"]]
     yield _taking(found, running)
     for worker in running:
@@ -64,26 +64,30 @@ def workers(found: WorkerPool) -> Iterator[Finding]:
                 Phrase("{worker}: {error}", worker=line(worker["worker_id"]), error=line(worker["last_error"])),
                 _DISK_ADVICE if worker["last_error"].startswith(_DISK_REFUSES) else _SIZE_ADVICE,
             )
-    gone = [
-        it["worker_id"] for it in found["worker_statuses"] if not (it["running"] or it["connected"] or it["draining"])
+    missing = [
+        entry["worker_id"]
+        for entry in found["worker_statuses"]
+        if not (entry["running"] or entry["connected"] or entry["draining"])
     ]
-    if gone:
-        message = Phrase("{workers} not heard of any more", workers=some(gone))
+    if missing:
+        message = Phrase("{workers} not heard of any more", workers=some(missing))
         yield warn("workers", message, Phrase("where that is not meant, look at its log"))
 
 
-def _taking(found: WorkerPool, running: Sequence[Worker]) -> Finding:
+def _taking(pool: WorkerPool, running: Sequence[Worker]) -> Finding:
     healthy = [worker for worker in running if not worker["unhealthy"]]
     if healthy:
-        busy, slots = sum(it["busy_slots"] for it in healthy), sum(it["slots"] for it in healthy)
+        busy, slots = sum(worker["busy_slots"] for worker in healthy), sum(worker["slots"] for worker in healthy)
         message = Phrase("{n} take tasks, {busy} of {slots} slots are busy", n=len(healthy), busy=busy, slots=slots)
-        ill = len(running) - len(healthy)
-        return ok("workers", Phrase("{message}; {n} more unhealthy", message=message, n=ill) if ill else message)
+        unhealthy = len(running) - len(healthy)
+        return ok(
+            "workers", Phrase("{message}; {n} more unhealthy", message=message, n=unhealthy) if unhealthy else message
+        )
     if running:
         message = Phrase("all {n} are unhealthy: each tries one task at a time", n=len(running))
         return fail("workers", message, Phrase("mend their CLIs"))
-    if found["num_workers"]:
-        message = Phrase("all {n} are draining", n=found["num_workers"])
+    if pool["num_workers"]:
+        message = Phrase("all {n} are draining", n=pool["num_workers"])
         return fail("workers", message, Phrase("restart them, or start others: contentgen-worker"))
     return fail(
         "workers",
@@ -93,26 +97,26 @@ def _taking(found: WorkerPool, running: Sequence[Worker]) -> Finding:
 
 
 def clis(workers: Sequence[Worker]) -> Iterator[Finding]:
-    """Whether the workers' CLIs run, and are the same."""
+    """Reports whether the workers' CLIs run, and have the same version."""
     running = [worker for worker in workers if worker["running"]]
     for worker in workers:
         if worker["unhealthy"]:
             yield _unhealthy(worker)
-    said = {worker["creator_version"] or "without a version" for worker in running}
-    if len(said) > 1:
-        message = Phrase("workers have different ones: {versions}", versions=some(sorted(said)))
+    cli_versions = {worker["creator_version"] or "without a version" for worker in running}
+    if len(cli_versions) > 1:
+        message = Phrase("workers have different ones: {versions}", versions=some(sorted(cli_versions)))
         yield warn("cli", message, Phrase("install the same one everywhere"))
-    elif said and not any(worker["unhealthy"] for worker in running):
-        one = line(said.pop())
-        everywhere = Phrase("{version} on all workers", version=one)
-        yield ok("cli", everywhere if len(running) > 1 else Phrase("{version} on the worker", version=one))
+    elif cli_versions and not any(worker["unhealthy"] for worker in running):
+        cli_version = line(cli_versions.pop())
+        everywhere = Phrase("{version} on all workers", version=cli_version)
+        yield ok("cli", everywhere if len(running) > 1 else Phrase("{version} on the worker", version=cli_version))
 
 
 def _unhealthy(worker: Worker) -> Finding:
-    name, since = line(worker["worker_id"]), age(worker["unhealthy_since"])
+    name, duration = line(worker["worker_id"]), age(worker["unhealthy_since"])
     broken = Phrase("that of {worker} fails at once or is gone", worker=name)
-    if since:
-        broken = Phrase("that of {worker} fails at once or is gone, for {age}", worker=name, age=since)
+    if duration:
+        broken = Phrase("that of {worker} fails at once or is gone, for {age}", worker=name, age=duration)
     return fail(
         "cli",
         Phrase("{broken}: {error}", broken=broken, error=line(worker["last_error"]) or Phrase("no reason is given")),
@@ -125,7 +129,7 @@ def _unhealthy(worker: Worker) -> Finding:
 
 
 def some(names: Sequence[str]) -> Phrase | str:
-    """The first few of them, and how many more there are."""
-    more = len(names) - _NAMED
+    """Returns the first few names, and how many more there are."""
+    remaining = len(names) - _NAMED
     first = ", ".join(line(name) for name in islice(names, _NAMED))
-    return Phrase("{names} and {n} more", names=first, n=more) if more > 0 else first
+    return Phrase("{names} and {n} more", names=first, n=remaining) if remaining > 0 else first

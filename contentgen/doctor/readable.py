@@ -13,38 +13,38 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def line(text: object) -> str:
-    """On one line, without control characters for the terminal."""
+    """Returns the text on one line, without control characters for the terminal. Returns an empty text for None."""
     return " ".join(str(text).translate(_LINE).split()) if text is not None else ""
 
 
 def lines(text: str) -> str:
-    """The same, with its line breaks and tabs."""
+    """Returns the text without control characters for the terminal, but with its line breaks and tabs."""
     return text.translate(_LINES)
 
 
 def seconds_since(iso: str, now: datetime | None = None) -> float:
-    """0 where the clocks differ, and it lies ahead."""
+    """Returns the seconds since a time. Returns 0 if it lies ahead, because the clocks differ."""
     return max(((now or datetime.now(UTC)) - datetime.fromisoformat(iso)).total_seconds(), 0.0)
 
 
 def age(iso: str | None, now: datetime | None = None) -> str:
-    """How long ago that is, in whole seconds, as `duration` has it."""
+    """Returns how long ago a time is, in whole seconds, as `duration` writes it. Returns an empty text for None."""
     return duration(round(seconds_since(iso, now))) if iso else ""
 
 
 def duration(seconds: float | None) -> str:
-    """The two largest units that say something: `3 d 4 h`, `5 min 2 s`, `0.4 s`."""
+    """Returns a time in its two largest units that are not zero: `3 d 4 h`, `5 min 2 s`, `0.4 s`."""
     if seconds is None:
         return ""
     if seconds < 10:
         return f"{round(seconds, 1):g} s"
-    whole = round(seconds)
+    rounded = round(seconds)
     for unit, name, lesser, lesser_name in (
         (_DAY, "d", _HOUR, "h"),
         (_HOUR, "h", _MINUTE, "min"),
         (_MINUTE, "min", 1, "s"),
     ):
-        if whole >= unit:
-            rest = whole % unit // lesser
-            return f"{whole // unit} {name}" + (f" {rest} {lesser_name}" if rest else "")
-    return f"{whole} s"
+        if rounded >= unit:
+            rest = rounded % unit // lesser
+            return f"{rounded // unit} {name}" + (f" {rest} {lesser_name}" if rest else "")
+    return f"{rounded} s"

@@ -18,12 +18,12 @@ _WAITS_FOR: Mapping[str, Phrase] = {
 
 
 def waits_for(pending_reason: str) -> Phrase | str:
-    """What a task waits for; a reason that a newer scheduler has, as it is."""
+    """Returns what a task waits for. Returns a reason that only a newer scheduler knows as it is."""
     return _WAITS_FOR.get(pending_reason, pending_reason)
 
 
 def paused(everything: bool, account_ids: Sequence[int]) -> Phrase | str:
-    """`everything; accounts 1, 3`; empty if nothing is paused."""
-    named = ", ".join(map(str, account_ids))
-    accounts = Phrase("accounts {ids}", ids=named) if len(account_ids) > 1 else Phrase("account {ids}", ids=named)
+    """Returns what is paused, as in `everything; accounts 1, 3`. Returns an empty text if nothing is."""
+    ids = ", ".join(map(str, account_ids))
+    accounts = Phrase("accounts {ids}", ids=ids) if len(account_ids) > 1 else Phrase("account {ids}", ids=ids)
     return joined([*([Phrase("everything")] if everything else []), *([accounts] if account_ids else [])], "; ")

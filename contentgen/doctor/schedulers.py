@@ -28,7 +28,7 @@ _NOT_FOR_US = frozenset({"ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"})
 
 
 async def system_of(client: AsyncMethods) -> System | None:
-    """None if the token may not make the call, or the version of the scheduler lacks it."""
+    """Returns the state of all schedulers. Returns None if the token may not read it, or the scheduler is too old."""
     try:
         return await client.get_system()
     except RequestError as error:
@@ -46,15 +46,15 @@ def schedulers(system: System | None) -> Iterator[Finding]:
     """
     if system is None:
         return
-    here = _here(system)
-    findings = [*_not_serving(here), *_silent(system), *_set_aside(here), *_holders(system["lock_holders"])]
+    replicas = _here(system)
+    findings = [*_not_serving(replicas), *_silent(system), *_set_aside(replicas), *_holders(system["lock_holders"])]
     yield from findings
     if not findings:
-        yield ok("schedulers", Phrase("{n} of {n} serve, and {waits}", n=len(here), waits=_oldest(here)))
+        yield ok("schedulers", Phrase("{n} of {n} serve, and {waits}", n=len(replicas), waits=_oldest(replicas)))
     for setting in system["database"]["weakened_settings"]:
         yield _weakened(setting)
-    yield from _clocks(here)
-    yield from _settings(here)
+    yield from _clocks(replicas)
+    yield from _settings(replicas)
     if oldest := system["oldest_transaction"]:
         yield from _held_open(oldest)
 
@@ -68,34 +68,34 @@ def _weakened(setting: str) -> Finding:
     return warn("durability", Phrase("PostgreSQL has {setting} off", setting=line(setting)), advice)
 
 
-def _oldest(here: Sequence[Replica]) -> Phrase:
-    lanes = [(name, lane) for replica in here for name, lane in replica["lanes"].items()]
-    name, oldest = max(lanes, key=lambda named: named[1]["oldest_age"], default=("", None))
+def _oldest(replicas: Sequence[Replica]) -> Phrase:
+    lanes = [(name, lane) for replica in replicas for name, lane in replica["lanes"].items()]
+    name, oldest = max(lanes, key=lambda item: item[1]["oldest_age"], default=("", None))
     if oldest is None or oldest["oldest_age"] < _NOTHING:
         return Phrase("nothing waits")
     return Phrase("the oldest of the {lane} waits for {age}", lane=name, age=_age(oldest))
 
 
 def versions(system: System | None) -> set[str]:
-    """Of those that are there; empty where they don't tell."""
-    return {it["version"] for it in _here(system)} - {""} if system else set()
+    """Returns the versions of the replicas that are alive. Returns an empty set if they don't tell."""
+    return {replica["version"] for replica in _here(system)} - {""} if system else set()
 
 
 def _here(system: System) -> list[Replica]:
-    """Those that said lately how they stand."""
+    """Returns the replicas that have reported lately."""
     return [replica for replica, silence in _silences(system) if silence < _SILENT_AFTER]
 
 
 def _silences(system: System) -> Iterator[tuple[Replica, float]]:
-    """Each replica, and for how many seconds it has said nothing; the one that answers says how it stands now."""
-    times = [datetime.fromisoformat(it["last_heartbeat_at"]) for it in system["replicas"]]
+    """Yields each replica, and for how many seconds it has not reported; the one that answers has just reported."""
+    times = [datetime.fromisoformat(entry["last_heartbeat_at"]) for entry in system["replicas"]]
     for replica, time in zip(system["replicas"], times, strict=True):
         yield replica, (max(times) - time).total_seconds()
 
 
 def _silent(system: System) -> Iterator[Finding]:
-    """Those in whose place no other has started since."""
-    starts = [datetime.fromisoformat(it["started_at"]) for it in _here(system)]
+    """Reports replicas that fell silent and in whose place no other has started since."""
+    starts = [datetime.fromisoformat(entry["started_at"]) for entry in _here(system)]
     for replica, silence in _silences(system):
         if _SILENT_AFTER <= silence < _FORGOTTEN_AFTER:
             later = [start for start in starts if start > datetime.fromisoformat(replica["last_heartbeat_at"])]
@@ -161,8 +161,8 @@ def _is_hidden(holder: LockHolder) -> bool:
 
 
 def _session(holder: LockHolder) -> Phrase:
-    who = _named(holder["role"], holder["application"], holder["address"])
-    session = Phrase("session {pid} ({who})", pid=holder["pid"], who=who)
+    owner = _named(holder["role"], holder["application"], holder["address"])
+    session = Phrase("session {pid} ({who})", pid=holder["pid"], who=owner)
     if _is_hidden(holder):
         return Phrase("{session} is in a state that the schedulers' role may not see", session=session)
     state = holder["state"] or Phrase("there")
@@ -186,10 +186,10 @@ def _end_it(pid: int, *, hidden: bool) -> Phrase:
 def _held(holder: LockHolder) -> Phrase:
     tables = line(holder["relation"])
     if holder["waited_for"]:
-        named = Phrase("holds a lock of {tables} that others wait for", tables=tables)
-        return named if tables else Phrase("holds a lock that others wait for")
-    named = Phrase("has locked rows of {tables}, or all", tables=tables)
-    return named if tables else Phrase("has locked rows, or all")
+        phrase = Phrase("holds a lock of {tables} that others wait for", tables=tables)
+        return phrase if tables else Phrase("holds a lock that others wait for")
+    phrase = Phrase("has locked rows of {tables}, or all", tables=tables)
+    return phrase if tables else Phrase("has locked rows, or all")
 
 
 def _clocks(replicas: Sequence[Replica]) -> Iterator[Finding]:
@@ -205,7 +205,7 @@ def _clocks(replicas: Sequence[Replica]) -> Iterator[Finding]:
 
 
 def _settings(replicas: Sequence[Replica]) -> Iterator[Finding]:
-    """Those of which the schedulers that tell them have different values."""
+    """Reports the settings of which the schedulers that tell them have different values."""
     for name in sorted({name for replica in replicas for name in replica["settings"]}):
         schedulers_by_value: dict[str, list[str]] = {}
         for replica in replicas:

@@ -21,7 +21,7 @@ _DAY = 86_400.0
 
 
 def queue(stats: TaskStats, limit: int) -> Iterator[Finding]:
-    """How full it is; `limit` is what we believe the schedulers' CONTENTGEN_MAX_QUEUE_SIZE to be."""
+    """Reports how full the queue is; `limit` is what we believe the schedulers' CONTENTGEN_MAX_QUEUE_SIZE to be."""
     pending = stats["counts"].get("pending", 0)
     state = Phrase(
         "{pending} of {limit} pending, {due} due",
@@ -45,7 +45,7 @@ def queue(stats: TaskStats, limit: int) -> Iterator[Finding]:
 
 
 async def pauses(client: AsyncMethods) -> DispatchStatus:
-    """Empty if the scheduler is of a version that can't tell."""
+    """Returns what is paused. Returns that nothing is if the scheduler is of a version that can't tell."""
     try:
         return await client.get_dispatch_status()
     except RequestError as error:
@@ -55,42 +55,42 @@ async def pauses(client: AsyncMethods) -> DispatchStatus:
 
 
 async def reasons(client: AsyncMethods) -> list[str]:
-    """Why the newest pending tasks wait."""
-    found: list[str] = []
-    for listed in await client.list_tasks(status="pending", limit=_SAMPLE):
-        task = await client.get_task_status(listed["task_id"])
+    """Returns why the newest pending tasks wait."""
+    causes: list[str] = []
+    for entry in await client.list_tasks(status="pending", limit=_SAMPLE):
+        task = await client.get_task_status(entry["task_id"])
         if task and task["pending_reason"]:  # else it was cleaned up meanwhile
-            found.append(task["pending_reason"])
-    return found
+            causes.append(task["pending_reason"])
+    return causes
 
 
 async def dispatch(client: AsyncMethods, patience: float) -> list[Finding]:
-    """Pauses, and why else the newest pending tasks wait; for a slot they may wait for `patience` seconds."""
-    status, counted = await pauses(client), Counter(await reasons(client))
-    what, waiting = paused(status["all_paused"], status["paused_account_ids"]), counted.pop("paused", 0)
-    found = [_paused(what, waiting)] if what or waiting else []
-    if counted:
-        found.append(await _waiting(client, counted, patience))
+    """Reports pauses, and why else the newest pending tasks wait; for a slot they may wait for `patience` seconds."""
+    status, counts = await pauses(client), Counter(await reasons(client))
+    scope, waiting = paused(status["all_paused"], status["paused_account_ids"]), counts.pop("paused", 0)
+    findings = [_paused(scope, waiting)] if scope or waiting else []
+    if counts:
+        findings.append(await _waiting(client, counts, patience))
     elif not waiting:
-        found.append(ok("dispatch", Phrase("no task waits")))
-    return found
+        findings.append(ok("dispatch", Phrase("no task waits")))
+    return findings
 
 
-def _paused(what: Phrase | str, waiting: int) -> Finding:
-    """A pause, which somebody may have forgotten; `what` is empty if the scheduler can't tell."""
-    message = Phrase("paused: {what}", what=what) if what else Phrase("paused")
+def _paused(scope: Phrase | str, waiting: int) -> Finding:
+    """Reports a pause, which somebody may have forgotten; `scope` is empty if the scheduler can't tell."""
+    message = Phrase("paused: {what}", what=scope) if scope else Phrase("paused")
     if waiting:
         message = Phrase("{message}; the newest pending tasks wait for its end ({n})", message=message, n=waiting)
     advice = Phrase("`contentgen dispatch resume`, of the account or --all, hands tasks out again")
     return warn("dispatch", message, advice)
 
 
-async def _waiting(client: AsyncMethods, counted: Counter[str], patience: float) -> Finding:
-    texts = [Phrase("{what} ({n})", what=waits_for(reason), n=n) for reason, n in counted.most_common()]
+async def _waiting(client: AsyncMethods, counts: Counter[str], patience: float) -> Finding:
+    texts = [Phrase("{what} ({n})", what=waits_for(reason), n=n) for reason, n in counts.most_common()]
     message = Phrase("the newest pending tasks wait for {what}", what=joined(texts))
-    if "no_workers" in counted:
+    if "no_workers" in counts:
         return fail("dispatch", message, Phrase("start contentgen-worker"))
-    if "all_slots_busy" in counted:
+    if "all_slots_busy" in counts:
         age = (await client.get_task_stats())["oldest_pending_age"] or 0.0
         if age > patience:
             return _for_a_slot(await client.get_worker_pool_status(), message, age)
@@ -98,8 +98,8 @@ async def _waiting(client: AsyncMethods, counted: Counter[str], patience: float)
 
 
 def _for_a_slot(pool: WorkerPool, message: Phrase, age: float) -> Finding:
-    workers = [it for it in pool["worker_statuses"] if it["running"] and not it["unhealthy"]]
-    slots, busy = sum(it["slots"] for it in workers), sum(it["busy_slots"] for it in workers)
+    workers = [worker for worker in pool["worker_statuses"] if worker["running"] and not worker["unhealthy"]]
+    slots, busy = sum(worker["slots"] for worker in workers), sum(worker["busy_slots"] for worker in workers)
     waits = Phrase("{message}, the oldest for {age}", message=message, age=duration(age))
     if busy < slots:
         return warn(
@@ -117,9 +117,9 @@ def _for_a_slot(pool: WorkerPool, message: Phrase, age: float) -> Finding:
 
 
 async def submitted(client: AsyncMethods, stuck_after: float, most: int = 10_000) -> Finding:
-    """Tasks whose CLI has not started for `stuck_after` seconds after a worker got them; looks at `most`."""
+    """Reports tasks whose CLI has not started `stuck_after` seconds after a worker got them; looks at `most` tasks."""
     tasks = await client.list_tasks(status="submitted", limit=most)
-    stuck = [it for it in tasks if it["submitted_at"] and seconds_since(it["submitted_at"]) > stuck_after]
+    stuck = [task for task in tasks if task["submitted_at"] and seconds_since(task["submitted_at"]) > stuck_after]
     if not stuck:
         message = Phrase(
             "{n} on their way to a CLI, none for longer than {age}", n=f"{len(tasks):,}", age=duration(stuck_after)
@@ -131,7 +131,7 @@ async def submitted(client: AsyncMethods, stuck_after: float, most: int = 10_000
             "{n} not started for {age}: {tasks}",
             n=len(stuck),
             age=duration(stuck_after),
-            tasks=some([f"{it['task_id']} on {it['worker_id']}" for it in stuck]),
+            tasks=some([f"{task['task_id']} on {task['worker_id']}" for task in stuck]),
         ),
         Phrase(
             "look at `contentgen task events ID` and the worker's log; `contentgen task cancel --force ID` ends one."
@@ -141,20 +141,20 @@ async def submitted(client: AsyncMethods, stuck_after: float, most: int = 10_000
 
 
 async def refused_options(client: AsyncMethods) -> list[Finding]:
-    """Creator options that workers did not allow, of the newest tasks that failed within the last day."""
+    """Reports creator options that workers did not allow, of the newest tasks that failed within the last day."""
     tasks = await client.list_tasks(status="failed", limit=_PAGE)
-    refused = [it for it in tasks if _has_refused_options(it)]
-    if not refused:
+    refused_tasks = [task for task in tasks if _has_refused_options(task)]
+    if not refused_tasks:
         return []
-    names = {name for it in refused for name in it["error_details"].get("options", "").split(", ")}
+    names = {name for task in refused_tasks for name in task["error_details"].get("options", "").split(", ")}
     return [
         warn(
             "options",
             Phrase(
                 "creator options that workers do not allow failed {count} within a day, the newest being {task}:"
                 " {options}",
-                count=Phrase("1 task") if len(refused) == 1 else Phrase("{n} tasks", n=len(refused)),
-                task=refused[0]["task_id"],
+                count=Phrase("1 task") if len(refused_tasks) == 1 else Phrase("{n} tasks", n=len(refused_tasks)),
+                task=refused_tasks[0]["task_id"],
                 options=some(sorted(names)),
             ),
             Phrase("submit without them, or name them in CREATOR_OPTIONS_ALLOWED of all workers"),
@@ -163,30 +163,30 @@ async def refused_options(client: AsyncMethods) -> list[Finding]:
 
 
 def _has_refused_options(task: Task) -> bool:
-    ended = task["completed_at"] or task["created_at"]
-    return task["error_reason"] == "INVALID_CREATOR_OPTIONS" and seconds_since(ended) < _DAY
+    end = task["completed_at"] or task["created_at"]
+    return task["error_reason"] == "INVALID_CREATOR_OPTIONS" and seconds_since(end) < _DAY
 
 
 async def unpublished(client: AsyncMethods) -> list[Finding]:
-    """Contents that could not be published, and that nobody tries again."""
+    """Reports contents that could not be published, and that nobody tries again."""
     entries: list[PublishPoolEntry] = []
     async for entry in client.iter_publish_pool(statuses="failed", page_size=_PAGE):
         entries.append(entry)
         if len(entries) > _PAGE:
             break
-    found = [entry for entry in entries if entry["status"] == "failed"]  # an older scheduler lists all
-    return [_unpublished(found, more=len(entries) > _PAGE)] if found else []
+    failures = [entry for entry in entries if entry["status"] == "failed"]  # an older scheduler lists all
+    return [_unpublished(failures, more=len(entries) > _PAGE)] if failures else []
 
 
-def _unpublished(found: Sequence[PublishPoolEntry], *, more: bool) -> Finding:
-    first = Phrase("content {content}", content=found[0]["content_id"])
-    if found[0]["error"]:
-        first = Phrase("{content}: {error}", content=first, error=line(found[0]["error"]))
+def _unpublished(failures: Sequence[PublishPoolEntry], *, more: bool) -> Finding:
+    first = Phrase("content {content}", content=failures[0]["content_id"])
+    if failures[0]["error"]:
+        first = Phrase("{content}: {error}", content=first, error=line(failures[0]["error"]))
     return warn(
         "publishing",
         Phrase(
             "{count} in the publish pool stay failed, the first being {first}",
-            count=Phrase("{n} or more", n=_PAGE) if more else len(found),
+            count=Phrase("{n} or more", n=_PAGE) if more else len(failures),
             first=first,
         ),
         Phrase("`contentgen pool list --status failed` shows them, `contentgen pool retry` tries again"),

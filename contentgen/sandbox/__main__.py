@@ -34,16 +34,16 @@ def main(work: str, memory: str, seconds: str) -> None:
 
 
 def _limit(memory: int) -> None:
-    """It starts no process, writes no file, and holds so many bytes at most."""
+    """Has this process start no other, write no file, and hold a limited number of bytes."""
     limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NPROC: 0}
-    for which, bound in limits.items():
-        resource.setrlimit(which, (bound, bound))
+    for resource_number, bound in limits.items():
+        resource.setrlimit(resource_number, (bound, bound))
 
 
 def _limit_time(seconds: int) -> None:
-    """So it ends even if its service is gone, and can't end it."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    """Limits the time of a call, so that this process ends even if its service is gone and can't end it."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 

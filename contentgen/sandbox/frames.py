@@ -12,23 +12,23 @@ _LENGTH = struct.Struct(">I")
 
 
 def send(peer: socket, data: bytes, until: float | None = None) -> None:
-    """Raises TimeoutError at `until`, of `time.monotonic()`, and OSError if the peer has ended."""
+    """Sends one frame. Raises TimeoutError at `until`, of `time.monotonic()`, and OSError if the peer has ended."""
     _wait_until(peer, until)
     peer.sendall(_LENGTH.pack(len(data)) + data)
 
 
 def receive(peer: socket, until: float | None = None) -> bytes:
-    """Raises as `send` does; EOFError if the peer has ended, and ValueError if it sends more than a frame may hold."""
+    """Returns the next frame. Raises as `send` does, EOFError if the peer has ended, ValueError if one is too large."""
     (length,) = _LENGTH.unpack(_read(peer, _LENGTH.size, until))
     if length > MAX_FRAME:
         raise ValueError(f"an answer must have at most {MAX_FRAME:,} bytes, has {length:,}")
     return _read(peer, length, until)
 
 
-def _read(peer: socket, length: int, until: float | None) -> bytes:
+def _read(peer: socket, length: int, deadline: float | None) -> bytes:
     data = bytearray()
     while len(data) < length:
-        _wait_until(peer, until)
+        _wait_until(peer, deadline)
         part = peer.recv(length - len(data))
         if not part:
             raise EOFError("the peer has ended")
@@ -36,6 +36,6 @@ def _read(peer: socket, length: int, until: float | None) -> bytes:
     return bytes(data)
 
 
-def _wait_until(peer: socket, until: float | None) -> None:
-    if until is not None:
-        peer.settimeout(max(until - time.monotonic(), 0.001))  # 0 would mean: do not wait, and fail otherwise
+def _wait_until(peer: socket, deadline: float | None) -> None:
+    if deadline is not None:
+        peer.settimeout(max(deadline - time.monotonic(), 0.001))  # 0 would mean: do not wait, and fail otherwise

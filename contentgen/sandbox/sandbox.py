@@ -83,9 +83,9 @@ class _Process:
         """Raises TimeoutError, OSError, EOFError and ValueError, and ends the process then."""
         try:
             peer = self._started()
-            until = time.monotonic() + timeout
-            send(peer, data, until)
-            return receive(peer, until)
+            deadline = time.monotonic() + timeout
+            send(peer, data, deadline)
+            return receive(peer, deadline)
         except BaseException:
             self.end()
             raise
@@ -102,16 +102,16 @@ class _Process:
         return self._running[1]
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        own_end, process_end = socket.socketpair()
+        with process_end:
             try:
                 process = subprocess.Popen(
-                    self._command, stdin=theirs.fileno(), stdout=DEVNULL, stderr=DEVNULL, env={}, cwd="/"
+                    self._command, stdin=process_end.fileno(), stdout=DEVNULL, stderr=DEVNULL, env={}, cwd="/"
                 )
             except OSError:
-                ours.close()
+                own_end.close()
                 raise
-        return process, ours
+        return process, own_end
 
     def interrupt(self) -> None:
         """Ends the process under a call, and those that the call would start."""

@@ -88,9 +88,11 @@ class ConfigCheck(Generic[S]):
         connect = flags.pop("connect", False)
         problems, invalid = self._invalid(flags)
         settings = lenient(self.kind, flags)
-        wrong = {variable_of(self.kind, name) for name in invalid}
+        invalid_names = {variable_of(self.kind, name) for name in invalid}
         problems += [
-            text for text in settings.conflicts() if text not in problems and not any(name in text for name in wrong)
+            text
+            for text in settings.conflicts()
+            if text not in problems and not any(name in text for name in invalid_names)
         ]
         findings: Findings = {}
         for check in self.checks:
@@ -106,7 +108,7 @@ class ConfigCheck(Generic[S]):
         return EXIT_STATUS if problems else 0
 
     def _flags(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """Raises UsageError; `--help` prints and exits 0."""
+        """Returns the flags of the command line. Raises UsageError; `--help` prints and exits 0."""
         if arguments[:1] != ["check"]:
             if not {"--help", "-h"} & set(arguments):
                 raise UsageError(["the command is: config check [--connect] (--help tells more)"])
@@ -128,7 +130,7 @@ class ConfigCheck(Generic[S]):
         return dict(vars(parser.parse_args(arguments[1:])))
 
     def _invalid(self, flags: Mapping[str, Any]) -> tuple[list[str], frozenset[str]]:
-        """What a start would refuse, and the names of the settings that are invalid each by itself."""
+        """Returns what a start would refuse, and the names of the settings that are invalid each by itself."""
         try:
             settings_of(self.kind, flags)
         except SettingsError as error:
@@ -137,17 +139,17 @@ class ConfigCheck(Generic[S]):
 
     def _show(self, settings: S, flags: Collection[str], findings: Findings, invalid: Collection[str]) -> None:
         for name in self.kind.model_fields:
-            given = name in settings.model_fields_set
-            source = "flag" if name in flags else "environment" if given else "default"
+            is_set = name in settings.model_fields_set
+            source = "flag" if name in flags else "environment" if is_set else "default"
             text = shown(getattr(settings, name))
             if name in self.kind.SECRETS:  # one may have come from the file that another names
-                text = "set, not shown" if given else "unset"
-            found = f": {findings[name]}" if name in findings else ""
-            print(f"{variable_of(self.kind, name)}={'invalid' if name in invalid else text} ({source}){found}")
+                text = "set, not shown" if is_set else "unset"
+            finding = f": {findings[name]}" if name in findings else ""
+            print(f"{variable_of(self.kind, name)}={'invalid' if name in invalid else text} ({source}){finding}")
 
 
 def expired(settings: ServiceSettings, findings: Findings, *names: str) -> Iterator[str]:
-    """Whether the certificates in the files of these settings have expired. What can't be read is told otherwise."""
+    """Yields a problem for each file of these settings that has an expired certificate. Skips what can't be read."""
     now = datetime.now(UTC)
     for name, path, end in expiries(settings, *names):
         expiry = describe_expiry(end, now)
@@ -158,7 +160,7 @@ def expired(settings: ServiceSettings, findings: Findings, *names: str) -> Itera
 
 
 def traces(_: ServiceSettings, __: Findings) -> Iterator[str]:
-    """Whether spans can be exported, if they are to be."""
+    """Yields why spans can't be exported, if they are to be."""
     try:
         exports_traces(os.environ)
     except SettingsError as error:
@@ -166,34 +168,34 @@ def traces(_: ServiceSettings, __: Findings) -> Iterator[str]:
 
 
 def listening(settings: ServiceSettings) -> dict[str, Address]:
-    """The addresses that a service listens on, by variable."""
+    """Returns the addresses that a service listens on, by variable."""
     values = {variable_of(type(settings), name): getattr(settings, name) for name in type(settings).model_fields}
     return {variable: value for variable, value in values.items() if isinstance(value, Address)}
 
 
 def unwritable(variable: str, folder: Path) -> Iterator[str]:
-    """Whether a folder can be written, or made."""
+    """Yields a problem if a folder can be neither written nor made."""
     folder = folder.expanduser().absolute()
-    present = next(each for each in (folder, *folder.parents) if each.exists())
-    if not (present.is_dir() and os.access(present, os.W_OK | os.X_OK)):
+    existing = next(ancestor for ancestor in (folder, *folder.parents) if ancestor.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         yield (
-            f"{variable}={folder}: must be a folder that this user can write or make, and {present} is not: name"
+            f"{variable}={folder}: must be a folder that this user can write or make, and {existing} is not: name"
             " another one, or change its owner"
         )
 
 
 def same_ports(settings: ServiceSettings, _: Findings) -> Iterator[str]:
-    """Whether two of the addresses are the same."""
+    """Yields a problem for each address that another variable has, too."""
     by_address: dict[Address, str] = {}
     for variable, address in listening(settings).items():
-        other = by_address.setdefault(address, variable)
-        if address.port and other != variable:
-            yield f"{variable}={address}: must have a port of its own, and {other} has the same: choose another port"
+        owner = by_address.setdefault(address, variable)
+        if address.port and owner != variable:
+            yield f"{variable}={address}: must have a port of its own, and {owner} has the same: choose another port"
 
 
 def unresolved(settings: ServiceSettings, **hosts: str) -> Iterator[str]:
-    """Whether the names of hosts in the addresses resolve here, and further ones, by variable."""
-    for variable, host in {**{name: it.host for name, it in listening(settings).items()}, **hosts}.items():
+    """Yields a problem for each host, of the addresses or of `hosts`, whose name does not resolve here."""
+    for variable, host in {**{name: address.host for name, address in listening(settings).items()}, **hosts}.items():
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:

@@ -63,8 +63,8 @@ def configure_logging(
             foreign_pre_chain=[*_SHARED, _name_the_logger],
         )
     )
-    for each in filters:
-        handler.addFilter(each)
+    for log_filter in filters:
+        handler.addFilter(log_filter)
     logging.root.handlers = [handler]
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -75,13 +75,13 @@ def configure_logging(
 
 
 def ignore_level_signals() -> None:
-    """Where they are not followed they would end the process."""
+    """Ignores USR1 and USR2, which would end a process that does not follow them."""
     for number in LEVEL_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def follow_level_signals(loop: asyncio.AbstractEventLoop, level: str) -> None:
-    """USR1 sets the level to debug, USR2 back to `level`."""
+    """Has USR1 set the level to debug, and USR2 set it back to `level`."""
     loop.add_signal_handler(_DEBUG, _change_level, logging.DEBUG)
     loop.add_signal_handler(_AS_SET, _change_level, _number(level))
 

@@ -89,15 +89,15 @@ class MetricsEndpoint:
             del self._open[writer]
 
     def _response(self, head: bytes) -> bytes:
-        """The answer to a request, as HTTP has it."""
-        started: list[tuple[str, list[tuple[str, str]]]] = []
+        """Returns the HTTP response to a request."""
+        responses: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list[tuple[str, str]], _error: object = None) -> Callable[[bytes], object]:
-            started.append((status, headers))
+            responses.append((status, headers))
             return bytes
 
         body = b"".join(self._answer(_environ(head), start))
-        [(status, headers)] = started
+        [(status, headers)] = responses
         headers += [("Content-Length", str(len(body))), ("Connection", "close")]
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
         return "\r\n".join(lines).encode("latin-1") + body
@@ -115,7 +115,7 @@ class MetricsEndpoint:
 
 
 def listen(address: Address, variable: str) -> socket.socket:
-    """Raises SettingsError, which names the variable."""
+    """Returns a socket that listens on an address. Raises SettingsError, which names the variable."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         return socket.create_server((address.host, address.port), family=family)
@@ -125,13 +125,13 @@ def listen(address: Address, variable: str) -> socket.socket:
 
 
 def _environ(head: bytes) -> WSGIEnvironment:
-    """A request as WSGI has it."""
+    """Returns the WSGI environment of a request."""
     request, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = request.partition(" ")
     path, _, query = rest.partition(" ")[0].partition("?")
     fields = (line.partition(":") for line in lines)
-    named = {f"HTTP_{name.upper().replace('-', '_')}": value.strip() for name, _, value in fields}
-    return {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **named}
+    variables = {f"HTTP_{name.upper().replace('-', '_')}": value.strip() for name, _, value in fields}
+    return {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **variables}
 
 
 def _text(start: StartResponse, status: str, *lines: str) -> Iterable[bytes]:

@@ -117,11 +117,11 @@ class FlagParser(ArgumentParser):
 
 def _unknown(arguments: Iterable[str]) -> Iterator[str]:
     """Names arguments without their values: one may be a secret that was meant for a variable."""
-    given = [*arguments]
-    for before, argument in zip(["", *given], given, strict=False):
+    words = [*arguments]
+    for previous, argument in zip(["", *words], words, strict=False):
         if argument.startswith("-"):
             yield f"{argument.partition('=')[0]}: no such flag (--help lists them)"
-        elif not before.startswith("-"):  # else it is the value of that one
+        elif not previous.startswith("-"):  # else it is the value of that one
             yield "there is an argument too many, without -- (--help lists the flags)"
 
 
@@ -194,13 +194,13 @@ def settings_of(kind: type[S], flags: Mapping[str, Any], problems: Iterable[str]
 
     Raises SettingsError with `problems`, which were found before, and all else that is wrong.
     """
-    found = list(problems)
+    earlier_problems = list(problems)
     try:
         settings = kind(**_by_alias(kind, flags))
     except ValidationError as error:
-        raise SettingsError([*found, *_problems(kind, error, flags)], _names(kind, error)) from None
-    if found:
-        raise UsageError(found)
+        raise SettingsError([*earlier_problems, *_problems(kind, error, flags)], _names(kind, error)) from None
+    if earlier_problems:
+        raise UsageError(earlier_problems)
     return settings
 
 
@@ -220,8 +220,8 @@ def lenient(kind: type[S], flags: Mapping[str, Any]) -> S:
         def _fit_together(self) -> Self:
             return self
 
-    made: S = Lenient(**_by_alias(kind, flags))
-    return made
+    settings: S = Lenient(**_by_alias(kind, flags))
+    return settings
 
 
 def _by_alias(kind: type[ServiceSettings], flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
 def exports_traces(environ: Mapping[str, str]) -> bool:
-    """Whether an endpoint is set, and traces are not switched off. Raises SettingsError if they can't be exported."""
+    """Returns whether traces are to be exported. Raises SettingsError if they can't be."""
     endpoint = _first(_ENDPOINTS, environ)
     exporter = environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     if endpoint is None or exporter == "none" or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
@@ -42,7 +42,7 @@ def exports_traces(environ: Mapping[str, str]) -> bool:
 
 
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """The first of these variables that is set, with its value."""
+    """Returns the first of these variables that is set, with its value."""
     return next(((name, environ[name]) for name in names if environ.get(name)), None)
 
 

@@ -27,12 +27,12 @@ class Exporter:
 
     def __init__(self, service: str) -> None:
         """`service`: such as `scheduler`."""
-        own = {
+        attributes = {
             "service.name": f"contentgen-{service}",
             "service.version": version("contentgen-grpc"),
             "service.instance.id": str(uuid.uuid4()),
         }
-        resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
+        resource = Resource.create({**attributes, **OTELResourceDetector().detect().attributes})
         logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns of each retry
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -40,18 +40,18 @@ class Exporter:
 
     def close(self, within: float) -> None:
         """Exports the last spans; gives up after so many seconds."""
-        closing = Thread(target=self._provider.shutdown, name="otel-close", daemon=True)
-        closing.start()
-        closing.join(within)
+        thread = Thread(target=self._provider.shutdown, name="otel-close", daemon=True)
+        thread.start()
+        thread.join(within)
 
 
 def after(traceparent: str, tracestate: str) -> Context:
-    """What a span that follows this one is started in."""
+    """Returns the context in which a span that follows this one is started."""
     return _W3C.extract({"traceparent": traceparent, "tracestate": tracestate}, Context())
 
 
 def headers_of(span: Span) -> dict[str, str]:
-    """What is handed on for spans that follow this one: `traceparent`, and `tracestate` if there is any."""
+    """Returns the headers for spans that follow this one: `traceparent`, and `tracestate` if there is any."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, set_span_in_context(span, Context()))
     return headers

@@ -88,10 +88,10 @@ def by_comma(pattern: re.Pattern[str], what: str, example: str, *, lower: bool =
         if isinstance(value, tuple):
             return value
         text = str(value).lower() if lower else str(value)
-        found = tuple(name.strip() for name in text.split(",") if name.strip())
-        if wrong := [name for name in found if not pattern.fullmatch(name)]:
-            raise ValueError(f"must be {what}, separated by commas, such as {example}; {wrong[0]!r} is not")
-        return found
+        names = tuple(name.strip() for name in text.split(",") if name.strip())
+        if misfits := [name for name in names if not pattern.fullmatch(name)]:
+            raise ValueError(f"must be {what}, separated by commas, such as {example}; {misfits[0]!r} is not")
+        return names
 
     return BeforeValidator(read)
 
@@ -145,8 +145,8 @@ def _readable(value: object) -> Path:
             raise ValueError("it is none")
         path.open("rb").close()
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"must be a file that can be read ({why})") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"must be a file that can be read ({reason})") from None
     return path
 
 

@@ -23,13 +23,13 @@ class WatchedFiles:
         return bool(self._files)
 
     def changed(self) -> bool:
-        """Whether any has changed since it was last asked. Read them after that: a change meanwhile is noticed."""
-        present = self._stamps()
-        changed, self._seen = present != self._seen, present
+        """Returns whether a file has changed since the last call. Call it before reading them, to miss no change."""
+        stamps = self._stamps()
+        changed, self._seen = stamps != self._seen, stamps
         return changed
 
     def expect_change(self) -> None:
-        """Has the next look find a change, in any case."""
+        """Has the next call of `changed` return True, in any case."""
         self._seen = None
 
     def _stamps(self) -> _Stamps:
@@ -38,7 +38,7 @@ class WatchedFiles:
 
 def _stat(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size

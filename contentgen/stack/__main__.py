@@ -23,20 +23,20 @@ _COMMANDS = {"demo": demo, "dev": run}
 
 
 def main() -> int:
-    """Its exit status."""
+    """Runs the command, and returns its exit status."""
     parser = argparse.ArgumentParser(prog="contentgen.stack", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("command", choices=_COMMANDS, help="demo: for a look; dev: until Ctrl-C, data is kept")
-    chosen = parser.parse_args().command
+    command = parser.parse_args().command
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # articles are Chinese too, whatever the terminal can show
     try:
         with Interrupts() as interrupts:
-            _COMMANDS[chosen](interrupts)
+            _COMMANDS[command](interrupts)
     except Interrupted:
         print("interrupted; everything is stopped", file=sys.stderr)
         return 130
     except StackError as error:
-        print(f"{chosen} failed: {error}\nread {error.log}", file=sys.stderr)
+        print(f"{command} failed: {error}\nread {error.log}", file=sys.stderr)
         return 1
     return 0
 

@@ -72,17 +72,17 @@ KILLED_AT = 40
 
 
 def demo(interrupts: Interrupts) -> None:
-    """Runs it. Raises StackError, which names the log to read, or Interrupted."""
-    out = show.console()
+    """Runs the demo. Raises StackError, which names the log to read, or Interrupted."""
+    terminal = show.console()
     start = time.monotonic()
     with throwaway_folder("demo") as folder:
-        out.print(f"starting PostgreSQL, a scheduler, a console and {WORKERS} workers in {folder}", soft_wrap=True)
+        terminal.print(f"starting PostgreSQL, a scheduler, a console and {WORKERS} workers in {folder}", soft_wrap=True)
         with Stack(_environment(folder), folder / "logs", GRACE, interrupts) as stack:
-            out.print(f"the console is at {stack.console} until the end", soft_wrap=True)
+            terminal.print(f"the console is at {stack.console} until the end", soft_wrap=True)
             with ContentGenerationClient(stack.target) as client:
-                _Story(stack, client, out, folder / "logs").tell()
-            out.print("stopping")
-    out.print(f"done in {time.monotonic() - start:.1f} s; nothing is left running")
+                _Story(stack, client, terminal, folder / "logs").tell()
+            terminal.print("stopping")
+    terminal.print(f"done in {time.monotonic() - start:.1f} s; nothing is left running")
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -132,8 +132,8 @@ class _Story:
         return all(task["status"] == self._last(task) for task in tasks)
 
     def _status(self) -> list[Document]:
-        found = self._client.get_task_statuses(list(self._tasks))
-        return [task for task in found if task is not None]
+        statuses = self._client.get_task_statuses(list(self._tasks))
+        return [task for task in statuses if task is not None]
 
     def _last(self, task: Document) -> str:
         return "cancelled" if self._tasks[task["task_id"]] is CANCELLED else "completed"
@@ -148,7 +148,11 @@ class _Story:
             self._handled.add(task_id)
             view.say(f"attempt {task['attempt']}  of {task_id} is on {task['worker_id']}")
             self._stack.restart_worker()
-        elif part is CANCELLED and task_id not in self._handled and any(it["status"] == "completed" for it in tasks):
+        elif (
+            part is CANCELLED
+            and task_id not in self._handled
+            and any(entry["status"] == "completed" for entry in tasks)
+        ):
             self._handled.add(task_id)
             view.say(f"CancelTask {task_id} (it is {task['status']})")
             self._client.cancel_task(task_id, force=True)
@@ -173,30 +177,30 @@ class _Story:
         return bool(self._client.get_worker_pool_status()["num_workers"] == WORKERS)
 
     def _sum_up(self) -> None:
-        """The last screen, of 24 lines by 80 characters."""
+        """Prints the last screen, of 24 lines by 80 characters, and checks what the demo was to show."""
         tasks = {self._tasks[task["task_id"]].topic: task for task in self._status()}
-        lost = tasks[LOSES_ITS_WORKER.topic]
-        restarted_may_run_it = lost["attempt"] > 2
-        elsewhere = lost["worker_id"] != self._killed or restarted_may_run_it
-        self._expect(lost["attempt"] > 1 and elsewhere, f"it was not run elsewhere: {lost}")
-        self._expect(lost["retry_count"] == 0, f"the loss of a worker used a retry up: {lost}")
+        lost_task = tasks[LOSES_ITS_WORKER.topic]
+        restarted_may_run_it = lost_task["attempt"] > 2
+        elsewhere = lost_task["worker_id"] != self._killed or restarted_may_run_it
+        self._expect(lost_task["attempt"] > 1 and elsewhere, f"it was not run elsewhere: {lost_task}")
+        self._expect(lost_task["retry_count"] == 0, f"the loss of a worker used a retry up: {lost_task}")
         content = self._article(tasks[ARTICLE.topic])
         pool = {entry["content_id"]: entry for entry in self._client.iter_publish_pool(ACCOUNT)}
         contents = list(self._client.iter_contents(ACCOUNT))
-        waiting = [it["title"] for it in contents if it["review_status"] == "pending_review"]
+        titles = [entry["title"] for entry in contents if entry["review_status"] == "pending_review"]
         show.excerpt(self._out, content)
-        show.contents(self._out, [{**it, **pool.get(it["content_id"], {})} for it in contents])
+        show.contents(self._out, [{**entry, **pool.get(entry["content_id"], {})} for entry in contents])
         show.workers(self._out, self._client.get_worker_pool_status())
         self._out.print(
-            f"killed {self._killed} at {KILLED_AT} %: {lost['task_id']} was completed\n"
-            f"by {lost['worker_id']}, attempt {lost['attempt']}; no retry was used up",
+            f"killed {self._killed} at {KILLED_AT} %: {lost_task['task_id']} was completed\n"
+            f"by {lost_task['worker_id']}, attempt {lost_task['attempt']}; no retry was used up",
             soft_wrap=True,
         )
-        self._expect(waiting == [REVIEWED.topic], "not just one content awaits its review")
+        self._expect(titles == [REVIEWED.topic], "not just one content awaits its review")
         self._expect(len(pool) == len(PARTS) - 2, f"{len(pool)} entries in the publish pool")
 
-    def _expect(self, so: bool, otherwise: str) -> None:
-        if not so:
+    def _expect(self, condition: bool, otherwise: str) -> None:
+        if not condition:
             raise StackError(otherwise, self._logs)
 
 

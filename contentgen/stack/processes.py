@@ -35,7 +35,7 @@ class Service:
     """One process. Ctrl-C on the terminal doesn't reach it: it is ended by `end`, in order."""
 
     def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """Starts it."""
+        """Starts the process."""
         self.name = name
         self.log = log
         self.former_log = log.with_suffix(f"{log.suffix}.1")
@@ -44,16 +44,16 @@ class Service:
         self.start()
 
     def start(self) -> None:
-        """Starts it, at first or again. Its log replaces that of its last start, which is kept as `former_log`."""
+        """Starts the process, also again. Its log replaces that of its last start, which is kept as `former_log`."""
         if self.log.exists():
             self.log.replace(self.former_log)
-        with self.log.open("wb") as out:
+        with self.log.open("wb") as log_file:
             self._process = subprocess.Popen(
                 self._argv,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
+                stdout=log_file,
+                stderr=log_file,
                 start_new_session=True,
             )
 
@@ -63,11 +63,11 @@ class Service:
 
     @property
     def status(self) -> int | None:
-        """What it ended with, negative for a signal; None while it runs."""
+        """The exit status, negative for a signal; None while the process runs."""
         return self._process.poll()
 
     def check(self) -> None:
-        """Raises StackError if it has ended by itself."""
+        """Raises StackError if the process has ended by itself."""
         if not self.running:
             raise StackError(f"the {self.name} has ended with status {self.status}{self._tail()}", self.log)
 
@@ -79,7 +79,7 @@ class Service:
         return "".join(f"\n  {line}" for line in ("; its last lines:", *lines)) if lines else ""
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Ends the process as a crash would."""
         self._process.kill()
         self._process.wait()
 
@@ -89,7 +89,7 @@ class Service:
 
 
 def end(services: Sequence[Service], grace: float, interrupts: Interrupts) -> None:
-    """Ends them all at once: TERM drains, TERM again stops, KILL comes last.
+    """Ends all services at once: TERM drains, TERM again stops, KILL comes last.
 
     Args:
         services: in no order.
@@ -101,13 +101,13 @@ def end(services: Sequence[Service], grace: float, interrupts: Interrupts) -> No
             service.send(number)
         if _ended(services, limit, interrupts):
             return
-    left = next(service for service in services if service.running)
-    raise StackError(f"the {left.name} does not end", left.log)
+    survivor = next(service for service in services if service.running)
+    raise StackError(f"the {survivor.name} does not end", survivor.log)
 
 
-def _ended(services: Sequence[Service], within: float, interrupts: Interrupts) -> bool:
-    """Whether all of them have in time, and before another signal comes."""
-    count, deadline = interrupts.count, time.monotonic() + within
+def _ended(services: Sequence[Service], limit: float, interrupts: Interrupts) -> bool:
+    """Waits until all services have ended. Returns False if that takes too long, or another signal comes."""
+    count, deadline = interrupts.count, time.monotonic() + limit
     while any(service.running for service in services):
         if interrupts.count > count or time.monotonic() > deadline:
             return False

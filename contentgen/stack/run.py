@@ -21,7 +21,7 @@ _POLL = 0.2
 
 
 def run(interrupts: Interrupts) -> None:
-    """Runs it until a signal comes. Raises StackError, which names the log to read."""
+    """Runs the stack until a signal comes. Raises StackError, which names the log to read."""
     data = Path(os.environ.get("CONTENTGEN_DATA_DIR") or ".contentgen").absolute()
     if not data.exists():
         data.mkdir(parents=True)
@@ -41,15 +41,15 @@ def _say(text: str) -> None:
 
 
 def _environment(data: Path) -> dict[str, str]:
-    given = {name: value for name, value in os.environ.items() if name != "CONTENTGEN_WORKER_ID"}  # there are two
-    if not given.get("CONTENTGEN_CONSOLE_LISTEN") and _taken(DEFAULT_CONSOLE):
-        given["CONTENTGEN_CONSOLE_LISTEN"] = f"{DEFAULT_CONSOLE[0]}:0"
-    creator = {} if given.get("CREATOR_CLI_PATH") else demo_creator(data / "creator")
-    return {**given, **creator, "CONTENTGEN_DATA_DIR": str(data)}
+    variables = {name: value for name, value in os.environ.items() if name != "CONTENTGEN_WORKER_ID"}  # there are two
+    if not variables.get("CONTENTGEN_CONSOLE_LISTEN") and _taken(DEFAULT_CONSOLE):
+        variables["CONTENTGEN_CONSOLE_LISTEN"] = f"{DEFAULT_CONSOLE[0]}:0"
+    creator = {} if variables.get("CREATOR_CLI_PATH") else demo_creator(data / "creator")
+    return {**variables, **creator, "CONTENTGEN_DATA_DIR": str(data)}
 
 
 def _taken(address: tuple[str, int]) -> bool:
-    """Whether another program has an address: 8080 is popular."""
+    """Returns whether another program uses an address: 8080 is popular."""
     try:
         socket.create_server(address).close()
     except OSError:
@@ -69,7 +69,7 @@ def _set_up(stack: Stack, client: ContentGenerationClient) -> None:
 
 def _say_how_to_use_it(stack: Stack, data: Path) -> None:
     target, cli = stack.target, os.environ.get("CREATOR_CLI_PATH")
-    contentgen = command("contentgen") + ("" if target == DEFAULT_SCHEDULER else f" --scheduler {target}")
+    program = command("contentgen") + ("" if target == DEFAULT_SCHEDULER else f" --scheduler {target}")
     creator = cli or "the demo creator, an offline stand-in (CREATOR_CLI_PATH names yours)"
     print(
         f"""\
@@ -79,9 +79,9 @@ CLI        {creator}
 data       {data}, logs in {data / "logs"}
 
 Submit a task, and look at it:
-  {contentgen} task submit --account 1 "人工智能的未来发展" --wait
-  {contentgen} task list
-  {contentgen} top
+  {program} task submit --account 1 "人工智能的未来发展" --wait
+  {program} task list
+  {program} top
 
 Ctrl-C ends it; what runs is given {GRACE:g} s, then it goes back to the queue.""",
         flush=True,

@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 
 def command(name: str) -> str:
-    """A command that was installed beside this Python, or else for this user."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else shutil.which(name) or str(beside)
+    """Returns the path of a command that was installed beside this Python, or else for this user."""
+    sibling = Path(sys.executable).with_name(name)
+    return str(sibling) if sibling.exists() else shutil.which(name) or str(sibling)
 
 
 def demo_creator(folder: Path) -> dict[str, str]:
-    """Settings of a worker that runs the demo creator, which keeps its notes in `folder`."""
+    """Returns settings of a worker that runs the demo creator, which keeps its notes in `folder`."""
     return {
         "CREATOR_CLI_PATH": command("contentgen-demo-creator"),
         "CREATOR_PROFILE": "json",
@@ -120,12 +120,12 @@ class Stack:
 
     def kill_worker(self, worker_id: str) -> None:
         """Kills the worker that has this id; it is missed until `restart_worker`. Raises StackError if none has."""
-        named = f'"worker_id": "{worker_id}"'
-        killed = next((worker for worker in self._workers if named in worker.log_text()), None)
-        if killed is None:
+        worker_field = f'"worker_id": "{worker_id}"'
+        victim = next((worker for worker in self._workers if worker_field in worker.log_text()), None)
+        if victim is None:
             raise StackError(f"no worker has the id {worker_id}", self._logs)
-        self._killed = killed
-        killed.kill()
+        self._killed = victim
+        victim.kill()
 
     def restart_worker(self) -> None:
         """Starts the worker again that was killed, if one was."""
@@ -165,7 +165,7 @@ class Stack:
 
 
 def _ready(service: Service, field: str) -> str | None:
-    """The address that its log says it serves at, in that field."""
+    """Returns the address that a service serves at, from that field of its log."""
     for line in service.log_text().splitlines():
         try:
             event = json.loads(line)

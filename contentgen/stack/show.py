@@ -40,11 +40,11 @@ class View(Protocol):
 
 
 def console() -> Console:
-    """Of standard output."""
-    found = Console(highlight=False, markup=False, emoji=False)
-    if not found.is_terminal:
-        found.width = PLAIN_WIDTH
-    return found
+    """Returns a console on standard output."""
+    terminal = Console(highlight=False, markup=False, emoji=False)
+    if not terminal.is_terminal:
+        terminal.width = PLAIN_WIDTH
+    return terminal
 
 
 def view(out: Console) -> View:
@@ -52,7 +52,7 @@ def view(out: Console) -> View:
 
 
 class PlainLines:
-    """A line for each change."""
+    """Prints a line for each change."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -85,7 +85,7 @@ class PlainLines:
 
 
 class LiveTable:
-    """All tasks in one table that is drawn anew."""
+    """Shows all tasks in one table, which is redrawn."""
 
     def __init__(self, out: Console) -> None:
         self._live = Live(console=out, auto_refresh=False)
@@ -127,7 +127,7 @@ def _progress(task: Document) -> str:
 
 
 def excerpt(out: Console, content: Document) -> None:
-    """The title of a finished content, and how it begins."""
+    """Prints the title of a finished content, and how it begins."""
     out.print(
         f"\ncontent {content['content_id']}: {content['title']} ({content['word_count']} characters)", style="bold"
     )
@@ -135,7 +135,7 @@ def excerpt(out: Console, content: Document) -> None:
 
 
 def beginning(out: Console, content: Document) -> None:
-    """The first lines of a content's text."""
+    """Prints the first lines of a content's text."""
     width = min(out.width, _EXCERPT_WIDTH)
     text = " ".join(line for line in content["body"].splitlines() if line and line[0] not in "#!")
     lines = Text(text).wrap(out, width)
@@ -145,7 +145,7 @@ def beginning(out: Console, content: Document) -> None:
 
 
 def contents(out: Console, rows: Sequence[Document]) -> None:
-    """Contents with where they are: in the publish pool, or on their way to a review."""
+    """Prints contents with where they are: in the publish pool, or on their way to a review."""
     table = _table("content", "priority", "status", "title")
     for row in rows:
         status = row.get("status") or row["review_status"]
@@ -159,7 +159,7 @@ def contents(out: Console, rows: Sequence[Document]) -> None:
 
 
 def workers(out: Console, pool: Document) -> None:
-    """The worker pool."""
+    """Prints the worker pool."""
     table = _table("worker", "running", "busy slots", "slots")
     for worker in pool["worker_statuses"]:
         running = "yes" if worker["running"] else "no"
@@ -171,6 +171,6 @@ def _table(*columns: str) -> Table:
     return Table(*columns, box=None, padding=(0, 2, 0, 0))
 
 
-def _print(out: Console, heading: str, table: Table) -> None:
-    out.print(heading, style="bold")
-    out.print(table)
+def _print(terminal: Console, heading: str, table: Table) -> None:
+    terminal.print(heading, style="bold")
+    terminal.print(table)

@@ -22,7 +22,7 @@ _POLL = 0.05
 
 @contextmanager
 def throwaway_folder(name: str) -> Iterator[Path]:
-    """A temporary folder with an empty `data` in it; where something failed, all but that is kept, for its logs."""
+    """Yields a temporary folder with an empty `data` in it. After a failure all but `data` is kept, for its logs."""
     folder = Path(tempfile.mkdtemp(prefix=f"contentgen-{name}-"))
     folder.chmod(0o711)  # where root runs the stack, another user runs PostgreSQL, and has to pass through
     (folder / "data").mkdir(mode=0o711)
@@ -38,7 +38,7 @@ def throwaway_folder(name: str) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    """Tries again for a while: where the scheduler was killed, its PostgreSQL writes there until it has ended, too."""
+    """Removes a folder. Tries again for a while: the PostgreSQL of a killed scheduler writes there until it ends."""
     deadline = time.monotonic() + STOP_LIMIT
     while folder.exists():
         shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline)
@@ -46,19 +46,19 @@ def _remove(folder: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Settings of a stack in a throw-away folder, with the demo creator: the caller's variables, but no settings that
-    are meant for a stack of theirs.
+    """Returns settings of a stack in a throw-away folder, with the demo creator: the caller's variables without those
+    that are meant for a stack of theirs.
     """
     data = folder / "data"
-    ours = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL"))
     }
     if bindir := os.environ.get("CONTENTGEN_PG_BINDIR"):
-        ours["CONTENTGEN_PG_BINDIR"] = bindir
+        variables["CONTENTGEN_PG_BINDIR"] = bindir
     return {
-        **ours,
+        **variables,
         **demo_creator(data / "creator"),
         "CONTENTGEN_DATA_DIR": str(data),
         "TMPDIR": str(data),  # the socket's folder too goes with it, where a killed scheduler can't remove it
