@@ -27,25 +27,25 @@ _NOT_KEPT = ("postgres", "assets", "worker-??", "runs", "chaos-creator")
 
 def main(arguments: list[str]) -> int:
     """The exit status: 0 where no promise was broken, else 1."""
-    chosen = options.read(arguments)
+    choices = options.read(arguments)
     signal.signal(signal.SIGTERM, _ended)
-    _say(f"seed {chosen.seed}, {chosen.seconds:g} s of faults; to repeat them: {chosen.command}")
-    disks = chosen.plan_only or _disks()
-    shape = Shape(workers=chosen.workers)
-    kinds = [kind.name for kind in KINDS if kind.name in chosen.kinds and (disks or not kind.needs_disks)]
-    faults = plan(chosen.seed, chosen.seconds, shape.victims, rate=chosen.rate, kinds=kinds)
-    if chosen.plan_only:
+    _say(f"seed {choices.seed}, {choices.seconds:g} s of faults; to repeat them: {choices.command}")
+    disks = choices.plan_only or _disks()
+    shape = Shape(workers=choices.workers)
+    kinds = [kind.name for kind in KINDS if kind.name in choices.kinds and (disks or not kind.needs_disks)]
+    faults = plan(choices.seed, choices.seconds, shape.victims, rate=choices.rate, kinds=kinds)
+    if choices.plan_only:
         _print_plan(faults)
         return 0
-    settings = campaign.Settings(chosen.seed, chosen.seconds, shape, faults, disks, chosen.submits)
+    settings = campaign.Settings(choices.seed, choices.seconds, shape, faults, disks, choices.submits)
     begin = time.monotonic()
     with server_folder() as folder:
         try:
             result = campaign.run(settings, folder, _say)
         finally:
-            if chosen.keep:
-                shutil.copytree(folder, chosen.keep, ignore=shutil.ignore_patterns(*_NOT_KEPT))
-    _tell(result, figures(result.evidence), chosen)
+            if choices.keep:
+                shutil.copytree(folder, choices.keep, ignore=shutil.ignore_patterns(*_NOT_KEPT))
+    _tell(result, figures(result.evidence), choices)
     _say(f"{time.monotonic() - begin:.0f} s in all")
     return 1 if result.wrong else 0
 
@@ -69,32 +69,32 @@ def _print_plan(faults: tuple[Fault, ...]) -> None:
         _say(f"{fault.at:8.1f} s  {fault.kind:<20}{fault.victim:<14}{fault.duration:.1f} s")
 
 
-def _tell(result: campaign.Result, found: Figures, chosen: Options) -> None:
-    _say(f"\n{table(found)}\n")
+def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
+    _say(f"\n{table(numbers)}\n")
     if result.missed:
         _say(f"{result.missed} faults of the plan met nobody: their victims had not come back from earlier ones")
     if result.stood_still:
         _say(f"PostgreSQL itself stood still {result.stood_still} times, let nobody in and was ended for it")
     for name, times in result.came_up_late.items():
         _say(f"{name} ended {times} times before it served, and was started again")
-    for wrong in result.wrong[:_MAX_WRONG]:
-        _say(f"WRONG: {wrong}")
+    for problem in result.wrong[:_MAX_WRONG]:
+        _say(f"WRONG: {problem}")
     _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
-    if chosen.json:
-        _write(chosen.json, result, found, chosen)
-    if chosen.publish:
-        told = f"`{chosen.command}`, on {os.cpu_count()} cores:\n\n{table(found)}"
-        chosen.publish.write_text(publish(chosen.publish.read_text(), told))
+    if choices.json:
+        _write(choices.json, result, numbers, choices)
+    if choices.publish:
+        block = f"`{choices.command}`, on {os.cpu_count()} cores:\n\n{table(numbers)}"
+        choices.publish.write_text(publish(choices.publish.read_text(), block))
 
 
-def _write(path: Path, result: campaign.Result, found: Figures, chosen: Options) -> None:
+def _write(path: Path, result: campaign.Result, numbers: Figures, choices: Options) -> None:
     document = {
-        "command": chosen.command,
-        "seed": chosen.seed,
-        "seconds": chosen.seconds,
+        "command": choices.command,
+        "seed": choices.seed,
+        "seconds": choices.seconds,
         "wrong": list(result.wrong),
         "came_up_late": dict(result.came_up_late),
-        **found.document(),
+        **numbers.document(),
     }
     path.write_text(json.dumps(document, indent=2) + "\n")
 

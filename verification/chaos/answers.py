@@ -32,16 +32,18 @@ def ask(target: str, task_ids: Iterable[str], accounts: Iterable[int]) -> Answer
     """Asks schedulers that are well: for each task, for the counts of these accounts and for those of all."""
     with grpc.insecure_channel(target) as channel, ThreadPoolExecutor(_CALLS) as callers:
         asker = _Asker(channel)
-        found = [task for ids in _cut(sorted(set(task_ids))) for task in asker.tasks(ids)]
-        names = [task.task_id for task in found]
-        written = {task.task_id: task.content_id for task in found if task.content_id}
-        contents = dict(zip(written, callers.map(asker.content, written.values()), strict=True))
+        tasks = [task for ids in _cut(sorted(set(task_ids))) for task in asker.tasks(ids)]
+        names = [task.task_id for task in tasks]
+        content_ids = {task.task_id: task.content_id for task in tasks if task.content_id}
+        contents = dict(zip(content_ids, callers.map(asker.content, content_ids.values()), strict=True))
         files = sorted({asset.sha256 for content in contents.values() for asset in content.assets})
         return Answers(
-            tasks={it.task_id: AnsweredTask(Status(it.status), it.account_id, sha256(it.topic)) for it in found},
+            tasks={
+                task.task_id: AnsweredTask(Status(task.status), task.account_id, sha256(task.topic)) for task in tasks
+            },
             counts={account: asker.counts(account) for account in (_ALL, *sorted(set(accounts)))},
             histories=dict(zip(names, callers.map(asker.history, names), strict=True)),
-            bodies={task_id: sha256(it.body) for task_id, it in contents.items()},
+            bodies={task_id: sha256(content.body) for task_id, content in contents.items()},
             pool=list(asker.pool()),
             files=dict(zip(files, callers.map(asker.file, files), strict=True)),
         )

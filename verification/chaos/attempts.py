@@ -35,13 +35,13 @@ class Attempt:
 def attempts(events: Sequence[Event]) -> list[Attempt]:
     """All attempts, in their order."""
     grants = [index for index, event in enumerate(events) if event.status is Status.SUBMITTED]
-    found = []
+    result = []
     for index, following in pairwise([*grants, len(events)]):
         grant = events[index]
         ending = next((event for event in events[index + 1 : following] if event.status not in RUNNING), None)
-        until = events[following].time if following < len(events) else inf
-        found.append(Attempt(grant.attempt, grant.worker, grant.time, until, ending))
-    return found
+        end = events[following].time if following < len(events) else inf
+        result.append(Attempt(grant.attempt, grant.worker, grant.time, end, ending))
+    return result
 
 
 def attempt_of(run: Run, events: Sequence[Event]) -> Attempt | None:

@@ -131,12 +131,12 @@ class _Campaign:
             self._watchers.stop(self._progress.moves())
             self._receiver.stop()
         evidence = self._evidence()
-        wrong = [str(violation) for violation in check(evidence)]
+        problems = [str(violation) for violation in check(evidence)]
         callers = (self._load, self._prober, self._watchers, self._receiver)
-        wrong += [*self._wrong, *self._strikes.wrong, *(said for caller in callers for said in caller.wrong)]
-        wrong += self._gave_up()
+        problems += [*self._wrong, *self._strikes.wrong, *(problem for caller in callers for problem in caller.wrong)]
+        problems += self._gave_up()
         late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
-        return Result(evidence, wrong, late, self._strikes.missed.total(), self._fleet.database.stood_still)
+        return Result(evidence, problems, late, self._strikes.missed.total(), self._fleet.database.stood_still)
 
     def _died(self, thread: threading.ExceptHookArgs) -> None:
         """A thread of ours that ends early must not make a campaign easy."""
@@ -211,10 +211,10 @@ class _Campaign:
 
     def _settled(self, look: Callable[[], list[Leftover]]) -> list[Leftover]:
         """What is left after the moment that the kernel may take."""
-        until = time.monotonic() + _GONE_TIMEOUT
-        while (left := look()) and time.monotonic() < until:
+        deadline = time.monotonic() + _GONE_TIMEOUT
+        while (leftovers := look()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        return left
+        return leftovers
 
     def _gave_up(self) -> list[str]:
         return [

@@ -67,9 +67,9 @@ class Run:
     def given(self) -> None:
         self._note("given")
 
-    def _note(self, event: str, **more: object) -> None:
+    def _note(self, event: str, **details: object) -> None:
         """One line by one write, so that the lines of many processes never mix."""
-        document = {"event": event, "run": self.name, **more, "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
+        document = {"event": event, "run": self.name, **details, "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
         os.write(self._journal, json.dumps(document).encode() + b"\n")
 
 
@@ -96,14 +96,14 @@ def create(options: dict[str, str]) -> int:
 
 def _work(run: Run, seconds: float, *, talk: bool) -> None:
     """Lives for so long, with a file in the scratch folder. Raises OSError where the disk is full."""
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     with open("draft", "wb") as draft:  # noqa: PTH123 - pathlib would double the time that a run takes to start
         draft.write(b"x" * _SCRATCH_BYTES)
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(BEAT, left))
+        while (remaining := deadline - time.monotonic()) > 0:
+            time.sleep(min(BEAT, remaining))
             run.beat()
             if talk:
-                print(json.dumps({"progress": round(100 * (1 - max(0.0, left) / seconds)), "step": "x" * 400}))
+                print(json.dumps({"progress": round(100 * (1 - max(0.0, remaining) / seconds)), "step": "x" * 400}))
 
 
 def _finish(run: Run, mode: str, options: dict[str, str]) -> int:
@@ -152,8 +152,8 @@ def _fork_away(run: Run) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for end in (0, 1, 2):
         os.close(end)
-    until = time.monotonic() + _ORPHANS_LIFE
-    while time.monotonic() < until:
+    deadline = time.monotonic() + _ORPHANS_LIFE
+    while time.monotonic() < deadline:
         time.sleep(BEAT)
         run.beat()
     os._exit(0)

@@ -139,14 +139,14 @@ class Database:
 
         The schedulers are as quick to connect again: more rounds leave them less.
         """
-        held: list[extensions.connection] = []
+        connections: list[extensions.connection] = []
         for _ in range(rounds):
             with contextlib.suppress(psycopg2.OperationalError):
-                while len(held) < self._max_connections:
-                    held.append(self.connect())
-            if held:
-                self._end_schedulers(held[0])
-        return held
+                while len(connections) < self._max_connections:
+                    connections.append(self.connect())
+            if connections:
+                self._end_schedulers(connections[0])
+        return connections
 
     def lock(self, statements: Iterable[str], database: str) -> extensions.connection:
         """Another session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
@@ -185,9 +185,9 @@ def title_of(process: psutil.Process) -> str:
 
 def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> int:
     """Sends a signal to each that still lives; to how many."""
-    sent = 0
+    count = 0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-            sent += 1
-    return sent
+            count += 1
+    return count

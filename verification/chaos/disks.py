@@ -63,8 +63,8 @@ class Disk:
             _call("umount2", os.fsencode(self._folder), _MNT_DETACH)
 
     def _used(self) -> int:
-        found = os.statvfs(self._folder)
-        return max(1, found.f_blocks - found.f_bfree) * found.f_frsize  # a size of 0 would be no limit
+        usage = os.statvfs(self._folder)
+        return max(1, usage.f_blocks - usage.f_bfree) * usage.f_frsize  # a size of 0 would be no limit
 
     def _mount(self, flags: int, options: str) -> None:
         _call("mount", b"chaos", os.fsencode(self._folder), b"tmpfs", flags, options.encode())

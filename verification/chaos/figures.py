@@ -38,10 +38,10 @@ class Spread:
     @classmethod
     def of(cls, durations: Iterable[float]) -> Spread | None:
         """By nearest rank; None where there is none."""
-        found = sorted(durations)
-        if not found:
+        ordered = sorted(durations)
+        if not ordered:
             return None
-        return cls(len(found), _rank(found, 0.5), _rank(found, 0.99), round(found[-1], 2))
+        return cls(len(ordered), _rank(ordered, 0.5), _rank(ordered, 0.99), round(ordered[-1], 2))
 
 
 def _rank(ordered: Sequence[float], share: float) -> float:
@@ -105,8 +105,8 @@ def figures(evidence: Evidence) -> Figures:
     journals, stored = evidence.journals, evidence.stored
     blows = _blows(journals.faults)
     kills = [blow for blow in blows if blow.planned in _OF_WORKER]
-    after = list(_next_runs(kills, journals.runs))
-    away = [(kill, start) for kill, start in after if kill.duration > LEASE and kill.planned != "guard-kill"]
+    pairs = list(_next_runs(kills, journals.runs))
+    away = [(kill, start) for kill, start in pairs if kill.duration > LEASE and kill.planned != "guard-kill"]
     shared = sorted(blow.boottime for blow in blows if blow.planned.startswith(_SHARED))
     acknowledged = {submit.task_id for submit in journals.submits}
     completions = sorted(
@@ -122,14 +122,14 @@ def figures(evidence: Evidence) -> Figures:
         twice=_doubled(content.task_id for content in stored.contents) + _doubled(stored.pool),
         beside=sum(1 for _ in side_by_side(journals.runs)),
         duplicates=_duplicates(journals.runs),
-        again=Spread.of(start - kill.boottime for kill, start in after),
+        again=Spread.of(start - kill.boottime for kill, start in pairs),
         elsewhere=Spread.of(start - kill.boottime for kill, start in away),
         elsewhere_undisturbed=Spread.of(
             start - kill.boottime for kill, start in away if not _any_within(shared, kill.boottime - LEASE, start)
         ),
         files=sum(bool(name) for content in stored.contents for name in content.assets),
         ticks=len(stored.ticks),
-        events=len({it.event_id for it in journals.received if it.accepted}),
+        events=len({delivery.event_id for delivery in journals.received if delivery.accepted}),
         deliveries=len(journals.received),
         scheduler_submit=Spread.of(_next_probes(of_scheduler, journals.probes)),
         database_submit=Spread.of(_next_probes(of_database, journals.probes)),
@@ -139,8 +139,8 @@ def figures(evidence: Evidence) -> Figures:
 
 def _duplicates(runs: Iterable[Run]) -> int:
     """How many results were given beyond the first of each task."""
-    made = Counter(run.task_id for run in runs if run.given)
-    return made.total() - len(made)
+    counts = Counter(run.task_id for run in runs if run.given)
+    return counts.total() - len(counts)
 
 
 def _blows(faults: Iterable[Fault]) -> list[Fault]:
@@ -160,8 +160,8 @@ def _next_runs(kills: Iterable[Fault], runs: Iterable[Run]) -> Iterator[tuple[Fa
         starts[run.task_id].append(run.boottime)
     for kill in kills:
         for run in of_worker[kill.victim.partition("/")[0]]:
-            killed = run.status is None and run.boottime <= kill.boottime < run.last + _LAST_BEAT
-            later = [start for start in starts[run.task_id] if start > kill.boottime] if killed else []
+            is_killed = run.status is None and run.boottime <= kill.boottime < run.last + _LAST_BEAT
+            later = [start for start in starts[run.task_id] if start > kill.boottime] if is_killed else []
             if later:
                 yield kill, min(later)
 
@@ -176,16 +176,16 @@ def _until_next(begins: Iterable[float], ends: Sequence[float]) -> Iterator[floa
 
 def _next_probes(begins: Iterable[float], probes: Sequence[Probe]) -> Iterator[float]:
     """From each begin to the acknowledgement of the first probe that was sent after it."""
-    sent = [probe.sent for probe in probes]
+    times = [probe.sent for probe in probes]
     for begin in begins:
-        following = bisect.bisect_right(sent, begin)
-        if following < len(sent):
+        following = bisect.bisect_right(times, begin)
+        if following < len(times):
             yield probes[following].time - begin
 
 
 def _any_within(ordered: Sequence[float], begin: float, end: float) -> bool:
-    found = bisect.bisect_left(ordered, begin)
-    return found < len(ordered) and ordered[found] <= end
+    position = bisect.bisect_left(ordered, begin)
+    return position < len(ordered) and ordered[position] <= end
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

@@ -176,13 +176,13 @@ class Fleet:
     def stop(self) -> list[str]:
         """Ends the services in order, workers first; what did not end as it should."""
         self.rest()
-        wrong = []
+        problems = []
         for name in (*self.shape.worker_names, *self.shape.scheduler_names):
             member = self.members[name]
             with member.lock:
                 if problem := _stop(member):
-                    wrong.append(problem)
-        return wrong
+                    problems.append(problem)
+        return problems
 
     def await_health(self, within: float) -> None:
         """Until every service runs and a worker's session is open in each; fails like a test."""

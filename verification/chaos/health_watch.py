@@ -40,7 +40,7 @@ class HealthWatch:
             self._thread.join()
 
     def _run(self) -> None:
-        said: dict[str, bool] = {}
+        states: dict[str, bool] = {}
         with ExitStack() as stack:
             stubs: dict[str, Any] = {
                 name: HealthStub(stack.enter_context(grpc.insecure_channel(target, _OPTIONS)))
@@ -49,8 +49,8 @@ class HealthWatch:
             while not self._over.wait(_EVERY):
                 for name, stub in stubs.items():
                     serving = _asked(stub)
-                    if serving is not None and said.get(name) is not serving:
-                        said[name] = serving
+                    if serving is not None and states.get(name) is not serving:
+                        states[name] = serving
                         self._journal.append(HealthSeen(name, serving, time.time()))
 
 

@@ -31,8 +31,8 @@ def left_by_services(folder: Path, workers: Sequence[Path], dsn: str, spared: fr
 
 def left_by_postgres(folder: Path, sockets: Sequence[Path], spared: frozenset[int]) -> list[Leftover]:
     """PostgreSQL has stopped, too: processes of `folder` again, and the folders of its sockets."""
-    left = [Leftover("socket folder", str(path)) for path in sockets if path.exists()]
-    return [*_processes(folder, spared), *left]
+    folders = [Leftover("socket folder", str(path)) for path in sockets if path.exists()]
+    return [*_processes(folder, spared), *folders]
 
 
 def _processes(folder: Path, spared: frozenset[int]) -> Iterator[Leftover]:
@@ -56,6 +56,6 @@ def _connections(dsn: str) -> Iterator[Leftover]:
                 " WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s",
                 (_CHECKER,),
             )
-            yield from (Leftover("connection", said) for (said,) in cursor.fetchall())
+            yield from (Leftover("connection", description) for (description,) in cursor.fetchall())
     finally:
         connection.close()

@@ -55,8 +55,8 @@ class Load:
         """Their ids. Before anything is hurt, and before `start`."""
         with ContentGenerationClient(self._target) as client:
             for account in ACCOUNTS:
-                made = client.create_account(account.name, account.cap, account.weight)
-                self._account_ids.append(made["account_id"])
+                created = client.create_account(account.name, account.cap, account.weight)
+                self._account_ids.append(created["account_id"])
         return self._account_ids
 
     def start(self) -> None:
@@ -78,20 +78,20 @@ class Load:
 
     def _submitter(self, number: int) -> None:
         chance = random.Random(f"client {self._seed} {number}")
-        made = 0
+        count = 0
         with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             while not self._over.wait(chance.expovariate(1 / self._pause)):
                 if self._busy():
                     continue
                 size = chance.randint(2, _LARGEST_BATCH) if chance.random() < _BATCHES else 1
-                names = [f"{self._seed}-{number}-{made + n}" for n in range(size)]
-                made += size
+                names = [f"{self._seed}-{number}-{count + n}" for n in range(size)]
+                count += size
                 self._submit(client, chance, [wish(chance, name, self._account_ids) for name in names])
 
     def _submit(self, client: ContentGenerationClient, chance: random.Random, wishes: Sequence[Wish]) -> None:
         def call() -> list[str]:
             if len(wishes) > 1:
-                return client.submit_tasks(each.arguments for each in wishes)
+                return client.submit_tasks(item.arguments for item in wishes)
             return [client.submit_task(**wishes[0].arguments)]
 
         task_ids = self._repeated(call, chance, "submit", patient=not wishes[0].gives_up)
@@ -100,53 +100,60 @@ class Load:
         else:
             self._note_submits(wishes, task_ids)
 
-    def _repeated(self, call: Callable[[], Any], chance: random.Random, what: str, *, patient: bool) -> Any:
+    def _repeated(self, call: Callable[[], Any], chance: random.Random, name: str, *, patient: bool) -> Any:
         """The answer; None where nobody knows what became of the call."""
         while True:
             try:
                 return call()
             except RequestError as error:
-                if not self._transient(error, what):
+                if not self._transient(error, name):
                     return None
             if not patient or time.monotonic() > self._give_up_at:
                 return None
             time.sleep(chance.uniform(0, _PAUSE))
 
-    def _transient(self, error: RequestError, what: str) -> bool:
+    def _transient(self, error: RequestError, name: str) -> bool:
         """Whether a caller may try again; what else an honest call is answered is noted as wrong."""
-        self.counts[f"{what} {error.code}"] += 1
+        self.counts[f"{name} {error.code}"] += 1
         if error.code in _TRANSIENT:
             return True
-        self.wrong.append(f"a {what} was answered {error.code}: {error.message}")
+        self.wrong.append(f"a {name} was answered {error.code}: {error.message}")
         return False
 
     def _note_submits(self, wishes: Sequence[Wish], task_ids: Sequence[str]) -> None:
-        for each, task_id in zip(wishes, task_ids, strict=True):
-            given = each.arguments
+        for item, task_id in zip(wishes, task_ids, strict=True):
+            arguments = item.arguments
             self._journal.append(
                 Submit(
-                    task_id, given["request_id"], given["account_id"], each.topic_sha256, time.time(), given["priority"]
+                    task_id,
+                    arguments["request_id"],
+                    arguments["account_id"],
+                    item.topic_sha256,
+                    time.time(),
+                    arguments["priority"],
                 )
             )
             self.counts["submitted"] += 1
-            for after, what in each.then:
-                self._scheduled_calls.add(time.monotonic() + after, task_id, what)
+            for delay, action in item.then:
+                self._scheduled_calls.add(time.monotonic() + delay, task_id, action)
 
     def _note_unsure(self, wishes: Sequence[Wish]) -> None:
-        for each in wishes:
-            given = each.arguments
-            self._journal.append(Unsure(given["request_id"], given["account_id"], each.topic_sha256, time.time()))
+        for item in wishes:
+            arguments = item.arguments
+            self._journal.append(
+                Unsure(arguments["request_id"], arguments["account_id"], item.topic_sha256, time.time())
+            )
             self.counts["unsure"] += 1
 
     def _run_scheduled_calls(self) -> None:
         chance = random.Random(f"scheduled calls {self._seed}")
         with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             while due := self._scheduled_calls.next():
-                task_id, what = due
-                if what == "retry":
+                task_id, action = due
+                if action == "retry":
                     self._retry(client, chance, task_id)
                 else:
-                    self._cancel(client, chance, task_id, force=what == "force")
+                    self._cancel(client, chance, task_id, force=action == "force")
 
     def _cancel(self, client: ContentGenerationClient, chance: random.Random, task_id: str, *, force: bool) -> None:
         def call() -> bool:

@@ -57,38 +57,38 @@ class Options:
 def read(arguments: list[str]) -> Options:
     """The options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
     parser = _parser()
-    given = parser.parse_args(arguments)
-    kinds = frozenset(given.faults.split(",")) if given.faults else _ALL
-    for said in _wrong(kinds, given):
-        parser.error(said)
+    namespace = parser.parse_args(arguments)
+    kinds = frozenset(namespace.faults.split(",")) if namespace.faults else _ALL
+    for problem in _wrong(kinds, namespace):
+        parser.error(problem)
     return Options(
-        seed=random.SystemRandom().randrange(1_000_000) if given.seed is None else given.seed,
-        seconds=given.minutes * 60 if given.minutes else given.seconds,
-        workers=given.workers,
-        rate=given.rate,
-        submits=given.submits,
+        seed=random.SystemRandom().randrange(1_000_000) if namespace.seed is None else namespace.seed,
+        seconds=namespace.minutes * 60 if namespace.minutes else namespace.seconds,
+        workers=namespace.workers,
+        rate=namespace.rate,
+        submits=namespace.submits,
         kinds=kinds,
-        keep=given.keep,
-        json=given.json,
-        publish=given.publish,
-        plan_only=given.plan,
+        keep=namespace.keep,
+        json=namespace.json,
+        publish=namespace.publish,
+        plan_only=namespace.plan,
     )
 
 
-def _wrong(kinds: frozenset[str], given: argparse.Namespace) -> Iterator[str]:
+def _wrong(kinds: frozenset[str], namespace: argparse.Namespace) -> Iterator[str]:
     """What would go wrong only after hours."""
     if unknown := kinds - _ALL:
         yield f"--faults: no such kind: {', '.join(sorted(unknown))}; --help lists them"
-    if given.keep and given.keep.exists():
-        yield f"--keep: {given.keep} is there already: name a folder that is not"
-    for path in filter(None, (given.keep, given.json)):
+    if namespace.keep and namespace.keep.exists():
+        yield f"--keep: {namespace.keep} is there already: name a folder that is not"
+    for path in filter(None, (namespace.keep, namespace.json)):
         if not path.absolute().parent.is_dir():
             yield f"{path.absolute().parent} is no folder: make it first"
-    if given.publish:
+    if namespace.publish:
         try:
-            publish(given.publish.read_text(), "")
+            publish(namespace.publish.read_text(), "")
         except (OSError, ValueError) as error:
-            yield f"--publish: {given.publish} can't have the figures: {error}"
+            yield f"--publish: {namespace.publish} can't have the figures: {error}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,28 +118,28 @@ def plan(
         rate: faults a second, about.
         kinds: names of the kinds to choose from; None: all.
     """
-    chosen = [kind for kind in KINDS if kinds is None or kind.name in kinds]
-    return tuple(_faults(random.Random(f"faults {seed}"), seconds, victims, rate, chosen))
+    eligible = [kind for kind in KINDS if kinds is None or kind.name in kinds]
+    return tuple(_faults(random.Random(f"faults {seed}"), seconds, victims, rate, eligible))
 
 
 def _faults(
     chance: random.Random, seconds: float, victims: Sequence[str], rate: float, kinds: Sequence[Kind]
 ) -> Iterator[Fault]:
     free_at = dict.fromkeys(victims, 0.0)
-    at = 0.0
-    while (at := at + min(chance.expovariate(rate), _MAX_GAP)) < seconds:
+    time = 0.0
+    while (time := time + min(chance.expovariate(rate), _MAX_GAP)) < seconds:
         kind = chance.choices(kinds, [kind.weight for kind in kinds])[0]
         if kind.group == EVERYTHING:
-            at = max(at, *free_at.values())
-        free = [name for name in victims if name.startswith(kind.group) and free_at[name] <= at]
-        if free and at < seconds:
+            time = max(time, *free_at.values())
+        free = [name for name in victims if name.startswith(kind.group) and free_at[name] <= time]
+        if free and time < seconds:
             fault = Fault(
-                round(at, 3),
+                round(time, 3),
                 kind.name,
                 chance.choice(free),
                 round(chance.uniform(kind.shortest, kind.longest), 3),
                 chance.getrandbits(32),
             )
             for name in victims if kind.group == EVERYTHING else (fault.victim,):
-                free_at[name] = at + fault.duration + _RECOVERY
+                free_at[name] = time + fault.duration + _RECOVERY
             yield fault

@@ -64,12 +64,12 @@ class Prober:
                 self._probe(client)
 
     def _probe(self, client: ContentGenerationClient) -> None:
-        sent = time.time()
+        begin = time.time()
         try:
             task_id = self._submit(client)
         except RequestError:
             return  # what a refused submit may say is for the load to judge
-        self._journal.append(Probe(sent, time.time()))
+        self._journal.append(Probe(begin, time.time()))
         if task_id != self._task_id:
             self.wrong.append(f"request {self._request_id} was answered by {task_id}, and before by {self._task_id}")
 

@@ -73,15 +73,15 @@ class Progress:
 
     def look(self) -> bool:
         """Whether the database could be asked."""
-        found = self._rows(_COUNTS)
-        if found:
-            self.open_tasks, self._leases, self._completed = found[0]
-        return bool(found)
+        rows = self._rows(_COUNTS)
+        if rows:
+            self.open_tasks, self._leases, self._completed = rows[0]
+        return bool(rows)
 
     def ticked(self) -> float:
         """The time, if no schedule's tick is due; 0 while one is, or nobody knows."""
-        found = self._rows(_TICKED)
-        return found[0][0] if found else 0.0
+        rows = self._rows(_TICKED)
+        return rows[0][0] if rows else 0.0
 
     def all_delivered(self) -> bool:
         """Whether no event waits for its delivery; False while nobody knows."""
@@ -89,8 +89,8 @@ class Progress:
 
     def moves(self) -> int:
         """How many there are in the histories of all tasks; 0 while nobody knows."""
-        found = self._rows(_MOVES)
-        return found[0][0] if found else 0
+        rows = self._rows(_MOVES)
+        return rows[0][0] if rows else 0
 
     def waiting(self) -> list[str]:
         """The tasks that wait for a retry; none while nobody knows."""
@@ -108,16 +108,16 @@ class Progress:
     def _tell(self) -> None:
         next_line = self._begin
         while not self._over.wait(_LOOK_EVERY):
-            there = self.look()
+            answers = self.look()
             if time.monotonic() >= next_line:
-                self._say(self._line(there))
+                self._say(self._line(answers))
                 next_line += self._say_every
 
-    def _line(self, there: bool) -> str:
+    def _line(self, answers: bool) -> str:
         struck: Counter[str] = self._strikes.struck
         kills = sum(count for kind, count in struck.items() if kind.endswith(("-kill", "-loss")))
         return (
             f"{time.monotonic() - self._begin:5.0f} s: {self._load['submitted']} submitted, "
             f"{self._completed} completed, {self.open_tasks} open, {self._leases} leased; "
-            f"{struck.total()} faults, {kills} of them kills{'' if there else '; the database is away'}"
+            f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
         )

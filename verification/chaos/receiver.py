@@ -41,9 +41,9 @@ class Receiver:
         """Begins, and creates the webhook, for all accounts."""
         self._thread.start()
         with ContentGenerationClient(target) as client:
-            made = client.create_webhook(f"http://{NETWORK}:{self._server.server_port}/", _EVENT_TYPES)
-        self._signer = standardwebhooks.Webhook(made["secret"])
-        return Subscribed(made["webhook_id"])
+            webhook = client.create_webhook(f"http://{NETWORK}:{self._server.server_port}/", _EVENT_TYPES)
+        self._signer = standardwebhooks.Webhook(webhook["secret"])
+        return Subscribed(webhook["webhook_id"])
 
     def stop(self) -> None:
         """Idempotent."""

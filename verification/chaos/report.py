@@ -19,9 +19,9 @@ def table(figures: Figures) -> str:
 
 def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
     kills = ", ".join(f"{figures.faults[kind]:,} {kind}" for kind in KILLS if figures.faults.get(kind))
-    others = [kind.name for kind in KINDS if kind.name not in KILLS and figures.faults.get(kind.name)]
+    other_kinds = [kind.name for kind in KINDS if kind.name not in KILLS and figures.faults.get(kind.name)]
     yield "kills survived", f"**{figures.kills:,}**: {kills}"
-    yield "other faults", ", ".join(f"{figures.faults[kind]:,} {kind}" for kind in others)
+    yield "other faults", ", ".join(f"{figures.faults[kind]:,} {kind}" for kind in other_kinds)
     yield "acknowledged tasks", _counted(figures)
     yield "lost", f"**{figures.lost}**"
     yield "twice", f"**{figures.twice}**"

@@ -35,8 +35,11 @@ class Schedules:
         """One for each account."""
         with ContentGenerationClient(self._target) as client:
             for account_id in account_ids:
-                made = client.create_schedule(account_id, _EVERY_MINUTE, _TASK, catch_up="all", jitter=_JITTER)
-                self._begins[made["schedule_id"]] = account_id, datetime.fromisoformat(made["created_at"]).timestamp()
+                schedule = client.create_schedule(account_id, _EVERY_MINUTE, _TASK, catch_up="all", jitter=_JITTER)
+                self._begins[schedule["schedule_id"]] = (
+                    account_id,
+                    datetime.fromisoformat(schedule["created_at"]).timestamp(),
+                )
 
     def pause(self, until: float) -> None:
         """Ends the ticks, and journals that none before `until` waits any more. Schedulers are well."""

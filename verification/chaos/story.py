@@ -52,22 +52,22 @@ def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (
 
 def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
     """An attempt that went well."""
-    by = attempt, worker
+    source = attempt, worker
     return [
-        move(S.PENDING, S.SUBMITTED, begin, by=by),
-        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=by),
-        move(S.PROCESSING, S.COMPLETED, end, by=by),
+        move(S.PENDING, S.SUBMITTED, begin, by=source),
+        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source),
+        move(S.PROCESSING, S.COMPLETED, end, by=source),
     ]
 
 
 def lost(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
     """An attempt that was lost with its worker."""
-    by = attempt, worker
+    source = attempt, worker
     return [
-        move(S.PENDING, S.SUBMITTED, begin, by=by),
-        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=by),
-        move(S.PROCESSING, S.FAILED, end, by=by, reason="WORKER_LOST"),
-        move(S.FAILED, S.PENDING, end, by=by, reason="REQUEUED"),
+        move(S.PENDING, S.SUBMITTED, begin, by=source),
+        move(S.SUBMITTED, S.PROCESSING, begin + 0.1, by=source),
+        move(S.PROCESSING, S.FAILED, end, by=source, reason="WORKER_LOST"),
+        move(S.FAILED, S.PENDING, end, by=source, reason="REQUEUED"),
     ]
 
 
@@ -82,7 +82,7 @@ EVENTS: Mapping[str, list[Event]] = {
     "cancelled": [SUBMITTED, move(S.PENDING, S.CANCELLED, 5)],
 }
 _ALL = (task("twice", content_id=1), task("once", content_id=2), task("cancelled", S.CANCELLED))
-TASKS = {it.task_id: it for it in _ALL}
+TASKS = {entry.task_id: entry for entry in _ALL}
 RUNS = (
     run("killed", "twice", "v", 11, 12, killed=True),
     run("good", "twice", "w", 22, 29),
@@ -94,7 +94,7 @@ def as_shown(stored: Stored, answers: Answers) -> Answers:
     """The same answers, but of histories and contents, which are as they are stored."""
     return replace(
         answers,
-        histories={name: [(it.status, it.attempt) for it in events] for name, events in stored.events.items()},
+        histories={name: [(event.status, event.attempt) for event in events] for name, events in stored.events.items()},
         bodies={content.task_id: content.body_sha256 for content in stored.contents},
         pool=stored.pool,
     )
@@ -110,7 +110,7 @@ _STORED = Stored(
     caps={ACCOUNT: 1},
 )
 _ANSWERS = Answers(
-    tasks={name: AnsweredTask(it.status, ACCOUNT, it.topic_sha256) for name, it in TASKS.items()},
+    tasks={name: AnsweredTask(entry.status, ACCOUNT, entry.topic_sha256) for name, entry in TASKS.items()},
     counts={account: {"completed": 2, "cancelled": 1} for account in (0, ACCOUNT)},
     files={name: name for name in _STORED.assets},
 )
@@ -157,7 +157,7 @@ def with_task(name: str, **changed: Any) -> Evidence:
 
 
 def with_run(name: str, **changed: Any) -> Evidence:
-    return journaled(runs=[replace(it, **changed) if it.run == name else it for it in RUNS])
+    return journaled(runs=[replace(entry, **changed) if entry.run == name else entry for entry in RUNS])
 
 
 def with_history(name: str, events: list[Event]) -> Evidence:
@@ -172,21 +172,24 @@ def with_event(name: str, index: int, **changed: Any) -> Evidence:
 
 def without(task_id: str) -> Evidence:
     return stored(
-        tasks={name: it for name, it in TASKS.items() if name != task_id},
-        contents=[it for it in GOOD.stored.contents if it.task_id != task_id],
-        pool=[it.content_id for it in GOOD.stored.contents if it.task_id != task_id],
+        tasks={name: entry for name, entry in TASKS.items() if name != task_id},
+        contents=[entry for entry in GOOD.stored.contents if entry.task_id != task_id],
+        pool=[entry.content_id for entry in GOOD.stored.contents if entry.task_id != task_id],
     )
 
 
 def with_content(content_id: int, **changed: Any) -> Evidence:
-    rows = [replace(it, **changed) if it.content_id == content_id else it for it in GOOD.stored.contents]
+    rows = [replace(entry, **changed) if entry.content_id == content_id else entry for entry in GOOD.stored.contents]
     return stored(contents=rows)
 
 
 def let_go(*faults: Fault) -> Evidence:
     """The first run of `twice` had a result, and its worker came back without it."""
     evidence = with_event("twice", 3, message="its worker does not hold it any more")
-    runs = [replace(it, status=0, body_sha256="lost", given=True, last=12) if it.run == "killed" else it for it in RUNS]
+    runs = [
+        replace(entry, status=0, body_sha256="lost", given=True, last=12) if entry.run == "killed" else entry
+        for entry in RUNS
+    ]
     return replace(evidence, journals=replace(GOOD.journals, runs=runs, faults=faults))
 
 
@@ -200,9 +203,9 @@ def unfinished(name: str) -> Evidence:
     """A task that still waits, as all agree."""
     waiting = with_history(name, [SUBMITTED])
     tasks = {**TASKS, name: replace(TASKS[name], status=S.PENDING, places=("ready",))}
-    seen = {**GOOD.answers.tasks, name: replace(GOOD.answers.tasks[name], status=S.PENDING)}
+    task_answers = {**GOOD.answers.tasks, name: replace(GOOD.answers.tasks[name], status=S.PENDING)}
     counts = {account: {"completed": 2, "pending": 1} for account in (0, ACCOUNT)}
-    answers = replace(waiting.answers, tasks=seen, counts=counts)
+    answers = replace(waiting.answers, tasks=task_answers, counts=counts)
     return Evidence(replace(GOOD.journals, cancels=[]), replace(waiting.stored, tasks=tasks), answers)
 
 
@@ -216,9 +219,9 @@ def stale_body() -> Evidence:
 def watched() -> list[Watched]:
     """What a watcher of the account is told, task by task."""
     return [
-        Watched(name, ACCOUNT, "" if it.previous is S.NONE else it.previous.label, it.status.label, it.time)
+        Watched(name, ACCOUNT, "" if event.previous is S.NONE else event.previous.label, event.status.label, event.time)
         for name, events in EVENTS.items()
-        for it in events
+        for event in events
     ]
 
 
@@ -242,9 +245,13 @@ def retried_and_told(*statuses: str) -> Evidence:
     ]
     evidence = with_history("once", [SUBMITTED, *failed, *completed(30, 2, "v", 40)])
     evidence = replace(evidence, stored=replace(evidence.stored, logs={("twice", 2), ("once", 2)}))
-    told = [Received(f"event {status}", "task.ended", "once", status, accepted=True) for status in statuses]
-    others = [it for it in RECEIVED if (it.task_id, it.type) != ("once", "task.ended")]
-    return replace(evidence, journals=replace(GOOD.journals, subscribed=[Subscribed(1)], received=[*others, *told]))
+    copies = [Received(f"event {status}", "task.ended", "once", status, accepted=True) for status in statuses]
+    other_deliveries = [
+        delivery for delivery in RECEIVED if (delivery.task_id, delivery.type) != ("once", "task.ended")
+    ]
+    return replace(
+        evidence, journals=replace(GOOD.journals, subscribed=[Subscribed(1)], received=[*other_deliveries, *copies])
+    )
 
 
 def cancelled_by_force() -> Evidence:

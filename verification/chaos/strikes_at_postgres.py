@@ -23,13 +23,13 @@ from verification.chaos.strikes_at_services import freeze_as_one, kill_as_one
 Processes = Sequence[psutil.Process]
 
 
-def _kill(chosen: Callable[[Processes, random.Random], Iterable[psutil.Process]]) -> Strike:
+def _kill(selector: Callable[[Processes, random.Random], Iterable[psutil.Process]]) -> Strike:
     """Kill -9 to those of PostgreSQL's processes that are chosen."""
 
     @contextmanager
     def strike(scene: Scene, fault: Fault) -> Iterator[None]:
         chance = random.Random(fault.salt)
-        victims = list(chosen(scene.fleet.database.processes(), chance))
+        victims = list(selector(scene.fleet.database.processes(), chance))
         if not victims:
             raise MissedError
         scene.note(fault, KILL, POSTGRES, processes=len(victims))
@@ -81,11 +81,11 @@ def _terminate(scene: Scene, fault: Fault) -> Iterator[None]:
 def _no_connections(scene: Scene, fault: Fault) -> Iterator[None]:
     scene.note(fault, "no_connections", POSTGRES)
     try:
-        held = scene.fleet.database.hold_connections()
+        connections = scene.fleet.database.hold_connections()
     except psycopg2.Error as error:
         raise MissedError from error
     yield
-    for connection in held:
+    for connection in connections:
         connection.close()
 
 
@@ -135,11 +135,11 @@ def _dispatch_lock(scene: Scene, fault: Fault) -> Iterator[None]:
 def _another_session(scene: Scene, statements: Sequence[str], database: str = "contentgen") -> Iterator[None]:
     """A transaction of another session, which idles once it has run these."""
     try:
-        other = scene.fleet.database.lock(statements, database)
+        holder = scene.fleet.database.lock(statements, database)
     except psycopg2.Error as error:
         raise MissedError from error
     yield
-    other.close()
+    holder.close()
 
 
 _SOME = "SELECT FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY random() LIMIT {rows}) FOR UPDATE"

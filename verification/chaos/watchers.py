@@ -58,18 +58,18 @@ class Watchers:
             thread.join()
 
     def _await(self, reached: Callable[[], bool]) -> None:
-        until = time.monotonic() + _CAUGHT_UP_TIMEOUT
-        while not reached() and time.monotonic() < until:
+        deadline = time.monotonic() + _CAUGHT_UP_TIMEOUT
+        while not reached() and time.monotonic() < deadline:
             time.sleep(_POLL)
 
     def _follow(self, account_id: int, watch: Watch) -> None:
         try:
             for change in watch:
                 task = change["task"]
-                told = Watched(
+                move = Watched(
                     task["task_id"], account_id, change["previous_status"] or "", task["status"], time.time()
                 )
-                self._journal.append(told)
+                self._journal.append(move)
                 self._seen[account_id] += 1
         except (ContentGenerationError, ValueError) as error:
             self.wrong.append(f"the watch of account {account_id} ended by itself: {error!r}")

@@ -22,11 +22,11 @@ from verification.cluster.run import Run
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 0 where nothing was lost and nothing done twice."""
-    chosen = options.read(arguments)
+    choices = options.read(arguments)
     disks = _disks()
-    with Interrupts() as interrupts, _folder(chosen.folder) as folder:
+    with Interrupts() as interrupts, _folder(choices.folder) as folder:
         try:
-            return Run(folder, chosen, interrupts, disks=disks).run()
+            return Run(folder, choices, interrupts, disks=disks).run()
         except ClusterError as error:
             print(f"cluster failed: {error}", file=sys.stderr)
             return 1
@@ -44,14 +44,14 @@ def _disks() -> bool:
 
 
 @contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
+def _folder(parent: Path | None) -> Iterator[Path]:
     """One of its own, that another user's PostgreSQL can reach, and whose name no other process has."""
-    if kept is None:
+    if parent is None:
         with server_folder() as folder:
             yield folder
     else:
-        kept.mkdir(mode=0o711, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="cluster-", dir=kept.resolve()))
+        parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="cluster-", dir=parent.resolve()))
         folder.chmod(0o711)
         yield folder
 

@@ -49,8 +49,8 @@ def audit(acknowledged: Mapping[str, str], told: Mapping[str, int], stored: Stor
     """
     contents = Counter(content.task_id for content in stored.contents)
     requests = Counter(task.request_id for task in stored.tasks.values())
-    lost, twice, others = [], [], []
-    completed = still_open = again = 0
+    lost, doubled, unexpected = [], [], []
+    completed = still_open = repeated = 0
     for request_id, task_id in acknowledged.items():
         task = stored.tasks.get(task_id)
         if task is None:
@@ -58,9 +58,9 @@ def audit(acknowledged: Mapping[str, str], told: Mapping[str, int], stored: Stor
             continue
         events = stored.events.get(task_id, ())
         ends = sum(event.status is Status.COMPLETED for event in events)
-        again += any(event.attempt > 1 for event in events)
+        repeated += any(event.attempt > 1 for event in events)
         if ends > 1 or contents[task_id] > 1 or told.get(task_id, 0) > 1 or requests[request_id] > 1:
-            twice.append(f"{task_id} completed {ends} times, has {contents[task_id]} contents")
+            doubled.append(f"{task_id} completed {ends} times, has {contents[task_id]} contents")
         if task.status is Status.COMPLETED:
             completed += 1
             if not contents[task_id]:
@@ -68,8 +68,10 @@ def audit(acknowledged: Mapping[str, str], told: Mapping[str, int], stored: Stor
         elif task.status in OPEN:
             still_open += 1
         else:
-            others.append(f"{task_id} is {task.status.label}")
-    return Audit(len(acknowledged), completed, still_open, again, len(lost), len(twice), (*lost, *twice, *others))
+            unexpected.append(f"{task_id} is {task.status.label}")
+    return Audit(
+        len(acknowledged), completed, still_open, repeated, len(lost), len(doubled), (*lost, *doubled, *unexpected)
+    )
 
 
 class LiveAudit:

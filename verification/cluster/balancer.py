@@ -34,6 +34,8 @@ backend all
 
 def write_settings(path: Path, port: int, metrics: int, schedulers: Sequence[tuple[str, str, int]]) -> None:
     """`port` and `metrics` are its own; each scheduler is its name, its address, and the port of its probes."""
-    ready = [f"server {it} {at} proto h2 check port {probes} check-proto h1" for it, at, probes in schedulers]
-    all_ = [f"server {it} {at} proto h2" for it, at, _ in schedulers]
-    path.write_text(_SETTINGS.format(port=port, metrics=metrics, ready="\n  ".join(ready), all="\n  ".join(all_)))
+    checked = [
+        f"server {name} {address} proto h2 check port {probes} check-proto h1" for name, address, probes in schedulers
+    ]
+    plain = [f"server {name} {address} proto h2" for name, address, _ in schedulers]
+    path.write_text(_SETTINGS.format(port=port, metrics=metrics, ready="\n  ".join(checked), all="\n  ".join(plain)))

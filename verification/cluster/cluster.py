@@ -121,8 +121,8 @@ class Cluster:
 
     def keep_up(self) -> None:
         """Starts again what has ended and should not have; to be called again and again."""
-        gone = [worker for worker in self.workers if worker.leaves and not worker.alive]
-        for worker in gone:
+        leavers = [worker for worker in self.workers if worker.leaves and not worker.alive]
+        for worker in leavers:
             self.workers.remove(worker)
         for node in self.nodes:
             if node.alive or node.held or node.leaves:

@@ -46,7 +46,7 @@ COMMANDS = (
         "wait N|healthy|alert", "seconds, or until all is well, or until an alert fires", number=True, words=_WAITS
     ),
 )
-_BY_NAME: Mapping[str, Command] = {it.name: it for it in COMMANDS}
+_BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
 
 KEYS: Mapping[str, str] = {
     "s": "kill scheduler",
@@ -71,7 +71,9 @@ def parse(step: str) -> Sequence[str]:
     words = step.split()
     command = _BY_NAME.get(words[0]) if words else None
     if command is None or len(words) != len(command.usage.split(" ")):
-        raise CommandError(f"{step.strip()!r} is no step: {', '.join(it.usage for it in COMMANDS)}")
+        raise CommandError(
+            f"{step.strip()!r} is no step: {', '.join(known_command.usage for known_command in COMMANDS)}"
+        )
     if len(words) > 1 and not _fits(words[1], command):
         raise CommandError(f"{words[1]!r} is nothing to {command.name}: it should be {command.usage}")
     return words

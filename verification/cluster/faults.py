@@ -127,16 +127,16 @@ class Faults:
             for fault in causes:
                 fault.alerts[alert.name, alert.instance] = now - fault.began
                 fault.runbooks[alert.name] = alert.runbook
-                named = _named(alert.name, alert.instance)
-                self._say(f"{named} after {now - fault.began:.0f} s: {alert.runbook}")
+                alert_name = _named(alert.name, alert.instance)
+                self._say(f"{alert_name} after {now - fault.began:.0f} s: {alert.runbook}")
             if not causes:
                 self._say(f"{_named(alert.name, alert.instance)}: {alert.runbook}")
-        for name, instance in sorted({it[:2] for it in self._firing} - {it[:2] for it in firing}):
+        for name, instance in sorted({other[:2] for other in self._firing} - {other[:2] for other in firing}):
             self._say(f"over: {_named(name, instance)}")
         self._firing = firing
 
     def _is_of_another(self, alert: Alert, fault: Fault) -> bool:
-        return alert.instance in {other.victim for other in self.active} - {fault.victim}
+        return alert.instance in {another.victim for another in self.active} - {fault.victim}
 
     def _note_health(self, fault: Fault, now: float) -> None:
         if fault.undone is not None and self._cluster.healthy(fault.undone):
@@ -149,12 +149,12 @@ class Faults:
         fault.undo()
 
     def _begin(
-        self, what: str, victim: str, undo: Callable[[], None], go_on: Callable[[], None] = lambda: None
+        self, text: str, victim: str, undo: Callable[[], None], go_on: Callable[[], None] = lambda: None
     ) -> None:
         now = time.monotonic()
         self._load.slowest()
-        self.all.append(Fault(what, victim, undo, now, now + self._down, go_on))
-        self._say(what)
+        self.all.append(Fault(text, victim, undo, now, now + self._down, go_on))
+        self._say(text)
 
     def _step(self, name: str, argument: str = "") -> Iterator[Condition]:
         match name:
@@ -179,17 +179,17 @@ class Faults:
             case "wait":
                 yield self._waiting(argument)
 
-    def _victim(self, named: str) -> Node | None:
+    def _victim(self, name: str) -> Node | None:
         """The node of that name, or the next one of that kind, if it is up."""
-        up = [node for node in self._cluster.nodes if node.state == "up"]
-        for node in up:
-            if node.name == named:
+        candidates = [node for node in self._cluster.nodes if node.state == "up"]
+        for node in candidates:
+            if node.name == name:
                 return node
-        kind = [node for node in up if node.kind == named]
+        kind = [node for node in candidates if node.kind == name]
         if not kind:
             return None
-        self._turns[named] = self._turns.get(named, -1) + 1
-        return kind[self._turns[named] % len(kind)]
+        self._turns[name] = self._turns.get(name, -1) + 1
+        return kind[self._turns[name] % len(kind)]
 
     def _kill(self, node: Node) -> None:
         node.held = True
@@ -226,16 +226,16 @@ class Faults:
             self._miss("nothing to starve: the database is not up")
             return
         try:
-            held = self._cluster.postgres.hold_connections(_ROUNDS)
+            connections = self._cluster.postgres.hold_connections(_ROUNDS)
         except psycopg2.Error as error:
             self._miss(f"nothing to starve: {error}")
             return
 
         def undo() -> None:
-            for connection in held:
+            for connection in connections:
                 connection.close()
 
-        self._begin(f"starve: hold {len(held)} connections", self._cluster.database.name, undo)
+        self._begin(f"starve: hold {len(connections)} connections", self._cluster.database.name, undo)
 
     def _roll(self) -> Iterator[Condition]:
         if self._rolling:
@@ -255,14 +255,14 @@ class Faults:
         self._rolling = False
         self._say("roll: done")
 
-    def _waiting(self, what: str) -> Condition:
+    def _waiting(self, condition: str) -> Condition:
         began = time.monotonic()
-        if what == "healthy":
+        if condition == "healthy":
             return self._within(_LIMIT, lambda: self._cluster.healthy(began) and not self.active, "it is not healthy")
-        if what == "alert":
+        if condition == "alert":
             last = self.all[-1:]
             return self._within(_LIMIT, lambda: any(fault.alerts for fault in last), "no alert fires")
-        return lambda: time.monotonic() > began + float(what)
+        return lambda: time.monotonic() > began + float(condition)
 
     def _within(self, limit: float, condition: Condition, otherwise: str) -> Condition:
         deadline = time.monotonic() + limit
@@ -277,9 +277,9 @@ class Faults:
 
         return reached
 
-    def _miss(self, why: str) -> None:
-        self.missed.append(why)
-        self._say(why)
+    def _miss(self, reason: str) -> None:
+        self.missed.append(reason)
+        self._say(reason)
 
 
 def _named(alert: str, instance: str) -> str:

@@ -63,8 +63,10 @@ def alerts(port: int) -> list[Alert]:
     status, text = get(port, "/api/v1/alerts", patience=PATIENCE)
     if status != 200:
         raise ValueError(f"Prometheus answers {status}")
-    found = [_alert(it["labels"], it["annotations"], it["state"]) for it in json.loads(text)["data"]["alerts"]]
-    return sorted(found, key=lambda it: (not it.fires, it.severity, it.name, it.instance))
+    entries = [
+        _alert(entry["labels"], entry["annotations"], entry["state"]) for entry in json.loads(text)["data"]["alerts"]
+    ]
+    return sorted(entries, key=lambda alert: (not alert.fires, alert.severity, alert.name, alert.instance))
 
 
 def _alert(labels: Mapping[str, str], annotations: Mapping[str, str], state: str) -> Alert:

@@ -44,8 +44,8 @@ class Options:
 
 def read(arguments: Sequence[str]) -> Options:
     """The options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
-    given = _parser().parse_args(arguments)
-    return Options(**vars(given))
+    namespace = _parser().parse_args(arguments)
+    return Options(**vars(namespace))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         description="PostgreSQL, schedulers, workers, HAProxy and Prometheus as processes of this machine, under load,"
         " to be killed. Exit status 0: nothing was lost, nothing done twice; 1: something was, or the cluster failed,"
         " or a step of a script could not be done.",
-        epilog=_EXAMPLES + "\n".join(f"  {it.usage:<26}{it.does}" for it in COMMANDS),
+        epilog=_EXAMPLES + "\n".join(f"  {command.usage:<26}{command.does}" for command in COMMANDS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--schedulers", type=_count, metavar="N", default=3, help="how many (default 3)")

@@ -41,8 +41,8 @@ class Picture(Protocol):
 
 
 def picture() -> Picture:
-    out = console()
-    return LivePicture(out) if out.is_terminal else PlainLines(out)
+    terminal = console()
+    return LivePicture(terminal) if terminal.is_terminal else PlainLines(terminal)
 
 
 class PlainLines:
@@ -93,14 +93,14 @@ class LivePicture:
 
     def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
         self._shown = True
-        above = [*head(cluster, load, live), *alerts(cluster.readings.last)]
-        below = [Text(line, "reverse") for line in _KEYS]
-        height = max(self._out.height - len(above) - len(below) - 3, 1)
-        lines = [*above[:1], *rows(cluster, height), *above[1:]]
-        left = self._out.height - len(lines) - len(below)
-        lines += [Text(), *list(self._said)[-(left - 1) :]] if left > 1 else []
-        lines += [Text()] * (self._out.height - len(lines) - len(below))
-        lines = [*lines[: self._out.height - len(below)], *below]
+        header = [*head(cluster, load, live), *alerts(cluster.readings.last)]
+        footer = [Text(line, "reverse") for line in _KEYS]
+        height = max(self._out.height - len(header) - len(footer) - 3, 1)
+        lines = [*header[:1], *rows(cluster, height), *header[1:]]
+        space = self._out.height - len(lines) - len(footer)
+        lines += [Text(), *list(self._said)[-(space - 1) :]] if space > 1 else []
+        lines += [Text()] * (self._out.height - len(lines) - len(footer))
+        lines = [*lines[: self._out.height - len(footer)], *footer]
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
         self._live.update(Group(*lines), refresh=True)
@@ -108,8 +108,8 @@ class LivePicture:
 
 def head(cluster: Cluster, load: Load, live: LiveAudit) -> Iterator[Text]:
     """The title, the queue and the totals."""
-    at = f"  Prometheus :{cluster.prometheus_port}" if cluster.prometheus_port else ""
-    yield Text(f"contentgen cluster  {cluster.target}  {load.rate:g} tasks/s{at}", "reverse")
+    link = f"  Prometheus :{cluster.prometheus_port}" if cluster.prometheus_port else ""
+    yield Text(f"contentgen cluster  {cluster.target}  {load.rate:g} tasks/s{link}", "reverse")
     reading = cluster.readings.last
     done = sum(reading.rates.get(node.name, 0.0) for node in cluster.schedulers)
     yield Text.assemble(
@@ -123,11 +123,14 @@ def head(cluster: Cluster, load: Load, live: LiveAudit) -> Iterator[Text]:
 
 def totals(load: Load, live: LiveAudit) -> Text:
     """What the clients know, and what the database says of it."""
-    twice = max(live.twice, sum(count > 1 for count in load.completed.values()))
-    wrong = f", wrong {len(load.wrong)}" if load.wrong else ""
+    doubled = max(live.twice, sum(count > 1 for count in load.completed.values()))
+    problems = f", wrong {len(load.wrong)}" if load.wrong else ""
     return Text.assemble(
         f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {len(load.completed)}; ",
-        (f"lost {live.lost}, twice {twice}{wrong}", "bold red" if live.lost or twice or wrong else "bold green"),
+        (
+            f"lost {live.lost}, twice {doubled}{problems}",
+            "bold red" if live.lost or doubled or problems else "bold green",
+        ),
     )
 
 
@@ -142,8 +145,8 @@ def alerts(reading: Reading) -> Iterator[Text]:
     for alert in reading.alerts:
         by_name.setdefault((alert.fires, alert.runbook), []).append(alert.instance or "all")
     for (fires, runbook), instances in [*by_name.items()][:_ALERT_ROWS]:
-        more = f" +{len(instances) - 1}" if len(instances) > 1 else ""
-        yield Text(f"{'FIRES' if fires else 'soon':<6}{instances[0] + more:<15} {runbook}", _OF_ALERTS[fires])
+        others = f" +{len(instances) - 1}" if len(instances) > 1 else ""
+        yield Text(f"{'FIRES' if fires else 'soon':<6}{instances[0] + others:<15} {runbook}", _OF_ALERTS[fires])
     if len(by_name) > _ALERT_ROWS:
         yield Text(f"… and {len(by_name) - _ALERT_ROWS} more", "dim")
 
@@ -152,14 +155,14 @@ def rows(cluster: Cluster, height: int) -> Iterator[Text]:
     """A line for each process, as many as fit."""
     reading = cluster.readings.last
     nodes = cluster.nodes
-    shown = nodes if len(nodes) <= height else nodes[: height - 1]
-    for node in shown:
+    visible = nodes if len(nodes) <= height else nodes[: height - 1]
+    for node in visible:
         state = node.state
         yield Text.assemble(
             f"{node.name:<13}", (f"{state:<7}", _STYLES[state]), f"{node.pid or '-':>8}  ", _figures(node, reading)
         )
-    if len(shown) < len(nodes):
-        yield Text(f"… and {len(nodes) - len(shown)} more", "dim")
+    if len(visible) < len(nodes):
+        yield Text(f"… and {len(nodes) - len(visible)} more", "dim")
 
 
 def _figures(node: Node, reading: Reading) -> Text:
@@ -183,6 +186,6 @@ def _figures(node: Node, reading: Reading) -> Text:
     return Text.assemble(sign, f"  {rate}  slots {in_use:.0f}/{slots:.0f}  spooled {spooled:.0f}")
 
 
-def _sign(good: bool, if_good: str, otherwise: str) -> Text:
-    text = if_good if good else otherwise
-    return Text(f"{text:<14}", "green" if good else "bold red")
+def _sign(is_good: bool, if_good: str, otherwise: str) -> Text:
+    text = if_good if is_good else otherwise
+    return Text(f"{text:<14}", "green" if is_good else "bold red")

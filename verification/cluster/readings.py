@@ -78,11 +78,11 @@ class Readings:
                 self.last = self._read(pool)
 
     def _read(self, pool: ThreadPoolExecutor) -> Reading:
-        taken, targets = time.monotonic(), self._targets()
+        moment, targets = time.monotonic(), self._targets()
         alerts_ = pool.submit(self._alerts)
-        read = dict(zip(targets, pool.map(_samples, targets.values()), strict=True))
-        samples = {name: it for name, it in read.items() if it is not None}
-        return Reading(taken, samples, self._rates(samples), alerts_.result())
+        results = dict(zip(targets, pool.map(_samples, targets.values()), strict=True))
+        samples = {name: sample for name, sample in results.items() if sample is not None}
+        return Reading(moment, samples, self._rates(samples), alerts_.result())
 
     def _alerts(self) -> Sequence[Alert] | None:
         if self._prometheus is None:
@@ -93,7 +93,7 @@ class Readings:
             return None
 
     def _rates(self, samples: Mapping[str, Samples]) -> Mapping[str, float]:
-        return {name: self._rate(name, found.get("completed", 0.0)) for name, found in samples.items()}
+        return {name: self._rate(name, sample.get("completed", 0.0)) for name, sample in samples.items()}
 
     def _rate(self, name: str, completed: float) -> float:
         now, counts = time.monotonic(), self._completed[name]
@@ -116,7 +116,7 @@ def _samples(port: int) -> Samples | None:
 
 def parsed(text: str) -> Samples:
     """What is shown of Prometheus' text, which holds ten times more."""
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for line in text.splitlines():
         if not line.startswith("contentgen_"):
             continue
@@ -125,7 +125,7 @@ def parsed(text: str) -> Samples:
         if name.endswith("_bucket"):
             continue
         number = float(value)
-        found[name] = max(found.get(name, 0.0), number) if name in _MAXIMA else found.get(name, 0.0) + number
+        totals[name] = max(totals.get(name, 0.0), number) if name in _MAXIMA else totals.get(name, 0.0) + number
         if labelled in _PARTS:
-            found[_PARTS[labelled]] = number
-    return found
+            totals[_PARTS[labelled]] = number
+    return totals

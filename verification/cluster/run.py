@@ -58,38 +58,38 @@ class Run:
 
     def run(self) -> int:
         """Its exit status. Raises ClusterError, Interrupted."""
-        with keys() as key, picture() as shown:
-            shown.say(f"starting in {self._folder}")
-            with Cluster(self._folder, self._options, shown.say, disks=self._disks) as cluster:
-                self._await_health(cluster, shown)
+        with keys() as key, picture() as view:
+            view.say(f"starting in {self._folder}")
+            with Cluster(self._folder, self._options, view.say, disks=self._disks) as cluster:
+                self._await_health(cluster, view)
                 load = Load(cluster.target, self._options.rate, self._options.run_seconds)
-                faults = Faults(cluster, load, self._options.down, shown.say)
+                faults = Faults(cluster, load, self._options.down, view.say)
                 try:
                     load.start()
                     with LiveAudit(cluster.postgres, lambda: load.acknowledged) as live:
-                        scene = Scene(cluster, load, live, faults, shown)
+                        scene = Scene(cluster, load, live, faults, view)
                         self._go_on(scene, key)
-                        found = self._settle(scene)
+                        results = self._settle(scene)
                 finally:
                     load.close()
-                shown.say("stopping")
-        lines, good = summary(found, load, faults, self._options, time.monotonic() - self._began)
+                view.say("stopping")
+        lines, succeeded = summary(results, load, faults, self._options, time.monotonic() - self._began)
         print("\n".join(lines), flush=True)
         if self._options.folder:
             print(f"logs: {self._folder}")
-        return 0 if good else 1
+        return 0 if succeeded else 1
 
-    def _await_health(self, cluster: Cluster, shown: Picture) -> None:
+    def _await_health(self, cluster: Cluster, view: Picture) -> None:
         deadline = time.monotonic() + _START_LIMIT
         while not cluster.healthy():
             if time.monotonic() > deadline:
                 raise ClusterError(f"not within {_START_LIMIT:g} s: {'; '.join(cluster.unwell(cluster.readings.last))}")
             cluster.keep_up()
             self._interrupts.pause(_TICK)
-        shown.say(f"up after {time.monotonic() - self._began:.1f} s; callers and workers use {cluster.target}")
+        view.say(f"up after {time.monotonic() - self._began:.1f} s; callers and workers use {cluster.target}")
         if cluster.prometheus_port:
-            shown.say(f"Prometheus: http://127.0.0.1:{cluster.prometheus_port}")
-        shown.say(f"in another shell: . {cluster.surroundings}")
+            view.say(f"Prometheus: http://127.0.0.1:{cluster.prometheus_port}")
+        view.say(f"in another shell: . {cluster.surroundings}")
 
     def _go_on(self, scene: Scene, key: Key) -> None:
         """Until q, a signal, or the end of script and duration."""
@@ -97,17 +97,17 @@ class Run:
         scene.faults.do(self._options.script)
         while not self._interrupts.count and not self._is_over(scene.faults, time.monotonic() - began):
             scene.go_on()
-            pressed = key(_TICK)
-            if pressed in {"q", "Q"}:
+            pressed_key = key(_TICK)
+            if pressed_key in {"q", "Q"}:
                 return
-            if wanted := self._step(pressed, scene.cluster, scene.load):
-                scene.faults.do([parse(wanted)])
+            if command := self._step(pressed_key, scene.cluster, scene.load):
+                scene.faults.do([parse(command)])
 
-    def _is_over(self, faults: Faults, after: float) -> bool:
+    def _is_over(self, faults: Faults, elapsed: float) -> bool:
         if faults.busy:
             return False
         if self._options.duration is not None:
-            return after >= self._options.duration
+            return elapsed >= self._options.duration
         return bool(self._options.script)
 
     def _settle(self, scene: Scene) -> Audit:
@@ -134,14 +134,14 @@ class Run:
             raise ClusterError(f"the database did not come back, so nothing was checked: {error}") from error
         return audit(scene.load.task_ids, scene.load.completed, stored)
 
-    def _step(self, pressed: str, cluster: Cluster, load: Load) -> str | None:
+    def _step(self, pressed_key: str, cluster: Cluster, load: Load) -> str | None:
         """What a key stands for."""
         workers = sum(not worker.leaves for worker in cluster.workers)
-        more = {
+        commands = {
             "+": f"scale {workers + 1}",
             "-": f"scale {max(workers - 1, 0)}",
             "0": f"scale {0 if workers else self._options.workers}",
             ">": f"rate {min(load.rate * 2, _MAX_RATE):g}",
             "<": f"rate {max(load.rate / 2, _MIN_RATE):g}",
         }
-        return KEYS.get(pressed) or more.get(pressed)
+        return KEYS.get(pressed_key) or commands.get(pressed_key)

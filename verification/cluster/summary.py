@@ -15,14 +15,14 @@ _MAX_WRONG = 20
 
 def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds: float) -> tuple[Sequence[str], bool]:
     """Its lines, and whether all is as it should be."""
-    wrong = [*found.wrong, *load.wrong]
+    problems = [*found.wrong, *load.wrong]
     unsure = load.submitted - load.acknowledged
     if options.unattended and unsure:
-        wrong.append(f"{unsure} submits were never acknowledged")
+        problems.append(f"{unsure} submits were never acknowledged")
     if options.unattended and found.open:
-        wrong.append(f"{found.open} tasks did not come to their end")
+        problems.append(f"{found.open} tasks did not come to their end")
     if options.script:
-        wrong += faults.missed
+        problems += faults.missed
     lines = [
         "",
         f"{seconds:.0f} s; faults {len(faults.all)}, restarts by roll {faults.restarts}",
@@ -30,10 +30,10 @@ def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds:
         f"lost {found.lost}, twice {found.twice}; {found.again} needed another attempt"
         + (f"; {unsure} submits got no answer before the end" if unsure else ""),
         *_told(faults.all),
-        *(f"WRONG: {it}" for it in wrong[:_MAX_WRONG]),
-        "nothing was lost, and nothing done twice" if not wrong else f"{len(wrong)} things are WRONG: see above",
+        *(f"WRONG: {problem}" for problem in problems[:_MAX_WRONG]),
+        "nothing was lost, and nothing done twice" if not problems else f"{len(problems)} things are WRONG: see above",
     ]
-    return lines, not wrong
+    return lines, not problems
 
 
 def _told(faults: Sequence[Fault]) -> Iterator[str]:
@@ -42,18 +42,18 @@ def _told(faults: Sequence[Fault]) -> Iterator[str]:
     yield ""
     yield f"{'what':<34}{'lasted':>8}{'healthy':>9}{'slowest':>9}  first alert"
     for fault in faults:
-        lasted = f"{fault.undone - fault.began:.0f} s" if fault.undone is not None else "-"
+        duration = f"{fault.undone - fault.began:.0f} s" if fault.undone is not None else "-"
         healthy = f"{fault.healthy - fault.undone:.1f} s" if fault.healthy and fault.undone else "-"
-        yield f"{fault.what:<34}{lasted:>8}{healthy:>9}{fault.slowest:>7.1f} s  {_alerts(fault)}"
-    back = [fault.healthy - fault.undone for fault in faults if fault.healthy and fault.undone]
-    if back:
-        yield f"healthy again {median(back):.1f} s after what was done had ended (median), {max(back):.1f} s at most"
+        yield f"{fault.what:<34}{duration:>8}{healthy:>9}{fault.slowest:>7.1f} s  {_alerts(fault)}"
+    lags = [fault.healthy - fault.undone for fault in faults if fault.healthy and fault.undone]
+    if lags:
+        yield f"healthy again {median(lags):.1f} s after what was done had ended (median), {max(lags):.1f} s at most"
     runbooks = {name: path for fault in faults for name, path in fault.runbooks.items()}
     yield from (f"{name}: {path}" for name, path in sorted(runbooks.items()))
 
 
 def _alerts(fault: Fault) -> str:
     first: dict[str, float] = {}
-    for (name, _), after in fault.alerts.items():
-        first.setdefault(name, after)
-    return ", ".join(f"{name} after {after:.0f} s" for name, after in first.items()) or "none"
+    for (name, _), delay in fault.alerts.items():
+        first.setdefault(name, delay)
+    return ", ".join(f"{name} after {first_delay:.0f} s" for name, first_delay in first.items()) or "none"

@@ -42,10 +42,10 @@ def main(arguments: list[str]) -> int:
     try:
         campaign.run()
     finally:  # whatever ends it, what it found is kept
-        kept = write_findings(findings, options.findings)
+        paths = write_findings(findings, options.findings)
     for line in ("", *report(plan.seed, campaign)):
         print(line)
-    for finding, path in zip(findings, kept, strict=True):
+    for finding, path in zip(findings, paths, strict=True):
         print(f"FOUND {finding.target}: {finding.what[:500]} ({path})")
     print(f"\n{len(findings)} findings" if findings else "\nnothing found")
     return 1 if findings else 0

@@ -54,8 +54,8 @@ async def _attack(order: Order) -> Tally:
 
 
 async def _take_turns(cases: Iterator[Case], caller: Caller, tally: Tally) -> None:
-    for each in cases:
-        note(each, await caller.make(each), tally)
+    for item in cases:
+        note(item, await caller.make(item), tally)
 
 
 def note(each: Case, ending: Ending, tally: Tally) -> None:
@@ -63,8 +63,8 @@ def note(each: Case, ending: Ending, tally: Tally) -> None:
     rpc = RPCS.get(each.rpc)
     name = rpc.name if rpc else "no such RPC"
     tally.count(name, status_of(ending))
-    if wrong := wrong_with(each, ending):
-        tally.find(Finding(name, wrong, each.seed, each.number, _how(each), each.requests))
+    if problem := wrong_with(each, ending):
+        tally.find(Finding(name, problem, each.seed, each.number, _how(each), each.requests))
     if ending.answers:
         tally.answered.add(name)
     if rpc is None:
@@ -81,6 +81,6 @@ def status_of(ending: Ending) -> str:
     return ending.code.name if ending.code else "no end"
 
 
-def _how(each: Case) -> str:
-    hangs_up = "" if each.hangs_up_after is None else f", hangs up after {each.hangs_up_after:g} s"
-    return f"{each.shape}, as {each.who}, deadline {each.timeout:g} s{hangs_up}, metadata {each.metadata}"
+def _how(item: Case) -> str:
+    hangs_up = "" if item.hangs_up_after is None else f", hangs up after {item.hangs_up_after:g} s"
+    return f"{item.shape}, as {item.who}, deadline {item.timeout:g} s{hangs_up}, metadata {item.metadata}"

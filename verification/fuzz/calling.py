@@ -81,8 +81,8 @@ class Caller:
         call = kind(case.rpc)(case.requests[0], timeout=case.timeout, metadata=metadata)
         return await _ended(call, case)
 
-    def _authorization(self, who: Who) -> Metadata:
-        token = self._tokens.get(who)
+    def _authorization(self, caller: Who) -> Metadata:
+        token = self._tokens.get(caller)
         return (("authorization", f"Bearer {token}"),) if token else ()
 
 

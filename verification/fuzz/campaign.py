@@ -65,7 +65,7 @@ class Campaign:
             self._look(attacked, honest, gardener)
 
     def _part(self, name: str, pool: Pool, jobs: Iterable[Job], attacked: Services, honest: Honest) -> None:
-        begun = said = time.monotonic()
+        start = said = time.monotonic()
 
         def take(done: Tally) -> None:
             nonlocal said
@@ -74,10 +74,10 @@ class Campaign:
             attacked.sample()
             if time.monotonic() - said > _PROGRESS_INTERVAL:
                 said = time.monotonic()
-                self._progress(name, said - begun, honest)
+                self._progress(name, said - start, honest)
 
         pool.work(jobs, take)
-        self.seconds[name] = time.monotonic() - begun
+        self.seconds[name] = time.monotonic() - start
         self._progress(name, self.seconds[name], honest)
 
     def _tell_news(self, done: Tally) -> None:
@@ -88,14 +88,16 @@ class Campaign:
                 self._say(f"found, case {finding.number}: {finding.kind}")
 
     def _progress(self, name: str, seconds: float, honest: Honest) -> None:
-        cases, found = self.tally.cases, len(self.tally.findings)
-        self._say(f"{name}, {seconds:.0f} s: {cases:,} cases, {len(honest.seconds):,} honest tasks, {found} findings")
+        cases, findings = self.tally.cases, len(self.tally.findings)
+        self._say(
+            f"{name}, {seconds:.0f} s: {cases:,} cases, {len(honest.seconds):,} honest tasks, {findings} findings"
+        )
 
     def _look(self, attacked: Services, honest: Honest, gardener: Gardener) -> None:
         """What is wrong with the services, the database, the honest work, the memory."""
         troubles = [*attacked.troubles(), *attacked.stop()]
-        for what in (*troubles, *honest.failures, *gardener.failures, *broken(attacked.database_url)):
-            self._find("services", what)
+        for problem in (*troubles, *honest.failures, *gardener.failures, *broken(attacked.database_url)):
+            self._find("services", problem)
         for name in self.tally.unanswered(ENOUGH_CALLS):
             self._find(
                 name, f"no answer to any of more than {ENOUGH_CALLS:,} calls: the attack does not get past its checks"
@@ -107,14 +109,16 @@ class Campaign:
         seconds = honest.seconds or [0.0]
         self.beside = Beside(grown, len(honest.seconds), median(seconds), max(seconds))
 
-    def _find(self, target: str, what: str) -> None:
-        self.tally.find(Finding(target, what, self._plan.seed, 0))
+    def _find(self, target: str, text: str) -> None:
+        self.tally.find(Finding(target, text, self._plan.seed, 0))
 
 
 def broken(database_url: str) -> list[str]:
     """Returns the invariants that do not hold, whatever is called: a completed task may lack its content."""
     engine = sa.create_engine(database_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
-        found = {what: connection.execute(sa.text(query)).fetchmany(5) for what, query in _INVARIANTS.items()}
+        violations = {
+            invariant: connection.execute(sa.text(query)).fetchmany(5) for invariant, query in _INVARIANTS.items()
+        }
     engine.dispose()
-    return [f"not true any more: {what}: {rows}" for what, rows in found.items() if rows]
+    return [f"not true any more: {invariant}: {rows}" for invariant, rows in violations.items() if rows]

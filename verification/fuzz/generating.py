@@ -48,12 +48,12 @@ def every_path() -> list[str]:
 def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple[bytes, ...]]:
     """What is sent, and how it was made: messages, of which one may be spoilt."""
     count = source.randint(1, _MAX_REQUESTS) if rpc.streams_requests else 1
-    told = [message(rpc.request, known, source).SerializeToString() for _ in range(count)]
+    requests = [message(rpc.request, known, source).SerializeToString() for _ in range(count)]
     if source.random() >= RAW_CHANCE:
-        return "structured", tuple(told)
-    at = source.randrange(count)
-    shape, told[at] = spoil(told[at], rpc.request, source)
-    return shape, tuple(told)
+        return "structured", tuple(requests)
+    index = source.randrange(count)
+    shape, requests[index] = spoil(requests[index], rpc.request, source)
+    return shape, tuple(requests)
 
 
 def _who(rpc: Rpc, source: random.Random) -> Who:

@@ -51,21 +51,21 @@ class Honest:
 
     def _work(self) -> None:
         while not self._stopped.is_set():
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
                 self._one_task()
             except (grpc.RpcError, AssertionError) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 self._stopped.wait(1)
             else:
-                self.seconds.append(time.monotonic() - begun)
+                self.seconds.append(time.monotonic() - start)
 
     def _one_task(self) -> None:
-        asked = pb.SubmitTaskRequest(account_id=HONEST_ACCOUNT, topic="honest work", priority=10)
-        task = self._tasks.SubmitTask(asked, timeout=30, metadata=self._metadata).task
-        wanted = pb.WaitTaskRequest(task_id=task.task_id)
-        wanted.timeout.FromSeconds(WITHIN)
-        task = self._tasks.WaitTask(wanted, timeout=WITHIN + 30, metadata=self._metadata).task
+        request = pb.SubmitTaskRequest(account_id=HONEST_ACCOUNT, topic="honest work", priority=10)
+        task = self._tasks.SubmitTask(request, timeout=30, metadata=self._metadata).task
+        wait = pb.WaitTaskRequest(task_id=task.task_id)
+        wait.timeout.FromSeconds(WITHIN)
+        task = self._tasks.WaitTask(wait, timeout=WITHIN + 30, metadata=self._metadata).task
         assert task.status == task_pb2.TASK_STATUS_COMPLETED, f"an honest task is not completed: {task}"
         wanted_content = content_pb.GetContentRequest(content_id=task.content_id)
         content = self._contents.GetContent(wanted_content, timeout=30, metadata=self._metadata).content

@@ -88,7 +88,7 @@ def lie(order: LieOrder) -> Tally:
         asyncio.run(_lie_to_all(folder, order, all_lies))
     for number, lies in enumerate(all_lies):
         tally.statuses[TARGET]["recovered"] += lies.said.pop("lives", 0)
-        tally.further.update({f"{what} of the hostile scheduler": count for what, count in lies.said.items()})
+        tally.further.update({f"{kind} of the hostile scheduler": count for kind, count in lies.said.items()})
         if max(lies.memory, default=0) > MAX_MEMORY:
             lies.troubles.append(f"a deceived worker had {max(lies.memory) >> 20} MiB")
         for trouble in lies.troubles:
@@ -102,11 +102,13 @@ def _shortened(trouble: str) -> str:
 
 
 async def _lie_to_all(folder: Path, order: LieOrder, all_lies: Sequence[Lies]) -> None:
-    each = order.messages // len(all_lies)
+    share = order.messages // len(all_lies)
     async with asyncio.TaskGroup() as group:
         for number, lies in enumerate(all_lies):
             (folder / str(number)).mkdir()
-            group.create_task(lie_to_worker(folder / str(number), order.seed * CONCURRENT_WORKERS + number, each, lies))
+            group.create_task(
+                lie_to_worker(folder / str(number), order.seed * CONCURRENT_WORKERS + number, share, lies)
+            )
 
 
 class HostileScheduler(ScriptedScheduler):
@@ -203,10 +205,10 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     hello = await stream.hello()
     assert 1 <= hello.slots <= MAX_SLOTS, f"its hello names {hello.slots} slots, which every scheduler refuses"
     stream.answer_all()
-    wanted = pb.DesiredState(slots=SLOTS)
-    stream.welcome(heartbeat=0.2, drop=[it.lease_id for it in hello.held_leases], desired=wanted)
+    desired_state = pb.DesiredState(slots=SLOTS)
+    stream.welcome(heartbeat=0.2, drop=[held_lease.lease_id for held_lease in hello.held_leases], desired=desired_state)
     free = lambda state: state.free_slots >= SLOTS and not state.held_leases  # noqa: E731
-    state = await _state(stream, lambda it: it.free_slots > 0 and not it.held_leases)
+    state = await _state(stream, lambda heartbeat: heartbeat.free_slots > 0 and not heartbeat.held_leases)
     stream.assign(1, state.number, lease(f"first-{worker.pid}"))  # one whose CLI was made to fail tries one at a time
     await stream.update("completed", f"first-{worker.pid}")
     state = await _state(stream, free)
@@ -215,24 +217,26 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     for name in names:
         await stream.update("completed", name)
     await _state(stream, free)
-    clis = [each.name() for guard in psutil.Process(worker.pid).children() for each in guard.children(recursive=True)]
+    clis = [
+        process.name() for guard in psutil.Process(worker.pid).children() for process in guard.children(recursive=True)
+    ]
     assert not clis, f"CLIs are left: {clis}"
     worker.signal(SIGTERM)
     await wait_until_async(lambda: not worker.alive, within=_WITHIN, what="the worker has ended")
     assert worker.exit_status == 0, f"it ended with status {worker.exit_status}"
 
 
-async def _state(stream: Stream, wanted: Callable[[pb.Heartbeat], bool]) -> pb.Heartbeat:
-    """The next state that is `wanted`. One whose tasks were made to fail may have to take its longest pause first."""
+async def _state(stream: Stream, condition: Callable[[pb.Heartbeat], bool]) -> pb.Heartbeat:
+    """The next state that meets `condition`. One whose tasks were made to fail may take its longest pause first."""
     last = pb.Heartbeat()
-    begun = asyncio.get_running_loop().time()
+    start = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(_WITHIN) as limit:
-            while not wanted(last):
+            while not condition(last):
                 message = await stream.next()
                 if message.HasField("heartbeat"):
                     last = message.heartbeat
-                    limit.reschedule(begun + _WITHIN + (MAX_PAUSE if last.unhealthy else 0.0))
+                    limit.reschedule(start + _WITHIN + (MAX_PAUSE if last.unhealthy else 0.0))
     except TimeoutError:
         raise AssertionError(f"{last.free_slots} slots are free, {len(last.held_leases)} leases held: {last}") from None
     return last

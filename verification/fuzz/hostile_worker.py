@@ -80,8 +80,8 @@ def _note(seed: int, number: int, session: _Session, ending: Ending, tally: Tall
     tally.count(TARGET, ending.code.name if ending.code else "no end")
     tally.further["messages of hostile workers"] += len(session.said)
     tally.further["leases that hostile workers got"] += session.got
-    if wrong := wrong_with(case, ending) or session.wrong:
-        tally.find(Finding(TARGET, wrong, seed, number, f"{len(session.said)} messages", tuple(session.said[-50:])))
+    if problem := wrong_with(case, ending) or session.wrong:
+        tally.find(Finding(TARGET, problem, seed, number, f"{len(session.said)} messages", tuple(session.said[-50:])))
 
 
 class _Shared:
@@ -147,7 +147,7 @@ class _Session:
         lease_id, attempt = source.choice(leases)
         data = picture(source)
         first = pb.PutAssetRequest(lease_id=lease_id, attempt=attempt, sha256=sha256(data), size=len(data))
-        chunks = (pb.PutAssetRequest(chunk=data[at : at + _CHUNK]) for at in range(0, len(data), _CHUNK))
+        chunks = (pb.PutAssetRequest(chunk=data[offset : offset + _CHUNK]) for offset in range(0, len(data), _CHUNK))
         try:
             WorkerServiceStub(self._channel).PutAsset(chain([first], chunks), timeout=PATIENT, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -155,21 +155,21 @@ class _Session:
                 self.wrong = f"PutAsset: {error.code().name}: {error.details()}"
         return self._state()
 
-    def _say(self, told: pb.LeaseRequest) -> bytes:
-        data = told.SerializeToString()
+    def _say(self, request: pb.LeaseRequest) -> bytes:
+        data = request.SerializeToString()
         self.said.append(data)
         return data
 
     def _hear(self, answer: bytes) -> None:
         try:
-            told = pb.LeaseResponse.FromString(answer)
+            response = pb.LeaseResponse.FromString(answer)
         except DecodeError:
             self.wrong = "an answer that is no message"
             return
-        if told.HasField("assignment"):
-            self._assignment = told.assignment.number
-            self.got += len(told.assignment.leases)
-            for lease in told.assignment.leases:
+        if response.HasField("assignment"):
+            self._assignment = response.assignment.number
+            self.got += len(response.assignment.leases)
+            for lease in response.assignment.leases:
                 self._own.append(lease)
                 if lease.task.account_id != HONEST_ACCOUNT:
                     self._shared.add((lease.lease_id, lease.attempt))
@@ -230,14 +230,14 @@ class _Session:
                 attempt += source.choice((0, 0, 1, -1))
                 self._update(report.updates.add(lease_id=lease_id, attempt=attempt), None)
         if report.updates and source.random() < 0.1:
-            whole = pb.ReportPart(report_number=report.number, data=report.SerializeToString(), last=True)
-            return self._say(pb.LeaseRequest(report_part=whole))
+            part = pb.ReportPart(report_number=report.number, data=report.SerializeToString(), last=True)
+            return self._say(pb.LeaseRequest(report_part=part))
         return self._say(pb.LeaseRequest(report=report))
 
-    def _update(self, update: pb.LeaseUpdate, own: pb.AssignedLease | None) -> None:
+    def _update(self, update: pb.LeaseUpdate, lease: pb.AssignedLease | None) -> None:
         """Any update; of an honest task's lease none that ends the task."""
         source = self._source
-        honest = own is not None and own.task.account_id == HONEST_ACCOUNT
+        honest = lease is not None and lease.task.account_id == HONEST_ACCOUNT
         kinds = ("accepted", "processing", "progress", "released") + (() if honest else ("completed", "failed"))
         kind = source.choice(kinds) if honest or source.random() < 0.98 else ""
         if kind == "completed":
@@ -246,8 +246,8 @@ class _Session:
             if source.random() < 0.02:
                 update.completed.result.body = "人" * (_LARGE // 3)
         elif kind == "released":
-            anything = source.choice((0, 99, -1)) if source.random() < 0.05 else source.choice((1, 2, 3, 4))
-            update.released.reason = pb.RELEASE_REASON_DRAINING if honest else pb.ReleaseReason.ValueType(anything)
+            reason = source.choice((0, 99, -1)) if source.random() < 0.05 else source.choice((1, 2, 3, 4))
+            update.released.reason = pb.RELEASE_REASON_DRAINING if honest else pb.ReleaseReason.ValueType(reason)
             update.released.started = source.random() < 0.5
         elif kind:
             part = getattr(update, kind)
@@ -269,7 +269,7 @@ class _Session:
             return self._say(pb.LeaseRequest(report_part=part))
         if chance < 0.8:
             return self._state()
-        told = pb.LeaseRequest(heartbeat=pb.Heartbeat(number=1)).SerializeToString()
-        data = spoil(told, pb.LeaseRequest.DESCRIPTOR, source)[1]
+        heartbeat = pb.LeaseRequest(heartbeat=pb.Heartbeat(number=1)).SerializeToString()
+        data = spoil(heartbeat, pb.LeaseRequest.DESCRIPTOR, source)[1]
         self.said.append(data)
         return data

@@ -39,8 +39,8 @@ def wrong_with(case: Case, ending: Ending) -> str | None:
     if ending.code == Code.OK:
         return _wrong_with_answers(case, ending)
     if ending.code in ENDED_BY_THE_CALLER:
-        mine = ending.hung_up or case.impatient or _may_wait(case)
-        return None if mine else f"{ending.code.name} although nobody hung up"
+        is_expected = ending.hung_up or case.impatient or _may_wait(case)
+        return None if is_expected else f"{ending.code.name} although nobody hung up"
     if ending.code == Code.UNIMPLEMENTED:
         return None if case.rpc not in RPCS else "UNIMPLEMENTED, of an RPC that is there"
     if ending.code not in REFUSALS:

@@ -24,7 +24,7 @@ class Known:
 
     def __init__(self, given: Mapping[str, Iterable[Any]] = {}, protected: Collection[Any] = ()) -> None:
         self._given = frozenset(given)
-        self._values: dict[str, list[Any]] = defaultdict(list, {name: list(found) for name, found in given.items()})
+        self._values: dict[str, list[Any]] = defaultdict(list, {name: list(values) for name, values in given.items()})
         self._turn: dict[str, int] = defaultdict(int)
         self._protected = frozenset(protected)
 
@@ -37,18 +37,18 @@ class Known:
 
     def any_text(self, source: random.Random) -> str:
         """Some text of any field, or none."""
-        texts = [value for found in self._values.values() for value in found[:4] if isinstance(value, str)]
+        texts = [value for values in self._values.values() for value in values[:4] if isinstance(value, str)]
         return source.choice(texts) if texts else ""
 
     def add(self, field: str, value: Any) -> None:
         """Remembers a value, unless it is the honest ones'."""
-        found = self._values[_name(field)]
-        if not value or field in self._given or value in self._protected or value in found:
+        values = self._values[_name(field)]
+        if not value or field in self._given or value in self._protected or value in values:
             return
-        if len(found) < MAX_VALUES:
-            found.append(value)
+        if len(values) < MAX_VALUES:
+            values.append(value)
         else:
-            found[self._turn[field] % MAX_VALUES] = value
+            values[self._turn[field] % MAX_VALUES] = value
             self._turn[field] += 1
 
     def learn(self, answer: Message) -> None:
@@ -56,19 +56,19 @@ class Known:
         for field, value in answer.ListFields():
             if _is_map(field):
                 continue
-            each = value[:_LEARNT_OF_A_LIST] if field.is_repeated else [value]
+            items = value[:_LEARNT_OF_A_LIST] if field.is_repeated else [value]
             if field.message_type is not None:
-                for part in each:
+                for part in items:
                     if not self._concerns_the_honest(part):
                         self.learn(part)
             elif _is_id(field):
-                for told in each:
-                    self.add(field.name, told)
+                for item in items:
+                    self.add(field.name, item)
 
     def merge(self, other: Known) -> None:
         """Takes what another one has learnt."""
-        for field, found in other._values.items():
-            for value in found:
+        for field, values in other._values.items():
+            for value in values:
                 self.add(field, value)
 
     def _concerns_the_honest(self, part: Message) -> bool:

@@ -47,11 +47,11 @@ class Liar:
         """What the worker says: numbers and leases to speak of."""
         if request.HasField("heartbeat"):
             self._state = request.heartbeat.number
-            self._held = [(it.lease_id, it.attempt) for it in request.heartbeat.held_leases]
+            self._held = [(lease.lease_id, lease.attempt) for lease in request.heartbeat.held_leases]
         elif request.HasField("report"):
             self._reports.append(request.report)
         elif request.HasField("hello"):
-            self._held = [(it.lease_id, it.attempt) for it in request.hello.held_leases]
+            self._held = [(lease.lease_id, lease.attempt) for lease in request.hello.held_leases]
 
     def first(self) -> bytes:
         """Mostly a welcome, more or less."""
@@ -70,8 +70,8 @@ class Liar:
 
     def next(self) -> bytes:
         """The next message: an answer to what was heard, an order, leases, or anything."""
-        says = self._source.choice(self._sayings())
-        return says()
+        saying = self._source.choice(self._sayings())
+        return saying()
 
     def _sayings(self) -> list[Callable[[], bytes]]:
         return [
@@ -164,25 +164,29 @@ class Liar:
 
     def _anything(self) -> bytes:
         """A message from its descriptor, or bytes that are none; no drain order: the worker would stay drained."""
-        told = message(pb.LeaseResponse.DESCRIPTOR, self._known, self._source).SerializeToString()
+        data = message(pb.LeaseResponse.DESCRIPTOR, self._known, self._source).SerializeToString()
         if self._source.random() >= 0.9:
-            told = spoil(told, pb.LeaseResponse.DESCRIPTOR, self._source)[1]
-        return b"" if _is_order_to_drain(told) else told
+            data = spoil(data, pb.LeaseResponse.DESCRIPTOR, self._source)[1]
+        return b"" if _is_order_to_drain(data) else data
 
     def _ids(self) -> list[str]:
         source = self._source
-        named = [lease_id for lease_id, _ in (*self._held[-9:], *self._leases[-9:])]
-        picked = [lease_id for lease_id in named if source.random() < 0.1]
-        return picked if source.random() < 0.9 else [*picked, values.text(self._known, source)]
+        lease_ids = [lease_id for lease_id, _ in (*self._held[-9:], *self._leases[-9:])]
+        sample = [lease_id for lease_id in lease_ids if source.random() < 0.1]
+        return sample if source.random() < 0.9 else [*sample, values.text(self._known, source)]
 
 
-def _is_order_to_drain(told: bytes) -> bool:
+def _is_order_to_drain(data: bytes) -> bool:
     """As a worker reads it: spoiled bytes may become one that was none before."""
     try:
-        read = pb.LeaseResponse.FromString(told)
+        response = pb.LeaseResponse.FromString(data)
     except DecodeError:
         return False
-    return read.HasField("drain") or read.welcome.desired_state.drain or read.acknowledgement.desired_state.drain
+    return (
+        response.HasField("drain")
+        or response.welcome.desired_state.drain
+        or response.acknowledgement.desired_state.drain
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ _LARGEST = values.MAX_BYTES - 4_096
 
 def message(descriptor: Descriptor, known: Known, source: random.Random) -> Message:
     """A message of this type."""
-    made = GetMessageClass(descriptor)()
-    _Filling(known, source, source.choice(WILDNESS)).fill(made)
+    filled = GetMessageClass(descriptor)()
+    _Filling(known, source, source.choice(WILDNESS)).fill(filled)
     if source.random() < 0.002:
-        _swell(made, source)
-    return made
+        _swell(filled, source)
+    return filled
 
 
 class _Filling:
@@ -40,42 +40,42 @@ class _Filling:
 
     def fill(self, made: Message, depth: int = 0) -> None:
         """Sets most fields; of a oneof, one."""
-        taken: set[str] = set()
+        choices: set[str] = set()
         fields: list[Any] = list(made.DESCRIPTOR.fields)
         self._source.shuffle(fields)
         for field in fields:
             oneof = field.containing_oneof
             choice = oneof.name if oneof is not None and len(oneof.fields) > 1 else None
-            if choice in taken or (choice is None and self._is_left_out(field)):
+            if choice in choices or (choice is None and self._is_left_out(field)):
                 continue
             if choice is not None:
-                taken.add(choice)
+                choices.add(choice)
             self._set(made, field, depth)
 
-    def _set(self, made: Message, field: FieldDescriptor, depth: int) -> None:
+    def _set(self, target: Message, field: FieldDescriptor, depth: int) -> None:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            self._set_map(made, field, depth)
+            self._set_map(target, field, depth)
         elif field.is_repeated:
-            self._set_list(made, field, depth)
+            self._set_list(target, field, depth)
         elif field.message_type is not None:
-            part = getattr(made, field.name)
+            part = getattr(target, field.name)
             part.SetInParent()
             if depth < _DEEPEST:
                 self.fill(part, depth + 1)
         else:
-            setattr(made, field.name, self._scalar(field))
+            setattr(target, field.name, self._scalar(field))
 
-    def _set_list(self, made: Message, field: FieldDescriptor, depth: int) -> None:
-        items = getattr(made, field.name)
+    def _set_list(self, target: Message, field: FieldDescriptor, depth: int) -> None:
+        items = getattr(target, field.name)
         for _ in range(self._length()):
             if field.message_type is None:
                 items.append(self._scalar(field))
             elif depth < _DEEPEST:
                 self.fill(items.add(), depth + 1)
 
-    def _set_map(self, made: Message, field: FieldDescriptor, depth: int) -> None:
+    def _set_map(self, target: Message, field: FieldDescriptor, depth: int) -> None:
         assert field.message_type is not None
-        entries = getattr(made, field.name)
+        entries = getattr(target, field.name)
         key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
         for number in range(self._length()):
             name = self._scalar(key)
@@ -98,17 +98,19 @@ class _Filling:
 
     def _length(self) -> int:
         """Of a list or a map: few, or very many until the limit of items is reached."""
-        many = self._wild and self._source.random() < 0.01
-        length = self._source.choice(_MANY if many else (0, 1, 1, 2, 3))
+        is_long = self._wild and self._source.random() < 0.01
+        length = self._source.choice(_MANY if is_long else (0, 1, 1, 2, 3))
         self._items_left -= length
         return length if self._items_left > 0 else 0
 
 
-def _swell(made: Message, source: random.Random) -> None:
+def _swell(target: Message, source: random.Random) -> None:
     """Makes a text so long that the message is just below, at or above what may be sent."""
     texts = [
-        field for field in made.DESCRIPTOR.fields if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+        field
+        for field in target.DESCRIPTOR.fields
+        if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
     ]
     if texts:
-        remaining = max(0, _LARGEST - made.ByteSize())
-        setattr(made, source.choice(texts).name, "a" * (remaining + source.choice((0, 4_000, 5_000))))
+        remaining = max(0, _LARGEST - target.ByteSize())
+        setattr(target, source.choice(texts).name, "a" * (remaining + source.choice((0, 4_000, 5_000))))

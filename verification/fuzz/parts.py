@@ -67,7 +67,7 @@ class Plan:
 
     def unknown(self) -> list[str]:
         """Wanted targets that there are none of."""
-        return [wanted for wanted in self.only if not any(name.endswith(wanted) for name in TARGETS)]
+        return [suffix for suffix in self.only if not any(name.endswith(suffix) for name in TARGETS)]
 
 
 def calls(plan: Plan, services: Services, known: Callable[[], Known]) -> Iterator[Job]:

@@ -40,7 +40,7 @@ class Pool:
 
 def _collect(under_way: set[Future[Tally]], take: Callable[[Tally], None]) -> set[Future[Tally]]:
     """Takes what has ended, at least one; what has not ended yet."""
-    ended, left = wait(under_way, return_when=FIRST_COMPLETED)
-    for future in ended:
+    finished, unfinished = wait(under_way, return_when=FIRST_COMPLETED)
+    for future in finished:
         take(future.result())
-    return left
+    return unfinished

@@ -39,32 +39,32 @@ def report(seed: int, run: Run) -> Iterator[str]:
     """Two tables in Markdown: how the cases ended, and what went on beside them."""
     yield "| target | cases | ended as |"
     yield "|---|--:|---|"
-    for target, counted in sorted(run.tally.statuses.items()):
-        ended = ", ".join(f"{status} {count:,}" for status, count in counted.most_common())
-        yield f"| {target} | {counted.total():,} | {ended} |"
+    for target, counts in sorted(run.tally.statuses.items()):
+        statuses = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
+        yield f"| {target} | {counts.total():,} | {statuses} |"
     yield ""
     yield f"| seed {seed} | {run.tally.cases:,} cases |"
     yield "|---|---|"
     yield from (f"| {part} | {seconds:,.0f} s |" for part, seconds in run.seconds.items())
-    yield from (f"| {what} | {count:,} |" for what, count in run.tally.further.items())
+    yield from (f"| {observation} | {count:,} |" for observation, count in run.tally.further.items())
     yield from _beside(run.beside)
     yield f"| findings | {len(run.tally.findings)} |"
 
 
-def _beside(beside: Beside) -> Iterator[str]:
-    for process, (begin, end) in beside.memory.items():
+def _beside(surroundings: Beside) -> Iterator[str]:
+    for process, (begin, end) in surroundings.memory.items():
         yield f"| memory of the {process}, after its warm-up and at the end | {begin:.0f} MiB, {end:.0f} MiB |"
-    yield f"| honest tasks, each completed | {beside.honest:,} |"
-    yield f"| seconds of an honest task: median, slowest | {beside.median:.2f}, {beside.slowest:.1f} |"
+    yield f"| honest tasks, each completed | {surroundings.honest:,} |"
+    yield f"| seconds of an honest task: median, slowest | {surroundings.median:.2f}, {surroundings.slowest:.1f} |"
 
 
 def write_findings(findings: Iterable[Finding], folder: Path) -> list[Path]:
     """A file of JSON for each, with what reproduces it."""
-    written = []
+    paths = []
     for number, finding in enumerate(findings, 1):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{number:03}.json"
-        told = {
+        document = {
             "target": finding.target,
             "what": finding.what,
             "seed": finding.seed,
@@ -72,6 +72,6 @@ def write_findings(findings: Iterable[Finding], folder: Path) -> list[Path]:
             "how": finding.how,
             "data": [data.hex() for data in finding.data],
         }
-        path.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
-        written.append(path)
-    return written
+        path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        paths.append(path)
+    return paths

@@ -52,22 +52,28 @@ class Services:
 
     def stop(self) -> list[str]:
         """Tells worker and scheduler to end, as an operator would; what they did not do as they should have."""
-        wrong = []
+        problems = []
         for service in (self.worker, self.scheduler):
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
                 service.stop()
             except AssertionError as error:
-                wrong.append(f"after {time.monotonic() - begun:.0f} s: {error}: {service.tail()}")
-        if given_up := [it["waits_for"] for it in self.scheduler.events("stop") if "waits_for" in it]:
-            wrong.append(f"the drain was given up at {given_up}: {self.scheduler.tail()}")
-        return wrong
+                problems.append(f"after {time.monotonic() - start:.0f} s: {error}: {service.tail()}")
+        if given_up := [event["waits_for"] for event in self.scheduler.events("stop") if "waits_for" in event]:
+            problems.append(f"the drain was given up at {given_up}: {self.scheduler.tail()}")
+        return problems
 
     def troubles(self) -> list[str]:
         """What is wrong with the processes: one that is gone, or has logged what it should not have to."""
-        gone = [f"{each.name} is gone: {each.tail()}" for each in (self.scheduler, self.worker) if not each.alive]
-        logged = [f"{each.name} logged {text}" for each in (self.scheduler, self.worker) for text in alarms(each.log)]
-        return gone + logged
+        losses = [
+            f"{service.name} is gone: {service.tail()}"
+            for service in (self.scheduler, self.worker)
+            if not service.alive
+        ]
+        logged = [
+            f"{service.name} logged {text}" for service in (self.scheduler, self.worker) for text in alarms(service.log)
+        ]
+        return losses + logged
 
 
 @contextmanager
@@ -80,7 +86,7 @@ def services() -> Iterator[Services]:
         databases.lent() as url,
         running_stack(url) as stack,
     ):
-        tokens = {who: f"{who}-{uuid.uuid4().hex}" for who in _ROLES}
+        tokens = {name: f"{name}-{uuid.uuid4().hex}" for name in _ROLES}
         honest_token = uuid.uuid4().hex
         tokens_file = _tokens_file(stack.folder, tokens, honest_token)
         scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(tokens_file), CONTENTGEN_MAX_WORKER_LOSSES="1000")
@@ -99,7 +105,9 @@ def services() -> Iterator[Services]:
 
 def _tokens_file(folder: Path, tokens: Mapping[Who, str], honest_token: str) -> Path:
     tied = {Who.TIED, Who.CLIENT}
-    lines = [line(who, role, HOSTILE_ACCOUNTS if who in tied else None, tokens[who]) for who, role in _ROLES.items()]
+    lines = [
+        line(name, role, HOSTILE_ACCOUNTS if name in tied else None, tokens[name]) for name, role in _ROLES.items()
+    ]
     lines += [
         line(HONEST, "client", [HONEST_ACCOUNT], honest_token),
         line(f"{HONEST}-worker", "worker", token=f"{honest_token}-worker"),
@@ -114,8 +122,8 @@ def _make_accounts(target: str, token: str) -> None:
         for account_id in (HONEST_ACCOUNT, *HOSTILE_ACCOUNTS):
             request = account_pb.CreateAccountRequest(name=f"account {account_id}")
             metadata = (("authorization", f"Bearer {token}"),)
-            made = stub.CreateAccount(request, timeout=15, metadata=metadata).account
-            assert made.account_id == account_id, "a new database numbers its accounts from 1 on"
+            account = stub.CreateAccount(request, timeout=15, metadata=metadata).account
+            assert account.account_id == account_id, "a new database numbers its accounts from 1 on"
 
 
 def alarms(log: Path, expected: Collection[str] = ()) -> list[str]:
@@ -123,7 +131,7 @@ def alarms(log: Path, expected: Collection[str] = ()) -> list[str]:
 
     Errors with `expected` actions are none.
     """
-    found = []
+    lines = []
     for text in log.read_text(errors="replace").splitlines():
         try:
             event = json.loads(text)
@@ -131,8 +139,8 @@ def alarms(log: Path, expected: Collection[str] = ()) -> list[str]:
             event = {"level": "error"}
         error = event.get("level") in {"error", "critical"} and event.get("action") not in expected
         if error or "exception" in event:
-            found.append(text[:2_000])
-    return found
+            lines.append(text[:2_000])
+    return lines
 
 
 WARM_UP = 0.3
@@ -142,5 +150,5 @@ WARM_UP = 0.3
 def growth(samples: list[int]) -> tuple[float, float]:
     """MiB after the warm-up and at the end, each the median of a few samples."""
     begin = int(len(samples) * WARM_UP)
-    few = max(1, len(samples) // 10)
-    return median(samples[begin : begin + few]) / _MIB, median(samples[-few:]) / _MIB
+    tenth = max(1, len(samples) // 10)
+    return median(samples[begin : begin + tenth]) / _MIB, median(samples[-tenth:]) / _MIB

@@ -46,11 +46,11 @@ class Tally:
 
     @property
     def cases(self) -> int:
-        return sum(counted.total() for counted in self.statuses.values())
+        return sum(counts.total() for counts in self.statuses.values())
 
     def unanswered(self, calls: int) -> list[str]:
         """RPCs that were called so often, and never answered."""
-        called = [name for name, counted in self.statuses.items() if "/" in name and counted.total() >= calls]
+        called = [name for name, counts in self.statuses.items() if "/" in name and counts.total() >= calls]
         return sorted(set(called) - self.answered - _UNANSWERABLE)
 
     def count(self, target: str, status: str) -> None:
@@ -58,12 +58,12 @@ class Tally:
 
     def find(self, finding: Finding) -> None:
         """Keeps it, unless there are enough of its kind."""
-        if sum(known.kind == finding.kind for known in self.findings) < MAX_FINDINGS:
+        if sum(other.kind == finding.kind for other in self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
 
     def add(self, other: Tally) -> None:
-        for target, counted in other.statuses.items():
-            self.statuses[target] += counted
+        for target, counts in other.statuses.items():
+            self.statuses[target] += counts
         self.answered |= other.answered
         self.further += other.further
         for finding in other.findings:

@@ -168,15 +168,15 @@ def text(known: Known, source: random.Random) -> str:
 
 def changed(told: str, source: random.Random) -> str:
     """The text with a character more, less or another one; or cut, or doubled."""
-    at = source.randrange(len(told) + 1)
+    position = source.randrange(len(told) + 1)
     another = chr(_code_point(source))
     return source.choice(
         (
-            told[:at],
+            told[:position],
             told + told,
-            told[:at] + another + told[at:],
-            told[:at] + another + told[at + 1 :],
-            told[:at] + told[at + 1 :],
+            told[:position] + another + told[position:],
+            told[:position] + another + told[position + 1 :],
+            told[:position] + told[position + 1 :],
             told.upper(),
             f" {told}\n",
         )

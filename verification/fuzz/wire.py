@@ -13,46 +13,46 @@ _DEPTHS = (10, 99, 100, 101, 1_000, 20_000)
 _VARINTS = (b"\x00", b"\x01", b"\xff\xff\xff\xff\x0f", b"\xff" * 9 + b"\x01", b"\xff" * 10, b"\x80" * 12)
 
 
-def _random(told: bytes, _: Descriptor, source: random.Random) -> bytes:
+def _random(message: bytes, _: Descriptor, source: random.Random) -> bytes:
     return source.randbytes(source.choice((1, 2, 8, 64, 1_024, 20_000)))
 
 
-def _truncated(told: bytes, _: Descriptor, source: random.Random) -> bytes:
-    return told[: source.randrange(len(told) + 1)]
+def _truncated(message: bytes, _: Descriptor, source: random.Random) -> bytes:
+    return message[: source.randrange(len(message) + 1)]
 
 
-def _flipped(told: bytes, _: Descriptor, source: random.Random) -> bytes:
+def _flipped(message: bytes, _: Descriptor, source: random.Random) -> bytes:
     """Some bits the other way."""
-    data = bytearray(told or b"\x00")
+    data = bytearray(message or b"\x00")
     for _bit in range(source.randint(1, 8)):
         data[source.randrange(len(data))] ^= 1 << source.randrange(8)
     return bytes(data)
 
 
-def _spliced(told: bytes, _: Descriptor, source: random.Random) -> bytes:
+def _spliced(message: bytes, _: Descriptor, source: random.Random) -> bytes:
     """A piece of it again, elsewhere."""
-    begin, end, at = (source.randrange(len(told) + 1) for _ in range(3))
-    return told[:at] + told[min(begin, end) : max(begin, end)] + told[at:]
+    begin, end, position = (source.randrange(len(message) + 1) for _ in range(3))
+    return message[:position] + message[min(begin, end) : max(begin, end)] + message[position:]
 
 
-def _doubled(told: bytes, _: Descriptor, source: random.Random) -> bytes:
+def _doubled(message: bytes, _: Descriptor, source: random.Random) -> bytes:
     """Each field several times: the last one counts, lists grow."""
-    return told * source.choice((2, 3, 50)) if len(told) < 10_000 else told
+    return message * source.choice((2, 3, 50)) if len(message) < 10_000 else message
 
 
-def _nested(told: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
+def _nested(message: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
     """Fields within fields, or groups within groups, beyond any parser's depth."""
     depth = source.choice(_DEPTHS)
     number = source.choice(descriptor.fields).number if descriptor.fields else 1
     if source.random() < 0.5:
         return _tag(number, 3) * depth + _tag(number, 4) * source.choice((depth, 0))
-    data = told[:100]
+    data = message[:100]
     for _ in range(min(depth, 1_000)):
         data = _tag(number, 2) + _varint(len(data)) + data
     return data
 
 
-def _mistyped(told: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
+def _mistyped(message: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
     """Known field numbers with wire types and lengths of their own."""
     numbers = [field.number for field in descriptor.fields] + [0, 15, 2_000, 2**29 - 1]
     parts = []
@@ -63,22 +63,24 @@ def _mistyped(told: bytes, descriptor: Descriptor, source: random.Random) -> byt
     return b"".join(parts)
 
 
-def _overlong(told: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
+def _overlong(message: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
     """A length that is more than there is."""
     number = source.choice(descriptor.fields).number if descriptor.fields else 1
-    return told + _tag(number, 2) + source.choice(_VARINTS) + source.randbytes(4)
+    return message + _tag(number, 2) + source.choice(_VARINTS) + source.randbytes(4)
 
 
-def _unutf8(told: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
+def _unutf8(message: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
     """Texts that are no UTF-8: overlong forms, lone surrogates, cut characters."""
     body = source.choice((b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"a\xe4\xba", b"\x80" * 40))
     number = source.choice(descriptor.fields).number if descriptor.fields else 1
-    return told + _tag(number, 2) + _varint(len(body)) + body
+    return message + _tag(number, 2) + _varint(len(body)) + body
 
 
-def _stuffed(told: bytes, _: Descriptor, source: random.Random) -> bytes:
+def _stuffed(message: bytes, _: Descriptor, source: random.Random) -> bytes:
     """Fields that nobody knows: they are kept, and must not be told to anyone."""
-    return told + b"".join(_tag(source.randint(100, 2**29 - 1), 2) + b"\x03abc" for _ in range(source.choice((1, 500))))
+    return message + b"".join(
+        _tag(source.randint(100, 2**29 - 1), 2) + b"\x03abc" for _ in range(source.choice((1, 500)))
+    )
 
 
 SPOILS: dict[str, Spoil] = {

@@ -23,8 +23,8 @@ def main() -> int:
         Step("subject", (*_PYTEST, *cheap)),
     ]
     status = run(steps if cheap else steps[:2], side_by_side=2)
-    if left := [test for test in related if test not in cheap]:
-        print(f"not run, though of the same subject:\n  make test ARGS='{' '.join(left)}'")
+    if skipped_tests := [test for test in related if test not in cheap]:
+        print(f"not run, though of the same subject:\n  make test ARGS='{' '.join(skipped_tests)}'")
     return status
 
 

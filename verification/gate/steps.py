@@ -163,10 +163,10 @@ def _signal(group: int, number: signal.Signals) -> None:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """TERM ends the steps as Ctrl-C does, with the exit status of that."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    former_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, former_handler)

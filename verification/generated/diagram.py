@@ -21,17 +21,19 @@ _FINAL = (Status.COMPLETED, Status.CANCELLED)
 def main(arguments: list[str]) -> int:
     """The exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     present = DOCUMENT.read_text()
-    wanted = _replaced(_replaced(present, "diagram", diagram()), "edges", table())
+    expected = _replaced(_replaced(present, "diagram", diagram()), "edges", table())
     if "--write" in arguments:
-        DOCUMENT.write_text(wanted)
-        present = wanted
-    wrong = [*difflib.unified_diff(present.splitlines(), wanted.splitlines(), str(DOCUMENT), "the table", lineterm="")]
+        DOCUMENT.write_text(expected)
+        present = expected
+    differences = [
+        *difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "the table", lineterm="")
+    ]
     explained = re.findall(r"^### ([a-z]) · ", present, re.MULTILINE)
     letters = sorted({edge.letter for edge in EDGES})
     if explained != letters:
-        wrong.append(f"explained are the edges {''.join(explained)}, the table has {''.join(letters)}")
-    print("\n".join(wrong) or "docs/state-machine.md shows the transition table")
-    return 1 if wrong else 0
+        differences.append(f"explained are the edges {''.join(explained)}, the table has {''.join(letters)}")
+    print("\n".join(differences) or "docs/state-machine.md shows the transition table")
+    return 1 if differences else 0
 
 
 def diagram() -> str:

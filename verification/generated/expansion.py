@@ -61,9 +61,9 @@ def check(engine: sa.Engine, migrations: Path, baseline: str = BASELINE) -> list
             statements = _apply(engine, folder)
             if script.revision > baseline:
                 oldest = getattr(script.module, "oldest_code", "")
-                found = [*_check_declared(oldest, oldest_before, script.revision)]
-                found += _check_change(before, _read(engine), statements, contracts=oldest > oldest_before)
-                faults += [f"{Path(script.path).name}: {fault}" for fault in found]
+                problems = [*_check_declared(oldest, oldest_before, script.revision)]
+                problems += _check_change(before, _read(engine), statements, contracts=oldest > oldest_before)
+                faults += [f"{Path(script.path).name}: {fault}" for fault in problems]
                 oldest_before = max(oldest, oldest_before)
     return faults
 
@@ -88,15 +88,19 @@ def _check_change(before: _State, after: _State, statements: Sequence[str], *, c
     for table in sorted(before.files.keys() & after.files.keys()):
         if before.files[table] != after.files[table]:
             yield f"rewrites table {table}, and keeps everyone out meanwhile"
-    added = sorted(after.things.keys() - before.things.keys())
-    if any("INDEX CONCURRENTLY" in said for said in statements) and any(thing.kind in _NO_INDEX for thing in added):
+    additions = sorted(after.things.keys() - before.things.keys())
+    if any("INDEX CONCURRENTLY" in statement for statement in statements) and any(
+        thing.kind in _NO_INDEX for thing in additions
+    ):
         yield "does more than to build indexes, and so can't be run again where it was cut off: make it two"
-    for thing in added:
+    for thing in additions:
         if thing.table not in before.files:
             continue
         if not contracts:
             yield from _check_addition(thing, after.things[thing])
-        if thing.kind == "index" and not any(f"INDEX CONCURRENTLY {thing.name} " in said for said in statements):
+        if thing.kind == "index" and not any(
+            f"INDEX CONCURRENTLY {thing.name} " in statement for statement in statements
+        ):
             yield f"adds {thing} and keeps writers out meanwhile: build_index does not"
 
 
@@ -110,7 +114,9 @@ def _check_what_was_there(before: _State, after: _State, statements: Sequence[st
             continue
         elif thing.kind != "constraint" or not _only_widens(definition, after.things[thing]):
             yield f"changes {thing} from {definition!r} to {after.things[thing]!r}"
-        elif not any(f"ADD CONSTRAINT {thing.name} " in said and "NOT VALID" in said for said in statements):
+        elif not any(
+            f"ADD CONSTRAINT {thing.name} " in statement and "NOT VALID" in statement for statement in statements
+        ):
             yield f"widens {thing} and keeps everyone out while rows are read: widen_check does not"
 
 
@@ -130,8 +136,8 @@ def _only_widens(before: str, after: str) -> bool:
     """Whether a CHECK differs in its last condition only, by more numbers that this may be."""
     if " OR " in before or "NOT" in before or _LISTED.sub("", before) != _LISTED.sub("", after):
         return False
-    less, more = (set(_LISTED.findall(text)[0].split(", ")) for text in (before, after))
-    return less < more
+    earlier_values, later_values = (set(_LISTED.findall(text)[0].split(", ")) for text in (before, after))
+    return earlier_values < later_values
 
 
 def _check_addition(thing: Thing, definition: str) -> Iterator[str]:

@@ -36,14 +36,14 @@ def main() -> None:
 
 def schemas(source: Path) -> dict[str, Any]:
     """That of each kind, by `version/kind`, and the definitions that these need."""
-    known = json.loads((source / "_definitions.json").read_text(encoding="utf-8"))["$defs"]
+    definitions = json.loads((source / "_definitions.json").read_text(encoding="utf-8"))["$defs"]
     kinds = {f"{version}/{kind}": _kind(source, version, kind) for version, names in KINDS.items() for kind in names}
     needed: dict[str, Any] = {}
     waiting = list(_references(kinds))
     while waiting:
         name = waiting.pop()
         if name not in needed:
-            needed[name] = _plain(known[name])
+            needed[name] = _plain(definitions[name])
             waiting += _references(needed[name])
     return {"kinds": kinds, "$defs": needed}
 
@@ -60,14 +60,14 @@ def _plain(schema: Any) -> Any:
         return [_plain(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {
+    fields = {
         key: _plain(part)
         for key, part in schema.items()
         if not (key in _WORDS_FOR_PEOPLE and isinstance(part, str)) and not key.startswith("x-")
     }
-    if isinstance(reference := kept.get("$ref"), str):
-        kept["$ref"] = f"#{reference.partition('#')[2]}"
-    return kept
+    if isinstance(reference := fields.get("$ref"), str):
+        fields["$ref"] = f"#{reference.partition('#')[2]}"
+    return fields
 
 
 def _references(schema: Any) -> Iterator[str]:

@@ -48,18 +48,18 @@ def main(arguments: list[str]) -> int:
     if "--write" in arguments:
         DOCUMENT.write_text(expected)
     present = DOCUMENT.read_text() if DOCUMENT.exists() else ""
-    wrong = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
-    wrong += [problem for declared in services.values() for each in declared for problem in problems(each)]
-    print("\n".join(wrong) or "docs/metrics.md lists the metrics of all services")
-    return 1 if wrong else 0
+    findings = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
+    findings += [problem for metrics in services.values() for metric in metrics for problem in problems(metric)]
+    print("\n".join(findings) or "docs/metrics.md lists the metrics of all services")
+    return 1 if findings else 0
 
 
 def document(services: Mapping[str, Sequence[Declared]]) -> str:
     """The whole document."""
     lines = [_HEAD]
-    for service, declared in services.items():
+    for service, metrics in services.items():
         lines += [f"## Of a {service}\n", "| metric | type | labels | what it says |", "|---|---|---|---|"]
-        lines += map(_row, declared)
+        lines += map(_row, metrics)
         lines.append("")
     return "\n".join(lines)
 

@@ -51,8 +51,8 @@ def _definitions() -> Iterator[str]:
     elements: list[sa.schema.ExecutableDDLElement] = []
     engine = sa.create_mock_engine("postgresql://", lambda element, *_, **__: elements.append(element))
     metadata.create_all(engine, checkfirst=False)
-    made = [str(element.compile(dialect=engine.dialect)) for element in _in_order(elements)]
-    for statement in (*made, *FIRST_ROWS, *views.definitions()):
+    definitions = [str(element.compile(dialect=engine.dialect)) for element in _in_order(elements)]
+    for statement in (*definitions, *FIRST_ROWS, *views.definitions()):
         yield "\n".join(line.replace("\t", "    ").rstrip() for line in dedent(statement).strip().splitlines())
 
 
@@ -93,7 +93,7 @@ def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:
 
 def _lines(engine: sa.Engine) -> list[str]:
     with engine.connect() as connection:
-        return [f"{thing} {said}" for thing, said in catalog(connection).items()]
+        return [f"{thing} {definition}" for thing, definition in catalog(connection).items()]
 
 
 if __name__ == "__main__":

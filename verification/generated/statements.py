@@ -53,15 +53,15 @@ def main(arguments: list[str]) -> int:
     if "--write" in arguments:
         DOCUMENT.write_text(expected)
     present = DOCUMENT.read_text() if DOCUMENT.exists() else ""
-    wrong = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
-    wrong += [
+    findings = [*difflib.unified_diff(present.splitlines(), expected.splitlines(), str(DOCUMENT), "code", lineterm="")]
+    findings += [
         f"{module.name}: {statement.name} does not say what it is for"
-        for module, found in statements.items()
-        for statement in found
+        for module, group in statements.items()
+        for statement in group
         if not statement.purpose
     ]
-    print("\n".join(wrong) or "docs/statements.md lists the statements of the scheduler, each with what it is for")
-    return 1 if wrong else 0
+    print("\n".join(findings) or "docs/statements.md lists the statements of the scheduler, each with what it is for")
+    return 1 if findings else 0
 
 
 class Module:
@@ -108,11 +108,11 @@ def read(module: Module) -> Iterator[Statement]:
 def document(statements: dict[Module, list[Statement]]) -> str:
     """The whole document."""
     lines = [_HEAD]
-    for module, found in statements.items():
-        if found:
+    for module, group in statements.items():
+        if group:
             lines += [f"## [`{module.path}`](../scheduler_svc/{module.path})\n"]
             lines += ["| statement | for | tables | run by |", "|---|---|---|---|"]
-            lines += map(_row, found)
+            lines += map(_row, group)
             lines.append("")
     return "\n".join(lines)
 
@@ -147,14 +147,14 @@ def _sql(module: Module, name: str) -> str:
 
 def _texts(module: Module, function: ast.stmt) -> str:
     """The strings of a function, and of what it uses of other modules."""
-    seen: list[ast.stmt] = []
-    left = [(module, function)]
-    while left:
-        where, node = left.pop()
-        if node not in seen:
-            seen.append(node)
-            left += [found for name in _names(node) if (found := where.find(name))]
-    return "\n".join(f", {text}" for node in seen for text in _strings(node))
+    visited: list[ast.stmt] = []
+    pending = [(module, function)]
+    while pending:
+        home, node = pending.pop()
+        if node not in visited:
+            visited.append(node)
+            pending += [definition for name in _names(node) if (definition := home.find(name))]
+    return "\n".join(f", {text}" for node in visited for text in _strings(node))
 
 
 def _strings(node: ast.AST) -> Iterator[str]:
@@ -175,9 +175,9 @@ def _run_by(module: Module, name: str) -> tuple[str, ...]:
     defined = module.find(name)
     return tuple(
         function
-        for other in modules().values()
-        for function, names in other.functions.items()
-        if any(used.rpartition(".")[2] == name and other.find(used) == defined for used in names)
+        for referrer in modules().values()
+        for function, names in referrer.functions.items()
+        if any(reference.rpartition(".")[2] == name and referrer.find(reference) == defined for reference in names)
     )
 
 
@@ -191,7 +191,7 @@ def _functions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, as
 
 def _names(node: ast.AST) -> set[str]:
     """The names that it uses, with a dot those of modules too."""
-    return {ast.unparse(each) for each in ast.walk(node) if isinstance(each, ast.Name | ast.Attribute)}
+    return {ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)}
 
 
 if __name__ == "__main__":

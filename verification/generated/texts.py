@@ -88,22 +88,22 @@ def main(arguments: Sequence[str]) -> int:
             write_mo(file, expected)
     with CATALOGUE.open("rb") as file:
         compiled = read_mo(file)
-    wrong = [*problems(expected)]
+    findings = [*problems(expected)]
     if source.read_bytes() != _po(expected) or _strings(compiled) != _strings(expected):
-        wrong.append("console_svc/locale is older than the pages: python -m verification.generated.texts --write")
-    print("\n".join(wrong) or "console_svc/locale has the Chinese of all texts of the pages")
-    return 1 if wrong else 0
+        findings.append("console_svc/locale is older than the pages: python -m verification.generated.texts --write")
+    print("\n".join(findings) or "console_svc/locale has the Chinese of all texts of the pages")
+    return 1 if findings else 0
 
 
 def problems(catalog: Catalog) -> Iterator[str]:
     """What is wrong with the Chinese."""
-    for (*one, last), chinese in _strings(catalog).items():
+    for (*originals, last), chinese in _strings(catalog).items():
         if not all(chinese):
             yield f"{last!r} has no Chinese"
         elif _filled_in(last) != _filled_in(*chinese):
             yield f"{last!r} and {chinese[0]!r} do not fill in the same"
-        elif not _filled_in(*one) <= _filled_in(last):
-            yield f"{one[0]!r} fills in what {last!r} does not"
+        elif not _filled_in(*originals) <= _filled_in(last):
+            yield f"{originals[0]!r} fills in what {last!r} does not"
 
 
 def _filled_in(*texts: str) -> set[str]:
@@ -153,8 +153,8 @@ def updated(present: Catalog) -> Catalog:
     catalog = Catalog(locale="zh_CN")
     for text in found():
         key = (text.text, text.several) if text.several else text.text
-        known = present.get(text.text)
-        catalog.add(key, string=known.string if known and known.id == key else None, locations=[(text.place, 0)])
+        message = present.get(text.text)
+        catalog.add(key, string=message.string if message and message.id == key else None, locations=[(text.place, 0)])
     return catalog
 
 
@@ -168,10 +168,10 @@ def _tuple(value: Any) -> tuple[str, ...]:
 
 
 def _po(catalog: Catalog) -> bytes:
-    to = io.BytesIO(_HEAD.encode())
-    to.seek(0, io.SEEK_END)
-    write_po(to, catalog, width=120, omit_header=True, sort_by_file=True, include_lineno=False)
-    return to.getvalue()
+    buffer = io.BytesIO(_HEAD.encode())
+    buffer.seek(0, io.SEEK_END)
+    write_po(buffer, catalog, width=120, omit_header=True, sort_by_file=True, include_lineno=False)
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ _SUFFIXES = {".js", ".mako", ".md", ".proto", ".py", ".toml", ".yaml", ""}
 
 def main() -> int:
     """The exit status: 0 if no retired word is used, else 1, with each use on the standard output."""
-    found = list(uses())
-    print("\n".join(found) or "no retired word is used")
-    return 1 if found else 0
+    findings = list(uses())
+    print("\n".join(findings) or "no retired word is used")
+    return 1 if findings else 0
 
 
 def uses() -> Iterator[str]:
@@ -79,10 +79,10 @@ def uses_in(path: str, text: str) -> Iterator[str]:
 
 def _texts() -> list[str]:
     """The tracked texts that people wrote."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [
         path
-        for path in listed.splitlines()
+        for path in paths.splitlines()
         if Path(path).suffix in _SUFFIXES
         and "_pb2" not in path
         and not path.startswith(QUOTED)

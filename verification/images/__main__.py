@@ -57,15 +57,15 @@ class Check:
         _say("contentgen-scheduler: stopped in time")
 
     def refusals(self) -> None:
-        said = ran(self.images["scheduler"], self.log("no-database"), [self.data], status=78)
-        [line] = said.splitlines()
+        output = ran(self.images["scheduler"], self.log("no-database"), [self.data], status=78)
+        [line] = output.splitlines()
         assert "set DATABASE_URL" in line, line
         for name in ("worker", "worker-llm-content-creator"):
             image = self.images[name]
             settings = {"CREATOR_CLI_PATH": ""} if name == "worker" else {}
             assert ("CREATOR_CLI_PATH" in image.environment) == (name != "worker")
-            said = ran(image, self.log(f"no-cli-{name}"), [self.volume(f"no-cli-{name}")], status=78, **settings)
-            assert ("set CREATOR_CLI_PATH" if name == "worker" else "LLM_API_KEY") in said, said
+            output = ran(image, self.log(f"no-cli-{name}"), [self.volume(f"no-cli-{name}")], status=78, **settings)
+            assert ("set CREATOR_CLI_PATH" if name == "worker" else "LLM_API_KEY") in output, output
 
     @contextmanager
     def scheduler(self) -> Iterator[Client]:
@@ -120,9 +120,9 @@ class Check:
         volumes = [Volume("/data", self.data.folder, read_only=True), backups, self.volume("scratch", "/scratch")]
         log = self.log("backup")
         with Container(self.images["backup"], log, volumes, DATABASE_URL=self.database) as backup:
-            made = wait_until(lambda: list(backups.folder.glob("*.backup")), within=TASK, what="there is a backup")
+            paths = wait_until(lambda: list(backups.folder.glob("*.backup")), within=TASK, what="there is a backup")
             backup.stop(STOP)
-        assert made[0].stat().st_mode & 0o777 == 0o600
+        assert paths[0].stat().st_mode & 0o777 == 0o600
         ran(self.images["backup"], log, volumes, "health", status=0)
 
     def volume(self, name: str, path: str = "/data") -> Volume:
@@ -138,7 +138,7 @@ def built_as_it_should_be(image: Image) -> None:
     missing = [label for label in LABELS if not image.labels.get(f"org.opencontainers.image.{label}")]
     assert not missing, f"{image.name} has no label {missing}"
     bill = json.loads((image.root / "usr/share/contentgen/sbom.cdx.json").read_text())
-    kinds = Counter(each["purl"].partition("/")[0].removeprefix("pkg:") for each in bill["components"])
+    kinds = Counter(component["purl"].partition("/")[0].removeprefix("pkg:") for component in bill["components"])
     assert bill["metadata"]["component"]["name"] == image.name
     assert kinds["deb"] == int(shell(image, "dpkg-query -W -f '${db:Status-Status}\\n' | grep -c '^installed$'"))
     assert kinds["pypi"] == int(shell(image, "ls -d /opt/app/lib/python3*/site-packages/*.dist-info | wc -l"))

@@ -51,7 +51,7 @@ class Image:
 
     @property
     def environment(self) -> dict[str, str]:
-        return dict(each.split("=", 1) for each in self.config["Env"])
+        return dict(variable.split("=", 1) for variable in self.config["Env"])
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -60,8 +60,8 @@ class Image:
 
 def unpacked(name: str, folder: Path) -> Image:
     """An image that was built before, as `make images` names it."""
-    said = json.loads(_ran("config", name))
-    config = said[0]["Config"] if isinstance(said, list) else said["OCIv1"]["config"]
+    documents = json.loads(_ran("config", name))
+    config = documents[0]["Config"] if isinstance(documents, list) else documents["OCIv1"]["config"]
     _ran("unpack", name, str(folder / name))
     return Image(name, folder / name, config)
 
@@ -87,8 +87,8 @@ class Volume:
         if not self.read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
             os.chown(self.folder, USER, USER)
-        again = f"\nmount -o remount,bind,ro {inside}" if self.read_only else ""
-        return f"mount --bind {shlex.quote(str(self.folder))} {inside}{again}"
+        remount = f"\nmount -o remount,bind,ro {inside}" if self.read_only else ""
+        return f"mount --bind {shlex.quote(str(self.folder))} {inside}{remount}"
 
 
 class Container(Process):
@@ -112,8 +112,8 @@ class Container(Process):
 
     def zombies(self) -> list[str]:
         """Names of what has ended in it and was not reaped."""
-        found = [self.first, *self.first.children(recursive=True)]
-        return [each.name() for each in found if each.status() == psutil.STATUS_ZOMBIE]
+        processes = [self.first, *self.first.children(recursive=True)]
+        return [process.name() for process in processes if process.status() == psutil.STATUS_ZOMBIE]
 
 
 def ran(image: Image, log: Path, volumes: Sequence[Volume], *arguments: str, status: int, **settings: str) -> str:

@@ -23,12 +23,12 @@ def main(arguments: list[str]) -> int:
     fine = True
     for scenario in SMALL if options.small else (*SMALL, *WIDE):
         bounds = {"depth": options.depth, "limit": options.states}
-        found = _timed(scenario.name, partial(explore, system(scenario), **bounds))
-        fine &= found.counter_example is None
+        exploration = _timed(scenario.name, partial(explore, system(scenario), **bounds))
+        fine &= exploration.counter_example is None
     for mutant in MUTANTS:
-        found = _timed(mutant.name, partial(_explored, mutant))
-        fine &= found.counter_example is not None and found.counter_example.wrong == mutant.shows_as
-        whole = partial(explore, system(mutant.scenario), depth=found.depth)
+        exploration = _timed(mutant.name, partial(_explored, mutant))
+        fine &= exploration.counter_example is not None and exploration.counter_example.wrong == mutant.shows_as
+        whole = partial(explore, system(mutant.scenario), depth=exploration.depth)
         fine &= _timed(f"{mutant.name}: with the rule", whole).counter_example is None
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most")
     print("every property holds, and each mutant is caught" if fine else "NOT as it has to be: see above")
@@ -50,18 +50,18 @@ def _explored(mutant: Mutant) -> Exploration[Any]:
 
 
 def _timed(name: str, run: Callable[[], Exploration[Any]]) -> Exploration[Any]:
-    begun = time.monotonic()
-    found = run()
-    print(f"{name}: {summary(found)} ({time.monotonic() - begun:.1f} s)", flush=True)
-    return found
+    start = time.monotonic()
+    result = run()
+    print(f"{name}: {summary(result)} ({time.monotonic() - start:.1f} s)", flush=True)
+    return result
 
 
 def summary(found: Exploration[Any]) -> str:
     """How far an exploration went and what it found, in a line."""
-    walked = f"{found.states:,} states, {found.edges:,} steps between them, depth {found.depth}"
+    text = f"{found.states:,} states, {found.edges:,} steps between them, depth {found.depth}"
     if found.counter_example is not None:
-        return f"{walked}; after {len(found.counter_example.steps)} steps: {found.counter_example.wrong}"
-    return f"{walked}; {'all of them' if found.complete else 'more beyond'}; every property holds"
+        return f"{text}; after {len(found.counter_example.steps)} steps: {found.counter_example.wrong}"
+    return f"{text}; {'all of them' if found.complete else 'more beyond'}; every property holds"
 
 
 if __name__ == "__main__":

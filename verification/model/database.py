@@ -84,7 +84,7 @@ class _Tasks:
         return TaskRow(key, ACCOUNT, task.status, PRIORITY, *counters, 0, *last)
 
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
-        moved = 0
+        count = 0
         for row in rows:
             task = self._tables.tasks[row.task_key]
             if task.status is not Status.PENDING or task.attempt >= row.attempt:
@@ -94,8 +94,8 @@ class _Tasks:
             task.retry_count, task.losses, task.refusals = row.retry_count, row.losses, row.refusals
             task.deferrals = row.deferrals
             task.failures += task.lease_end is LeaseEnd.FAILED
-            moved += 1
-        return moved
+            count += 1
+        return count
 
     def cancel_waiting(self, keys: Sequence[int], error: str) -> int:
         (task_key,) = keys
@@ -125,13 +125,15 @@ class _Leases:
         self._timed_out = timed_out
 
     def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows:
-        known = self._tables.sessions
+        sessions = self._tables.sessions
         head = sorted(key for key, row in self._tables.ready.items() if row.tagged)
-        wanted = slots[: len(head)]
-        closed = {session for name, session in wanted if name not in known or known[name].session_key != session}
-        takers = [name for name, session in wanted if session not in closed]
+        candidates = slots[: len(head)]
+        closed_sessions = {
+            session for name, session in candidates if name not in sessions or sessions[name].session_key != session
+        }
+        takers = [name for name, session in candidates if session not in closed_sessions]
         grants = [self._grant(key, name, ttl) for key, name in zip(head, takers, strict=False)]
-        return ClaimedRows(grants, frozenset(closed), frozenset(), frozenset(), frozenset())
+        return ClaimedRows(grants, frozenset(closed_sessions), frozenset(), frozenset(), frozenset())
 
     def _grant(self, key: int, worker_id: str, ttl: float) -> Grant:
         attempt = self._tables.ready.pop(key).attempt
@@ -159,38 +161,38 @@ class _Leases:
 
     def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
         renewed = set()
-        for one in named:
-            lease = self._find(LeaseRef(*one[:3]))
-            if lease is not None and lease.worker_id == one.worker_id and not lease.revoked:
+        for ref in named:
+            lease = self._find(LeaseRef(*ref[:3]))
+            if lease is not None and lease.worker_id == ref.worker_id and not lease.revoked:
                 lease.expires = max(lease.expires, ttl)
-                renewed.add(LeaseRef(*one[:3]))
+                renewed.add(LeaseRef(*ref[:3]))
         return RenewalResult(renewed, set())
 
     def settle_revoked(self, workers: Sequence[str], named: Sequence[LeaseRef]) -> list[int]:
         revoked = [lease for lease in self._tables.leases.values() if lease.revoked and lease.worker_id in workers]
-        gone = [lease.ref for lease in revoked if lease.named and lease.ref not in named]
+        lost_refs = [lease.ref for lease in revoked if lease.named and lease.ref not in named]
         for lease in revoked:
             lease.named |= lease.ref in named
-        return [ACCOUNT] * self.delete(gone)
+        return [ACCOUNT] * self.delete(lost_refs)
 
     def change(self, rows: Sequence[LeaseChange]) -> int:
-        found = [(row, self._find(LeaseRef(*row[:3]))) for row in rows]
-        moved = [(row, lease) for row, lease in found if lease is not None and not lease.revoked]
-        for row, lease in moved:
+        pairs = [(row, self._find(LeaseRef(*row[:3]))) for row in rows]
+        matches = [(row, lease) for row, lease in pairs if lease is not None and not lease.revoked]
+        for row, lease in matches:
             lease.status = Status.PROCESSING if row.processing else lease.status
-        return len(moved)
+        return len(matches)
 
     def delete(self, refs: Sequence[LeaseRef]) -> int:
-        found = [ref for ref in refs if self._find(ref) is not None]
-        for ref in found:
+        present_refs = [ref for ref in refs if self._find(ref) is not None]
+        for ref in present_refs:
             del self._tables.leases[ref.task_key]
-        return len(found)
+        return len(present_refs)
 
     def revoke(self, refs: Sequence[LeaseRef]) -> int:
-        found = [lease for ref in refs if (lease := self._find(ref)) is not None and not lease.revoked]
-        for lease in found:
+        leases = [lease for ref in refs if (lease := self._find(ref)) is not None and not lease.revoked]
+        for lease in leases:
             lease.revoked = True
-        return len(found)
+        return len(leases)
 
     def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
         complete = self._complete_late if late else self._complete

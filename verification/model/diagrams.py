@@ -68,48 +68,48 @@ def _counter_example(mutant: Mutant) -> tuple[System[Any], CounterExample[Any]]:
 
 def document_with(sections: Iterable[str]) -> str:
     """docs/protocol.md with these sections in their place."""
-    head, rest = DOCUMENT.read_text().split(_BEGIN)
-    tail = rest.split(_END, 1)[1]
+    head, remainder = DOCUMENT.read_text().split(_BEGIN)
+    tail = remainder.split(_END, 1)[1]
     return head + _BEGIN + "\n" + "\n".join(sections) + "\n" + _END + tail
 
 
 def section(mutant: Mutant, model: System[Any], found: CounterExample[Any]) -> str:
     """A mutant's section: what is taken out, what it leads to, and how."""
-    told = textwrap.fill(f"{mutant.without} After {len(found.steps)} steps: {found.wrong}.", 120)
-    head = f"### {mutant.name} ({mutant.rule})\n\n{told}"
-    drawn: Callable[[Any, CounterExample[Any]], Iterator[str]] = _of_protocol
+    caption = textwrap.fill(f"{mutant.without} After {len(found.steps)} steps: {found.wrong}.", 120)
+    head = f"### {mutant.name} ({mutant.rule})\n\n{caption}"
+    draw: Callable[[Any, CounterExample[Any]], Iterator[str]] = _of_protocol
     if isinstance(model, Interleaving):
-        drawn = transaction_diagrams.lines
-    lines = ["sequenceDiagram", *(f"    {line}" for line in drawn(model, found))]
+        draw = transaction_diagrams.lines
+    lines = ["sequenceDiagram", *(f"    {line}" for line in draw(model, found))]
     return "\n".join([head, "", "```mermaid", *lines, "```", ""])
 
 
-def _of_protocol(model: Model, found: CounterExample[Whole]) -> Iterator[str]:
+def _of_protocol(model: Model, example: CounterExample[Whole]) -> Iterator[str]:
     yield from ("participant A as worker A", "participant S as schedulers and database")
     if model.scenario.rival:
         yield "participant R as worker R"
-    yield from _lines(model, found.steps)
-    yield f"Note over A,S: {found.wrong}"
+    yield from _lines(model, example.steps)
+    yield f"Note over A,S: {example.wrong}"
 
 
 def _lines(model: Model, steps: Sequence[tuple[Event, Whole]]) -> Iterator[str]:
-    passed = 0
+    intervals = 0
     before: Whole | None = None
-    for at, (event, whole) in enumerate(steps):
-        following = steps[at + 1][0] if at + 1 < len(steps) else None
+    for index, (event, whole) in enumerate(steps):
+        following = steps[index + 1][0] if index + 1 < len(steps) else None
         if event.name == "reaper" and before is not None and not _ends_a_lease(model, before, whole):
             continue
         before = whole
         if event.name == "time passes":
-            passed += 1
+            intervals += 1
             continue
-        if passed:
-            yield _later(passed)
-            passed = 0
+        if intervals:
+            yield _later(intervals)
+            intervals = 0
         if (line := _line(event, following)) is not None:
             yield line
-    if passed:
-        yield _later(passed)
+    if intervals:
+        yield _later(intervals)
 
 
 def _later(intervals: int) -> str:
@@ -142,11 +142,11 @@ def _upward(message: object) -> str:
         case Hello():
             return f"Hello (session {message.session_number}{_named(', holds', message.held)})"
         case State():
-            read = f", has read assignment {message.last_assignment}" if message.last_assignment else ""
-            return f"Heartbeat {message.number} (free {message.free_slots}{_named(', holds', message.held)}{read})"
+            suffix = f", has read assignment {message.last_assignment}" if message.last_assignment else ""
+            return f"Heartbeat {message.number} (free {message.free_slots}{_named(', holds', message.held)}{suffix})"
         case Report():
-            said = (f"{_lease(word.lease_id)} {word.kind.name}" for word in message.words)
-            return f"Report {message.number} ({', '.join(said)})"
+            words = (f"{_lease(word.lease_id)} {word.kind.name}" for word in message.words)
+            return f"Report {message.number} ({', '.join(words)})"
         case _:
             raise AssertionError(f"no message: {message!r}")
 
@@ -156,11 +156,11 @@ def _downward(message: ToWorker) -> str:
         case Welcome():
             return f"Welcome{_named(', drop', tuple((lease_id, 0) for lease_id in message.drop))}"
         case Assignment():
-            granted = _named(", lease", message.leases)
-            return f"Assignment {message.number} for heartbeat {message.heartbeat_number}{granted}"
+            leases = _named(", lease", message.leases)
+            return f"Assignment {message.number} for heartbeat {message.heartbeat_number}{leases}"
         case StateAcknowledged():
-            lost = tuple((lease_id, 0) for lease_id in message.not_renewed)
-            return f"Acknowledgement of heartbeat {message.number}{_named(', not renewed', lost)}"
+            lease_refs = tuple((lease_id, 0) for lease_id in message.not_renewed)
+            return f"Acknowledgement of heartbeat {message.number}{_named(', not renewed', lease_refs)}"
         case ReportAcknowledged():
             outcomes = (f"{_lease(lease_id)} {_OUTCOMES[outcome]}" for lease_id, _, outcome in message.outcomes)
             return f"Acknowledgement of report {message.number} ({', '.join(outcomes)})"

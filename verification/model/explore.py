@@ -105,13 +105,13 @@ class _Walk(Generic[S]):
         while begin < len(self._states) and (depth is None or level < depth) and len(self._states) < self._limit:
             end = len(self._states)
             for source in range(begin, end):
-                if (wrong := self._system.wrong(self._states[source])) is not None:
-                    return self._result(level, False, self._counter_example(source, wrong))
+                if (problem := self._system.wrong(self._states[source])) is not None:
+                    return self._result(level, False, self._counter_example(source, problem))
                 self._expand(source)
             begin, level = end, level + 1
         for source in range(begin, len(self._states)):
-            if (wrong := self._system.wrong(self._states[source])) is not None:
-                return self._result(level, False, self._counter_example(source, wrong))
+            if (problem := self._system.wrong(self._states[source])) is not None:
+                return self._result(level, False, self._counter_example(source, problem))
         return self._result(level, begin == len(self._states), self._unsettled(begin))
 
     def _expand(self, source: int) -> None:
@@ -138,18 +138,18 @@ class _Walk(Generic[S]):
         done = bytearray(number >= not_expanded or self._system.settled(state) for number, state in pairs)
         for _ in range(not_expanded, len(done)):
             self._calm.next_state()
-        before = self._calm.reversed()
-        if (stuck := first_stuck(before, done)) is not None:
+        predecessors = self._calm.reversed()
+        if (stuck := first_stuck(predecessors, done)) is not None:
             return self._counter_example(stuck, STUCK)
-        endless = first_round(self._calm, before, done)
+        endless = first_round(self._calm, predecessors, done)
         return None if endless is None else self._counter_example(endless, ROUND)
 
-    def _counter_example(self, number: int, wrong: str) -> CounterExample[S]:
+    def _counter_example(self, number: int, problem: str) -> CounterExample[S]:
         steps = []
         while number > 0:
             steps.append((self._events[number], self._states[number]))
             number = self._parents[number]
-        return CounterExample(wrong, steps[::-1])
+        return CounterExample(problem, steps[::-1])
 
-    def _result(self, depth: int, complete: bool, found: CounterExample[S] | None) -> Exploration[S]:
-        return Exploration(len(self._states), self._edges, depth, complete, found)
+    def _result(self, depth: int, complete: bool, example: CounterExample[S] | None) -> Exploration[S]:
+        return Exploration(len(self._states), self._edges, depth, complete, example)

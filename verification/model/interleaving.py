@@ -95,9 +95,9 @@ class Interleaving:
             yield from self._goes_on(state, place)
         if len(state.under_way) < self._traffic.at_once:
             yield from self._begins(state)
-        if self.tables(state).leases and (spent := _spend(state, "expire")) is not None:
-            number, _ = self._tables.step(state.tables, "expire", lambda it: it.pass_time(TTL + 1))
-            yield Edge(Event("leases expire"), spent._replace(tables=number), True)
+        if self.tables(state).leases and (expired := _spend(state, "expire")) is not None:
+            number, _ = self._tables.step(state.tables, "expire", lambda tables: tables.pass_time(TTL + 1))
+            yield Edge(Event("leases expire"), expired._replace(tables=number), True)
 
     def wrong(self, state: Traffics) -> str | None:
         """See `properties`."""
@@ -107,7 +107,7 @@ class Interleaving:
     def settled(self, state: Traffics) -> bool:
         """Whether every task has ended, and nothing is under way."""
         tables = self.tables(state)
-        return not (state.under_way or tables.leases or any(it.status in OPEN for it in tables.tasks.values()))
+        return not (state.under_way or tables.leases or any(task.status in OPEN for task in tables.tasks.values()))
 
     def tables(self, state: Traffics) -> Tables:
         """What is committed."""
@@ -119,18 +119,18 @@ class Interleaving:
 
     def statements(self) -> set[str]:
         """The statements that ran in what was explored, and the calls that had to wait, as "claim waits"."""
-        ran = {name for one in self._transactions for name in one.asked}
-        return ran | {f"{call.kind} waits" for (_, call, *_), after in self._steps.items() if after is None}
+        calls = {name for progress in self._transactions for name in progress.asked}
+        return calls | {f"{call.kind} waits" for (_, call, *_), after in self._steps.items() if after is None}
 
     # What may begin
 
     def _begins(self, state: Traffics) -> Iterator[Edge[Traffics]]:
         calls = {call for call, _ in state.under_way}
         for call, fault in self._possible(state):
-            begun = _spend(state, fault) if fault else state
-            if begun is not None and call not in calls:
-                begun = begun._replace(under_way=(*state.under_way, (call, self._transactions.number(UnderWay()))))
-                yield from self._goes_on(begun, len(state.under_way), fault=fault is not None)
+            start = _spend(state, fault) if fault else state
+            if start is not None and call not in calls:
+                start = start._replace(under_way=(*state.under_way, (call, self._transactions.number(UnderWay()))))
+                yield from self._goes_on(start, len(state.under_way), fault=fault is not None)
 
     def _possible(self, state: Traffics) -> Iterator[tuple[Call, str | None]]:
         """Each call that there is a reason for, and what it uses up of the things that may happen so many times."""
@@ -155,7 +155,7 @@ class Interleaving:
         yield Call("limit", limit=limits[(1 + changes - dict(state.budget).get("limit", 0)) % len(limits)]), "limit"
 
     def _has_to_admit(self, tables: int) -> bool:
-        number, _ = self._tables.step(tables, "admission", lambda it: settle(transaction(it), ACCOUNT))
+        number, _ = self._tables.step(tables, "admission", lambda copy: settle(transaction(copy), ACCOUNT))
         return number != tables
 
     # What goes on
@@ -163,38 +163,40 @@ class Interleaving:
     def _goes_on(self, state: Traffics, place: int, *, fault: bool = False) -> Iterator[Edge[Traffics]]:
         """The next statement of a transaction, or its commit; nothing while it waits for a row."""
         call, number = state.under_way[place]
-        others = (*state.under_way[:place], *state.under_way[place + 1 :])
+        other_calls = (*state.under_way[:place], *state.under_way[place + 1 :])
         event = Event(call.kind, call.replica, (call, number))
         if self._transactions[number].ended:
-            tables, _ = self._tables.step(state.tables, (call.kind, number), lambda it: self._commit(it, call, number))
-            yield Edge(event, state._replace(tables=tables, under_way=others), fault)
+            tables, _ = self._tables.step(
+                state.tables, (call.kind, number), lambda copy: self._commit(copy, call, number)
+            )
+            yield Edge(event, state._replace(tables=tables, under_way=other_calls), fault)
             return
-        held = frozenset().union(*(self._transactions[other].held for _, other in others))
-        after = self._after(state.tables, call, number, held)
+        held_rows = frozenset().union(*(self._transactions[neighbour].held for _, neighbour in other_calls))
+        after = self._after(state.tables, call, number, held_rows)
         if isinstance(after, int):
             under_way = (*state.under_way[:place], (call, after), *state.under_way[place + 1 :])
             yield Edge(event, state._replace(under_way=under_way), fault)
         elif after is not None:
-            yield Edge(event, self._given_up(state._replace(under_way=others), after), fault)
+            yield Edge(event, self._given_up(state._replace(under_way=other_calls), after), fault)
 
-    def _after(self, tables: int, call: Call, number: int, held: frozenset[Row]) -> int | str | None:
+    def _after(self, tables: int, call: Call, number: int, held_rows: frozenset[Row]) -> int | str | None:
         """The transaction's number after its next statement; None where that waits, a text where it is given up."""
-        key = (tables, call, number, held)
+        key = (tables, call, number, held_rows)
         if key not in self._steps:
             self._steps[key] = self._computed(*key)
         return self._steps[key]
 
-    def _computed(self, tables: int, call: Call, number: int, held: frozenset[Row]) -> int | str | None:
+    def _computed(self, tables: int, call: Call, number: int, held_rows: frozenset[Row]) -> int | str | None:
         try:
-            one = advanced(_work(call), self._transactions[number], partial(self._tables.copy, tables), held)
+            progress = advanced(_work(call), self._transactions[number], partial(self._tables.copy, tables), held_rows)
         except DomainError:
             return ""
         except DEFECTS as defect:
             return told(defect)
-        return None if one is None else self._transactions.number(one)
+        return None if progress is None else self._transactions.number(progress)
 
     def _given_up(self, state: Traffics, defect: str) -> Traffics:
-        tables, _ = self._tables.step(state.tables, ("broken", defect), lambda it: setattr(it, "broken", defect))
+        tables, _ = self._tables.step(state.tables, ("broken", defect), lambda copy: setattr(copy, "broken", defect))
         return state._replace(tables=tables)
 
     def _commit(self, tables: Tables, call: Call, number: int) -> None:
@@ -221,9 +223,9 @@ def _work(call: Call) -> Work:
     return works[call.kind]
 
 
-def _spend(state: Traffics, what: str) -> Traffics | None:
+def _spend(state: Traffics, action: str) -> Traffics | None:
     """The state in which this may happen one time less; None where it may not happen any more."""
-    left = dict(state.budget)
-    if not left.get(what):
+    budget = dict(state.budget)
+    if not budget.get(action):
         return None
-    return state._replace(budget=tuple((left | {what: left[what] - 1}).items()))
+    return state._replace(budget=tuple((budget | {action: budget[action] - 1}).items()))

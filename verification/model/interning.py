@@ -29,7 +29,7 @@ def freeze(value: Any) -> Hashable:
     if isinstance(value, (list, tuple, deque)):
         return tuple(map(freeze, value))
     if is_dataclass(value):
-        return tuple(freeze(getattr(value, each.name)) for each in fields(value))
+        return tuple(freeze(getattr(value, field.name)) for field in fields(value))
     return tuple(freeze(item) for item in vars(value).values())
 
 

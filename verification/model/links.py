@@ -43,12 +43,12 @@ def capacities(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
     ends = [link.end for link in streams if link is not None and link.end is not None]
     if any(end.claimed is not None for end in ends):
         return []
-    known = Streams()
+    registry = Streams()
     for end in ends:
         stream = WorkerStream(worker_id, end.session_key)
         stream.capacity = end.stock.thawed()
-        known.add(stream)
-    return known.capacities(0.0, 100)
+        registry.add(stream)
+    return registry.capacities(0.0, 100)
 
 
 def claimed(link: Link, claim: Claimed | None) -> Link:

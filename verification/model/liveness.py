@@ -49,25 +49,25 @@ class Steps:
             begins[target + 1] += 1
         for number in range(states):
             begins[number + 1] += begins[number]
-        back, place = Steps(), begins[:]
-        back._begins, back._targets = begins, array("q", bytes(8 * len(self._targets)))
+        reverse, place = Steps(), begins[:]
+        reverse._begins, reverse._targets = begins, array("q", bytes(8 * len(self._targets)))
         for source in range(states):
             for target in self.targets(source):
-                back._targets[place[target]] = source
+                reverse._targets[place[target]] = source
                 place[target] += 1
-        return back
+        return reverse
 
 
 def first_stuck(before: Steps, done: bytearray) -> int | None:
     """The first state from which no steps lead to one that is done; `before` has the steps the other way about."""
-    fine = done[:]
+    reached = done[:]
     todo = [number for number, is_done in enumerate(done) if is_done]
     while todo:
         for source in before.targets(todo.pop()):
-            if not fine[source]:
-                fine[source] = 1
+            if not reached[source]:
+                reached[source] = 1
                 todo.append(source)
-    first = fine.find(0)
+    first = reached.find(0)
     return None if first < 0 else first
 
 
@@ -83,48 +83,48 @@ def first_round(steps: Steps, before: Steps, done: bytearray) -> int | None:
 
 def _is_fair(steps: Steps, component: Sequence[int]) -> bool:
     inside = set(component)
-    always, taken = -1, 0
+    always, actions = -1, 0
     for state in component:
         possible = 0
         for target, action in steps.of(state):
             possible |= 1 << action
             if target in inside:
-                taken |= 1 << action
+                actions |= 1 << action
         always &= possible
-    return not always & ~taken
+    return not always & ~actions
 
 
 def _components(steps: Steps, before: Steps, done: bytearray) -> Iterator[list[int]]:
     """The strongly connected components of the states that are not done (Kosaraju's)."""
-    found = done[:]
+    visited = done[:]
     for root in reversed(_post_order(steps, done)):
-        if found[root]:
+        if visited[root]:
             continue
-        found[root] = 1
+        visited[root] = 1
         component = [root]
         for state in component:
             for source in before.targets(state):
-                if not found[source]:
-                    found[source] = 1
+                if not visited[source]:
+                    visited[source] = 1
                     component.append(source)
         yield component
 
 
 def _post_order(steps: Steps, done: bytearray) -> array[int]:
     """The states that are not done, each after all that it leads to first (but for what leads back to it)."""
-    seen, order = done[:], array("q")
+    visited, order = done[:], array("q")
     for root in range(len(done)):
-        if seen[root]:
+        if visited[root]:
             continue
-        seen[root] = 1
+        visited[root] = 1
         path = [(root, iter(steps.targets(root)))]
         while path:
             state, targets = path[-1]
-            following = next((target for target in targets if not seen[target]), None)
+            following = next((target for target in targets if not visited[target]), None)
             if following is None:
                 path.pop()
                 order.append(state)
             else:
-                seen[following] = 1
+                visited[following] = 1
                 path.append((following, iter(steps.targets(following))))
     return order

@@ -92,7 +92,11 @@ def _capacities_of_all_streams(self: Streams, now: float, _most: int) -> list[Se
     return [
         SessionCapacity(worker_id, newest.session_key, newest.capacity.heartbeat_number, free)
         for worker_id, newest in self._by_worker.items()
-        if (free := sum(it.capacity.free(now) for it in self._by_session.values() if it.worker_id == worker_id))
+        if (
+            free := sum(
+                stream.capacity.free(now) for stream in self._by_session.values() if stream.worker_id == worker_id
+            )
+        )
     ]
 
 
@@ -149,8 +153,8 @@ _with_tags = ledger._with_tags
 
 def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     """Returns its former tag to each task."""
-    given = zip(rows, _with_tags(tx, rows), strict=True)
-    return [new if old.tag is None else new._replace(tag=old.tag) for old, new in given]
+    pairs = zip(rows, _with_tags(tx, rows), strict=True)
+    return [new if old.tag is None else new._replace(tag=old.tag) for old, new in pairs]
 
 
 def _allot_without_places(

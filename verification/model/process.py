@@ -175,7 +175,7 @@ class Process:
         states, assignments = stream.heartbeat_number - 1, stream.last_assignment
         stream.heartbeat_number, stream.last_assignment, stream.report_number = 1, 0, 0
         log = stream.log
-        log._heartbeats = {number - states: built for number, built in log._heartbeats.items()}
+        log._heartbeats = {number - states: entry for number, entry in log._heartbeats.items()}
         log._newest, log._newest_acknowledged = log._newest - states, log._newest_acknowledged - states
         return states, assignments
 
@@ -204,9 +204,9 @@ class Process:
         stream = self._open_stream()
         stream.last_assignment = message.number
         stream.known_free = max(0, stream.known_free - len(message.leases))
-        until = stream.log.grant_deadline(message.heartbeat_number)
+        deadline = stream.log.grant_deadline(message.heartbeat_number)
         for lease_id, attempt in message.leases:
-            lease = Lease(lease_id, attempt, lease_id, inf, 0.0, 0.0 if until is None else until)
+            lease = Lease(lease_id, attempt, lease_id, inf, 0.0, 0.0 if deadline is None else deadline)
             if self.book.assign(lease):
                 self._take(lease)
         self._fill()
@@ -245,8 +245,8 @@ class Process:
             if (lease := self.book.get(lease_id)) is not None:
                 self._stop_by(self.book.revoke(lease, 0.0), lease)
 
-    def _stop(self, lease: Lease, why: StopReason) -> None:
-        self._stop_by(self.book.stop(lease, why), lease)
+    def _stop(self, lease: Lease, reason: StopReason) -> None:
+        self._stop_by(self.book.stop(lease, reason), lease)
 
     def _stop_by(self, act: StopAction, lease: Lease) -> None:
         if act is not StopAction.NOTHING:
@@ -329,5 +329,5 @@ def _update(word: Word) -> PendingUpdate:
 
 def _age(log: HeartbeatLog, units: float, lease_ttl: float) -> None:
     """Moves the states of a log into the past; those that give no time any more look alike: they are gone."""
-    aged = {number: type(built)(built.at - units, built.named) for number, built in log._heartbeats.items()}
-    log._heartbeats = {number: built for number, built in aged.items() if deadlines.deadline(built.at, lease_ttl) > 0.0}
+    aged = {number: type(entry)(entry.at - units, entry.named) for number, entry in log._heartbeats.items()}
+    log._heartbeats = {number: entry for number, entry in aged.items() if deadlines.deadline(entry.at, lease_ttl) > 0.0}

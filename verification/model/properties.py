@@ -30,8 +30,8 @@ def wrong(scenario: Scenario, tables: Tables, processes: Sequence[Process], riva
     if tables.over_limit:
         return OVER_LIMIT
     for task in tables.tasks.values():
-        if (found := _wrong_task(scenario, task)) is not None:
-            return found
+        if (problem := _wrong_task(scenario, task)) is not None:
+            return problem
     return _wrong_runs(tables, processes, rival)
 
 
@@ -50,9 +50,9 @@ def _wrong_task(scenario: Scenario, task: TaskRecord) -> str | None:
 
 
 def _wrong_runs(tables: Tables, processes: Sequence[Process], rival: Sequence[LeaseRef]) -> str | None:
-    counted = {named(lease.ref)[0] for lease in tables.leases.values()}
+    task_keys = {named(lease.ref)[0] for lease in tables.leases.values()}
     running = [lease_id for process in processes if process.awake for lease_id in process.running]
-    if not counted.issuperset(running):
+    if not task_keys.issuperset(running):
         return OUTLIVES
     tasks = [lease_id.split("-")[1] for lease_id in (*running, *(named(ref)[0] for ref in rival))]
     if len(set(tasks)) < len(tasks):

@@ -83,16 +83,16 @@ class Application:
 
     def hello(self, tables: Tables, worker_id: str, hello: Hello) -> tuple[int, tuple[str, ...]] | None:
         """The session's key, and the leases to drop; None where the hello is refused."""
-        held = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
-        who = (worker_id, worker_id, hello.session_number)
-        row = HelloRow(*who, "", "", 1, {}, "", "", held=held, lost=hello.lost)
-        opened = _call(tables, lambda: open_session(transaction(tables), row, self._sessions))
-        return None if opened is None else (session_key(worker_id, hello.session_number), opened.drop)
+        held_leases = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
+        identity = (worker_id, worker_id, hello.session_number)
+        row = HelloRow(*identity, "", "", 1, {}, "", "", held=held_leases, lost=hello.lost)
+        answer = _call(tables, lambda: open_session(transaction(tables), row, self._sessions))
+        return None if answer is None else (session_key(worker_id, hello.session_number), answer.drop)
 
     def state(self, tables: Tables, worker_id: str, key: int, state: State) -> tuple[str, ...] | None:
         """The leases that are not renewed; None where the session is not open any more."""
-        held = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in state.held)
-        row = StateRow(state.number, state.free_slots, held, state.last_assignment)
+        held_leases = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in state.held)
+        row = StateRow(state.number, state.free_slots, held_leases, state.last_assignment)
         group = [HeartbeatItem(worker_id, key, row)]
         answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
         return answers[0].not_renewed if answers and isinstance(answers[0], HeartbeatAck) else None
@@ -113,10 +113,10 @@ class Application:
     def claim(self, tables: Tables, capacities: Sequence[SessionCapacity]) -> Claimed | None:
         """What the workers of one replica are granted."""
         limit = sum(capacity.free for capacity in capacities)
-        claimed = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._ttl))
-        if claimed is not None and claimed.grants:
+        answer = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._ttl))
+        if answer is not None and answer.grants:
             tables.note_claim()
-        return claimed
+        return answer
 
     def take_back(self, tables: Tables, refs: tuple[LeaseRef, ...]) -> None:
         """Leases that their stream was never given."""
@@ -152,8 +152,8 @@ def _call(tables: Tables, call: Callable[[], T]) -> T | None:
     """A transaction. One that is refused is rolled back; a defect stays on the tables for the checker to find."""
     try:
         return call()
-    except DomainError as refused:
-        raise RolledBack from refused
+    except DomainError as error:
+        raise RolledBack from error
     except DEFECTS as defect:
         tables.broken = told(defect)
         return None

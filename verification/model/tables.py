@@ -172,7 +172,7 @@ def set_down(tables: Tables) -> None:
     tables.up = False
 
 
-def _age(watch: ClockWatch, own: float, database: float) -> None:
+def _age(watch: ClockWatch, elapsed: float, database: float) -> None:
     """Moves what is remembered into the past: then as now both clocks show 0. What is too old is forgotten."""
-    aged = [(at - own, ahead + own - database) for at, ahead in watch._lowest]
-    watch._lowest = deque((at, ahead) for at, ahead in aged if at >= -watch._window)
+    aged = [(time - elapsed, offset + elapsed - database) for time, offset in watch._lowest]
+    watch._lowest = deque((time, offset) for time, offset in aged if time >= -watch._window)

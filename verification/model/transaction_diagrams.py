@@ -19,17 +19,21 @@ _WHO = {
 }
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 _SAYS: Mapping[str, Callable[[Any], str | None]] = {
     "window.lock": lambda is_there: "locks the account's row" if is_there else None,
     "window.close": lambda _: "closes the window",
-    "window.account_queue": lambda it: it and f"counts {_count(it.leases, 'lease')}, {it.flows[0].tagged} admitted",
+    "window.account_queue": lambda queue: (
+        queue and f"counts {_count(queue.leases, 'lease')}, {queue.flows[0].tagged} admitted"
+    ),
     "window.admit": lambda number: f"admits {_count(number, 'task')}",
     "window.untag": lambda number: f"takes {_count(number, 'task')} out of the window",
-    "leases.claim": lambda it: f"claims {', '.join(f'task {grant.ref.task_key}' for grant in it.grants) or 'nothing'}",
+    "leases.claim": lambda rows: (
+        f"claims {', '.join(f'task {grant.ref.task_key}' for grant in rows.grants) or 'nothing'}"
+    ),
     "leases.revoke": lambda number: f"revokes {_count(number, 'lease')}" if number else None,
     "accounts.update": lambda change: f"sets the limit to {change.max_concurrent_tasks}",
     "waiting.take_due": lambda due: f"takes {_count(len(due), 'task')} that became due",
@@ -51,9 +55,9 @@ def lines(model: Interleaving, found: CounterExample[Traffics]) -> Iterator[str]
             yield f"Note over D: {event.name}"
             continue
         call, before = event.what
-        after = next((number for other, number in state.under_way if other == call), None)
-        for said in _said(model.transaction(before), None if after is None else model.transaction(after)):
-            yield f"{ids[_participant(call)]}->>D: {said}"
+        after = next((number for call_under_way, number in state.under_way if call_under_way == call), None)
+        for text in _said(model.transaction(before), None if after is None else model.transaction(after)):
+            yield f"{ids[_participant(call)]}->>D: {text}"
     yield f"Note over D: {found.wrong}"
 
 
@@ -70,6 +74,6 @@ def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
         yield "reads the tables"
     begin = len(before.answers)
     for name, answer in zip(after.asked[begin:], after.answers[begin:], strict=True):
-        said = _SAYS[name](answer) if name in _SAYS else None
-        if said:
-            yield said
+        text = _SAYS[name](answer) if name in _SAYS else None
+        if text:
+            yield text

@@ -144,10 +144,10 @@ class _Run:
         answer = run(*arguments, **named)
         for table, key, value in hidden:
             getattr(self._tables, table)[key] = value
-        wanted = self._changed() | (_LOCKS[name](arguments, answer) if name in _LOCKS else frozenset())
-        if wanted & self._others_hold:
+        wanted_rows = self._changed() | (_LOCKS[name](arguments, answer) if name in _LOCKS else frozenset())
+        if wanted_rows & self._others_hold:
             raise _Waits
-        self._held |= wanted
+        self._held |= wanted_rows
         return answer
 
     def _hidden(self, table: str | None) -> list[tuple[str, int, Any]]:

@@ -58,7 +58,9 @@ class WaitingRows:
     def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, DequeuedTask]:
         tables = self._tables
         both = (tables.ready, tables.delayed)
-        return self.remove([key for key, attempt in rows if any(key in it and it[key][0] == attempt for it in both)])
+        return self.remove(
+            [key for key, attempt in rows if any(key in index and index[key][0] == attempt for index in both)]
+        )
 
     def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
         due = [key for key in self._tables.delayed if key not in self._tables.leases]
@@ -108,8 +110,8 @@ class WindowRows:
         return self._set_tags(self._of_tag(False)[:count], tagged=True)
 
     def untag(self, account_id: int, priority: int, count: int) -> int:
-        chosen = self._first(lambda: self._of_tag(True)[-count:])
-        return self._set_tags([key for key in chosen if key in self._tables.ready], tagged=False)
+        keys = self._first(lambda: self._of_tag(True)[-count:])
+        return self._set_tags([key for key in keys if key in self._tables.ready], tagged=False)
 
     def mark(self, account_id: int, lines: Sequence[FlowMark], *, closed: bool) -> None:
         self._tables.shares[account_id] = ShareRecord(closed, lines[0].backlog)

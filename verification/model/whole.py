@@ -41,5 +41,5 @@ def formerly(whole: Whole, who: int, link: Link | None) -> Whole:
 def spend(whole: Whole, fault: str) -> Whole | None:
     """The state with one of these faults less; None where none is left."""
     place = FAULTS.index(fault)
-    left = whole.budget[place]
-    return whole._replace(budget=replaced_in(whole.budget, place, left - 1)) if left else None
+    remaining = whole.budget[place]
+    return whole._replace(budget=replaced_in(whole.budget, place, remaining - 1)) if remaining else None

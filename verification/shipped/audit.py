@@ -56,25 +56,25 @@ class Finding(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status. Arguments: what pip installs as pip-audit, and then those of pip-audit."""
-    found = []
-    for each in findings(arguments[0], arguments[1:]):
-        print(f"{each.verdict:<4}  {each.check:<10}  {each.text}", flush=True)
-        found.append(each.verdict)
-    return status(found)
+    verdicts = []
+    for finding in findings(arguments[0], arguments[1:]):
+        print(f"{finding.verdict:<4}  {finding.check:<10}  {finding.text}", flush=True)
+        verdicts.append(finding.verdict)
+    return status(verdicts)
 
 
 def status(verdicts: Sequence[str]) -> int:
     """The exit status: a finding counts more than what is not known."""
-    return next(_STATUSES[it] for it in (_FAIL, _NOT_KNOWN, _OK) if it in verdicts)
+    return next(_STATUSES[verdict] for verdict in (_FAIL, _NOT_KNOWN, _OK) if verdict in verdicts)
 
 
 def findings(tool: str, arguments: Sequence[str]) -> Iterator[Finding]:
     """One of each check, those without a network first."""
-    locks = [LOCK, *sorted(it for folder in ("docker", "setup") for it in (ROOT / folder).glob("*.lock"))]
+    locks = [LOCK, *sorted(path for folder in ("docker", "setup") for path in (ROOT / folder).glob("*.lock"))]
     pins = {lock: read(lock) for lock in locks}
     names = {pin.name for lock in (LOCK, UV_LOCK) for pin in pins[lock]}
     yield _finding("locks", _lock_problems(pins), f"{len(names)} distributions, each with its version and hashes")
-    installed: dict[str, str] = {canonicalize_name(it.name): it.version for it in distributions()}
+    installed: dict[str, str] = {canonicalize_name(package.name): package.version for package in distributions()}
     versions = [
         f"{pin.name} is {installed.get(pin.name, 'missing')}, the lock has {pin.version}"
         for pin in pins[LOCK]
@@ -84,9 +84,15 @@ def findings(tool: str, arguments: Sequence[str]) -> Iterator[Finding]:
     yield _finding("installed", [*versions, *extra], "what is locked, and nothing else")
     checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
     yield _finding("needs", checked.stdout.splitlines() if checked.returncode else [], "pip check finds no conflict")
-    sent = {canonicalize_name(it.name): licence(it) for it in shipped({*INSTALLATIONS.values()} - {""})}
-    wrong = [f"{name}: {it or 'names none'}" for name, it in sent.items() if not is_allowed(name, it)]
-    yield _finding("licences", wrong, f"those of the {len(sent)} that are shipped are allowed")
+    licences = {
+        canonicalize_name(package.name): licence(package) for package in shipped({*INSTALLATIONS.values()} - {""})
+    }
+    problems = [
+        f"{name}: {licence_name or 'names none'}"
+        for name, licence_name in licences.items()
+        if not is_allowed(name, licence_name)
+    ]
+    yield _finding("licences", problems, f"those of the {len(licences)} that are shipped are allowed")
     yield _advisories(tool, locks, arguments)
 
 
@@ -97,23 +103,27 @@ def read(lock: Path) -> list[Pin]:
 
 
 def _pin(line: str) -> Pin:
-    before, *hashes = line.split(" --hash=sha256:")
+    requirement_text, *hashes = line.split(" --hash=sha256:")
     try:
-        asked = Requirement(before.strip())
+        requirement = Requirement(requirement_text.strip())
     except InvalidRequirement:
         return Pin(line.strip(), "", here=False)
-    exact = [it.version for it in asked.specifier if it.operator == "==" and not it.version.endswith("*")]
-    here = asked.marker is None or asked.marker.evaluate()
-    return Pin(canonicalize_name(asked.name), exact[0] if exact and hashes else "", here=here)
+    exact = [
+        specifier.version
+        for specifier in requirement.specifier
+        if specifier.operator == "==" and not specifier.version.endswith("*")
+    ]
+    applies = requirement.marker is None or requirement.marker.evaluate()
+    return Pin(canonicalize_name(requirement.name), exact[0] if exact and hashes else "", here=applies)
 
 
 def _lock_problems(pins: Mapping[Path, Sequence[Pin]]) -> list[str]:
-    every = [(lock.name, pin) for lock, each in pins.items() for pin in each]
-    known = {(pin.name, pin.version) for lock in (LOCK, UV_LOCK) for pin in pins[lock]}
+    every = [(lock.name, pin) for lock, lock_pins in pins.items() for pin in lock_pins]
+    locked = {(pin.name, pin.version) for lock in (LOCK, UV_LOCK) for pin in pins[lock]}
     return [f"{lock}: {pin.name} has no version or no hash" for lock, pin in every if not pin.version] + [
         f"{lock}: {pin.name} {pin.version} is not that of {LOCK.name}"
         for lock, pin in every
-        if pin.version and (pin.name, pin.version) not in known
+        if pin.version and (pin.name, pin.version) not in locked
     ]
 
 
@@ -127,9 +137,9 @@ def _advisories(tool: str, locks: Sequence[Path], arguments: Sequence[str]) -> F
             installed = _last(installed.stderr)
         if isinstance(installed, str):
             return Finding(_NOT_KNOWN, "advisories", f"none was read: {tool} could not be installed ({installed})")
-        asked = [python.with_name("pip-audit"), "--format", "json", "--progress-spinner", "off", "--timeout", "15"]
+        command = [python.with_name("pip-audit"), "--format", "json", "--progress-spinner", "off", "--timeout", "15"]
         files = [part for lock in locks for part in ("-r", lock)]
-        answer = _run([*asked, "--disable-pip", "--require-hashes", *arguments, *files], _QUERY_TIMEOUT)
+        answer = _run([*command, "--disable-pip", "--require-hashes", *arguments, *files], _QUERY_TIMEOUT)
     if isinstance(answer, str):
         return Finding(_NOT_KNOWN, "advisories", f"none was read: {answer}")
     try:
@@ -140,22 +150,24 @@ def _advisories(tool: str, locks: Sequence[Path], arguments: Sequence[str]) -> F
 
 def judged(answer: Mapping[str, Any]) -> Finding:
     """What pip-audit's document says."""
-    asked = {it["name"]: it for it in answer["dependencies"]}
+    dependencies = {dependency["name"]: dependency for dependency in answer["dependencies"]}
     vulnerable = [
-        f"{name} {it['version']}: {', '.join(each['id'] for each in it['vulns'])}"
-        for name, it in asked.items()
-        if it.get("vulns")
+        f"{name} {dependency['version']}: {', '.join(vulnerability['id'] for vulnerability in dependency['vulns'])}"
+        for name, dependency in dependencies.items()
+        if dependency.get("vulns")
     ]
-    skipped = [name for name, it in asked.items() if "skip_reason" in it]
-    known = f"{len(asked) - len(skipped)} of {len(asked)} distributions have none"
+    skipped = [name for name, dependency in dependencies.items() if "skip_reason" in dependency]
+    clean = f"{len(dependencies) - len(skipped)} of {len(dependencies)} distributions have none"
     if vulnerable or not skipped:
-        return _finding("advisories", vulnerable, known)
+        return _finding("advisories", vulnerable, clean)
     names = ", ".join(skipped[:_NAMED]) + (f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")
-    return Finding(_NOT_KNOWN, "advisories", f"{known}; not known for {names} ({asked[skipped[0]]['skip_reason']})")
+    return Finding(
+        _NOT_KNOWN, "advisories", f"{clean}; not known for {names} ({dependencies[skipped[0]]['skip_reason']})"
+    )
 
 
-def _finding(check: str, problems: Sequence[str], fine: str) -> Finding:
-    return Finding(_FAIL, check, "; ".join(problems)) if problems else Finding(_OK, check, fine)
+def _finding(check: str, problems: Sequence[str], summary: str) -> Finding:
+    return Finding(_FAIL, check, "; ".join(problems)) if problems else Finding(_OK, check, summary)
 
 
 def _run(command: Sequence[object], timeout: float) -> subprocess.CompletedProcess[str] | str:
@@ -167,8 +179,8 @@ def _run(command: Sequence[object], timeout: float) -> subprocess.CompletedProce
         return f"no end within {timeout:g} s"
 
 
-def _last(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _last(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else "it says nothing"
 
 

@@ -24,19 +24,19 @@ INSTALLATIONS = {
 
 def shipped(extras: Collection[str]) -> list[Distribution]:
     """Ours with these extras and all that it needs on this machine, by name."""
-    wanted: dict[str, set[str]] = {}
-    left = [(OURS, set(extras))]
-    while left:
-        name, asked = left.pop()
-        if name in wanted and asked <= wanted[name]:
+    extras_by_name: dict[str, set[str]] = {}
+    pending = [(OURS, set(extras))]
+    while pending:
+        name, requested = pending.pop()
+        if name in extras_by_name and requested <= extras_by_name[name]:
             continue
-        known = wanted.setdefault(name, set())
-        known |= asked
+        known_extras = extras_by_name.setdefault(name, set())
+        known_extras |= requested
         for text in distribution(name).requires or []:
             needed = Requirement(text)
-            if _applies(needed, known):
-                left.append((canonicalize_name(needed.name), set(needed.extras)))
-    return [distribution(name) for name in sorted(wanted)]
+            if _applies(needed, known_extras):
+                pending.append((canonicalize_name(needed.name), set(needed.extras)))
+    return [distribution(name) for name in sorted(extras_by_name)]
 
 
 def _applies(needed: Requirement, extras: Collection[str]) -> bool:

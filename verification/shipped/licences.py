@@ -37,13 +37,13 @@ def licence(found: Distribution) -> str:
     if expression := _field(found, "License-Expression"):
         return expression
     classifiers = found.metadata.get_all("Classifier") or []
-    said = [text.removeprefix(_CLASSIFIER) for text in classifiers if text.startswith(_CLASSIFIER)]
-    said = said or [_field(found, "License")]
-    return " AND ".join(sorted({_NAMES.get(text, text) for text in said}))
+    licences = [text.removeprefix(_CLASSIFIER) for text in classifiers if text.startswith(_CLASSIFIER)]
+    licences = licences or [_field(found, "License")]
+    return " AND ".join(sorted({_NAMES.get(text, text) for text in licences}))
 
 
-def _field(found: Distribution, name: str) -> str:
-    return next(iter(found.metadata.get_all(name) or []), "")
+def _field(package: Distribution, name: str) -> str:
+    return next(iter(package.metadata.get_all(name) or []), "")
 
 
 def is_allowed(name: str, expression: str) -> bool:
@@ -56,5 +56,5 @@ def is_allowed(name: str, expression: str) -> bool:
 
 def table(found: Sequence[Distribution]) -> str:
     """A row for each, in Markdown."""
-    rows = [f"| {it.name} | {it.version} | {licence(it)} |" for it in found]
+    rows = [f"| {package.name} | {package.version} | {licence(package)} |" for package in found]
     return "\n".join(["| distribution | version | licence |", "|---|---|---|", *rows, ""])

@@ -28,11 +28,11 @@ def main(arguments: Sequence[str]) -> int:
     generator, folder = Path(arguments[0]), Path(arguments[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, extra in INSTALLATIONS.items():
-        found = shipped({extra} - {""})
-        (folder / f"{name}.licences.md").write_text(table(found), encoding="utf-8")
+        packages = shipped({extra} - {""})
+        (folder / f"{name}.licences.md").write_text(table(packages), encoding="utf-8")
         with tempfile.TemporaryDirectory() as scratch:
-            _describe(generator, environment(Path(scratch), found), folder / f"{name}.cdx.json")
-        print(f"{folder / name}.cdx.json, .licences.md: {len(found)} distributions")
+            _describe(generator, environment(Path(scratch), packages), folder / f"{name}.cdx.json")
+        print(f"{folder / name}.cdx.json, .licences.md: {len(packages)} distributions")
     return 0
 
 
@@ -40,11 +40,11 @@ def environment(folder: Path, found: Sequence[Distribution]) -> Path:
     """The Python of an environment that has the metadata of these, and nothing else."""
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    for it in found:
-        (metadata,) = (path for path in it.files or () if path.name == "METADATA")
-        beside = site / f"{it.name.replace('-', '_')}-{it.version}.dist-info"
-        beside.mkdir()
-        shutil.copy(str(metadata.locate()), beside)
+    for package in found:
+        (metadata,) = (path for path in package.files or () if path.name == "METADATA")
+        metadata_folder = site / f"{package.name.replace('-', '_')}-{package.version}.dist-info"
+        metadata_folder.mkdir()
+        shutil.copy(str(metadata.locate()), metadata_folder)
     return folder / "bin" / "python"
 
 

@@ -14,8 +14,8 @@ from worker_svc.spool import Entry, Spool
 _recover = Spool.recover
 
 
-def _recover_nothing(self: Spool, say: Callable[[str], None]) -> list[Entry]:
-    for entry in _recover(self, say):
+def _recover_nothing(self: Spool, report: Callable[[str], None]) -> list[Entry]:
+    for entry in _recover(self, report):
         self.forget(entry.lease_id)
     return []
 

@@ -110,8 +110,8 @@ class Trial:
     def submit(self, account_id: int | None = None, **options: str) -> str:
         """The id of a new task, journaled; of a new account where none is named. `options` are the CLI's."""
         account_id, now = account_id or self.account(), time.time()
-        named = {f"chaos-{name}": value for name, value in options.items()}
-        task_id = self.scheduler.client.submit(account_id, "a topic", request_id=f"request {now}", options=named)
+        prefixed = {f"chaos-{name}": value for name, value in options.items()}
+        task_id = self.scheduler.client.submit(account_id, "a topic", request_id=f"request {now}", options=prefixed)
         self._clients.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
         return task_id
 
@@ -131,8 +131,8 @@ class Trial:
             schedule_id = client.create_schedule(account_id, "* * * * *", task, catch_up="all")["schedule_id"]
             minute = time.time() // MINUTE * MINUTE
             self.sql(f"UPDATE schedules SET next_tick = to_timestamp({minute}), due_time = now()")
-            ran = f"SELECT FROM schedule_tasks WHERE tick = to_timestamp({minute})"
-            wait_until(lambda: self._rows(ran), within=TICKED, what="the tick has a task")
+            query = f"SELECT FROM schedule_tasks WHERE tick = to_timestamp({minute})"
+            wait_until(lambda: self._rows(query), within=TICKED, what="the tick has a task")
             client.pause_schedule(schedule_id)
         self._clients.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
 
@@ -152,7 +152,7 @@ class Trial:
         """Until a run has come to its own end."""
 
         def ended() -> bool:
-            return any(it.status is not None for it in self.journals.runs if it.run == run.run)
+            return any(entry.status is not None for entry in self.journals.runs if entry.run == run.run)
 
         wait_until(ended, within=STARTED, what=f"run {run.run} has ended")
 
@@ -179,7 +179,7 @@ class Trial:
     @contextmanager
     def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
         """Somebody's transaction holds these rows for so long, journaled."""
-        over = threading.Event()
+        end_of_test = threading.Event()
         with closing(psycopg2.connect(self._dsn)) as connection, ThreadPoolExecutor(1) as pool:
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT FROM {table} WHERE {where} FOR UPDATE")
@@ -187,14 +187,14 @@ class Trial:
             self._faults.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
 
             def let_go() -> None:
-                over.wait(seconds)
+                end_of_test.wait(seconds)
                 connection.close()
 
             pool.submit(let_go)
             try:
                 yield
             finally:
-                over.set()
+                end_of_test.set()
 
     @contextmanager
     def submitting(self, account_id: int) -> Iterator[None]:
@@ -218,10 +218,10 @@ class Trial:
         """Submits one task again and again for so many seconds; each acknowledgement is journaled."""
         end, request_id = time.time() + until, f"probe of {account_id}"
         options = {"chaos-seconds": "0.2"}
-        while (sent := time.time()) < end:
+        while (begin := time.time()) < end:
             task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
-            self._clients.append(Probe(sent, time.time()))
-        self._clients.append(Submit(task_id, request_id, account_id, sha256("a topic"), sent))
+            self._clients.append(Probe(begin, time.time()))
+        self._clients.append(Submit(task_id, request_id, account_id, sha256("a topic"), begin))
 
     def sql(self, statement: str) -> None:
         """Changes the database itself."""
@@ -266,10 +266,10 @@ def trial_on(database_url: str) -> Iterator[Trial]:
             trial.close()
 
 
-def _wait_if_possible(predicate: Callable[[], bool], within: float) -> None:
+def _wait_if_possible(predicate: Callable[[], bool], limit: float) -> None:
     """What is not so by then is evidence."""
     with suppress(AssertionError):
-        wait_until(predicate, within=within, what="it may never be")
+        wait_until(predicate, within=limit, what="it may never be")
 
 
 def _instead(command: list[str], mutant: str | None) -> list[str]:

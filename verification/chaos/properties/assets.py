@@ -23,24 +23,24 @@ def assets(evidence: Evidence) -> Iterator[Violation]:
         task = evidence.stored.tasks.get(content.task_id)
         hurried = task is not None and task.timeout < _SHORT_TIMEOUT and content.assets == ("",)
         if run is not None and not hurried and not disk_was_full(run, evidence.journals.faults):
-            yield from (Violation(NAME, content.task_id, said) for said in _named(content, run))
-        yield from (Violation(NAME, content.task_id, said) for said in _there(content, evidence))
+            yield from (Violation(NAME, content.task_id, problem) for problem in _named(content, run))
+        yield from (Violation(NAME, content.task_id, problem) for problem in _there(content, evidence))
 
 
 def _named(content: StoredContent, run: Run) -> Iterator[str]:
-    made = () if run.file_sha256 is None else (run.file_sha256,)
-    if content.assets != made:
-        yield f"its content names the files {_list(content.assets)}, and its run made {_list(made)}"
+    files = () if run.file_sha256 is None else (run.file_sha256,)
+    if content.assets != files:
+        yield f"its content names the files {_list(content.assets)}, and its run made {_list(files)}"
 
 
 def _there(content: StoredContent, evidence: Evidence) -> Iterator[str]:
     for sha256 in filter(None, content.assets):
         if sha256 not in evidence.stored.assets:
             yield f"its content names the file {sha256[:8]}, which is not complete"
-        if (read := evidence.answers.files.get(sha256)) is None:
+        if (digest := evidence.answers.files.get(sha256)) is None:
             yield f"its content names the file {sha256[:8]}, which the API does not give"
-        elif read != sha256:
-            yield f"its content names the file {sha256[:8]}, and the API gives {read}"
+        elif digest != sha256:
+            yield f"its content names the file {sha256[:8]}, and the API gives {digest}"
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -23,12 +23,12 @@ def caps(evidence: Evidence) -> Iterator[Violation]:
             moves[task.account_id] += _moves(task.task_id, evidence.stored.events.get(task.task_id, ()))
     for account_id, cap in evidence.stored.caps.items():
         leases = 0
-        own = sorted(moves[account_id])
-        for index, (time, step, task_id) in enumerate(own):
+        steps = sorted(moves[account_id])
+        for index, (time, step, task_id) in enumerate(steps):
             leases += step
             if step > 0 and leases > cap:
-                said = f"its grant was lease {leases} of account {account_id}, which may have {cap}"
-                yield Violation(NAME, task_id, f"{said}, for {_until_next_end(own[index:]) - time:.3f} s at least")
+                problem = f"its grant was lease {leases} of account {account_id}, which may have {cap}"
+                yield Violation(NAME, task_id, f"{problem}, for {_until_next_end(steps[index:]) - time:.3f} s at least")
 
 
 def _moves(task_id: str, events: Sequence[Event]) -> Iterator[Move]:

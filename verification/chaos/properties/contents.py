@@ -22,26 +22,26 @@ def contents(evidence: Evidence) -> Iterator[Violation]:
         yield Violation(NAME, task_id, "it has a content, but there is no such task")
     runs = {run.run: run for run in evidence.journals.runs}
     for task in evidence.stored.tasks.values():
-        own = of_task[task.task_id]
-        origins = (said for content in own for said in _origin(content, runs, evidence))
-        for said in (*_rows(task, own), *_shown(task, own, evidence.answers), *origins):
-            yield Violation(NAME, task.task_id, said)
+        rows = of_task[task.task_id]
+        origins = (origin for content in rows for origin in _origin(content, runs, evidence))
+        for problem in (*_rows(task, rows), *_shown(task, rows, evidence.answers), *origins):
+            yield Violation(NAME, task.task_id, problem)
     yield from _pool(evidence)
 
 
-def _rows(task: StoredTask, own: list[StoredContent]) -> Iterator[str]:
-    wanted = 1 if task.status is Status.COMPLETED else 0
-    if len(own) != wanted:
-        yield f"it is {task.status.label} and has {len(own)} contents; it should have {wanted}"
-    elif own and (own[0].content_id, own[0].account_id) != (task.content_id, task.account_id):
-        yield f"its content is {own[0].content_id} of account {own[0].account_id}, which is not what the task says"
+def _rows(task: StoredTask, rows: list[StoredContent]) -> Iterator[str]:
+    expected = 1 if task.status is Status.COMPLETED else 0
+    if len(rows) != expected:
+        yield f"it is {task.status.label} and has {len(rows)} contents; it should have {expected}"
+    elif rows and (rows[0].content_id, rows[0].account_id) != (task.content_id, task.account_id):
+        yield f"its content is {rows[0].content_id} of account {rows[0].account_id}, which is not what the task says"
 
 
-def _shown(task: StoredTask, own: list[StoredContent], answers: Answers) -> Iterator[str]:
+def _shown(task: StoredTask, rows: list[StoredContent], answers: Answers) -> Iterator[str]:
     body = answers.bodies.get(task.task_id)
-    if own and body is None:
+    if rows and body is None:
         yield "the API shows no content of it"
-    elif body is not None and body not in {content.body_sha256 for content in own}:
+    elif body is not None and body not in {content.body_sha256 for content in rows}:
         yield "the API shows a content of it that the database does not have"
 
 
@@ -75,9 +75,11 @@ def _pool(evidence: Evidence) -> Iterator[Violation]:
     for content in evidence.stored.contents:
         n = entries.pop(content.content_id, 0)
         task = evidence.stored.tasks.get(content.task_id)
-        wanted = {1} if task is None or task.auto_approve else {0, 1}
-        if n not in wanted:
-            said = f"its content has {n} entries in the publish pool; it should have {' or '.join(map(str, wanted))}"
-            yield Violation(NAME, content.task_id, said)
+        expected = {1} if task is None or task.auto_approve else {0, 1}
+        if n not in expected:
+            problem = (
+                f"its content has {n} entries in the publish pool; it should have {' or '.join(map(str, expected))}"
+            )
+            yield Violation(NAME, content.task_id, problem)
     for content_id in entries:
         yield Violation(NAME, "", f"the publish pool has an entry for content {content_id}, which is not there")

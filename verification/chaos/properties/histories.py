@@ -17,10 +17,10 @@ def histories(evidence: Evidence) -> Iterator[Violation]:
     """Paths, attempts, retries and ends; an acknowledged cancel is a cancelled task."""
     for task in evidence.stored.tasks.values():
         events = evidence.stored.events.get(task.task_id, ())
-        for said in (*_path(task, events), *_leases(events), *_retries(task, events)):
-            yield Violation(NAME, task.task_id, said)
-        shown = evidence.answers.histories.get(task.task_id)
-        if shown is not None and list(shown) != [(event.status, event.attempt) for event in events]:
+        for problem in (*_path(task, events), *_leases(events), *_retries(task, events)):
+            yield Violation(NAME, task.task_id, problem)
+        history = evidence.answers.histories.get(task.task_id)
+        if history is not None and list(history) != [(event.status, event.attempt) for event in events]:
             yield Violation(NAME, task.task_id, "the API shows another history than the database has")
     for cancel in evidence.journals.cancels:
         stored = evidence.stored.tasks.get(cancel.task_id)

@@ -22,7 +22,9 @@ def locks(evidence: Evidence) -> Iterator[Violation]:
     for fault in journals.faults:
         if fault.duration > _SETTLED + 1.0 and not _disturbed(fault, journals):
             if fault.kind == ROW_LOCK:
-                yield from (Violation(NAME, "", f"{said} ({_named(fault)})") for said in _held_up(fault, journals))
+                yield from (
+                    Violation(NAME, "", f"{problem} ({_named(fault)})") for problem in _held_up(fault, journals)
+                )
             elif fault.kind == TABLE_LOCK and fault.tables in _STATED and not _told(fault, journals):
                 yield Violation(NAME, "", f"no scheduler said NOT_SERVING while its work stood still ({_named(fault)})")
 
@@ -32,23 +34,25 @@ def _held_up(fault: Fault, journals: Journals) -> Iterator[str]:
     acknowledged = [probe.time for probe in journals.probes] + [submit.time for submit in journals.submits]
     if not any(begin < time < end for time in acknowledged):
         yield f"no submit was acknowledged for {end - begin:.1f} s"
-    for seen in journals.health:
-        if begin < seen.time < end and not seen.serving:
-            yield f"{seen.scheduler} said NOT_SERVING"
+    for reading in journals.health:
+        if begin < reading.time < end and not reading.serving:
+            yield f"{reading.scheduler} said NOT_SERVING"
 
 
 def _told(fault: Fault, journals: Journals) -> bool:
-    return any(fault.time < it.time < fault.time + fault.duration and not it.serving for it in journals.health)
+    return any(
+        fault.time < reading.time < fault.time + fault.duration and not reading.serving for reading in journals.health
+    )
 
 
 def _disturbed(fault: Fault, journals: Journals) -> bool:
     """Whether another fault, but for one of a worker, was felt meanwhile."""
     return any(
-        not other.victim.startswith("worker")
-        and other is not fault
-        and other.time < fault.time + fault.duration
-        and fault.time < other.time + other.duration + _AFTERMATH
-        for other in journals.faults
+        not rival.victim.startswith("worker")
+        and rival is not fault
+        and rival.time < fault.time + fault.duration
+        and fault.time < rival.time + rival.duration + _AFTERMATH
+        for rival in journals.faults
     )
 
 

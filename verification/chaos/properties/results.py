@@ -28,11 +28,11 @@ def results(evidence: Evidence) -> Iterator[Violation]:
         if attempt is None or attempt.ending is None or not _let_go(attempt.ending):
             continue
         if not disk_was_full(run, evidence.journals.faults):  # what can't be written dies with its worker
-            said = (
+            problem = (
                 f"run {run.run} of {run.worker} made a result in attempt {attempt.number}, and the worker let go of it "
                 f"({attempt.ending.message or attempt.ending.reason}), but it is not in the database"
             )
-            yield Violation(NAME, run.task_id, said)
+            yield Violation(NAME, run.task_id, problem)
 
 
 def _let_go(ending: Event) -> bool:

@@ -22,16 +22,16 @@ def runs(evidence: Evidence) -> Iterator[Violation]:
     """A run is alive from its start to its end, or as long as it was seen to be."""
     for former, later in side_by_side(evidence.journals.runs):
         if not by_nobody(former, later, evidence.journals.faults):
-            said = (
+            problem = (
                 f"run {former.run} of {former.worker} was alive {former.last - later.boottime:.2f} s after "
                 f"run {later.run} of {later.worker} had started"
             )
-            yield Violation(NAME, former.task_id, said)
+            yield Violation(NAME, former.task_id, problem)
     owned: Counter[tuple[str, int]] = Counter()
     for run in evidence.journals.runs:
         attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ()))
-        for said in _lease(run, attempt, evidence):
-            yield Violation(NAME, run.task_id, said)
+        for problem in _lease(run, attempt, evidence):
+            yield Violation(NAME, run.task_id, problem)
         if attempt is not None:
             owned[run.task_id, attempt.number] += 1
     for (task_id, number), n in owned.items():
@@ -45,8 +45,8 @@ def _lease(run: Run, attempt: Attempt | None, evidence: Evidence) -> Iterator[st
         if not _freezes(run, run.boottime, faults):
             yield f"run {run.run} of {run.worker} started while that worker had no lease, or one that was superseded"
     elif attempt.ending is not None:
-        over = attempt.ending.time + _longest_end(attempt.ending, evidence.lease_ttl)
-        too_long = run.time + run.last - run.boottime - over
+        limit = attempt.ending.time + _longest_end(attempt.ending, evidence.lease_ttl)
+        too_long = run.time + run.last - run.boottime - limit
         if too_long > 0 and not _freezes(run, run.last, faults):
             yield f"run {run.run} of {run.worker} was alive {too_long:.2f} s after its lease had to be over"
 
@@ -61,13 +61,13 @@ def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
     of_task: dict[str, list[Run]] = defaultdict(list)
     for run in journaled:
         of_task[run.task_id].append(run)
-    for own in of_task.values():
-        own.sort(key=lambda run: run.boottime)
-        longest = own[0]
-        for run in own[1:]:
+    for task_runs in of_task.values():
+        task_runs.sort(key=lambda run: run.boottime)
+        longest = task_runs[0]
+        for run in task_runs[1:]:
             if longest.last > run.boottime:
                 yield longest, run
-            longest = max(longest, run, key=lambda one: one.last)
+            longest = max(longest, run, key=lambda candidate: candidate.last)
 
 
 def by_nobody(former: Run, later: Run, faults: Sequence[Fault]) -> bool:
@@ -78,11 +78,15 @@ def by_nobody(former: Run, later: Run, faults: Sequence[Fault]) -> bool:
     return any(fault.boottime < later.boottime for fault in _freezes(former, former.last, faults))
 
 
-def _freezes(run: Run, at: float, faults: Sequence[Fault]) -> list[Fault]:
+def _freezes(run: Run, moment: float, faults: Sequence[Fault]) -> list[Fault]:
     """Those that may be why the run was alive at that time of CLOCK_BOOTTIME: of its guard, and of its worker, too.
 
     Where the guard alone is stopped, the worker ends what it can't end.
     """
-    around = [it for it in faults if it.kind == FREEZE and it.boottime <= at < it.boottime + it.duration + THAWING]
-    of_worker = [fault for fault in around if fault.victim == run.worker]
-    return [fault for fault in around if fault.victim == f"{run.worker}/guard"] if of_worker else []
+    nearby = [
+        fault
+        for fault in faults
+        if fault.kind == FREEZE and fault.boottime <= moment < fault.boottime + fault.duration + THAWING
+    ]
+    of_worker = [fault for fault in nearby if fault.victim == run.worker]
+    return [fault for fault in nearby if fault.victim == f"{run.worker}/guard"] if of_worker else []

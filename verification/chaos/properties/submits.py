@@ -14,7 +14,7 @@ NAME = "submits"
 def submits(evidence: Evidence) -> Iterator[Violation]:
     """By the database and by the API; an unsure submit is there once, or not at all."""
     for submit in evidence.journals.submits:
-        yield from (Violation(NAME, submit.task_id, said) for said in _missing(submit, evidence))
+        yield from (Violation(NAME, submit.task_id, problem) for problem in _missing(submit, evidence))
     yield from _repeated(evidence)
     yield from _strange(evidence)
 
@@ -44,12 +44,12 @@ def _repeated(evidence: Evidence) -> Iterator[Violation]:
 
 def _strange(evidence: Evidence) -> Iterator[Violation]:
     journals = evidence.journals
-    known = {_payload(submit) for submit in journals.submits} | {_payload(unsure) for unsure in journals.unsure}
+    payloads = {_payload(submit) for submit in journals.submits} | {_payload(unsure) for unsure in journals.unsure}
     ticked = {tick.task_id for tick in evidence.stored.ticks}
     for task in evidence.stored.tasks.values():
-        if task.task_id not in ticked and (task.account_id, task.request_id, task.topic_sha256) not in known:
+        if task.task_id not in ticked and (task.account_id, task.request_id, task.topic_sha256) not in payloads:
             yield Violation(NAME, task.task_id, "it is in the database, but nobody submitted it")
 
 
-def _payload(one: Submit | Unsure) -> tuple[int, str | None, str]:
-    return one.account_id, one.request_id, one.topic_sha256
+def _payload(submit: Submit | Unsure) -> tuple[int, str | None, str]:
+    return submit.account_id, submit.request_id, submit.topic_sha256

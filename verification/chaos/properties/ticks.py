@@ -19,18 +19,21 @@ def ticks(evidence: Evidence) -> Iterator[Violation]:
     for tick in stored.ticks:
         of_schedule[tick.schedule_id].append(tick)
     for schedule in evidence.journals.schedules:
-        own = of_schedule.pop(schedule.schedule_id, [])
-        yield from (Violation(NAME, "", f"schedule {schedule.schedule_id} {said}") for said in _times(schedule, own))
-        for tick in own:
-            if said := _wrong(stored.tasks.get(tick.task_id), schedule):
-                yield Violation(NAME, tick.task_id, f"a tick of schedule {schedule.schedule_id} made it, and {said}")
+        schedule_ticks = of_schedule.pop(schedule.schedule_id, [])
+        yield from (
+            Violation(NAME, "", f"schedule {schedule.schedule_id} {problem}")
+            for problem in _times(schedule, schedule_ticks)
+        )
+        for tick in schedule_ticks:
+            if defect := _wrong(stored.tasks.get(tick.task_id), schedule):
+                yield Violation(NAME, tick.task_id, f"a tick of schedule {schedule.schedule_id} made it, and {defect}")
     for schedule_id in of_schedule:
         yield Violation(NAME, "", f"there are ticks of schedule {schedule_id}, which nobody created")
 
 
-def _times(schedule: Scheduled, own: Sequence[StoredTick]) -> Iterator[str]:
+def _times(schedule: Scheduled, schedule_ticks: Sequence[StoredTick]) -> Iterator[str]:
     """Minutes are counted since the epoch."""
-    times = Counter(tick.time / MINUTE for tick in own)
+    times = Counter(tick.time / MINUTE for tick in schedule_ticks)
     first = int(schedule.begin) // MINUTE + 1
     last = max([(schedule.until - schedule.jitter) // MINUTE, *times])
     minutes = range(first, int(last) + 1)

@@ -15,32 +15,32 @@ Move = tuple[str, str]
 
 def watches(evidence: Evidence) -> Iterator[Violation]:
     """For each account that was watched from its first task on: what was told is the history, task by task."""
-    told: dict[str, list[Move]] = defaultdict(list)
+    moves: dict[str, list[Move]] = defaultdict(list)
     for move in evidence.journals.watched:
-        told[move.task_id].append((move.previous, move.status))
+        moves[move.task_id].append((move.previous, move.status))
     accounts = {move.account_id for move in evidence.journals.watched}
     for task in evidence.stored.tasks.values():
         if task.account_id in accounts:
             history = _moves(evidence.stored.events.get(task.task_id, ()))
-            if said := _difference(told.pop(task.task_id, []), history):
-                yield Violation(NAME, task.task_id, said)
-    for task_id in told:
+            if difference := _difference(moves.pop(task.task_id, []), history):
+                yield Violation(NAME, task.task_id, difference)
+    for task_id in moves:
         yield Violation(NAME, task_id, "its watcher was told of a task that the database does not have")
 
 
 def _moves(events: Sequence[Event]) -> list[Move]:
-    return [("" if it.previous is Status.NONE else it.previous.label, it.status.label) for it in events]
+    return [("" if event.previous is Status.NONE else event.previous.label, event.status.label) for event in events]
 
 
-def _difference(told: list[Move], history: list[Move]) -> str | None:
-    if told == history:
+def _difference(moves: list[Move], history: list[Move]) -> str | None:
+    if moves == history:
         return None
-    alike = next((n for n, (one, other) in enumerate(zip(told, history, strict=False)) if one != other), None)
-    if alike is None:
-        alike = min(len(told), len(history))
+    index = next((n for n, (move, step) in enumerate(zip(moves, history, strict=False)) if move != step), None)
+    if index is None:
+        index = min(len(moves), len(history))
     return (
-        f"its watcher was told of {_name(told, alike)} as move {alike + 1} of {len(told)}; "
-        f"it should be {_name(history, alike)} of {len(history)}"
+        f"its watcher was told of {_name(moves, index)} as move {index + 1} of {len(moves)}; "
+        f"it should be {_name(history, index)} of {len(history)}"
     )
 
 

@@ -21,20 +21,20 @@ def webhooks(evidence: Evidence) -> Iterator[Violation]:
     if not evidence.journals.subscribed:
         return
     yield from _renamed(evidence.journals.received)
-    accepted = {it.event_id: it for it in reversed(evidence.journals.received) if it.accepted}
+    accepted = {delivery.event_id: delivery for delivery in reversed(evidence.journals.received) if delivery.accepted}
     first = sorted(accepted.values(), key=evidence.journals.received.index)
-    got = Counter(map(_named, first))
+    counts = Counter(map(_named, first))
     due = Counter(_due(evidence.stored))
-    for named in sorted(got | due):
-        if got[named] != due[named]:
-            task_id, kind, status = named
-            said = f"its webhook got {got[named]} events {kind} ({status}); it should be {due[named]}"
-            yield Violation(NAME, task_id, said)
+    for event in sorted(counts | due):
+        if counts[event] != due[event]:
+            task_id, kind, status = event
+            problem = f"its webhook got {counts[event]} events {kind} ({status}); it should be {due[event]}"
+            yield Violation(NAME, task_id, problem)
     yield from _order(first, evidence.stored.events)
 
 
-def _named(it: Received) -> Named:
-    return it.task_id, it.type, it.status
+def _named(delivery: Received) -> Named:
+    return delivery.task_id, delivery.type, delivery.status
 
 
 def _due(stored: Stored) -> Iterator[Named]:
@@ -51,20 +51,20 @@ def _ends(events: Sequence[Event]) -> Iterator[str]:
             yield event.status.label
 
 
-def _renamed(received: Sequence[Received]) -> Iterator[Violation]:
-    named: dict[str, Named] = {}
-    for it in received:
-        if named.setdefault(it.event_id, _named(it)) != _named(it):
-            yield Violation(NAME, it.task_id, f"event {it.event_id} came with another content before")
+def _renamed(deliveries: Sequence[Received]) -> Iterator[Violation]:
+    events: dict[str, Named] = {}
+    for delivery in deliveries:
+        if events.setdefault(delivery.event_id, _named(delivery)) != _named(delivery):
+            yield Violation(NAME, delivery.task_id, f"event {delivery.event_id} came with another content before")
 
 
 def _order(first: Sequence[Received], histories: Mapping[str, Sequence[Event]]) -> Iterator[Violation]:
     """A task's ends come in the order of its history."""
-    told: dict[str, list[str]] = defaultdict(list)
-    for it in first:
-        if it.type == TASK_ENDED:
-            told[it.task_id].append(it.status)
-    for task_id, statuses in told.items():
+    statuses_by_task: dict[str, list[str]] = defaultdict(list)
+    for delivery in first:
+        if delivery.type == TASK_ENDED:
+            statuses_by_task[delivery.task_id].append(delivery.status)
+    for task_id, statuses in statuses_by_task.items():
         ends = list(_ends(histories.get(task_id, ())))
         if statuses != ends and sorted(statuses) == sorted(ends):
             yield Violation(NAME, task_id, f"its ends came as {', '.join(statuses)}; it should be {', '.join(ends)}")

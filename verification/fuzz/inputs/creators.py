@@ -137,21 +137,21 @@ def check(outcome: Outcome) -> None:
 def progress_line(source: random.Random, _: Path) -> None:
     """Lines of output, in pieces: a progress, or nothing."""
     reporter = _Reporter()
-    found: list[progress.RunProgress] = []
+    reports: list[progress.RunProgress] = []
 
     def on_line(line: str) -> None:
-        if told := progress.of_line(line):
-            found.append(told)
+        if report := progress.of_line(line):
+            reports.append(report)
 
     lines = LineSplitter(on_line)
     data = printed(source.choice(("create", "status")), source)
     while data:
-        cut = source.randint(1, len(data))
-        lines.add(data[:cut])
-        data = data[cut:]
+        split = source.randint(1, len(data))
+        lines.add(data[:split])
+        data = data[split:]
     lines.end()
-    for told in found:
-        reporter.progress(*told)
+    for entry in reports:
+        reporter.progress(*entry)
 
 
 _SCHEMA = """
@@ -184,9 +184,9 @@ def _store(folder: Path, source: random.Random) -> None:
 
 def _stored(source: random.Random) -> object:
     """What SQLite may hold in any column."""
-    told = str(_plain(documents.text(source)))
-    return source.choice((told, told.encode(), None, 1, -(2**63), 1e308, float("inf"), b"\xff\xfe", ""))
+    plain = str(_plain(documents.text(source)))
+    return source.choice((plain, plain.encode(), None, 1, -(2**63), 1e308, float("inf"), b"\xff\xfe", ""))
 
 
-def _plain(told: object) -> object:
-    return told.encode("utf-8", "replace").decode() if isinstance(told, str) else told
+def _plain(value: object) -> object:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -40,8 +40,8 @@ def value(source: random.Random, depth: int = 0) -> Any:
 
 def of(keys: Sequence[str], source: random.Random) -> dict[str, Any]:
     """An object with some of these keys, whose values are mostly texts."""
-    found = {key: text(source) if source.random() < 0.5 else value(source) for key in keys if source.random() < 0.8}
-    return found | ({text(source)[:50]: value(source)} if source.random() < 0.1 else {})
+    document = {key: text(source) if source.random() < 0.5 else value(source) for key in keys if source.random() < 0.8}
+    return document | ({text(source)[:50]: value(source)} if source.random() < 0.1 else {})
 
 
 def line(document: object, source: random.Random) -> str:
@@ -67,8 +67,8 @@ def spoilt(data: bytes, source: random.Random) -> bytes:
             changed[source.randrange(len(changed))] = source.randrange(256)
         return bytes(changed)
     if chance < 0.95:
-        at = source.randrange(len(data))
-        return data[at:] + data[:at]
+        split = source.randrange(len(data))
+        return data[split:] + data[:split]
     return source.randbytes(source.choice((1, 30, 2_000)))
 
 

@@ -73,8 +73,8 @@ def try_inputs(order: InputOrder) -> Tally:
 
 
 def _told(error: Exception) -> str:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {where.name}: {error}"[:500]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.name}: {error}"[:500]
 
 
 def _memory() -> str | None:

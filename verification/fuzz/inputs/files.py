@@ -41,29 +41,29 @@ def tokens(source: random.Random, folder: Path) -> None:
 
 
 def _token_line(source: random.Random) -> str:
-    told = documents.of(_TOKEN, source)
+    document = documents.of(_TOKEN, source)
     sane = {
         "name": source.choice("abc"),
         "sha256": hash_of(source.choice(("a token", "b", "c"))),
         "role": source.choice(ROLES),
         "accounts": source.choice(([1], [], [0], [2**63], [True], ["1"], list(range(200)))),
     }
-    told |= {key: value for key, value in sane.items() if source.random() < 0.7}
-    return documents.line(told, source).replace("\n", " ")
+    document |= {key: value for key, value in sane.items() if source.random() < 0.7}
+    return documents.line(document, source).replace("\n", " ")
 
 
 def spool(source: random.Random, folder: Path) -> None:
     """A spool with files that nobody wrote like that: what can be read is kept, the rest is set aside."""
     path = folder / "spool"
     path.mkdir(exist_ok=True)
-    for left in path.rglob("*.batch"):
-        left.unlink()
+    for batch in path.rglob("*.batch"):
+        batch.unlink()
     for number in range(source.randint(1, 3)):
         name = source.choice((f"{number}.batch", "x.batch", "٣.batch", f"{'9' * 100}.batch", "1.tmp"))
         (path / name).write_bytes(_batch(source))
-    said: list[str] = []
+    faults: list[str] = []
     with ThreadPoolExecutor(1) as disk:
-        entries = Spool(path, disk).recover(said.append)
+        entries = Spool(path, disk).recover(faults.append)
     for entry in entries:
         with suppress(ValueError):
             wire.decode(entry.payload)
@@ -74,8 +74,8 @@ def _batch(source: random.Random) -> bytes:
     data = b"contentgen spool 1\n"
     for _ in range(source.randrange(4)):
         key = documents.encoded(documents.text(source))[:300]
-        told = message(pb.LeaseUpdate.DESCRIPTOR, Known(), source)
-        payload = documents.spoilt(told.SerializeToString(), source)
+        update = message(pb.LeaseUpdate.DESCRIPTOR, Known(), source)
+        payload = documents.spoilt(update.SerializeToString(), source)
         sizes = source.choice(((len(key), len(payload)), (len(key), len(payload)), (2**32 - 1, 5), (0, 2**24)))
         data += struct.pack(">III", *sizes, zlib.crc32(payload, zlib.crc32(key))) + key + payload
     return documents.spoilt(data, source)
@@ -83,26 +83,26 @@ def _batch(source: random.Random) -> bytes:
 
 def guard_wire(source: random.Random, folder: Path) -> None:
     """Bytes on the socket between worker and guard: documents, or the other end counts as gone."""
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    channel = GuardChannel(ours)
+    own_end, other_end = socket.socketpair()
+    other_end.setblocking(False)
+    channel = GuardChannel(own_end)
     try:
         for _ in range(source.randint(1, 4)):
-            left = _frame(source)
-            while left:
+            remaining = _frame(source)
+            while remaining:
                 with suppress(BlockingIOError):
-                    left = left[theirs.send(left) :]
+                    remaining = remaining[other_end.send(remaining) :]
                 for document, descriptors in channel.receive():
                     assert isinstance(document, dict)
                     assert not descriptors
-        theirs.close()
+        other_end.close()
         while True:
             channel.receive()
     except Closed:
         pass
     finally:
         channel.close()
-        theirs.close()
+        other_end.close()
 
 
 def _frame(source: random.Random) -> bytes:

@@ -23,8 +23,8 @@ def page_token(source: random.Random, _: Path) -> None:
     """A page token: a position within the list, or refused."""
     request = pb.ListTasksRequest(page_size=source.choice((0, 1, -1, 2**31 - 1)), page_token=_token(source, _PAGE))
     try:
-        with Violations() as bad:
-            page = PageRequest.of(request, bad, "ListTasks", 0)
+        with Violations() as violations:
+            page = PageRequest.of(request, violations, "ListTasks", 0)
     except InvalidArgument as error:
         assert error.violations
     else:
@@ -36,12 +36,12 @@ def resume_token(source: random.Random, folder: Path) -> None:
     watched = Selection(scope=Scope.of(1))
     request = pb.WatchTasksRequest(account_id=1, resume_token=_token(source, _RESUME))
     try:
-        found = watching.resume_position(request, watched)
+        resumption = watching.resume_position(request, watched)
     except InvalidArgument as error:
         assert error.violations
     else:
-        if found is not None:
-            position, _ = found
+        if resumption is not None:
+            position, _ = resumption
             assert 0 <= position.number <= KEY_MAX
             assert 0 <= position.key <= KEY_MAX
 

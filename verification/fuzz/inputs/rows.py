@@ -46,11 +46,11 @@ def row_of(table: str, read: Callable[[OldRow], object]) -> Callable[[random.Ran
         hostile = source.choice((0.0, 0.1, 0.5, 1.0))
         row = {name: cell(name, hostile, source) for name in columns if source.random() < 0.95}
         try:
-            taken = read(OldRow(row))
+            entity = read(OldRow(row))
         except LeftOut as error:
             assert error.reason.isprintable()
         else:
-            _check(taken)
+            _check(entity)
 
     return run
 
@@ -63,23 +63,23 @@ def cell(name: str, hostile: float, source: random.Random) -> object:
     return source.choice((text, text, documents.line(documents.value(source), source), *_ODD, source.choice(_TIMES)))
 
 
-def _check(taken: object) -> None:
+def _check(value: object) -> None:
     """Whatever it holds can be stored: texts in UTF-8 without NUL, numbers of 64 bits, times with a zone."""
-    if is_dataclass(taken):
-        for field in fields(taken):
-            _check(getattr(taken, field.name))
-    elif isinstance(taken, dict):
-        _check([*taken.keys(), *taken.values()])
-    elif isinstance(taken, list | tuple):
-        for each in taken:
-            _check(each)
-    elif isinstance(taken, str):
-        assert "\0" not in taken
-        taken.encode()
-    elif isinstance(taken, int):
-        assert -(2**63) <= taken < 2**63
-    elif isinstance(taken, datetime):
-        assert taken.tzinfo is not None
+    if is_dataclass(value):
+        for field in fields(value):
+            _check(getattr(value, field.name))
+    elif isinstance(value, dict):
+        _check([*value.keys(), *value.values()])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item)
+    elif isinstance(value, str):
+        assert "\0" not in value
+        value.encode()
+    elif isinstance(value, int):
+        assert -(2**63) <= value < 2**63
+    elif isinstance(value, datetime):
+        assert value.tzinfo is not None
 
 
 def _content(row: OldRow) -> object:

@@ -48,5 +48,5 @@ def worker(source: random.Random, _: Path) -> None:
 
 
 def _arguments(flags: tuple[str, ...], source: random.Random) -> list[str]:
-    chosen = source.sample(flags, source.randint(1, 4))
-    return [f"{flag}={source.choice((source.choice(_VALUES), values.text(Known(), source)))}" for flag in chosen]
+    sample = source.sample(flags, source.randint(1, 4))
+    return [f"{flag}={source.choice((source.choice(_VALUES), values.text(Known(), source)))}" for flag in sample]

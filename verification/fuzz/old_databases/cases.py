@@ -146,22 +146,22 @@ def laid_out(seed: int, number: int, folder: Path, databases: Databases) -> Iter
     """The case, with its database in the folder, which has to be empty, or on the server."""
     name = shape_of(number)
     shape, source = SHAPES[name], random_of(TARGET, seed, number)
-    made = draft(source)
-    shape.spoil(made, source)
+    old_database = draft(source)
+    shape.spoil(old_database, source)
     with (
-        _in_file(shape, made, folder, source)
+        _in_file(shape, old_database, folder, source)
         if shape.other_types is None
-        else _on_server(shape, made, databases, source) as url
+        else _on_server(shape, old_database, databases, source) as url
     ):
-        more = source.choice(((), ("--map-account", "1=1"), ("--source", "the old one")))
-        arguments = (*_ALWAYS, *shape.arguments, *(more if shape.arguments else ()))
+        extras = source.choice(((), ("--map-account", "1=1"), ("--source", "the old one")))
+        arguments = (*_ALWAYS, *shape.arguments, *(extras if shape.arguments else ()))
         yield Case(seed, number, name, url, arguments, source.random() < 0.3)
 
 
 @contextmanager
-def _in_file(shape: Shape, made: Draft, folder: Path, source: random.Random) -> Iterator[str]:
+def _in_file(shape: Shape, old_database: Draft, folder: Path, source: random.Random) -> Iterator[str]:
     path = folder / "old.db"
-    made.write(path)
+    old_database.write(path)
     if shape.damage is not None:
         shape.damage(path, source)
     with shape.beside(path):
@@ -169,8 +169,8 @@ def _in_file(shape: Shape, made: Draft, folder: Path, source: random.Random) -> 
 
 
 @contextmanager
-def _on_server(shape: Shape, made: Draft, databases: Databases, source: random.Random) -> Iterator[str]:
+def _on_server(shape: Shape, old_database: Draft, databases: Databases, source: random.Random) -> Iterator[str]:
     with databases.lent() as url:
-        server.put(made, url, source, shape.other_types or 0.0)
+        server.put(old_database, url, source, shape.other_types or 0.0)
         with shape.reader(url, source) as read_by:
             yield read_by

@@ -38,8 +38,8 @@ def pages_swapped(path: Path, source: random.Random) -> None:
     size = 65_536 if size == 1 else size
     count = len(data) // size
     for _ in range(source.randint(1, 4)):
-        one, other = source.randrange(1, count), source.randrange(1, count)
-        data[one * size : (one + 1) * size] = data[other * size : (other + 1) * size]
+        target, source_page = source.randrange(1, count), source.randrange(1, count)
+        data[target * size : (target + 1) * size] = data[source_page * size : (source_page + 1) * size]
     path.write_bytes(data)
 
 

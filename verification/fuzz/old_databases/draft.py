@@ -41,16 +41,16 @@ class Table:
     """What follows the columns, such as WITHOUT ROWID."""
 
     def declaration(self) -> str:
-        columns = ", ".join(f"{quoted(name)} {declared}" for name, declared in self.columns.items())
+        columns = ", ".join(f"{quoted(name)} {type_text}" for name, type_text in self.columns.items())
         return f"CREATE TABLE {quoted(self.name)} ({columns}){self.suffix}"
 
     def insert(self, database: sqlite3.Connection) -> None:
         """The rows, without the cells of columns that there are none of; what a constraint refuses is not put in."""
         for row in self.rows:
-            there = {name: value for name, value in row.items() if name in self.columns}
-            values = [_bound(value) for value in there.values()]
+            present = {name: value for name, value in row.items() if name in self.columns}
+            values = [_bound(value) for value in present.values()]
             holes = ", ".join("CAST(? AS TEXT)" if is_bytes else "?" for _, is_bytes in values)
-            names = ", ".join(map(quoted, there))
+            names = ", ".join(map(quoted, present))
             database.execute(
                 f"INSERT OR IGNORE INTO {quoted(self.name)} ({names}) VALUES ({holes})", [value for value, _ in values]
             )
@@ -103,37 +103,37 @@ def _is_unicode(text: str) -> bool:
 
 def honest() -> Draft:
     """The old application's tables with a few rows, of which each can be taken."""
-    made = Draft({name: Table(name, _declared(name)) for name in old_columns()})
-    _add_honest(made.tables)
-    return made
+    result = Draft({name: Table(name, _declared(name)) for name in old_columns()})
+    _add_honest(result.tables)
+    return result
 
 
 def draft(source: random.Random) -> Draft:
     """The old application's tables with honest rows, and hostile ones beside them."""
-    made = honest()
+    result = honest()
     hostile = source.choice((0.05, 0.3, 1.0))
-    for table in made.tables.values():
+    for table in result.tables.values():
         table.rows += [_hostile_row(table, number, hostile, source) for number in range(source.randrange(12))]
         source.shuffle(table.rows)
-    return made
+    return result
 
 
 def _declared(table: str) -> dict[str, str]:
     """As SQLAlchemy declares them to SQLite, but for NOT NULL, which would keep hostile rows out."""
-    declared = {column.name: str(column.type.compile()) for column in old_columns()[table]}
-    return declared | {"id": "INTEGER PRIMARY KEY"}
+    types = {column.name: str(column.type.compile()) for column in old_columns()[table]}
+    return types | {"id": "INTEGER PRIMARY KEY"}
 
 
 def _add_honest(tables: Mapping[str, Table]) -> None:
     """A pending task, a failed one, and a completed one whose content is in the pool."""
-    begun = LONG_AGO.isoformat()
+    start = LONG_AGO.isoformat()
     account = {"id": 1, "name": f"{HONEST} account", "is_active": 1, "wechat_app_secret": SECRET}
     tables["accounts"].rows.append(account)
     for number, status in enumerate(("pending", "failed", "completed"), 1):
         row = {"id": number, "task_id": f"{HONEST}-{number}", "account_id": 1, "topic": f"{HONEST} {number}"}
         content_id = number if status == "completed" else None
         tables["content_generation_tasks"].rows.append(
-            row | {"status": status, "created_at": begun, "completed_at": begun, "content_id": content_id}
+            row | {"status": status, "created_at": start, "completed_at": start, "content_id": content_id}
         )
     content = {"id": 3, "account_id": 1, "title": f"{HONEST} content", "content": "# an article"}
     tables["contents"].rows.append(content | {"generation_task_id": f"{HONEST}-3", "review_status": "approved"})
@@ -145,8 +145,8 @@ def _hostile_row(table: Table, number: int, hostile: float, source: random.Rando
     references = {name: _reference(name, source) for name in _REFERENCES if name in row}
     odd = source.random() < 0.1
     own_id = HOSTILE_IDS + number
-    named = {"task_id": f"task-{own_id}"} if "task_id" in row and source.random() < 0.5 else {}
-    return row | references | named | {"id": source.choice(ODD_IDS) if odd else own_id}
+    own_name = {"task_id": f"task-{own_id}"} if "task_id" in row and source.random() < 0.5 else {}
+    return row | references | own_name | {"id": source.choice(ODD_IDS) if odd else own_id}
 
 
 def _reference(name: str, source: random.Random) -> object:

@@ -51,19 +51,21 @@ def imports_apart(folder: Path) -> Iterator[Run]:
     holds: here that would be the drafts of cases, and what was in the database.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        yield lambda into, url, more: process.submit(_run_import, into, url, more, folder).result()
+        yield lambda into, url, extra_arguments: process.submit(
+            _run_import, into, url, extra_arguments, folder
+        ).result()
 
 
 def _run_import(database_url: str, url: str, arguments: Sequence[str], folder: Path) -> Ended:
     """Runs the command in a fork, since a new Python would cost more than the import. Nobody else may have threads."""
     files = [folder / "out", folder / "err"]
-    begun = time.monotonic()
+    start = time.monotonic()
     pid = os.fork()
     if pid == 0:
         _be_the_command(database_url, [url, *arguments], files)
-    status, peak = _reap(pid, begun + WITHIN)
-    out, err = (path.read_text("utf-8", "surrogateescape") for path in files)
-    return Ended(status, out, err, time.monotonic() - begun, peak)
+    status, peak = _reap(pid, start + WITHIN)
+    stdout, stderr = (path.read_text("utf-8", "surrogateescape") for path in files)
+    return Ended(status, stdout, stderr, time.monotonic() - start, peak)
 
 
 def _be_the_command(database_url: str, arguments: list[str], files: list[Path]) -> None:
@@ -76,8 +78,8 @@ def _be_the_command(database_url: str, arguments: list[str], files: list[Path]) 
         sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb"), encoding="utf-8", errors="backslashreplace")
         os.environ["DATABASE_URL"] = database_url
         status = import_command(arguments)
-    except SystemExit as ended:
-        status = int(ended.code or 0)
+    except SystemExit as error:
+        status = int(error.code or 0)
     except BaseException:  # noqa: BLE001 - as the interpreter does it
         traceback.print_exc()
     finally:

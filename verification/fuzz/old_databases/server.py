@@ -50,8 +50,10 @@ def put(draft: Draft, url: str, source: random.Random, other_types: float) -> No
     with closing(psycopg2.connect(_dsn(url))) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         for table in draft.tables.values():
-            types = {name: _type(declared, name, source, other_types) for name, declared in table.columns.items()}
-            columns = sql.SQL(", ").join(sql.SQL("{} " + kind).format(sql.Identifier(it)) for it, kind in types.items())
+            types = {name: _type(type_text, name, source, other_types) for name, type_text in table.columns.items()}
+            columns = sql.SQL(", ").join(
+                sql.SQL("{} " + kind).format(sql.Identifier(column)) for column, kind in types.items()
+            )
             cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(table.name), columns))
             for row in table.rows:
                 _insert(cursor, table, {name: row[name] for name in types if name in row}, types, source)
@@ -59,11 +61,11 @@ def put(draft: Draft, url: str, source: random.Random, other_types: float) -> No
             cursor.execute(statement)
 
 
-def _type(declared: str, name: str, source: random.Random, others: float) -> str:
+def _type(type_text: str, name: str, source: random.Random, chance: float) -> str:
     """As the old application's tables have it there, or another one; keys are whole numbers of some size."""
     if name == "id":
-        return source.choice(("bigint", "numeric", "integer")) if others else "bigint"
-    return source.choice(_OTHERS) if source.random() < others else _TYPES.get(declared.partition(" ")[0], "text")
+        return source.choice(("bigint", "numeric", "integer")) if chance else "bigint"
+    return source.choice(_OTHERS) if source.random() < chance else _TYPES.get(type_text.partition(" ")[0], "text")
 
 
 def _insert(
@@ -74,10 +76,12 @@ def _insert(
     source: random.Random,
 ) -> None:
     """Value by value, so that what one column refuses leaves the others as they are."""
-    held = dict(row)
-    if isinstance(held.get("id"), int) and int(str(held["id"])) >= HOSTILE_IDS:
-        held |= {name: _of(kind, source, held.get(name)) for name, kind in types.items() if name != "id"}
-    fitting = {name: text for name, value in held.items() if (text := _fitting(cursor, value, types[name])) is not None}
+    values = dict(row)
+    if isinstance(values.get("id"), int) and int(str(values["id"])) >= HOSTILE_IDS:
+        values |= {name: _of(kind, source, values.get(name)) for name, kind in types.items() if name != "id"}
+    fitting = {
+        name: text for name, value in values.items() if (text := _fitting(cursor, value, types[name])) is not None
+    }
     names = sql.SQL(", ").join(map(sql.Identifier, fitting))
     holes = sql.SQL(", ").join(sql.SQL("CAST(%s AS " + types[name] + ")") for name in fitting)
     insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table.name), names, holes)

@@ -37,8 +37,8 @@ def required_column_missing(draft: Draft, source: random.Random) -> None:
 
 def column_renamed(draft: Draft, source: random.Random) -> None:
     table, column = source.choice(list(_columns(draft)))
-    declared = table.columns.pop(column)
-    table.columns[source.choice((column + " ", column + "s", "новое", f"{column}\n"))] = declared
+    type_text = table.columns.pop(column)
+    table.columns[source.choice((column + " ", column + "s", "новое", f"{column}\n"))] = type_text
 
 
 def table_missing(draft: Draft, source: random.Random) -> None:
@@ -68,8 +68,10 @@ def ids_twice(draft: Draft, source: random.Random) -> None:
     for table in draft.tables.values():
         table.columns["id"] = source.choice(("INTEGER", "INT", ""))
         hostile = [row for row in table.rows if row["id"] >= HOSTILE_IDS]
-        again = [row | {"id": source.choice((row["id"], None))} for row in hostile for _ in range(source.randrange(4))]
-        table.rows += again
+        repetitions = [
+            row | {"id": source.choice((row["id"], None))} for row in hostile for _ in range(source.randrange(4))
+        ]
+        table.rows += repetitions
 
 
 def without_an_id(draft: Draft, source: random.Random) -> None:
@@ -87,16 +89,16 @@ def _show(draft: Draft, name: str, computed: Mapping[str, str]) -> None:
     """A view in the table's place, with its rows but for the columns that are computed."""
     table = draft.tables[name]
     table.name = f"{name}_rows"
-    shown = ", ".join(f"{computed.get(column, column)} AS {column}" for column in table.columns)
-    draft.after.append(f"CREATE VIEW {name} AS SELECT {shown} FROM {table.name}")
+    columns = ", ".join(f"{computed.get(column, column)} AS {column}" for column in table.columns)
+    draft.after.append(f"CREATE VIEW {name} AS SELECT {columns} FROM {table.name}")
 
 
 def an_endless_view(draft: Draft, source: random.Random) -> None:
     table = draft.tables.pop(source.choice(list(draft.tables)))
-    shown = ", ".join(f"n AS {name}" for name in table.columns)
+    columns = ", ".join(f"n AS {name}" for name in table.columns)
     draft.after.append(
         f"CREATE VIEW {table.name} AS WITH RECURSIVE every(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM every)"
-        f" SELECT {shown} FROM every"
+        f" SELECT {columns} FROM every"
     )
 
 

@@ -68,8 +68,8 @@ def _template(databases: Databases, url_of: Callable[[str], str], folder: Path, 
     upgrade(engine)
     engine.dispose()
     honest().write(folder / "before.db")
-    ended = run(url_of(name), f"sqlite:///{folder}/before.db", ("--source", _BEFORE))
-    assert ended.status in {verdict.ALL_TAKEN, verdict.LEFT_OUT}, ended.err
+    result = run(url_of(name), f"sqlite:///{folder}/before.db", ("--source", _BEFORE))
+    assert result.status in {verdict.ALL_TAKEN, verdict.LEFT_OUT}, result.err
     return name
 
 
@@ -79,9 +79,9 @@ def _tried(case: Case, database_url: str, run: Run) -> Tally:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         trial = Trial(case, database_url, connection, run)
         problems = list(trial.problems())
-    for what in problems:
-        at = f"{case.url} {' '.join(case.arguments)}"
-        tally.find(Finding(TARGET, f"{case.shape}: {what}", case.seed, case.number, at))
+    for problem in problems:
+        command = f"{case.url} {' '.join(case.arguments)}"
+        tally.find(Finding(TARGET, f"{case.shape}: {problem}", case.seed, case.number, command))
     tally.count(TARGET, "FOUND" if problems else _ENDINGS[trial.status])
     return tally
 
@@ -111,27 +111,27 @@ class Trial:
 
     def problems(self) -> Iterator[str]:
         """What must not be so."""
-        before = Snapshot.of(self._connection)
+        snapshot = Snapshot.of(self._connection)
         if self._case.dry_run_first:
-            ended = self._run("--dry-run")
-            yield from verdict.wrong_with_ending(ended, self._case.demands)
-            if Snapshot.of(self._connection) != before:
+            result = self._run("--dry-run")
+            yield from verdict.wrong_with_ending(result, self._case.demands)
+            if Snapshot.of(self._connection) != snapshot:
                 yield "a dry run has written something"
         first = self._run()
         self.status = first.status
-        after = Snapshot.of(self._connection)
-        yield from before.hurt(after)
+        later_snapshot = Snapshot.of(self._connection)
+        yield from snapshot.hurt(later_snapshot)
         yield from self._wrong(first)
         second = self._run()
         yield from self._wrong(second)
-        yield from verdict.wrong_with_repetition(first, second, after, Snapshot.of(self._connection))
+        yield from verdict.wrong_with_repetition(first, second, later_snapshot, Snapshot.of(self._connection))
 
-    def _run(self, *more: str) -> Ended:
-        return self._import(self._database_url, self._case.url, (*self._case.arguments, *more))
+    def _run(self, *extra_arguments: str) -> Ended:
+        return self._import(self._database_url, self._case.url, (*self._case.arguments, *extra_arguments))
 
-    def _wrong(self, ended: Ended) -> Iterator[str]:
-        yield from verdict.wrong_with_ending(ended, self._case.demands)
+    def _wrong(self, result: Ended) -> Iterator[str]:
+        yield from verdict.wrong_with_ending(result, self._case.demands)
         newest = sa.text("SELECT source_id FROM import_sources WHERE name <> :before")
         source_id = self._connection.execute(newest, {"before": _BEFORE}).scalar() or 0
-        yield from verdict.wrong_with_sums(ended, self._connection, source_id)
+        yield from verdict.wrong_with_sums(result, self._connection, source_id)
         yield from verdict.wrong_with_database(self._connection, source_id, self._case.demands)

@@ -87,8 +87,8 @@ def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
         yield f"it shows {strange!r}"
     if ended.peak_mib > MAX_MIB:
         yield f"it had {ended.peak_mib:.0f} MiB of memory"
-    said = [line for line in ended.err.splitlines() if not _PROGRESS.match(line)]
-    if (ended.status == REFUSED) != bool(said):
+    lines = [line for line in ended.err.splitlines() if not _PROGRESS.match(line)]
+    if (ended.status == REFUSED) != bool(lines):
         yield f"exit status {ended.status}, and on the standard error {ended.err[:500]!r}"
     if shape.refused and ended.status != REFUSED:
         yield f"exit status {ended.status} of what can't be imported"
@@ -100,16 +100,16 @@ def wrong_with_sums(ended: Ended, connection: sa.Connection, source_id: int) -> 
     """What was said against what is there."""
     if ended.status not in {ALL_TAKEN, LEFT_OUT}:
         return
-    told = sums(ended.out)
-    named = sum(_rows_of(line) for line in ended.out.splitlines() if line.startswith(_LEFT_OUT))
-    left_out = sum(numbers[2] for numbers in told.values())
-    if left_out != named or (ended.status == LEFT_OUT) != bool(named):
-        yield f"exit status {ended.status}, {left_out} left out by the sums, {named} named"
-    counted = {row[0]: row[1] for row in connection.execute(sa.text(_REMEMBERED), {"id": source_id})}
+    totals = sums(ended.out)
+    named_count = sum(_rows_of(line) for line in ended.out.splitlines() if line.startswith(_LEFT_OUT))
+    left_out = sum(numbers[2] for numbers in totals.values())
+    if left_out != named_count or (ended.status == LEFT_OUT) != bool(named_count):
+        yield f"exit status {ended.status}, {left_out} left out by the sums, {named_count} named"
+    counts = {row[0]: row[1] for row in connection.execute(sa.text(_REMEMBERED), {"id": source_id})}
     for name, kind in _KINDS.items():
-        taken, before, _ = told[name]
-        if taken + before != counted.get(kind, 0):
-            yield f"{taken} + {before} {name} taken by what it says, {counted.get(kind, 0)} are remembered"
+        imported, earlier, _ = totals[name]
+        if imported + earlier != counts.get(kind, 0):
+            yield f"{imported} + {earlier} {name} taken by what it says, {counts.get(kind, 0)} are remembered"
 
 
 def _rows_of(line: str) -> int:
@@ -120,20 +120,20 @@ def _rows_of(line: str) -> int:
 
 def wrong_with_database(connection: sa.Connection, source_id: int, shape: Shape) -> Iterator[str]:
     """Nothing half done, nothing twice, the invariants, the honest rows."""
-    for what, query in {"remembered, but not there": _NOT_THERE, "two old rows are one": _SHARED}.items():
+    for description, query in {"remembered, but not there": _NOT_THERE, "two old rows are one": _SHARED}.items():
         if rows := connection.execute(sa.text(query), {"id": source_id}).fetchmany(5):
-            yield f"{what}: {rows}"
-    for what, query in INVARIANTS.items():
-        if what != APPROVED_BUT_NOT_OFFERED and (rows := connection.execute(sa.text(query)).fetchmany(5)):
-            yield f"not true any more: {what}: {rows}"
+            yield f"{description}: {rows}"
+    for description, query in INVARIANTS.items():
+        if description != APPROVED_BUT_NOT_OFFERED and (rows := connection.execute(sa.text(query)).fetchmany(5)):
+            yield f"not true any more: {description}: {rows}"
     tasks = connection.execute(sa.text("SELECT count(*) FROM tasks")).scalar_one()
     remembered = connection.execute(sa.text("SELECT count(*) FROM imported WHERE kind = 2")).scalar_one()
     if tasks != remembered:
         yield f"{tasks} tasks, of which {remembered} are remembered as imported"
     if shape.honest:
-        found = tuple(connection.execute(sa.text(_HONEST), {"id": source_id}).one())
-        if found[0] != HONEST_TASKS or not found[1]:
-            yield f"honest rows did not arrive: {found}"
+        row = tuple(connection.execute(sa.text(_HONEST), {"id": source_id}).one())
+        if row[0] != HONEST_TASKS or not row[1]:
+            yield f"honest rows did not arrive: {row}"
 
 
 def wrong_with_repetition(first: Ended, second: Ended, before: Snapshot, after: Snapshot) -> Iterator[str]:
@@ -152,10 +152,10 @@ def wrong_with_repetition(first: Ended, second: Ended, before: Snapshot, after: 
 
 def sums(out: str) -> dict[str, tuple[int, int, int]]:
     """Taken, before and left out by kind, of the table at the end; zeros where it is not there."""
-    found = dict.fromkeys(_KINDS, (0, 0, 0))
+    totals = dict.fromkeys(_KINDS, (0, 0, 0))
     for line in out.splitlines():
         for name in _KINDS:
             if line.startswith(name) and not line.startswith("left out"):
-                taken, before, left_out = (int(text.replace(",", "")) for text in line.split()[-3:])
-                found[name] = (taken, before, left_out)
-    return found
+                imported, earlier, left_out = (int(text.replace(",", "")) for text in line.split()[-3:])
+                totals[name] = (imported, earlier, left_out)
+    return totals
