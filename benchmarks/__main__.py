@@ -102,8 +102,8 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
 async def _run(arguments: argparse.Namespace) -> None:
     with lent_folder(arguments.dir, "contentgen-bench-") as folder:
         figures = await _measure(arguments.measures, _options(arguments, folder))
-        of = report.machine(folder)
-    print(report.as_json(figures, of) if arguments.output == "json" else report.as_table(figures, of))
+        machine = report.machine(folder)
+    print(report.as_json(figures, machine) if arguments.output == "json" else report.as_table(figures, machine))
 
 
 async def _measure(names: list[str], options: Options) -> list[Figure]:

@@ -20,8 +20,8 @@ async def figures(stack: Stack, neighbour: Stack, samples: int) -> list[Figure]:
 
     What the neighbour suffers is the machine's doing: an attacker and the server that reads it take its cores.
     """
-    quiet = [await latencies(each, samples) for each in (stack, neighbour)]
-    found = [_figure("quiet", quiet, quiet)]
+    quiet = [await latencies(target, samples) for target in (stack, neighbour)]
+    results = [_figure("quiet", quiet, quiet)]
     for attack in (IDLING, *ATTACKS):
         name = attack.replace(" ", "-").replace(",", "")
         async with Child(
@@ -29,14 +29,14 @@ async def figures(stack: Stack, neighbour: Stack, samples: int) -> list[Figure]:
         ) as attacker:
             attacker.go()
             await asyncio.sleep(SETTLES_S)
-            beside = [await latencies(each, samples, f"beside-{name}") for each in (stack, neighbour)]
-            found.append(_figure(attack, beside, quiet))
+            attacked_latencies = [await latencies(target, samples, f"beside-{name}") for target in (stack, neighbour)]
+            results.append(_figure(attack, attacked_latencies, quiet))
         await asyncio.sleep(SETTLES_S)
-    return found
+    return results
 
 
-def _figure(attack: str, measured: Sequence[Latencies], quiet: Sequence[Latencies]) -> Figure:
-    own, neighbours = (now.p99 / before.p99 for now, before in zip(measured, quiet, strict=True))
-    note = f"{own:.1f} times the quiet one; a neighbour's that is not attacked {neighbours:.1f} times"
-    attacked = measured[0]
+def _figure(attack: str, latencies_now: Sequence[Latencies], quiet: Sequence[Latencies]) -> Figure:
+    ratio, neighbours = (now.p99 / former.p99 for now, former in zip(latencies_now, quiet, strict=True))
+    note = f"{ratio:.1f} times the quiet one; a neighbour's that is not attacked {neighbours:.1f} times"
+    attacked = latencies_now[0]
     return Figure(f"submit to worker under {attack}, p99", attacked.p99, "ms", len(attacked.measured), note=note)

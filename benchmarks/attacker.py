@@ -66,9 +66,9 @@ async def resets(peer: Connection) -> None:
 
 
 async def _answer_pings(peer: Connection) -> None:
-    async for each in peer.frames():
-        if each.kind == http2.PING and not each.flags & http2.ACK:
-            await peer.write(frame(http2.PING, http2.ACK, payload=each.payload))
+    async for received in peer.frames():
+        if received.kind == http2.PING and not received.flags & http2.ACK:
+            await peer.write(frame(http2.PING, http2.ACK, payload=received.payload))
 
 
 async def endless_headers(peer: Connection) -> None:
@@ -116,8 +116,8 @@ async def _main(arguments: argparse.Namespace) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(MAX_S):
             await stdin.read()
-    for each in attacks:
-        each.cancel()
+    for task in attacks:
+        task.cancel()
     await asyncio.gather(*attacks, return_exceptions=True)
 
 

@@ -27,14 +27,14 @@ RATIOS = Path(__file__).with_name("ratios.json")
 
 async def ratios(rounds: int, folder: Path) -> dict[str, float]:
     """The median ratio of each figure, the larger the better."""
-    found: dict[str, list[float]] = defaultdict(list)
+    ratios_by_name: dict[str, list[float]] = defaultdict(list)
     for number in range(1, rounds + 1):
         for name in HOT:
             sys.stderr.write(f"round {number} of {rounds}: {name} …\n")
             for figure in await MEASURES[name](default_options(folder)):
                 if not figure.name.endswith("p99"):  # of 300 samples it says more of the machine
-                    found[figure.name].append(ratio(figure))
-    return {name: statistics.median(each) for name, each in found.items()}
+                    ratios_by_name[figure.name].append(ratio(figure))
+    return {name: statistics.median(values) for name, values in ratios_by_name.items()}
 
 
 def ratio(figure: Figure) -> float:
@@ -65,14 +65,14 @@ async def _run(arguments: argparse.Namespace) -> int:
     with lent_folder(arguments.dir, "contentgen-bench-") as folder:
         print(report.machine(folder).line, end="\n\n")
         now = await ratios(arguments.rounds, folder)
-    before = json.loads(RATIOS.read_text()) if RATIOS.exists() else {}
+    former = json.loads(RATIOS.read_text()) if RATIOS.exists() else {}
     print(f"{'figure':36}  {'now':>6}  {'before':>6}")
     for name, value in now.items():
-        print(f"{name:36}  {value:6.3f}  {before.get(name, 0):6.3f}")
+        print(f"{name:36}  {value:6.3f}  {former.get(name, 0):6.3f}")
     if arguments.update:
         RATIOS.write_text(json.dumps({name: round(value, 3) for name, value in now.items()}, indent=2) + "\n")
         return 0
-    if worse := lost(before, now):
+    if worse := lost(former, now):
         print(f"\nlost more than a quarter: {', '.join(worse)}")
     return 1 if worse else 0
 

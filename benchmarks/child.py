@@ -90,8 +90,8 @@ class Child:
         if not line:
             last = self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
             raise ChildFailed(f"{self._module} ended early, see {self._log}: {last}")
-        said: dict[str, Any] = json.loads(line)
-        return said
+        message: dict[str, Any] = json.loads(line)
+        return message
 
 
 def say(**what: object) -> None:

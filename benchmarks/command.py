@@ -20,13 +20,13 @@ def run(measure: Coroutine[Any, Any, int | None], failures: tuple[type[Exception
 
     `failures` are further ones that it may raise, alone or in a group.
     """
-    known = _FAILURES + failures
+    expected = _FAILURES + failures
     try:
         return asyncio.run(_interruptible(measure)) or 0
-    except known as failure:
+    except expected as failure:
         return _failed(failure)
     except ExceptionGroup as group:
-        if group.split(known)[1]:
+        if group.split(expected)[1]:
             raise
         return _failed(*group.exceptions)
     except (KeyboardInterrupt, asyncio.CancelledError):

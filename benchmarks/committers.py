@@ -52,32 +52,32 @@ async def figures(url: str, committers: int) -> list[Figure]:
 def _rates(engine: sa.Engine, committers: int, ways: dict[str, tuple[str, Told]]) -> dict[str, float]:
     rates = dict.fromkeys(ways, 0.0)
     for _ in range(ROUNDS):
-        for way, (statement, told) in ways.items():
-            rates[way] += _rate(engine, committers, statement, told) / ROUNDS
+        for way, (statement, notification) in ways.items():
+            rates[way] += _rate(engine, committers, statement, notification) / ROUNDS
     return rates
 
 
-def _rate(engine: sa.Engine, committers: int, statement: str, told: Told) -> float:
+def _rate(engine: sa.Engine, committers: int, statement: str, notification: Told) -> float:
     """Commits a second of so many connections."""
     counts = [0] * committers
-    ready, over = threading.Barrier(committers + 1), threading.Event()
+    barrier, end = threading.Barrier(committers + 1), threading.Event()
 
     def commit(number: int) -> None:
         with closing(_connection(engine)) as connection, connection.cursor() as cursor:
-            ready.wait()
-            while not over.is_set():
+            barrier.wait()
+            while not end.is_set():
                 cursor.execute(statement)
-                told()
+                notification()
                 counts[number] += 1
 
     threads = [threading.Thread(target=commit, args=(number,)) for number in range(committers)]
     for thread in threads:
         thread.start()
-    ready.wait()
+    barrier.wait()
     begin = time.monotonic()
     time.sleep(ROUND_S)
     committed, seconds = sum(counts), time.monotonic() - begin
-    over.set()
+    end.set()
     for thread in threads:
         thread.join()
     return committed / seconds

@@ -66,14 +66,14 @@ def now(folder: Path) -> Conditions:
 
 def _commit() -> str:
     """With `+` where files differ from it; `unknown` outside a checkout."""
-    said = subprocess.run(
+    output = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"],  # noqa: S607 - as the shell finds it
         cwd=_ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    return said.stdout.strip() or "unknown"
+    return output.stdout.strip() or "unknown"
 
 
 def _sync_ms(folder: Path) -> float:
@@ -90,7 +90,7 @@ def _sync_ms(folder: Path) -> float:
 
 def _durability(folder: Path) -> dict[str, str]:
     """Of the product's embedded server with the product's settings."""
-    found = {}
+    settings = {}
     with (
         EmbeddedPostgres(folder / "postgres") as server,
         closing(psycopg2.connect(server.dsn())) as connection,
@@ -98,25 +98,25 @@ def _durability(folder: Path) -> dict[str, str]:
     ):
         for name in _DURABLE:
             cursor.execute(f"SHOW {name}")
-            (found[name],) = cursor.fetchone() or ("",)
-    if set(found.values()) != {"on"}:
-        raise NotDurable(f"all of these have to be on: {found}")
-    return found
+            (settings[name],) = cursor.fetchone() or ("",)
+    if set(settings.values()) != {"on"}:
+        raise NotDurable(f"all of these have to be on: {settings}")
+    return settings
 
 
 def paragraphs(runs: Iterable[Conditions]) -> list[str]:
     """One for all runs that were on one machine."""
-    of: dict[str, list[Conditions]] = {}
+    runs_by_machine: dict[str, list[Conditions]] = {}
     for run in runs:
-        of.setdefault(run.machine, []).append(run)
-    return [_paragraph(machine, same) for machine, same in of.items()]
+        runs_by_machine.setdefault(run.machine, []).append(run)
+    return [_paragraph(machine, group) for machine, group in runs_by_machine.items()]
 
 
 def _paragraph(machine: str, runs: Sequence[Conditions]) -> str:
     last = runs[-1]
     durable = ", ".join(f"{name} {value}" for name, value in last.durability.items())
     commits = ", ".join(dict.fromkeys(f"`{run.commit}`" for run in runs))
-    sync = " to ".join(dict.fromkeys(f"{of(run.sync_ms for run in runs):.2f}" for of in (min, max)))
+    sync = " to ".join(dict.fromkeys(f"{bound(run.sync_ms for run in runs):.2f}" for bound in (min, max)))
     days = " to ".join(dict.fromkeys(run.at[:10] for run in (runs[0], last)))
     return (
         f"Commit {commits}, {days}. {machine}; a write of 8 KB with its sync takes {sync} ms,"

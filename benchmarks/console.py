@@ -60,9 +60,9 @@ async def figures(stack: Stack, tasks: int, samples: int, workers: int, depth: i
     """Fills the database with so many tasks first."""
     await _fill(stack, tasks, workers, depth)
     async with _console(stack) as console, _session(console) as http:
-        measured = [_figure(page, tasks) for page in await _timed(http, samples)]
+        timings = [_figure(page, tasks) for page in await _timed(http, samples)]
         memory = await _memory(console, http)
-        return [*measured, *await _in_a_browser(console, stack, samples), memory]
+        return [*timings, *await _in_a_browser(console, stack, samples), memory]
 
 
 async def pages(stack: Stack, samples: int) -> list[PageTimes]:
@@ -77,13 +77,13 @@ def _session(console: Console) -> aiohttp.ClientSession:
 
 async def _fill(stack: Stack, tasks: int, workers: int, depth: int) -> None:
     pending = tasks // PENDING // BATCH * BATCH
-    ended = tasks // BATCH * BATCH - pending
-    await scenario.load(stack, ended, batch=BATCH, in_flight=4)
+    completed = tasks // BATCH * BATCH - pending
+    await scenario.load(stack, completed, batch=BATCH, in_flight=4)
     async with AsyncContentGenerationClient(stack.target) as client:
         for_review = {"account_id": stack.accounts[0], "topic": "an article to look at", "auto_approve": False}
         await client.submit_tasks([for_review] * TO_REVIEW)
     async with scenario.noop_workers(stack, workers, depth) as running:
-        await scenario.drain(stack, running, ended + TO_REVIEW)
+        await scenario.drain(stack, running, completed + TO_REVIEW)
     await scenario.load(stack, pending, batch=BATCH, in_flight=4)
 
 
@@ -101,7 +101,7 @@ async def _pages(http: aiohttp.ClientSession) -> list[str]:
     """The pages of the navigation, and one of each kind that their lists lead to."""
     async with http.get("/") as answer:
         navigation = (await answer.text()).partition("<nav")[2].partition("</nav>")[0]
-    return [*_LINK.findall(navigation), *[await _first(http, *it) for it in _SINGLE]]
+    return [*_LINK.findall(navigation), *[await _first(http, *page) for page in _SINGLE]]
 
 
 async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
@@ -111,17 +111,17 @@ async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
 async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
     """The first link of a list that has such an address."""
     async with http.get(path) as answer:
-        (found, *_) = re.findall(f'href="({address})["?]', await answer.text())
-    return str(found)
+        (address_found, *_) = re.findall(f'href="({address})["?]', await answer.text())
+    return str(address_found)
 
 
 async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTimes:
     """The time to the first byte, one request after the other."""
     times = []
     for _ in range(samples):
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         async with http.get(path) as answer:
-            times.append((time.perf_counter() - begun) * 1000)
+            times.append((time.perf_counter() - begin) * 1000)
             assert answer.status == 200, path
             await answer.read()
     return PageTimes(re.sub(r"/(task-)?\w*\d\w*$", "/ID", path), sorted(times))
@@ -135,14 +135,14 @@ def _figure(page: PageTimes, tasks: int) -> Figure:
 async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
     """What open live pages add to the console's process."""
     process = psutil.Process(console.pid)
-    before = process.memory_info().rss
+    memory = process.memory_info().rss
     async with AsyncExitStack() as open_pages:
         for _ in range(LIVE_PAGES):
             answer = await open_pages.enter_async_context(http.get("/tasks/live", timeout=aiohttp.ClientTimeout(None)))
             await answer.content.readline()
-        added = process.memory_info().rss - before
-    note = f"the console has {(before + added) / 1e6:.0f} MB then"
-    return Figure("open live pages, their memory", added / 1e6, "MB", LIVE_PAGES, None, note)
+        growth = process.memory_info().rss - memory
+    note = f"the console has {(memory + growth) / 1e6:.0f} MB then"
+    return Figure("open live pages, their memory", growth / 1e6, "MB", LIVE_PAGES, None, note)
 
 
 async def _in_a_browser(console: Console, stack: Stack, samples: int) -> list[Figure]:
@@ -178,10 +178,10 @@ async def _seen(page: Page, stack: Stack, samples: int) -> Figure:
             await page.goto("/tasks?topic=wait")
             waiting = asyncio.create_task(page.evaluate(_ROW_SEEN, [topic]))
             await asyncio.sleep(1.0)  # the page has its stream, and is at rest
-            begun = time.time() * 1000
+            begin = time.time() * 1000
             await client.submit_task(stack.accounts[0], topic)
             async with asyncio.timeout(PATIENCE_S):
-                times.append(float(await waiting) - begun)
+                times.append(float(await waiting) - begin)
     return _p50("a submit seen on an open page", times, goals.SEEN_MS)
 
 

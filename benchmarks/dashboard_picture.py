@@ -53,10 +53,10 @@ class Prometheus:
     def lines(self, panel: Mapping[str, Any]) -> Iterator[Line]:
         """The lines of a panel. Raises OSError if Prometheus does not answer, or refuses an expression."""
         for target in panel["targets"]:
-            asked = {"query": target["expr"].replace("$__rate_interval", RATE_INTERVAL), **self._range}
-            with urlopen(f"{self._url}/api/v1/query_range?{urlencode(asked)}", timeout=ASK_TIMEOUT) as answer:  # noqa: S310
-                found = json.load(answer)["data"]["result"]
-            for series in found:
+            parameters = {"query": target["expr"].replace("$__rate_interval", RATE_INTERVAL), **self._range}
+            with urlopen(f"{self._url}/api/v1/query_range?{urlencode(parameters)}", timeout=ASK_TIMEOUT) as answer:  # noqa: S310
+                results = json.load(answer)["data"]["result"]
+            for series in results:
                 times, values = zip(*series["values"], strict=True)
                 yield Line(_legend(target["legendFormat"], series["metric"]), [*times], [*map(float, values)])
 
@@ -72,16 +72,16 @@ def chosen(panels: Sequence[dict[str, Any]], rows: Sequence[str]) -> list[dict[s
     titles = [panel["title"] for panel in panels if panel["type"] == "row"]
     if unknown := sorted(set(rows) - set(titles)):
         raise SystemExit(f"--row {unknown[0]}: must be one of {', '.join(titles)}")
-    found: list[dict[str, Any]] = []
-    shown, shift = False, 0
+    visible: list[dict[str, Any]] = []
+    is_shown, shift = False, 0
     for panel in panels:
         if panel["type"] == "row":
-            shown = panel["title"] in (rows or titles)
-            bottom = max((_bottom(it) for it in found), default=0)
+            is_shown = panel["title"] in (rows or titles)
+            bottom = max((_bottom(other) for other in visible), default=0)
             shift = bottom - panel["gridPos"]["y"]
-        if shown:
-            found.append({**panel, "gridPos": {**panel["gridPos"], "y": panel["gridPos"]["y"] + shift}})
-    return found
+        if is_shown:
+            visible.append({**panel, "gridPos": {**panel["gridPos"], "y": panel["gridPos"]["y"] + shift}})
+    return visible
 
 
 def _bottom(panel: Mapping[str, Any]) -> int:
@@ -103,9 +103,9 @@ def draw(panels: Sequence[Mapping[str, Any]], prometheus: Prometheus, path: Path
         if panel["type"] == "row":
             figure.text(0.005, 1 - (y + 0.7) / height, panel["title"], fontsize=13, fontweight="bold")
             continue
-        margin_x, below, above = 1.0, 0.9, 0.9
-        box = ((x + margin_x) / COLUMNS, 1 - (y + h - below) / height)
-        axes = figure.add_axes((*box, (w - margin_x - 0.3) / COLUMNS, (h - below - above) / height))
+        margin_x, bottom, top = 1.0, 0.9, 0.9
+        box = ((x + margin_x) / COLUMNS, 1 - (y + h - bottom) / height)
+        axes = figure.add_axes((*box, (w - margin_x - 0.3) / COLUMNS, (h - bottom - top) / height))
         axes.set_title(panel["title"], fontsize=9, loc="left")
         lines = list(prometheus.lines(panel))
         factor, unit = _UNITS[panel["fieldConfig"]["defaults"].get("unit", "none")]
@@ -126,7 +126,7 @@ def _plot(axes: Any, lines: Sequence[Line], factor: float, unit: str) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=7)
-    axes.xaxis.set_major_formatter(lambda at, _: time.strftime("%H:%M", time.gmtime(at)))
+    axes.xaxis.set_major_formatter(lambda seconds, _: time.strftime("%H:%M", time.gmtime(seconds)))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.4g}{unit}")
     if lines:

@@ -102,8 +102,8 @@ def of_workers(url: str, target: str, count: int) -> list[Figure]:
     with _filled(url, _WORKERS, count), ContentGenerationClient(target) as client:
         client.get_worker_pool_status()  # it connects
         ms, pool = _timed(client.get_worker_pool_status)
-    found = len(pool["worker_statuses"])
-    return [Figure(f"the pool of {count:,} workers", ms, "ms", found, note="all pages, by the Python client")]
+    statuses = len(pool["worker_statuses"])
+    return [Figure(f"the pool of {count:,} workers", ms, "ms", statuses, note="all pages, by the Python client")]
 
 
 def of_moves(url: str, count: int) -> list[Figure]:

@@ -18,20 +18,20 @@ def read(
     lines: Iterable[str], kinds: Mapping[str, Callable[[dict[str, Any]], Any]], benchmark: str
 ) -> dict[str, list[Any]]:
     """What each kind makes of its lines. Raises ValueError where a line is of something else."""
-    found: dict[str, list[Any]] = {kind: [] for kind in kinds}
+    records: dict[str, list[Any]] = {kind: [] for kind in kinds}
     for number, line in enumerate(lines, 1):
         try:
-            kind, of = _only(json.loads(line), kinds)
-            found[kind].append(kinds[kind](of))
+            kind, values = _only(json.loads(line), kinds)
+            records[kind].append(kinds[kind](values))
         except (TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"line {number} is not of a run of {benchmark}: {error}") from error
-    return found
+    return records
 
 
-def _only(said: object, kinds: Iterable[str]) -> tuple[str, dict[str, Any]]:
+def _only(document: object, kinds: Iterable[str]) -> tuple[str, dict[str, Any]]:
     for kind in kinds:
-        if isinstance(said, dict) and kind in said:
-            return kind, said[kind]
+        if isinstance(document, dict) and kind in document:
+            return kind, document[kind]
     raise TypeError(f"it has neither {' nor '.join(f'a {kind}' for kind in kinds)}")
 
 
@@ -51,14 +51,14 @@ def show(
 ) -> int:
     """Prints the tables of a file, and writes what else is asked for; the exit status."""
     try:
-        kept = read(arguments.kept.read_text().splitlines())
+        records = read(arguments.kept.read_text().splitlines())
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{arguments.kept}: {error}\n")
         return 1
-    print(tables(kept))
+    print(tables(records))
     if arguments.page:
-        part.write(arguments.page, tables(kept))
+        part.write(arguments.page, tables(records))
     if arguments.plots:
-        for made in draw(kept, arguments.plots):
-            sys.stderr.write(f"wrote {made}\n")
+        for path in draw(records, arguments.plots):
+            sys.stderr.write(f"wrote {path}\n")
     return 0

@@ -40,5 +40,5 @@ async def latencies(stack: Stack, samples: int, worker_id: str = "latency-probe"
         async with Child("latency_probe", stack.folder, "latency_probe", **options) as probe:
             probe.go()
             async with asyncio.timeout(scenario.PATIENCE_S):
-                told = [await probe.told() for _ in range(samples)]
-    return Latencies(sorted(one["ms"] for one in told), sorted(one["floor_ms"] for one in told))
+                samples_ms = [await probe.told() for _ in range(samples)]
+    return Latencies(sorted(sample["ms"] for sample in samples_ms), sorted(sample["floor_ms"] for sample in samples_ms))

@@ -42,11 +42,11 @@ class _Probe:
     async def complete(self, assignment: pb.Assignment) -> None:
         """Completes it, and waits until that and a heartbeat with its whole capacity are acknowledged."""
         self._stream.complete(assignment.leases, self._result)
-        ended = 0
-        while ended < len(assignment.leases):
+        count = 0
+        while count < len(assignment.leases):
             message = await anext(self._messages)
             if message.HasField("acknowledgement"):
-                ended += self._stream.acknowledged(message.acknowledgement)
+                count += self._stream.acknowledged(message.acknowledgement)
         self._stream.heartbeat()
         await self.acknowledged_heartbeat()
 

@@ -36,7 +36,7 @@ def _calls(stub: TaskServiceAsyncStub, batch: int, accounts: list[int]) -> Itera
         singles = [next(tasks) for _ in range(DISTINCT_CALLS)]
         return itertools.cycle([partial(stub.SubmitTask, single) for single in singles])
     batches = [pb.BatchSubmitTasksRequest(requests=itertools.islice(tasks, batch)) for _ in range(DISTINCT_CALLS)]
-    return itertools.cycle([partial(stub.BatchSubmitTasks, one) for one in batches])
+    return itertools.cycle([partial(stub.BatchSubmitTasks, request) for request in batches])
 
 
 async def _main(arguments: argparse.Namespace) -> None:
@@ -46,7 +46,7 @@ async def _main(arguments: argparse.Namespace) -> None:
         calls = _calls(TaskServiceStub(channel), arguments.batch, arguments.accounts)
         child.say(ready=True)
         await stdin.readline()
-        begin, used = time.monotonic(), time.process_time()
+        begin, cpu = time.monotonic(), time.process_time()
         turns = iter(range(arguments.tasks // arguments.batch))
 
         async def caller() -> None:
@@ -54,8 +54,8 @@ async def _main(arguments: argparse.Namespace) -> None:
                 await next(calls)()
 
         await asyncio.gather(*(caller() for _ in range(arguments.in_flight)))
-        taken = arguments.tasks // arguments.batch * arguments.batch
-        child.say(tasks=taken, begin=begin, end=time.monotonic(), cpu=time.process_time() - used)
+        tasks = arguments.tasks // arguments.batch * arguments.batch
+        child.say(tasks=tasks, begin=begin, end=time.monotonic(), cpu=time.process_time() - cpu)
 
 
 if __name__ == "__main__":

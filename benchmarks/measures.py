@@ -110,10 +110,10 @@ async def _drain_of(options: Options, size: int) -> Figure:
         return await _drained(stack, floor, options, size)
 
 
-async def _drained(stack: Stack, floor: Floor, options: Options, size: int, how: str = "") -> Figure:
+async def _drained(stack: Stack, floor: Floor, options: Options, size: int, suffix: str = "") -> Figure:
     _, span = await load_and_drain(stack, options, size)
     scenario.check(stack, size)
-    return _rate(f"drain, backlog {size:,}{how}", span, goals.DRAIN, floor)
+    return _rate(f"drain, backlog {size:,}{suffix}", span, goals.DRAIN, floor)
 
 
 async def load_and_drain(stack: Stack, options: Options, size: int) -> tuple[scenario.Span, scenario.Span]:
@@ -137,17 +137,17 @@ async def many_accounts(options: Options) -> list[Figure]:
     for accounts in (options.accounts, options.many_accounts):
         async with warmed(options, accounts) as (stack, _):
             spans.append(await load_and_drain(stack, options, options.drains[0]))
-    few, many = spans
+    smaller, larger = spans
     name = f"over {options.many_accounts:,} accounts against {options.accounts:,}"
     return [
-        _comparison(f"BatchSubmitTasks {name}", few[0], many[0], goals.MANY_ACCOUNTS),
-        _comparison(f"drain {name}", few[1], many[1], goals.MANY_ACCOUNTS),
+        _comparison(f"BatchSubmitTasks {name}", smaller[0], larger[0], goals.MANY_ACCOUNTS),
+        _comparison(f"drain {name}", smaller[1], larger[1], goals.MANY_ACCOUNTS),
     ]
 
 
-def _comparison(name: str, few: scenario.Span, many: scenario.Span, goal: Goal) -> Figure:
-    note = f"{many.per_second:,.0f} tasks/s, {many.cpu_note}; {few.per_second:,.0f} tasks/s, {few.cpu_note}"
-    return Figure(name, many.per_second / few.per_second, "times", many.tasks, goal, note)
+def _comparison(name: str, smaller: scenario.Span, larger: scenario.Span, goal: Goal) -> Figure:
+    note = f"{larger.per_second:,.0f} tasks/s, {larger.cpu_note}; {smaller.per_second:,.0f} tasks/s, {smaller.cpu_note}"
+    return Figure(name, larger.per_second / smaller.per_second, "times", larger.tasks, goal, note)
 
 
 async def end_to_end(options: Options) -> list[Figure]:
@@ -206,12 +206,12 @@ async def idle_workers(options: Options) -> list[Figure]:
         await asyncio.sleep(QUIET_S)
         before, begin = stack.cpu(), time.monotonic()
         await asyncio.sleep(REST_S)
-        used, seconds = stack.cpu() - before, time.monotonic() - begin
+        cpu, seconds = stack.cpu() - before, time.monotonic() - begin
         rss = stack.rss()
-    note = f"PostgreSQL {used.postgres / seconds:.1%} of a core"
+    note = f"PostgreSQL {cpu.postgres / seconds:.1%} of a core"
     return [
         Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, goals.IDLE_WORKERS_MB),
-        Figure("the same, its CPU", used.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
+        Figure("the same, its CPU", cpu.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
     ]
 
 

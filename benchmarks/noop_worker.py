@@ -41,11 +41,11 @@ class Tally:
 
     async def tell(self) -> None:
         """Goes on until it is cancelled."""
-        told = 0
+        reported = 0
         while True:
-            if self.completed > told or self._waits_ms:
-                told = self.completed
-                child.say(completed=told, at=self.at, waits_ms=self._waits_ms[:MAX_WAITS])
+            if self.completed > reported or self._waits_ms:
+                reported = self.completed
+                child.say(completed=reported, at=self.at, waits_ms=self._waits_ms[:MAX_WAITS])
                 del self._waits_ms[:MAX_WAITS]
             await asyncio.sleep(TELL_INTERVAL_S)
 
@@ -88,7 +88,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     await stdin.readline()
     connecting = asyncio.Semaphore(MAX_CONNECTING)
     ids = [arguments.worker_id, *(f"{arguments.worker_id}-{number}" for number in range(1, arguments.count))]
-    work = [asyncio.create_task(_work(arguments, each, connecting, tally)) for each in ids]
+    work = [asyncio.create_task(_work(arguments, worker_id, connecting, tally)) for worker_id in ids]
     teller = asyncio.create_task(tally.tell())
     end = asyncio.create_task(stdin.read())
     await asyncio.wait({*work, teller, end}, return_when=asyncio.FIRST_COMPLETED)

@@ -82,10 +82,10 @@ class QuickWorker(LeaseStream):
         """Reports each as accepted, processing and completed, all in one message."""
         request = self.next_report()
         for lease in leases:
-            named = {"lease_id": lease.lease_id, "attempt": lease.attempt}
-            request.report.updates.add(**named, accepted=pb.Accepted())
-            request.report.updates.add(**named, processing=pb.Processing())
-            request.report.updates.add(**named, completed=pb.Completed(result=result))
+            key = {"lease_id": lease.lease_id, "attempt": lease.attempt}
+            request.report.updates.add(**key, accepted=pb.Accepted())
+            request.report.updates.add(**key, processing=pb.Processing())
+            request.report.updates.add(**key, completed=pb.Completed(result=result))
         self._reported[request.report.number] = leases
         self._outgoing.put_nowait(request)
 
@@ -95,7 +95,9 @@ class QuickWorker(LeaseStream):
             self._answered = acknowledgement.heartbeat_number
             return 0
         leases = self._reported.pop(acknowledgement.report_number)
-        assert all(it.outcome == pb.UPDATE_OUTCOME_COMMITTED for it in acknowledgement.results), "a lease was lost"
+        assert all(outcome.outcome == pb.UPDATE_OUTCOME_COMMITTED for outcome in acknowledgement.results), (
+            "a lease was lost"
+        )
         for lease in leases:
             del self.held[lease.lease_id]
         if self._depth - len(self.held) - self._offered >= self._depth // 4:

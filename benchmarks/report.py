@@ -47,8 +47,8 @@ def machine(folder: Path) -> Machine:
 
 
 def _postgres_version() -> str:
-    said = subprocess.run([find_bindir() / "postgres", "--version"], capture_output=True, text=True, check=True)
-    return said.stdout.split()[2]
+    output = subprocess.run([find_bindir() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return output.stdout.split()[2]
 
 
 def filesystem_of(folder: Path) -> str:

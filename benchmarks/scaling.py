@@ -38,14 +38,14 @@ class _Claims:
 async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> list[Figure]:
     """Submit to worker beside so many idle workers, against the first of these numbers."""
     claims = [await _beside(stack, count, samples) for count in fleets]
-    first, *others = claims
+    first, *larger = claims
     figures = []
-    for count, one in zip(fleets[1:], others, strict=True):
-        note = f"{one.note}; with {fleets[0]} idle workers {first.note}"
+    for count, claim in zip(fleets[1:], larger, strict=True):
+        note = f"{claim.note}; with {fleets[0]} idle workers {first.note}"
         name = f"submit to worker beside {count:,} idle workers"
         figures += [
-            Figure(f"{name}, p50", one.p50_ms / first.p50_ms, "times", samples, goals.IDLE_FLEET, note),
-            Figure(f"{name}, WAL", one.wal_kib / first.wal_kib, "times", samples, goals.IDLE_FLEET_WAL),
+            Figure(f"{name}, p50", claim.p50_ms / first.p50_ms, "times", samples, goals.IDLE_FLEET, note),
+            Figure(f"{name}, WAL", claim.wal_kib / first.wal_kib, "times", samples, goals.IDLE_FLEET_WAL),
         ]
     return figures
 
@@ -72,10 +72,10 @@ async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
     async with Child("idle_workers", stack.folder, "holders", **options):
         await _leased(stack, leases)
     await asyncio.sleep(_QUIET_S)
-    some = await _hello_ms(stack, "beside-some", samples)
-    note = f"{some:.1f} ms, without leases {none:.1f} ms"
+    loaded = await _hello_ms(stack, "beside-some", samples)
+    note = f"{loaded:.1f} ms, without leases {none:.1f} ms"
     name = f"what {leases:,} leases add to a hello, p50"
-    return [Figure(name, some - none, "ms", samples, goals.HELLO_MS, note)]
+    return [Figure(name, loaded - none, "ms", samples, goals.HELLO_MS, note)]
 
 
 async def _leased(stack: Stack, leases: int) -> None:
@@ -89,22 +89,22 @@ async def _hello_ms(stack: Stack, worker_id: str, samples: int) -> float:
     async with Child("hello_probe", stack.folder, worker_id, **options) as probe:
         probe.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
-            told = sorted([(await probe.told())["ms"] for _ in range(samples)])
-    return float(told[samples // 2])
+            times = sorted([(await probe.told())["ms"] for _ in range(samples)])
+    return float(times[samples // 2])
 
 
 async def open_transaction(stack: Stack, passing: int, workers: int, depth: int, samples: int) -> list[Figure]:
     """Submit to worker while a stranger's transaction has been open for so many tasks, against before."""
-    before = await _p50_ms(stack, samples, "probe-before")
+    baseline = await _p50_ms(stack, samples, "probe-before")
     with stack.snapshot():
         await scenario.load(stack, passing, batch=min(500, passing), in_flight=4)
         async with scenario.noop_workers(stack, workers, depth) as noops:
             await scenario.drain(stack, noops, passing)
         await asyncio.sleep(_QUIET_S)
-        beside = await _p50_ms(stack, samples, "probe-beside")
-    note = f"{beside:.1f} ms, before {before:.1f} ms"
+        loaded = await _p50_ms(stack, samples, "probe-beside")
+    note = f"{loaded:.1f} ms, before {baseline:.1f} ms"
     name = f"submit to worker beside a transaction that is {passing:,} tasks old, p50"
-    return [Figure(name, beside / before, "times", samples, goals.OPEN_TRANSACTION, note)]
+    return [Figure(name, loaded / baseline, "times", samples, goals.OPEN_TRANSACTION, note)]
 
 
 async def _p50_ms(stack: Stack, samples: int, worker_id: str) -> float:

@@ -47,12 +47,12 @@ class Span:
 
 async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: str = "") -> Span:
     """Submits tasks from a process of its own, to the stack or to another target."""
-    async with loader(stack, tasks, batch=batch, in_flight=in_flight, target=target) as one:
-        before = stack.cpu()
-        one.go()
+    async with loader(stack, tasks, batch=batch, in_flight=in_flight, target=target) as child:
+        cpu = stack.cpu()
+        child.go()
         async with asyncio.timeout(PATIENCE_S):
-            told = await one.told()
-        return Span(told["tasks"], told["begin"], told["end"], stack.cpu() - before)
+            result = await child.told()
+        return Span(result["tasks"], result["begin"], result["end"], stack.cpu() - cpu)
 
 
 @asynccontextmanager
@@ -66,8 +66,8 @@ async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target
         "in_flight": in_flight,
         "accounts": accounts,
     }
-    async with Child("loader", stack.folder, "loader", **options) as one:
-        yield one
+    async with Child("loader", stack.folder, "loader", **options) as child:
+        yield child
 
 
 @asynccontextmanager
@@ -87,11 +87,11 @@ async def noop_workers(stack: Stack, count: int, depth: int, prefix: str = "noop
 
 async def drain(stack: Stack, workers: Sequence[Child], tasks: int) -> Span:
     """Lets the workers go, and waits until the last of so many tasks is acknowledged."""
-    before, begin = stack.cpu(), time.monotonic()
+    cpu, begin = stack.cpu(), time.monotonic()
     for worker in workers:
         worker.go()
     end = await completed(workers, tasks)
-    return Span(tasks, begin, end, stack.cpu() - before)
+    return Span(tasks, begin, end, stack.cpu() - cpu)
 
 
 async def completed(workers: Sequence[Child], tasks: int) -> float:
@@ -103,8 +103,8 @@ async def completed(workers: Sequence[Child], tasks: int) -> float:
     async def follow(index: int, worker: Child) -> None:
         nonlocal last
         while not done.is_set():
-            told = await worker.told()
-            counts[index], last = told["completed"], max(last, told["at"])
+            message = await worker.told()
+            counts[index], last = message["completed"], max(last, message["at"])
             if sum(counts) >= tasks:
                 done.set()
 
@@ -125,13 +125,13 @@ def check(stack: Stack, tasks: int, drained: int | None = None) -> None:
 
     `drained`: at least so many are completed, and each of the others waits or is leased; None: all are completed.
     """
-    ((completed, *found),) = stack.rows(_COUNTS)
-    least = tasks if drained is None else drained
-    if completed < least:
+    ((completed, *counts),) = stack.rows(_COUNTS)
+    minimum = tasks if drained is None else drained
+    if completed < minimum:
         raise WrongCounts(
-            f"{least} completed tasks were expected, there are {completed}; the logs are in {stack.folder}"
+            f"{minimum} completed tasks were expected, there are {completed}; the logs are in {stack.folder}"
         )
     names = ("tasks", "tasks that wait or are leased", "contents", "pool entries")
-    for what, wanted, count in zip(names, (tasks, tasks - completed, completed, completed), found, strict=True):
-        if count != wanted:
-            raise WrongCounts(f"{wanted} {what} were expected, there are {count}; the logs are in {stack.folder}")
+    for name, expected, count in zip(names, (tasks, tasks - completed, completed, completed), counts, strict=True):
+        if count != expected:
+            raise WrongCounts(f"{expected} {name} were expected, there are {count}; the logs are in {stack.folder}")

@@ -64,15 +64,15 @@ class Stack:
         async with aio.insecure_channel(self.target) as channel:
             stub = AccountServiceStub(channel)
             for number in range(self._wanted_accounts):
-                made = await stub.CreateAccount(pb.CreateAccountRequest(name=f"benchmark {number}"))
-                self.accounts.append(made.account.account_id)
+                response = await stub.CreateAccount(pb.CreateAccountRequest(name=f"benchmark {number}"))
+                self.accounts.append(response.account.account_id)
 
     def cpu(self) -> Cpu:
         """What the scheduler, and what all of PostgreSQL's processes have used so far."""
         scheduler = psutil.Process(self._scheduler.pid)
-        used = scheduler.cpu_times()
+        times = scheduler.cpu_times()
         # A server process that has ended is in its parent's children; the scheduler's own children live on.
-        return Cpu(used.user + used.system, used_by(scheduler.children(recursive=True)))
+        return Cpu(times.user + times.system, used_by(scheduler.children(recursive=True)))
 
     def rss(self) -> int:
         """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
@@ -98,9 +98,9 @@ class Stack:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """A transaction that reads, and is left open: as a backup's is."""
-        with contextlib.closing(self._connect()) as made:
-            made.set_session(isolation_level="REPEATABLE READ", readonly=True)
-            with made.cursor() as cursor:
+        with contextlib.closing(self._connect()) as connection:
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            with connection.cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM tasks")
                 yield
 
@@ -109,15 +109,15 @@ class Stack:
 
         A fresh database makes each segment anew, and fills it with zeros first.
         """
-        with contextlib.closing(self._connect()) as made, made.cursor() as cursor:
-            made.autocommit = True
+        with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
             for _ in range(_WARM_SEGMENTS):
                 cursor.execute("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
             cursor.execute("CHECKPOINT")
 
     def execute(self, statement: str) -> None:
         """Runs a statement past the scheduler."""
-        with contextlib.closing(self._connect()) as made, made, made.cursor() as cursor:
+        with contextlib.closing(self._connect()) as connection, connection, connection.cursor() as cursor:
             cursor.execute(statement)
 
     def wal(self) -> float:
@@ -130,9 +130,9 @@ class Stack:
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """All rows of a statement, asked past the scheduler."""
-        with contextlib.closing(self._connect()) as made:
-            made.autocommit = True
-            with made.cursor() as cursor:
+        with contextlib.closing(self._connect()) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
                 cursor.execute(statement)
                 return list(cursor.fetchall())
 
@@ -159,6 +159,6 @@ def used_by(processes: Iterable[psutil.Process]) -> float:
     total = 0.0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            used = process.cpu_times()
-            total += used.user + used.system + used.children_user + used.children_system
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
     return total

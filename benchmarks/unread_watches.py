@@ -27,9 +27,9 @@ async def _open(stack: AsyncExitStack, target: str, account: int, count: int) ->
         channel = await stack.enter_async_context(_channel(target))
         stub = TaskServiceStub(channel)
         request = pb.WatchTasksRequest(account_id=account, skip_present=True)
-        more = [stub.WatchTasks(request) for _ in range(min(WATCHES_OF_A_CHANNEL, count - len(watches)))]
-        await asyncio.gather(*(watch.initial_metadata() for watch in more))
-        watches += more
+        calls = [stub.WatchTasks(request) for _ in range(min(WATCHES_OF_A_CHANNEL, count - len(watches)))]
+        await asyncio.gather(*(watch.initial_metadata() for watch in calls))
+        watches += calls
     return watches
 
 
@@ -45,10 +45,10 @@ async def _main(arguments: argparse.Namespace) -> None:
         watches = await _open(stack, arguments.target, arguments.account, arguments.count)
         child.say(ready=True)
         await stdin.readline()
-        ended = asyncio.ensure_future(stdin.read())
-        while not ended.done():
+        end = asyncio.ensure_future(stdin.read())
+        while not end.done():
             await stub.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=itertools.islice(tasks, BATCH)))
-            await asyncio.wait([ended], timeout=INTERVAL_S)
+            await asyncio.wait([end], timeout=INTERVAL_S)
         for watch in watches:
             watch.cancel()
 

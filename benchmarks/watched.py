@@ -21,28 +21,30 @@ PAUSE_S = (0.005, 0.02)
 
 async def figures(stack: Stack, watches: int, samples: int) -> list[Figure]:
     """GetTask of one account, while another one submits: beside its unread watches, against without them."""
-    without = await _get_task_ms(stack, 0, samples)
-    beside = await _get_task_ms(stack, watches, samples)
-    return [_figure(name, share, without, beside, watches) for name, share in (("p50", 0.5), ("p99", 0.99))]
+    quiet = await _get_task_ms(stack, 0, samples)
+    watched = await _get_task_ms(stack, watches, samples)
+    return [_figure(name, share, quiet, watched, watches) for name, share in (("p50", 0.5), ("p99", 0.99))]
 
 
-def _figure(name: str, share: float, without: list[float], beside: list[float], watches: int) -> Figure:
-    before, now = (times[int(len(times) * share)] for times in (without, beside))
-    note = f"{now:.1f} ms; without them {before:.1f} ms"
+def _figure(name: str, share: float, quiet: list[float], watched: list[float], watches: int) -> Figure:
+    quiet_ms, watched_ms = (times[int(len(times) * share)] for times in (quiet, watched))
+    note = f"{watched_ms:.1f} ms; without them {quiet_ms:.1f} ms"
     title = f"GetTask beside {watches:,} unread watches of another account, {name}"
-    return Figure(title, now / before, "times", len(beside), UNREAD_WATCHES, note)
+    return Figure(title, watched_ms / quiet_ms, "times", len(watched), UNREAD_WATCHES, note)
 
 
 async def _get_task_ms(stack: Stack, watches: int, samples: int) -> list[float]:
     """Milliseconds of so many calls, one after the other, the shortest first."""
-    own, other = stack.accounts[:2]
+    account, watched_account = stack.accounts[:2]
     async with (
-        Child("unread_watches", stack.folder, "watches", target=stack.target, account=other, count=watches) as one,
+        Child(
+            "unread_watches", stack.folder, "watches", target=stack.target, account=watched_account, count=watches
+        ) as child,
         aio.insecure_channel(stack.target) as channel,
     ):
         stub = TaskServiceStub(channel)
-        task_id = (await stub.SubmitTask(next(payload.tasks([own])))).task.task_id
-        one.go()
+        task_id = (await stub.SubmitTask(next(payload.tasks([account])))).task.task_id
+        child.go()
         times = []
         for _ in range(samples):
             await asyncio.sleep(random.uniform(*PAUSE_S))

@@ -58,20 +58,20 @@ def main() -> None:
 
 def _run(load: Load, scaling: Scaling) -> Outcome:
     """Shows what the processes said only if it fails."""
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), running_stack(EMBEDDED) as stack:
+        with contextlib.redirect_stdout(output), running_stack(EMBEDDED) as stack:
             return Experiment(stack, load, scaling, lambda line: print(line, file=sys.stderr, flush=True)).run()
     except BaseException:
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(output.getvalue())
         raise
 
 
 def _judge(outcome: Outcome, tasks: int) -> int:
     lost = outcome.completed != tasks or set(outcome.attempts) != {1} or set(outcome.worker_statuses) != {0}
-    said = f"{outcome.completed} of {tasks} tasks completed, by attempts {outcome.attempts}"
-    ended = ", ".join(f"{count} with {status}" for status, count in Counter(outcome.worker_statuses).items())
-    print(f"{said}; workers that ended: {ended}, of whose CLIs {outcome.runs_in_drains} ran then", file=sys.stderr)
+    output = f"{outcome.completed} of {tasks} tasks completed, by attempts {outcome.attempts}"
+    endings = ", ".join(f"{count} with {status}" for status, count in Counter(outcome.worker_statuses).items())
+    print(f"{output}; workers that ended: {endings}, of whose CLIs {outcome.runs_in_drains} ran then", file=sys.stderr)
     return int(lost)
 
 

@@ -42,8 +42,8 @@ class Autoscaler:
     def replicas(self, demand: int) -> int:
         """Workers to run, now that there is this demand."""
         now = time.monotonic()
-        wanted = min(math.ceil(demand / self._scaling.target), self._scaling.max_workers)
-        self._wanted.append((now, wanted))
+        number = min(math.ceil(demand / self._scaling.target), self._scaling.max_workers)
+        self._wanted.append((now, number))
         while self._wanted[0][0] < now - self._scaling.stabilization:
             self._wanted.popleft()
-        return max(wanted for _, wanted in self._wanted)
+        return max(count for _, count in self._wanted)

@@ -85,19 +85,19 @@ class Experiment:
     def run(self) -> Outcome:
         """Runs all bursts, each once the one before is done and no worker is left."""
         self._scheduler.start()
-        (ready,) = self._scheduler.events("ready")
+        (event,) = self._scheduler.events("ready")
         client = self._scheduler.client
         account_id = client.create_account()
         self._began = time.monotonic()
         task_ids: list[str] = []
-        with grpc.insecure_channel(ready["scaler_listen"]) as channel:
+        with grpc.insecure_channel(event["scaler_listen"]) as channel:
             autoscaler = Autoscaler(channel, self._scaling)
             for count in self._load.bursts:
-                came = self._now()
+                begin = self._now()
                 task_ids += client.submit_all(request(account_id) for _ in range(count))
                 samples = list(self._follow(autoscaler))
                 self._outcome.samples += samples
-                self._outcome.bursts.append(_burst(count, came, samples))
+                self._outcome.bursts.append(_burst(count, begin, samples))
                 self._say(_told(self._outcome.bursts[-1]))
         for task in client.tasks(task_ids):
             self._outcome.completed += task.status == task_pb2.TASK_STATUS_COMPLETED
@@ -108,9 +108,9 @@ class Experiment:
 
     def _follow(self, autoscaler: Autoscaler) -> Iterator[Sample]:
         """Scales until nothing is left to do and no worker runs."""
-        until = self._now() + MAX_BURST
+        deadline = self._now() + MAX_BURST
         next_poll, demand = 0.0, 0
-        while (now := self._now()) < until:
+        while (now := self._now()) < deadline:
             if now >= next_poll:
                 demand, next_poll = autoscaler.demand(), now + self._scaling.poll
                 self._workers.scale(autoscaler.replicas(demand))
@@ -127,12 +127,12 @@ class Experiment:
         return time.monotonic() - self._began
 
 
-def _burst(tasks: int, came: float, samples: list[Sample]) -> Burst:
-    most = max(sample.serving for sample in samples)
+def _burst(tasks: int, begin: float, samples: list[Sample]) -> Burst:
+    maximum = max(sample.serving for sample in samples)
     first = next(sample.time for sample in samples if sample.serving)
-    scaled = next(sample.time for sample in samples if sample.serving == most)
+    scaled = next(sample.time for sample in samples if sample.serving == maximum)
     drained = next(sample.time for sample in samples if not sample.open_tasks)
-    return Burst(tasks, came, first - came, scaled - came, drained - came, samples[-1].time - came)
+    return Burst(tasks, begin, first - begin, scaled - begin, drained - begin, samples[-1].time - begin)
 
 
 def _told(burst: Burst) -> str:

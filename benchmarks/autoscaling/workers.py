@@ -37,9 +37,9 @@ class WorkerSet:
             self._workers.append(worker.launch())
 
     def _reap(self) -> None:
-        ended = [worker for worker in self._draining if not worker.alive]
-        self.statuses += [worker.exit_status for worker in ended]
-        self.runs_in_drains += sum(worker.events("worker.draining")[-1]["running"] for worker in ended)
+        ended_workers = [worker for worker in self._draining if not worker.alive]
+        self.statuses += [worker.exit_status for worker in ended_workers]
+        self.runs_in_drains += sum(worker.events("worker.draining")[-1]["running"] for worker in ended_workers)
         self._draining = [worker for worker in self._draining if worker.alive]
 
     @property

@@ -50,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--peers", default="", help=f"whom to measure, by comma: {', '.join(each.key for each in ALL)}")
+    parser.add_argument(
+        "--peers", default="", help=f"whom to measure, by comma: {', '.join(contender.key for contender in ALL)}"
+    )
     parser.add_argument("--tasks", type=_positive, help="tasks of a drain; a slow queue gets a share (default: 12000)")
     parser.add_argument("--rounds", type=_positive, help="rounds, each with all queues in turn (default: 2)")
     parser.add_argument("--samples", type=_positive, help="samples of a latency (default: 200)")
@@ -80,59 +82,65 @@ def main(given: Sequence[str]) -> int:
         return kept.show(arguments, figures.read, table.tables, table.PAGE, plot.draw)
     if arguments.plots or arguments.page:
         parser.error("--plots and --page go with --from")
-    chosen = _chosen(parser, arguments)
-    if any(each.key != CONTENTGEN for each in chosen) and not arguments.python.exists():
+    contenders = _chosen(parser, arguments)
+    if any(contender.key != CONTENTGEN for contender in contenders) and not arguments.python.exists():
         parser.error(f"there is no {arguments.python}: `make bench-peers` installs the peers' packages there")
-    return command.run(_run(arguments, chosen), _FAILURES)
+    return command.run(_run(arguments, contenders), _FAILURES)
 
 
 def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
     """In the order of the tables."""
     names = [name for name in arguments.peers.split(",") if name]
-    if unknown := sorted(set(names) - {each.key for each in ALL}):
-        parser.error(f"no such peer: {', '.join(unknown)} (there are {', '.join(each.key for each in ALL)})")
+    if unknown := sorted(set(names) - {contender.key for contender in ALL}):
+        parser.error(f"no such peer: {', '.join(unknown)} (there are {', '.join(contender.key for contender in ALL)})")
     if names:
-        chosen = [each for each in ALL if each.key in names]
+        contenders = [contender for contender in ALL if contender.key in names]
     else:
-        chosen = [each for each in ALL if not each.store.is_redis or each.store in REDIS[arguments.redis]]
-    if not servers.REDIS_SERVER and (without := [each.key for each in chosen if each.store.is_redis]):
-        sys.stderr.write(f"left out, as redis-server is not installed: {', '.join(without)}\n")
-        chosen = [each for each in chosen if not each.store.is_redis]
-    return chosen
+        contenders = [
+            contender for contender in ALL if not contender.store.is_redis or contender.store in REDIS[arguments.redis]
+        ]
+    if not servers.REDIS_SERVER and (
+        missing := [contender.key for contender in contenders if contender.store.is_redis]
+    ):
+        sys.stderr.write(f"left out, as redis-server is not installed: {', '.join(missing)}\n")
+        contenders = [contender for contender in contenders if not contender.store.is_redis]
+    return contenders
 
 
-async def _run(arguments: argparse.Namespace, chosen: Sequence[Contender]) -> None:
+async def _run(arguments: argparse.Namespace, contenders: Sequence[Contender]) -> None:
     with lent_folder(arguments.dir, "contentgen-peers-") as folder:
-        measured = await _measure(arguments, chosen, folder)
+        record = await _measure(arguments, contenders, folder)
     if arguments.output == "table":
-        print(table.tables(measured))
+        print(table.tables(record))
 
 
-async def _measure(arguments: argparse.Namespace, chosen: Sequence[Contender], folder: Path) -> figures.Kept:
+async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender], folder: Path) -> figures.Kept:
     """Lines go out as they come, so that a run that ends early leaves what it had."""
     sizes = rounds.Sizes(arguments.tasks, arguments.samples)
     begin = time.monotonic()
-    made: list[figures.Figure] = []
+    measurements: list[figures.Figure] = []
 
     def line(text: str) -> None:
         if arguments.output == "jsonl":
             print(text, flush=True)
 
-    run = conditions.run(chosen, arguments.python, folder, arguments.tasks, arguments.rounds)
+    run = conditions.run(contenders, arguments.python, folder, arguments.tasks, arguments.rounds)
     line(figures.run_line(run))
     for number in range(1, arguments.rounds + 1):
-        for each in chosen:
+        for contender in contenders:
 
-            def tell(measure: str, value: float, count: int, peer: str = each.key, number: int = number) -> None:
-                made.append(figures.Figure(peer, measure, number, value, count))
-                line(figures.figure_line(made[-1]))
+            def tell(measure: str, value: float, count: int, peer: str = contender.key, number: int = number) -> None:
+                measurements.append(figures.Figure(peer, measure, number, value, count))
+                line(figures.figure_line(measurements[-1]))
 
-            sys.stderr.write(f"{time.monotonic() - begin:5.0f} s  round {number} of {arguments.rounds}: {each.key}\n")
-            if each.key == CONTENTGEN:
+            sys.stderr.write(
+                f"{time.monotonic() - begin:5.0f} s  round {number} of {arguments.rounds}: {contender.key}\n"
+            )
+            if contender.key == CONTENTGEN:
                 await ours.measure(folder, sizes, tell)
             else:
-                await rounds.measure(each, arguments.python, folder, sizes, tell)
-    return figures.Kept((run,), tuple(made))
+                await rounds.measure(contender, arguments.python, folder, sizes, tell)
+    return figures.Kept((run,), tuple(measurements))
 
 
 if __name__ == "__main__":

@@ -20,22 +20,24 @@ def run(of: Sequence[Contender], python: Path, folder: Path, tasks: int, rounds:
     return Run(
         **asdict(conditions.now(folder)),
         versions=_versions(of, python),
-        settings={each.key: each.settings for each in of},
+        settings={contender.key: contender.settings for contender in of},
         tasks=tasks,
         rounds=rounds,
     )
 
 
-def _versions(of: Sequence[Contender], python: Path) -> dict[str, str]:
-    wanted = {package for each in of for package in each.packages}
-    found = {}
-    if any(each.key != CONTENTGEN for each in of):
-        listed = [str(python), "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"]
-        said = subprocess.run(listed, capture_output=True, text=True, check=True)
-        found = {each["name"]: each["version"] for each in json.loads(said.stdout) if each["name"] in wanted}
-    if any(each.key == CONTENTGEN for each in of):
-        found |= {package: version(package) for package in OURS.packages}
-    if any(each.store.is_redis for each in of):
-        said = subprocess.run([str(servers.REDIS_SERVER), "--version"], capture_output=True, text=True, check=True)
-        found["redis-server"] = said.stdout.split("v=")[1].split()[0]
-    return found
+def _versions(contenders: Sequence[Contender], python: Path) -> dict[str, str]:
+    names = {package for contender in contenders for package in contender.packages}
+    versions = {}
+    if any(contender.key != CONTENTGEN for contender in contenders):
+        command = [str(python), "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"]
+        output = subprocess.run(command, capture_output=True, text=True, check=True)
+        versions = {
+            package["name"]: package["version"] for package in json.loads(output.stdout) if package["name"] in names
+        }
+    if any(contender.key == CONTENTGEN for contender in contenders):
+        versions |= {package: version(package) for package in OURS.packages}
+    if any(contender.store.is_redis for contender in contenders):
+        output = subprocess.run([str(servers.REDIS_SERVER), "--version"], capture_output=True, text=True, check=True)
+        versions["redis-server"] = output.stdout.split("v=")[1].split()[0]
+    return versions

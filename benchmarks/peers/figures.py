@@ -73,8 +73,8 @@ class Kept:
 
     def median(self, peer: str, measure: str) -> Median | None:
         """None: it was not measured."""
-        of = [figure for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
-        return Median.of(of) if of else None
+        figures = [figure for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
+        return Median.of(figures) if figures else None
 
 
 def run_line(run: Run) -> str:
@@ -87,10 +87,10 @@ def figure_line(figure: Figure) -> str:
 
 def read(lines: Iterable[str]) -> Kept:
     """What `run_line` and `figure_line` have written. Raises ValueError where a line is of something else."""
-    kinds = {"run": lambda of: Run(**of), "figure": lambda of: Figure(**_known(of))}
-    found = kept.read(lines, kinds, "benchmarks.peers")
-    return Kept(tuple(found["run"]), tuple(found["figure"]))
+    kinds = {"run": lambda values: Run(**values), "figure": lambda values: Figure(**_known(values))}
+    records = kept.read(lines, kinds, "benchmarks.peers")
+    return Kept(tuple(records["run"]), tuple(records["figure"]))
 
 
-def _known(of: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: of[field.name] for field in fields(Figure)}
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {field.name: values[field.name] for field in fields(Figure)}

@@ -60,8 +60,8 @@ class Step:
 
     async def enqueue(self, do: str, tasks: int) -> float:
         """How many a second."""
-        told = await self.ask(do, tasks)
-        return tasks / float(told["end"] - told["begin"])
+        answer = await self.ask(do, tasks)
+        return tasks / float(answer["end"] - answer["begin"])
 
     @asynccontextmanager
     async def workers(self, count: int) -> AsyncIterator[Workers]:
@@ -73,32 +73,32 @@ class Step:
         """How many a second, from the start of all workers to the last task's end. Raises WrongCounts."""
         async with self.workers(workers) as running:
             begin = running.go()
-            told = await self.while_alive(running, "finish", tasks)
+            answer = await self.while_alive(running, "finish", tasks)
         check(self._contender, self._scene, await self.ask("counts", tasks), tasks)
-        return tasks / float(told["end"] - begin)
+        return tasks / float(answer["end"] - begin)
 
     async def while_alive(self, running: Workers, do: str, tasks: int) -> dict[str, Any]:
         """The driver's answer, unless a worker ends before."""
-        asked, watch = asyncio.create_task(self.ask(do, tasks)), asyncio.create_task(running.watch())
+        call, watch = asyncio.create_task(self.ask(do, tasks)), asyncio.create_task(running.watch())
         try:
-            await asyncio.wait({asked, watch}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({call, watch}, return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
                 watch.result()
-            return await asked
+            return await call
         finally:
-            asked.cancel()
+            call.cancel()
             watch.cancel()
 
 
 def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: int) -> None:
     """Each task was handled once, and left what it should. Raises WrongCounts."""
-    ours = scene.job == OURS
-    stored = tasks if ours else 0
-    kept = tasks if contender.keeps_results and not ours else 0
-    wanted = {"handled": tasks, "kept": kept, "results": stored, "pool": stored}
-    if wrong := {what: counts[what] for what, number in wanted.items() if counts[what] != number}:
+    is_our_job = scene.job == OURS
+    results = tasks if is_our_job else 0
+    results_kept = tasks if contender.keeps_results and not is_our_job else 0
+    expected = {"handled": tasks, "kept": results_kept, "results": results, "pool": results}
+    if misses := {name: counts[name] for name, number in expected.items() if counts[name] != number}:
         raise WrongCounts(
-            f"{contender.name} on {contender.store.value}: {wrong} where {wanted} were expected;"
+            f"{contender.name} on {contender.store.value}: {misses} where {expected} were expected;"
             f" the logs are in {scene.folder}"
         )
 
@@ -129,23 +129,23 @@ async def measure(contender: Contender, python: Path, above: Path, sizes: Sizes,
     tasks = max(1, int(sizes.tasks * contender.share))
     singles = tasks // 4 if contender.has_bulk else tasks
     load = "bulk" if contender.has_bulk else "one_by_one"
-    async with step(contender, python, above, PLAIN) as one:
-        tell(figures.ENQUEUE, await one.enqueue("one_by_one", singles), singles)
+    async with step(contender, python, above, PLAIN) as step_run:
+        tell(figures.ENQUEUE, await step_run.enqueue("one_by_one", singles), singles)
         if singles < tasks:
-            await one.enqueue(load, tasks - singles)
-        tell(figures.DRAIN_1, await one.drain(1, tasks), tasks)
-    async with step(contender, python, above, PLAIN) as one:
-        rate = await one.enqueue(load, tasks)
+            await step_run.enqueue(load, tasks - singles)
+        tell(figures.DRAIN_1, await step_run.drain(1, tasks), tasks)
+    async with step(contender, python, above, PLAIN) as step_run:
+        rate = await step_run.enqueue(load, tasks)
         tell(figures.BULK if contender.has_bulk else figures.ENQUEUE, rate, tasks)
-        tell(figures.DRAIN_2, await one.drain(2, tasks), tasks)
-    async with step(contender, python, above, OURS) as one:
-        await one.enqueue(load, tasks)
-        tell(figures.OUR_JOB, await one.drain(2, tasks), tasks)
-    async with step(contender, python, above, PLAIN) as one, one.workers(1) as running:
+        tell(figures.DRAIN_2, await step_run.drain(2, tasks), tasks)
+    async with step(contender, python, above, OURS) as step_run:
+        await step_run.enqueue(load, tasks)
+        tell(figures.OUR_JOB, await step_run.drain(2, tasks), tasks)
+    async with step(contender, python, above, PLAIN) as step_run, step_run.workers(1) as running:
         running.go()
         await asyncio.sleep(QUIET_S)
-        told = await one.while_alive(running, "latencies", sizes.samples)
-        tell_latencies(Latencies(sorted(told["ms"]), []), tell)
+        answer = await step_run.while_alive(running, "latencies", sizes.samples)
+        tell_latencies(Latencies(sorted(answer["ms"]), []), tell)
 
 
 def tell_latencies(samples: Latencies, tell: Tell) -> None:

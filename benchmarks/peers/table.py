@@ -36,37 +36,46 @@ PAGE = Part("python -m benchmarks.peers --from benchmarks/results/peers.jsonl --
 
 def tables(kept: Kept) -> str:
     """What was measured, what it was measured with, and the machine."""
-    measured = [each for each in ALL if any(figure.peer == each.key for figure in kept.figures)]
-    return "\n\n".join((_figures(kept, measured), _settings(kept.runs, measured), *_conditions(kept)))
+    contenders = [contender for contender in ALL if any(figure.peer == contender.key for figure in kept.figures)]
+    return "\n\n".join((_figures(kept, contenders), _settings(kept.runs, contenders), *_conditions(kept)))
 
 
-def _figures(kept: Kept, measured: Sequence[Contender]) -> str:
-    return table(_HEAD, (_row(kept, each) for each in measured))
+def _figures(kept: Kept, contenders: Sequence[Contender]) -> str:
+    return table(_HEAD, (_row(kept, contender) for contender in contenders))
 
 
-def _row(kept: Kept, of: Contender) -> tuple[str, ...]:
+def _row(kept: Kept, contender: Contender) -> tuple[str, ...]:
     def rate(measure: str) -> str:
-        median = kept.median(of.key, measure)
+        median = kept.median(contender.key, measure)
         return f"{median.value:,.0f}" if median else _NONE
 
     def latency(measure: str) -> str:
-        median = kept.median(of.key, measure)
+        median = kept.median(contender.key, measure)
         return f"{median.value:.1f}" if median else _NONE
 
-    drain = f"{rate(DRAIN_1)} / {rate(OUR_JOB if of.drain_is_our_job else DRAIN_2)}"
+    drain = f"{rate(DRAIN_1)} / {rate(OUR_JOB if contender.drain_is_our_job else DRAIN_2)}"
     idle = f"{latency(IDLE_P50)} / {latency(IDLE_P99)}"
-    return (of.name, of.store.value, rate(ENQUEUE), rate(BULK), drain, of.leaves, f"**{rate(OUR_JOB)}**", idle)
+    return (
+        contender.name,
+        contender.store.value,
+        rate(ENQUEUE),
+        rate(BULK),
+        drain,
+        contender.leaves,
+        f"**{rate(OUR_JOB)}**",
+        idle,
+    )
 
 
-def _settings(runs: Sequence[Run], measured: Sequence[Contender]) -> str:
+def _settings(runs: Sequence[Run], contenders: Sequence[Contender]) -> str:
     versions = {name: version for run in runs for name, version in run.versions.items()}
     settings = {name: text for run in runs for name, text in run.settings.items()}
 
-    def row(of: Contender) -> tuple[str, ...]:
-        named = ", ".join(f"{package} {versions[package]}" for package in of.packages if package in versions)
-        return (of.name, of.store.value, named, settings.get(of.key, of.settings))
+    def row(contender: Contender) -> tuple[str, ...]:
+        packages = ", ".join(f"{package} {versions[package]}" for package in contender.packages if package in versions)
+        return (contender.name, contender.store.value, packages, settings.get(contender.key, contender.settings))
 
-    return table(("queue", "its tasks are in", "versions", "settings"), map(row, measured))
+    return table(("queue", "its tasks are in", "versions", "settings"), map(row, contenders))
 
 
 def _conditions(kept: Kept) -> Iterator[str]:
@@ -79,9 +88,11 @@ def _conditions(kept: Kept) -> Iterator[str]:
 
 
 def _rounds(kept: Kept) -> str:
-    found = sorted(median.rounds for each in ALL if (median := kept.median(each.key, OUR_JOB)))
-    if not found or found[-1] == 1:
+    counts = sorted(median.rounds for contender in ALL if (median := kept.median(contender.key, OUR_JOB)))
+    if not counts or counts[-1] == 1:
         return "One round."
     return (
-        f"Medians of {found[0]} rounds." if found[0] == found[-1] else f"Medians of {found[0]} to {found[-1]} rounds."
+        f"Medians of {counts[0]} rounds."
+        if counts[0] == counts[-1]
+        else f"Medians of {counts[0]} to {counts[-1]} rounds."
     )

@@ -78,8 +78,10 @@ class Workers:
         finally:
             for end in ends:
                 end.cancel()
-        ended = next(number for number, process in enumerate(self._processes) if process.returncode is not None)
-        raise WorkerFailed(f"a worker ended early, see {self._log(ended)}")
+        number_of_ended = next(
+            number for number, process in enumerate(self._processes) if process.returncode is not None
+        )
+        raise WorkerFailed(f"a worker ended early, see {self._log(number_of_ended)}")
 
     async def _ready(self) -> None:
         watch = asyncio.create_task(self.watch())
@@ -97,7 +99,7 @@ class Workers:
     def _log(self, number: int) -> Path:
         return self._folder / f"worker-{number}.log"
 
-    def _signal(self, what: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, what)
+                os.killpg(process.pid, number)

@@ -82,8 +82,8 @@ def main(given: Sequence[str]) -> int:
 
 
 def _sizes(arguments: argparse.Namespace, case: Case) -> dict[str, tuple[int, ...]]:
-    given = {name: getattr(arguments, f"{case.name}_{name}".replace("-", "_")) for name in case.sizes}
-    return {name: given[name] or (size.quick if arguments.quick else size.usual) for name, size in case.sizes.items()}
+    values = {name: getattr(arguments, f"{case.name}_{name}".replace("-", "_")) for name in case.sizes}
+    return {name: values[name] or (size.quick if arguments.quick else size.usual) for name, size in case.sizes.items()}
 
 
 def _folder(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
@@ -93,22 +93,22 @@ def _folder(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
     return nullcontext(arguments.keep)
 
 
-async def _measure(arguments: argparse.Namespace, chosen: dict[str, dict[str, tuple[int, ...]]]) -> None:
+async def _measure(arguments: argparse.Namespace, cases: dict[str, dict[str, tuple[int, ...]]]) -> None:
     begin = time.monotonic()
     with arguments.results.open("a") as results, _folder(arguments) as folder:
 
-        def keep(line: str, told: str) -> None:
+        def keep(line: str, text: str) -> None:
             results.write(line + "\n")
             results.flush()
-            sys.stderr.write(f"{time.monotonic() - begin:6.0f} s  {told}\n" if told else "")
+            sys.stderr.write(f"{time.monotonic() - begin:6.0f} s  {text}\n" if text else "")
 
         run = rows.Run(
             **asdict(conditions.now(folder)),
             versions={package: version(package) for package in _PACKAGES},
-            sizes={case: {name: list(size) for name, size in sizes.items()} for case, sizes in chosen.items()},
+            sizes={case: {name: list(size) for name, size in sizes.items()} for case, sizes in cases.items()},
         )
         keep(rows.run_line(run), f"measuring {', '.join(run.sizes)}; rows go to {arguments.results}")
-        for case, sizes in chosen.items():
+        for case, sizes in cases.items():
             async for row in CASES[case].measure(folder, Sizes(sizes, quick=arguments.quick)):
                 keep(rows.row_line(row), tables.line(row))
     print(f"python -m benchmarks.scale --from {arguments.results} shows the tables")

@@ -39,23 +39,23 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 
 async def _loaded(stack: Stack, meter: Meter, backlog: int, step: int) -> AsyncIterator[Row]:
-    for before in range(0, backlog, step):
-        values = await load(stack, meter, min(step, backlog - before))
+    for waiting in range(0, backlog, step):
+        values = await load(stack, meter, min(step, backlog - waiting))
         size = stack.query("SELECT pg_database_size(current_database())")
-        yield Row(SUBMITS, {"waiting before": before, **values, "database, MiB": round(size / MIB)})
+        yield Row(SUBMITS, {"waiting before": waiting, **values, "database, MiB": round(size / MIB)})
 
 
 async def _drained(stack: Stack, meter: Meter, backlog: int, sizes: Sizes) -> AsyncIterator[Row]:
     """Parts of it, one after the other."""
-    async with waiting_workers(stack, _WORKERS) as told:
+    async with waiting_workers(stack, _WORKERS) as fleet:
         for _ in range(sizes.one("parts")):
-            if part := min(sizes.one("part"), backlog - told.completed):
-                before, waiting = _pages_read(stack), backlog - told.completed
-                values = await drain(stack, meter, told, part)
+            if part := min(sizes.one("part"), backlog - fleet.completed):
+                pages_before, waiting = _pages_read(stack), backlog - fleet.completed
+                values = await drain(stack, meter, fleet, part)
                 await asyncio.sleep(sizes.one("settle"))
-                pages = {"pages read a task": round((_pages_read(stack) - before) / part, 2)}
+                pages = {"pages read a task": round((_pages_read(stack) - pages_before) / part, 2)}
                 yield Row(DRAINS, {"waiting": waiting, "drained": part, **values, **pages})
-        completed = told.completed
+        completed = fleet.completed
     await asyncio.to_thread(scenario.check, stack, backlog, completed)
 
 
@@ -65,8 +65,8 @@ def _pages_read(stack: Stack) -> int:
 
 def _ratios(rates: Mapping[int, Sequence[float]]) -> Iterator[Row]:
     """Of each long backlog; the short ones are before and after it."""
-    mean = {backlog: statistics.mean(each) for backlog, each in rates.items()}
-    for backlog in (each for each in mean if each > _SHORT):
+    mean = {backlog: statistics.mean(values) for backlog, values in rates.items()}
+    for backlog in (size for size in mean if size > _SHORT):
         yield Row(
             RATIOS,
             {

@@ -24,14 +24,14 @@ BACKUPS = "backup: what it takes"
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """One that is only written, then one that is also restored elsewhere and compared row by row."""
     async with filled(folder, years(sizes)) as stack, beside.load(stack, sizes) as load:
-        for how, arguments in (("written", []), ("written and proved", ["--verify"])):
-            alone = await load.alone(sizes.one("alone"))
-            yield await _back_up(stack, how, *arguments)
-            for row in beside.compared(f"{CALLS}, {how}", alone, await load.take()):
+        for kind, arguments in (("written", []), ("written and proved", ["--verify"])):
+            baseline = await load.alone(sizes.one("alone"))
+            yield await _back_up(stack, kind, *arguments)
+            for row in beside.compared(f"{CALLS}, {kind}", baseline, await load.take()):
                 yield row
 
 
-async def _back_up(stack: Stack, how: str, *arguments: str) -> Row:
+async def _back_up(stack: Stack, kind: str, *arguments: str) -> Row:
     """Raises WrongCounts if the command fails."""
     file = stack.folder / "years.backup"
     begin = time.monotonic()
@@ -42,25 +42,25 @@ async def _back_up(stack: Stack, how: str, *arguments: str) -> Row:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await process.communicate()
+        output, _ = await process.communicate()
     except asyncio.CancelledError:
         process.terminate()
         await process.wait()
         raise
     seconds = time.monotonic() - begin
     if process.returncode:
-        raise scenario.WrongCounts(f"the backup ended with {process.returncode}: {said.decode()}")
+        raise scenario.WrongCounts(f"the backup ended with {process.returncode}: {output.decode()}")
     size = file.stat().st_size
     file.unlink()
     database = stack.query("SELECT pg_database_size(current_database())")
     return Row(
         BACKUPS,
         {
-            "backup": how,
+            "backup": kind,
             "seconds": round(seconds, 1),
             "database, MiB": round(database / MIB),
             "file, MiB": round(size / MIB),
-            "it says": said.decode().strip().splitlines()[-1].rpartition(": ")[2],
+            "it says": output.decode().strip().splitlines()[-1].rpartition(": ")[2],
         },
     )
 

@@ -37,8 +37,8 @@ class Load(NamedTuple):
 
     async def take(self) -> Latencies:
         """Those since the last time."""
-        taken = await self.caller.ask() | {TO_WORKER: self.told.take_waits_ms()}
-        return {what: sorted(ms) for what, ms in taken.items()}
+        times = await self.caller.ask() | {TO_WORKER: self.told.take_waits_ms()}
+        return {call: sorted(ms) for call, ms in times.items()}
 
     async def alone(self, seconds: float) -> Latencies:
         """Those of so many seconds, once it has run for a while."""
@@ -55,27 +55,27 @@ async def load(stack: Stack, sizes: Sizes) -> AsyncIterator[Load]:
         await asyncio.to_thread(stack.warm_wal)
     options = {"accounts": ",".join(map(str, stack.accounts)), "pace": sizes.one("pace")}
     async with (
-        followed(stack, _WORKERS, _DEPTH, timed=True) as told,
+        followed(stack, _WORKERS, _DEPTH, timed=True) as fleet,
         Child("scale.caller", stack.folder, "caller", target=stack.target, **options) as caller,
     ):
-        yield Load(caller, told)
+        yield Load(caller, fleet)
 
 
 def compared(table: str, alone: Latencies, meanwhile: Latencies) -> list[Row]:
     """A row for each kind of call."""
-    return [Row(table, {"call": what, **_values(alone[what], meanwhile[what])}) for what in alone]
+    return [Row(table, {"call": call, **_values(alone[call], meanwhile[call])}) for call in alone]
 
 
-def _values(alone: list[float], meanwhile: list[float]) -> dict[str, int | float]:
-    before, after = percentile(alone, 99), percentile(meanwhile, 99)
+def _values(baseline: list[float], meanwhile: list[float]) -> dict[str, int | float]:
+    baseline_p99, p99 = percentile(baseline, 99), percentile(meanwhile, 99)
     return {
-        "alone, p50 ms": percentile(alone, 50),
-        "p99": before,
-        "longest alone": alone[-1] if alone else 0.0,
-        "calls": len(alone),
+        "alone, p50 ms": percentile(baseline, 50),
+        "p99": baseline_p99,
+        "longest alone": baseline[-1] if baseline else 0.0,
+        "calls": len(baseline),
         "meanwhile, p50 ms": percentile(meanwhile, 50),
-        "p99 ms": after,
+        "p99 ms": p99,
         "longest": meanwhile[-1] if meanwhile else 0.0,
         "calls meanwhile": len(meanwhile),
-        "p99, times": round(after / before, 2) if before else 0.0,
+        "p99, times": round(p99 / baseline_p99, 2) if baseline_p99 else 0.0,
     }

@@ -59,14 +59,14 @@ async def _task_ids(stub: TaskServiceAsyncStub) -> list[str]:
     return [task.task_id for task in page.tasks]
 
 
-async def _pace(call: Call, rate: float, took: list[float]) -> NoReturn:
+async def _pace(call: Call, rate: float, times: list[float]) -> NoReturn:
     """Calls when it is due, whether the call before has ended or not."""
     begin = time.monotonic()
 
     async def timed() -> None:
         called = time.monotonic()
         await call()
-        took.append((time.monotonic() - called) * 1e3)
+        times.append((time.monotonic() - called) * 1e3)
 
     async with asyncio.TaskGroup() as group:
         for number in itertools.count():
@@ -75,10 +75,10 @@ async def _pace(call: Call, rate: float, took: list[float]) -> NoReturn:
     raise AssertionError("it never ends")
 
 
-async def _answer(stdin: asyncio.StreamReader, took: dict[str, list[float]]) -> None:
+async def _answer(stdin: asyncio.StreamReader, times: dict[str, list[float]]) -> None:
     while await stdin.readline():
-        child.say(**{method: [round(one, 2) for one in ms] for method, ms in took.items()})
-        for ms in took.values():
+        child.say(**{method: [round(value, 2) for value in ms] for method, ms in times.items()})
+        for ms in times.values():
             ms.clear()
 
 
@@ -87,14 +87,14 @@ async def _main(arguments: argparse.Namespace) -> None:
     async with aio.insecure_channel(arguments.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub = TaskServiceStub(channel)
         calls = _calls(stub, arguments.accounts, await _task_ids(stub))
-        took: dict[str, list[float]] = defaultdict(list)
+        times: dict[str, list[float]] = defaultdict(list)
         child.say(ready=True)
         async with asyncio.TaskGroup() as group:
             paces = [
-                group.create_task(_pace(call, RATES[method] * arguments.pace / 100, took[method]))
+                group.create_task(_pace(call, RATES[method] * arguments.pace / 100, times[method]))
                 for method, call in calls.items()
             ]
-            await _answer(stdin, took)
+            await _answer(stdin, times)
             for pace in paces:
                 pace.cancel()
 

@@ -38,13 +38,13 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 async def _turn(stack: Stack, load: Load, turn: str, sizes: Sizes) -> AsyncIterator[Row]:
     vacuums = _vacuums(stack)
-    alone = await load.alone(sizes.one("alone"))
+    baseline = await load.alone(sizes.one("alone"))
     yield await _clean_up(stack, turn, sizes.one("deleted"))
-    for row in beside.compared(f"{CALLS}, the {turn} time", alone, await load.take()):
+    for row in beside.compared(f"{CALLS}, the {turn} time", baseline, await load.take()):
         yield row
     yield _space(stack, f"the {turn} time deleted")
-    waited = await _vacuumed(stack, vacuums, sizes.one("patience"))
-    yield _space(stack, f"{waited:.0f} s later")
+    seconds = await _vacuumed(stack, vacuums, sizes.one("patience"))
+    yield _space(stack, f"{seconds:.0f} s later")
 
 
 async def _clean_up(stack: Stack, turn: str, count: int) -> Row:
@@ -60,22 +60,22 @@ async def _clean_up(stack: Stack, turn: str, count: int) -> Row:
 
 
 def _vacuums(stack: Stack) -> dict[str, int]:
-    named = ", ".join(f"'{name}'" for name in _TABLES)
-    return dict(stack.rows(f"SELECT relname, autovacuum_count FROM pg_stat_user_tables WHERE relname IN ({named})"))
+    names = ", ".join(f"'{name}'" for name in _TABLES)
+    return dict(stack.rows(f"SELECT relname, autovacuum_count FROM pg_stat_user_tables WHERE relname IN ({names})"))
 
 
-async def _vacuumed(stack: Stack, before: dict[str, int], patience: float) -> float:
+async def _vacuumed(stack: Stack, counts: dict[str, int], patience: float) -> float:
     """Waits until each of the tables was vacuumed, or for so long; returns how long that was."""
     begin = time.monotonic()
-    while any(count == before[name] for name, count in _vacuums(stack).items()):
+    while any(count == counts[name] for name, count in _vacuums(stack).items()):
         await asyncio.sleep(_POLL_S)
         if time.monotonic() - begin > patience:
             break
     return time.monotonic() - begin
 
 
-def _space(stack: Stack, when: str) -> Row:
-    return sizes_of_tables.moment(stack, SPACE, when, _TABLES)
+def _space(stack: Stack, moment: str) -> Row:
+    return sizes_of_tables.moment(stack, SPACE, moment, _TABLES)
 
 
 CASE = Case(

@@ -42,9 +42,9 @@ async def warm(folder: Path, sizes: Sizes, **settings: str) -> AsyncIterator[tup
 
 async def load(stack: Stack, meter: Meter, tasks: int) -> dict[str, Value]:
     """Submits so many in batches; a row."""
-    before = await meter.read()
+    start = await meter.read()
     span = await scenario.load(stack, tasks, batch=min(BATCH, tasks), in_flight=IN_FLIGHT)
-    row = (await meter.read()).used(before, tasks, before.at + span.end - span.begin)
+    row = (await meter.read()).used(start, tasks, start.at + span.end - span.begin)
     return {name: value for name, value in row.items() if "claim" not in name}
 
 
@@ -53,10 +53,10 @@ async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ())
     """So many workers, connected, that get nothing before `drain`."""
     async with aio.insecure_channel(stack.target) as channel:
         await WorkerPoolServiceStub(channel).PauseDispatch(pb.PauseDispatchRequest())
-    async with followed(stack, count, max(1, IN_HAND // count), targets) as told:
+    async with followed(stack, count, max(1, IN_HAND // count), targets) as fleet:
         await _connected(stack, count)
         await asyncio.sleep(_QUIET_S)  # their first heartbeats
-        yield told
+        yield fleet
 
 
 async def _connected(stack: Stack, count: int) -> None:
@@ -70,9 +70,9 @@ async def drain(stack: Stack, meter: Meter, told: Followed, tasks: int) -> dict[
     async with aio.insecure_channel(stack.target) as channel:
         pool = WorkerPoolServiceStub(channel)
         await channel.channel_ready()
-        before, done = await meter.read(), told.completed
+        start, done = await meter.read(), told.completed
         await pool.ResumeDispatch(pb.ResumeDispatchRequest())
         end = await told.reach(done + tasks)
-        after = await meter.read()
+        end_values = await meter.read()
         await pool.PauseDispatch(pb.PauseDispatchRequest())
-    return after.used(before, tasks, end)
+    return end_values.used(start, tasks, end)

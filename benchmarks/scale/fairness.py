@@ -24,37 +24,37 @@ _COMPLETED = "SELECT count(*) FROM tasks WHERE account_id = {account_id} AND sta
 
 def _starts(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[int, int]:
     """How many of the first ones each account had; those of others are left out."""
-    found = dict(stack.rows(_STARTS.format(starts=starts)))
-    return {account_id: found.get(account_id, 0) for account_id in weights}
+    counts = dict(stack.rows(_STARTS.format(starts=starts)))
+    return {account_id: counts.get(account_id, 0) for account_id in weights}
 
 
 def shares(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[int, dict[str, Value]]:
     """Of each weight: what its accounts got of the first starts, and what they should have got."""
-    had = _starts(stack, weights, starts)
-    of: dict[int, int] = dict.fromkeys(sorted(set(weights.values())), 0)
+    starts_by_account = _starts(stack, weights, starts)
+    starts_by_weight: dict[int, int] = dict.fromkeys(sorted(set(weights.values())), 0)
     for account_id, weight in weights.items():
-        of[weight] += had[account_id]
-    everything, weighed = sum(had.values()), sum(weights.values())
+        starts_by_weight[weight] += starts_by_account[account_id]
+    total, weighed = sum(starts_by_account.values()), sum(weights.values())
     return {
         weight: {
             "starts": count,
-            "share, %": round(100 * count / everything, 2),
-            "fair share, %": round(100 * sum(each for each in weights.values() if each == weight) / weighed, 2),
+            "share, %": round(100 * count / total, 2),
+            "fair share, %": round(100 * sum(other for other in weights.values() if other == weight) / weighed, 2),
         }
-        for weight, count in of.items()
+        for weight, count in starts_by_weight.items()
     }
 
 
 def fairness(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[str, Value]:
     """How far an account was from its share of the first starts at most."""
-    had = _starts(stack, weights, starts)
-    each = sum(had.values()) / sum(weights.values())
-    ahead = [count - each * weights[account_id] for account_id, count in had.items()]
+    starts_by_account = _starts(stack, weights, starts)
+    share = sum(starts_by_account.values()) / sum(weights.values())
+    differences = [count - share * weights[account_id] for account_id, count in starts_by_account.items()]
     return {
-        "starts": sum(had.values()),
-        "accounts without one": sum(not count for count in had.values()),
-        "furthest ahead of its share, tasks": round(max(ahead), 1),
-        "furthest behind, tasks": round(-min(ahead), 1),
+        "starts": sum(starts_by_account.values()),
+        "accounts without one": sum(not count for count in starts_by_account.values()),
+        "furthest ahead of its share, tasks": round(max(differences), 1),
+        "furthest behind, tasks": round(-min(differences), 1),
     }
 
 

@@ -67,7 +67,7 @@ async def filled(folder: Path, wanted: Years, **settings: str) -> AsyncIterator[
 
 async def fill(folder: Path, wanted: Years) -> Path:
     """The folder of such a database, which may be there already. Any other one is removed: for their size."""
-    place = folder / "-".join(["years", *(str(each).replace(" ", "_") for each in wanted)])
+    place = folder / "-".join(["years", *(str(part).replace(" ", "_") for part in wanted)])
     if not await asyncio.to_thread(_accounts, place):
         await asyncio.to_thread(_clear, folder, place)
         async with Stack(place, ACCOUNTS) as stack:
@@ -83,13 +83,15 @@ def _accounts(place: Path) -> list[int]:
 
 
 def _clear(folder: Path, place: Path) -> None:
-    for other in folder.glob("years-*"):
-        shutil.rmtree(other)
+    for old_folder in folder.glob("years-*"):
+        shutil.rmtree(old_folder)
     place.mkdir()
     place.chmod(0o711)
 
 
-def _seed(place: Path, accounts: list[int], wanted: Years) -> None:
+def _seed(place: Path, accounts: list[int], ages: Years) -> None:
     begin = time.monotonic()
-    seed(place, accounts, wanted, lambda said: print(f"{time.monotonic() - begin:8.0f} s  {said}", file=sys.stderr))
+    seed(
+        place, accounts, ages, lambda progress: print(f"{time.monotonic() - begin:8.0f} s  {progress}", file=sys.stderr)
+    )
     (place / _DONE).write_text(json.dumps(accounts))

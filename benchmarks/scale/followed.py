@@ -26,8 +26,8 @@ class Followed:
 
     def take_waits_ms(self) -> list[float]:
         """Those since the last call, the shortest first."""
-        taken, self._waits_ms = sorted(self._waits_ms), []
-        return taken
+        waits, self._waits_ms = sorted(self._waits_ms), []
+        return waits
 
     async def reach(self, tasks: int) -> float:
         """Waits until so many are completed, and returns when the last of them was acknowledged."""
@@ -39,9 +39,9 @@ class Followed:
 
     async def follow(self, index: int, process: Child) -> None:
         while True:
-            told = await process.told()
-            self._completed[index], self._last = told["completed"], max(self._last, told["at"])
-            self._waits_ms += told["waits_ms"]
+            message = await process.told()
+            self._completed[index], self._last = message["completed"], max(self._last, message["at"])
+            self._waits_ms += message["waits_ms"]
             self._grown.set()
 
 
@@ -54,7 +54,7 @@ async def followed(
     Raises ExceptionGroup as soon as one of the processes ends.
     """
     targets = targets or [stack.target] * 2
-    told = Followed(len(targets))
+    fleet = Followed(len(targets))
     options = {"count": count // len(targets), "depth": depth, "timed": int(timed)}
     async with AsyncExitStack() as exits:
         children = [
@@ -64,9 +64,9 @@ async def followed(
             for name, target in ((f"noop-{number}", target) for number, target in enumerate(targets))
         ]
         group = await exits.enter_async_context(asyncio.TaskGroup())
-        followers = [group.create_task(told.follow(index, process)) for index, process in enumerate(children)]
+        followers = [group.create_task(fleet.follow(index, process)) for index, process in enumerate(children)]
         for process in children:
             process.go()
-        yield told
+        yield fleet
         for follower in followers:
             follower.cancel()

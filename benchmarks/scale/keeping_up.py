@@ -42,9 +42,9 @@ _QUIET_S = 5.0
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """A row for each kind of rows that are deleted, with the sizes before and after."""
-    wanted, tables = years(sizes), list(_TABLES.values())
-    ages = await asyncio.to_thread(_ages, await fill(folder, wanted), sizes.one("due"))
-    async with filled(folder, wanted, **ages) as stack:
+    age, tables = years(sizes), list(_TABLES.values())
+    ages = await asyncio.to_thread(_ages, await fill(folder, age), sizes.one("due"))
+    async with filled(folder, age, **ages) as stack:
         yield sizes_of_tables.moment(stack, SPACE, "before", tables)
         batches = await _batches(stack)
         for name in _TABLES:
@@ -68,13 +68,13 @@ def _ages(place: Path, due: int) -> dict[str, str]:
 
 async def _batches(stack: Stack) -> dict[str, list[tuple[float, int]]]:
     """When each batch was logged and how many rows it has deleted, once no more of them comes."""
-    found: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     while True:
         await asyncio.sleep(_QUIET_S)
-        before, found = len(found), await asyncio.to_thread(stack.logged, "retention")
-        if len(found) == before:
+        count, events = len(events), await asyncio.to_thread(stack.logged, "retention")
+        if len(events) == count:
             break
-    return {name: [_batch(event) for event in found if event["event"] == f"{name} deleted"] for name in _TABLES}
+    return {name: [_batch(event) for event in events if event["event"] == f"{name} deleted"] for name in _TABLES}
 
 
 def _batch(event: dict[str, Any]) -> tuple[float, int]:

@@ -43,19 +43,19 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int) -> AsyncIterator[Row]:
     tasks, part = sizes.one("tasks"), sizes.one("part")
-    named = {"accounts": accounts, "waiting at a capped one": capped}
+    parameters = {"accounts": accounts, "waiting at a capped one": capped}
     async with warm(folder, sizes) as (stack, meter):
         limit = Limit(stack, await _capped(stack, capped, sizes.one("cap")), sizes.one("cap"))
         weights = await _made(stack, accounts)
-        yield Row(SUBMITS, {**named, **await load(stack, meter, tasks)})
-        async with waiting_workers(stack, _WORKERS) as told, limit.watched():
-            yield Row(DRAINS, {**named, "drained": part, **await drain(stack, meter, told, part)})
-            completed = told.completed
+        yield Row(SUBMITS, {**parameters, **await load(stack, meter, tasks)})
+        async with waiting_workers(stack, _WORKERS) as fleet, limit.watched():
+            yield Row(DRAINS, {**parameters, "drained": part, **await drain(stack, meter, fleet, part)})
+            completed = fleet.completed
         await asyncio.to_thread(scenario.check, stack, tasks + capped, completed)
         if accounts > _FEW:
             for weight, values in shares(stack, weights, part).items():
-                yield Row(SHARES, {**named, "weight": weight, **values})
-            yield Row(FAIRNESS, {**named, **fairness(stack, weights, part), **(limit.values() if capped else {})})
+                yield Row(SHARES, {**parameters, "weight": weight, **values})
+            yield Row(FAIRNESS, {**parameters, **fairness(stack, weights, part), **(limit.values() if capped else {})})
 
 
 async def _capped(stack: Stack, tasks: int, cap: int) -> int:
@@ -77,8 +77,8 @@ async def _made(stack: Stack, count: int) -> dict[int, int]:
         async def make(number: int) -> tuple[int, int]:
             weight = WEIGHTS[number % len(WEIGHTS)]
             async with places:
-                made = await stub.CreateAccount(pb.CreateAccountRequest(name=f"weighted {number}", weight=weight))
-            return made.account.account_id, weight
+                response = await stub.CreateAccount(pb.CreateAccountRequest(name=f"weighted {number}", weight=weight))
+            return response.account.account_id, weight
 
         weights = dict(await asyncio.gather(*map(make, range(count))))
     stack.accounts = list(weights)

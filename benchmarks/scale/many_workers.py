@@ -20,8 +20,8 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     for count in sizes.all("counts"):
         async with warm(folder, sizes) as (stack, meter):
             await load(stack, meter, tasks)
-            async with waiting_workers(stack, count) as told:
-                yield Row(DRAINS, {"workers": count, "drained": tasks, **await drain(stack, meter, told, tasks)})
+            async with waiting_workers(stack, count) as fleet:
+                yield Row(DRAINS, {"workers": count, "drained": tasks, **await drain(stack, meter, fleet, tasks)})
             await asyncio.to_thread(scenario.check, stack, tasks)
 
 

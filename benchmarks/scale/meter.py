@@ -27,12 +27,12 @@ class Reading:
 
     def used(self, before: Self, tasks: int, end: float) -> dict[str, Value]:
         """A row for so many tasks from the reading before until `end`."""
-        used = self.cpu - before.cpu
+        cpu = self.cpu - before.cpu
         claims = self.claims - before.claims
         return {
             "tasks/s": round(tasks / (end - before.at)),
-            "scheduler, µs a task": round(used.scheduler / tasks * 1e6),
-            "PostgreSQL, µs a task": round(used.postgres / tasks * 1e6),
+            "scheduler, µs a task": round(cpu.scheduler / tasks * 1e6),
+            "PostgreSQL, µs a task": round(cpu.postgres / tasks * 1e6),
             "WAL, KiB a task": round((self.wal - before.wal) / tasks / 1024, 2),
             **(
                 {"claims": int(claims), "ms a claim": round((self.claim_s - before.claim_s) / claims * 1e3, 1)}
@@ -61,12 +61,14 @@ class Meter:
     def _read(self) -> Reading:
         scrapes = [Scrape(port) for port in self._ports]
         claims, claim_s = (
-            sum(scrape(f"contentgen_lane_group_seconds_{what}", lane="claims") for scrape in scrapes)
-            for what in ("count", "sum")
+            sum(scrape(f"contentgen_lane_group_seconds_{part}", lane="claims") for scrape in scrapes)
+            for part in ("count", "sum")
         )
         return Reading(time.monotonic(), self._cpu(), self._stack.wal(), claims, claim_s)
 
     def _cpu(self) -> Cpu:
         cpu = self._stack.cpu()
-        times = [psutil.Process(other.pid).cpu_times() for other in self._others]
-        return Cpu(cpu.scheduler + sum(used.user + used.system for used in times), cpu.postgres)
+        times = [psutil.Process(process.pid).cpu_times() for process in self._others]
+        return Cpu(
+            cpu.scheduler + sum(process_times.user + process_times.system for process_times in times), cpu.postgres
+        )

@@ -41,22 +41,22 @@ Call = Callable[[], Awaitable[object]]
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     """A row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
-    found: defaultdict[tuple[str, str], dict[str, Value]] = defaultdict(dict)
+    values_by_read: defaultdict[tuple[str, str], dict[str, Value]] = defaultdict(dict)
     for count in sizes.all("tasks"):
         async with filled(folder, years(sizes, count)) as stack:
-            async for title, what, p50, p95 in _reads(stack, sizes.one("samples")):
-                yield Row(EACH, {"read": what, "tasks": count, "p50": p50, "p95": p95})
-                found[title, what] |= {f"{count:,} tasks, p50": p50, f"p95 of {count:,}": p95}
-    for (title, what), values in found.items():
-        yield Row(title, {"read": what, **values})
+            async for title, read, p50, p95 in _reads(stack, sizes.one("samples")):
+                yield Row(EACH, {"read": read, "tasks": count, "p50": p50, "p95": p95})
+                values_by_read[title, read] |= {f"{count:,} tasks, p50": p50, f"p95 of {count:,}": p95}
+    for (title, read), values in values_by_read.items():
+        yield Row(title, {"read": read, **values})
 
 
 async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, float, float]]:
     """Of each read the table that it belongs to, its name, its p50 and its p95."""
     async with _waiting(stack), aio.insecure_channel(stack.target) as channel:
         async for name, call in _calls(channel, stack.accounts):
-            took = await _timed(call, samples)
-            yield CALLS, name, percentile(took, 50), percentile(took, 95)
+            times = await _timed(call, samples)
+            yield CALLS, name, percentile(times, 50), percentile(times, 95)
         for page in await console.pages(stack, samples):
             yield PAGES, page.path, percentile(page.times, 50), percentile(page.times, 95)
 
@@ -72,13 +72,13 @@ async def _waiting(stack: Stack) -> AsyncIterator[None]:
 
 async def _timed(call: Call, samples: int) -> list[float]:
     """Milliseconds, the shortest first; the first call does not count."""
-    took = []
+    times = []
     await call()
     for _ in range(samples):
         begin = time.perf_counter()
         await call()
-        took.append((time.perf_counter() - begin) * 1e3)
-    return sorted(took)
+        times.append((time.perf_counter() - begin) * 1e3)
+    return sorted(times)
 
 
 async def _calls(channel: aio.Channel, accounts: list[int]) -> AsyncIterator[tuple[str, Call]]:
@@ -89,8 +89,8 @@ async def _calls(channel: aio.Channel, accounts: list[int]) -> AsyncIterator[tup
 
 async def _of_tasks(channel: aio.Channel, common: int, rare: int) -> AsyncIterator[tuple[str, Call]]:
     stub: Any = TaskServiceStub(channel)
-    listed = await stub.ListTasks(tasks.ListTasksRequest(statuses=[task.TASK_STATUS_COMPLETED]))
-    task_id = listed.tasks[-1].task_id
+    page = await stub.ListTasks(tasks.ListTasksRequest(statuses=[task.TASK_STATUS_COMPLETED]))
+    task_id = page.tasks[-1].task_id
     yield "GetTask", lambda: stub.GetTask(tasks.GetTaskRequest(task_id=task_id))
     yield "ListTaskEvents", lambda: stub.ListTaskEvents(tasks.ListTaskEventsRequest(task_id=task_id))
     for name, account_id in (("all accounts", 0), ("an account", common), ("an account with few tasks", rare)):
@@ -165,8 +165,8 @@ async def _of_calls(channel: aio.Channel, common: int) -> AsyncIterator[tuple[st
     hooks: Any = WebhookServiceStub(channel)
     (hook, *_) = (await hooks.ListWebhooks(webhooks.ListWebhooksRequest())).webhooks
     for name, status in (("all", 0), ("delivered (all)", webhooks.DELIVERY_STATUS_DELIVERED), ("exhausted (none)", 3)):
-        wanted = webhooks.ListDeliveriesRequest(webhook_id=hook.webhook_id, status=status)  # type: ignore[arg-type]
-        yield f"ListDeliveries, {name}", lambda wanted=wanted: hooks.ListDeliveries(wanted)  # type: ignore[misc]
+        query = webhooks.ListDeliveriesRequest(webhook_id=hook.webhook_id, status=status)  # type: ignore[arg-type]
+        yield f"ListDeliveries, {name}", lambda query=query: hooks.ListDeliveries(query)  # type: ignore[misc]
 
 
 async def _first(stream: Any) -> None:
@@ -174,10 +174,10 @@ async def _first(stream: Any) -> None:
     stream.cancel()
 
 
-def _ago(**of: float) -> Timestamp:
-    found = Timestamp()
-    found.FromDatetime(datetime.now(UTC) - timedelta(**of))
-    return found
+def _ago(**duration: float) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(datetime.now(UTC) - timedelta(**duration))
+    return timestamp
 
 
 CASE = Case(

@@ -49,5 +49,7 @@ def row_line(row: Row) -> str:
 
 def read(lines: Iterable[str]) -> Kept:
     """What `run_line` and `row_line` have written. Raises ValueError where a line is of something else."""
-    found = kept.read(lines, {"run": lambda of: Run(**of), "row": lambda of: Row(**of)}, "benchmarks.scale")
-    return Kept(tuple(found["run"]), tuple(found["row"]))
+    records = kept.read(
+        lines, {"run": lambda values: Run(**values), "row": lambda values: Row(**values)}, "benchmarks.scale"
+    )
+    return Kept(tuple(records["run"]), tuple(records["row"]))

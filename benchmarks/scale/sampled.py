@@ -59,7 +59,7 @@ class Sample:
     def values(self, before: Self, waits_ms: Sequence[float]) -> dict[str, Value]:
         """A row: what is, and what a task has used since the sample before."""
         tasks = max(1, self.completed - before.completed)
-        used = self.cpu - before.cpu
+        cpu = self.cpu - before.cpu
         return {
             "tasks/s": round(tasks / (self.at - before.at)),
             "p50, ms": percentile(waits_ms, 50),
@@ -68,8 +68,8 @@ class Sample:
             "dead rows": self.dead,
             "WAL, KiB a task": round((self.wal - before.wal) / tasks / 1024, 2),
             "scheduler, MiB": round(self.rss / MIB, 1),
-            "scheduler, µs a task": round(used.scheduler / tasks * 1e6),
-            "PostgreSQL, µs a task": round(used.postgres / tasks * 1e6),
+            "scheduler, µs a task": round(cpu.scheduler / tasks * 1e6),
+            "PostgreSQL, µs a task": round(cpu.postgres / tasks * 1e6),
             "oldest transaction, s": round(self.oldest_s, 2),
         }
 

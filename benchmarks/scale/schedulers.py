@@ -32,11 +32,11 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 
 async def _measured(stack: Stack, meter: Meter, targets: list[str], tasks: int) -> AsyncIterator[Row]:
-    named = {"schedulers": len(targets), "tasks": tasks}
+    parameters = {"schedulers": len(targets), "tasks": tasks}
     await load(stack, meter, tasks)
-    async with waiting_workers(stack, _WORKERS, (targets * _WORKERS)[:_WORKERS]) as told:
-        yield Row(DRAINS, {**named, **await drain(stack, meter, told, tasks)})
-        yield Row(END_TO_END, {**named, **await _end_to_end(stack, meter, told, tasks, targets)})
+    async with waiting_workers(stack, _WORKERS, (targets * _WORKERS)[:_WORKERS]) as fleet:
+        yield Row(DRAINS, {**parameters, **await drain(stack, meter, fleet, tasks)})
+        yield Row(END_TO_END, {**parameters, **await _end_to_end(stack, meter, fleet, tasks, targets)})
     await asyncio.to_thread(scenario.check, stack, 2 * tasks)
 
 
@@ -46,10 +46,10 @@ def _joined(stack: Stack, meter: Meter, count: int) -> Iterator[list[str]]:
     targets = [stack.target]
     with ExitStack() as exits:
         for number in range(1, count + 1):
-            one, port = f"scheduler-{number}", free_port()
+            name, port = f"scheduler-{number}", free_port()
             settings = {"assets": str(stack.folder / "data" / "assets"), "metrics_listen": f"127.0.0.1:{port}"}
-            variables = {**environment(stack.folder / one, **settings), "DATABASE_URL": stack.url}
-            service = exits.enter_context(scheduler(one, stack.folder, variables))
+            variables = {**environment(stack.folder / name, **settings), "DATABASE_URL": stack.url}
+            service = exits.enter_context(scheduler(name, stack.folder, variables))
             exits.callback(service.stop, STOP_LIMIT)
             targets.append(service.wait_for("ready", within=START_LIMIT)["listen"])
             meter.add(service, port)
@@ -57,7 +57,7 @@ def _joined(stack: Stack, meter: Meter, count: int) -> Iterator[list[str]]:
 
 
 async def _end_to_end(
-    stack: Stack, meter: Meter, told: Followed, tasks: int, targets: Sequence[str]
+    stack: Stack, meter: Meter, fleet: Followed, tasks: int, targets: Sequence[str]
 ) -> dict[str, Value]:
     """A row; each scheduler takes its part of the batches."""
     share = {"batch": min(BATCH, tasks // len(targets)), "in_flight": max(1, IN_FLIGHT // len(targets))}
@@ -65,7 +65,7 @@ async def _end_to_end(
         for target in targets:
             loader = scenario.loader(stack, tasks // len(targets), target=target, **share)
             (await exits.enter_async_context(loader)).go()
-        return await drain(stack, meter, told, tasks)
+        return await drain(stack, meter, fleet, tasks)
 
 
 CASE = Case(

@@ -41,8 +41,8 @@ class Size(NamedTuple):
 
 def read(stack: Stack, names: Sequence[str] = GROWING) -> list[Size]:
     """Those of these tables, in their order."""
-    named = ", ".join(f"'{name}'" for name in names)
-    return [Size(*row) for row in stack.rows(_SIZES.format(named, named))]
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return [Size(*row) for row in stack.rows(_SIZES.format(quoted, quoted))]
 
 
 def rows(stack: Stack, title: str) -> list[Row]:

@@ -34,18 +34,18 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
     retention = f"{sizes.one('retention')}s"
     async with (
         fresh(default_options(folder), retention=retention, content_retention=retention) as stack,
-        followed(stack, _WORKERS, _DEPTH, timed=True) as told,
+        followed(stack, _WORKERS, _DEPTH, timed=True) as fleet,
         _loader(stack, sizes) as loader,
     ):
         if not sizes.quick:
             await asyncio.to_thread(stack.warm_wal)
-        samples = [Sample.of(stack, told)]
+        samples = [Sample.of(stack, fleet)]
         loader.go()
-        async for row in _sampled(stack, told, sizes, samples):
+        async for row in _sampled(stack, fleet, sizes, samples):
             yield row
         for row in _drift(samples, 2 * sizes.one("retention")):
             yield row
-        yield await _counts(stack, told, loader)
+        yield await _counts(stack, fleet, loader)
 
 
 def _loader(stack: Stack, sizes: Sizes) -> Child:
@@ -54,16 +54,16 @@ def _loader(stack: Stack, sizes: Sizes) -> Child:
     return Child("scale.steady_loader", stack.folder, "loader", target=stack.target, **options)
 
 
-async def _sampled(stack: Stack, told: Followed, sizes: Sizes, samples: list[Sample]) -> AsyncIterator[Row]:
+async def _sampled(stack: Stack, fleet: Followed, sizes: Sizes, samples: list[Sample]) -> AsyncIterator[Row]:
     """Adds to the samples until the time is over."""
     interval = sizes.one("interval")
     for number in range(1, sizes.one("seconds") // interval + 1):
         await asyncio.sleep(samples[0].at + number * interval - time.monotonic())
-        samples.append(await asyncio.to_thread(Sample.of, stack, told))
-        sample, at = samples[-1], {"minute": round(number * interval / 60, 2)}
-        yield Row(SAMPLES, {**at, **sample.values(samples[-2], told.take_waits_ms())})
-        yield Row(TABLES, {**at, **_mib(sample.tables)})
-        yield Row(INDEXES, {**at, **_mib(sample.indexes)})
+        samples.append(await asyncio.to_thread(Sample.of, stack, fleet))
+        sample, minute = samples[-1], {"minute": round(number * interval / 60, 2)}
+        yield Row(SAMPLES, {**minute, **sample.values(samples[-2], fleet.take_waits_ms())})
+        yield Row(TABLES, {**minute, **_mib(sample.tables)})
+        yield Row(INDEXES, {**minute, **_mib(sample.indexes)})
 
 
 def _mib(sizes: dict[str, int]) -> dict[str, float]:
@@ -83,29 +83,29 @@ def _drift(samples: Sequence[Sample], settled_s: float) -> Iterator[Row]:
     return drift(DRIFT, [sample.at for sample in settled], series)
 
 
-async def _counts(stack: Stack, told: Followed, loader: Child) -> Row:
+async def _counts(stack: Stack, fleet: Followed, loader: Child) -> Row:
     """Each task was completed once, and is there, or was deleted. Raises WrongCounts."""
     async with asyncio.timeout(scenario.PATIENCE_S):
-        said = await loader.told()
-    submitted = said["submitted"]
-    await told.reach(submitted)
-    left, deleted = await asyncio.to_thread(_left_and_deleted, stack, submitted)
-    if told.completed != submitted:
-        raise scenario.WrongCounts(f"{submitted} tasks were submitted, workers completed {told.completed}")
-    counts = {"submitted": submitted, "completed": told.completed, "deleted": deleted, "left": left}
-    return Row(COUNTS, {**counts, "latest call, s late": round(said["late_s"], 3)})
+        report = await loader.told()
+    submitted = report["submitted"]
+    await fleet.reach(submitted)
+    remaining, deleted = await asyncio.to_thread(_left_and_deleted, stack, submitted)
+    if fleet.completed != submitted:
+        raise scenario.WrongCounts(f"{submitted} tasks were submitted, workers completed {fleet.completed}")
+    counts = {"submitted": submitted, "completed": fleet.completed, "deleted": deleted, "left": remaining}
+    return Row(COUNTS, {**counts, "latest call, s late": round(report["late_s"], 3)})
 
 
 def _left_and_deleted(stack: Stack, submitted: int) -> tuple[int, int]:
     """A batch is logged after its commit."""
     deadline = time.monotonic() + 10
     while True:
-        left = stack.query("SELECT count(*) FROM tasks WHERE status = 4")
+        remaining = stack.query("SELECT count(*) FROM tasks WHERE status = 4")
         deleted = sum(event["count"] for event in stack.logged("retention") if event["event"] == _DELETED)
-        if left + deleted == submitted:
-            return left, deleted
+        if remaining + deleted == submitted:
+            return remaining, deleted
         if time.monotonic() > deadline:
-            raise scenario.WrongCounts(f"of {submitted} tasks {left} are left and {deleted} were deleted")
+            raise scenario.WrongCounts(f"of {submitted} tasks {remaining} are left and {deleted} were deleted")
         time.sleep(_POLL_S)
 
 

@@ -28,13 +28,13 @@ _MAX_IN_FLIGHT = 256
 
 def sizes(tasks: int) -> Iterator[tuple[int, int]]:
     """What the calls are of, each with how many tasks went before."""
-    before = 0
+    offset = 0
     while True:
         for size in _CALLS:
-            if before + size > tasks:
+            if offset + size > tasks:
                 return
-            yield size, before
-            before += size
+            yield size, offset
+            offset += size
 
 
 async def _submit(stub: TaskServiceAsyncStub, requests: list[pb.SubmitTaskRequest]) -> None:
@@ -62,12 +62,12 @@ async def _main(arguments: argparse.Namespace) -> None:
                 await _submit(stub, requests)
 
         async with asyncio.TaskGroup() as group:
-            for size, before in sizes(arguments.rate * arguments.seconds):
-                due = begin + before / arguments.rate
+            for size, offset in sizes(arguments.rate * arguments.seconds):
+                due = begin + offset / arguments.rate
                 late = max(late, time.monotonic() - due)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 group.create_task(call(list(islice(tasks, size))))
-                submitted = before + size
+                submitted = offset + size
         child.say(submitted=submitted, late_s=late)
 
 

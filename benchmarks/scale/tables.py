@@ -26,14 +26,16 @@ _NONE = "–"
 def tables(kept: Kept) -> str:
     """All of them, and the machine."""
     titles = dict.fromkeys(row.table for row in kept.rows)
-    shown = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
-    return "\n\n".join([*(_titled(title, rows) for title, rows in shown.items()), _runs(kept), *_conditions(kept)])
+    rows_by_title = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
+    return "\n\n".join(
+        [*(_titled(title, rows) for title, rows in rows_by_title.items()), _runs(kept), *_conditions(kept)]
+    )
 
 
 def line(row: Row) -> str:
     """One for a screen; empty where its table is not shown."""
-    told = ", ".join(f"{column} {cell(value)}" for column, value in row.values.items())
-    return f"{row.table}: {told}" if _EVERY.get(row.table, 1) else ""
+    columns = ", ".join(f"{column} {cell(value)}" for column, value in row.values.items())
+    return f"{row.table}: {columns}" if _EVERY.get(row.table, 1) else ""
 
 
 def _titled(title: str, rows: Sequence[Row]) -> str:
@@ -56,16 +58,16 @@ def _runs(kept: Kept) -> str:
 
 def _options(run: Run) -> str:
     """Those of `python -m benchmarks.scale` that are not the usual ones."""
-    given = (
+    arguments = (
         f"--{case}-{name} {','.join(map(str, values))}"
         for case, sizes in run.sizes.items()
         for name, values in sizes.items()
         if tuple(values) != CASES[case].sizes[name].usual
     )
-    return " ".join([f"--cases {','.join(run.sizes)}", *given])
+    return " ".join([f"--cases {','.join(run.sizes)}", *arguments])
 
 
 def _conditions(kept: Kept) -> list[str]:
     versions = {name: version for run in kept.runs for name, version in run.versions.items()}
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return [f"{paragraph} {named}." for paragraph in conditions.paragraphs(kept.runs)]
+    versions_text = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [f"{paragraph} {versions_text}." for paragraph in conditions.paragraphs(kept.runs)]

@@ -79,8 +79,8 @@ def main() -> int:
     random.seed(arguments.seed)
     if arguments.scenario == "check":
         return command.run(_check(arguments))
-    found = costs.load(arguments.costs)
-    _show(_told(SCENARIOS[arguments.scenario](found, _sizes(arguments))), arguments.output)
+    measured_costs = costs.load(arguments.costs)
+    _show(_told(SCENARIOS[arguments.scenario](measured_costs, _sizes(arguments))), arguments.output)
     return 0
 
 
@@ -113,20 +113,20 @@ async def _check(arguments: argparse.Namespace) -> int:
         calibration.say(f"round {number + 1} of {arguments.runs}")
         async with asyncio.timeout(ROUND_TIMEOUT):
             rounds.append(await check.one_round(arguments.dir, arguments.seed))
-        for one in rounds[-1]:
-            calibration.say(f"{one.name}: {one.deviation:+.0%}")
+        for comparison in rounds[-1]:
+            calibration.say(f"{comparison.name}: {comparison.deviation:+.0%}")
     compared = check.middle(rounds)
-    _show([one.document() for one in compared], arguments.output)
-    return 0 if all(one.close for one in compared) else 1
+    _show([result.document() for result in compared], arguments.output)
+    return 0 if all(result.close for result in compared) else 1
 
 
 def _told(rows: Iterable[Row]) -> list[Row]:
     """The rows; says on stderr that one more is there."""
-    told = []
+    documents = []
     for row in rows:
         sys.stderr.write(f"{_line(row)}\n")
-        told.append(row)
-    return told
+        documents.append(row)
+    return documents
 
 
 def _line(row: Row) -> str:

@@ -81,7 +81,7 @@ async def _measure_in(folder: Path) -> Measured:
         await asyncio.to_thread(cell.warm_wal)
         phases = [await phase(cell, shape) for shape in SHAPES]
         paced = [await submitted_at(cell, rate, PACED_S) for rate in RATES]
-        scenario.check(cell, sum(shape.tasks for shape in SHAPES) + sum(one.tasks for one in paced))
+        scenario.check(cell, sum(shape.tasks for shape in SHAPES) + sum(load.tasks for load in paced))
         idle = await _idle(cell)
     return Measured(rest, phases, paced, idle, fleets, hello_s, refused=await _refused(folder))
 
@@ -92,21 +92,21 @@ def say(text: str) -> None:
 
 def cpu_of(children: Sequence[Child]) -> float:
     """CPU seconds of these processes so far."""
-    return sum(sum(psutil.Process(one.pid).cpu_times()[:2]) for one in children)
+    return sum(sum(psutil.Process(child.pid).cpu_times()[:2]) for child in children)
 
 
 def meter(cell: Cell, *children: Child) -> Callable[[], Used]:
     """Says, when it is called, what the cell and these processes have used since now."""
-    own, before = cpu_of(children), cell.reading()
-    return lambda: Used(cell.reading() - before, cpu_of(children) - own)
+    children_cpu, reading = cpu_of(children), cell.reading()
+    return lambda: Used(cell.reading() - reading, cpu_of(children) - children_cpu)
 
 
 @asynccontextmanager
 async def fleet(cell: Cell, count: int, *, slots: int = 0, seconds: float = 0.0, prefix: str) -> AsyncIterator[Child]:
     """Real light workers that are ready to connect to all schedulers of the cell."""
     options = {"targets": ",".join(cell.targets), "count": count, "prefix": prefix, "slots": slots, "seconds": seconds}
-    async with Child("simulation.fleet_workers", cell.folder, prefix, **options) as one:
-        yield one
+    async with Child("simulation.fleet_workers", cell.folder, prefix, **options) as child:
+        yield child
 
 
 async def connected(one: Child, count: int) -> list[float]:
@@ -114,18 +114,18 @@ async def connected(one: Child, count: int) -> list[float]:
     times: list[float] = []
     async with asyncio.timeout(scenario.PATIENCE_S):
         while len(times) < count:
-            told = await one.told()
-            if "connected" in told:
-                times.append(told["at"])
+            message = await one.told()
+            if "connected" in message:
+                times.append(message["at"])
     return times
 
 
 async def _rest(cell: Cell) -> Used:
     say("a system at rest")
     await asyncio.sleep(SETTLE_S)
-    since = meter(cell)
+    spent = meter(cell)
     await asyncio.sleep(REST_S)
-    return since()
+    return spent()
 
 
 async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
@@ -137,18 +137,18 @@ async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
 
 async def submitted(cell: Cell, shape: Shape) -> Used:
     async with scenario.loader(cell, shape.tasks, batch=shape.batch, in_flight=shape.in_flight) as loader:
-        before = cell.reading()
+        reading = cell.reading()
         loader.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
-            told = await loader.told()
-        return Used(cell.reading() - before, told["cpu"])
+            message = await loader.told()
+        return Used(cell.reading() - reading, message["cpu"])
 
 
 async def drained(cell: Cell, shape: Shape) -> Used:
     async with scenario.noop_workers(cell, shape.workers, shape.depth, f"noop-{shape.depth}") as workers:
-        since = meter(cell, *workers)
+        spent = meter(cell, *workers)
         await scenario.drain(cell, workers, shape.tasks)
-        return since()
+        return spent()
 
 
 async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
@@ -163,24 +163,24 @@ async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
         "worker_id": f"paced-{rate:.0f}",
     }
     async with Child("simulation.paced_load", cell.folder, "paced", **options) as load:
-        before = cell.reading()
+        reading = cell.reading()
         load.go()
-        found: list[float] = []
+        seconds_each: list[float] = []
         async with asyncio.timeout(scenario.PATIENCE_S):
-            while "ms" in (told := await load.told()):
-                found += [ms / 1e3 for ms in told["ms"]]
-        used = Used(cell.reading() - before, told["cpu"])
-    return Paced(used, tasks, tasks / told["seconds"], sorted(found))
+            while "ms" in (message := await load.told()):
+                seconds_each += [ms / 1e3 for ms in message["ms"]]
+        used = Used(cell.reading() - reading, message["cpu"])
+    return Paced(used, tasks, tasks / message["seconds"], sorted(seconds_each))
 
 
 async def _run(cell: Cell, shape: Shape) -> Used:
     async with fleet(cell, shape.workers, slots=shape.slots, seconds=shape.seconds, prefix="running") as workers:
-        since = meter(cell, workers)
+        spent = meter(cell, workers)
         workers.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
             while (await workers.told()).get("completed") != shape.tasks:
                 pass
-        used = since()
+        used = spent()
         await asyncio.sleep(1.0)  # the last reports are on their way
         return used
 
@@ -188,14 +188,14 @@ async def _run(cell: Cell, shape: Shape) -> Used:
 async def _idle(cell: Cell) -> Idle:
     say("one task after the other")
     await asyncio.sleep(SETTLE_S)
-    since = meter(cell)
-    found = await latencies(cell, SAMPLES)
-    return Idle(since(), found.p50)
+    spent = meter(cell)
+    probed = await latencies(cell, SAMPLES)
+    return Idle(spent(), probed.p50)
 
 
 async def _fleets(cell: Cell) -> list[Fleet]:
     turns = [[await _fleet(cell, count, turn) for count in FLEETS] for turn in range(TURNS)]
-    return [calmest_fleet(same) for same in zip(*turns, strict=True)]
+    return [calmest_fleet(fleet_turns) for fleet_turns in zip(*turns, strict=True)]
 
 
 async def _fleet(cell: Cell, count: int, turn: int) -> Fleet:
@@ -205,14 +205,14 @@ async def _fleet(cell: Cell, count: int, turn: int) -> Fleet:
         workers.go()
         await connected(workers, count)
         await asyncio.sleep(SETTLE_S)
-        since = meter(cell, workers)
+        spent = meter(cell, workers)
         await asyncio.sleep(HEARTBEAT_S)
-        resting = since()
+        resting = spent()
         memory = cell.rss() - memory
         await _restart(cell)
-        since = meter(cell, workers)
+        spent = meter(cell, workers)
         await connected(workers, count)
-        connecting = since()
+        connecting = spent()
     await _restart(cell)  # the next fleet is the first of its process, too
     return Fleet(count, resting, connecting, memory)
 
@@ -226,8 +226,8 @@ async def _hello_seconds(cell: Cell) -> float:
     say("one hello after the other")
     async with Child("hello_probe", cell.folder, "hello", target=cell.target, worker_id="hello", samples=100) as probe:
         probe.go()
-        told = sorted([(await probe.told())["ms"] for _ in range(100)])
-    return float(told[50]) / 1e3
+        times = sorted([(await probe.told())["ms"] for _ in range(100)])
+    return float(times[50]) / 1e3
 
 
 async def _refused(folder: Path) -> float:
@@ -235,8 +235,8 @@ async def _refused(folder: Path) -> float:
     say("connections that are refused")
     options = {"targets": f"127.0.0.1:{free_port()}", "count": 100, "prefix": "refused"}
     async with Child("simulation.fleet_workers", folder, "refused", **options) as workers:
-        own = cpu_of([workers])
+        cpu_before = cpu_of([workers])
         workers.go()
         await asyncio.sleep(SETTLE_S)
-        refused = (await workers.ask(how="many"))["refused"]
-        return (cpu_of([workers]) - own) / float(refused)
+        count = (await workers.ask(how="many"))["refused"]
+        return (cpu_of([workers]) - cpu_before) / float(count)

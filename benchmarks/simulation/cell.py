@@ -66,11 +66,11 @@ class Cell(Stack):
         self._postgres.start()  # the schedulers use it, because it runs on their data folder
         await super().__aenter__()
         try:
-            others = [service.launch().wait_for("ready", within=START_LIMIT)["listen"] for service in self._more]
+            addresses = [service.launch().wait_for("ready", within=START_LIMIT)["listen"] for service in self._more]
         except BaseException:
             await self.__aexit__()
             raise
-        self.targets = [self.target, *others]
+        self.targets = [self.target, *addresses]
         return self
 
     async def __aexit__(self, *_: object) -> None:

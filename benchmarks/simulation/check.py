@@ -57,11 +57,11 @@ class Middle:
 
     def document(self) -> dict[str, Any]:
         """The round in the middle, and the deviations that are furthest from it."""
-        least, most = self.rounds[0].deviation, self.rounds[-1].deviation
+        calmest, busiest = self.rounds[0].deviation, self.rounds[-1].deviation
         return asdict(self._one) | {
             "deviation": self._one.deviation,
-            "least": least,
-            "most": most,
+            "least": calmest,
+            "most": busiest,
             "close": self.close,
         }
 
@@ -84,87 +84,92 @@ class Found:
 async def one_round(above: Path, seed: int) -> list[Compared]:
     """The costs, the real system and the simulation."""
     costs = derive(await measure_once(above))
-    found = await _run_real(above, mirror.capacity(costs))
-    return list(_compare(found, costs, seed))
+    results = await _run_real(above, mirror.capacity(costs))
+    return list(_compare(results, costs, seed))
 
 
 def middle(rounds: Sequence[Sequence[Compared]]) -> list[Middle]:
     """Each figure of all rounds."""
-    return [Middle(sorted(same, key=lambda one: one.deviation)) for same in zip(*rounds, strict=True)]
+    return [
+        Middle(sorted(comparisons, key=lambda comparison: comparison.deviation))
+        for comparisons in zip(*rounds, strict=True)
+    ]
 
 
-async def _run_real(above: Path, most: float) -> Found:
-    """`most`: single submits a second, by the simulation."""
+async def _run_real(above: Path, capacity: float) -> Found:
+    """`capacity`: single submits a second, by the simulation."""
     with lent_folder(above, "contentgen-check-") as folder:
         drained = await real.drain(folder, SHAPE)
-        paced = await real.latencies(folder, tuple(round(share * most) for share in (LIGHT, BUSY)), PACED_S)
-        rest, restart = await real.rest_and_restart(folder, WORKERS)
+        paced = await real.latencies(folder, tuple(round(share * capacity) for share in (LIGHT, BUSY)), PACED_S)
+        idle, restart = await real.rest_and_restart(folder, WORKERS)
         survivor = await real.survivor(folder, WORKERS)
-    return Found(drained, paced, rest, restart, survivor)
+    return Found(drained, paced, idle, restart, survivor)
 
 
-def _compare(found: Found, costs: Costs, seed: int) -> Iterator[Compared]:
+def _compare(results: Found, costs: Costs, seed: int) -> Iterator[Compared]:
     """The same in the simulation, with what others used of the machine."""
-    yield from _drain(found.drain, costs, seed)
-    light, busy = found.latencies
+    yield from _drain(results.drain, costs, seed)
+    light, busy = results.latencies
     yield from _singles(light, costs, seed)
     yield from _singles(busy, costs, seed)[1:]
-    yield from _rest(found.rest, costs, seed)
-    yield from _storms(found, costs, seed)
+    yield from _rest(results.rest, costs, seed)
+    yield from _storms(results, costs, seed)
 
 
 def _pairs(
-    names: Sequence[tuple[str, str, float]], reals: Sequence[float], simulated: Sequence[float], others: float
+    names: Sequence[tuple[str, str, float]], reals: Sequence[float], simulated: Sequence[float], share: float
 ) -> list[Compared]:
     """Each name has a unit, and what a figure is multiplied by to have it."""
     return [
-        Compared(name, unit, scale * a, scale * b, others)
+        Compared(name, unit, scale * a, scale * b, share)
         for (name, unit, scale), a, b in zip(names, reals, simulated, strict=True)
     ]
 
 
-def _drain(found: real.Drained, costs: Costs, seed: int) -> list[Compared]:
-    simulated = mirror.medians(partial(mirror.drain, costs, SHAPE, found.others), seed)
+def _drain(drained: real.Drained, costs: Costs, seed: int) -> list[Compared]:
+    simulated = mirror.medians(partial(mirror.drain, costs, SHAPE, drained.others), seed)
     names = [
         (f"submit, batches of {SHAPE.batch}, {SHAPE.in_flight} in flight", "tasks/s", 1.0),
         (f"drain of {SHAPE.tasks:,}, {SHAPE.workers} workers with {SHAPE.depth:,} leases", "tasks/s", 1.0),
         ("its CPU a task: scheduler", "µs", 1e6),
         ("its CPU a task: PostgreSQL", "µs", 1e6),
     ]
-    return _pairs(names, [found.loaded, found.drained, found.scheduler, found.postgres], simulated, found.others)
+    return _pairs(
+        names, [drained.loaded, drained.drained, drained.scheduler, drained.postgres], simulated, drained.others
+    )
 
 
-def _singles(found: Paced, costs: Costs, seed: int) -> list[Compared]:
+def _singles(paced: Paced, costs: Costs, seed: int) -> list[Compared]:
     """The latency, then the CPU."""
-    others, cpu = found.used.others, found.used.reading.cpu
-    simulated = mirror.medians(partial(mirror.latencies, costs, found.rate, PACED_S, others), seed)
-    rate = f"{found.rate:.0f} single submits a second"
+    others, cpu = paced.used.others, paced.used.reading.cpu
+    simulated = mirror.medians(partial(mirror.latencies, costs, paced.rate, PACED_S, others), seed)
+    rate = f"{paced.rate:.0f} single submits a second"
     names = [
         (f"{rate}: submit to worker, p50", "ms", 1e3),
         (f"{rate}: CPU a task, scheduler", "µs", 1e6),
         (f"{rate}: CPU a task, PostgreSQL", "µs", 1e6),
     ]
-    reals = [mirror.spread(found.seconds)[0], cpu.scheduler / found.tasks, cpu.postgres / found.tasks]
+    reals = [mirror.spread(paced.seconds)[0], cpu.scheduler / paced.tasks, cpu.postgres / paced.tasks]
     return _pairs(names, reals, simulated[:1] + simulated[2:], others)
 
 
-def _rest(found: real.Rest, costs: Costs, seed: int) -> list[Compared]:
-    simulated = mirror.medians(partial(mirror.rest, costs, WORKERS, found.others), seed)
+def _rest(rest: real.Rest, costs: Costs, seed: int) -> list[Compared]:
+    simulated = mirror.medians(partial(mirror.rest, costs, WORKERS, rest.others), seed)
     fleet = f"{WORKERS:,} idle workers"
     names = [(f"{fleet}: scheduler", "% of a core", 100.0), (f"{fleet}: PostgreSQL", "% of a core", 100.0)]
-    return _pairs(names, [found.scheduler, found.postgres], simulated, found.others)
+    return _pairs(names, [rest.scheduler, rest.postgres], simulated, rest.others)
 
 
-def _storms(found: Found, costs: Costs, seed: int) -> Iterator[Compared]:
-    one = found.restart
-    simulated = mirror.medians(partial(mirror.restart, costs, WORKERS, one.down, one.others), seed)
+def _storms(results: Found, costs: Costs, seed: int) -> Iterator[Compared]:
+    storm = results.restart
+    simulated = mirror.medians(partial(mirror.restart, costs, WORKERS, storm.down, storm.others), seed)
     yield from _pairs(
-        _storm(f"restart after {one.down:.1f} s"), mirror.spread(one.samples)[:2], simulated[:2], one.others
+        _storm(f"restart after {storm.down:.1f} s"), mirror.spread(storm.samples)[:2], simulated[:2], storm.others
     )
-    one = found.survivor
-    simulated = mirror.medians(partial(mirror.survivor, costs, WORKERS, one.others), seed)
-    yield from _pairs(_storm("one of two is killed"), mirror.spread(one.samples)[:2], simulated[:2], one.others)
+    storm = results.survivor
+    simulated = mirror.medians(partial(mirror.survivor, costs, WORKERS, storm.others), seed)
+    yield from _pairs(_storm("one of two is killed"), mirror.spread(storm.samples)[:2], simulated[:2], storm.others)
 
 
-def _storm(what: str) -> list[tuple[str, str, float]]:
-    return [(f"{what}: {share} of its workers are back", "s", 1.0) for share in ("half", "99%")]
+def _storm(event: str) -> list[tuple[str, str, float]]:
+    return [(f"{event}: {share} of its workers are back", "s", 1.0) for share in ("half", "99%")]

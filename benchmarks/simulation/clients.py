@@ -100,8 +100,8 @@ class Arrivals:
             now = self._around.clock.now
             self._submit([Task(now, self._noting(now)) for _ in range(self._batch)])
 
-    def _noting(self, since: float) -> Callable[[float], None]:
-        return lambda now: self.latencies.append(now - since)
+    def _noting(self, begin: float) -> Callable[[float], None]:
+        return lambda now: self.latencies.append(now - begin)
 
     def _submit(self, tasks: list[Task]) -> None:
         """Gives up after a while, as a client's deadline has it: a call may die with its scheduler."""

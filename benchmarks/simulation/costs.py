@@ -91,6 +91,8 @@ def save(costs: Costs, measured: dict[str, Any], path: Path) -> None:
 
 def load(path: Path = DEFAULT) -> Costs:
     """Reads what `save` wrote."""
-    told = json.loads(path.read_text())["costs"]
-    parts: dict[str, Any] = {name: Part(**it) if isinstance(it, dict) else it for name, it in told.items()}
+    document = json.loads(path.read_text())["costs"]
+    parts: dict[str, Any] = {
+        name: Part(**value) if isinstance(value, dict) else value for name, value in document.items()
+    }
     return Costs(**parts)

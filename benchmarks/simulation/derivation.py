@@ -27,13 +27,14 @@ def derive(measured: Measured) -> Costs:
         [_beyond_rest(used, rest) for used, _ in priced], [counts for _, counts in priced]
     )
     client_call, client_task, worker_message, worker_run = prices(
-        [(it.calls, it.tasks, it.messages, it.runs) for _, it in phases], [used.children for used, _ in phases]
+        [(counts.calls, counts.tasks, counts.messages, counts.runs) for _, counts in phases],
+        [used.children for used, _ in phases],
     )
-    resting = [one.resting for one in fleets]
+    resting = [fleet.resting for fleet in fleets]
     heartbeats = resting[-1].reading.groups["reports"].items
     submit_s, claim_s, report_s = _idle_seconds(measured)
     on_the_way = measured.idle.p50_ms / 1e3 - submit_s - claim_s - call.scheduler - client_call - worker_message
-    hello = _more([(one.connecting, one.workers) for one in fleets])
+    hello = _more([(fleet.connecting, fleet.workers) for fleet in fleets])
     return Costs(
         call=call,
         task=task,
@@ -53,14 +54,14 @@ def derive(measured: Measured) -> Costs:
         client_task=client_task,
         worker_run=worker_run,
         worker_message=worker_message,
-        dial=sum(one.connecting.children for one in fleets) / sum(FLEETS),
+        dial=sum(fleet.connecting.children for fleet in fleets) / sum(FLEETS),
         refused=measured.refused,
         submit_wait=_beside(submit_s, submits, task),
         claim_wait=_beside(claim_s, claims),
         report_wait=_beside(report_s, reports),
         hello_wait=_beside(measured.hello_s, hello),
         notice=max(0.0, on_the_way),
-        stream_bytes=sum(one.memory for one in fleets) / sum(FLEETS),
+        stream_bytes=sum(fleet.memory for fleet in fleets) / sum(FLEETS),
         task_wal=loads[_LARGE].reading.wal / SHAPES[_LARGE].tasks,
         single_wal=loads[_SINGLES].reading.wal / SHAPES[_SINGLES].tasks,
         run_wal=drains[_LARGE].reading.wal / SHAPES[_LARGE].tasks,
@@ -77,10 +78,10 @@ def explain(measured: Measured) -> dict[str, Any]:
         "drains": [
             _told(used, shape.tasks) | {"workers": shape.workers} for shape, used in _by_shape(_drains(measured))
         ],
-        "paced": [_told(one.used, one.tasks) | {"rate": one.rate} for one in measured.paced],
+        "paced": [_told(paced.used, paced.tasks) | {"rate": paced.rate} for paced in measured.paced],
         "idle": {"p50_ms": measured.idle.p50_ms, "submit_s": submit_s, "claim_s": claim_s, "report_s": report_s},
         "hello_s": measured.hello_s,
-        "fleets": [_fleet_told(one) for one in measured.fleets],
+        "fleets": [_fleet_told(fleet) for fleet in measured.fleets],
     }
 
 
@@ -132,9 +133,15 @@ def _counts(used: Used, *, calls: float = 0, tasks: float = 0, runs: float = 0) 
 def _phases(measured: Measured) -> list[tuple[Used, _Counts]]:
     """Each load, drain and paced load."""
     return [
-        *((used, _counts(used, calls=it.tasks / it.batch, tasks=it.tasks)) for it, used in _by_shape(_loads(measured))),
-        *((used, _counts(used, runs=it.tasks)) for it, used in _by_shape(_drains(measured))),
-        *((it.used, _counts(it.used, calls=it.tasks, tasks=it.tasks, runs=it.tasks)) for it in measured.paced),
+        *(
+            (used, _counts(used, calls=shape.tasks / shape.batch, tasks=shape.tasks))
+            for shape, used in _by_shape(_loads(measured))
+        ),
+        *((used, _counts(used, runs=shape.tasks)) for shape, used in _by_shape(_drains(measured))),
+        *(
+            (paced.used, _counts(paced.used, calls=paced.tasks, tasks=paced.tasks, runs=paced.tasks))
+            for paced in measured.paced
+        ),
     ]
 
 
@@ -158,8 +165,8 @@ def _beyond_rest(used: Used, rest: Used) -> Part:
 
 def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Part]:
     """The prices of these counts in both."""
-    scheduler = prices(counts, [one.scheduler for one in used])
-    postgres = prices(counts, [one.postgres for one in used])
+    scheduler = prices(counts, [part.scheduler for part in used])
+    postgres = prices(counts, [part.postgres for part in used])
     return [Part(*both) for both in zip(scheduler, postgres, strict=True)]
 
 
@@ -169,9 +176,9 @@ def _price(used: Part, count: float) -> Part:
 
 def _more(used: Sequence[tuple[Used, float]]) -> Part:
     """What one more of so many took: whatever else went on, such as a vacuum, is in the fewer and in the more."""
-    (few, fewer), (many, more) = used
-    cpu = many.reading.cpu - few.reading.cpu
-    return _price(Part(cpu.scheduler, cpu.postgres), more - fewer)
+    (small, fewer), (large, large_count) = used
+    cpu = large.reading.cpu - small.reading.cpu
+    return _price(Part(cpu.scheduler, cpu.postgres), large_count - fewer)
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:
@@ -189,11 +196,11 @@ def _told(used: Used, tasks: int) -> dict[str, Any]:
         "postgres_us": round(reading.cpu.postgres / tasks * 1e6, 1),
         "children_us": round(used.children / tasks * 1e6, 1),
         "wal": round(reading.wal / tasks),
-        "groups": {lane: [it.count, it.items, round(it.seconds, 3)] for lane, it in reading.groups.items()},
+        "groups": {lane: [group.count, group.items, round(group.seconds, 3)] for lane, group in reading.groups.items()},
         "others": round(used.others, 3),
     }
 
 
-def _fleet_told(one: Fleet) -> dict[str, Any]:
-    cores = _per_second(one.resting)
-    return {"workers": one.workers, "scheduler": cores.scheduler, "postgres": cores.postgres, "memory": one.memory}
+def _fleet_told(fleet: Fleet) -> dict[str, Any]:
+    cores = _per_second(fleet.resting)
+    return {"workers": fleet.workers, "scheduler": cores.scheduler, "postgres": cores.postgres, "memory": fleet.memory}

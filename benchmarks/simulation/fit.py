@@ -18,14 +18,14 @@ def prices(counts: Sequence[Sequence[float]], used: Sequence[float]) -> list[flo
     rows = [[count / total for count in row] for row, total in zip(counts, used, strict=True)]
     columns = list(zip(*rows, strict=True))
     scales = [sum(value * value for value in column) for column in columns]
-    found = [0.0] * len(columns)
-    left = [1.0] * len(rows)
+    result = [0.0] * len(columns)
+    residuals = [1.0] * len(rows)
     for _ in range(_ROUNDS):
         for index, column in enumerate(columns):
             if not scales[index]:
                 continue
-            wanted = found[index] + sum(a * b for a, b in zip(column, left, strict=True)) / scales[index]
-            change = max(0.0, wanted) - found[index]
-            found[index] += change
-            left = [a - change * b for a, b in zip(left, column, strict=True)]
-    return found
+            estimate = result[index] + sum(a * b for a, b in zip(column, residuals, strict=True)) / scales[index]
+            change = max(0.0, estimate) - result[index]
+            result[index] += change
+            residuals = [a - change * b for a, b in zip(residuals, column, strict=True)]
+    return result

@@ -114,10 +114,10 @@ class Worker:
         if self.session is None:
             return
         self._heartbeats += 1
-        said = (self.free, self._last_assignment)
-        idle = self._told == said and not self.held
-        self._told = said
-        message = Message(self.session, heartbeat=(self._heartbeats, *said), updates=self.held, idle=idle)
+        state = (self.free, self._last_assignment)
+        idle = self._told == state and not self.held
+        self._told = state
+        message = Message(self.session, heartbeat=(self._heartbeats, *state), updates=self.held, idle=idle)
         self.session.scheduler.send(message)
 
     def _dialled(self, address: Address) -> None:
@@ -275,9 +275,9 @@ class RunningWorker(Worker):
         """Stops what has not been renewed for too long."""
         if not self.held:
             return
-        left = self._renewed_at + RENEWAL_LIMIT - self.around.clock.now
-        if left > 0:
-            self.around.clock.after(left, self._check)
+        remaining = self._renewed_at + RENEWAL_LIMIT - self.around.clock.now
+        if remaining > 0:
+            self.around.clock.after(remaining, self._check)
             return
         self.stopped += len(self._running)
         self.around.database.release(list(self._running))

@@ -75,13 +75,13 @@ class _Worker:
         )
 
     async def _serve(self, stream: LeaseStream, channel: aio.Channel) -> None:
-        opened = time.monotonic()
+        begin = time.monotonic()
         interval = stream.welcome.heartbeat_interval.ToTimedelta().total_seconds()
         self._backoff.max_pause = interval
         async with channel:
             await _Session(self._fleet, stream).serve(interval)
             await stream.__aexit__()
-        self._backoff.succeeded(time.monotonic() - opened)
+        self._backoff.succeeded(time.monotonic() - begin)
 
 
 class _Session:

@@ -61,6 +61,6 @@ class GroupLane(Generic[T]):
             for entry in group:
                 if entry.after_commit:
                     yield from entry.after_commit()
-            few = sum(entry.weight for entry in group) < MAX_GROUP_WEIGHT // 10
-            if self._linger and len(group) >= BUSY_GROUP and few:
+            is_small = sum(entry.weight for entry in group) < MAX_GROUP_WEIGHT // 10
+            if self._linger and len(group) >= BUSY_GROUP and is_small:
                 yield self._clock.wait(self._linger)

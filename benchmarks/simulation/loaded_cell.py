@@ -76,15 +76,16 @@ class LoadedCell:
         self.sizes = sizes
         self.cell = SimulatedCell(costs, clock=clock, cores=cores, schedulers=schedulers, shared=False)
         self.clock = self.cell.clock
-        around = self.cell.around()
+        surroundings = self.cell.around()
         self.workers = [
-            RunningWorker(around, self.cell.addresses, number, sizes.slots, sizes.seconds) for number in range(workers)
+            RunningWorker(surroundings, self.cell.addresses, number, sizes.slots, sizes.seconds)
+            for number in range(workers)
         ]
         for worker in self.workers:
             self.clock.after(random.uniform(0, RAMP_S / 2), worker.connect)
         self.clock.after(RAMP_S / 2, lambda: self.cell.database.store(self._first(LOAD * workers * sizes.slots)))
         self.rate = LOAD * workers * sizes.slots / sizes.seconds
-        self.arrivals = Arrivals(around, self.cell.addresses, self.rate, batch=BATCH)
+        self.arrivals = Arrivals(surroundings, self.cell.addresses, self.rate, batch=BATCH)
 
     def _first(self, count: float) -> list[Task]:
         """So many tasks, with which the workers are as busy as they will be."""
@@ -110,8 +111,10 @@ class LoadedCell:
 
     def load(self) -> Load:
         peers = self.cell.peers
-        most = max((peer.process.used for peer in peers), default=0.0)
-        return Load(self.cell.database.completed, most, self.cell.cores.used[OWNER], sum(peer.claims for peer in peers))
+        maximum = max((peer.process.used for peer in peers), default=0.0)
+        return Load(
+            self.cell.database.completed, maximum, self.cell.cores.used[OWNER], sum(peer.claims for peer in peers)
+        )
 
     def latency(self) -> float:
         """Seconds from submit to worker: the median of the later half; -1 if none arrived."""
@@ -142,7 +145,7 @@ class LoadedCell:
 
     def send_clients_to(self, others: Sequence[LoadedCell]) -> None:
         """From now on its clients submit to these, in turn. What it stored stays its own."""
-        self.arrivals.addresses = [address for other in others for address in other.cell.addresses]
+        self.arrivals.addresses = [address for cell in others for address in cell.cell.addresses]
 
     def settle(self, until: float) -> None:
         """Runs until all workers are connected, and a heartbeat longer."""

@@ -57,18 +57,18 @@ class Cores:
             self._waiting.append((seconds, owner, then))
 
     def _turn(self, seconds: float, owner: str, then: Call) -> None:
-        taken = min(seconds, QUANTUM)
-        self.used[owner] += taken
-        self._clock.after(taken, partial(self._over, seconds - taken, owner, then))
+        slice_s = min(seconds, QUANTUM)
+        self.used[owner] += slice_s
+        self._clock.after(slice_s, partial(self._over, seconds - slice_s, owner, then))
 
-    def _over(self, left: float, owner: str, then: Call) -> None:
-        if left > _NOTHING:
-            self._waiting.append((left, owner, then))
+    def _over(self, remaining: float, owner: str, then: Call) -> None:
+        if remaining > _NOTHING:
+            self._waiting.append((remaining, owner, then))
         if self._waiting:
             self._turn(*self._waiting.popleft())
         else:
             self._free += 1
-        if left <= _NOTHING:
+        if remaining <= _NOTHING:
             then()
 
 
@@ -106,28 +106,28 @@ class Interpreter:
             self._running = True
             self._turn(thread, sys.getswitchinterval())
 
-    def _turn(self, thread: str, left: float) -> None:
+    def _turn(self, thread: str, remaining: float) -> None:
         """The first job of the thread, as far as its turn goes."""
         jobs = self._threads[thread]
         seconds, then = jobs.popleft()
-        taken = min(seconds, left)
-        if seconds - taken > _NOTHING:
-            jobs.appendleft((seconds - taken, then))
+        slice_s = min(seconds, remaining)
+        if seconds - slice_s > _NOTHING:
+            jobs.appendleft((seconds - slice_s, then))
             then = ignore
-        self.used += taken
-        over = partial(self._over, thread, left - taken, then)
+        self.used += slice_s
+        end = partial(self._over, thread, remaining - slice_s, then)
         if self._cores:
-            self._cores.use(taken, self.owner)(over)
+            self._cores.use(slice_s, self.owner)(end)
         else:
-            self._clock.after(taken, over)
+            self._clock.after(slice_s, end)
 
-    def _over(self, thread: str, left: float, then: Call) -> None:
+    def _over(self, thread: str, remaining: float, then: Call) -> None:
         if self._ended:
             return
         then()
         if self._threads.get(thread):
-            if left > _NOTHING or len(self._threads) == 1:
-                self._turn(thread, left if left > _NOTHING else sys.getswitchinterval())
+            if remaining > _NOTHING or len(self._threads) == 1:
+                self._turn(thread, remaining if remaining > _NOTHING else sys.getswitchinterval())
                 return
             self._threads[thread] = self._threads.pop(thread)  # its turn is over
         else:

@@ -83,23 +83,30 @@ def calmest(rounds: Sequence[Measured]) -> Measured:
     Not the cheapest: where they take a core, groups are larger, and a task costs less.
     """
     return Measured(
-        rest=_calmest([one.rest for one in rounds]),
+        rest=_calmest([round_measured.rest for round_measured in rounds]),
         phases=[
-            (_calmest([load for load, _ in same]), _calmest([drain for _, drain in same]))
-            for same in zip(*(one.phases for one in rounds), strict=True)
+            (_calmest([load for load, _ in phase_rounds]), _calmest([drain for _, drain in phase_rounds]))
+            for phase_rounds in zip(*(round_measured.phases for round_measured in rounds), strict=True)
         ],
-        paced=[min(same, key=lambda one: one.used.others) for same in zip(*(one.paced for one in rounds), strict=True)],
-        idle=min((one.idle for one in rounds), key=lambda idle: idle.used.others),
-        fleets=[calmest_fleet(same) for same in zip(*(one.fleets for one in rounds), strict=True)],
-        hello_s=min(one.hello_s for one in rounds),
-        refused=min(one.refused for one in rounds),
+        paced=[
+            min(paced_rounds, key=lambda paced: paced.used.others)
+            for paced_rounds in zip(*(paced.paced for paced in rounds), strict=True)
+        ],
+        idle=min((measured.idle for measured in rounds), key=lambda idle: idle.used.others),
+        fleets=[
+            calmest_fleet(fleet_rounds) for fleet_rounds in zip(*(measured.fleets for measured in rounds), strict=True)
+        ],
+        hello_s=min(measured.hello_s for measured in rounds),
+        refused=min(measured.refused for measured in rounds),
     )
 
 
 def calmest_fleet(same: Sequence[Fleet]) -> Fleet:
     """The same of turns of one fleet."""
-    return replace(min(same, key=lambda one: one.resting.others), connecting=_calmest([one.connecting for one in same]))
+    return replace(
+        min(same, key=lambda fleet: fleet.resting.others), connecting=_calmest([fleet.connecting for fleet in same])
+    )
 
 
 def _calmest(used: Sequence[Used]) -> Used:
-    return min(used, key=lambda one: one.others)
+    return min(used, key=lambda use: use.others)

@@ -28,11 +28,11 @@ R = TypeVar("R")
 
 def seeded(run: Callable[[], list[R]], seed: int) -> list[list[R]]:
     """What the run gives with each seed."""
-    found = []
+    results = []
     for number in range(SEEDS):
         random.seed(seed + number)
-        found.append(run())
-    return found
+        results.append(run())
+    return results
 
 
 def medians(run: Callable[[], list[float]], seed: int) -> list[float]:
@@ -69,8 +69,8 @@ def latencies(costs: Costs, rate: float, seconds: float, others: float) -> list[
     cell.clock.run(SETTLE_S)
     load, used = Arrivals(client, cell.addresses, rate), cell.used()
     cell.clock.run(SETTLE_S + seconds)
-    found = spread(load.latencies)[:2]
-    return [*found, *((b - a) / len(load.latencies) for a, b in zip(used, cell.used(), strict=True))]
+    percentiles = spread(load.latencies)[:2]
+    return [*percentiles, *((b - a) / len(load.latencies) for a, b in zip(used, cell.used(), strict=True))]
 
 
 def capacity(costs: Costs) -> float:
@@ -81,16 +81,16 @@ def capacity(costs: Costs) -> float:
     cell.clock.run(SETTLE_S)
     ClosedLoop(client, cell.addresses[0], 1_000_000, 1, 64)
     cell.clock.run(2 * SETTLE_S)
-    before = cell.database.completed
+    completed = cell.database.completed
     cell.clock.run(3 * SETTLE_S)
-    return (cell.database.completed - before) / SETTLE_S
+    return (cell.database.completed - completed) / SETTLE_S
 
 
 def _fleet(costs: Costs, workers: int, schedulers: int) -> tuple[SimulatedCell, list[Worker]]:
     """So many idle workers, connected for a while."""
     cell = SimulatedCell(costs, schedulers=schedulers, yielding=True)
-    around = cell.around("workers")
-    fleet = [Worker(around, cell.addresses, number) for number in range(workers)]
+    surroundings = cell.around("workers")
+    fleet = [Worker(surroundings, cell.addresses, number) for number in range(workers)]
     for number, worker in enumerate(fleet):
         cell.clock.after(number / CONNECTING, worker.connect)
     until(cell, lambda: all(worker.session for worker in fleet))
@@ -126,14 +126,14 @@ def survivor(costs: Costs, workers: int, others: float) -> list[float]:
     cell.clock.run(cell.clock.now + REST_S)
     scheduler = cell.addresses[0].scheduler
     assert scheduler
-    moved = [session.worker for session in scheduler.sessions.values()]
-    killed = cell.clock.now
+    reconnected = [session.worker for session in scheduler.sessions.values()]
+    begin = cell.clock.now
     scheduler.kill()
     until(cell, lambda: all(worker.session for worker in fleet))
-    return spread([worker.connected_at - killed for worker in moved])
+    return spread([worker.connected_at - begin for worker in reconnected])
 
 
 def spread(seconds: list[float]) -> list[float]:
     """The median, the 99th percentile, the last."""
-    found = sorted(seconds)
-    return [found[len(found) // 2], found[len(found) * 99 // 100], found[-1]]
+    ordered = sorted(seconds)
+    return [ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100], ordered[-1]]

@@ -66,7 +66,7 @@ async def _main(arguments: argparse.Namespace) -> None:
         working = asyncio.create_task(load.work())
         child.say(ready=True)
         await stdin.readline()
-        begin, used = time.monotonic(), time.process_time()
+        begin, cpu = time.monotonic(), time.process_time()
         calls: list[asyncio.Task[None]] = []
         due = begin
         while len(calls) < arguments.tasks:
@@ -78,10 +78,10 @@ async def _main(arguments: argparse.Namespace) -> None:
         while load.ended < arguments.tasks:  # noqa: ASYNC110 - it is over in a moment
             await asyncio.sleep(0.01)
         working.cancel()
-        taken = load.latencies()
-        for first in range(0, len(taken), LINE_SAMPLES):
-            child.say(ms=taken[first : first + LINE_SAMPLES])
-        child.say(seconds=submitted - begin, cpu=time.process_time() - used)
+        latencies = load.latencies()
+        for first in range(0, len(latencies), LINE_SAMPLES):
+            child.say(ms=latencies[first : first + LINE_SAMPLES])
+        child.say(seconds=submitted - begin, cpu=time.process_time() - cpu)
 
 
 if __name__ == "__main__":

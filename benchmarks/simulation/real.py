@@ -73,9 +73,9 @@ async def latencies(folder: Path, rates: tuple[float, ...], seconds: float) -> l
     """Single submits at these rates, one after the other."""
     async with Cell(make_folder(folder, "paced-")) as cell:
         await asyncio.to_thread(cell.warm_wal)
-        found = [await calibration.submitted_at(cell, rate, seconds) for rate in rates]
-        scenario.check(cell, sum(one.tasks for one in found))
-    return found
+        loads = [await calibration.submitted_at(cell, rate, seconds) for rate in rates]
+        scenario.check(cell, sum(load.tasks for load in loads))
+    return loads
 
 
 @asynccontextmanager
@@ -95,27 +95,27 @@ async def _fleet(folder: Path, workers: int, schedulers: int) -> AsyncIterator[t
 async def rest_and_restart(folder: Path, workers: int) -> tuple[Rest, Storm]:
     """An idle fleet; then its scheduler is killed, and started again."""
     async with _fleet(folder, workers, 1) as (cell, child):
-        since = calibration.meter(cell, child)
+        spent = calibration.meter(cell, child)
         await asyncio.sleep(REST_S)
-        used = since()
+        used = spent()
         cpu, seconds = used.reading.cpu, used.reading.at
-        killed = time.monotonic()
+        begin = time.monotonic()
         cell.kill()
         await asyncio.sleep(DOWN_S)
         await cell.restart()
         served = time.monotonic()
         times = await calibration.connected(child, workers)
-    rest = Rest(cpu.scheduler / seconds, cpu.postgres / seconds, used.others)
-    return rest, Storm(served - killed, sorted(at - served for at in times), used.others)
+    idle = Rest(cpu.scheduler / seconds, cpu.postgres / seconds, used.others)
+    return idle, Storm(served - begin, sorted(moment - served for moment in times), used.others)
 
 
 async def survivor(folder: Path, workers: int) -> Storm:
     """One of two schedulers is killed: its workers, half of all, go to the other one."""
     async with _fleet(folder, workers, 2) as (cell, child):
-        since = calibration.meter(cell, child)
+        spent = calibration.meter(cell, child)
         await asyncio.sleep(calibration.HEARTBEAT_S)  # else their pauses would not begin with the shortest
-        used = since()
-        killed = time.monotonic()
+        used = spent()
+        begin = time.monotonic()
         cell.kill()
         times = await calibration.connected(child, workers // 2)
-    return Storm(0.0, sorted(at - killed for at in times), used.others)
+    return Storm(0.0, sorted(moment - begin for moment in times), used.others)

@@ -30,10 +30,10 @@ def one_cell(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
         _, drained, scheduler, postgres = mirror.drain(costs, shape, costs.others)
         row: Row = {"load": f"drain, {depth} leases a worker", "tasks/s": drained}
         yield row | {"scheduler, µs a task": scheduler * 1e6, "PostgreSQL, µs a task": postgres * 1e6}
-    most = mirror.capacity(costs)
+    capacity = mirror.capacity(costs)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        p50, p99, *_ = mirror.latencies(costs, share * most, 20.0, costs.others)
-        row = {"load": f"single submits, {share:.0%} of {most:.0f}/s", "tasks/s": share * most}
+        p50, p99, *_ = mirror.latencies(costs, share * capacity, 20.0, costs.others)
+        row = {"load": f"single submits, {share:.0%} of {capacity:.0f}/s", "tasks/s": share * capacity}
         yield row | {"p50, ms": p50 * 1e3, "p99, ms": p99 * 1e3}
 
 
@@ -44,20 +44,20 @@ def fleet(costs: Costs, sizes: Sizes) -> Iterator[Row]:
             yield _carried(LoadedCell(costs, sizes, sizes.workers, schedulers, cores)) | {"PostgreSQL's cores": cores}
 
 
-def _carried(one: LoadedCell) -> Row:
-    one.clock.run(RAMP_S)
-    before = one.load()
-    one.clock.run(RAMP_S + WATCH_S)
-    load = one.load() - before
+def _carried(loaded: LoadedCell) -> Row:
+    loaded.clock.run(RAMP_S)
+    first_load = loaded.load()
+    loaded.clock.run(RAMP_S + WATCH_S)
+    load = loaded.load() - first_load
     return {
-        "schedulers": len(one.cell.addresses),
-        "connected": one.connected / len(one.workers),
-        "submitted/s": one.rate,
+        "schedulers": len(loaded.cell.addresses),
+        "connected": loaded.connected / len(loaded.workers),
+        "submitted/s": loaded.rate,
         "completed/s": load.completed / WATCH_S,
         "busiest scheduler": load.scheduler / WATCH_S,
         "PostgreSQL's cores in use": load.postgres / WATCH_S,
         "claims/s": load.claims / WATCH_S,
-        "submit to worker, p50, s": one.latency(),
+        "submit to worker, p50, s": loaded.latency(),
     }
 
 
@@ -71,81 +71,81 @@ def storm(costs: Costs, sizes: Sizes) -> Iterator[Row]:
             yield _after_fault("PostgreSQL fails over", LoadedCell(costs, sizes, workers, schedulers), _fail_over)
 
 
-def _restart(one: LoadedCell, sizes: Sizes) -> None:
-    one.kill_all()
-    one.clock.run(one.clock.now + sizes.restart)
-    one.start_all()
+def _restart(loaded: LoadedCell, sizes: Sizes) -> None:
+    loaded.kill_all()
+    loaded.clock.run(loaded.clock.now + sizes.restart)
+    loaded.start_all()
 
 
-def _die(one: LoadedCell, _: Sizes) -> None:
-    one.kill(0)
+def _die(loaded: LoadedCell, _: Sizes) -> None:
+    loaded.kill(0)
 
 
-def _fail_over(one: LoadedCell, sizes: Sizes) -> None:
-    one.cell.database.away = True
-    one.clock.run(one.clock.now + sizes.down)
-    one.cell.database.away = False
+def _fail_over(loaded: LoadedCell, sizes: Sizes) -> None:
+    loaded.cell.database.away = True
+    loaded.clock.run(loaded.clock.now + sizes.down)
+    loaded.cell.database.away = False
 
 
-def _after_fault(what: str, one: LoadedCell, strike: Callable[[LoadedCell, Sizes], None]) -> Row:
-    one.clock.run(RAMP_S)
-    struck, hellos = one.clock.now, one.hellos
-    strike(one, one.sizes)
-    healed = one.clock.now
-    one.settle(healed + AFTER_S)
-    back = sorted(at for worker in one.workers if (at := worker.connected_at) > struck)
-    seconds = mirror.spread([max(0.0, at - healed) for at in back]) if back else [0.0] * 3
+def _after_fault(fault: str, loaded: LoadedCell, strike: Callable[[LoadedCell, Sizes], None]) -> Row:
+    loaded.clock.run(RAMP_S)
+    struck, hellos = loaded.clock.now, loaded.hellos
+    strike(loaded, loaded.sizes)
+    healed = loaded.clock.now
+    loaded.settle(healed + AFTER_S)
+    moments = sorted(moment for worker in loaded.workers if (moment := worker.connected_at) > struck)
+    seconds = mirror.spread([max(0.0, at - healed) for at in moments]) if moments else [0.0] * 3
     return {
-        "fault": what,
-        "schedulers": len(one.cell.addresses),
-        "workers": len(one.workers),
+        "fault": fault,
+        "schedulers": len(loaded.cell.addresses),
+        "workers": len(loaded.workers),
         "out, s": healed - struck,
-        "reconnected": len(back),
+        "reconnected": len(moments),
         "half, s": seconds[0],
         "99%, s": seconds[1],
-        "all, s": seconds[2] if one.connected == len(one.workers) else AFTER_S,
-        "hellos": one.hellos - hellos,
-        "runs stopped": one.stopped,
+        "all, s": seconds[2] if loaded.connected == len(loaded.workers) else AFTER_S,
+        "hellos": loaded.hellos - hellos,
+        "runs stopped": loaded.stopped,
     }
 
 
 def cells(costs: Costs, sizes: Sizes) -> Iterator[Row]:
     """Many cells. One is lost and back later; its clients wait for it, or are sent to the others after a while."""
-    for moved in (False, True):
-        for down in sizes.outages:
-            yield _lost_cell(costs, sizes, down, moved=moved)
+    for is_moved in (False, True):
+        for outage in sizes.outages:
+            yield _lost_cell(costs, sizes, outage, moved=is_moved)
 
 
-def _lost_cell(costs: Costs, sizes: Sizes, down: float, *, moved: bool) -> Row:
+def _lost_cell(costs: Costs, sizes: Sizes, outage: float, *, moved: bool) -> Row:
     clock = Clock()
     every = [LoadedCell(costs, sizes, sizes.workers // sizes.cells, 2, clock=clock) for _ in range(sizes.cells)]
-    lost, others = every[0], every[1:]
+    lost_cell, other_cells = every[0], every[1:]
     clock.run(RAMP_S)
-    before, held = others[0].load(), lost.held
-    struck, submitted = clock.now, lost.arrivals.submitted
-    lost.vanish()
+    first_load, runs = other_cells[0].load(), lost_cell.held
+    struck, submitted = clock.now, lost_cell.arrivals.submitted
+    lost_cell.vanish()
     if moved:
-        clock.after(sizes.moved_after, lambda: lost.send_clients_to(others))
-    clock.run(struck + down)
-    waiting, delayed = lost.arrivals.waiting, lost.arrivals.submitted - submitted
-    stopped = lost.stopped
-    lost.come_back()
+        clock.after(sizes.moved_after, lambda: lost_cell.send_clients_to(other_cells))
+    clock.run(struck + outage)
+    waiting, delayed = lost_cell.arrivals.waiting, lost_cell.arrivals.submitted - submitted
+    stopped = lost_cell.stopped
+    lost_cell.come_back()
     healed = clock.now
-    lost.settle(healed + AFTER_S)
-    seconds = mirror.spread([worker.connected_at - healed for worker in lost.workers])
-    other, span = others[0].load() - before, clock.now - struck
+    lost_cell.settle(healed + AFTER_S)
+    seconds = mirror.spread([worker.connected_at - healed for worker in lost_cell.workers])
+    difference, span = other_cells[0].load() - first_load, clock.now - struck
     return {
         "clients": f"are moved after {sizes.moved_after:.0f} s" if moved else "wait",
-        "out, s": down,
-        "runs at the loss": held,
+        "out, s": outage,
+        "runs at the loss": runs,
         "runs stopped": stopped,
         "submitted meanwhile": delayed,
         "submits that wait at its return": waiting,
         "half connected, s": seconds[0],
         "all connected, s": seconds[2],
-        "longest submit to worker, s": lost.arrivals.longest,
-        "a scheduler elsewhere, cores": other.scheduler / span,
-        "PostgreSQL elsewhere, cores": other.postgres / span,
+        "longest submit to worker, s": lost_cell.arrivals.longest,
+        "a scheduler elsewhere, cores": difference.scheduler / span,
+        "PostgreSQL elsewhere, cores": difference.postgres / span,
     }
 
 

@@ -192,8 +192,8 @@ class Scheduler:
     def _report(self, message: Message) -> None:
         if not self.alive:
             return
-        answered = partial(self._answer, message)
-        message.session.lane.put(Entry(message, max(1, message.updates), self._clock.now, answered))
+        on_answer = partial(self._answer, message)
+        message.session.lane.put(Entry(message, max(1, message.updates), self._clock.now, on_answer))
 
     def _answer(self, message: Message, committed: bool) -> None:
         session = message.session
@@ -216,10 +216,10 @@ class Scheduler:
 
     def _commit_submits(self, group: list[list[Task]]) -> Process[bool]:
         costs, tasks = self._costs, [task for call in group for task in call]
-        own = _inside(costs.submits, costs.submit_inside)
+        base = _inside(costs.submits, costs.submit_inside)
         cost = Part(
-            own.scheduler + len(tasks) * (costs.task.scheduler - costs.task_ahead),
-            own.postgres + len(group) * costs.call.postgres + len(tasks) * costs.task.postgres,
+            base.scheduler + len(tasks) * (costs.task.scheduler - costs.task_ahead),
+            base.postgres + len(group) * costs.call.postgres + len(tasks) * costs.task.postgres,
         )
         wait = costs.submit_wait
         committed = yield from self._database.transaction(self.process, "submits", cost, wait, ROUND_TRIPS)
@@ -247,10 +247,10 @@ class Scheduler:
     def _report_cost(self, group: list[Message], completed: int) -> Part:
         """What the event loop does is counted where the messages come."""
         costs, idle = self._costs, sum(message.idle for message in group)
-        own = Part(0.0, 0.0) if idle == len(group) else _inside(costs.reports, costs.report_inside)
+        cost = Part(0.0, 0.0) if idle == len(group) else _inside(costs.reports, costs.report_inside)
         ends = (1 - CLAIM_SHARE) * completed
         messages = idle * costs.heartbeat.postgres + (len(group) - idle) * costs.message.postgres
-        return Part(own.scheduler + ends * costs.run.scheduler, own.postgres + messages + ends * costs.run.postgres)
+        return Part(cost.scheduler + ends * costs.run.scheduler, cost.postgres + messages + ends * costs.run.postgres)
 
     def _notify(self) -> None:
         """Tells the other schedulers, at most once in a while."""
@@ -292,8 +292,8 @@ class Scheduler:
         """What the sessions of the next claim may be granted, those with the most capacity first."""
         free: dict[int, int] = {}
         for key in self._capacities:
-            if granted := self.sessions[key].capacity.free(self._clock.now):
-                free[key] = granted
+            if slots := self.sessions[key].capacity.free(self._clock.now):
+                free[key] = slots
             if len(free) == self._max_sessions:
                 break
         return free
@@ -304,8 +304,8 @@ class Scheduler:
         self.claims += 1
         self._claimed = tasks = self._database.take(len(slots))
         share = CLAIM_SHARE * len(tasks)
-        own = _inside(costs.claims, costs.claim_inside)
-        cost = Part(own.scheduler + share * costs.run.scheduler, own.postgres + share * costs.run.postgres)
+        base = _inside(costs.claims, costs.claim_inside)
+        cost = Part(base.scheduler + share * costs.run.scheduler, base.postgres + share * costs.run.postgres)
         wait = costs.claim_wait
         done = yield from self._database.transaction(self.process, thread, cost, wait, ROUND_TRIPS)
         if tasks:
@@ -325,15 +325,15 @@ class Scheduler:
         self._database.use((1 - inside) * lane.postgres)
 
     def _grant(self, slots: list[int], tasks: list[Task]) -> None:
-        granted: dict[int, list[Task]] = {}
+        tasks_by_session: dict[int, list[Task]] = {}
         for key, task in zip(slots, tasks, strict=False):
-            granted.setdefault(key, []).append(task)
-        for key, own in granted.items():
+            tasks_by_session.setdefault(key, []).append(task)
+        for key, session_tasks in tasks_by_session.items():
             if (session := self.sessions.get(key)) is None:
-                self._database.release(own)
+                self._database.release(session_tasks)
                 continue
-            for first in range(0, len(own), MAX_ASSIGNMENT):
-                part = own[first : first + MAX_ASSIGNMENT]
+            for first in range(0, len(session_tasks), MAX_ASSIGNMENT):
+                part = session_tasks[first : first + MAX_ASSIGNMENT]
                 number = session.capacity.assigned(len(part))
                 session.worker.assign(session, number, part, self._costs.notice)
             self._note(session)

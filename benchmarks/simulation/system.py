@@ -52,10 +52,10 @@ class SimulatedCell:
 
     def around(self, process: str = "") -> Surroundings:
         """What workers and clients need. `process`: they run in one of this name, on the cell's machine."""
-        own = Interpreter(self.clock, self.cores, process) if process else None
-        return Surroundings(self.clock, self.costs, self.database, own)
+        interpreter = Interpreter(self.clock, self.cores, process) if process else None
+        return Surroundings(self.clock, self.costs, self.database, interpreter)
 
     def used(self) -> tuple[float, float]:
         """CPU seconds of the schedulers and of PostgreSQL so far, if they share a machine."""
-        own = sum(seconds for owner, seconds in self.cores.used.items() if owner.startswith("scheduler"))
-        return own, self.cores.used[OWNER]
+        schedulers = sum(seconds for owner, seconds in self.cores.used.items() if owner.startswith("scheduler"))
+        return schedulers, self.cores.used[OWNER]

@@ -38,11 +38,11 @@ class _Driver:
     async def bulk(self, tasks: int) -> dict[str, Any]:
         return await self._enqueue(self._peer.bulk, tasks)
 
-    async def _enqueue(self, how: Any, tasks: int) -> dict[str, Any]:
+    async def _enqueue(self, enqueue: Any, tasks: int) -> dict[str, Any]:
         numbers = range(self._next, self._next + tasks)
         self._next += tasks
         begin = time.monotonic()
-        await how(numbers)
+        await enqueue(numbers)
         return {"begin": begin, "end": time.monotonic()}
 
     async def finish(self, tasks: int) -> dict[str, Any]:
@@ -59,9 +59,9 @@ class _Driver:
         samples = []
         for _ in range(tasks):
             await asyncio.sleep(random.uniform(*PAUSE_S))
-            wanted, begin = self._tallies.handled + 1, time.monotonic()
+            target, begin = self._tallies.handled + 1, time.monotonic()
             await self.one_by_one(1)
-            await self._tallies.until(wanted, _LATENCY_POLL_S)
+            await self._tallies.until(target, _LATENCY_POLL_S)
             samples.append((self._tallies.last - begin) * 1e3)
         return {"ms": samples}
 
@@ -80,8 +80,8 @@ async def _main(name: str) -> None:
     driver = _Driver(peer, scene)
     child.say(ready=True)
     while line := await stdin.readline():
-        asked = json.loads(line)
-        child.say(**await getattr(driver, asked["do"])(asked["tasks"]))
+        request = json.loads(line)
+        child.say(**await getattr(driver, request["do"])(request["tasks"]))
 
 
 if __name__ == "__main__":

@@ -30,13 +30,13 @@ class Scene:
     @classmethod
     def told(cls) -> Scene:
         """By this process's environment."""
-        said = {name: os.environ[f"{_PREFIX}{name.upper()}"] for name in ("folder", "postgres", "redis", "job")}
-        return cls(Path(said["folder"]), said["postgres"], said["redis"], said["job"])
+        values = {name: os.environ[f"{_PREFIX}{name.upper()}"] for name in ("folder", "postgres", "redis", "job")}
+        return cls(Path(values["folder"]), values["postgres"], values["redis"], values["job"])
 
     def environment(self) -> dict[str, str]:
         """What tells it."""
-        said = {"folder": str(self.folder), "postgres": self.postgres, "redis": self.redis, "job": self.job}
-        return {f"{_PREFIX}{name.upper()}": value for name, value in said.items()}
+        values = {"folder": str(self.folder), "postgres": self.postgres, "redis": self.redis, "job": self.job}
+        return {f"{_PREFIX}{name.upper()}": value for name, value in values.items()}
 
 
 def _tasks() -> list[dict[str, Any]]:

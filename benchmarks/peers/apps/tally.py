@@ -72,12 +72,12 @@ class Tallies:
     @property
     def handled(self) -> int:
         """Tasks, by all workers; one that was handled twice counts twice."""
-        return sum(_FORM.unpack_from(each)[1] for each in self._maps.values())
+        return sum(_FORM.unpack_from(tally)[1] for tally in self._maps.values())
 
     @property
     def last(self) -> float:
         """When the last of them came to its handler, by the machine's monotonic clock."""
-        return max(float(_FORM.unpack_from(each)[0]) for each in self._maps.values())
+        return max(float(_FORM.unpack_from(tally)[0]) for tally in self._maps.values())
 
     async def until(self, tasks: int, poll_s: float = _POLL_S) -> None:
         """Returns once so many were handled."""

@@ -44,7 +44,9 @@ class PgqueuerPeer(Peer):
 
     async def bulk(self, numbers: range) -> None:
         for part in parts(numbers):
-            await self._queries.enqueue([_ENTRYPOINT] * len(part), [_payload(each) for each in part], [0] * len(part))
+            await self._queries.enqueue(
+                [_ENTRYPOINT] * len(part), [_payload(number) for number in part], [0] * len(part)
+            )
 
     async def unfinished(self) -> int:
         return int(await sink.first(self._url, "SELECT count(*) FROM pgqueuer"))

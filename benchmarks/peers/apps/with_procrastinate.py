@@ -38,7 +38,7 @@ class ProcrastinatePeer(Peer):
 
     async def bulk(self, numbers: range) -> None:
         for part in parts(numbers):
-            await self._job.batch_defer_async(*({"article": task(each)} for each in part))
+            await self._job.batch_defer_async(*({"article": task(number)} for number in part))
 
     async def unfinished(self) -> int:
         return int(await sink.first(self._url, "SELECT count(*) FROM procrastinate_jobs"))

@@ -90,13 +90,13 @@ class BulkCopy:
                 threads.submit(source.execute, f"COPY ({query}) TO '{pipe}' (FORMAT binary)"),
                 threads.submit(target.execute, f"COPY {table} FROM '{pipe}' (FORMAT binary, FREEZE)"),
             }
-            while (waited := wait(both, _TELL_INTERVAL_S, "FIRST_EXCEPTION")).not_done:
-                if any(one.exception() for one in waited.done):
+            while (result := wait(both, _TELL_INTERVAL_S, "FIRST_EXCEPTION")).not_done:
+                if any(future.exception() for future in result.done):
                     connection.cancel()  # else each of them waits for ever for the other end of the pipe
                     target.connection.cancel()
                 self.say(f"{table}: {self._copied(table):,} rows")
-            for one in both:
-                one.result()
+            for copy in both:
+                copy.result()
         self.say(f"{table}: {target.rowcount:,} rows")
 
     def _copied(self, table: str) -> int:

@@ -79,8 +79,8 @@ def _fill_tasks(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Yea
     with _bodies(cursor, years.body):
         for table, query in lives.TABLES.items():
             copy.fill(table, query, history._asdict())
-    for what, statement in lives.AFTERWARDS.items():
-        copy.say(what)
+    for step, statement in lives.AFTERWARDS.items():
+        copy.say(step)
         cursor.execute(statement)
 
 
