@@ -47,29 +47,29 @@ class Cores:
         for _ in range(threads):
             self._clock.start(goes_on(cores / threads))
 
-    def _put(self, seconds: float, owner: str, then: Call, *, first: bool = False) -> None:
+    def _put(self, seconds: float, owner: str, callback: Call, *, first: bool = False) -> None:
         if self._free:
             self._free -= 1
-            self._turn(seconds, owner, then)
+            self._turn(seconds, owner, callback)
         elif first:
-            self._waiting.appendleft((seconds, owner, then))
+            self._waiting.appendleft((seconds, owner, callback))
         else:
-            self._waiting.append((seconds, owner, then))
+            self._waiting.append((seconds, owner, callback))
 
-    def _turn(self, seconds: float, owner: str, then: Call) -> None:
+    def _turn(self, seconds: float, owner: str, callback: Call) -> None:
         slice_s = min(seconds, QUANTUM)
         self.used[owner] += slice_s
-        self._clock.after(slice_s, partial(self._over, seconds - slice_s, owner, then))
+        self._clock.after(slice_s, partial(self._over, seconds - slice_s, owner, callback))
 
-    def _over(self, remaining: float, owner: str, then: Call) -> None:
+    def _over(self, remaining: float, owner: str, callback: Call) -> None:
         if remaining > _NOTHING:
-            self._waiting.append((remaining, owner, then))
+            self._waiting.append((remaining, owner, callback))
         if self._waiting:
             self._turn(*self._waiting.popleft())
         else:
             self._free += 1
         if remaining <= _NOTHING:
-            then()
+            callback()
 
 
 class Interpreter:
@@ -98,10 +98,10 @@ class Interpreter:
         self._threads.clear()
         self._ended = True
 
-    def _put(self, thread: str, seconds: float, then: Call) -> None:
+    def _put(self, thread: str, seconds: float, callback: Call) -> None:
         if self._ended:
             return
-        self._threads.setdefault(thread, deque()).append((seconds, then))
+        self._threads.setdefault(thread, deque()).append((seconds, callback))
         if not self._running:
             self._running = True
             self._turn(thread, sys.getswitchinterval())
@@ -109,22 +109,22 @@ class Interpreter:
     def _turn(self, thread: str, remaining: float) -> None:
         """The first job of the thread, as far as its turn goes."""
         jobs = self._threads[thread]
-        seconds, then = jobs.popleft()
+        seconds, callback = jobs.popleft()
         slice_s = min(seconds, remaining)
         if seconds - slice_s > _NOTHING:
-            jobs.appendleft((seconds - slice_s, then))
-            then = ignore
+            jobs.appendleft((seconds - slice_s, callback))
+            callback = ignore
         self.used += slice_s
-        end = partial(self._over, thread, remaining - slice_s, then)
+        end = partial(self._over, thread, remaining - slice_s, callback)
         if self._cores:
             self._cores.use(slice_s, self.owner)(end)
         else:
             self._clock.after(slice_s, end)
 
-    def _over(self, thread: str, remaining: float, then: Call) -> None:
+    def _over(self, thread: str, remaining: float, callback: Call) -> None:
         if self._ended:
             return
-        then()
+        callback()
         if self._threads.get(thread):
             if remaining > _NOTHING or len(self._threads) == 1:
                 self._turn(thread, remaining if remaining > _NOTHING else sys.getswitchinterval())

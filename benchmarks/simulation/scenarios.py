@@ -44,20 +44,20 @@ def fleet(costs: Costs, sizes: Sizes) -> Iterator[Row]:
             yield _carried(LoadedCell(costs, sizes, sizes.workers, schedulers, cores)) | {"PostgreSQL's cores": cores}
 
 
-def _carried(loaded: LoadedCell) -> Row:
-    loaded.clock.run(RAMP_S)
-    first_load = loaded.load()
-    loaded.clock.run(RAMP_S + WATCH_S)
-    load = loaded.load() - first_load
+def _carried(loaded_cell: LoadedCell) -> Row:
+    loaded_cell.clock.run(RAMP_S)
+    first_load = loaded_cell.load()
+    loaded_cell.clock.run(RAMP_S + WATCH_S)
+    load = loaded_cell.load() - first_load
     return {
-        "schedulers": len(loaded.cell.addresses),
-        "connected": loaded.connected / len(loaded.workers),
-        "submitted/s": loaded.rate,
+        "schedulers": len(loaded_cell.cell.addresses),
+        "connected": loaded_cell.connected / len(loaded_cell.workers),
+        "submitted/s": loaded_cell.rate,
         "completed/s": load.completed / WATCH_S,
         "busiest scheduler": load.scheduler / WATCH_S,
         "PostgreSQL's cores in use": load.postgres / WATCH_S,
         "claims/s": load.claims / WATCH_S,
-        "submit to worker, p50, s": loaded.latency(),
+        "submit to worker, p50, s": loaded_cell.latency(),
     }
 
 
@@ -71,41 +71,41 @@ def storm(costs: Costs, sizes: Sizes) -> Iterator[Row]:
             yield _after_fault("PostgreSQL fails over", LoadedCell(costs, sizes, workers, schedulers), _fail_over)
 
 
-def _restart(loaded: LoadedCell, sizes: Sizes) -> None:
-    loaded.kill_all()
-    loaded.clock.run(loaded.clock.now + sizes.restart)
-    loaded.start_all()
+def _restart(loaded_cell: LoadedCell, sizes: Sizes) -> None:
+    loaded_cell.kill_all()
+    loaded_cell.clock.run(loaded_cell.clock.now + sizes.restart)
+    loaded_cell.start_all()
 
 
-def _die(loaded: LoadedCell, _: Sizes) -> None:
-    loaded.kill(0)
+def _die(loaded_cell: LoadedCell, _: Sizes) -> None:
+    loaded_cell.kill(0)
 
 
-def _fail_over(loaded: LoadedCell, sizes: Sizes) -> None:
-    loaded.cell.database.away = True
-    loaded.clock.run(loaded.clock.now + sizes.down)
-    loaded.cell.database.away = False
+def _fail_over(loaded_cell: LoadedCell, sizes: Sizes) -> None:
+    loaded_cell.cell.database.away = True
+    loaded_cell.clock.run(loaded_cell.clock.now + sizes.down)
+    loaded_cell.cell.database.away = False
 
 
-def _after_fault(fault: str, loaded: LoadedCell, strike: Callable[[LoadedCell, Sizes], None]) -> Row:
-    loaded.clock.run(RAMP_S)
-    struck, hellos = loaded.clock.now, loaded.hellos
-    strike(loaded, loaded.sizes)
-    healed = loaded.clock.now
-    loaded.settle(healed + AFTER_S)
-    moments = sorted(moment for worker in loaded.workers if (moment := worker.connected_at) > struck)
+def _after_fault(fault: str, loaded_cell: LoadedCell, strike: Callable[[LoadedCell, Sizes], None]) -> Row:
+    loaded_cell.clock.run(RAMP_S)
+    struck, hellos = loaded_cell.clock.now, loaded_cell.hellos
+    strike(loaded_cell, loaded_cell.sizes)
+    healed = loaded_cell.clock.now
+    loaded_cell.settle(healed + AFTER_S)
+    moments = sorted(moment for worker in loaded_cell.workers if (moment := worker.connected_at) > struck)
     seconds = mirror.spread([max(0.0, at - healed) for at in moments]) if moments else [0.0] * 3
     return {
         "fault": fault,
-        "schedulers": len(loaded.cell.addresses),
-        "workers": len(loaded.workers),
+        "schedulers": len(loaded_cell.cell.addresses),
+        "workers": len(loaded_cell.workers),
         "out, s": healed - struck,
         "reconnected": len(moments),
         "half, s": seconds[0],
         "99%, s": seconds[1],
-        "all, s": seconds[2] if loaded.connected == len(loaded.workers) else AFTER_S,
-        "hellos": loaded.hellos - hellos,
-        "runs stopped": loaded.stopped,
+        "all, s": seconds[2] if loaded_cell.connected == len(loaded_cell.workers) else AFTER_S,
+        "hellos": loaded_cell.hellos - hellos,
+        "runs stopped": loaded_cell.stopped,
     }
 
 

@@ -166,11 +166,11 @@ class Scheduler:
             if hello.cancelled:
                 continue
             cost = Part(self._costs.hello.scheduler / 2, self._costs.hello.postgres)
-            done = yield from self._database.transaction(
+            committed = yield from self._database.transaction(
                 self.process, thread, cost, self._costs.hello_wait, ROUND_TRIPS
             )
             if not hello.cancelled:
-                hello.answered(self._open(hello.worker) if done else None)
+                hello.answered(self._open(hello.worker) if committed else None)
         self._greeting -= 1
 
     def _open(self, worker: Worker) -> Session:
@@ -235,12 +235,14 @@ class Scheduler:
             completed = [task for message in group for task in message.completed]
             cost = self._report_cost(group, len(completed))
             wait = self._costs.report_wait
-            done = yield from self._database.transaction(self.process, f"reports-{number}", cost, wait, ROUND_TRIPS)
+            committed = yield from self._database.transaction(
+                self.process, f"reports-{number}", cost, wait, ROUND_TRIPS
+            )
             if not all(message.idle for message in group):
                 self._go_on(self._costs.reports, self._costs.report_inside)
-            if done:
+            if committed:
                 self._database.complete(completed)
-            return done
+            return committed
 
         return commit
 
@@ -307,16 +309,16 @@ class Scheduler:
         base = _inside(costs.claims, costs.claim_inside)
         cost = Part(base.scheduler + share * costs.run.scheduler, base.postgres + share * costs.run.postgres)
         wait = costs.claim_wait
-        done = yield from self._database.transaction(self.process, thread, cost, wait, ROUND_TRIPS)
+        committed = yield from self._database.transaction(self.process, thread, cost, wait, ROUND_TRIPS)
         if tasks:
             self._go_on(costs.claims, costs.claim_inside)
         self._claimed = []
-        if not done:
+        if not committed:
             self._database.release(tasks)
-        full = bool(slots) and len(tasks) == len(slots) and done
+        full = bool(slots) and len(tasks) == len(slots) and committed
         self._max_sessions = min(4 * self._max_sessions, MAX_CLAIM) if full else MIN_SESSIONS
         self._may_have_work = full or self._hinted
-        if done:
+        if committed:
             self._grant(slots, tasks)
 
     def _go_on(self, lane: Part, inside: float) -> None:

@@ -67,10 +67,10 @@ class Campaign:
     def _part(self, name: str, pool: Pool, jobs: Iterable[Job], attacked: Services, honest: Honest) -> None:
         start = said = time.monotonic()
 
-        def take(done: Tally) -> None:
+        def take(tally: Tally) -> None:
             nonlocal said
-            self.tally.add(done)
-            self._tell_news(done)
+            self.tally.add(tally)
+            self._tell_news(tally)
             attacked.sample()
             if time.monotonic() - said > _PROGRESS_INTERVAL:
                 said = time.monotonic()
@@ -80,9 +80,9 @@ class Campaign:
         self.seconds[name] = time.monotonic() - start
         self._progress(name, self.seconds[name], honest)
 
-    def _tell_news(self, done: Tally) -> None:
+    def _tell_news(self, tally: Tally) -> None:
         """The first finding of each kind, as soon as it is there."""
-        for finding in done.findings:
+        for finding in tally.findings:
             if finding.kind not in self._told:
                 self._told.add(finding.kind)
                 self._say(f"found, case {finding.number}: {finding.kind}")

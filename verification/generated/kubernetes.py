@@ -38,14 +38,14 @@ def schemas(source: Path) -> dict[str, Any]:
     """That of each kind, by `version/kind`, and the definitions that these need."""
     definitions = json.loads((source / "_definitions.json").read_text(encoding="utf-8"))["$defs"]
     kinds = {f"{version}/{kind}": _kind(source, version, kind) for version, names in KINDS.items() for kind in names}
-    needed: dict[str, Any] = {}
-    waiting = list(_references(kinds))
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed[name] = _plain(definitions[name])
-            waiting += _references(needed[name])
-    return {"kinds": kinds, "$defs": needed}
+    definitions_needed: dict[str, Any] = {}
+    pending = list(_references(kinds))
+    while pending:
+        name = pending.pop()
+        if name not in definitions_needed:
+            definitions_needed[name] = _plain(definitions[name])
+            pending += _references(definitions_needed[name])
+    return {"kinds": kinds, "$defs": definitions_needed}
 
 
 def _kind(source: Path, version: str, kind: str) -> Any:

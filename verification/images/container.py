@@ -67,10 +67,10 @@ def unpacked(name: str, folder: Path) -> Image:
 
 
 def _ran(*arguments: str) -> str:
-    done = subprocess.run([_SCRIPT, *arguments], capture_output=True, text=True, timeout=_LIMIT, check=False)
-    if done.returncode:
-        raise SystemExit(f"docker/images.sh {' '.join(arguments)}: {done.stderr}")
-    return done.stdout
+    result = subprocess.run([_SCRIPT, *arguments], capture_output=True, text=True, timeout=_LIMIT, check=False)
+    if result.returncode:
+        raise SystemExit(f"docker/images.sh {' '.join(arguments)}: {result.stderr}")
+    return result.stdout
 
 
 @dataclass(frozen=True)
