@@ -66,7 +66,7 @@ def main(given: Sequence[str]) -> int:
 
 
 def default_options(folder: Path) -> Options:
-    """The sizes of a run without arguments."""
+    """Returns the sizes of a run without arguments."""
     return _options(_parser().parse_args([]), folder)
 
 

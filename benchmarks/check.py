@@ -26,7 +26,7 @@ RATIOS = Path(__file__).with_name("ratios.json")
 
 
 async def ratios(rounds: int, folder: Path) -> dict[str, float]:
-    """The median ratio of each figure, the larger the better."""
+    """Returns the median ratio of each figure, the larger the better."""
     ratios_by_name: dict[str, list[float]] = defaultdict(list)
     for number in range(1, rounds + 1):
         for name in HOT:
@@ -38,7 +38,7 @@ async def ratios(rounds: int, folder: Path) -> dict[str, float]:
 
 
 def ratio(figure: Figure) -> float:
-    """A figure by its floor; the inverse where less is better."""
+    """Returns a figure by its floor; the inverse where less is better."""
     assert figure.floor
     assert figure.goal
     quotient = figure.value / figure.floor.here
@@ -46,7 +46,7 @@ def ratio(figure: Figure) -> float:
 
 
 def lost(before: dict[str, float], now: dict[str, float]) -> list[str]:
-    """The figures that are below three quarters of what they were."""
+    """Returns the figures that are below three quarters of what they were."""
     return [name for name, value in now.items() if name in before and value < LOSS * before[name]]
 
 

@@ -100,7 +100,7 @@ def say(**what: object) -> None:
 
 
 async def stdin_reader() -> asyncio.StreamReader:
-    """The parent's end of the conversation: a line to begin, and its end to stop."""
+    """Returns the parent's end of the conversation: a line to begin, and its end to stop."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader

@@ -77,7 +77,7 @@ def _commit() -> str:
 
 
 def _sync_ms(folder: Path) -> float:
-    """The median of a write with its sync."""
+    """Returns the median of a write with its sync."""
     times = []
     with tempfile.TemporaryFile(dir=folder) as file:
         for _ in range(_SYNCS):

@@ -66,7 +66,7 @@ async def figures(stack: Stack, tasks: int, samples: int, workers: int, depth: i
 
 
 async def pages(stack: Stack, samples: int) -> list[PageTimes]:
-    """The times to the first byte of each page, beside a database that is filled."""
+    """Returns the times to the first byte of each page, beside a database that is filled."""
     async with _console(stack) as console, _session(console) as http:
         return await _timed(http, samples)
 
@@ -98,7 +98,7 @@ async def _console(stack: Stack) -> AsyncIterator[Console]:
 
 
 async def _pages(http: aiohttp.ClientSession) -> list[str]:
-    """The pages of the navigation, and one of each kind that their lists lead to."""
+    """Returns the pages of the navigation, and one of each kind that their lists lead to."""
     async with http.get("/") as answer:
         navigation = (await answer.text()).partition("<nav")[2].partition("</nav>")[0]
     return [*_LINK.findall(navigation), *[await _first(http, *page) for page in _SINGLE]]
@@ -109,14 +109,14 @@ async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
 
 
 async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
-    """The first link of a list that has such an address."""
+    """Returns the first link of a list that has such an address."""
     async with http.get(path) as answer:
         (address_found, *_) = re.findall(f'href="({address})["?]', await answer.text())
     return str(address_found)
 
 
 async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTimes:
-    """The time to the first byte, one request after the other."""
+    """Returns the time to the first byte, one request after the other."""
     times = []
     for _ in range(samples):
         begin = time.perf_counter()
@@ -133,7 +133,7 @@ def _figure(page: PageTimes, tasks: int) -> Figure:
 
 
 async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
-    """What open live pages add to the console's process."""
+    """Returns what open live pages add to the console's process."""
     process = psutil.Process(console.pid)
     memory = process.memory_info().rss
     async with AsyncExitStack() as open_pages:

@@ -51,7 +51,7 @@ class Prometheus:
         self._range = {"start": start, "end": end, "step": max(1.0, (end - start) / POINTS)}
 
     def lines(self, panel: Mapping[str, Any]) -> Iterator[Line]:
-        """The lines of a panel. Raises OSError if Prometheus does not answer, or refuses an expression."""
+        """Yields the lines of a panel. Raises OSError if Prometheus does not answer, or refuses an expression."""
         for target in panel["targets"]:
             parameters = {"query": target["expr"].replace("$__rate_interval", RATE_INTERVAL), **self._range}
             with urlopen(f"{self._url}/api/v1/query_range?{urlencode(parameters)}", timeout=ASK_TIMEOUT) as answer:  # noqa: S310

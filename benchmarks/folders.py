@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def make_folder(above: Path, prefix: str) -> Path:
-    """A new one; where root runs this, PostgreSQL's user passes through it."""
+    """Makes a folder, and returns its path; where root runs this, PostgreSQL's user passes through it."""
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
     folder.chmod(0o711)
     return folder

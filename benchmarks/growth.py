@@ -150,7 +150,7 @@ def _call(look: Callable[[Tx, R], R | None], position: R, tx: Tx) -> R | None:
 
 
 def _timed(work: Callable[[], R]) -> tuple[float, R]:
-    """Milliseconds that it takes, and what it returns."""
+    """Returns the milliseconds that it takes, and what it returns."""
     begin = time.monotonic()
     result = work()
     return (time.monotonic() - begin) * 1e3, result

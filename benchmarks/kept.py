@@ -17,7 +17,7 @@ K = TypeVar("K")
 def read(
     lines: Iterable[str], kinds: Mapping[str, Callable[[dict[str, Any]], Any]], benchmark: str
 ) -> dict[str, list[Any]]:
-    """What each kind makes of its lines. Raises ValueError where a line is of something else."""
+    """Returns what each kind makes of its lines. Raises ValueError where a line is of something else."""
     records: dict[str, list[Any]] = {kind: [] for kind in kinds}
     for number, line in enumerate(lines, 1):
         try:

@@ -30,7 +30,7 @@ Call = Callable[[], Awaitable[object]]
 
 
 def _calls(stub: TaskServiceAsyncStub, batch: int, accounts: list[int]) -> Iterator[Call]:
-    """The calls to make, without end."""
+    """Yields the calls to make, without end."""
     tasks = payload.tasks(accounts)
     if batch == 1:
         singles = [next(tasks) for _ in range(DISTINCT_CALLS)]

@@ -19,7 +19,7 @@ class Part:
         return f"<!-- made by `{self.command}` -->"
 
     def read(self, text: str) -> str:
-        """What is between the comments. Raises ValueError without them."""
+        """Returns what is between the comments. Raises ValueError without them."""
         begin, end = self._bounds(text)
         return text[begin:end].strip()
 

@@ -26,10 +26,10 @@ def stamp(request: pb.SubmitTaskRequest) -> None:
 
 
 def stamped(task: task_pb.Task) -> float:
-    """When that was, in seconds of the machine's monotonic clock."""
+    """Returns when that was, in seconds of the machine's monotonic clock."""
     return float(task.keywords)
 
 
 def result() -> worker_pb.Result:
-    """A finished article."""
+    """Returns a finished article."""
     return worker_pb.Result(body=prose(random.Random(2), RESULT_BYTES), quality_score=0.9)

@@ -40,7 +40,7 @@ class QuickWorker(LeaseStream):
         self._answered = 0
 
     def again(self) -> QuickWorker:
-        """The same worker's next session."""
+        """Returns the same worker's next session."""
         following = QuickWorker(self._target, self.hello.worker_id, self._depth)
         following.hello.CopyFrom(self.hello)
         following.hello.session_number += 1
@@ -70,7 +70,7 @@ class QuickWorker(LeaseStream):
             await asyncio.sleep(interval)
 
     async def messages(self) -> AsyncIterator[pb.LeaseResponse]:
-        """The scheduler's messages; holds what they assign."""
+        """Yields the scheduler's messages; holds what they assign."""
         while True:
             message = await self.next()
             if message.HasField("assignment"):
@@ -90,7 +90,7 @@ class QuickWorker(LeaseStream):
         self._outgoing.put_nowait(request)
 
     def acknowledged(self, acknowledgement: pb.Acknowledgement) -> int:
-        """How many leases this ended. Offers capacity again once a quarter more is free than was offered."""
+        """Returns how many leases this ended. Offers capacity again once a quarter more is free than was offered."""
         if not acknowledgement.report_number:
             self._answered = acknowledgement.heartbeat_number
             return 0

@@ -58,7 +58,7 @@ def filesystem_of(folder: Path) -> str:
 
 
 def as_json(figures: Sequence[Figure], of: Machine) -> str:
-    """One document."""
+    """Returns the figures as one JSON document."""
     return json.dumps({"machine": asdict(of), "figures": [asdict(figure) for figure in figures]}, indent=2)
 
 
@@ -89,5 +89,5 @@ def _row(figure: Figure) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """With three digits at least."""
+    """Returns a number with three digits at least."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -95,7 +95,7 @@ async def drain(stack: Stack, workers: Sequence[Child], tasks: int) -> Span:
 
 
 async def completed(workers: Sequence[Child], tasks: int) -> float:
-    """When the last of so many tasks was acknowledged, all workers together."""
+    """Returns when the last of so many tasks was acknowledged, all workers together."""
     counts = [0] * len(workers)
     done = asyncio.Event()
     last = 0.0

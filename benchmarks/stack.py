@@ -68,18 +68,18 @@ class Stack:
                 self.accounts.append(response.account.account_id)
 
     def cpu(self) -> Cpu:
-        """What the scheduler, and what all of PostgreSQL's processes have used so far."""
+        """Returns what the scheduler, and what all of PostgreSQL's processes have used so far."""
         scheduler = psutil.Process(self._scheduler.pid)
         times = scheduler.cpu_times()
         # A server process that has ended is in its parent's children; the scheduler's own children live on.
         return Cpu(times.user + times.system, used_by(scheduler.children(recursive=True)))
 
     def rss(self) -> int:
-        """Bytes that the scheduler's process has in memory, PostgreSQL not included."""
+        """Returns the bytes that the scheduler's process has in memory, PostgreSQL not included."""
         return int(psutil.Process(self._scheduler.pid).memory_info().rss)
 
     def logged(self, action: str) -> list[dict[str, Any]]:
-        """The scheduler's log events of this action."""
+        """Returns the scheduler's log events of this action."""
         return self._scheduler.events(action)
 
     @property
@@ -121,15 +121,15 @@ class Stack:
             cursor.execute(statement)
 
     def wal(self) -> float:
-        """Bytes of WAL that its database's server has written so far."""
+        """Returns the bytes of WAL that its database's server has written so far."""
         return float(self.query("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8"))
 
     def query(self, statement: str) -> Any:
-        """The first value of a statement's first row, asked past the scheduler."""
+        """Returns the first value of a statement's first row, asked past the scheduler."""
         return self.rows(statement)[0][0]
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """All rows of a statement, asked past the scheduler."""
+        """Returns all rows of a statement, asked past the scheduler."""
         with contextlib.closing(self._connect()) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -150,12 +150,12 @@ def environment(data: Path, **settings: str) -> dict[str, str]:
 
 
 def scheduler(name: str, folder: Path, environment: Mapping[str, str]) -> Service:
-    """A process that is not started yet; it logs into the folder."""
+    """Returns a process that is not started yet; it logs into the folder."""
     return Service(name, "contentgen-scheduler", "ready", folder / f"{name}.log", environment)
 
 
 def used_by(processes: Iterable[psutil.Process]) -> float:
-    """CPU seconds of these processes, and of their children that have ended."""
+    """Returns the CPU seconds of these processes, and of their children that have ended."""
     total = 0.0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -34,7 +34,7 @@ def _figure(name: str, share: float, quiet: list[float], watched: list[float], w
 
 
 async def _get_task_ms(stack: Stack, watches: int, samples: int) -> list[float]:
-    """Milliseconds of so many calls, one after the other, the shortest first."""
+    """Returns the milliseconds of so many calls, one after the other, the shortest first."""
     account, watched_account = stack.accounts[:2]
     async with (
         Child(

@@ -72,7 +72,7 @@ class Kept:
     figures: tuple[Figure, ...]
 
     def median(self, peer: str, measure: str) -> Median | None:
-        """None: it was not measured."""
+        """Returns the median of a measure. Returns None if it was not measured."""
         figures = [figure for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
         return Median.of(figures) if figures else None
 
@@ -86,7 +86,7 @@ def figure_line(figure: Figure) -> str:
 
 
 def read(lines: Iterable[str]) -> Kept:
-    """What `run_line` and `figure_line` have written. Raises ValueError where a line is of something else."""
+    """Returns what `run_line` and `figure_line` have written. Raises ValueError where a line is of something else."""
     kinds = {"run": lambda values: Run(**values), "figure": lambda values: Figure(**_known(values))}
     records = kept.read(lines, kinds, "benchmarks.peers")
     return Kept(tuple(records["run"]), tuple(records["figure"]))

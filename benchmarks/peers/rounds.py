@@ -59,7 +59,7 @@ class Step:
             return await self._driver.ask(do=do, tasks=tasks)
 
     async def enqueue(self, do: str, tasks: int) -> float:
-        """How many a second."""
+        """Returns how many tasks a second are enqueued."""
         answer = await self.ask(do, tasks)
         return tasks / float(answer["end"] - answer["begin"])
 
@@ -70,7 +70,7 @@ class Step:
             yield workers
 
     async def drain(self, workers: int, tasks: int) -> float:
-        """How many a second, from the start of all workers to the last task's end. Raises WrongCounts."""
+        """Returns the tasks done a second, from the start of all workers to the last task's end. Raises WrongCounts."""
         async with self.workers(workers) as running:
             begin = running.go()
             answer = await self.while_alive(running, "finish", tasks)
@@ -78,7 +78,7 @@ class Step:
         return tasks / float(answer["end"] - begin)
 
     async def while_alive(self, running: Workers, do: str, tasks: int) -> dict[str, Any]:
-        """The driver's answer, unless a worker ends before."""
+        """Returns the driver's answer, unless a worker ends before."""
         call, watch = asyncio.create_task(self.ask(do, tasks)), asyncio.create_task(running.watch())
         try:
             await asyncio.wait({call, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,7 +104,7 @@ def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: 
 
 
 def environment(scene: Scene) -> dict[str, str]:
-    """Of a peer's process."""
+    """Returns the environment of a peer's process."""
     return scene.environment() | {
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",

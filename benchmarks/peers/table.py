@@ -35,7 +35,7 @@ PAGE = Part("python -m benchmarks.peers --from benchmarks/results/peers.jsonl --
 
 
 def tables(kept: Kept) -> str:
-    """What was measured, what it was measured with, and the machine."""
+    """Returns what was measured, what it was measured with, and the machine."""
     contenders = [contender for contender in ALL if any(figure.peer == contender.key for figure in kept.figures)]
     return "\n\n".join((_figures(kept, contenders), _settings(kept.runs, contenders), *_conditions(kept)))
 

@@ -25,7 +25,7 @@ _WORKERS = 2
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """A row for each step of a load, then for each part of a drain."""
+    """Yields a row for each step of a load, then for each part of a drain."""
     rates: dict[int, list[float]] = defaultdict(list)
     for backlog in sizes.all("sizes"):
         async with warm(folder, sizes, max_queue_size=str(2 * MAX_PENDING_TASKS)) as (stack, meter):

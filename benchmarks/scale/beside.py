@@ -62,7 +62,7 @@ async def load(stack: Stack, sizes: Sizes) -> AsyncIterator[Load]:
 
 
 def compared(table: str, alone: Latencies, meanwhile: Latencies) -> list[Row]:
-    """A row for each kind of call."""
+    """Returns a row for each kind of call."""
     return [Row(table, {"call": call, **_values(alone[call], meanwhile[call])}) for call in alone]
 
 

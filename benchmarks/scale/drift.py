@@ -12,7 +12,7 @@ _SHOWN_FROM = 1.0
 
 
 def drift(table: str, seconds: Sequence[float], series: Mapping[str, Sequence[float]]) -> Iterator[Row]:
-    """A row for each figure that reaches 1; none of fewer than two samples."""
+    """Yields a row for each figure that reaches 1; none of fewer than two samples."""
     if len(seconds) > 1:
         for name, values in series.items():
             if max(values) >= _SHOWN_FROM:

@@ -23,7 +23,7 @@ _COMPLETED = "SELECT count(*) FROM tasks WHERE account_id = {account_id} AND sta
 
 
 def _starts(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[int, int]:
-    """How many of the first ones each account had; those of others are left out."""
+    """Returns how many of the first ones each account had; those of others are left out."""
     counts = dict(stack.rows(_STARTS.format(starts=starts)))
     return {account_id: counts.get(account_id, 0) for account_id in weights}
 
@@ -46,7 +46,7 @@ def shares(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[int, d
 
 
 def fairness(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[str, Value]:
-    """How far an account was from its share of the first starts at most."""
+    """Returns how far an account was from its share of the first starts at most."""
     starts_by_account = _starts(stack, weights, starts)
     share = sum(starts_by_account.values()) / sum(weights.values())
     differences = [count - share * weights[account_id] for account_id, count in starts_by_account.items()]

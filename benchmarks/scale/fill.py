@@ -15,7 +15,7 @@ TABLE = "fill: sizes"
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """A row for each table."""
+    """Yields a row for each table."""
     async with filled(folder, years(sizes)) as stack:
         for row in await asyncio.to_thread(sizes_of_tables.rows, stack, TABLE):
             yield row

@@ -39,7 +39,7 @@ FILL = {
 
 
 def years(sizes: Sizes, tasks: int | None = None) -> Years:
-    """What the options ask for; `tasks`: so many instead."""
+    """Returns what the options ask for; `tasks`: so many instead."""
     count = tasks or sizes.one("tasks")
     return Years(
         tasks=count,
@@ -66,7 +66,7 @@ async def filled(folder: Path, wanted: Years, **settings: str) -> AsyncIterator[
 
 
 async def fill(folder: Path, wanted: Years) -> Path:
-    """The folder of such a database, which may be there already. Any other one is removed: for their size."""
+    """Returns the folder of such a database, which may be there already. Any other one is removed: for their size."""
     place = folder / "-".join(["years", *(str(part).replace(" ", "_") for part in wanted)])
     if not await asyncio.to_thread(_accounts, place):
         await asyncio.to_thread(_clear, folder, place)
@@ -77,7 +77,7 @@ async def fill(folder: Path, wanted: Years) -> Path:
 
 
 def _accounts(place: Path) -> list[int]:
-    """Empty if it is not filled."""
+    """Returns the account ids of a filled database. Returns an empty list if it is not filled."""
     done = place / _DONE
     return list(json.loads(done.read_text())) if done.exists() else []
 

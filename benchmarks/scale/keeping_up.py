@@ -41,7 +41,7 @@ _QUIET_S = 5.0
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """A row for each kind of rows that are deleted, with the sizes before and after."""
+    """Yields a row for each kind of rows that are deleted, with the sizes before and after."""
     age, tables = years(sizes), list(_TABLES.values())
     ages = await asyncio.to_thread(_ages, await fill(folder, age), sizes.one("due"))
     async with filled(folder, age, **ages) as stack:
@@ -53,7 +53,7 @@ async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
 
 
 def _ages(place: Path, due: int) -> dict[str, str]:
-    """The settings by which so many tasks, contents and audit events are due."""
+    """Returns the settings by which so many tasks, contents and audit events are due."""
     ages = {}
     with (
         EmbeddedPostgres(place / "data" / "postgres") as server,
@@ -67,7 +67,7 @@ def _ages(place: Path, due: int) -> dict[str, str]:
 
 
 async def _batches(stack: Stack) -> dict[str, list[tuple[float, int]]]:
-    """When each batch was logged and how many rows it has deleted, once no more of them comes."""
+    """Returns when each batch was logged and how many rows it has deleted, once no more of them comes."""
     events: list[dict[str, Any]] = []
     while True:
         await asyncio.sleep(_QUIET_S)

@@ -59,7 +59,7 @@ async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int) -> A
 
 
 async def _capped(stack: Stack, tasks: int, cap: int) -> int:
-    """An account with a limit and so many tasks; its id."""
+    """Returns an account with a limit and so many tasks; its id."""
     async with aio.insecure_channel(stack.target) as channel:
         request = pb.CreateAccountRequest(name="capped", max_concurrent_tasks=cap, weight=_CAPPED_WEIGHT)
         stack.accounts = [(await AccountServiceStub(channel).CreateAccount(request)).account.account_id]
@@ -69,7 +69,7 @@ async def _capped(stack: Stack, tasks: int, cap: int) -> int:
 
 
 async def _made(stack: Stack, count: int) -> dict[int, int]:
-    """The weights of so many new accounts, which the next load is for."""
+    """Returns the weights of so many new accounts, which the next load is for."""
     places = asyncio.Semaphore(_CALLS_IN_FLIGHT)
     async with aio.insecure_channel(stack.target) as channel:
         stub = AccountServiceStub(channel)

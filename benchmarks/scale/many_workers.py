@@ -15,7 +15,7 @@ DRAINS = "workers: drains"
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """A row for each number of workers."""
+    """Yields a row for each number of workers."""
     tasks = sizes.one("tasks")
     for count in sizes.all("counts"):
         async with warm(folder, sizes) as (stack, meter):

@@ -26,7 +26,7 @@ class Reading:
     claim_s: float
 
     def used(self, before: Self, tasks: int, end: float) -> dict[str, Value]:
-        """A row for so many tasks from the reading before until `end`."""
+        """Returns a row for so many tasks from the reading before until `end`."""
         cpu = self.cpu - before.cpu
         claims = self.claims - before.claims
         return {

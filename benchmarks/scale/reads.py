@@ -40,7 +40,7 @@ Call = Callable[[], Awaitable[object]]
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """A row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
+    """Yields a row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
     values_by_read: defaultdict[tuple[str, str], dict[str, Value]] = defaultdict(dict)
     for count in sizes.all("tasks"):
         async with filled(folder, years(sizes, count)) as stack:
@@ -71,7 +71,7 @@ async def _waiting(stack: Stack) -> AsyncIterator[None]:
 
 
 async def _timed(call: Call, samples: int) -> list[float]:
-    """Milliseconds, the shortest first; the first call does not count."""
+    """Returns the milliseconds, the shortest first; the first call does not count."""
     times = []
     await call()
     for _ in range(samples):

@@ -48,7 +48,7 @@ def row_line(row: Row) -> str:
 
 
 def read(lines: Iterable[str]) -> Kept:
-    """What `run_line` and `row_line` have written. Raises ValueError where a line is of something else."""
+    """Returns what `run_line` and `row_line` have written. Raises ValueError where a line is of something else."""
     records = kept.read(
         lines, {"run": lambda values: Run(**values), "row": lambda values: Row(**values)}, "benchmarks.scale"
     )

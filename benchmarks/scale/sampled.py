@@ -57,7 +57,7 @@ class Sample:
         return sum(self.tables.values()) + sum(self.indexes.values())
 
     def values(self, before: Self, waits_ms: Sequence[float]) -> dict[str, Value]:
-        """A row: what is, and what a task has used since the sample before."""
+        """Returns a row: what is, and what a task has used since the sample before."""
         tasks = max(1, self.completed - before.completed)
         cpu = self.cpu - before.cpu
         return {
@@ -75,5 +75,5 @@ class Sample:
 
 
 def percentile(ordered: Sequence[float], of: int) -> float:
-    """0 of none."""
+    """Returns a percentile of sorted values. Returns 0 if there are none."""
     return round(ordered[len(ordered) * of // 100], 1) if ordered else 0.0

@@ -46,7 +46,7 @@ def read(stack: Stack, names: Sequence[str] = GROWING) -> list[Size]:
 
 
 def rows(stack: Stack, title: str) -> list[Row]:
-    """A row for each table that grows."""
+    """Returns a row for each table that grows."""
     return [
         Row(
             title,
@@ -63,7 +63,7 @@ def rows(stack: Stack, title: str) -> list[Row]:
 
 
 def moment(stack: Stack, title: str, when: str, names: Sequence[str]) -> Row:
-    """A row of how large these tables are then, with their indexes."""
+    """Returns a row of how large these tables are then, with their indexes."""
     sizes = read(stack, names)
     return Row(
         title,

@@ -30,7 +30,7 @@ _DELETED = "ended tasks deleted"
 
 
 async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """A row for each sample, then what has grown, then the counts."""
+    """Yields a row for each sample, then what has grown, then the counts."""
     retention = f"{sizes.one('retention')}s"
     async with (
         fresh(default_options(folder), retention=retention, content_retention=retention) as stack,

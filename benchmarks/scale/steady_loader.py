@@ -27,7 +27,7 @@ _MAX_IN_FLIGHT = 256
 
 
 def sizes(tasks: int) -> Iterator[tuple[int, int]]:
-    """What the calls are of, each with how many tasks went before."""
+    """Yields what the calls are of, each with how many tasks went before."""
     offset = 0
     while True:
         for size in _CALLS:

@@ -14,7 +14,7 @@ from benchmarks.scale.rows import Kept, Row, Run, Value
 
 
 def part(kept: Path) -> Part:
-    """The part of the page that shows this file."""
+    """Returns the part of the page that shows this file."""
     return Part(f"python -m benchmarks.scale --from {kept} --page docs/performance.md")
 
 
@@ -24,7 +24,7 @@ _NONE = "–"
 
 
 def tables(kept: Kept) -> str:
-    """All of them, and the machine."""
+    """Returns all tables, and a paragraph on the machine."""
     titles = dict.fromkeys(row.table for row in kept.rows)
     rows_by_title = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
     return "\n\n".join(

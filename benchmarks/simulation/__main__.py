@@ -121,7 +121,7 @@ async def _check(arguments: argparse.Namespace) -> int:
 
 
 def _told(rows: Iterable[Row]) -> list[Row]:
-    """The rows; says on stderr that one more is there."""
+    """Returns the rows; says on stderr that one more is there."""
     documents = []
     for row in rows:
         sys.stderr.write(f"{_line(row)}\n")

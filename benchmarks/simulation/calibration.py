@@ -63,12 +63,12 @@ TURNS = 3
 
 
 async def measure(above: Path, rounds: int) -> Measured:
-    """All of it, so many times; of each part the calmest."""
+    """Measures everything so many times, and returns the calmest of each part."""
     return calmest([await measure_once(above) for _ in range(rounds)])
 
 
 async def measure_once(above: Path) -> Measured:
-    """All of it once."""
+    """Measures everything once."""
     with lent_folder(above, "contentgen-simulation-") as folder:
         return await _measure_in(folder)
 
@@ -91,7 +91,7 @@ def say(text: str) -> None:
 
 
 def cpu_of(children: Sequence[Child]) -> float:
-    """CPU seconds of these processes so far."""
+    """Returns the CPU seconds of these processes so far."""
     return sum(sum(psutil.Process(child.pid).cpu_times()[:2]) for child in children)
 
 
@@ -110,7 +110,7 @@ async def fleet(cell: Cell, count: int, *, slots: int = 0, seconds: float = 0.0,
 
 
 async def connected(one: Child, count: int) -> list[float]:
-    """When each of so many hellos was answered."""
+    """Returns when each of so many hellos was answered."""
     times: list[float] = []
     async with asyncio.timeout(scenario.PATIENCE_S):
         while len(times) < count:
@@ -129,7 +129,7 @@ async def _rest(cell: Cell) -> Used:
 
 
 async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
-    """What the load and what the drain used."""
+    """Returns what the load and what the drain used."""
     say(f"{shape.tasks} tasks in batches of {shape.batch}, {shape.workers} workers")
     loaded = await submitted(cell, shape)
     return loaded, await (_run(cell, shape) if shape.slots else drained(cell, shape))
@@ -231,7 +231,7 @@ async def _hello_seconds(cell: Cell) -> float:
 
 
 async def _refused(folder: Path) -> float:
-    """CPU seconds of an attempt to connect where nobody listens."""
+    """Returns the CPU seconds of an attempt to connect where nobody listens."""
     say("connections that are refused")
     options = {"targets": f"127.0.0.1:{free_port()}", "count": 100, "prefix": "refused"}
     async with Child("simulation.fleet_workers", folder, "refused", **options) as workers:

@@ -82,14 +82,14 @@ class Cell(Stack):
             self._postgres.stop()
 
     def cpu(self) -> Cpu:
-        """What all schedulers, and what all of PostgreSQL's processes have used so far."""
+        """Returns what all schedulers, and what all of PostgreSQL's processes have used so far."""
         pids = [service.pid for service in (self._scheduler, *self._more) if service.alive]
         schedulers = sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
         postmaster = psutil.Process(self._postgres.pid)
         return Cpu(schedulers, used_by([postmaster, *postmaster.children(recursive=True)]))
 
     def reading(self) -> Reading:
-        """What was used and done so far, by the first scheduler's lanes."""
+        """Returns what was used and done so far, by the first scheduler's lanes."""
         port = int(self._scheduler.events("ready")[0]["metrics_listen"].rpartition(":")[2])
         scrape = Scrape(port)
         groups = {lane: _groups(scrape, lane) for lane in LANES}
@@ -112,6 +112,6 @@ def _groups(scrape: Scrape, lane: str) -> Groups:
 
 
 def _busy() -> float:
-    """CPU seconds of the whole machine, what its host took from it included."""
+    """Returns the CPU seconds of the whole machine, what its host took from it included."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)

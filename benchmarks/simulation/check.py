@@ -56,7 +56,7 @@ class Middle:
         return abs(self._one.deviation) <= TOLERANCE
 
     def document(self) -> dict[str, Any]:
-        """The round in the middle, and the deviations that are furthest from it."""
+        """Returns the round in the middle, and the deviations that are furthest from it."""
         calmest, busiest = self.rounds[0].deviation, self.rounds[-1].deviation
         return asdict(self._one) | {
             "deviation": self._one.deviation,

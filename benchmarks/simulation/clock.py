@@ -37,7 +37,7 @@ class Clock:
         heapq.heappush(self._due, (self.now + seconds, next(self._numbers), call))
 
     def wait(self, seconds: float) -> Step:
-        """A step that takes so long."""
+        """Returns a step that takes so long."""
         return partial(self.after, seconds)
 
     def start(self, process: Process[object]) -> None:

@@ -66,7 +66,7 @@ class Database:
             task.completed = True
 
     def take(self, count: int) -> list[Task]:
-        """What a claim locks. Others skip it."""
+        """Returns what a claim locks. Others skip it."""
         return [self.ready.popleft() for _ in range(min(count, len(self.ready)))]
 
     def release(self, tasks: list[Task]) -> None:

@@ -19,7 +19,7 @@ _SINGLES, _LARGE = 1, 4
 
 
 def derive(measured: Measured) -> Costs:
-    """All costs."""
+    """Returns all costs."""
     rest, loads, drains, fleets = measured.rest, _loads(measured), _drains(measured), measured.fleets
     phases, idle = _phases(measured), measured.idle.used
     priced = [*phases, (idle, _counts(idle, calls=SAMPLES, tasks=SAMPLES, runs=SAMPLES))]
@@ -71,7 +71,7 @@ def derive(measured: Measured) -> Costs:
 
 
 def explain(measured: Measured) -> dict[str, Any]:
-    """What the costs were derived from, for people: microseconds and bytes a task, groups by lane."""
+    """Returns what the costs were derived from, for people: microseconds and bytes a task, groups by lane."""
     submit_s, claim_s, report_s = _idle_seconds(measured)
     return {
         "loads": [_told(used, shape.tasks) | {"batch": shape.batch} for shape, used in _by_shape(_loads(measured))],
@@ -94,7 +94,7 @@ def _drains(measured: Measured) -> list[Used]:
 
 
 def _beside(seconds: float, *parts: Part) -> float:
-    """What they do not explain."""
+    """Returns the seconds that the parts do not explain."""
     return max(0.0, seconds - sum(part.scheduler + part.postgres for part in parts))
 
 
@@ -131,7 +131,7 @@ def _counts(used: Used, *, calls: float = 0, tasks: float = 0, runs: float = 0) 
 
 
 def _phases(measured: Measured) -> list[tuple[Used, _Counts]]:
-    """Each load, drain and paced load."""
+    """Returns each load, drain and paced load."""
     return [
         *(
             (used, _counts(used, calls=shape.tasks / shape.batch, tasks=shape.tasks))
@@ -146,7 +146,7 @@ def _phases(measured: Measured) -> list[tuple[Used, _Counts]]:
 
 
 def _ahead(used: Used, tasks: int, task: Part) -> float:
-    """What of a task's CPU is not in the seconds of its transactions."""
+    """Returns what of a task's CPU is not in the seconds of its transactions."""
     return min(task.scheduler, max(0.0, used.cpu - used.reading.groups["submits"].seconds) / tasks)
 
 
@@ -182,7 +182,7 @@ def _more(used: Sequence[tuple[Used, float]]) -> Part:
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:
-    """Seconds of a transaction of each lane on an idle system."""
+    """Returns the seconds of a transaction of each lane on an idle system."""
     groups = measured.idle.used.reading.groups
     return tuple(groups[lane].seconds / groups[lane].count for lane in ("submits", "claims", "reports"))
 

@@ -117,7 +117,7 @@ class LoadedCell:
         )
 
     def latency(self) -> float:
-        """Seconds from submit to worker: the median of the later half; -1 if none arrived."""
+        """Returns the seconds from submit to worker: the median of the later half; -1 if none arrived."""
         later = sorted(self.arrivals.latencies[len(self.arrivals.latencies) // 2 :])
         return later[len(later) // 2] if later else -1.0
 

@@ -30,7 +30,7 @@ class Cores:
         self._waiting: deque[tuple[float, str, Call]] = deque()
 
     def use(self, seconds: float, owner: str) -> Step:
-        """A step that takes so much CPU, on one core at a time."""
+        """Returns a step that takes so much CPU, on one core at a time."""
         return partial(self._put, seconds, owner)
 
     def load(self, cores: float, owner: str, *, first: bool = False) -> None:
@@ -86,11 +86,11 @@ class Interpreter:
         self._running = self._ended = False
 
     def use(self, seconds: float, thread: str = "event loop") -> Step:
-        """A step that takes so much CPU of a thread; steps of one thread come one after the other."""
+        """Returns a step that takes so much CPU of a thread; steps of one thread come one after the other."""
         return partial(self._put, thread, seconds)
 
     def beside(self, seconds: float) -> Step:
-        """A step of a thread that needs no turn, as those of gRPC that connect."""
+        """Returns a step of a thread that needs no turn, as those of gRPC that connect."""
         return self._cores.use(seconds, self.owner) if self._cores else self._clock.wait(seconds)
 
     def end(self) -> None:

@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 def seeded(run: Callable[[], list[R]], seed: int) -> list[list[R]]:
-    """What the run gives with each seed."""
+    """Returns what the run gives with each seed."""
     results = []
     for number in range(SEEDS):
         random.seed(seed + number)
@@ -36,7 +36,7 @@ def seeded(run: Callable[[], list[R]], seed: int) -> list[list[R]]:
 
 
 def medians(run: Callable[[], list[float]], seed: int) -> list[float]:
-    """The median of each figure over the seeds."""
+    """Returns the median of each figure over the seeds."""
     return [statistics.median(column) for column in zip(*seeded(run, seed), strict=True)]
 
 
@@ -107,7 +107,7 @@ def rest(costs: Costs, workers: int, others: float) -> list[float]:
 
 
 def restart(costs: Costs, workers: int, down: float, others: float) -> list[float]:
-    """Seconds from the restart until workers are connected again: half of them, 99%, all."""
+    """Returns the seconds from the restart until workers are connected again: half of them, 99%, all."""
     cell, fleet = _fleet(replace(costs, others=others), workers, 1)
     cell.clock.run(cell.clock.now + REST_S)
     scheduler = cell.addresses[0].scheduler
@@ -121,7 +121,7 @@ def restart(costs: Costs, workers: int, down: float, others: float) -> list[floa
 
 
 def survivor(costs: Costs, workers: int, others: float) -> list[float]:
-    """Seconds from the kill of one of two schedulers until its workers are connected to the other one."""
+    """Returns the seconds from the kill of one of two schedulers until its workers are connected to the other one."""
     cell, fleet = _fleet(replace(costs, others=others), workers, 2)
     cell.clock.run(cell.clock.now + REST_S)
     scheduler = cell.addresses[0].scheduler
@@ -134,6 +134,6 @@ def survivor(costs: Costs, workers: int, others: float) -> list[float]:
 
 
 def spread(seconds: list[float]) -> list[float]:
-    """The median, the 99th percentile, the last."""
+    """Returns the median, the 99th percentile and the largest value."""
     ordered = sorted(seconds)
     return [ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100], ordered[-1]]

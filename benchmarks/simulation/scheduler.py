@@ -269,7 +269,7 @@ class Scheduler:
         self._clock.after(SEND_INTERVAL, send)
 
     def _inline_claim(self) -> Callable[[], Process[None]] | None:
-        """The next claim, for the thread that is about to commit a submit."""
+        """Returns the next claim, for the thread that is about to commit a submit."""
         if self._claiming or not any(True for _ in self._capacities):
             return None
         self._claiming = True
@@ -291,7 +291,7 @@ class Scheduler:
         self._claiming = False
 
     def _free(self) -> dict[int, int]:
-        """What the sessions of the next claim may be granted, those with the most capacity first."""
+        """Returns what the sessions of the next claim may be granted, those with the most capacity first."""
         free: dict[int, int] = {}
         for key in self._capacities:
             if slots := self.sessions[key].capacity.free(self._clock.now):

@@ -51,11 +51,11 @@ class SimulatedCell:
         address.scheduler = Scheduler(self.clock, cores, self.database, self.costs, name=name, peers=self.peers)
 
     def around(self, process: str = "") -> Surroundings:
-        """What workers and clients need. `process`: they run in one of this name, on the cell's machine."""
+        """Returns what workers and clients need. `process`: they run in one of this name, on the cell's machine."""
         interpreter = Interpreter(self.clock, self.cores, process) if process else None
         return Surroundings(self.clock, self.costs, self.database, interpreter)
 
     def used(self) -> tuple[float, float]:
-        """CPU seconds of the schedulers and of PostgreSQL so far, if they share a machine."""
+        """Returns the CPU seconds of the schedulers and of PostgreSQL so far, if they share a machine."""
         schedulers = sum(seconds for owner, seconds in self.cores.used.items() if owner.startswith("scheduler"))
         return schedulers, self.cores.used[OWNER]

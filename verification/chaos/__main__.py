@@ -26,7 +26,7 @@ _NOT_KEPT = ("postgres", "assets", "worker-??", "runs", "chaos-creator")
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 0 where no promise was broken, else 1."""
+    """Returns the exit status: 0 where no promise was broken, else 1."""
     choices = options.read(arguments)
     signal.signal(signal.SIGTERM, _ended)
     _say(f"seed {choices.seed}, {choices.seconds:g} s of faults; to repeat them: {choices.command}")

@@ -58,7 +58,7 @@ class _Asker:
         self._assets = AssetServiceStub(channel)
 
     def tasks(self, task_ids: Sequence[str]) -> Sequence[task_pb2.Task]:
-        """Those that there are."""
+        """Returns those of the tasks that exist."""
         return self._tasks.BatchGetTasks(task_pb.BatchGetTasksRequest(task_ids=task_ids), timeout=_LIMIT).tasks
 
     def counts(self, account_id: int) -> dict[str, int]:
@@ -79,7 +79,7 @@ class _Asker:
         return self._contents.GetContent(request, timeout=_LIMIT).content
 
     def file(self, name: str) -> str:
-        """The SHA-256 of the bytes; what the API says instead, if it gives none."""
+        """Returns the SHA-256 of the bytes; what the API says instead, if it gives none."""
         request = asset_pb.GetAssetRequest(sha256=name)
         try:
             chunks = [answer.chunk for answer in self._assets.GetAsset(request, timeout=_LIMIT)]

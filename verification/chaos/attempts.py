@@ -28,12 +28,12 @@ class Attempt:
     """What ended it; None while it runs."""
 
     def may_have_started(self, run: Run) -> bool:
-        """Whether this lease entitled the run to start."""
+        """Returns whether this lease entitled the run to start."""
         return run.worker == self.worker and self.granted <= run.time < self.until
 
 
 def attempts(events: Sequence[Event]) -> list[Attempt]:
-    """All attempts, in their order."""
+    """Returns all attempts, in their order."""
     grants = [index for index, event in enumerate(events) if event.status is Status.SUBMITTED]
     result = []
     for index, following in pairwise([*grants, len(events)]):
@@ -45,12 +45,12 @@ def attempts(events: Sequence[Event]) -> list[Attempt]:
 
 
 def attempt_of(run: Run, events: Sequence[Event]) -> Attempt | None:
-    """The attempt that the run belongs to; None where nobody was entitled to it."""
+    """Returns the attempt that the run belongs to; None where nobody was entitled to it."""
     return next((attempt for attempt in attempts(events) if attempt.may_have_started(run)), None)
 
 
 def disk_was_full(run: Run, faults: Sequence[Fault]) -> bool:
-    """Whether the run's worker had no space for a result or a file as the run ended."""
+    """Returns whether the run's worker had no space for a result or a file as the run ended."""
     return any(
         fault.kind == DISK_FULL
         and fault.victim == run.worker

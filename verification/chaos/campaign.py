@@ -210,7 +210,7 @@ class _Campaign:
         return left_by_postgres(self._fleet.folder, [self._fleet.database.socket_folder], frozenset((os.getpid(),)))
 
     def _settled(self, look: Callable[[], list[Leftover]]) -> list[Leftover]:
-        """What is left after the moment that the kernel may take."""
+        """Returns what is left after the moment that the kernel may take."""
         deadline = time.monotonic() + _GONE_TIMEOUT
         while (leftovers := look()) and time.monotonic() < deadline:
             time.sleep(0.1)

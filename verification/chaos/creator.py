@@ -160,7 +160,7 @@ def _fork_away(run: Run) -> None:
 
 
 def _runs_so_far(task_id: str) -> int:
-    """How many runs of the task have begun, this one included: a file that grows by a byte a run."""
+    """Returns how many runs of the task have begun, this one included: a file that grows by a byte a run."""
     runs = os.open(f"{os.environ['CHAOS_RUNS']}/{task_id}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.write(runs, b"x")
     return os.fstat(runs).st_size
@@ -176,7 +176,7 @@ def _uuid() -> str:
 
 
 def _process_start() -> int:
-    """When this process was started, in clock ticks: with it a process id that is used again is known."""
+    """Returns when this process was started, in clock ticks: with it a process id that is used again is known."""
     with open("/proc/self/stat") as stat:  # noqa: PTH123 - as above
         return int(stat.read().rpartition(")")[2].split()[19])
 

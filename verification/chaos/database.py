@@ -108,7 +108,7 @@ class Database:
         return connection
 
     def processes(self) -> list[psutil.Process]:
-        """The postmaster, then all that it has started."""
+        """Returns the postmaster, then all that it has started."""
         pid = self._server.pid
         postmaster = process_of(pid) if pid is not None else None
         if postmaster is None:
@@ -135,7 +135,7 @@ class Database:
             return len(pids)
 
     def hold_connections(self, rounds: int = 3) -> list[extensions.connection]:
-        """All connections that there are, the schedulers' too, which are ended for it. Raises psycopg2.Error.
+        """Returns all connections that there are, the schedulers' too, which are ended for it. Raises psycopg2.Error.
 
         The schedulers are as quick to connect again: more rounds leave them less.
         """
@@ -149,7 +149,7 @@ class Database:
         return connections
 
     def lock(self, statements: Iterable[str], database: str) -> extensions.connection:
-        """Another session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
+        """Returns another session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
         connection = psycopg2.connect(
             self._server.dsn(), dbname=database, connect_timeout=_CONNECT_LIMIT, application_name="another session"
         )
@@ -177,7 +177,7 @@ class Database:
 
 
 def title_of(process: psutil.Process) -> str:
-    """What a process of PostgreSQL says that it does; empty where it is gone."""
+    """Returns what a process of PostgreSQL says that it does; empty where it is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return " ".join(process.cmdline())
     return ""

@@ -96,12 +96,12 @@ class Figures:
         return round(self.duplicates * 10_000 / self.kills, 1) if self.kills else 0.0
 
     def document(self) -> dict[str, object]:
-        """For JSON."""
+        """Returns the figures as JSON has them."""
         return {**asdict(self), "kills": self.kills, "duplicates_per_10_000_kills": self.duplicates_per_10_000_kills}
 
 
 def figures(evidence: Evidence) -> Figures:
-    """The figures of a campaign that is over."""
+    """Returns the figures of a campaign that is over."""
     journals, stored = evidence.journals, evidence.stored
     blows = _blows(journals.faults)
     kills = [blow for blow in blows if blow.planned in _OF_WORKER]
@@ -138,7 +138,7 @@ def figures(evidence: Evidence) -> Figures:
 
 
 def _duplicates(runs: Iterable[Run]) -> int:
-    """How many results were given beyond the first of each task."""
+    """Returns how many results were given beyond the first of each task."""
     counts = Counter(run.task_id for run in runs if run.given)
     return counts.total() - len(counts)
 

@@ -93,13 +93,13 @@ class Member:
             self._started_at = time.monotonic()
 
     def guard(self) -> psutil.Process | None:
-        """The guard of a worker; None while it has none."""
+        """Returns the guard of a worker; None while it has none."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return next(iter(psutil.Process(self.service.pid).children()), None)
         return None
 
     def processes(self) -> list[psutil.Process]:
-        """All of a worker's: itself, the guard, CLIs, whatever they have left."""
+        """Returns all of a worker's: itself, the guard, CLIs, whatever they have left."""
         assert isinstance(self.service, Worker)
         return belonging_to(self.service.folder)
 
@@ -292,7 +292,7 @@ def _held(lock: threading.Lock) -> Iterator[bool]:
 
 
 def _stop(member: Member) -> str | None:
-    """What went wrong as the service was told to end."""
+    """Returns what went wrong as the service was told to end."""
     service = member.service
     if not service.alive:
         return f"{service.name} does not run (status {service.exit_status})"
@@ -305,7 +305,7 @@ def _stop(member: Member) -> str | None:
 
 
 def write_creator(folder: Path) -> Path:
-    """The campaign's CLI as a program of its own in `folder`."""
+    """Returns the campaign's CLI as a program of its own in `folder`."""
     program = folder / "chaos-creator"
     source = Path(creator.__file__).read_text()
     program.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n{source}")

@@ -55,7 +55,7 @@ class HealthWatch:
 
 
 def _asked(stub: Any) -> bool | None:
-    """None where it does not answer."""
+    """Returns whether a scheduler serves. Returns None if it does not answer."""
     try:
         answer = stub.Check(HealthCheckRequest(), timeout=_CALL_TIMEOUT)
     except grpc.RpcError:

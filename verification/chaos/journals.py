@@ -91,7 +91,7 @@ def _of(kind: type[R], lines: list[dict[str, Any]]) -> list[R]:
 
 
 def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
-    """The runs in the order of their starts."""
+    """Returns the runs in the order of their starts."""
     runs: dict[str, Run] = {}
     for line in lines:
         if line["event"] == "start":

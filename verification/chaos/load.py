@@ -101,7 +101,7 @@ class Load:
             self._note_submits(wishes, task_ids)
 
     def _repeated(self, call: Callable[[], Any], chance: random.Random, name: str, *, patient: bool) -> Any:
-        """The answer; None where nobody knows what became of the call."""
+        """Returns the answer; None where nobody knows what became of the call."""
         while True:
             try:
                 return call()
@@ -113,7 +113,7 @@ class Load:
             time.sleep(chance.uniform(0, _PAUSE))
 
     def _transient(self, error: RequestError, name: str) -> bool:
-        """Whether a caller may try again; what else an honest call is answered is noted as wrong."""
+        """Returns whether a caller may try again; what else an honest call is answered is noted as wrong."""
         self.counts[f"{name} {error.code}"] += 1
         if error.code in _TRANSIENT:
             return True

@@ -55,7 +55,7 @@ class Options:
 
 
 def read(arguments: list[str]) -> Options:
-    """The options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
+    """Returns the options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
     parser = _parser()
     namespace = parser.parse_args(arguments)
     kinds = frozenset(namespace.faults.split(",")) if namespace.faults else _ALL
@@ -76,7 +76,7 @@ def read(arguments: list[str]) -> Options:
 
 
 def _wrong(kinds: frozenset[str], namespace: argparse.Namespace) -> Iterator[str]:
-    """What would go wrong only after hours."""
+    """Yields what would go wrong only after hours."""
     if unknown := kinds - _ALL:
         yield f"--faults: no such kind: {', '.join(sorted(unknown))}; --help lists them"
     if namespace.keep and namespace.keep.exists():

@@ -109,7 +109,7 @@ def plan(
     rate: float = 1.0,
     kinds: Collection[str] | None = None,
 ) -> tuple[Fault, ...]:
-    """The faults of a campaign, by time: the same for the same arguments, always.
+    """Returns the faults of a campaign, by time: the same for the same arguments, always.
 
     Args:
         seed: any number.

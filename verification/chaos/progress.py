@@ -68,36 +68,36 @@ class Progress:
             thread.join()
 
     def all_ended(self) -> bool:
-        """Whether no task is open and no lease is left; False while nobody knows."""
+        """Returns whether no task is open and no lease is left; False while nobody knows."""
         return self.look() and not self.open_tasks and not self._leases
 
     def look(self) -> bool:
-        """Whether the database could be asked."""
+        """Returns whether the database could be asked."""
         rows = self._rows(_COUNTS)
         if rows:
             self.open_tasks, self._leases, self._completed = rows[0]
         return bool(rows)
 
     def ticked(self) -> float:
-        """The time, if no schedule's tick is due; 0 while one is, or nobody knows."""
+        """Returns the time, if no schedule's tick is due; 0 while one is, or nobody knows."""
         rows = self._rows(_TICKED)
         return rows[0][0] if rows else 0.0
 
     def all_delivered(self) -> bool:
-        """Whether no event waits for its delivery; False while nobody knows."""
+        """Returns whether no event waits for its delivery; False while nobody knows."""
         return self._rows(_UNDELIVERED) == [(0,)]
 
     def moves(self) -> int:
-        """How many there are in the histories of all tasks; 0 while nobody knows."""
+        """Returns how many there are in the histories of all tasks; 0 while nobody knows."""
         rows = self._rows(_MOVES)
         return rows[0][0] if rows else 0
 
     def waiting(self) -> list[str]:
-        """The tasks that wait for a retry; none while nobody knows."""
+        """Returns the tasks that wait for a retry; none while nobody knows."""
         return [format_task_id(key) for (key,) in self._rows(_WAITING)]
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """None where the database is away."""
+        """Returns the rows of a statement. Returns none while the database is away."""
         try:
             with contextlib.closing(self._database.connect()) as connection, connection.cursor() as cursor:
                 cursor.execute(sql)

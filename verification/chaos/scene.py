@@ -25,7 +25,7 @@ class Scene:
     journal: Appender
 
     def member(self, fault: Fault) -> Member:
-        """The victim, which runs. Raises MissedError."""
+        """Returns the victim, which runs. Raises MissedError."""
         member = self.fleet.members[fault.victim]
         if not member.service.alive:
             raise MissedError

@@ -50,7 +50,7 @@ _CAPS = "SELECT account_id, max_concurrent_tasks FROM accounts WHERE max_concurr
 
 
 def read_stored(dsn: str) -> Stored:
-    """All of it, as of one moment. `dsn` is libpq's, or a URL without a driver's name."""
+    """Returns all that the database holds, as of one moment. `dsn` is libpq's, or a URL without a driver's name."""
     connection = psycopg2.connect(dsn)
     try:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
@@ -60,7 +60,7 @@ def read_stored(dsn: str) -> Stored:
 
 
 def sha256(text: str) -> str:
-    """How bodies and topics are compared."""
+    """Returns the hash by which bodies and topics are compared."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

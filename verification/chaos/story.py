@@ -39,7 +39,7 @@ def task(task_id: str, status: Status = S.COMPLETED, content_id: int | None = No
 
 
 def run(name: str, task_id: str, worker: str, begin: float, end: float, *, killed: bool = False) -> Run:
-    """A run whose times of both clocks are alike."""
+    """Returns a run whose times of both clocks are alike."""
     status, body = (None, None) if killed else (0, f"body of {name}")
     file = None if killed else f"file of {name}"
     return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, file, given=not killed)
@@ -51,7 +51,7 @@ def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (
 
 
 def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
-    """An attempt that went well."""
+    """Returns an attempt that went well."""
     source = attempt, worker
     return [
         move(S.PENDING, S.SUBMITTED, begin, by=source),
@@ -61,7 +61,7 @@ def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event
 
 
 def lost(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
-    """An attempt that was lost with its worker."""
+    """Returns an attempt that was lost with its worker."""
     source = attempt, worker
     return [
         move(S.PENDING, S.SUBMITTED, begin, by=source),
@@ -91,7 +91,7 @@ RUNS = (
 
 
 def as_shown(stored: Stored, answers: Answers) -> Answers:
-    """The same answers, but of histories and contents, which are as they are stored."""
+    """Returns the same answers, but of histories and contents, which are as they are stored."""
     return replace(
         answers,
         histories={name: [(event.status, event.attempt) for event in events] for name, events in stored.events.items()},
@@ -217,7 +217,7 @@ def stale_body() -> Evidence:
 
 
 def watched() -> list[Watched]:
-    """What a watcher of the account is told, task by task."""
+    """Returns what a watcher of the account is told, task by task."""
     return [
         Watched(name, ACCOUNT, "" if event.previous is S.NONE else event.previous.label, event.status.label, event.time)
         for name, events in EVENTS.items()

@@ -57,7 +57,7 @@ def _scheduler_stop(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def _serving(scene: Scene, fault: Fault) -> Member:
-    """The victim, once it has come up: before that TERM ends it as it ends any process. Raises MissedError."""
+    """Returns the victim, once it has come up: before that TERM ends it as it ends any process. Raises MissedError."""
     member = scene.member(fault)
     if not member.service.served:
         raise MissedError

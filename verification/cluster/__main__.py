@@ -21,7 +21,7 @@ from verification.cluster.run import Run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0 where nothing was lost and nothing done twice."""
+    """Returns the exit status: 0 where nothing was lost and nothing done twice."""
     choices = options.read(arguments)
     disks = _disks()
     with Interrupts() as interrupts, _folder(choices.folder) as folder:

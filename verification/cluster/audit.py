@@ -40,7 +40,7 @@ class Audit:
 
 
 def audit(acknowledged: Mapping[str, str], told: Mapping[str, int], stored: Stored) -> Audit:
-    """Compares.
+    """Compares what was acknowledged with what the database holds.
 
     Args:
         acknowledged: task ids by request id.

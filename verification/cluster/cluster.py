@@ -98,11 +98,11 @@ class Cluster:
         return self.folder / surroundings.FILE
 
     def healthy(self, since: float = 0.0) -> bool:
-        """Whether all run and serve, by a reading that was begun after `since`."""
+        """Returns whether all run and serve, by a reading that was begun after `since`."""
         return self.readings.last.taken > since and not self.unwell(self.readings.last)
 
     def unwell(self, reading: Reading) -> list[str]:
-        """Why it is not healthy."""
+        """Returns why it is not healthy."""
         return [f"{node.name} is not well" for node in self.nodes if not node.leaves and not _is_well(node, reading)]
 
     def scale(self, workers: int) -> None:

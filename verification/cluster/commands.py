@@ -67,7 +67,7 @@ KEYS: Mapping[str, str] = {
 
 
 def parse(step: str) -> Sequence[str]:
-    """A step's words. Raises CommandError."""
+    """Returns a step's words. Raises CommandError."""
     words = step.split()
     command = _BY_NAME.get(words[0]) if words else None
     if command is None or len(words) != len(command.usage.split(" ")):

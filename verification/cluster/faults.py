@@ -180,7 +180,7 @@ class Faults:
                 yield self._waiting(argument)
 
     def _victim(self, name: str) -> Node | None:
-        """The node of that name, or the next one of that kind, if it is up."""
+        """Returns the node of that name, or the next one of that kind, if it is up."""
         candidates = [node for node in self._cluster.nodes if node.state == "up"]
         for node in candidates:
             if node.name == name:

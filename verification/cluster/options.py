@@ -43,7 +43,7 @@ class Options:
 
 
 def read(arguments: Sequence[str]) -> Options:
-    """The options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
+    """Returns the options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
     namespace = _parser().parse_args(arguments)
     return Options(**vars(namespace))
 

@@ -107,7 +107,7 @@ class LivePicture:
 
 
 def head(cluster: Cluster, load: Load, live: LiveAudit) -> Iterator[Text]:
-    """The title, the queue and the totals."""
+    """Yields the title, the queue and the totals."""
     link = f"  Prometheus :{cluster.prometheus_port}" if cluster.prometheus_port else ""
     yield Text(f"contentgen cluster  {cluster.target}  {load.rate:g} tasks/s{link}", "reverse")
     reading = cluster.readings.last
@@ -122,7 +122,7 @@ def head(cluster: Cluster, load: Load, live: LiveAudit) -> Iterator[Text]:
 
 
 def totals(load: Load, live: LiveAudit) -> Text:
-    """What the clients know, and what the database says of it."""
+    """Returns what the clients know, and what the database says of it."""
     doubled = max(live.twice, sum(count > 1 for count in load.completed.values()))
     problems = f", wrong {len(load.wrong)}" if load.wrong else ""
     return Text.assemble(
@@ -152,7 +152,7 @@ def alerts(reading: Reading) -> Iterator[Text]:
 
 
 def rows(cluster: Cluster, height: int) -> Iterator[Text]:
-    """A line for each process, as many as fit."""
+    """Yields a line for each process, as many as fit."""
     reading = cluster.readings.last
     nodes = cluster.nodes
     visible = nodes if len(nodes) <= height else nodes[: height - 1]

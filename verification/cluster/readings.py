@@ -115,7 +115,7 @@ def _samples(port: int) -> Samples | None:
 
 
 def parsed(text: str) -> Samples:
-    """What is shown of Prometheus' text, which holds ten times more."""
+    """Returns what is shown of Prometheus' text, which holds ten times more."""
     totals: dict[str, float] = {}
     for line in text.splitlines():
         if not line.startswith("contentgen_"):

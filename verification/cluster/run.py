@@ -57,7 +57,7 @@ class Run:
         self._began = time.monotonic()
 
     def run(self) -> int:
-        """Its exit status. Raises ClusterError, Interrupted."""
+        """Runs the cluster, and returns the exit status. Raises ClusterError, Interrupted."""
         with keys() as key, picture() as view:
             view.say(f"starting in {self._folder}")
             with Cluster(self._folder, self._options, view.say, disks=self._disks) as cluster:
@@ -135,7 +135,7 @@ class Run:
         return audit(scene.load.task_ids, scene.load.completed, stored)
 
     def _step(self, pressed_key: str, cluster: Cluster, load: Load) -> str | None:
-        """What a key stands for."""
+        """Returns what a key stands for."""
         workers = sum(not worker.leaves for worker in cluster.workers)
         commands = {
             "+": f"scale {workers + 1}",

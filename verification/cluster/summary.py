@@ -14,7 +14,7 @@ _MAX_WRONG = 20
 
 
 def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds: float) -> tuple[Sequence[str], bool]:
-    """Its lines, and whether all is as it should be."""
+    """Returns the lines of the summary, and whether all is as it should be."""
     problems = [*found.wrong, *load.wrong]
     unsure = load.submitted - load.acknowledged
     if options.unattended and unsure:

@@ -77,7 +77,7 @@ def note(each: Case, ending: Ending, tally: Tally) -> None:
 
 
 def status_of(ending: Ending) -> str:
-    """As the table has it."""
+    """Returns the status by the name that the table uses."""
     return ending.code.name if ending.code else "no end"
 
 

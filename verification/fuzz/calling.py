@@ -64,7 +64,7 @@ class Caller:
         self._streams.close()
 
     async def make(self, case: Case) -> Ending:
-        """The call's end; code None where it has none within its deadline and some seconds more."""
+        """Returns the call's end; code None where it has none within its deadline and some seconds more."""
         try:
             async with asyncio.timeout(max(case.timeout, 0) + GRACE):
                 return await self._make(case)

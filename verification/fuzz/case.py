@@ -55,5 +55,5 @@ PATIENT = 15.0
 
 
 def random_of(target: str, seed: int, number: int) -> random.Random:
-    """The source of everything random in one case; the same on any machine."""
+    """Returns the source of everything random in one case; the same on any machine."""
     return random.Random(f"{target}/{seed}/{number}")

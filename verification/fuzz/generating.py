@@ -20,7 +20,7 @@ _MAX_REQUESTS = 6
 
 
 def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
-    """The case of that number of an RPC, or of a path that leads nowhere."""
+    """Returns the case of that number of an RPC, or of a path that leads nowhere."""
     source = random_of(rpc_path, seed, number)
     rpc = RPCS.get(rpc_path)
     if rpc is None:
@@ -41,7 +41,7 @@ def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
 
 
 def every_path() -> list[str]:
-    """What a campaign calls: each RPC, and some that are not there."""
+    """Returns what a campaign calls: each RPC, and some that are not there."""
     return [*RPCS, *UNKNOWN]
 
 
@@ -64,7 +64,7 @@ def _who(rpc: Rpc, source: random.Random) -> Who:
 
 
 def _patience(rpc: Rpc, source: random.Random) -> tuple[float, float | None]:
-    """The deadline, and when the caller hangs up."""
+    """Returns the deadline, and when the caller hangs up."""
     if source.random() < 0.03:
         return source.choice(_SHORT_DEADLINES), None
     if source.random() < 0.03:

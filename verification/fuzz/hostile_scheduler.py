@@ -97,7 +97,7 @@ def lie(order: LieOrder) -> Tally:
 
 
 def _shortened(trouble: str) -> str:
-    """What went wrong, and the end of the worker's log, which says how it came to that."""
+    """Returns what went wrong, and the end of the worker's log, which says how it came to that."""
     return trouble if len(trouble) <= 2 * _TOLD else f"{trouble[:_TOLD]} … {trouble[-_TOLD:]}"
 
 

@@ -141,7 +141,7 @@ class _Session:
         return [*(self._state,) * 8, *(self._reports,) * 8, self._anything, self._upload]
 
     def _upload(self) -> bytes:
-        """A picture for a lease, mostly one of its own; then a heartbeat."""
+        """Returns a picture for a lease, mostly one of its own; then a heartbeat."""
         source = self._source
         leases = [(lease.lease_id, lease.attempt) for lease in self._own] or self._shared.leases
         lease_id, attempt = source.choice(leases)
@@ -254,7 +254,7 @@ class _Session:
             part.CopyFrom(message(part.DESCRIPTOR, self._known, source))
 
     def _anything(self) -> bytes:
-        """A second hello, a goodbye, nothing at all, or bytes that are no message."""
+        """Returns a second hello, a goodbye, nothing at all, or bytes that are no message."""
         source = self._source
         chance = source.random()
         if chance < 0.3:

@@ -33,7 +33,7 @@ _BY_GRPC = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNIMPLEMENTED})
 
 
 def wrong_with(case: Case, ending: Ending) -> str | None:
-    """What must not be so, in words; None where the ending is in order."""
+    """Returns what must not be so, in words; None where the ending is in order."""
     if ending.code is None:
         return f"no end within the deadline of {case.timeout:g} s and {GRACE:g} s more"
     if ending.code == Code.OK:
@@ -49,7 +49,7 @@ def wrong_with(case: Case, ending: Ending) -> str | None:
 
 
 def _may_wait(case: Case) -> bool:
-    """An RPC that answers when something happens."""
+    """Returns whether the RPC answers only when something happens."""
     return case.rpc.endswith(("/WaitTask", "/WatchTasks", "/Watch", "/Lease"))
 
 

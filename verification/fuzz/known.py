@@ -32,11 +32,11 @@ class Known:
         return bool(self._values.get(_name(field)))
 
     def any(self, field: str, source: random.Random) -> Any:
-        """A value that this field may well take; to be asked only where there is one."""
+        """Returns a value that this field may well take; to be asked only where there is one."""
         return source.choice(self._values[_name(field)])
 
     def any_text(self, source: random.Random) -> str:
-        """Some text of any field, or none."""
+        """Returns some text of any field, or none."""
         texts = [value for values in self._values.values() for value in values[:4] if isinstance(value, str)]
         return source.choice(texts) if texts else ""
 
@@ -72,7 +72,7 @@ class Known:
                 self.add(field, value)
 
     def _concerns_the_honest(self, part: Message) -> bool:
-        """Whether it, or the one thing that it is about, is of a protected account."""
+        """Returns whether it, or the one thing that it is about, is of a protected account."""
         for field, value in part.ListFields():
             if field.name == "account_id" and value in self._protected:
                 return True

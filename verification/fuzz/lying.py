@@ -69,7 +69,7 @@ class Liar:
         return pb.LeaseResponse(welcome=welcome).SerializeToString()
 
     def next(self) -> bytes:
-        """The next message: an answer to what was heard, an order, leases, or anything."""
+        """Returns the next message: an answer to what was heard, an order, leases, or anything."""
         saying = self._source.choice(self._sayings())
         return saying()
 
@@ -99,7 +99,7 @@ class Liar:
         return pb.LeaseResponse(assignment=assignment).SerializeToString()
 
     def _flood(self, assignment: pb.Assignment) -> bytes:
-        """More leases than any worker holds, of which none is of any use."""
+        """Returns more leases than any worker holds, of which none is of any use."""
         assignment.heartbeat_number = 0
         for number in range(_MANY):
             assignment.leases.add(lease_id=f"flood-{self._stream}-{number}", attempt=1)

@@ -22,7 +22,7 @@ _LARGEST = values.MAX_BYTES - 4_096
 
 
 def message(descriptor: Descriptor, known: Known, source: random.Random) -> Message:
-    """A message of this type."""
+    """Returns a message of this type."""
     filled = GetMessageClass(descriptor)()
     _Filling(known, source, source.choice(WILDNESS)).fill(filled)
     if source.random() < 0.002:

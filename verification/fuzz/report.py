@@ -59,7 +59,7 @@ def _beside(surroundings: Beside) -> Iterator[str]:
 
 
 def write_findings(findings: Iterable[Finding], folder: Path) -> list[Path]:
-    """A file of JSON for each, with what reproduces it."""
+    """Writes a file of JSON for each finding, with what reproduces it, and returns the paths."""
     paths = []
     for number, finding in enumerate(findings, 1):
         folder.mkdir(parents=True, exist_ok=True)

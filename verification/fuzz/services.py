@@ -64,7 +64,7 @@ class Services:
         return problems
 
     def troubles(self) -> list[str]:
-        """What is wrong with the processes: one that is gone, or has logged what it should not have to."""
+        """Returns what is wrong with the processes: one that is gone, or has logged what it should not have to."""
         losses = [
             f"{service.name} is gone: {service.tail()}"
             for service in (self.scheduler, self.worker)
@@ -127,7 +127,7 @@ def _make_accounts(target: str, token: str) -> None:
 
 
 def alarms(log: Path, expected: Collection[str] = ()) -> list[str]:
-    """Lines of a service's log that no caller may cause: errors, tracebacks, and what is no event at all.
+    """Returns the lines of a service's log that no caller may cause: errors, tracebacks, and what is no event at all.
 
     Errors with `expected` actions are none.
     """
@@ -148,7 +148,7 @@ WARM_UP = 0.3
 
 
 def growth(samples: list[int]) -> tuple[float, float]:
-    """MiB after the warm-up and at the end, each the median of a few samples."""
+    """Returns the MiB after the warm-up and at the end, each the median of a few samples."""
     begin = int(len(samples) * WARM_UP)
     tenth = max(1, len(samples) // 10)
     return median(samples[begin : begin + tenth]) / _MIB, median(samples[-tenth:]) / _MIB

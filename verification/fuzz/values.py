@@ -98,7 +98,7 @@ UNKNOWN_CHANCE = 0.1
 
 
 def plausible(field: FieldDescriptor, known: Known, source: random.Random) -> Any:
-    """A value that the field's caller might mean: a live id, or something by its name or type."""
+    """Returns a value that the field's caller might mean: a live id, or something by its name or type."""
     if field.name.endswith("_token") and source.random() < 0.5:
         return ""
     if field.name in known and source.random() > UNKNOWN_CHANCE:
@@ -123,7 +123,7 @@ _ORDINARY: dict[int, tuple[Any, ...]] = {
 
 
 def hostile(field: FieldDescriptor, known: Known, source: random.Random) -> Any:
-    """A value at or beyond the bounds of what the field's type, or this field, can mean."""
+    """Returns a value at or beyond the bounds of what the field's type, or this field, can mean."""
     if field.type == _FIELD.TYPE_STRING:
         return text(known, source)
     if field.type == _FIELD.TYPE_BYTES:
@@ -155,7 +155,7 @@ _RANGES = {
 
 
 def text(known: Known, source: random.Random) -> str:
-    """A text that is hard to store, to show or to hand on; or a known one with a change."""
+    """Returns a text that is hard to store, to show or to hand on; or a known one with a change."""
     chance = source.random()
     if chance < 0.6:
         return source.choice(_TEXTS)
@@ -167,7 +167,7 @@ def text(known: Known, source: random.Random) -> str:
 
 
 def changed(told: str, source: random.Random) -> str:
-    """The text with a character more, less or another one; or cut, or doubled."""
+    """Returns the text with a character more, less or another one; or cut, or doubled."""
     position = source.randrange(len(told) + 1)
     another = chr(_code_point(source))
     return source.choice(

@@ -22,7 +22,7 @@ def _truncated(message: bytes, _: Descriptor, source: random.Random) -> bytes:
 
 
 def _flipped(message: bytes, _: Descriptor, source: random.Random) -> bytes:
-    """Some bits the other way."""
+    """Returns the message with some bits flipped."""
     data = bytearray(message or b"\x00")
     for _bit in range(source.randint(1, 8)):
         data[source.randrange(len(data))] ^= 1 << source.randrange(8)
@@ -30,13 +30,13 @@ def _flipped(message: bytes, _: Descriptor, source: random.Random) -> bytes:
 
 
 def _spliced(message: bytes, _: Descriptor, source: random.Random) -> bytes:
-    """A piece of it again, elsewhere."""
+    """Returns a piece of it again, elsewhere."""
     begin, end, position = (source.randrange(len(message) + 1) for _ in range(3))
     return message[:position] + message[min(begin, end) : max(begin, end)] + message[position:]
 
 
 def _doubled(message: bytes, _: Descriptor, source: random.Random) -> bytes:
-    """Each field several times: the last one counts, lists grow."""
+    """Returns the message several times over: the last one counts, lists grow."""
     return message * source.choice((2, 3, 50)) if len(message) < 10_000 else message
 
 
@@ -64,7 +64,7 @@ def _mistyped(message: bytes, descriptor: Descriptor, source: random.Random) -> 
 
 
 def _overlong(message: bytes, descriptor: Descriptor, source: random.Random) -> bytes:
-    """A length that is more than there is."""
+    """Returns a length that is more than there is."""
     number = source.choice(descriptor.fields).number if descriptor.fields else 1
     return message + _tag(number, 2) + source.choice(_VARINTS) + source.randbytes(4)
 
@@ -102,7 +102,7 @@ SPOILS: dict[str, Spoil] = {
 
 
 def spoil(told: bytes, descriptor: Descriptor, source: random.Random) -> tuple[str, bytes]:
-    """Another form of these bytes, and its name."""
+    """Returns another form of these bytes, and its name."""
     name = source.choice(list(SPOILS))
     return name, SPOILS[name](told, descriptor, source)
 

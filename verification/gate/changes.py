@@ -25,7 +25,7 @@ def changed(root: Path) -> list[str]:
 
 
 def related_tests(paths: Iterable[str], root: Path) -> list[str]:
-    """The test files of what changed, but those of `tests/unit`: changed ones first, then as in `LEVELS`."""
+    """Returns the test files of what changed, but those of `tests/unit`: changed ones first, then as in `LEVELS`."""
     changes = {*paths}
     modules = {_module(path) for path in changes if path.endswith(".py")}
     names = {f"test_{_subject(path)}.py" for path in changes}
@@ -53,6 +53,6 @@ def _imports(test: Path) -> Iterator[str]:
 
 
 def _git(root: Path, *arguments: str) -> Sequence[str]:
-    """The lines that git prints; none if it fails."""
+    """Returns the lines that git prints; none if it fails."""
     command = ["git", *arguments]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.splitlines()

@@ -58,7 +58,7 @@ class Gate:
         self._is_interrupted = False
 
     def run(self, steps: Sequence[Step]) -> list[Outcome]:
-        """The outcome of each step: one that fails stops none of the others. An interrupt ends them all."""
+        """Returns the outcome of each step: one that fails stops none of the others. An interrupt ends them all."""
         with ThreadPoolExecutor(self._side_by_side) as pool:
             outcomes = [pool.submit(self._run, step) for step in steps]
             try:
@@ -90,7 +90,7 @@ class Gate:
             return process
 
     def _wait(self, process: subprocess.Popen[bytes]) -> tuple[int, float]:
-        """Its exit status and its CPU seconds, when nothing of its process group is left."""
+        """Returns the exit status and the CPU seconds of a process, when nothing of its process group is left."""
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with self._lock:
             self._running.remove(process.pid)
@@ -130,7 +130,7 @@ def run(steps: Sequence[Step], side_by_side: int = 1, first: Sequence[Step] = ()
 
 
 def chosen(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
-    """The steps of these names, or all if there are none.
+    """Returns the steps of these names, or all if no name is given.
 
     Raises:
         SystemExit: for a name that no step has.

@@ -64,7 +64,7 @@ class Thing(NamedTuple):
 
 
 def catalog(connection: sa.Connection) -> dict[Thing, str]:
-    """All things, tables in the order of their names, columns in that of their numbers."""
+    """Returns all things, tables in the order of their names, columns in that of their numbers."""
     return {
         Thing(kind, table, str(name)): str(definition)
         for kind, query in _QUERIES.items()

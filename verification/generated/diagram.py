@@ -19,7 +19,7 @@ _FINAL = (Status.COMPLETED, Status.CANCELLED)
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
+    """Returns the exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     present = DOCUMENT.read_text()
     expected = _replaced(_replaced(present, "diagram", diagram()), "edges", table())
     if "--write" in arguments:
@@ -37,14 +37,14 @@ def main(arguments: list[str]) -> int:
 
 
 def diagram() -> str:
-    """The state diagram in Mermaid: a letter and a move on each edge."""
+    """Returns the state diagram in Mermaid: a letter and a move on each edge."""
     lines = [f"    {_node(edge.source)} --> {edge.target.label}: {edge.letter} {_move(edge)}" for edge in EDGES]
     lines += [f"    {status.label} --> [*]" for status in _FINAL]
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", ""])
 
 
 def table() -> str:
-    """A row for each letter, or for each of its movers where they differ."""
+    """Returns a row for each letter, or for each of its movers where they differ."""
     rows: dict[tuple[str, str, Status, str], list[Status]] = {}
     for edge in EDGES:
         rows.setdefault((edge.letter, _move(edge), edge.target, edge.mover), []).append(edge.source)

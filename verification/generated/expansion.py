@@ -35,7 +35,7 @@ _FILES = sa.text(
 
 
 def main() -> int:
-    """The exit status: 0 if each only expands, else 1 with what does not on the standard output."""
+    """Returns the exit status: 0 if each only expands, else 1 with what does not on the standard output."""
     with throwaway_server() as server:
         engine = sa.create_engine(server.url(), poolclass=sa.NullPool)
         faults = check(engine, MIGRATIONS)
@@ -133,7 +133,7 @@ _LISTED = re.compile(r"(?<=\) = ANY \(ARRAY\[)[\d, ]+(?=\]\)\)+$)")
 
 
 def _only_widens(before: str, after: str) -> bool:
-    """Whether a CHECK differs in its last condition only, by more numbers that this may be."""
+    """Returns whether a CHECK differs in its last condition only, by more numbers that this may be."""
     if " OR " in before or "NOT" in before or _LISTED.sub("", before) != _LISTED.sub("", after):
         return False
     earlier_values, later_values = (set(_LISTED.findall(text)[0].split(", ")) for text in (before, after))
@@ -151,7 +151,7 @@ def _check_addition(thing: Thing, definition: str) -> Iterator[str]:
 
 
 def _apply(engine: sa.Engine, folder: Path) -> list[str]:
-    """The statements that it took."""
+    """Returns the statements that it took."""
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: Any) -> None:

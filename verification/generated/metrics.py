@@ -38,7 +38,7 @@ No label names a task, a worker or a caller: each has a small, fixed set of valu
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
+    """Returns the exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     services: dict[str, Sequence[Declared]] = {
         "scheduler": Metrics("").declared,
         "worker": WorkerMetrics().declared,
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 def document(services: Mapping[str, Sequence[Declared]]) -> str:
-    """The whole document."""
+    """Returns the whole document."""
     lines = [_HEAD]
     for service, metrics in services.items():
         lines += [f"## Of a {service}\n", "| metric | type | labels | what it says |", "|---|---|---|---|"]
@@ -65,7 +65,7 @@ def document(services: Mapping[str, Sequence[Declared]]) -> str:
 
 
 def problems(metric: Declared) -> Iterator[str]:
-    """Where a metric does not follow the conventions."""
+    """Yields where a metric does not follow the conventions."""
     if not _NAME.fullmatch(metric.name):
         yield f"{metric.name}: must begin with contentgen_ or grpc_server_"
     if _OTHER_UNITS.search(metric.name):

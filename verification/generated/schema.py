@@ -29,7 +29,7 @@ FIRST = MIGRATIONS / "versions" / "0001_initial.sql"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0 if the two are the same, else 1 with what differs on the standard output."""
+    """Returns the exit status: 0 if the two are the same, else 1 with what differs on the standard output."""
     if "--write" in arguments:
         FIRST.write_text("".join(f"{statement};\n" for statement in _definitions()))
         return 0
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _definitions() -> Iterator[str]:
-    """The statements that make a database from the definitions."""
+    """Yields the statements that make a database from the definitions."""
     elements: list[sa.schema.ExecutableDDLElement] = []
     engine = sa.create_mock_engine("postgresql://", lambda element, *_, **__: elements.append(element))
     metadata.create_all(engine, checkfirst=False)

@@ -47,7 +47,7 @@ class Statement:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
+    """Returns the exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     statements = {module: list(read(module)) for module in modules().values()}
     expected = document(statements)
     if "--write" in arguments:
@@ -78,7 +78,7 @@ class Module:
         self._imported = {alias.name: f"{node.module}" for node in imports for alias in node.names}
 
     def find(self, name: str) -> tuple[Module, ast.stmt] | None:
-        """Where `name`, or `module.name`, is defined in the scheduler."""
+        """Returns where `name`, or `module.name`, is defined in the scheduler."""
         if name in self._defined:
             return self, self._defined[name]
         stem, _, attribute = name.rpartition(".")
@@ -95,7 +95,7 @@ def modules() -> dict[str, Module]:
 
 
 def read(module: Module) -> Iterator[Statement]:
-    """The statements of one module, in its order."""
+    """Yields the statements of one module, in its order."""
     for node, following in zip(module.body, [*module.body[1:], None], strict=True):
         if isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns) == "sa.TextClause":
             purpose = (ast.get_docstring(node) or "").partition("\n")[0]
@@ -106,7 +106,7 @@ def read(module: Module) -> Iterator[Statement]:
 
 
 def document(statements: dict[Module, list[Statement]]) -> str:
-    """The whole document."""
+    """Returns the whole document."""
     lines = [_HEAD]
     for module, group in statements.items():
         if group:
@@ -134,7 +134,7 @@ def _makes_statement(value: ast.expr) -> bool:
 
 
 def _text(node: ast.stmt | None) -> str:
-    """What a string that stands alone says."""
+    """Returns what a string that stands alone says."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return node.value.value
     return ""
@@ -146,7 +146,7 @@ def _sql(module: Module, name: str) -> str:
 
 
 def _texts(module: Module, function: ast.stmt) -> str:
-    """The strings of a function, and of what it uses of other modules."""
+    """Returns the strings of a function, and of what it uses of other modules."""
     visited: list[ast.stmt] = []
     pending = [(module, function)]
     while pending:
@@ -171,7 +171,7 @@ def _tables(sql: str) -> tuple[str, ...]:
 
 
 def _run_by(module: Module, name: str) -> tuple[str, ...]:
-    """The functions and methods that use it, in its module or in another one that imports it."""
+    """Returns the functions and methods that use it, in its module or in another one that imports it."""
     defined = module.find(name)
     return tuple(
         function

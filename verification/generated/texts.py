@@ -77,7 +77,7 @@ class Found(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0 if the catalogue is right (now), else 1 with what is wrong on the standard output."""
+    """Returns the exit status: 0 if the catalogue is right (now), else 1 with what is wrong on the standard output."""
     source = CATALOGUE.with_suffix(".po")
     with source.open("rb") as file:
         present = read_po(file)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def problems(catalog: Catalog) -> Iterator[str]:
-    """What is wrong with the Chinese."""
+    """Yields what is wrong with the Chinese."""
     for (*originals, last), chinese in _strings(catalog).items():
         if not all(chinese):
             yield f"{last!r} has no Chinese"
@@ -111,7 +111,7 @@ def _filled_in(*texts: str) -> set[str]:
 
 
 def found() -> Iterator[Found]:
-    """All texts of the pages."""
+    """Yields all texts of the pages."""
     for source in SOURCES:
         for path in sorted((ROOT / source).rglob("*.html")):
             yield from _in_template(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ def _in_code(place: str, source: str) -> Iterator[Found]:
 
 
 def updated(present: Catalog) -> Catalog:
-    """The texts of the pages, with the Chinese that there is of them."""
+    """Returns the texts of the pages, with the Chinese that there is of them."""
     catalog = Catalog(locale="zh_CN")
     for text in found():
         key = (text.text, text.several) if text.several else text.text

@@ -57,20 +57,20 @@ _SUFFIXES = {".js", ".mako", ".md", ".proto", ".py", ".toml", ".yaml", ""}
 
 
 def main() -> int:
-    """The exit status: 0 if no retired word is used, else 1, with each use on the standard output."""
+    """Returns the exit status: 0 if no retired word is used, else 1, with each use on the standard output."""
     findings = list(uses())
     print("\n".join(findings) or "no retired word is used")
     return 1 if findings else 0
 
 
 def uses() -> Iterator[str]:
-    """Each use in the repository as `path:line: word`."""
+    """Yields each use in the repository as `path:line: word`."""
     for path in _texts():
         yield from uses_in(path, (ROOT / path).read_text(encoding="utf-8"))
 
 
 def uses_in(path: str, text: str) -> Iterator[str]:
-    """Each use in one text. An underscore ends a word, too."""
+    """Yields each use in one text. An underscore ends a word, too."""
     retired = [_PATTERNS[word] for word in RETIRED if not path.startswith(ALLOWED.get(word, ()))]
     for number, line in enumerate(text.splitlines(), start=1):
         for match in filter(None, (pattern.search(line) for pattern in retired)):
@@ -78,7 +78,7 @@ def uses_in(path: str, text: str) -> Iterator[str]:
 
 
 def _texts() -> list[str]:
-    """The tracked texts that people wrote."""
+    """Returns the tracked texts that people wrote."""
     paths = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [
         path

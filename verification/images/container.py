@@ -59,7 +59,7 @@ class Image:
 
 
 def unpacked(name: str, folder: Path) -> Image:
-    """An image that was built before, as `make images` names it."""
+    """Returns an image that was built before, as `make images` names it."""
     documents = json.loads(_ran("config", name))
     config = documents[0]["Config"] if isinstance(documents, list) else documents["OCIv1"]["config"]
     _ran("unpack", name, str(folder / name))
@@ -117,13 +117,13 @@ class Container(Process):
 
 
 def ran(image: Image, log: Path, volumes: Sequence[Volume], *arguments: str, status: int, **settings: str) -> str:
-    """What a container wrote that ends by itself, with that exit status."""
+    """Returns what a container wrote that ends by itself, with that exit status."""
     with Container(image, log, volumes, *arguments, **settings) as container:
         container.ended(_LIMIT, status)
     return container.text()
 
 
 def shell(image: Image, command: str) -> str:
-    """What a command of the image prints, run as its user."""
+    """Returns what a command of the image prints, run as its user."""
     inside = ["chroot", f"--userspec={USER}:{USER}", image.root, "sh", "-c", command]
     return run_to_end(inside, image.environment, within=_WITHIN).stdout.strip()

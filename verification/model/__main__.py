@@ -16,7 +16,7 @@ from verification.model.scenarios import SMALL, WIDE, system
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 0 where the protocol holds and each mutant is caught, else 1."""
+    """Returns the exit status: 0 where the protocol holds and each mutant is caught, else 1."""
     options = _options(arguments)
     if options.states < 1 or (options.depth is not None and options.depth < 1):
         raise SystemExit("--depth and --states are numbers from 1 on")
@@ -57,7 +57,7 @@ def _timed(name: str, run: Callable[[], Exploration[Any]]) -> Exploration[Any]:
 
 
 def summary(found: Exploration[Any]) -> str:
-    """How far an exploration went and what it found, in a line."""
+    """Returns how far an exploration went and what it found, in a line."""
     text = f"{found.states:,} states, {found.edges:,} steps between them, depth {found.depth}"
     if found.counter_example is not None:
         return f"{text}; after {len(found.counter_example.steps)} steps: {found.counter_example.wrong}"

@@ -44,7 +44,7 @@ _NO_TASK = SimpleNamespace(status=Status.PENDING)
 
 
 def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lambda read: read()) -> Tx:
-    """A transaction on the tables. `timed_out` is a task whose run has just taken too long."""
+    """Returns a transaction on the tables. `timed_out` is a task whose run has just taken too long."""
     parts = {
         "signals": CommitSignals(),
         "webhook_interest": WebhookInterest(()),
@@ -260,7 +260,7 @@ class _Workers:
 
 
 def session_key(worker_id: str, session_number: int) -> int:
-    """A key that no other session has."""
+    """Returns a key that no other session has."""
     return session_number * 256 + ord(worker_id[0])
 
 

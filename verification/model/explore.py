@@ -39,11 +39,11 @@ class System(Protocol[S]):
     def initial(self) -> S: ...
     def edges(self, state: S) -> Iterable[Edge[S]]: ...
     def wrong(self, state: S) -> str | None:
-        """What is wrong with a state; None where every property holds."""
+        """Returns what is wrong with a state; None where every property holds."""
         ...
 
     def settled(self, state: S) -> bool:
-        """Whether all that was asked for is done."""
+        """Returns whether all that was asked for is done."""
         ...
 
 
@@ -133,7 +133,7 @@ class _Walk(Generic[S]):
         return number
 
     def _unsettled(self, not_expanded: int) -> CounterExample[S] | None:
-        """What keeps a run from being settled at last. What was not expanded is not judged."""
+        """Returns what keeps a run from being settled at last. What was not expanded is not judged."""
         pairs = enumerate(self._states)
         done = bytearray(number >= not_expanded or self._system.settled(state) for number, state in pairs)
         for _ in range(not_expanded, len(done)):

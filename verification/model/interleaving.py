@@ -90,7 +90,7 @@ class Interleaving:
         return Traffics(self._tables.number(tables), tuple(self._traffic.faults.items()))
 
     def edges(self, state: Traffics) -> Iterator[Edge[Traffics]]:
-        """All that may happen next."""
+        """Yields all that may happen next."""
         for place in range(len(state.under_way)):
             yield from self._goes_on(state, place)
         if len(state.under_way) < self._traffic.at_once:
@@ -105,20 +105,20 @@ class Interleaving:
         return tables.broken or (properties.OVER_LIMIT if tables.over_limit else None)
 
     def settled(self, state: Traffics) -> bool:
-        """Whether every task has ended, and nothing is under way."""
+        """Returns whether every task has ended, and nothing is under way."""
         tables = self.tables(state)
         return not (state.under_way or tables.leases or any(task.status in OPEN for task in tables.tasks.values()))
 
     def tables(self, state: Traffics) -> Tables:
-        """What is committed."""
+        """Returns what is committed."""
         return self._tables[state.tables]
 
     def transaction(self, number: int) -> UnderWay:
-        """The transaction of that number in a state."""
+        """Returns the transaction of that number in a state."""
         return self._transactions[number]
 
     def statements(self) -> set[str]:
-        """The statements that ran in what was explored, and the calls that had to wait, as "claim waits"."""
+        """Returns the statements that ran in what was explored, and the calls that had to wait, as "claim waits"."""
         calls = {name for progress in self._transactions for name in progress.asked}
         return calls | {f"{call.kind} waits" for (_, call, *_), after in self._steps.items() if after is None}
 
@@ -161,7 +161,7 @@ class Interleaving:
     # What goes on
 
     def _goes_on(self, state: Traffics, place: int, *, fault: bool = False) -> Iterator[Edge[Traffics]]:
-        """The next statement of a transaction, or its commit; nothing while it waits for a row."""
+        """Yields the next statement of a transaction, or its commit; nothing while it waits for a row."""
         call, number = state.under_way[place]
         other_calls = (*state.under_way[:place], *state.under_way[place + 1 :])
         event = Event(call.kind, call.replica, (call, number))
@@ -206,7 +206,7 @@ class Interleaving:
 
 
 def _work(call: Call) -> Work:
-    """The production code that a call runs."""
+    """Returns the production code that a call runs."""
     ref = call.lease
     completed = LeaseUpdate(ref.lease_id, ref.attempt, ref, AttemptCompleted(TaskResult("a body")))
     reports = ReportWork(TTL, LOSSES, max_deferrals=2)
@@ -224,7 +224,7 @@ def _work(call: Call) -> Work:
 
 
 def _spend(state: Traffics, action: str) -> Traffics | None:
-    """The state in which this may happen one time less; None where it may not happen any more."""
+    """Returns the state in which this may happen one time less; None where it may not happen any more."""
     budget = dict(state.budget)
     if not budget.get(action):
         return None

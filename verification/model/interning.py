@@ -19,7 +19,7 @@ A = TypeVar("A")
 
 
 def freeze(value: Any) -> Hashable:
-    """What is in `value`, hashable. Mappings keep their order, which the production code relies on."""
+    """Returns what is in `value`, hashable. Mappings keep their order, which the production code relies on."""
     if isinstance(value, (int, float, str, Enum, datetime, type(None))):
         return value
     if isinstance(value, dict):
@@ -47,14 +47,14 @@ class Parts(Generic[T]):
         self._steps: dict[Hashable, tuple[int, Any]] = {}
 
     def __getitem__(self, number: int) -> T:
-        """The value of that number; not to be changed."""
+        """Returns the value of that number; not to be changed."""
         return self._values[number]
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._values)
 
     def number(self, value: T) -> int:
-        """The number of a value, which is not to be changed any more."""
+        """Returns the number of a value, which is not to be changed any more."""
         number = self._numbers.setdefault(freeze(value), len(self._values))
         if number == len(self._values):
             self._values.append(value)
@@ -62,11 +62,11 @@ class Parts(Generic[T]):
         return number
 
     def copy(self, number: int) -> T:
-        """A copy of the value of that number."""
+        """Returns a copy of the value of that number."""
         return cast(T, pickle.loads(self._copies[number]))  # noqa: S301 - our own, and much faster than a deep copy
 
     def step(self, number: int, name: Hashable, change: Callable[[T], A]) -> tuple[int, A]:
-        """The number after `change`, and what it returned; `name` stands for it, with all that it depends on.
+        """Returns the number after `change`, and what it returned; `name` stands for it, with all that it depends on.
 
         A change that is rolled back leaves the number as it was, and returns None.
         """

@@ -84,7 +84,7 @@ def aged(link: Link | None) -> Link | None:
 
 
 def renumbered(link: Link, states: int, assignments: int) -> Link:
-    """All numbers of a stream lowered: only their differences matter."""
+    """Returns all numbers of a stream lowered: only their differences matter."""
     assert link.end is not None, "only an open stream is renumbered"
     stock = link.end.stock
     fewer = stock._replace(

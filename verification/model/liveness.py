@@ -32,17 +32,17 @@ class Steps:
         self._begins.append(len(self._targets))
 
     def of(self, source: int) -> Iterator[tuple[int, int]]:
-        """The target and the action of each step from a state."""
+        """Yields the target and the action of each step from a state."""
         begin, end = self._begins[source : source + 2]
         return zip(self._targets[begin:end], self._actions[begin:end], strict=True)
 
     def targets(self, source: int) -> array[int]:
-        """Where steps lead from a state."""
+        """Returns where steps lead from a state."""
         begin, end = self._begins[source : source + 2]
         return self._targets[begin:end]
 
     def reversed(self) -> Steps:
-        """The same steps the other way about, without their actions."""
+        """Returns the same steps the other way about, without their actions."""
         states = len(self._begins) - 1
         begins = array("q", bytes(8 * (states + 1)))
         for target in self._targets:
@@ -72,7 +72,7 @@ def first_stuck(before: Steps, done: bytearray) -> int | None:
 
 
 def first_round(steps: Steps, before: Steps, done: bytearray) -> int | None:
-    """The first of the states between which a weakly fair run may go round for ever, none of them done.
+    """Returns the first of the states between which a weakly fair run may go round for ever, none of them done.
 
     A run stays in the end within one strongly connected component. It is fair there exactly if each action that is
     possible in all the states of it is also taken between them; then so is the run that takes all steps in turn.
@@ -95,7 +95,7 @@ def _is_fair(steps: Steps, component: Sequence[int]) -> bool:
 
 
 def _components(steps: Steps, before: Steps, done: bytearray) -> Iterator[list[int]]:
-    """The strongly connected components of the states that are not done (Kosaraju's)."""
+    """Yields the strongly connected components of the states that are not done (Kosaraju's)."""
     visited = done[:]
     for root in reversed(_post_order(steps, done)):
         if visited[root]:
@@ -111,7 +111,7 @@ def _components(steps: Steps, before: Steps, done: bytearray) -> Iterator[list[i
 
 
 def _post_order(steps: Steps, done: bytearray) -> array[int]:
-    """The states that are not done, each after all that it leads to first (but for what leads back to it)."""
+    """Returns the states that are not done, each after all that it leads to first (but for what leads back to it)."""
     visited, order = done[:], array("q")
     for root in range(len(done)):
         if visited[root]:

@@ -63,12 +63,12 @@ ToWorker = Welcome | StateAcknowledged | ReportAcknowledged | Assignment
 
 
 def named(ref: LeaseRef) -> tuple[str, int]:
-    """A lease as a message names it."""
+    """Returns a lease as a message names it."""
     return format_lease_id(ref.task_key, ref.fence), ref.attempt
 
 
 def ref_of(lease_id: str, attempt: int) -> LeaseRef:
-    """The lease behind that."""
+    """Returns the lease that a message names so."""
     ref = parse_lease_id(lease_id, attempt)
     assert ref is not None, "the model's ids are all of its making"
     return ref

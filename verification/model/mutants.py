@@ -50,7 +50,7 @@ class Mutant:
     fenced: bool = True
 
     def explore(self) -> tuple[System[Any], Exploration[Any]]:
-        """The exploration, which ends at the counter-example."""
+        """Returns the exploration, which ends at the counter-example."""
         with replaced(self.owner, self.decision, self.instead):
             model = self._model()
             return model, explore(model)

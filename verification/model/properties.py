@@ -24,7 +24,7 @@ LOST_RUN = "an outage cost a run"
 
 
 def wrong(scenario: Scenario, tables: Tables, processes: Sequence[Process], rival: Sequence[LeaseRef]) -> str | None:
-    """The first property that does not hold; None where all do."""
+    """Returns the first property that does not hold; None where all do."""
     if tables.broken:
         return tables.broken
     if tables.over_limit:
@@ -61,7 +61,7 @@ def _wrong_runs(tables: Tables, processes: Sequence[Process], rival: Sequence[Le
 
 
 def settled(tables: Tables, processes: Sequence[Process]) -> bool:
-    """Whether every task has ended, and no worker holds anything."""
+    """Returns whether every task has ended, and no worker holds anything."""
     if not tables.up or tables.leases or any(task.status in OPEN for task in tables.tasks.values()):
         return False
     return not any(len(process.book) or process.spool for process in processes)

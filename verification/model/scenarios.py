@@ -72,5 +72,5 @@ WIDE: tuple[Scenario | Traffic, ...] = (
 
 
 def system(scenario: Scenario | Traffic) -> System[Any]:
-    """What is explored."""
+    """Returns what is explored."""
     return Model(scenario) if isinstance(scenario, Scenario) else Interleaving(scenario)

@@ -62,12 +62,12 @@ class Stock(NamedTuple):
     unread: tuple[tuple[int, int], ...] = ()
 
     def thawed(self) -> Capacity:
-        """The production code's own."""
+        """Returns the capacity as the production code has it."""
         return Capacity(self.heartbeat_number, self.free_slots, self.expires_at, self.assignments, dict(self.unread))
 
 
 def frozen(capacity: Capacity) -> Stock:
-    """The way back."""
+    """Returns a capacity in its frozen form."""
     unread = tuple(capacity.unread.items())
     return Stock(capacity.heartbeat_number, capacity.free_slots, capacity.expires_at, capacity.assignments, unread)
 
@@ -82,7 +82,7 @@ class Application:
         self._reaper = ReaperSettings(lease_ttl, heartbeat_interval, max_losses)
 
     def hello(self, tables: Tables, worker_id: str, hello: Hello) -> tuple[int, tuple[str, ...]] | None:
-        """The session's key, and the leases to drop; None where the hello is refused."""
+        """Returns the session's key, and the leases to drop; None where the hello is refused."""
         held_leases = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
         identity = (worker_id, worker_id, hello.session_number)
         row = HelloRow(*identity, "", "", 1, {}, "", "", held=held_leases, lost=hello.lost)
@@ -90,7 +90,7 @@ class Application:
         return None if answer is None else (session_key(worker_id, hello.session_number), answer.drop)
 
     def state(self, tables: Tables, worker_id: str, key: int, state: State) -> tuple[str, ...] | None:
-        """The leases that are not renewed; None where the session is not open any more."""
+        """Returns the leases that are not renewed; None where the session is not open any more."""
         held_leases = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in state.held)
         row = StateRow(state.number, state.free_slots, held_leases, state.last_assignment)
         group = [HeartbeatItem(worker_id, key, row)]
@@ -98,7 +98,7 @@ class Application:
         return answers[0].not_renewed if answers and isinstance(answers[0], HeartbeatAck) else None
 
     def report(self, tables: Tables, report: Report) -> tuple[tuple[str, int, int], ...]:
-        """An outcome for each update. A result that is refused for no reason is noted."""
+        """Returns an outcome for each update. A result that is refused for no reason is noted."""
         entitled = [word for word in report.words if word.kind is UpdateKind.COMPLETED and _is_entitled(tables, word)]
         group = [ReportItem(tuple(map(_update, report.words)))]
         answers = _call(tables, lambda: self._reports.run_group(transaction(tables), group))
@@ -111,7 +111,7 @@ class Application:
         return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
 
     def claim(self, tables: Tables, capacities: Sequence[SessionCapacity]) -> Claimed | None:
-        """What the workers of one replica are granted."""
+        """Returns what the workers of one replica are granted."""
         limit = sum(capacity.free for capacity in capacities)
         answer = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._ttl))
         if answer is not None and answer.grants:
@@ -160,7 +160,7 @@ def _call(tables: Tables, call: Callable[[], T]) -> T | None:
 
 
 def told(defect: Exception) -> str:
-    """A defect that the code found, as the properties tell it."""
+    """Returns a defect that the code found, as the properties tell it."""
     return f"{type(defect).__name__}: {defect}"
 
 

@@ -73,7 +73,7 @@ class Model:
         return Whole(self._tables.number(tables), budget, (process,) * scenario.workers, no_links, no_links)
 
     def edges(self, whole: Whole) -> Iterator[Edge[Whole]]:
-        """All that may happen next."""
+        """Yields all that may happen next."""
         for worker in self._workers:
             yield from self._of_worker(whole, worker)
             yield from self._of_stream(whole, worker)
@@ -100,11 +100,11 @@ class Model:
         return properties.settled(self.tables(whole), [self.process(whole, worker) for worker in self._workers])
 
     def tables(self, whole: Whole) -> Tables:
-        """The database of a state."""
+        """Returns the database of a state."""
         return self._tables[whole.tables]
 
     def process(self, whole: Whole, who: int) -> Process:
-        """A worker of a state."""
+        """Returns a worker of a state."""
         return self._processes[whole.processes[who]]
 
     # Steps of the parts
@@ -414,7 +414,7 @@ class Model:
 
 
 def name_of(who: int) -> str:
-    """A worker's id."""
+    """Returns a worker's id."""
     return "AB"[who]
 
 

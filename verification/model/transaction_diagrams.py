@@ -66,7 +66,7 @@ def _participant(call: Call) -> str:
 
 
 def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
-    """What a step's statements did; without a transaction after it, it was the commit."""
+    """Yields what a step's statements did; without a transaction after it, it was the commit."""
     if after is None:
         yield "commits"
         return

@@ -75,7 +75,7 @@ class _Paused(BaseException):
 
 
 def advanced(work: Work, one: UnderWay, copy: Callable[[], Tables], others_hold: frozenset[Row]) -> UnderWay | None:
-    """The transaction after its next statement; None where that waits. `copy` makes one of what is committed.
+    """Returns the transaction after its next statement; None where that waits. `copy` makes one of what is committed.
 
     Raises DomainError where the work is refused, and what the code finds to be inconsistent.
     """

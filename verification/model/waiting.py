@@ -95,7 +95,7 @@ class WindowRows:
         self._tables.shares[account_id] = ShareRecord(True, account_id in self._tables.shares and self._share.backlog)
 
     def lock(self, account_id: int) -> bool:
-        """Whether there is a row to be locked."""
+        """Returns whether there is a row to be locked."""
         return account_id in self._tables.shares
 
     def account_queue(self, account_id: int, count_limit: int) -> AccountQueue | None:

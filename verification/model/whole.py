@@ -24,22 +24,22 @@ class Whole(NamedTuple):
 
 
 def replaced_in(row: tuple[A, ...], place: int, value: A) -> tuple[A, ...]:
-    """The row with another value in a place."""
+    """Returns the row with another value in a place."""
     return (*row[:place], value, *row[place + 1 :])
 
 
 def linked(whole: Whole, who: int, link: Link | None) -> Whole:
-    """The state with another present stream of a worker."""
+    """Returns the state with another present stream of a worker."""
     return whole._replace(links=replaced_in(whole.links, who, link))
 
 
 def formerly(whole: Whole, who: int, link: Link | None) -> Whole:
-    """The state with another former stream of a worker."""
+    """Returns the state with another former stream of a worker."""
     return whole._replace(former=replaced_in(whole.former, who, link))
 
 
 def spend(whole: Whole, fault: str) -> Whole | None:
-    """The state with one of these faults less; None where none is left."""
+    """Returns the state with one of these faults less; None where none is left."""
     place = FAULTS.index(fault)
     remaining = whole.budget[place]
     return whole._replace(budget=replaced_in(whole.budget, place, remaining - 1)) if remaining else None

@@ -55,7 +55,7 @@ class Finding(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status. Arguments: what pip installs as pip-audit, and then those of pip-audit."""
+    """Returns the exit status. Arguments: what pip installs as pip-audit, and then those of pip-audit."""
     verdicts = []
     for finding in findings(arguments[0], arguments[1:]):
         print(f"{finding.verdict:<4}  {finding.check:<10}  {finding.text}", flush=True)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def status(verdicts: Sequence[str]) -> int:
-    """The exit status: a finding counts more than what is not known."""
+    """Returns the exit status: a finding counts more than what is not known."""
     return next(_STATUSES[verdict] for verdict in (_FAIL, _NOT_KNOWN, _OK) if verdict in verdicts)
 
 
@@ -97,7 +97,7 @@ def findings(tool: str, arguments: Sequence[str]) -> Iterator[Finding]:
 
 
 def read(lock: Path) -> list[Pin]:
-    """The pins of a lock file."""
+    """Returns the pins of a lock file."""
     text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
     return [_pin(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
@@ -149,7 +149,7 @@ def _advisories(tool: str, locks: Sequence[Path], arguments: Sequence[str]) -> F
 
 
 def judged(answer: Mapping[str, Any]) -> Finding:
-    """What pip-audit's document says."""
+    """Returns what pip-audit's document says."""
     dependencies = {dependency["name"]: dependency for dependency in answer["dependencies"]}
     vulnerable = [
         f"{name} {dependency['version']}: {', '.join(vulnerability['id'] for vulnerability in dependency['vulns'])}"
@@ -171,7 +171,7 @@ def _finding(check: str, problems: Sequence[str], summary: str) -> Finding:
 
 
 def _run(command: Sequence[object], timeout: float) -> subprocess.CompletedProcess[str] | str:
-    """The end of a command, or why it has none."""
+    """Returns the end of a command, or why it has none."""
     parts = [str(part) for part in command]
     try:
         return subprocess.run(parts, capture_output=True, text=True, timeout=timeout, check=False)

@@ -47,7 +47,7 @@ def _field(package: Distribution, name: str) -> str:
 
 
 def is_allowed(name: str, expression: str) -> bool:
-    """Whether a distribution may be shipped: of an OR one side has to be allowed, of an AND both."""
+    """Returns whether a distribution may be shipped: of an OR one side has to be allowed, of an AND both."""
     return any(
         all(part.strip(" ()") in ALLOWED or ALLOWED_FOR.get(name) == part.strip(" ()") for part in side.split(" AND "))
         for side in expression.split(" OR ")
@@ -55,6 +55,6 @@ def is_allowed(name: str, expression: str) -> bool:
 
 
 def table(found: Sequence[Distribution]) -> str:
-    """A row for each, in Markdown."""
+    """Returns a table in Markdown with a row for each distribution."""
     rows = [f"| {package.name} | {package.version} | {licence(package)} |" for package in found]
     return "\n".join(["| distribution | version | licence |", "|---|---|---|", *rows, ""])

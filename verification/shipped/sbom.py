@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def environment(folder: Path, found: Sequence[Distribution]) -> Path:
-    """The Python of an environment that has the metadata of these, and nothing else."""
+    """Returns the Python of an environment that has the metadata of these, and nothing else."""
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
     for package in found:

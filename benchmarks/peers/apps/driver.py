@@ -54,7 +54,7 @@ class _Driver:
         return {"end": time.monotonic()}
 
     async def latencies(self, tasks: int) -> dict[str, Any]:
-        """Milliseconds from the call that enqueues to the handler, one task at a time."""
+        """Returns the milliseconds from the call that enqueues to the handler, one task at a time."""
         self._tallies.ready()
         samples = []
         for _ in range(tasks):
@@ -66,7 +66,7 @@ class _Driver:
         return {"ms": samples}
 
     async def counts(self, tasks: int) -> dict[str, Any]:
-        """What there is at the end."""
+        """Returns what there is at the end."""
         results, pool = await sink.stored(self._scene.postgres)
         return {"handled": self._tallies.handled, "kept": await self._peer.kept(), "results": results, "pool": pool}
 

@@ -29,12 +29,12 @@ class Scene:
 
     @classmethod
     def told(cls) -> Scene:
-        """By this process's environment."""
+        """Returns the scene that this process's environment tells."""
         values = {name: os.environ[f"{_PREFIX}{name.upper()}"] for name in ("folder", "postgres", "redis", "job")}
         return cls(Path(values["folder"]), values["postgres"], values["redis"], values["job"])
 
     def environment(self) -> dict[str, str]:
-        """What tells it."""
+        """Returns the environment that tells the scene."""
         values = {"folder": str(self.folder), "postgres": self.postgres, "redis": self.redis, "job": self.job}
         return {f"{_PREFIX}{name.upper()}": value for name, value in values.items()}
 

@@ -97,7 +97,7 @@ class ThreadSink:
 
 
 async def first(url: str, statement: str) -> Any:
-    """The first value that a statement gives."""
+    """Returns the first value that a statement gives."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         row = await (await connection.execute(statement)).fetchone()
     assert row is not None

@@ -58,7 +58,7 @@ class Tallies:
         self._maps: dict[Path, mmap.mmap] = {}
 
     def ready(self) -> int:
-        """How many workers are."""
+        """Returns how many workers are ready."""
         for path in self._folder.glob(f"*{_SUFFIX}"):
             if path not in self._maps:
                 with path.open("rb") as file:

@@ -115,7 +115,7 @@ class BulkCopy:
 
 
 def _typed(cursor: Any, table: str, query: str) -> str:
-    """The rows of the query with the types of the table's columns, which a binary copy takes literally."""
+    """Returns the rows of the query with the types of the table's columns, which a binary copy takes literally."""
     cursor.execute(_TYPES, (table,))
     types, names = cursor.fetchone()
     return f"SELECT {types} FROM ({query}) AS q({names})"

@@ -74,7 +74,7 @@ class Trial:
         self.evidence: Evidence
 
     def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
-        """The scheduler, started; or its mutant, a module of this package."""
+        """Returns the scheduler, started; or its mutant, a module of this package."""
         self._lease_ttl = lease_ttl
         self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl, CONTENTGEN_WEBHOOK_ALLOW=NETWORK)
         self._whole = self.scheduler.command
@@ -87,7 +87,7 @@ class Trial:
         self.scheduler.start()
 
     def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
-        """A worker, started; or its mutant."""
+        """Returns a worker, started; or its mutant."""
         worker = self.stack.worker(
             name,
             target or self.scheduler.target,
@@ -103,12 +103,12 @@ class Trial:
         return worker.start()
 
     def account(self, cap: int = 0) -> int:
-        """A new account, which may have so many tasks under way; 0: any number."""
+        """Returns a new account, which may have so many tasks under way; 0: any number."""
         with ContentGenerationClient(self.scheduler.target) as client:
             return int(client.create_account("an account", cap, 1.0)["account_id"])
 
     def submit(self, account_id: int | None = None, **options: str) -> str:
-        """The id of a new task, journaled; of a new account where none is named. `options` are the CLI's."""
+        """Returns the id of a new task, journaled; of a new account where none is named. `options` are the CLI's."""
         account_id, now = account_id or self.account(), time.time()
         prefixed = {f"chaos-{name}": value for name, value in options.items()}
         task_id = self.scheduler.client.submit(account_id, "a topic", request_id=f"request {now}", options=prefixed)
@@ -141,7 +141,7 @@ class Trial:
         return read_journals(self.folder)
 
     def wait_run(self, task_id: str, number: int = 1, *, within: float = STARTED) -> Run:
-        """The task's run of that number, once it has started."""
+        """Returns the task's run of that number, once it has started."""
 
         def started() -> list[Run]:
             return [run for run in self.journals.runs if run.task_id == task_id][number - 1 :]

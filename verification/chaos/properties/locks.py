@@ -46,7 +46,7 @@ def _told(fault: Fault, journals: Journals) -> bool:
 
 
 def _disturbed(fault: Fault, journals: Journals) -> bool:
-    """Whether another fault, but for one of a worker, was felt meanwhile."""
+    """Returns whether another fault, but for one of a worker, was felt meanwhile."""
     return any(
         not rival.victim.startswith("worker")
         and rival is not fault

@@ -45,7 +45,7 @@ def _due(stored: Stored) -> Iterator[Named]:
 
 
 def _ends(events: Sequence[Event]) -> Iterator[str]:
-    """The states in which a transaction left the task without a way on."""
+    """Yields the states in which a transaction left the task without a way on."""
     for event, following in zip_longest(events, events[1:]):
         if event.status not in OPEN and (following is None or following.time != event.time):
             yield event.status.label

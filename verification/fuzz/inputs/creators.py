@@ -89,7 +89,7 @@ class _Reporter:
 
 
 def printed(command: str, source: random.Random, *, ended: bool = False) -> bytes:
-    """What a call prints: documents, progress lines and noise, as bytes."""
+    """Returns what a call prints: documents, progress lines and noise, as bytes."""
     lines = []
     for _ in range(source.choice((0, 1, 1, 2, 5))):
         document = documents.of(_STATUS if command == "status" else _RESULT, source)
@@ -183,7 +183,7 @@ def _store(folder: Path, source: random.Random) -> None:
 
 
 def _stored(source: random.Random) -> object:
-    """What SQLite may hold in any column."""
+    """Returns what SQLite may hold in any column."""
     plain = str(_plain(documents.text(source)))
     return source.choice((plain, plain.encode(), None, 1, -(2**63), 1e308, float("inf"), b"\xff\xfe", ""))
 

@@ -25,12 +25,12 @@ _RAW = (
 
 
 def text(source: random.Random) -> str:
-    """A hostile text, a lone surrogate among them."""
+    """Returns a hostile text, a lone surrogate among them."""
     return source.choice((values.text(Known(), source), "\ud800 alone", "plain", "\\u0000 escaped"))
 
 
 def value(source: random.Random, depth: int = 0) -> Any:
-    """Any JSON value."""
+    """Returns any JSON value."""
     if depth > 3 or source.random() < 0.6:
         return source.choice((None, True, False, source.choice(_NUMBERS), text(source), text(source)))
     if source.random() < 0.5:
@@ -39,7 +39,7 @@ def value(source: random.Random, depth: int = 0) -> Any:
 
 
 def of(keys: Sequence[str], source: random.Random) -> dict[str, Any]:
-    """An object with some of these keys, whose values are mostly texts."""
+    """Returns an object with some of these keys, whose values are mostly texts."""
     document = {key: text(source) if source.random() < 0.5 else value(source) for key in keys if source.random() < 0.8}
     return document | ({text(source)[:50]: value(source)} if source.random() < 0.1 else {})
 

@@ -57,7 +57,7 @@ class InputOrder:
 
 
 def try_inputs(order: InputOrder) -> Tally:
-    """What they came to; runs in a process of the campaign's pool."""
+    """Returns what the inputs came to; runs in a process of the campaign's pool."""
     tally = Tally()
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         for number in range(order.first, order.first + order.count):

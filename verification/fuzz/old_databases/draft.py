@@ -102,14 +102,14 @@ def _is_unicode(text: str) -> bool:
 
 
 def honest() -> Draft:
-    """The old application's tables with a few rows, of which each can be taken."""
+    """Returns the old application's tables with a few rows, of which each can be taken."""
     result = Draft({name: Table(name, _declared(name)) for name in old_columns()})
     _add_honest(result.tables)
     return result
 
 
 def draft(source: random.Random) -> Draft:
-    """The old application's tables with honest rows, and hostile ones beside them."""
+    """Returns the old application's tables with honest rows, and hostile ones beside them."""
     result = honest()
     hostile = source.choice((0.05, 0.3, 1.0))
     for table in result.tables.values():

@@ -90,7 +90,7 @@ def _insert(
 
 
 def _of(kind: str, source: random.Random, value: object) -> object:
-    """What only a column of that type can hold, at times."""
+    """Returns what only a column of that type can hold, at times."""
     if source.random() < 0.8:
         return value
     if kind in {"timestamp", "timestamptz", "date"}:
@@ -99,7 +99,7 @@ def _of(kind: str, source: random.Random, value: object) -> object:
 
 
 def _fitting(cursor: psycopg2.extensions.cursor, value: object, kind: str) -> str | None:
-    """The text of the value where a column of that type takes it."""
+    """Returns the text of the value where a column of that type takes it."""
     if value is None:
         return None
     text = value.isoformat() if isinstance(value, datetime) else str(value)

@@ -34,7 +34,7 @@ class DatabaseOrder:
 
 
 def import_databases(order: DatabaseOrder) -> Tally:
-    """What they came to; runs in a process of the campaign's pool."""
+    """Returns what the imports came to; runs in a process of the campaign's pool."""
     tally = Tally()
     with (
         throwaway_server() as server,
@@ -110,7 +110,7 @@ class Trial:
         """How the first import ended."""
 
     def problems(self) -> Iterator[str]:
-        """What must not be so."""
+        """Yields what must not be so."""
         snapshot = Snapshot.of(self._connection)
         if self._case.dry_run_first:
             result = self._run("--dry-run")

@@ -97,7 +97,7 @@ def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
 
 
 def wrong_with_sums(ended: Ended, connection: sa.Connection, source_id: int) -> Iterator[str]:
-    """What was said against what is there."""
+    """Yields what was said against what is there."""
     if ended.status not in {ALL_TAKEN, LEFT_OUT}:
         return
     totals = sums(ended.out)
@@ -113,7 +113,7 @@ def wrong_with_sums(ended: Ended, connection: sa.Connection, source_id: int) -> 
 
 
 def _rows_of(line: str) -> int:
-    """A row of its own, by its id; or so many without one."""
+    """Returns a row of its own, by its id; or so many without one."""
     first = line.removeprefix(_LEFT_OUT).partition(" ")[0].replace(",", "")
     return int(first) if first.isdecimal() else 1
 
