@@ -115,7 +115,7 @@ class AccountMethods(Methods):
         Example:
             >>> account = client.update_account(1, weight=2.0, active=True)
         """
-        given = {
+        fields = {
             "name": name,
             "max_concurrent_tasks": max_concurrent_tasks,
             "weight": weight,
@@ -125,9 +125,9 @@ class AccountMethods(Methods):
             "max_asset_bytes": max_asset_bytes,
             "active": active,
         }
-        changed = {field: value for field, value in given.items() if value is not None}
-        account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # by the field's own name
-        request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=changed))
+        changes = {field: value for field, value in fields.items() if value is not None}
+        account = pb.Account(account_id=account_id, **changes)  # type: ignore[arg-type] # by the field's own name
+        request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=changes))
         return document(Account, (await self._call(self._stubs.accounts.UpdateAccount, request)).account)
 
     @Unary

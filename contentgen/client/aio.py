@@ -53,16 +53,18 @@ class AioTransport(Transport):
         self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
     ) -> Response:
         self._check_open()
-        made = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", rpc)
+        method = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", rpc)
         with _failures():
-            return _readable(await made(request, timeout=self.timeout + waits, metadata=self._metadata + self._span()))
+            return _readable(
+                await method(request, timeout=self.timeout + waits, metadata=self._metadata + self._span())
+            )
 
     def stream(
         self, rpc: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout: float
     ) -> Stream[Response]:
-        made = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", rpc)
+        method = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", rpc)
         with _failures():
-            call = made(request, timeout=timeout, metadata=self._metadata)
+            call = method(request, timeout=timeout, metadata=self._metadata)
         return AioStream(call)
 
     def signal(self) -> Signal:

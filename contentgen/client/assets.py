@@ -101,7 +101,7 @@ async def save(transport: Transport, sha256: str, path: str | PathLike[str]) -> 
 
 async def read(transport: Transport, request: pb.GetAssetRequest, take: Callable[[bytes], object]) -> None:
     """Calls `take` with the bytes as they come, over as many streams as it takes. Changes the request."""
-    asked, tries = request.length, 1
+    length, tries = request.length, 1
     while True:
         stream = transport.stream(transport.stubs.assets.GetAsset, request, timeout=transport.timeout + READ_TIMEOUT)
         try:
@@ -109,7 +109,7 @@ async def read(transport: Transport, request: pb.GetAssetRequest, take: Callable
                 take(answer.chunk)
                 tries = 1
                 request.offset += len(answer.chunk)
-                request.length -= len(answer.chunk) if asked else 0
+                request.length -= len(answer.chunk) if length else 0
         except Unavailable:
             if tries == MAX_TRIES:
                 raise
@@ -117,7 +117,7 @@ async def read(transport: Transport, request: pb.GetAssetRequest, take: Callable
             return
         finally:
             stream.cancel()
-        if asked and request.length <= 0:
+        if length and request.length <= 0:
             return
         await transport.signal().wait(PAUSE * 2 ** (tries - 1))
         tries += 1
@@ -135,6 +135,6 @@ def _appearing(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _check(found: str, wanted: str) -> None:
-    if found != wanted:
-        raise RequestError(f"the bytes that came are not those of asset {wanted}", code="DATA_LOSS")
+def _check(digest: str, expected: str) -> None:
+    if digest != expected:
+        raise RequestError(f"the bytes that came are not those of asset {expected}", code="DATA_LOSS")

@@ -30,7 +30,7 @@ def stays_here(target: str) -> bool:
 
 
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """A channel that calls a target's addresses in turn; what is safe to retry is retried on UNAVAILABLE.
+    """Returns a channel that calls a target's addresses in turn; what is safe to retry is retried on UNAVAILABLE.
 
     Plaintext without `credentials`.
     """
@@ -40,7 +40,7 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> gr
 
 
 def open_aio_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """The same for the event loop that runs."""
+    """Returns such a channel for the event loop that runs."""
     if credentials is None:
         return grpc.aio.insecure_channel(target, _OPTIONS)
     return grpc.aio.secure_channel(target, credentials, _OPTIONS)

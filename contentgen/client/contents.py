@@ -143,10 +143,10 @@ class ContentMethods(Methods):
             "category": category,
             "cover_image": cover_image,
         }
-        changed = {name: text for name, text in texts.items() if text is not None}
+        changes = {name: text for name, text in texts.items() if text is not None}
         request = pb.UpdateContentRequest(
-            content=pb.Content(content_id=content_id, **changed),  # type: ignore[arg-type] # all of these are texts
-            update_mask=FieldMask(paths=list(changed)),
+            content=pb.Content(content_id=content_id, **changes),  # type: ignore[arg-type] # all of these are texts
+            update_mask=FieldMask(paths=list(changes)),
             etag=etag,
             reviewer=reviewer,
         )
@@ -219,7 +219,7 @@ class ContentMethods(Methods):
         Example:
             >>> contents = client.review_contents([{"content_id": content_id, "approve": False, "comment": "too long"}])
         """
-        request = pb.BatchReviewContentsRequest(requests=[_review(**each) for each in reviews])
+        request = pb.BatchReviewContentsRequest(requests=[_review(**fields) for fields in reviews])
         answer = await self._call(self._stubs.contents.BatchReviewContents, request)
         return [document(Content, content) for content in answer.contents]
 

@@ -73,7 +73,7 @@ _WORKED_OUT: Mapping[tuple[object, str], Convert] = {
 
 
 def document(kind: type[Document], message: Any) -> Document:
-    """A message as a dict of `results`, with its keys in their order.
+    """Returns a message as a dict of `results`, with its keys in their order.
 
     A time is ISO 8601 with UTC, a duration its seconds, an enum the name of its value. None: where the type of the key
     allows it, what is not set, or is empty or 0 where a field does not tell whether it is set.
@@ -84,7 +84,7 @@ def document(kind: type[Document], message: Any) -> Document:
 
 @cache
 def _getters(kind: Any, message: Descriptor) -> list[tuple[str, Convert]]:
-    """How each key's value comes from a message."""
+    """Returns how each key's value comes from a message."""
     return [
         (key, _WORKED_OUT.get((kind, key)) or _getter(message, _FIELDS.get(key, key), hint))
         for key, hint in get_type_hints(kind).items()
@@ -92,7 +92,7 @@ def _getters(kind: Any, message: Descriptor) -> list[tuple[str, Convert]]:
 
 
 def _getter(message: Descriptor, path: str, hint: Any) -> Convert:
-    """How the value of a key of this type comes from the field at the end of a path."""
+    """Returns how the value of a key of this type comes from the field at the end of a path."""
     first, _, rest = path.partition(".")
     field = message.fields_by_name[first]
     if rest:
@@ -131,7 +131,7 @@ def _conversion(field: FieldDescriptor, hint: Any) -> Convert | None:
 
 
 def seconds(length: Duration) -> float:
-    """Its length."""
+    """Returns the length of a duration in seconds."""
     return length.ToTimedelta().total_seconds()
 
 
@@ -142,13 +142,13 @@ def moment(stamp: Timestamp) -> str:
 @lru_cache(1_000)
 def label(enum: EnumDescriptor, number: int) -> str:
     """`TASK_STATUS_PENDING` → `pending`; a value that this client does not know is its number."""
-    known = enum.values_by_number.get(number)
-    return str(number) if known is None else known.name.removeprefix(_prefix(enum)).lower()
+    entry = enum.values_by_number.get(number)
+    return str(number) if entry is None else entry.name.removeprefix(_prefix(enum)).lower()
 
 
 def value(enum: EnumDescriptor, name: str) -> Any:
     """`pending` → `TASK_STATUS_PENDING`. Raises ValueError, which names those that exist."""
-    numbers: Mapping[str, int] = {label(enum, each.number): each.number for each in enum.values if each.number}
+    numbers: Mapping[str, int] = {label(enum, entry.number): entry.number for entry in enum.values if entry.number}
     if name not in numbers:
         raise ValueError(f"{name!r} should be one of {', '.join(numbers)}")
     return numbers[name]

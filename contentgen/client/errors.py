@@ -245,22 +245,26 @@ _BY_REASON: Mapping[str, type[RequestError]] = {
 
 
 def request_error(error: grpc.RpcError) -> RequestError:
-    """The exception for a call that failed, by its reason, or else by its status."""
+    """Returns the exception for a call that failed, by its reason, or else by its status."""
     code, details = error.code().name, _details(error)
-    info, retry, bad = details.info, details.retry, details.bad_request
-    more: dict[str, Any] = {
+    info, retry, bad_request = details.info, details.retry, details.bad_request
+    attributes: dict[str, Any] = {
         "code": code,
         "reason": info.reason,
         "metadata": info.metadata,
         "retry_delay": retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
-        "field_violations": [FieldViolation(each.field, each.description) for each in bad.field_violations],
+        "field_violations": [
+            FieldViolation(violation.field, violation.description) for violation in bad_request.field_violations
+        ],
     }
     message = error.details() or ""
     if info.reason == "INVALID_STATE":
         states = info.metadata
-        return InvalidStateException(message, states.get("current_state", ""), states.get("required_state", ""), **more)
+        return InvalidStateException(
+            message, states.get("current_state", ""), states.get("required_state", ""), **attributes
+        )
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, RequestError)
-    return kind(message, **more)
+    return kind(message, **attributes)
 
 
 class _Details(NamedTuple):
@@ -270,22 +274,22 @@ class _Details(NamedTuple):
 
 
 def _details(error: grpc.RpcError) -> _Details:
-    """The scheduler's own details. Empty if there are none, or none that can be read, such as a proxy's."""
+    """Returns the scheduler's own details, which are empty if there are none that can be read, such as a proxy's."""
     try:
         status: Status | None = rpc_status.from_call(error)  # type: ignore[arg-type] # reads what every RpcError has
-        found = _Details(ErrorInfo(), RetryInfo(), BadRequest())
-        for each in status.details if status else ():
-            for message in found:
-                each.Unpack(message)
-        if found.info.domain == DOMAIN:
-            return found
+        details = _Details(ErrorInfo(), RetryInfo(), BadRequest())
+        for detail in status.details if status else ():
+            for message in details:
+                detail.Unpack(message)
+        if details.info.domain == DOMAIN:
+            return details
     except (DecodeError, ValueError):
         pass
     return _Details(ErrorInfo(), RetryInfo(), BadRequest())
 
 
 def creator_exception(error: task_pb2.TaskError) -> CreatorException:
-    """The exception for a task's error."""
+    """Returns the exception for a task's error."""
     kind = _BY_TASK_REASON.get(error.reason, CreatorException)
     return kind(error.message or error.reason, {"reason": error.reason, **error.details})
 

@@ -15,15 +15,15 @@ def duration(seconds: float | None) -> Duration | None:
     """Raises ValueError, OverflowError for what no Duration can hold."""
     if seconds is None:
         return None
-    made = Duration()
-    made.FromNanoseconds(round(seconds * 1e9))
-    return made
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
 
 
 def timestamp(moment: datetime | str | None) -> Timestamp | None:
     """Text is ISO 8601; a moment without a zone is UTC. Raises ValueError for other text."""
     if moment is None:
         return None
-    made = Timestamp()
-    made.FromDatetime(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
-    return made
+    message = Timestamp()
+    message.FromDatetime(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
+    return message

@@ -120,9 +120,9 @@ class Watching(_Shared, Generic[P]):
         return self._of(client, owner)
 
 
-def _returning(function: Callable[..., Any], shared: str, own: str) -> Callable[..., Any]:
+def _returning(function: Callable[..., Any], shared_type: str, own_type: str) -> Callable[..., Any]:
     """`function`, whose signature `help` shows with what it returns itself."""
     signature = inspect.signature(function)
-    returns = str(signature.return_annotation).replace(shared, own)
+    returns = str(signature.return_annotation).replace(shared_type, own_type)
     function.__signature__ = signature.replace(return_annotation=returns)  # type: ignore[attr-defined]
     return function

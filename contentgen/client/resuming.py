@@ -79,23 +79,23 @@ class ResumingStream:
         return answer.event
 
     async def _from_streams(self, step: Callable[[Events], Awaitable[T | None]]) -> T | None:
-        """What `step` finds in a stream, the next one if one has ended; None once closed."""
+        """Returns what `step` finds in a stream, or in the next one if it ends. Returns None once closed."""
         while (stream := self._current()) is not None:
             try:
-                found = await step(stream)
+                result = await step(stream)
             except RequestError as error:
                 await self._again(error)
             except BaseException:  # the reader was interrupted, and what it was given may be lost with it
                 self._drop(stream)
                 raise
             else:
-                if found is not None:
-                    return found
+                if result is not None:
+                    return result
                 await self._again(Unavailable("the stream was ended again and again"))
         return None
 
     def _current(self) -> Events | None:
-        """The stream to read from; None once closed."""
+        """Returns the stream to read from. Returns None once closed."""
         with self._lock:
             if self._closed.is_set():
                 return None
@@ -132,7 +132,7 @@ class ResumingStream:
         await self._closed.wait(pause)
 
     def _passes(self, error: RequestError) -> bool:
-        """Whether to go on after `error`; moves to the token that it names."""
+        """Returns whether to go on after `error`; moves to the token that it names."""
         if error.reason in _TAKEN:
             self.resume_token = error.metadata.get("resume_token") or self.resume_token
         if not error.reason and error.code in _PASSING_FROM_PROXIES:

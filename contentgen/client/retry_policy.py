@@ -19,7 +19,7 @@ _POLICY = {
 
 
 def service_config() -> str:
-    """As JSON, for the channel option `grpc.service_config`."""
+    """Returns the policy as JSON, for the channel option `grpc.service_config`."""
     repeatable = [METHODS[name] for name, rpc in RPCS.items() if rpc.repeatable]
     names = [{"service": method.containing_service.full_name, "method": method.name} for method in repeatable]
     return json.dumps(

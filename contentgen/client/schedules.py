@@ -154,7 +154,7 @@ class ScheduleMethods(Methods):
         Example:
             >>> schedule = client.update_schedule(schedule_id, cron="30 8 * * *", overlap="skip")
         """
-        given: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "name": name,
             "cron": cron,
             "time_zone": time_zone,
@@ -164,9 +164,9 @@ class ScheduleMethods(Methods):
             "jitter": duration(jitter),
             "paused": paused,
         }
-        changed = {field: value for field, value in given.items() if value is not None}
+        changes = {field: value for field, value in fields.items() if value is not None}
         request = pb.UpdateScheduleRequest(
-            schedule=pb.Schedule(schedule_id=schedule_id, **changed), update_mask=FieldMask(paths=changed)
+            schedule=pb.Schedule(schedule_id=schedule_id, **changes), update_mask=FieldMask(paths=changes)
         )
         return document(Schedule, (await self._call(self._stubs.schedules.UpdateSchedule, request)).schedule)
 

@@ -15,7 +15,7 @@ _CONVERTERS = {field.name: _MESSAGES[field.kind] for field in FIELDS if field.ki
 
 
 def submit_request(**given: Any) -> pb.SubmitTaskRequest:
-    """A submit with these fields. See `set_field`."""
+    """Returns a submit with these fields. See `set_field`."""
     request = pb.SubmitTaskRequest()
     for name, value in given.items():
         set_field(request, name, value)
@@ -35,9 +35,9 @@ def set_field(message: pb.SubmitTaskRequest | task_pb2.Task, name: str, value: A
     if value is None:
         return
     if field.kind is Kind.PAIRS:
-        held = getattr(message, name)
-        held.clear()
-        held.update(value)
+        field_map = getattr(message, name)
+        field_map.clear()
+        field_map.update(value)
     elif convert := _CONVERTERS.get(name):
         getattr(message, name).CopyFrom(convert(value))
     else:

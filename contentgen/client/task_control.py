@@ -99,7 +99,7 @@ class TaskControlMethods(Methods):
             raise ValueError("unschedule takes the time away: give no schedule_time with it")
         if unexpire and expire_time is not None:
             raise ValueError("unexpire takes the time away: give no expire_time with it")
-        given: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "topic": topic,
             "keywords": keywords,
             "category": category,
@@ -114,9 +114,9 @@ class TaskControlMethods(Methods):
             "expire_time": timestamp(expire_time),
             "labels": labels,
         }
-        changed = {name: value for name, value in given.items() if value is not None}
-        paths = [*changed, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
-        task = task_pb2.Task(task_id=task_id, **changed)
+        changes = {name: value for name, value in fields.items() if value is not None}
+        paths = [*changes, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
+        task = task_pb2.Task(task_id=task_id, **changes)
         request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
         return document(Task, (await self._call(self._stubs.tasks.UpdateTask, request)).task)
 
@@ -173,9 +173,9 @@ class TaskControlMethods(Methods):
         Example:
             >>> cancelled_count = client.bulk_cancel_tasks(account_id=1, labels={"order": "7"})
         """
-        wanted = task_filter(more, status)
-        wanted.account_id = account_id or 0
-        request = pb.BulkCancelTasksRequest(filter=wanted, force=force, limit=limit, dry_run=dry_run)
+        selection = task_filter(more, status)
+        selection.account_id = account_id or 0
+        request = pb.BulkCancelTasksRequest(filter=selection, force=force, limit=limit, dry_run=dry_run)
         answer = await self._call(self._stubs.tasks.BulkCancelTasks, request, waits=BULK_TIMEOUT)
         return answer.matched_count if dry_run else answer.changed_count
 
@@ -274,9 +274,9 @@ class TaskControlMethods(Methods):
         return await self._clean_up(account_id, None, days, limit=0, dry_run=dry_run)
 
     async def _clean_up(
-        self, account_id: int | None, wanted: pb.TaskFilter | None, days: int, *, limit: int, dry_run: bool
+        self, account_id: int | None, selection: pb.TaskFilter | None, days: int, *, limit: int, dry_run: bool
     ) -> int:
         request = pb.CleanupTasksRequest(
-            days=days, dry_run=dry_run, account_id=account_id or 0, filter=wanted, limit=limit
+            days=days, dry_run=dry_run, account_id=account_id or 0, filter=selection, limit=limit
         )
         return (await self._call(self._stubs.tasks.CleanupTasks, request, waits=BULK_TIMEOUT)).deleted_count

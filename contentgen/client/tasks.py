@@ -130,7 +130,7 @@ class TaskMethods(Methods):
         Example:
             >>> task_ids = client.submit_tasks({"account_id": 1, "topic": topic} for topic in ("春天", "秋天"))
         """
-        request = pb.BatchSubmitTasksRequest(requests=[_submit(**each) for each in tasks])
+        request = pb.BatchSubmitTasksRequest(requests=[_submit(**fields) for fields in tasks])
         answer = await self._call(self._stubs.tasks.BatchSubmitTasks, request)
         return [task.task_id for task in answer.tasks]
 
@@ -159,8 +159,8 @@ class TaskMethods(Methods):
             return []
         request = pb.BatchGetTasksRequest(task_ids=task_ids)
         answer = await self._call(self._stubs.tasks.BatchGetTasks, request)
-        found = {task.task_id: document(Task, task) for task in answer.tasks}
-        return [found.get(task_id) for task_id in task_ids]
+        tasks_by_id = {task.task_id: document(Task, task) for task in answer.tasks}
+        return [tasks_by_id.get(task_id) for task_id in task_ids]
 
     @Unary
     async def list_tasks(
@@ -348,5 +348,5 @@ def _list(
     )
 
 
-def _submit(request_id: str | None = None, **given: Any) -> pb.SubmitTaskRequest:
-    return submit_request(request_id=request_id or uuid.uuid4().hex, **given)
+def _submit(request_id: str | None = None, **fields: Any) -> pb.SubmitTaskRequest:
+    return submit_request(request_id=request_id or uuid.uuid4().hex, **fields)

@@ -55,10 +55,10 @@ class Stream(Protocol[Response_co]):
     """The answers of one call, one after the other. What fails raises RequestError."""
 
     async def connected(self) -> bool | None:
-        """True once a scheduler has taken the call; None if the stream has ended without an error."""
+        """Returns True once a scheduler has taken the call. Returns None if the stream has ended without an error."""
 
     async def read(self) -> Response_co | None:
-        """The next answer; None if the stream has ended without an error."""
+        """Returns the next answer. Returns None if the stream has ended without an error."""
 
     def cancel(self) -> object: ...
 
@@ -104,7 +104,7 @@ class Transport(ABC):
     async def call(
         self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
     ) -> Response:
-        """The answer to one call.
+        """Returns the answer to one call.
 
         Args:
             rpc: of `stubs`.
@@ -145,7 +145,7 @@ class Transport(ABC):
 
 
 def run(steps: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that never suspends, since its transport blocks."""
+    """Returns what a coroutine returns that never suspends, since its transport blocks."""
     try:
         steps.send(None)
     except StopIteration as end:
@@ -206,7 +206,7 @@ class Pages(Generic[T]):
 
     async def first(self, limit: int) -> list[T]:
         """So many items at most."""
-        found: list[T] = []
-        while len(found) < limit and (page := await self.next()) is not None:
-            found += page
-        return found[:limit]
+        items: list[T] = []
+        while len(items) < limit and (page := await self.next()) is not None:
+            items += page
+        return items[:limit]

@@ -41,8 +41,8 @@ class WebhookMethods(Methods):
             >>> print(made["webhook_id"], made["secret"])
         """
         request = pb.CreateWebhookRequest(account_id=account_id or 0, url=url, event_types=event_types)
-        made = await self._call(self._stubs.webhooks.CreateWebhook, request)
-        return {**document(Webhook, made.webhook), "secret": made.secret}
+        answer = await self._call(self._stubs.webhooks.CreateWebhook, request)
+        return {**document(Webhook, answer.webhook), "secret": answer.secret}
 
     @Unary
     async def get_webhook(self, webhook_id: int) -> Webhook | None:
@@ -97,10 +97,10 @@ class WebhookMethods(Methods):
         Example:
             >>> webhook = client.update_webhook(webhook_id, active=True)
         """
-        given = {"url": url, "event_types": event_types, "active": active}
-        changed = {field: value for field, value in given.items() if value is not None}
-        webhook = pb.Webhook(webhook_id=webhook_id, **changed)  # type: ignore[arg-type] # by the field's own name
-        request = pb.UpdateWebhookRequest(webhook=webhook, update_mask=FieldMask(paths=changed))
+        fields = {"url": url, "event_types": event_types, "active": active}
+        changes = {field: value for field, value in fields.items() if value is not None}
+        webhook = pb.Webhook(webhook_id=webhook_id, **changes)  # type: ignore[arg-type] # by the field's own name
+        request = pb.UpdateWebhookRequest(webhook=webhook, update_mask=FieldMask(paths=changes))
         return document(Webhook, (await self._call(self._stubs.webhooks.UpdateWebhook, request)).webhook)
 
     @Unary
@@ -133,8 +133,8 @@ class WebhookMethods(Methods):
             >>> secret = client.rotate_webhook_secret(webhook_id, overlap=3600)["secret"]
         """
         request = pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=duration(overlap))
-        rotated = await self._call(self._stubs.webhooks.RotateWebhookSecret, request)
-        return {**document(Webhook, rotated.webhook), "secret": rotated.secret}
+        answer = await self._call(self._stubs.webhooks.RotateWebhookSecret, request)
+        return {**document(Webhook, answer.webhook), "secret": answer.secret}
 
     @Unary
     async def ping_webhook(self, webhook_id: int) -> Delivery:

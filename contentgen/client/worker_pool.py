@@ -99,7 +99,7 @@ class WorkerPoolMethods(Methods):
 
 
 async def whole_pool(transport: Transport) -> pb.GetWorkerPoolResponse:
-    """All pages as one answer, with the counts of the last."""
+    """Returns all pages as one answer, with the counts of the last."""
     request, pool = pb.GetWorkerPoolRequest(), pb.GetWorkerPoolResponse()
     async for page in Pages(transport, transport.stubs.pool.GetWorkerPool, request, lambda page: [page]):
         pool.MergeFrom(page)  # lists add up
