@@ -16,7 +16,7 @@ USABLE = 0.8
 """Of the cores, and of a scheduler's process: the rest keeps waits short."""
 CORES = (4, 16, 64)
 CONNECTIONS = 27
-"""Of a replica, at most: docs/architecture.md."""
+"""Of a replica, at most: `scheduler_svc/replica/pools.py`."""
 MESSAGES = 4
 """Of a task that takes a slot for a while: accepted, processing, completed, and a heartbeat."""
 GROUP = 10.0

@@ -1,4 +1,9 @@
-"""Moves of tasks for the pages that are open: one watch for each token in use, however many pages it has open."""
+"""Moves of tasks for the pages that are open: one watch for each token in use, however many pages it has open.
+
+A page that may have missed moves, or that gets a row whose place only the whole page knows, is *stale*: it loads anew,
+at most once a second. A page names the time at which it was made. If its feed has moved since, or has just begun, the
+first event is `stale`, so nothing is missed between the page and its stream.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who has signed in. In memory: after a restart everybody signs in again."""
+"""Who has signed in. In memory: after a restart everybody signs in again.
+
+A store that several consoles share would hold everybody's tokens, and would have to be kept safe like the database.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """Whole databases of a server: a restore creates a new one beside the present one, prepares it, and swaps them.
 
 The rights that roles have in the present database are granted in the new one. A database that was restored from a
-backup is prepared before any replica uses it: its numbers go on behind those that may have been used since.
+backup is prepared before any replica uses it: its numbers go on behind those that may have been used since. It is not
+filled in place, because no transaction covers the deletion of what is there and `pg_restore`'s script; two renames are
+one. Its leases stay: their workers may still run them, and a lease that the worker's Hello does not name is released.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """The audit's buffer, and the loop that stores it: in groups, so that a submit costs no transaction more.
 
-No call waits for the database here: while that is away, events stay in the buffer, and what it can't hold is dropped.
+A call that succeeded and is no submit starts the next group, and waits for its commit: a second at most, and not at all
+while storing fails. Submits and refused calls do not wait, so a replica that is killed loses their newest events. An
+event is not stored in the transaction of its call, since a refused call has none, and all layers would have to pass it
+on. While the database is away, events stay in the buffer, and what it can't hold is dropped.
 """
 
 from __future__ import annotations

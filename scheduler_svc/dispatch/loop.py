@@ -6,7 +6,8 @@ hint causes no query, so idle workers cost nothing.
 
 The admission loop gives tags to tasks that wait behind their account's window, one account at a time. Commits wake it:
 a lease of an account with a limit ended, an account's tasks were submitted or cancelled, or a minute has passed since
-attempts of an account with a start quota began. A periodic scan of the index finds what was missed.
+attempts of an account with a start quota began. A periodic scan of the index finds what was missed. Which accounts have
+a limit is also only a hint: a replica that has not heard of a new one admits later, and never too much.
 """
 
 from __future__ import annotations
@@ -169,7 +170,8 @@ class Dispatcher(TaskService):
         """Returns the next claim, for a thread that is about to commit new work; None if there can't be one now.
 
         The thread must call it. That saves the switch to the dispatcher's own thread, which on an idle machine is a
-        good part of a claim's latency.
+        good part of a claim's latency. The submit's transaction does not claim by itself, although that would save a
+        commit: only the claim's statement knows capacity.
         """
         loop, capacities = asyncio.get_running_loop(), self._begin()
         if not capacities:

@@ -25,7 +25,10 @@ def day_of(time: datetime) -> int:
 
 
 def first_uncounted_day(now: datetime) -> int:
-    """Returns the day after tomorrow: tasks scheduled from then on don't count against the queue's bound."""
+    """Returns the day after tomorrow: tasks scheduled from then on don't count against the queue's bound.
+
+    If they did, one account's plans for next year could keep all others from submitting.
+    """
     return day_of(now) + 2
 
 

@@ -3,7 +3,8 @@
 Within a priority each account has a virtual finish, and the priority has a virtual time: the smallest tag that waits,
 or the largest finish if none waits. A task's tag is the larger of the two; its account's finish is then one share
 further. Serving by tags is fair, and an account that was idle gains no credit: it starts at the virtual time. Source:
-Goyal, Vin, Cheng, "Start-time Fair Queueing", 1997.
+Goyal, Vin, Cheng, "Start-time Fair Queueing", 1997. There the virtual time is the tag that was served last: here that
+would be a row which every claim writes, on every replica. The smallest tag that waits takes one look-up in an index.
 
 Only tasks that may run soon have a tag: about `MAX_WINDOW` of each account and priority, at most as many as there are
 free seats if the account has a limit or a start quota, and none while it is paused. The others wait without a tag,

@@ -1,7 +1,8 @@
 """Public ids, and the integer keys of the database behind them.
 
 A key is 43 bits of milliseconds since 1970 and 20 bits of a sequence. So keys grow with time, need no second index, and
-stay unique even if a restored database's sequence starts again from an older value.
+stay unique even if a restored database's sequence starts again from an older value. The time is by the clock of the
+replica that takes the submit: only the order of lists depends on how far these clocks are apart.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Polls: workers are asked for the state of their runs now, not at their next interval (rule 18).
 
-Polls are numbered in the order in which they are made, so the answer to one answers all before it.
+Polls are numbered in the order in which they are made, so the answer to one answers all before it. A poll gets its
+number after its attempts were read, and before any worker can be asked: no answer is older than the call.
 """
 
 from __future__ import annotations

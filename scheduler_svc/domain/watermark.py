@@ -2,7 +2,8 @@
 
 Numbers are drawn in the order of each task's moves, but committed in any order. A snapshot reads the last number drawn,
 and then which transactions that have drawn one still run: whoever drew a number up to that one is among them. Once none
-of these runs, all those numbers are settled. Transactions that draw none are nobody's concern.
+of these runs, all those numbers are settled. Transactions that draw none are nobody's concern. The ids of transactions
+give no such order: a transaction may have its id long before it locks the task that it moves.
 """
 
 from __future__ import annotations

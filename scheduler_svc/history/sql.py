@@ -1,6 +1,7 @@
 """The history of tasks, the counts that every move changes, and the rollups by hour and day.
 
-Each transaction adds small rows to counts and rollups, which are folded every few seconds: no row is hot.
+Each transaction adds small rows to counts and rollups, which are folded every few seconds: no row is hot. Readers add
+what is not folded yet. Rollups are not made of `task_events` later: each event would be read again, with its task.
 """
 
 from __future__ import annotations

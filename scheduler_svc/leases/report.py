@@ -1,4 +1,9 @@
-"""Messages of workers: heartbeats renew leases, reports move and end them."""
+"""Messages of workers: heartbeats renew leases, reports move and end them.
+
+Python judges the reports under the locks of their leases' rows, and fenced statements write what it decided: rules in
+SQL would save a round trip a group, but could not be tested by themselves. If a write meets fewer rows than were
+locked, the transaction is aborted (`Inconsistent`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Leases: renewal, change, end. Every write is fenced by lease and attempt; the caller checks the number of rows."""
+"""Leases: renewal, change, end. Every write is fenced by lease and attempt; the caller checks the number of rows.
+
+Fences are random, so that no lease that is granted after a restore from a backup equals one from before it.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Nothing sweeps expired claims: readers see such an entry as pending, and the next claim takes it as such. An entry that
 waits for its next attempt is a failed one with a time: readers see it as pending, no claim finds it, and a claim after
-that time begins by making it pending.
+that time begins by making it pending. So neither the time nor the order of lists is in the index of claims, which each
+completed task fills: lists merge ranges of several indexes instead.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def reaper(
     on_available: Callable[[bool], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
-    """Ends expired leases, three times a heartbeat interval.
+    """Ends expired leases, three times a heartbeat interval: so one slow tick is not taken for an outage.
 
     `on_available` gets whether the database answers; it counts as away after an interval without an answer.
     """

@@ -1,7 +1,8 @@
 """Callers share fairly: the threads of their calls, and the groups of a group committer.
 
 Threads, each with its connection, are what is scarce. A free thread takes a call of the caller that holds the fewest
-threads, and among equals of the one that has waited longest. One caller's calls start in order.
+threads, and among equals of the one that has waited longest. One caller's calls start in order. Callers do not simply
+take turns: slow calls would then get a larger share of the time. Nor has each its own thread: there may be thousands.
 
 A group takes the next entry from the caller with the least weight in it so far; a caller's entries stay in order. If
 several callers wait, a group ends once each has its share, so a caller with one task waits for a small group only.

@@ -1,6 +1,7 @@
 """HandleTimeouts, BulkCancelTasks, BulkRetryTasks, CleanupTasks: many tasks, a bounded number in each transaction.
 
-A call that is cut short keeps what it has done. A cleanup keeps contents and the publish pool.
+A call that is cut short keeps what it has done. A cleanup keeps contents and the publish pool. For a task that another
+session has locked, a cancel waits as CancelTask does, and then leaves it out; retry and cleanup leave it out at once.
 """
 
 from __future__ import annotations

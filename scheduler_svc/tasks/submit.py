@@ -5,7 +5,9 @@ the database costs more than its statement, and is most of a submit's latency. W
 answer with a task that is there already, it leaves to `SubmitWork`, which says why.
 
 A task takes its unique key when it becomes open, by a submit or a retry, under the lock of the key's row; so no two
-open tasks of an account have the same one, on any number of replicas. Whether a holder is open is read after that lock.
+open tasks of an account have the same one, on any number of replicas. Whether a holder is open is read after that lock:
+the statement that waits for the lock would read it as of a moment before. A submit that gets no key creates nothing,
+and its `request_id` is not remembered: a repeat of the call is judged by the key again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Refuses submits before anything is stored: for their accounts, the accounts' quotas, or the queue's bound.
 
-The calls of a group are checked in order: the tasks of one count for those after it. Keys and rows of new tasks are
-made here, too, and the tasks as their submit is answered.
+The calls of a group are checked in order: the tasks of one count for those after it. What other replicas are committing
+is not seen, so each may exceed a bound by one group. Keys and rows of new tasks are made here, too, and the tasks as
+their submit is answered.
 """
 
 from __future__ import annotations

@@ -64,7 +64,10 @@ class DeliveryOutcome(NamedTuple):
 
 
 class WebhookInterest:
-    """One a replica; all of its threads read it. It may be a moment old: the statement that stores decides."""
+    """One a replica; all of its threads read it. It may be a moment old: the statement that stores decides.
+
+    So for up to 10 s after CreateWebhook, if the signal is lost, what other replicas commit is not told.
+    """
 
     def __init__(self, wanted: Iterable[tuple[str, int]] | None = None) -> None:
         """`wanted` as in `replace`; None: it is not known yet, so everything may be wanted."""

@@ -4,7 +4,8 @@ A deleted row stays in its index for as long as any transaction on the server co
 lasts for hours. A search for the first tag would read all of these entries, so it begins at the priority's floor. No
 task is hidden below one: tags are assigned from the virtual time on, which is never below the floor, under a shared
 lock that is held from before the virtual time is read until the commit. The floor is raised under the same lock,
-exclusive, so no tag is being assigned then. A periodic check lowers a floor that hides a task nevertheless.
+exclusive, so no tag is being assigned then. A periodic check lowers a floor that hides a task nevertheless. Admission
+of a backlog, the due loop, the folds of counts and look-ups in `shares` have no floor: they read dead entries.
 
 A reservation is a part of the statements that make tasks ready; ASSIGN_TAGS comes before each of them. An account's
 virtual finish starts at the priority's virtual time or later, and advances by one share a task; the larger its weight,

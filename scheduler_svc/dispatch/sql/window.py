@@ -3,6 +3,12 @@
 A task in `ready` without a tag waits behind its account's window. A transaction that adds to an account's tasks, admits
 them or closes the account holds its rows in `shares`. The loads of accounts (counts, pauses, limits, quotas) are read
 for autoscalers once a second.
+
+The free seats of an account are counted anew in one snapshot, from its tags and leases, and never stored: a counter
+would be a row that every end of a lease writes, and a defect could leave it wrong for good. A claim turns a tag into a
+lease, which leaves their sum as it was. So it checks no limit. A new limit or a pause first closes the account, which
+waits for submits in progress, and then removes tags, which waits for claims in progress: it holds from its commit on.
+While an account is closed, a task that becomes ready gets no tag, even one that returns from a lease.
 """
 
 from __future__ import annotations
