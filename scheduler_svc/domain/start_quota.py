@@ -4,6 +4,9 @@ A start takes a seat, which comes free a minute later. So neither an idle hour n
 more attempts start, as an evenly refilled bucket would: full at first, it allows twice the quota within its first
 minute. All times are the database's. If its clock is set back, seats come free up to a minute later; if it is set
 ahead, earlier by as much, once.
+
+Only admission gives tags to such an account. So a task that has lost its tag since the last count, and was not removed
+without a claim, has started. No claim counts anything: until the next count, a start keeps the seat of its tag.
 """
 
 from __future__ import annotations

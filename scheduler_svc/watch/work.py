@@ -31,7 +31,9 @@ R = TypeVar("R")
 MAX_PAGE = 500
 """Moves, or present states, that one transaction reads at most."""
 MAX_SCAN = 20_000
-"""Moves of all accounts in which one transaction looks for a full page of some; that takes a tenth of a second."""
+"""Moves of all accounts in which one transaction looks for a full page of some; that takes a tenth of a second. An
+index by account would make every move more expensive.
+"""
 
 
 @dataclass(frozen=True, slots=True)

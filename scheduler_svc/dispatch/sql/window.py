@@ -1,8 +1,9 @@
 """The windows of the accounts in the order of dispatch: assigns tags to their tasks, and removes them.
 
-A task in `ready` without a tag waits behind its account's window. A transaction that adds to an account's tasks, admits
-them or closes the account holds its rows in `shares`. The loads of accounts (counts, pauses, limits, quotas) are read
-for autoscalers once a second.
+A task in `ready` without a tag waits behind its account's window. It has no table of its own, so that a cancel or a
+late result finds it where all others are. A transaction that adds to an account's tasks, admits them or closes the
+account holds its rows in `shares`. The loads of accounts (counts, pauses, limits, quotas) are read for autoscalers once
+a second.
 
 The free seats of an account are counted anew in one snapshot, from its tags and leases, and never stored: a counter
 would be a row that every end of a lease writes, and a defect could leave it wrong for good. A claim turns a tag into a
