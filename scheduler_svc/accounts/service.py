@@ -37,31 +37,31 @@ class AccountService(AccountServiceServicer):
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
         weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
         quotas = Quotas(**{field.name: getattr(request, field.name) for field in fields(Quotas)})
-        with Violations() as bad:
-            _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), bad)
+        with Violations() as violations:
+            _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), violations)
         made = await self._operators.run(
             work.create_account, request.name, request.max_concurrent_tasks, weight, quotas
         )
         return pb.CreateAccountResponse(account=_account_message(made))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
-        with Violations() as bad:
-            bad.id("account_id", request.account_id)
+        with Violations() as violations:
+            violations.id("account_id", request.account_id)
         caller().about(request.account_id)
         account = await self._reads.run(work.get_account, request.account_id)
         return pb.GetAccountResponse(account=_account_message(account))
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
-        with Violations() as bad:
-            page = PageRequest.of(request, bad, "ListAccounts")
+        with Violations() as violations:
+            page = PageRequest.of(request, violations, "ListAccounts")
         found = await self._reads.run(work.list_accounts, caller().scope, page.position or 0, page.limit)
         listed, token = page.cut(found, _account_message, attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
 
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: object) -> pb.UpdateAccountResponse:
-        with Violations() as bad:
-            bad.id("account.account_id", request.account.account_id)
-            change = _change(request, bad)
+        with Violations() as violations:
+            violations.id("account.account_id", request.account.account_id)
+            change = _change(request, violations)
         caller().about(request.account.account_id)
         changed = await self._dispatch_calls.run(work.update_account, request.account.account_id, change)
         return pb.UpdateAccountResponse(account=_account_message(changed))
@@ -69,8 +69,8 @@ class AccountService(AccountServiceServicer):
     async def DeactivateAccount(
         self, request: pb.DeactivateAccountRequest, context: object
     ) -> pb.DeactivateAccountResponse:
-        with Violations() as bad:
-            bad.id("account_id", request.account_id)
+        with Violations() as violations:
+            violations.id("account_id", request.account_id)
         caller().about(request.account_id)
         changed = await self._operators.run(work.update_account, request.account_id, AccountChange(active=False))
         return pb.DeactivateAccountResponse(account=_account_message(changed))
@@ -79,24 +79,24 @@ class AccountService(AccountServiceServicer):
 _CHANGEABLE = tuple(field.name for field in fields(AccountChange))
 
 
-def _change(request: pb.UpdateAccountRequest, bad: Violations) -> AccountChange:
+def _change(request: pb.UpdateAccountRequest, violations: Violations) -> AccountChange:
     """The values of the fields that the mask names."""
-    paths = bad.mask("update_mask", request.update_mask, _CHANGEABLE)
+    paths = violations.mask("update_mask", request.update_mask, _CHANGEABLE)
     change = AccountChange(**{path: getattr(request.account, path) for path in paths})
-    bad.path = "account."
-    _check(change, bad)
+    violations.path = "account."
+    _check(change, violations)
     return change
 
 
-def _check(values: AccountChange, bad: Violations) -> None:
+def _check(values: AccountChange, violations: Violations) -> None:
     if values.name is not None:
-        bad.text("name", values.name, MAX_NAME, required=True)
+        violations.text("name", values.name, MAX_NAME, required=True)
     for name, maximum in _MAX_VALUES.items():
         value = getattr(values, name)
         if value is not None:
-            bad.number(name, value, 0, maximum)
+            violations.number(name, value, 0, maximum)
     if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # refuses NaN too
-        bad.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")
+        violations.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")
 
 
 def _account_message(it: Account) -> pb.Account:

@@ -25,11 +25,11 @@ class AssetService(AssetServiceServicer):
         self._objects = objects
 
     async def GetAsset(self, request: pb.GetAssetRequest, context: object) -> AsyncIterator[pb.GetAssetResponse]:
-        with Violations() as bad:
-            bad.sha256("sha256", request.sha256)
+        with Violations() as violations:
+            violations.sha256("sha256", request.sha256)
             for field, number in (("offset", request.offset), ("length", request.length)):
                 if number < 0:
-                    bad.add(field, f"must be 0 or more, is {number}")
+                    violations.add(field, f"must be 0 or more, is {number}")
         asset = await self._get(request.sha256)
         if request.offset > asset.size:
             raise InvalidArgument([FieldViolation("offset", f"must be at most the size, {asset.size:,}")])
@@ -40,8 +40,8 @@ class AssetService(AssetServiceServicer):
             yield pb.GetAssetResponse(chunk=chunk)
 
     async def GetAssetInfo(self, request: pb.GetAssetInfoRequest, context: object) -> pb.GetAssetInfoResponse:
-        with Violations() as bad:
-            bad.sha256("sha256", request.sha256)
+        with Violations() as violations:
+            violations.sha256("sha256", request.sha256)
         return pb.GetAssetInfoResponse(asset=asset_message(await self._get(request.sha256)))
 
     async def _get(self, sha256: str) -> Asset:

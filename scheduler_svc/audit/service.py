@@ -20,13 +20,13 @@ class AuditService(AuditServiceServicer):
         self._reads = reads
 
     async def ListAuditEvents(self, request: pb.ListAuditEventsRequest, context: object) -> pb.ListAuditEventsResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            bad.text("actor", request.actor, MAX_NAME)
-            bad.text("method", request.method, MAX_NAME)
-            low, high = _range(request, bad)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            violations.text("actor", request.actor, MAX_NAME)
+            violations.text("method", request.method, MAX_NAME)
+            low, high = _range(request, violations)
             page = PageRequest.of(
-                request, bad, "ListAuditEvents", request.account_id, request.actor, request.method, low, high
+                request, violations, "ListAuditEvents", request.account_id, request.actor, request.method, low, high
             )
         scope = caller().about(request.account_id)
         below = high if page.position is None else min(high, page.position)
@@ -36,9 +36,9 @@ class AuditService(AuditServiceServicer):
         return pb.ListAuditEventsResponse(events=events, next_page_token=token)
 
 
-def _range(request: pb.ListAuditEventsRequest, bad: Violations) -> tuple[int, int]:
+def _range(request: pb.ListAuditEventsRequest, violations: Violations) -> tuple[int, int]:
     """The keys of the time that is asked for, from the first to below the second."""
-    start, end = bad.optional_time("start_time", request), bad.optional_time("end_time", request)
+    start, end = violations.optional_time("start_time", request), violations.optional_time("end_time", request)
     return 0 if start is None else first_key(start), KEY_MAX if end is None else first_key(end)
 
 

@@ -60,18 +60,18 @@ class ContentService(PublishPoolCalls):
         self._tracer = tracer
 
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
         content = await self.reads.run(work.get_content, request.content_id)
         return pb.GetContentResponse(content=_content_message(content))
 
     async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            wanted = _filter(request, bad)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            wanted = _filter(request, violations)
             fields = selection(request, account_id=request.account_id, review_status=request.review_status)
-            page = PageRequest.of(request, bad, "ListContents", *fields)
+            page = PageRequest.of(request, violations, "ListContents", *fields)
         scope = caller().about(request.account_id)
         found = await self.reads.run(
             work.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first
@@ -80,11 +80,11 @@ class ContentService(PublishPoolCalls):
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
     async def UpdateContent(self, request: pb.UpdateContentRequest, context: object) -> pb.UpdateContentResponse:
-        with Violations() as bad:
-            bad.id("content.content_id", request.content.content_id)
-            edit = _edit(request, bad)
-            bad.text("etag", request.etag, MAX_NAME)
-            bad.text("reviewer", request.reviewer, MAX_NAME)
+        with Violations() as violations:
+            violations.id("content.content_id", request.content.content_id)
+            edit = _edit(request, violations)
+            violations.text("etag", request.etag, MAX_NAME)
+            violations.text("reviewer", request.reviewer, MAX_NAME)
         content_id = request.content.content_id
         await self.check_ownership(content_id)
         content = await self.writes.run(
@@ -95,17 +95,17 @@ class ContentService(PublishPoolCalls):
     async def ListContentRevisions(
         self, request: pb.ListContentRevisionsRequest, context: object
     ) -> pb.ListContentRevisionsResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
-            page = PageRequest.of(request, bad, "ListContentRevisions", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            page = PageRequest.of(request, violations, "ListContentRevisions", request.content_id)
         await self.check_ownership(request.content_id)
         found = await self.reads.run(work.list_revisions, request.content_id, page.position or 0, page.limit)
         revisions, token = page.cut(found, _revision_message, attrgetter("number"))
         return pb.ListContentRevisionsResponse(revisions=revisions, next_page_token=token)
 
     async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
-        with Violations() as bad:
-            review = _review(request, bad)
+        with Violations() as violations:
+            review = _review(request, violations)
         await self.check_ownership(request.content_id)
         content = await self.writes.run(work.review_content, review)
         return pb.ReviewContentResponse(content=_content_message(content))
@@ -113,27 +113,27 @@ class ContentService(PublishPoolCalls):
     async def BatchReviewContents(
         self, request: pb.BatchReviewContentsRequest, context: object
     ) -> pb.BatchReviewContentsResponse:
-        with Violations() as bad:
-            bad.text("reviewer", request.reviewer, MAX_NAME)
-            reviews = _reviews(request, bad)
+        with Violations() as violations:
+            violations.text("reviewer", request.reviewer, MAX_NAME)
+            reviews = _reviews(request, violations)
         await self.check_ownership(*(review.content_id for review in reviews))
         contents = await self.writes.run(work.review_contents, reviews)
         return pb.BatchReviewContentsResponse(contents=map(_listed_content_message, contents))
 
     async def ReopenContent(self, request: pb.ReopenContentRequest, context: object) -> pb.ReopenContentResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
         content = await self.writes.run(work.reopen_content, request.content_id)
         return pb.ReopenContentResponse(content=_content_message(content))
 
     async def ClaimReview(self, request: pb.ClaimReviewRequest, context: object) -> pb.ClaimReviewResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            lease = lease_of(request, bad)
-            bad.text("reviewer", request.reviewer, MAX_NAME)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            lease = lease_of(request, violations)
+            violations.text("reviewer", request.reviewer, MAX_NAME)
             if request.content_id:
-                bad.id("content_id", request.content_id)
+                violations.id("content_id", request.content_id)
         reviewer = _reviewer(request.reviewer)
         if request.content_id:
             await self.check_ownership(request.content_id)
@@ -144,8 +144,8 @@ class ContentService(PublishPoolCalls):
         return pb.ClaimReviewResponse(content=None if content is None else _content_message(content))
 
     async def ReleaseReview(self, request: pb.ReleaseReviewRequest, context: object) -> pb.ReleaseReviewResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
         content = await self.writes.run(work.release_review, request.content_id, caller())
         return pb.ReleaseReviewResponse(content=_content_message(content))
@@ -153,9 +153,9 @@ class ContentService(PublishPoolCalls):
     async def RegenerateContent(
         self, request: pb.RegenerateContentRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.RegenerateContentResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
-            bad.text("feedback", request.feedback, MAX_REMARK, required=True)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            violations.text("feedback", request.feedback, MAX_REMARK, required=True)
         await self.check_ownership(request.content_id)
         new = await self.reads.run(work.new_task, request.content_id, request.feedback)
         size = len(new.brief.requirements) + request.ByteSize()
@@ -166,8 +166,8 @@ class ContentService(PublishPoolCalls):
         return pb.RegenerateContentResponse(task=messages.listed_task(task))
 
     async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
         concerns(await self.writes.run(publishing.delete_content, request.content_id, force=request.force))
         return pb.DeleteContentResponse()
@@ -178,71 +178,71 @@ def _reviewer(named: str) -> str:
     return caller().name or named or ANONYMOUS
 
 
-def _review(request: pb.ReviewContentRequest, bad: Violations, reviewer: str = "") -> Review:
+def _review(request: pb.ReviewContentRequest, violations: Violations, reviewer: str = "") -> Review:
     """The decision of `reviewer`, unless the request names another."""
-    bad.id("content_id", request.content_id)
-    decision = _decision(request.decision, bad)
-    bad.text("comment", request.comment, MAX_REMARK)
-    bad.text("etag", request.etag, MAX_NAME)
-    bad.text("reviewer", request.reviewer, MAX_NAME)
+    violations.id("content_id", request.content_id)
+    decision = _decision(request.decision, violations)
+    violations.text("comment", request.comment, MAX_REMARK)
+    violations.text("etag", request.etag, MAX_NAME)
+    violations.text("reviewer", request.reviewer, MAX_NAME)
     who = _reviewer(request.reviewer or reviewer)
-    at = bad.optional_time("schedule_time", request)
+    at = violations.optional_time("schedule_time", request)
     return Review(request.content_id, decision, who, request.comment, request.etag, at)
 
 
-def _reviews(request: pb.BatchReviewContentsRequest, bad: Violations) -> list[Review]:
+def _reviews(request: pb.BatchReviewContentsRequest, violations: Violations) -> list[Review]:
     """The decisions, each of another content."""
-    if not bad.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
+    if not violations.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
         return []
     reviews: dict[int, Review] = {}
     for i, each in enumerate(request.requests):
-        bad.path = f"requests[{i}]."
-        review = _review(each, bad, request.reviewer)
+        violations.path = f"requests[{i}]."
+        review = _review(each, violations, request.reviewer)
         if review.content_id in reviews:
-            bad.add("content_id", f"must be of another content than those before, is {review.content_id}")
+            violations.add("content_id", f"must be of another content than those before, is {review.content_id}")
         reviews[review.content_id] = review
     return list(reviews.values())
 
 
-def _edit(request: pb.UpdateContentRequest, bad: Violations) -> ContentEdit:
+def _edit(request: pb.UpdateContentRequest, violations: Violations) -> ContentEdit:
     """The values of the fields that the mask names."""
-    paths = bad.mask("update_mask", request.update_mask, ContentEdit._fields)
+    paths = violations.mask("update_mask", request.update_mask, ContentEdit._fields)
     edit = ContentEdit(**{path: getattr(request.content, path) for path in paths})
     for path in ContentEdit._fields:
         value = getattr(edit, path)
         if value is not None:
-            bad.text(f"content.{path}", value, _MAX_TEXT[path], required=path in {"title", "body"})
+            violations.text(f"content.{path}", value, _MAX_TEXT[path], required=path in {"title", "body"})
     return edit
 
 
-def _decision(value: int, bad: Violations) -> ReviewDecision:
+def _decision(value: int, violations: Violations) -> ReviewDecision:
     """The decision; any one if it is refused."""
     try:
         return ReviewDecision(value)
     except ValueError:
         unspecified = value == pb.REVIEW_DECISION_UNSPECIFIED
-        bad.add("decision", "is required" if unspecified else f"must be a known ReviewDecision, is {value}")
+        violations.add("decision", "is required" if unspecified else f"must be a known ReviewDecision, is {value}")
         return ReviewDecision.REJECT
 
 
-def _filter(request: pb.ListContentsRequest, bad: Violations) -> ContentFilter:
+def _filter(request: pb.ListContentsRequest, violations: Violations) -> ContentFilter:
     """The conditions of a list."""
-    bad.text("category", request.category, MAX_NAME)
-    bad.text("query", request.query, MAX_NAME)
+    violations.text("category", request.category, MAX_NAME)
+    violations.text("query", request.query, MAX_NAME)
     score = request.min_quality_score if request.HasField("min_quality_score") else None
     if score is not None and not math.isfinite(score):
-        bad.add("min_quality_score", f"must be a finite number, is {score}")
+        violations.add("min_quality_score", f"must be a finite number, is {score}")
     words = tuple(dict.fromkeys(request.query.split()))
     if len(words) > MAX_WORDS:
-        bad.add("query", f"must have at most {MAX_WORDS} words, has {len(words)}")
+        violations.add("query", f"must have at most {MAX_WORDS} words, has {len(words)}")
     return ContentFilter(
-        review_status=bad.status("review_status", request.review_status, ReviewStatus),
-        publish_status=bad.status("publish_status", request.publish_status, PublishStatus),
+        review_status=violations.status("review_status", request.review_status, ReviewStatus),
+        publish_status=violations.status("publish_status", request.publish_status, PublishStatus),
         category=request.category,
-        labels=bad.labels("labels", request.labels),
+        labels=violations.labels("labels", request.labels),
         min_quality_score=score,
-        created_after=bad.optional_time("created_after", request),
-        created_before=bad.optional_time("created_before", request),
+        created_after=violations.optional_time("created_after", request),
+        created_before=violations.optional_time("created_before", request),
         words=words,
     )
 

@@ -52,9 +52,9 @@ class ScalerService(ExternalScalerServicer):
         return pb.GetMetricSpecResponse(metricSpecs=[spec])
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: object) -> pb.GetMetricsResponse:
-        with Violations() as bad:
+        with Violations() as violations:
             if request.metricName not in {"", METRIC}:
-                bad.add("metricName", f"must be {METRIC}, is {request.metricName[:MAX_NAME]!r}")
+                violations.add("metricName", f"must be {METRIC}, is {request.metricName[:MAX_NAME]!r}")
         account_id, _ = _options(request.scaledObjectRef.scalerMetadata, "scaledObjectRef.")
         demand = await self._demands.of(account_id)
         value = pb.MetricValue(metricName=METRIC, metricValue=demand, metricValueFloat=demand)
@@ -68,23 +68,23 @@ def _options(metadata: Mapping[str, str], path: str = "") -> tuple[int, int]:
     """The account, 0 for all, and the tasks for each worker. Raises InvalidArgument."""
     found = {ACCOUNT: 0, TARGET: DEFAULT_TARGET}
     allowed = {ACCOUNT: (0, KEY_MAX), TARGET: (1, MAX_ITEMS)}
-    with Violations() as bad:
-        bad.path = path
+    with Violations() as violations:
+        violations.path = path
         for key, text in metadata.items():
             given = key.replace("_", "").lower()
             if name := _OURS.get(given):
-                found[name] = _number(bad, key, text, *allowed[name])
+                found[name] = _number(violations, key, text, *allowed[name])
             elif close := get_close_matches(given[:MAX_NAME], _OURS, n=1, cutoff=0.5):
-                bad.add(entry_path("scalerMetadata", key), f"is unknown: did you mean {_OURS[close[0]]}?")
+                violations.add(entry_path("scalerMetadata", key), f"is unknown: did you mean {_OURS[close[0]]}?")
     return found[ACCOUNT], found[TARGET]
 
 
-def _number(bad: Violations, key: str, text: str, minimum: int, maximum: int) -> int:
+def _number(violations: Violations, key: str, text: str, minimum: int, maximum: int) -> int:
     """The number; `minimum` if the text is not one in this range."""
     text = text.strip()
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
     if minimum <= number <= maximum:
         return number
     wanted = f"must be a whole number from {minimum:,} to {maximum:,}"
-    bad.add(entry_path("scalerMetadata", key), f"{wanted}, is {text[:MAX_NAME]!r}")
+    violations.add(entry_path("scalerMetadata", key), f"{wanted}, is {text[:MAX_NAME]!r}")
     return minimum

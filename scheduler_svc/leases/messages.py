@@ -55,19 +55,19 @@ MAX_USAGE_NAME = 63
 
 def hello(message: pb.Hello) -> Hello:
     """Raises InvalidArgument, naming every bad field."""
-    with Violations() as bad:
-        bad.text("hello.worker_id", message.worker_id, MAX_NAME, required=True)
-        bad.text("hello.folder_id", message.folder_id, MAX_NAME, required=True)
+    with Violations() as violations:
+        violations.text("hello.worker_id", message.worker_id, MAX_NAME, required=True)
+        violations.text("hello.folder_id", message.folder_id, MAX_NAME, required=True)
         for field in ("hostname", "version", "creator_version", "process_id"):
-            bad.text(f"hello.{field}", getattr(message, field), MAX_NAME)
-        bad.text("hello.creator_path", message.creator_path, 4_096)
-        bad.labels("hello.labels", message.labels)
+            violations.text(f"hello.{field}", getattr(message, field), MAX_NAME)
+        violations.text("hello.creator_path", message.creator_path, 4_096)
+        violations.labels("hello.labels", message.labels)
         if message.session_number < 1:
-            bad.add("hello.session_number", "must be 1 or more")
+            violations.add("hello.session_number", "must be 1 or more")
         if not 0 <= message.slots <= MAX_ITEMS:
-            bad.add("hello.slots", f"must be 0 to {MAX_ITEMS:,}")
-        _check_count(bad, "hello.held_leases", message.held_leases)
-        _check_count(bad, "hello.lost_leases", message.lost_leases)
+            violations.add("hello.slots", f"must be 0 to {MAX_ITEMS:,}")
+        _check_count(violations, "hello.held_leases", message.held_leases)
+        _check_count(violations, "hello.lost_leases", message.lost_leases)
     return Hello(
         worker_id=message.worker_id,
         folder_id=message.folder_id,
@@ -87,12 +87,12 @@ def hello(message: pb.Hello) -> Hello:
 
 def heartbeat(message: pb.Heartbeat) -> Heartbeat:
     """Raises InvalidArgument, naming every bad field."""
-    with Violations() as bad:
+    with Violations() as violations:
         if message.number < 1:
-            bad.add("heartbeat.number", "must be 1 or more, and increase")
+            violations.add("heartbeat.number", "must be 1 or more, and increase")
         if message.free_slots < 0:
-            bad.add("heartbeat.free_slots", "must be 0 or more")
-        _check_count(bad, "heartbeat.held_leases", message.held_leases)
+            violations.add("heartbeat.free_slots", "must be 0 or more")
+        _check_count(violations, "heartbeat.held_leases", message.held_leases)
     return Heartbeat(
         number=message.number,
         free_slots=message.free_slots,
@@ -112,9 +112,9 @@ def _poll(poll_id: str) -> int:
 _POLL_ID = re.compile("[1-9][0-9]{0,17}")
 
 
-def _check_count(bad: Violations, field: str, items: Sequence[object]) -> None:
+def _check_count(violations: Violations, field: str, items: Sequence[object]) -> None:
     if len(items) > MAX_HELD:
-        bad.add(field, f"must name at most {MAX_HELD:,} leases")
+        violations.add(field, f"must name at most {MAX_HELD:,} leases")
 
 
 def _held(named: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:

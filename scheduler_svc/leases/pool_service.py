@@ -26,8 +26,8 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         self._lease_ttl = lease_ttl
 
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
-        with Violations() as bad:
-            page = PageRequest.of_names(request, bad, "GetWorkerPool", default_size=MAX_WORKERS)
+        with Violations() as violations:
+            page = PageRequest.of_names(request, violations, "GetWorkerPool", default_size=MAX_WORKERS)
         found = await self._calls.run(
             sessions.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
         )
@@ -41,34 +41,34 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         )
 
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
-        with Violations() as bad:
-            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        with Violations() as violations:
+            violations.text("worker_id", request.worker_id, MAX_NAME, required=True)
         worker = await self._calls.run(sessions.drain_worker, request.worker_id, self._lease_ttl)
         return pb.DrainWorkerResponse(worker=_worker_message(worker))
 
     async def UndrainWorker(self, request: pb.UndrainWorkerRequest, context: object) -> pb.UndrainWorkerResponse:
-        with Violations() as bad:
-            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
+        with Violations() as violations:
+            violations.text("worker_id", request.worker_id, MAX_NAME, required=True)
         worker = await self._calls.run(sessions.undrain_worker, request.worker_id, self._lease_ttl)
         return pb.UndrainWorkerResponse(worker=_worker_message(worker))
 
     async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
-        with Violations() as bad:
-            bad.text("worker_id", request.worker_id, MAX_NAME, required=True)
-            bad.number("slots", request.slots, 1, MAX_ITEMS)
+        with Violations() as violations:
+            violations.text("worker_id", request.worker_id, MAX_NAME, required=True)
+            violations.number("slots", request.slots, 1, MAX_ITEMS)
         worker = await self._calls.run(sessions.resize_worker, request.worker_id, request.slots, self._lease_ttl)
         return pb.ResizeWorkerResponse(worker=_worker_message(worker))
 
     async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
         _check_dispatch_of(request.account_id)
         await self._dispatch_calls.run(dispatch.pause_dispatch, request.account_id)
         return pb.PauseDispatchResponse()
 
     async def ResumeDispatch(self, request: pb.ResumeDispatchRequest, context: object) -> pb.ResumeDispatchResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
         _check_dispatch_of(request.account_id)
         await self._dispatch_calls.run(dispatch.resume_dispatch, request.account_id)
         return pb.ResumeDispatchResponse()

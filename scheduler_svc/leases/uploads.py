@@ -135,11 +135,11 @@ async def _next(context: Context) -> pb.PutAssetRequest | None:
 
 def _upload(first: pb.PutAssetRequest) -> Upload:
     """Raises InvalidArgument."""
-    with Violations() as bad:
-        bad.text("lease_id", first.lease_id, MAX_NAME, required=True)
-        bad.number("attempt", first.attempt, 1, MAX_INT32)
-        bad.sha256("sha256", first.sha256)
-        bad.number("size", first.size, 1, MAX_BYTES)
+    with Violations() as violations:
+        violations.text("lease_id", first.lease_id, MAX_NAME, required=True)
+        violations.number("attempt", first.attempt, 1, MAX_INT32)
+        violations.sha256("sha256", first.sha256)
+        violations.number("size", first.size, 1, MAX_BYTES)
     return Upload(first.lease_id, parse_lease_id(first.lease_id, first.attempt), first.sha256, first.size)
 
 

@@ -40,11 +40,11 @@ class PublishPoolCalls(ContentServiceServicer):
         self._policy = policy
 
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            wanted = _filter(request, bad)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            wanted = _filter(request, violations)
             fields = selection(request, account_id=request.account_id, statuses=sorted(wanted.statuses))
-            page = PageRequest.of_places(request, bad, "ListPublishPool", *fields)
+            page = PageRequest.of_places(request, violations, "ListPublishPool", *fields)
         scope = caller().about(request.account_id)
         after = None if page.position is None else PoolPosition(*page.position)
         found = await self.reads.run(work.list_pool, scope, wanted, after, page.limit)
@@ -54,11 +54,11 @@ class PublishPoolCalls(ContentServiceServicer):
     async def ClaimPublishPool(
         self, request: pb.ClaimPublishPoolRequest, context: object
     ) -> pb.ClaimPublishPoolResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            bad.number("limit", request.limit, 0, MAX_ITEMS)
-            lease = lease_of(request, bad)
-            bad.text("publisher", request.publisher, MAX_NAME)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            violations.number("limit", request.limit, 0, MAX_ITEMS)
+            lease = lease_of(request, violations)
+            violations.text("publisher", request.publisher, MAX_NAME)
         scope = caller().about(request.account_id)
         publisher = caller().name or request.publisher or ANONYMOUS
         claimed = await self.writes.run(work.claim, scope, request.limit or 1, lease, publisher)
@@ -67,20 +67,20 @@ class PublishPoolCalls(ContentServiceServicer):
     async def RenewPublishClaim(
         self, request: pb.RenewPublishClaimRequest, context: object
     ) -> pb.RenewPublishClaimResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
-            bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
-            lease = lease_of(request, bad)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            violations.text("claim_id", request.claim_id, MAX_NAME, required=True)
+            lease = lease_of(request, violations)
         await self.check_ownership(request.content_id)
         entry = await self.writes.run(work.renew, request.content_id, request.claim_id, lease)
         return pb.RenewPublishClaimResponse(entry=self._entry(entry))
 
     async def ReportPublished(self, request: pb.ReportPublishedRequest, context: object) -> pb.ReportPublishedResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
-            bad.text("claim_id", request.claim_id, MAX_NAME, required=True)
-            bad.text("error", request.error, MAX_REMARK)
-            bad.text("published_url", request.published_url, MAX_REMARK)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            violations.text("claim_id", request.claim_id, MAX_NAME, required=True)
+            violations.text("error", request.error, MAX_REMARK)
+            violations.text("published_url", request.published_url, MAX_REMARK)
         await self.check_ownership(request.content_id)
         outcome = publish_report(request.published, request.error, request.published_url)
         entry = await self.writes.run(work.report, request.content_id, request.claim_id, outcome, self._policy)
@@ -90,9 +90,9 @@ class PublishPoolCalls(ContentServiceServicer):
         self, request: pb.UpdatePublishPoolEntryRequest, context: object
     ) -> pb.UpdatePublishPoolEntryResponse:
         content_id = request.entry.content_id
-        with Violations() as bad:
-            bad.id("entry.content_id", content_id)
-            change = _change(request, bad)
+        with Violations() as violations:
+            violations.id("entry.content_id", content_id)
+            change = _change(request, violations)
         await self.check_ownership(content_id)
         entry = await self.writes.run(work.update, content_id, change)
         return pb.UpdatePublishPoolEntryResponse(entry=self._entry(entry))
@@ -100,15 +100,15 @@ class PublishPoolCalls(ContentServiceServicer):
     async def RemoveFromPublishPool(
         self, request: pb.RemoveFromPublishPoolRequest, context: object
     ) -> pb.RemoveFromPublishPoolResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
         await self.writes.run(work.remove, request.content_id)
         return pb.RemoveFromPublishPoolResponse()
 
     async def RetryPublish(self, request: pb.RetryPublishRequest, context: object) -> pb.RetryPublishResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
         await self.check_ownership(request.content_id)
         entry = await self.writes.run(work.retry, request.content_id)
         return pb.RetryPublishResponse(entry=self._entry(entry))
@@ -116,9 +116,9 @@ class PublishPoolCalls(ContentServiceServicer):
     async def ListPublishAttempts(
         self, request: pb.ListPublishAttemptsRequest, context: object
     ) -> pb.ListPublishAttemptsResponse:
-        with Violations() as bad:
-            bad.id("content_id", request.content_id)
-            page = PageRequest.of(request, bad, "ListPublishAttempts", request.content_id)
+        with Violations() as violations:
+            violations.id("content_id", request.content_id)
+            page = PageRequest.of(request, violations, "ListPublishAttempts", request.content_id)
         await self.check_ownership(request.content_id)
         found = await self.reads.run(work.list_publish_attempts, request.content_id, page.position or 0, page.limit)
         attempts, token = page.cut(found, _attempt_message, attrgetter("number"))
@@ -148,36 +148,36 @@ def _place(entry: PoolEntry) -> list[int]:
     return [entry.priority, entry.content_id]
 
 
-def _filter(request: pb.ListPublishPoolRequest, bad: Violations) -> PoolFilter:
+def _filter(request: pb.ListPublishPoolRequest, violations: Violations) -> PoolFilter:
     return PoolFilter(
-        _statuses(request, bad),
-        bad.optional_time("scheduled_after", request),
-        bad.optional_time("scheduled_before", request),
+        _statuses(request, violations),
+        violations.optional_time("scheduled_after", request),
+        violations.optional_time("scheduled_before", request),
     )
 
 
-def _statuses(request: pb.ListPublishPoolRequest, bad: Violations) -> frozenset[PublishStatus]:
+def _statuses(request: pb.ListPublishPoolRequest, violations: Violations) -> frozenset[PublishStatus]:
     """The statuses to list. Returns none for all."""
     found: set[PublishStatus] = set()
-    if not bad.count("statuses", len(request.statuses), 0, MAX_ITEMS):
+    if not violations.count("statuses", len(request.statuses), 0, MAX_ITEMS):
         return frozenset()
     for i, value in enumerate(request.statuses):
         try:
             found.add(PublishStatus(value))
         except ValueError:
-            bad.add(f"statuses[{i}]", f"must be a known PublishStatus other than unspecified, is {value}")
+            violations.add(f"statuses[{i}]", f"must be a known PublishStatus other than unspecified, is {value}")
     return frozenset(found)
 
 
-def _change(request: pb.UpdatePublishPoolEntryRequest, bad: Violations) -> EntryChange:
+def _change(request: pb.UpdatePublishPoolEntryRequest, violations: Violations) -> EntryChange:
     """The values of the fields that the mask names."""
-    paths = bad.mask("update_mask", request.update_mask, CHANGEABLE)
+    paths = violations.mask("update_mask", request.update_mask, CHANGEABLE)
     priority = None
     if "priority" in paths:
         priority = request.entry.priority
-        bad.number("entry.priority", priority, MIN_PRIORITY, MAX_PRIORITY)
+        violations.number("entry.priority", priority, MIN_PRIORITY, MAX_PRIORITY)
     timed = "schedule_time" in paths
-    schedule_time = bad.optional_time("entry.schedule_time", request.entry) if timed else None
+    schedule_time = violations.optional_time("entry.schedule_time", request.entry) if timed else None
     return EntryChange(priority, schedule_time, unschedule=timed and schedule_time is None)
 
 

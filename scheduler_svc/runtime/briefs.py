@@ -47,15 +47,15 @@ def fill_brief(message: task_pb2.Task, brief: Brief, names: Sequence[str] = TEXT
             setattr(message, name, text)
 
 
-def _creator_options(options: Mapping[str, str], bad: Violations) -> dict[str, str]:
+def _creator_options(options: Mapping[str, str], violations: Violations) -> dict[str, str]:
     field = "creator_options"
-    if not options or not bad.count(field, len(options), 0, MAX_CREATOR_OPTIONS):
+    if not options or not violations.count(field, len(options), 0, MAX_CREATOR_OPTIONS):
         return {}
     for key, value in options.items():
         path = entry_path(field, key)
         if len(key) > MAX_OPTION_KEY or not _OPTION_KEY.fullmatch(key):
-            bad.add(path, f"must have a key of 1 to {MAX_OPTION_KEY} characters that matches [a-z][a-z0-9-]*")
+            violations.add(path, f"must have a key of 1 to {MAX_OPTION_KEY} characters that matches [a-z][a-z0-9-]*")
         elif key in RESERVED_OPTIONS:
-            bad.add(path, "must not be set: the worker sets this option itself")
-        bad.text(path, value, MAX_OPTION_VALUE)
+            violations.add(path, "must not be set: the worker sets this option itself")
+        violations.text(path, value, MAX_OPTION_VALUE)
     return dict(options)

@@ -114,20 +114,20 @@ class PageRequest(Generic[Position]):
 
 def _read(
     request: ListRequest,
-    bad: Violations,
+    violations: Violations,
     selection: tuple[object, ...],
     is_position: Callable[[object], TypeGuard[Position]],
     default_size: int,
 ) -> PageRequest[Position]:
     if request.page_size < 0:
-        bad.add("page_size", f"must be 0 (the default, {default_size:,}) or more, is {request.page_size}")
+        violations.add("page_size", f"must be 0 (the default, {default_size:,}) or more, is {request.page_size}")
     fingerprint = fingerprint_of(selection)
     position = None
     if request.page_token:
         found = _position(request.page_token, fingerprint)
         position = found if is_position(found) else None
         if position is None:
-            bad.add("page_token", "must be a next_page_token of this list with the same filter")
+            violations.add("page_token", "must be a next_page_token of this list with the same filter")
     size = min(request.page_size, MAX_PAGE_SIZE) if request.page_size > 0 else default_size
     return PageRequest(size, position, fingerprint)
 

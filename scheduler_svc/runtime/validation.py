@@ -233,8 +233,8 @@ def entry_path(field: str, key: str) -> str:
 
 def task_key(task_id: str) -> int:
     """The key behind a request's `task_id`. Raises InvalidArgument if empty, NotFound if impossible."""
-    with Violations() as bad:
-        bad.required("task_id", task_id)
+    with Violations() as violations:
+        violations.required("task_id", task_id)
     key = parse_task_id(task_id)
     if key is None:
         raise NotFound("task", task_id)

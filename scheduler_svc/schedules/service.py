@@ -62,43 +62,43 @@ def read_template(schedule: Schedule) -> NewTask:
     """The task that a schedule submits. Raises InvalidArgument if it breaks a bound of this version."""
     request = task_pb.SubmitTaskRequest.FromString(schedule.settings.template)
     request.account_id = schedule.account_id
-    with Violations() as bad:
-        bad.path = "template."
-        return new_task(request, bad)
+    with Violations() as violations:
+        violations.path = "template."
+        return new_task(request, violations)
 
 
-def _name(of: Source, bad: Violations) -> str:
-    bad.text("name", of.name, MAX_NAME)
+def _name(of: Source, violations: Violations) -> str:
+    violations.text("name", of.name, MAX_NAME)
     return of.name
 
 
-def _cron(of: Timed, bad: Violations) -> str:
+def _cron(of: Timed, violations: Violations) -> str:
     try:
         check_line(of.cron)
     except BadCron as error:
-        bad.add("cron", str(error))
+        violations.add("cron", str(error))
     return of.cron
 
 
-def _time_zone(of: Timed, bad: Violations) -> str:
+def _time_zone(of: Timed, violations: Violations) -> str:
     zone = of.time_zone or DEFAULT_ZONE
     if zone not in zone_names():
-        bad.add("time_zone", f"must be an IANA name such as Asia/Shanghai or UTC, is {zone[:_MAX_SHOWN_ZONE]!r}")
+        violations.add("time_zone", f"must be an IANA name such as Asia/Shanghai or UTC, is {zone[:_MAX_SHOWN_ZONE]!r}")
     return zone
 
 
-def _template(of: Source, bad: Violations) -> bytes:
+def _template(of: Source, violations: Violations) -> bytes:
     """As it is stored: without an account, which is the schedule's, and without fields that this version lacks."""
     if not of.HasField("template"):
-        bad.add("template", "is required")
+        violations.add("template", "is required")
     request = task_pb.SubmitTaskRequest()
     request.CopyFrom(of.template)
     request.DiscardUnknownFields()
-    outer, bad.path = bad.path, f"{bad.path}template."
+    outer, violations.path = violations.path, f"{violations.path}template."
     if request.account_id < 0:
-        bad.add("account_id", "must be 0 or more; the schedule's holds")
+        violations.add("account_id", "must be 0 or more; the schedule's holds")
     request.account_id = 1
-    new_task(request, bad)
+    new_task(request, violations)
     once = {
         "request_id": request.request_id,
         "schedule_time": request.HasField("schedule_time"),
@@ -107,18 +107,18 @@ def _template(of: Source, bad: Violations) -> bytes:
     }
     for field, given in once.items():
         if given:
-            bad.add(field, "must not be set: each tick makes a new task, which is due at once")
-    bad.path = outer
+            violations.add(field, "must not be set: each tick makes a new task, which is due at once")
+    violations.path = outer
     request.ClearField("account_id")
     return request.SerializeToString()
 
 
-def _catch_up(of: Source, bad: Violations) -> CatchUp:
-    return bad.status("catch_up", of.catch_up, CatchUp) or CatchUp.ONE
+def _catch_up(of: Source, violations: Violations) -> CatchUp:
+    return violations.status("catch_up", of.catch_up, CatchUp) or CatchUp.ONE
 
 
-def _overlap(of: Source, bad: Violations) -> Overlap:
-    return bad.status("overlap", of.overlap, Overlap) or Overlap.ALLOW
+def _overlap(of: Source, violations: Violations) -> Overlap:
+    return violations.status("overlap", of.overlap, Overlap) or Overlap.ALLOW
 
 
 _READERS: Mapping[str, Callable[[Source, Violations], Any]] = {
@@ -128,7 +128,7 @@ _READERS: Mapping[str, Callable[[Source, Violations], Any]] = {
     "template": _template,
     "catch_up": _catch_up,
     "overlap": _overlap,
-    "jitter": lambda of, bad: bad.duration("jitter", of.jitter, NO_JITTER, MAX_JITTER),
+    "jitter": lambda of, violations: violations.duration("jitter", of.jitter, NO_JITTER, MAX_JITTER),
     "paused": lambda of, _: of.paused,
 }
 """By the name of the setting, in messages as in `ScheduleSettings`."""
@@ -142,9 +142,9 @@ class ScheduleService(ScheduleServiceServicer):
         self._tracer = tracer
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: object) -> pb.CreateScheduleResponse:
-        with Violations() as bad:
-            bad.id("account_id", request.account_id)
-            settings = new_settings(request, bad)
+        with Violations() as violations:
+            violations.id("account_id", request.account_id)
+            settings = new_settings(request, violations)
         caller().about(request.account_id)
         made = await self._writes.run(self._work.create, request.account_id, settings)
         return pb.CreateScheduleResponse(schedule=_schedule_message(*made))
@@ -155,23 +155,23 @@ class ScheduleService(ScheduleServiceServicer):
         return pb.GetScheduleResponse(schedule=_schedule_message(*found))
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: object) -> pb.ListSchedulesResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            page = PageRequest.of(request, bad, "ListSchedules", request.account_id)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            page = PageRequest.of(request, violations, "ListSchedules", request.account_id)
         scope = caller().about(request.account_id)
         found = await self._reads.run(work.list_schedules, scope, page.position or 0, page.limit)
         listed, token = page.cut(found, lambda it: _listed_schedule_message(*it), _position)
         return pb.ListSchedulesResponse(schedules=listed, next_page_token=token)
 
     async def GetNextRuns(self, request: pb.GetNextRunsRequest, context: object) -> pb.GetNextRunsResponse:
-        with Violations() as bad:
-            line, zone = timing(request, bad)
+        with Violations() as violations:
+            line, zone = timing(request, violations)
         return _next_runs_message(await self._reads.run(work.next_runs, line, zone))
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: object) -> pb.UpdateScheduleResponse:
-        with Violations() as bad:
-            bad.id("schedule.schedule_id", request.schedule.schedule_id)
-            change = changed_settings(request, bad)
+        with Violations() as violations:
+            violations.id("schedule.schedule_id", request.schedule.schedule_id)
+            change = changed_settings(request, violations)
         changed = await self._update(request.schedule.schedule_id, change)
         return pb.UpdateScheduleResponse(schedule=changed)
 
@@ -206,8 +206,8 @@ def _position(it: ShownSchedule) -> int:
 
 
 def _id(schedule_id: int) -> int:
-    with Violations() as bad:
-        bad.id("schedule_id", schedule_id)
+    with Violations() as violations:
+        violations.id("schedule_id", schedule_id)
     return schedule_id
 
 

@@ -220,27 +220,27 @@ def update_task(tx: Tx, task_key: int, edit: TaskEdit) -> Task:
 
 def _check(tx: Tx, edit: TaskEdit, after: Task) -> None:
     """Raises InvalidArgument for what only the stored task, its account and the time decide."""
-    bad = []
+    violations = []
     most = tx.accounts.require(after.account_id).max_priority if "priority" in edit.fields else 0
     if 0 < most < after.priority:
         text = f"must be at most {most}, the max_priority of account {after.account_id}, is {after.priority}"
-        bad.append(FieldViolation("task.priority", text))
+        violations.append(FieldViolation("task.priority", text))
     if after.max_retries < after.retry_count:
         text = f"must be at least {after.retry_count}, the retries that are used, is {after.max_retries}"
-        bad.append(FieldViolation("task.max_retries", text))
+        violations.append(FieldViolation("task.max_retries", text))
     expires = after.expire_time
     if expires and "expire_time" in edit.fields and expires <= tx.now:
-        bad.append(FieldViolation("task.expire_time", "must be in the future"))
+        violations.append(FieldViolation("task.expire_time", "must be in the future"))
     if expires and after.schedule_time and expires <= after.schedule_time:
         if "expire_time" in edit.fields:
-            bad.append(FieldViolation("task.expire_time", "must be after schedule_time"))
+            violations.append(FieldViolation("task.expire_time", "must be after schedule_time"))
         elif "schedule_time" in edit.fields:
-            bad.append(FieldViolation("task.schedule_time", "must be before expire_time"))
+            violations.append(FieldViolation("task.schedule_time", "must be before expire_time"))
     if edit.texts and (held := after.brief.prompt_bytes) > MAX_PROMPT_BYTES:
         text = f"must have at most {MAX_PROMPT_BYTES:,} bytes of UTF-8 together with topic, has {held:,}"
-        bad.append(FieldViolation("task.requirements", text))
-    if bad:
-        raise InvalidArgument(bad)
+        violations.append(FieldViolation("task.requirements", text))
+    if violations:
+        raise InvalidArgument(violations)
 
 
 def _requeue_updated(tx: Tx, edit: TaskEdit, after: Task, waiting: DequeuedTask) -> None:

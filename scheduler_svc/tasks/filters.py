@@ -60,29 +60,29 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
     return RequestedFilter(_either(request, "account_id", partial(_account_id, bad), bad), wanted)
 
 
-def _either(request: _Request, name: str, read: Callable[[str, Any], T], bad: Violations) -> T:
+def _either(request: _Request, name: str, read: Callable[[str, Any], T], violations: Violations) -> T:
     """A condition that a request may also have as a field of its own; what `read` makes of its path and value."""
     filtered = read(f"filter.{name}", getattr(request.filter, name))
     own = read(name, getattr(request, name)) if name in request.DESCRIPTOR.fields_by_name else None
     if own and filtered and own != filtered:
-        bad.add(f"filter.{name}", f"must be equal to {name} if both are set")
+        violations.add(f"filter.{name}", f"must be equal to {name} if both are set")
     return own or filtered
 
 
-def _account_id(bad: Violations, path: str, value: int) -> int:
-    bad.account_filter(path, value)
+def _account_id(violations: Violations, path: str, value: int) -> int:
+    violations.account_filter(path, value)
     return value
 
 
-def _schedule_id(bad: Violations, path: str, value: int) -> int:
+def _schedule_id(violations: Violations, path: str, value: int) -> int:
     if value < 0:
-        bad.add(path, f"must be a schedule's id, or 0 for any, is {value}")
+        violations.add(path, f"must be a schedule's id, or 0 for any, is {value}")
     return value
 
 
-def _reasons(it: pb.TaskFilter, bad: Violations) -> tuple[str, ...]:
-    if not bad.count("filter.error_reasons", len(it.error_reasons), 0, MAX_REASONS):
+def _reasons(it: pb.TaskFilter, violations: Violations) -> tuple[str, ...]:
+    if not violations.count("filter.error_reasons", len(it.error_reasons), 0, MAX_REASONS):
         return ()
     for i, reason in enumerate(it.error_reasons):
-        bad.text(f"filter.error_reasons[{i}]", reason, MAX_NAME, required=True)
+        violations.text(f"filter.error_reasons[{i}]", reason, MAX_NAME, required=True)
     return tuple(dict.fromkeys(it.error_reasons))

@@ -74,30 +74,30 @@ def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
     return new
 
 
-def _timeout(message: Duration, bad: Violations) -> timedelta:
-    return bad.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
+def _timeout(message: Duration, violations: Violations) -> timedelta:
+    return violations.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
 
 
-def _unique_for(request: pb.SubmitTaskRequest, bad: Violations) -> timedelta:
+def _unique_for(request: pb.SubmitTaskRequest, violations: Violations) -> timedelta:
     if not request.unique_key:
-        bad.add("unique_for", "must not be set without unique_key")
-    return bad.duration("unique_for", request.unique_for, NO_TIME, MAX_TIMEOUT)
+        violations.add("unique_for", "must not be set without unique_key")
+    return violations.duration("unique_for", request.unique_for, NO_TIME, MAX_TIMEOUT)
 
 
-def _backoff(request: pb.SubmitTaskRequest, bad: Violations) -> RetryBackoff:
+def _backoff(request: pb.SubmitTaskRequest, violations: Violations) -> RetryBackoff:
     given = request.HasField
     multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
     if multiplier is not None:
-        bad.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
-    initial = _wait_ms("initial_backoff", request.initial_backoff, bad) if given("initial_backoff") else None
-    longest = _wait_ms("max_backoff", request.max_backoff, bad) if given("max_backoff") else None
+        violations.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
+    initial = _wait_ms("initial_backoff", request.initial_backoff, violations) if given("initial_backoff") else None
+    longest = _wait_ms("max_backoff", request.max_backoff, violations) if given("max_backoff") else None
     if initial is not None and longest is not None and longest < initial:
-        bad.add("max_backoff", "must be at least initial_backoff")
+        violations.add("max_backoff", "must be at least initial_backoff")
     return RetryBackoff(initial, multiplier, longest)
 
 
-def _wait_ms(field: str, message: Duration, bad: Violations) -> int:
-    return bad.duration(field, message, MIN_BACKOFF, MAX_BACKOFF) // MIN_BACKOFF
+def _wait_ms(field: str, message: Duration, violations: Violations) -> int:
+    return violations.duration(field, message, MIN_BACKOFF, MAX_BACKOFF) // MIN_BACKOFF
 
 
 _MESSAGES: tuple[Literal["timeout", "schedule_time", "expire_time"], ...] = ("timeout", "schedule_time", "expire_time")

@@ -71,8 +71,8 @@ class TaskService(TaskServiceServicer):
         self._watches = watches
 
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:
-        with Violations() as bad:
-            new = new_task(request, bad)
+        with Violations() as violations:
+            new = new_task(request, violations)
         caller().about(new.account_id)
         with self._tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
             stored = await self._submits.commit(SubmitItem(span.traced((new,)), request.ByteSize()))
@@ -84,8 +84,8 @@ class TaskService(TaskServiceServicer):
         self, request: pb.BatchSubmitTasksRequest, context: Context
     ) -> pb.BatchSubmitTasksResponse:
         size = request.ByteSize()
-        with Violations() as bad:
-            new = _new_tasks(request, size, bad)
+        with Violations() as violations:
+            new = _new_tasks(request, size, violations)
         accounts = [task.account_id for task in new]
         for account_id in set(accounts):
             caller().about(account_id)
@@ -106,27 +106,27 @@ class TaskService(TaskServiceServicer):
         return pb.GetTaskResponse(task=messages.task(task, reason))
 
     async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
-        with Violations() as bad:
-            if bad.count("task_ids", len(request.task_ids), 1, MAX_ITEMS):
+        with Violations() as violations:
+            if violations.count("task_ids", len(request.task_ids), 1, MAX_ITEMS):
                 for i, task_id in enumerate(request.task_ids):
-                    bad.required(f"task_ids[{i}]", task_id)
+                    violations.required(f"task_ids[{i}]", task_id)
         keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
         found = await self._reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
         scope = caller().scope
         tasks = [messages.task(task) for task in found if task.account_id in scope]
-        with bad:
+        with violations:
             size = sum(task.ByteSize() for task in tasks)
             if size > MAX_PAGE_BYTES:
                 text = f"must be fewer: the response would have {size:,} bytes, the limit is {MAX_PAGE_BYTES:,}"
-                bad.add("task_ids", text)
+                violations.add("task_ids", text)
         present = {task.task_id for task in tasks}
         missing = [task_id for task_id in keys if task_id not in present]
         return pb.BatchGetTasksResponse(tasks=tasks, missing_task_ids=missing)
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
-        with Violations() as bad:
-            wanted = read_filter(request, bad)
-            page = PageRequest.of(request, bad, "ListTasks", *wanted.selection())
+        with Violations() as violations:
+            wanted = read_filter(request, violations)
+            page = PageRequest.of(request, violations, "ListTasks", *wanted.selection())
         found = await self._reads.run(query.list_tasks, wanted.for_caller(), page.position, page.limit)
         tasks, token = page.cut(found.tasks, messages.listed_task, attrgetter("task_key"), found.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
@@ -136,9 +136,9 @@ class TaskService(TaskServiceServicer):
         return pb.CancelTaskResponse(task=messages.task(task))
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: object) -> pb.UpdateTaskResponse:
-        with Violations() as bad:
-            bad.required("task.task_id", request.task.task_id)
-            edit = task_edit(request, bad)
+        with Violations() as violations:
+            violations.required("task.task_id", request.task.task_id)
+            edit = task_edit(request, violations)
         key = await self._own_task_key(request.task.task_id)
         task = await self._writes.run(change.update_task, key, edit)
         return pb.UpdateTaskResponse(task=messages.task(task))
@@ -149,55 +149,55 @@ class TaskService(TaskServiceServicer):
         return pb.RetryTaskResponse(task=messages.task(task))
 
     async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
-        with Violations() as bad:
-            bad.required("task_id", request.task_id)
+        with Violations() as violations:
+            violations.required("task_id", request.task_id)
             timeout = DEFAULT_WAIT
             if request.HasField("timeout"):
-                timeout = bad.duration("timeout", request.timeout, timedelta(0), MAX_DURATION)
+                timeout = violations.duration("timeout", request.timeout, timedelta(0), MAX_DURATION)
         key = await self._own_task_key(request.task_id)
         task = await self._waiters.wait(key, min(timeout, MAX_WAIT).total_seconds())
         return pb.WaitTaskResponse(task=messages.task(task))
 
     async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
-        with Violations() as bad:
-            bad.required("task_id", request.task_id)
-            page = PageRequest.of(request, bad, "ListTaskEvents", request.task_id)
+        with Violations() as violations:
+            violations.required("task_id", request.task_id)
+            page = PageRequest.of(request, violations, "ListTaskEvents", request.task_id)
         key = await self._own_task_key(request.task_id)
         found = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
         events, token = page.cut(found, messages.task_event, attrgetter("seq"))
         return pb.ListTaskEventsResponse(events=events, next_page_token=token)
 
     async def ListAttemptLogs(self, request: pb.ListAttemptLogsRequest, context: object) -> pb.ListAttemptLogsResponse:
-        with Violations() as bad:
-            bad.required("task_id", request.task_id)
-            page = PageRequest.of(request, bad, "ListAttemptLogs", request.task_id)
+        with Violations() as violations:
+            violations.required("task_id", request.task_id)
+            page = PageRequest.of(request, violations, "ListAttemptLogs", request.task_id)
         key = await self._own_task_key(request.task_id)
         found = await self._reads.run(query.list_attempt_logs, key, page.position or 0, page.limit)
         logs, token = page.cut(found, messages.attempt_log, attrgetter("attempt"))
         return pb.ListAttemptLogsResponse(logs=logs, next_page_token=token)
 
     async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
         return messages.task_stats(await self._reads.run(query.task_stats, caller().about(request.account_id)))
 
     async def GetTaskHistory(self, request: pb.GetTaskHistoryRequest, context: object) -> pb.GetTaskHistoryResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            wanted = read_period(request, bad)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            wanted = read_period(request, violations)
         points = await self._reads.run(query.task_history, caller().about(request.account_id), *wanted)
         return pb.GetTaskHistoryResponse(points=map(messages.history_point, points))
 
     async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
         count = await self._bulk.handle_timeouts(caller().about(request.account_id))
         return pb.HandleTimeoutsResponse(timeout_count=count)
 
     async def BulkCancelTasks(self, request: pb.BulkCancelTasksRequest, context: object) -> pb.BulkCancelTasksResponse:
-        with Violations() as bad:
-            wanted = read_filter(request, bad, among=OPEN if request.force else frozenset({Status.PENDING}))
-            bad.number("limit", request.limit, 0, MAX_INT32)
+        with Violations() as violations:
+            wanted = read_filter(request, violations, among=OPEN if request.force else frozenset({Status.PENDING}))
+            violations.number("limit", request.limit, 0, MAX_INT32)
         matched, changed = await self._bulk.cancel(
             wanted.for_caller(),
             force=request.force,
@@ -207,9 +207,9 @@ class TaskService(TaskServiceServicer):
         return pb.BulkCancelTasksResponse(matched_count=matched, changed_count=changed)
 
     async def BulkRetryTasks(self, request: pb.BulkRetryTasksRequest, context: object) -> pb.BulkRetryTasksResponse:
-        with Violations() as bad:
-            wanted = read_filter(request, bad, among=RETRYABLE)
-            bad.number("limit", request.limit, 0, MAX_INT32)
+        with Violations() as violations:
+            wanted = read_filter(request, violations, among=RETRYABLE)
+            violations.number("limit", request.limit, 0, MAX_INT32)
         matched, changed = await self._bulk.retry(
             wanted.for_caller(),
             reset=request.reset_retry_count,
@@ -220,10 +220,10 @@ class TaskService(TaskServiceServicer):
 
     async def CleanupTasks(self, request: pb.CleanupTasksRequest, context: object) -> pb.CleanupTasksResponse:
         days = request.days if request.HasField("days") else DEFAULT_CLEANUP_DAYS
-        with Violations() as bad:
-            wanted = read_filter(request, bad, among=ENDED)
-            bad.number("days", days, 0, MAX_INT32)
-            bad.number("limit", request.limit, 0, MAX_INT32)
+        with Violations() as violations:
+            wanted = read_filter(request, violations, among=ENDED)
+            violations.number("days", days, 0, MAX_INT32)
+            violations.number("limit", request.limit, 0, MAX_INT32)
         age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
         matched, changed = await self._bulk.clean_up(
             wanted.for_caller(), age, limit=request.limit or None, dry_run=request.dry_run
@@ -234,8 +234,8 @@ class TaskService(TaskServiceServicer):
     async def PollRunningTasks(
         self, request: pb.PollRunningTasksRequest, context: object
     ) -> pb.PollRunningTasksResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
         return messages.poll_result(await self._polls.poll_running(caller().about(request.account_id)))
 
     async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
@@ -271,33 +271,35 @@ class TaskService(TaskServiceServicer):
             await self._reads.run(query.require_own_tasks, scope, keys)
 
 
-def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> tuple[NewTask, ...]:
-    if not bad.count("requests", len(request.requests), 1, MAX_ITEMS):
+def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, violations: Violations) -> tuple[NewTask, ...]:
+    if not violations.count("requests", len(request.requests), 1, MAX_ITEMS):
         return ()
     new = []
     for i, each in enumerate(request.requests):
-        bad.path = f"requests[{i}]."
-        new.append(new_task(each, bad))
-    bad.path = ""
-    _check_request_ids(new, bad)
-    _check_response_size(request, size, bad)
+        violations.path = f"requests[{i}]."
+        new.append(new_task(each, violations))
+    violations.path = ""
+    _check_request_ids(new, violations)
+    _check_response_size(request, size, violations)
     return tuple(new)
 
 
-def _check_request_ids(new: Sequence[NewTask], bad: Violations) -> None:
+def _check_request_ids(new: Sequence[NewTask], violations: Violations) -> None:
     """Adds a violation for each request_id that is repeated with another payload."""
     first: dict[tuple[int, str], int] = {}
     for i, task in enumerate(new):
         at = first.setdefault((task.account_id, task.request_id), i) if task.request_id else i
         if at != i and new[at].fingerprint() != task.fingerprint():
-            bad.add(f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs")
+            violations.add(
+                f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs"
+            )
 
 
-def _check_response_size(request: pb.BatchSubmitTasksRequest, size: int, bad: Violations) -> None:
+def _check_response_size(request: pb.BatchSubmitTasksRequest, size: int, violations: Violations) -> None:
     """Refuses a batch whose response the client could not receive after all is stored."""
     size += len(request.requests) * _MAX_ADDED_BYTES
     if size > MAX_MESSAGE_BYTES:
         size -= sum(len(each.requirements.encode()) for each in request.requests)
     if size > MAX_MESSAGE_BYTES:
         text = f"must be split: the response could have {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}"
-        bad.add("requests", text)
+        violations.add("requests", text)

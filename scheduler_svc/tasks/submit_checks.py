@@ -215,16 +215,16 @@ class SubmitChecks:
 
     def _bad_fields(self, new: Mapping[int, NewTask], *, batch: bool) -> DomainError | None:
         """All accounts exist."""
-        bad = []
+        violations = []
         for i, task in new.items():
             path = f"requests[{i}]." if batch else ""
             most = self._accounts[task.account_id].max_priority
             if 0 < most < task.priority:
                 text = f"must be at most {most}, the max_priority of account {task.account_id}, is {task.priority}"
-                bad.append(FieldViolation(f"{path}priority", text))
+                violations.append(FieldViolation(f"{path}priority", text))
             if task.expire_time is not None and task.expire_time <= self._context.now:
-                bad.append(FieldViolation(f"{path}expire_time", "must be in the future"))
-        return InvalidArgument(bad) if bad else None
+                violations.append(FieldViolation(f"{path}expire_time", "must be in the future"))
+        return InvalidArgument(violations) if violations else None
 
     def _full(self, more: Mapping[int, int], due: int) -> DomainError | None:
         """All accounts exist; `due` of the tasks count against the queue's bound."""

@@ -24,13 +24,13 @@ _MAX_TOKEN = 250
 
 def selection(request: pb.WatchTasksRequest, caller: CallerIdentity) -> Selection:
     """What to watch. Raises InvalidArgument, AccountForbidden, and NotFound if an id is impossible."""
-    with Violations() as bad:
-        bad.account_filter("account_id", request.account_id)
+    with Violations() as violations:
+        violations.account_filter("account_id", request.account_id)
         if request.task_ids and request.account_id:
-            bad.add("account_id", "must be 0 if task_ids are given")
-        elif bad.count("task_ids", len(request.task_ids), 0, MAX_ITEMS):
+            violations.add("account_id", "must be 0 if task_ids are given")
+        elif violations.count("task_ids", len(request.task_ids), 0, MAX_ITEMS):
             for i, task_id in enumerate(request.task_ids):
-                bad.required(f"task_ids[{i}]", task_id)
+                violations.required(f"task_ids[{i}]", task_id)
     if not request.task_ids:
         return Selection(scope=caller.about(request.account_id))
     return Selection(tuple(sorted({_key(task_id) for task_id in request.task_ids})))
@@ -47,10 +47,10 @@ def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[
     """The position and the history's id in the request's token. Returns None if it has none; raises InvalidArgument."""
     if not request.resume_token:
         return None
-    with Violations() as bad:
+    with Violations() as violations:
         found = _read(request.resume_token, watched)
         if found is None:
-            bad.add("resume_token", "must be a resume_token of WatchTasks with the same selection")
+            violations.add("resume_token", "must be a resume_token of WatchTasks with the same selection")
     return found
 
 

@@ -53,10 +53,10 @@ class WebhookService(WebhookServiceServicer):
         self._changed = changed
 
     async def CreateWebhook(self, request: pb.CreateWebhookRequest, context: object) -> pb.CreateWebhookResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            await self._check_url("url", request.url, bad)
-            types = _event_types("event_types", request.event_types, bad)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            await self._check_url("url", request.url, violations)
+            types = _event_types("event_types", request.event_types, violations)
         if request.account_id:
             caller().about(request.account_id)
         else:
@@ -66,32 +66,32 @@ class WebhookService(WebhookServiceServicer):
         return pb.CreateWebhookResponse(webhook=_message(made.webhook), secret=made.secret)
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, context: object) -> pb.GetWebhookResponse:
-        with Violations() as bad:
-            bad.id("webhook_id", request.webhook_id)
+        with Violations() as violations:
+            violations.id("webhook_id", request.webhook_id)
         found = await self._reads.run(work.get_webhook, caller().scope, request.webhook_id)
         return pb.GetWebhookResponse(webhook=_message(found))
 
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: object) -> pb.ListWebhooksResponse:
-        with Violations() as bad:
-            bad.account_filter("account_id", request.account_id)
-            page = PageRequest.of(request, bad, "ListWebhooks", request.account_id)
+        with Violations() as violations:
+            violations.account_filter("account_id", request.account_id)
+            page = PageRequest.of(request, violations, "ListWebhooks", request.account_id)
         scope = caller().about(request.account_id)
         found = await self._reads.run(work.list_webhooks, scope, page.position or 0, page.limit)
         listed, token = page.cut(found, _message, attrgetter("webhook_id"))
         return pb.ListWebhooksResponse(webhooks=listed, next_page_token=token)
 
     async def UpdateWebhook(self, request: pb.UpdateWebhookRequest, context: object) -> pb.UpdateWebhookResponse:
-        with Violations() as bad:
-            bad.id("webhook.webhook_id", request.webhook.webhook_id)
-            change = await self._change(request, bad)
+        with Violations() as violations:
+            violations.id("webhook.webhook_id", request.webhook.webhook_id)
+            change = await self._change(request, violations)
         webhook_id = request.webhook.webhook_id
         changed = await self._operators.run(work.update_webhook, caller().scope, webhook_id, change)
         await self._changed()
         return pb.UpdateWebhookResponse(webhook=_message(changed))
 
     async def DeleteWebhook(self, request: pb.DeleteWebhookRequest, context: object) -> pb.DeleteWebhookResponse:
-        with Violations() as bad:
-            bad.id("webhook_id", request.webhook_id)
+        with Violations() as violations:
+            violations.id("webhook_id", request.webhook_id)
         await self._operators.run(work.delete_webhook, caller().scope, request.webhook_id)
         await self._changed()
         return pb.DeleteWebhookResponse()
@@ -100,26 +100,26 @@ class WebhookService(WebhookServiceServicer):
         self, request: pb.RotateWebhookSecretRequest, context: object
     ) -> pb.RotateWebhookSecretResponse:
         overlap = DEFAULT_OVERLAP
-        with Violations() as bad:
-            bad.id("webhook_id", request.webhook_id)
+        with Violations() as violations:
+            violations.id("webhook_id", request.webhook_id)
             if request.HasField("overlap"):
-                overlap = bad.duration("overlap", request.overlap, timedelta(0), MAX_OVERLAP)
+                overlap = violations.duration("overlap", request.overlap, timedelta(0), MAX_OVERLAP)
         rotated = await self._operators.run(work.rotate_secret, caller().scope, request.webhook_id, overlap)
         return pb.RotateWebhookSecretResponse(webhook=_message(rotated.webhook), secret=rotated.secret)
 
     async def PingWebhook(self, request: pb.PingWebhookRequest, context: object) -> pb.PingWebhookResponse:
-        with Violations() as bad:
-            bad.id("webhook_id", request.webhook_id)
+        with Violations() as violations:
+            violations.id("webhook_id", request.webhook_id)
         attempt = await self._operators.run(work.claim_ping, caller().scope, request.webhook_id)
         tried = Tried(attempt, await self._send(attempt))
         delivery = await self._operators.run(work.record_ping, tried)
         return pb.PingWebhookResponse(delivery=_delivery_message(delivery))
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: object) -> pb.ListDeliveriesResponse:
-        with Violations() as bad:
-            bad.id("webhook_id", request.webhook_id)
-            status = bad.status("status", request.status, DeliveryStatus)
-            page = PageRequest.of(request, bad, "ListDeliveries", request.webhook_id, request.status)
+        with Violations() as violations:
+            violations.id("webhook_id", request.webhook_id)
+            status = violations.status("status", request.status, DeliveryStatus)
+            page = PageRequest.of(request, violations, "ListDeliveries", request.webhook_id, request.status)
         found = await self._reads.run(
             work.list_deliveries,
             caller().scope,
@@ -134,29 +134,29 @@ class WebhookService(WebhookServiceServicer):
     async def RedeliverWebhook(
         self, request: pb.RedeliverWebhookRequest, context: object
     ) -> pb.RedeliverWebhookResponse:
-        with Violations() as bad:
-            bad.id("delivery_id", request.delivery_id)
+        with Violations() as violations:
+            violations.id("delivery_id", request.delivery_id)
         delivery = await self._operators.run(work.redeliver, caller().scope, request.delivery_id)
         return pb.RedeliverWebhookResponse(delivery=_delivery_message(delivery))
 
-    async def _change(self, request: pb.UpdateWebhookRequest, bad: Violations) -> WebhookChange:
+    async def _change(self, request: pb.UpdateWebhookRequest, violations: Violations) -> WebhookChange:
         """The values of the fields that the mask names."""
-        paths = bad.mask("update_mask", request.update_mask, _CHANGEABLE)
+        paths = violations.mask("update_mask", request.update_mask, _CHANGEABLE)
         url = types = active = None
         if "url" in paths:
             url = request.webhook.url
-            await self._check_url("webhook.url", url, bad)
+            await self._check_url("webhook.url", url, violations)
         if "event_types" in paths:
-            types = _event_types("webhook.event_types", request.webhook.event_types, bad)
+            types = _event_types("webhook.event_types", request.webhook.event_types, violations)
         if "active" in paths:
             active = request.webhook.active
         return WebhookChange(url, types, active)
 
-    async def _check_url(self, field: str, url: str, bad: Violations) -> None:
+    async def _check_url(self, field: str, url: str, violations: Violations) -> None:
         if not 0 < len(url) <= MAX_URL:
-            bad.add(field, f"is required: 1 to {MAX_URL:,} characters, has {len(url):,}")
+            violations.add(field, f"is required: 1 to {MAX_URL:,} characters, has {len(url):,}")
         elif problem := await self._url_problem(url):
-            bad.add(field, problem)
+            violations.add(field, problem)
 
 
 def _message(it: Webhook) -> pb.Webhook:
@@ -164,15 +164,15 @@ def _message(it: Webhook) -> pb.Webhook:
     return _webhook_message(it, url_shown=may_call("WebhookService/UpdateWebhook"))
 
 
-def _event_types(field: str, given: Sequence[str], bad: Violations) -> tuple[str, ...]:
+def _event_types(field: str, given: Sequence[str], violations: Violations) -> tuple[str, ...]:
     """The event types, each once."""
     known = ", ".join(SUBSCRIBABLE)
     if not given:
-        bad.add(field, f"is required: one or more of {known}")
-    if bad.count(field, len(given), 0, MAX_EVENT_TYPES):
+        violations.add(field, f"is required: one or more of {known}")
+    if violations.count(field, len(given), 0, MAX_EVENT_TYPES):
         for i, name in enumerate(given):
             if name not in SUBSCRIBABLE:
-                bad.add(f"{field}[{i}]", f"must be one of {known}, is {name[:MAX_NAME]!r}")
+                violations.add(f"{field}[{i}]", f"must be one of {known}, is {name[:MAX_NAME]!r}")
     return tuple(event_type for event_type in SUBSCRIBABLE if event_type in given)
 
 
