@@ -39,10 +39,10 @@ class AccountService(AccountServiceServicer):
         quotas = Quotas(**{field.name: getattr(request, field.name) for field in fields(Quotas)})
         with Violations() as violations:
             _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), violations)
-        made = await self._operators.run(
+        account = await self._operators.run(
             work.create_account, request.name, request.max_concurrent_tasks, weight, quotas
         )
-        return pb.CreateAccountResponse(account=_account_message(made))
+        return pb.CreateAccountResponse(account=_account_message(account))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
         with Violations() as violations:
@@ -54,8 +54,8 @@ class AccountService(AccountServiceServicer):
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
         with Violations() as violations:
             page = PageRequest.of(request, violations, "ListAccounts")
-        found = await self._reads.run(work.list_accounts, caller().scope, page.position or 0, page.limit)
-        listed, token = page.cut(found, _account_message, attrgetter("account_id"))
+        accounts = await self._reads.run(work.list_accounts, caller().scope, page.position or 0, page.limit)
+        listed, token = page.cut(accounts, _account_message, attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
 
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: object) -> pb.UpdateAccountResponse:
@@ -99,16 +99,16 @@ def _check(values: AccountChange, violations: Violations) -> None:
         violations.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")
 
 
-def _account_message(it: Account) -> pb.Account:
+def _account_message(account: Account) -> pb.Account:
     return pb.Account(
-        account_id=it.account_id,
-        name=it.name,
-        max_concurrent_tasks=it.max_concurrent_tasks,
-        weight=it.weight,
-        active=it.active,
-        create_time=timestamp(it.create_time),
-        max_pending_tasks=it.max_pending_tasks,
-        max_priority=it.max_priority,
-        max_starts_per_minute=it.max_starts_per_minute,
-        max_asset_bytes=it.max_asset_bytes,
+        account_id=account.account_id,
+        name=account.name,
+        max_concurrent_tasks=account.max_concurrent_tasks,
+        weight=account.weight,
+        active=account.active,
+        create_time=timestamp(account.create_time),
+        max_pending_tasks=account.max_pending_tasks,
+        max_priority=account.max_priority,
+        max_starts_per_minute=account.max_starts_per_minute,
+        max_asset_bytes=account.max_asset_bytes,
     )

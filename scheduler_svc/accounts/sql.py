@@ -73,5 +73,5 @@ class Accounts(Statements):
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Account]:
         """Accounts with ids above `after`, by id."""
-        found = self._rows(_LIST, accounts=account_filter(scope), after=after, limit=limit)
-        return [Account(*row) for row in found]
+        rows = self._rows(_LIST, accounts=account_filter(scope), after=after, limit=limit)
+        return [Account(*row) for row in rows]

@@ -63,8 +63,8 @@ def described(sessions: Sequence[DatabaseSession]) -> str:
     for session in sessions:
         pids.setdefault((session.application, session.host), []).append(session.pid)
     return "\n".join(
-        f"process{'es' * (len(of) > 1)} {', '.join(map(str, of))} of the database ({name or 'no name'}, from {host})"
-        for (name, host), of in pids.items()
+        f"process{'es' * (len(ids) > 1)} {', '.join(map(str, ids))} of the database ({name or 'no name'}, from {host})"
+        for (name, host), ids in pids.items()
     )
 
 
@@ -87,11 +87,11 @@ class Databases:
         With the lock, it drops what a killed restore left.
         """
         with self._engine.connect() as self._connection:
-            mine = bool(self._admin.scalar(_TRY_LOCK, {"lock": _LOCK_KEY}))
-            if mine:
+            acquired = bool(self._admin.scalar(_TRY_LOCK, {"lock": _LOCK_KEY}))
+            if acquired:
                 for name in self._admin.scalars(_LEFT, {"prefix": _UNFINISHED}).all():
                     self.drop(name)
-            yield mine
+            yield acquired
 
     def major(self) -> int:
         return int(self._admin.scalar(_MAJOR))

@@ -57,9 +57,9 @@ def health_command(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--target", type=_address, metavar="HOST:PORT", help="another scheduler")
     parser.add_argument("--timeout", type=float, default=_DEFAULT_TIMEOUT, metavar="SECONDS", help="default: 3")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        _check(given.target, given.timeout)
+        _check(options.target, options.timeout)
     except _Unhealthy as error:
         sys.stderr.write(f"{error}\n")
         return UNHEALTHY
@@ -100,12 +100,12 @@ def _channel(target: Address | None) -> grpc.Channel:
             return grpc.insecure_channel(str(target))
         return grpc.secure_channel(str(target), grpc.ssl_channel_credentials(ca, *_identity(None)))
     settings = settings_of({})
-    own = _local(settings.listen)
+    address = _local(settings.listen)
     if settings.tls_cert is None:
-        return grpc.insecure_channel(str(own))
+        return grpc.insecure_channel(str(address))
     cert = settings.tls_cert.read_bytes()
     credentials = grpc.ssl_channel_credentials(cert, *_identity(settings))
-    return grpc.secure_channel(str(own), credentials, [("grpc.ssl_target_name_override", _a_name_in(cert))])
+    return grpc.secure_channel(str(address), credentials, [("grpc.ssl_target_name_override", _a_name_in(cert))])
 
 
 def _local(listen: Address) -> Address:

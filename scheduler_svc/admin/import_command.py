@@ -223,16 +223,16 @@ def import_command(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
-def _import(given: ImportArguments) -> int:
-    url = read_url(given.url)
+def _import(arguments: ImportArguments) -> int:
+    url = read_url(arguments.url)
     report = ImportProgress(sys.stdout, sys.stderr)
     with (
-        open_old_application(url, given.source_timeout) as old,
-        _database(given.settings, dry_run=given.dry_run) as database,
+        open_old_application(url, arguments.source_timeout) as old,
+        _database(arguments.settings, dry_run=arguments.dry_run) as database,
     ):
         importing = Import(database, report)
-        all_taken = importing.run(old, given.source or name_of(url), given.choices, dry_run=given.dry_run)
-    report.sums(dry_run=given.dry_run)
+        all_taken = importing.run(old, arguments.source or name_of(url), arguments.choices, dry_run=arguments.dry_run)
+    report.sums(dry_run=arguments.dry_run)
     return ALL_TAKEN if all_taken else LEFT_OUT
 
 
@@ -275,5 +275,5 @@ def _server(settings: Settings) -> Iterator[str]:
 
 
 def _first_line(error: Exception) -> str:
-    said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    return str(said).strip().partition("\n")[0]
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    return str(cause).strip().partition("\n")[0]

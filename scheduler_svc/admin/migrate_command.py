@@ -78,8 +78,8 @@ def _check_unused(url: str) -> None:
     databases = Databases(url)
     with databases.locked() as alone:
         if not alone or (sessions := databases.lasting_sessions()):
-            found = described(sessions) if alone else "a restore on this server"
-            raise SettingsError([f"the database is in use: stop every scheduler, close all other sessions:\n{found}"])
+            users = described(sessions) if alone else "a restore on this server"
+            raise SettingsError([f"the database is in use: stop every scheduler, close all other sessions:\n{users}"])
 
 
 def _prepare(url: str) -> RestoredCounts:
@@ -100,6 +100,6 @@ def _server(settings: Settings) -> Iterator[str]:
         yield postgres.url()
 
 
-def _fail(what: object, status: int) -> int:
-    print(what, file=sys.stderr)
+def _fail(problem: object, status: int) -> int:
+    print(problem, file=sys.stderr)
     return status

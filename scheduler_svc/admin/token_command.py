@@ -28,18 +28,18 @@ def token_command(arguments: Sequence[str]) -> int:
     create.add_argument("--role", required=True, choices=ROLES, help="the calls that it allows")
     create.add_argument("--accounts", type=_accounts, help="its accounts, ids separated by commas (default: all)")
     create.add_argument("--tokens-file", type=Path, help=f"the file, created if it is missing [{_VARIABLE}]")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        print(_create(given.tokens_file, given.name, given.role, given.accounts))
+        print(_create(options.tokens_file, options.name, options.role, options.accounts))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_STATUS
     return 0
 
 
-def _create(given: Path | None, name: str, role: str, accounts: tuple[int, ...] | None) -> str:
+def _create(tokens_file: Path | None, name: str, role: str, accounts: tuple[int, ...] | None) -> str:
     """Returns the token. Raises SettingsError."""
-    path = given or Path(os.environ.get(_VARIABLE, ""))
+    path = tokens_file or Path(os.environ.get(_VARIABLE, ""))
     if path == Path():
         raise SettingsError([f"{_VARIABLE} is not set: set it, or give --tokens-file, to the scheduler's tokens file"])
     token = new_token()
@@ -53,6 +53,6 @@ def _create(given: Path | None, name: str, role: str, accounts: tuple[int, ...] 
 def _accounts(text: str) -> tuple[int, ...]:
     """Raises ArgumentTypeError, which the parser reports."""
     try:
-        return tuple(sorted({int(each) for each in text.split(",")}))
+        return tuple(sorted({int(number) for number in text.split(",")}))
     except ValueError:
         raise ArgumentTypeError("must be ids of accounts separated by commas, such as 1,2") from None

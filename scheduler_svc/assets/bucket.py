@@ -43,7 +43,7 @@ def credentials_in_files(environ: Mapping[str, str]) -> S3Config:
 
     Raises SettingsError for a file that can't be read, or if the variable itself is set too.
     """
-    found, problems = {}, []
+    config, problems = {}, []
     for key in ("access_key_id", "secret_access_key", "session_token"):
         name = f"AWS_{key.upper()}"
         if not (file := environ.get(f"{name}_FILE")):
@@ -52,13 +52,13 @@ def credentials_in_files(environ: Mapping[str, str]) -> S3Config:
             problems.append(f"exactly one of {name} and {name}_FILE may be set: unset the other one")
             continue
         try:
-            found[key] = Path(file).read_text(encoding="ascii").strip()
+            config[key] = Path(file).read_text(encoding="ascii").strip()
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not a key"
-            problems.append(f"{name}_FILE: must be the path of a file that holds {name} ({why})")
+            reason = error.strerror if isinstance(error, OSError) else "not a key"
+            problems.append(f"{name}_FILE: must be the path of a file that holds {name} ({reason})")
     if problems:
         raise SettingsError(problems)
-    return cast("S3Config", found)
+    return cast("S3Config", config)
 
 
 class BucketStore:

@@ -36,7 +36,9 @@ class AssetService(AssetServiceServicer):
         end = min(asset.size, request.offset + request.length) if request.length else asset.size
         for begin in range(request.offset, end, CHUNK):
             length = min(CHUNK, end - begin)
-            chunk = await self._objects.run(lambda store, at, size: store.read(asset.sha256, at, size), begin, length)
+            chunk = await self._objects.run(
+                lambda store, offset, size: store.read(asset.sha256, offset, size), begin, length
+            )
             yield pb.GetAssetResponse(chunk=chunk)
 
     async def GetAssetInfo(self, request: pb.GetAssetInfoRequest, context: object) -> pb.GetAssetInfoResponse:

@@ -112,10 +112,10 @@ _CLAIM_STORE = sa.text("UPDATE asset_store SET store_id = :store_id WHERE store_
 @cache
 def _get(*, of_accounts: bool) -> sa.TextClause:
     """Reads an asset, by the name that one of these accounts' contents has for it."""
-    own = " AND n.account_id = ANY(CAST(:accounts AS bigint[]))" if of_accounts else ""
+    account_condition = " AND n.account_id = ANY(CAST(:accounts AS bigint[]))" if of_accounts else ""
     return sa.text(f"""
         SELECT n.name, a.sha256, a.media_type, a.size, a.width, a.height FROM assets AS a, LATERAL (
-            SELECT n.name FROM content_assets AS n WHERE n.sha256 = a.sha256{own} LIMIT 1) AS n
+            SELECT n.name FROM content_assets AS n WHERE n.sha256 = a.sha256{account_condition} LIMIT 1) AS n
         WHERE a.sha256 = :sha256
     """)
 

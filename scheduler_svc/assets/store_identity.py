@@ -45,31 +45,31 @@ class StoreIdentity:
     async def id_for_upload(self) -> str:
         """The store's id, before an object is written. Raises AssetStoreUnavailable if it is not the right one."""
         expected = await self._calls.run(_expected)
-        own = await self._objects.run(lambda store: store.identity(create=expected is None))
+        store_id = await self._objects.run(lambda store: store.identity(create=expected is None))
         if expected is not None:
-            self._compare(expected, own)
-        if self.problem or own is None:
+            self._compare(expected, store_id)
+        if self.problem or store_id is None:
             raise AssetStoreUnavailable(self.problem)
-        return own
+        return store_id
 
     async def run_once(self) -> float:
         """Compares them; returns the seconds until the next time. A store that is away changes nothing."""
         expected = await self._calls.run(_expected)
         try:
-            own = None if expected is None else await self._objects.run(lambda store: store.identity())
+            store_id = None if expected is None else await self._objects.run(lambda store: store.identity())
         except AssetStoreUnavailable:
             return INTERVAL
-        self._compare(expected, own)
+        self._compare(expected, store_id)
         return INTERVAL
 
-    def _compare(self, expected: str | None, own: str | None) -> None:
+    def _compare(self, expected: str | None, store_id: str | None) -> None:
         problem = ""
-        if own != expected:
+        if store_id != expected:
             problem = (
-                f"CONTENTGEN_ASSETS={self._location} is {f'store {own}' if own else 'a new store'}, and the assets of"
-                f" this database are in store {expected}: set it to the folder or bucket that the other schedulers use,"
-                f" or copy that one with its store-id; if it is lost, {_FORGET} (docs/deployment.md, Pictures and other"
-                " files)"
+                f"CONTENTGEN_ASSETS={self._location} is {f'store {store_id}' if store_id else 'a new store'}, and the"
+                f" assets of this database are in store {expected}: set it to the folder or bucket that the other"
+                f" schedulers use, or copy that one with its store-id; if it is lost, {_FORGET} (docs/deployment.md,"
+                " Pictures and other files)"
             )
         if problem != self.problem:
             self.problem = problem

@@ -93,7 +93,7 @@ class AuditLog:
     async def _store(self, group: list[tuple[int, AuditedCall]]) -> None:
         if self._replica is None:
             self._replica = await self._calls.run(work.next_replica)
-        events = [AuditEvent(event_key(at, self._replica), *call) for at, call in group]
+        events = [AuditEvent(event_key(call_time, self._replica), *call) for call_time, call in group]
         await self._calls.run(work.record, events, repeated=self._failing)
         for _ in group:
             self._waiting.popleft()

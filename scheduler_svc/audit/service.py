@@ -31,8 +31,8 @@ class AuditService(AuditServiceServicer):
         scope = caller().about(request.account_id)
         below = high if page.position is None else min(high, page.position)
         wanted = AuditFilter(request.actor, request.method, low, below)
-        found = await self._reads.run(work.list_events, scope, wanted, page.limit)
-        events, token = page.cut(found.events, _audit_event_message, attrgetter("event_key"), found.rest)
+        result = await self._reads.run(work.list_events, scope, wanted, page.limit)
+        events, token = page.cut(result.events, _audit_event_message, attrgetter("event_key"), result.rest)
         return pb.ListAuditEventsResponse(events=events, next_page_token=token)
 
 
@@ -42,12 +42,12 @@ def _range(request: pb.ListAuditEventsRequest, violations: Violations) -> tuple[
     return 0 if start is None else first_key(start), KEY_MAX if end is None else first_key(end)
 
 
-def _audit_event_message(it: AuditEvent) -> pb.AuditEvent:
+def _audit_event_message(event: AuditEvent) -> pb.AuditEvent:
     return pb.AuditEvent(
-        event_time=timestamp(it.time),
-        actor=it.actor,
-        account_id=it.account_id,
-        method=it.method,
-        resource=it.resource,
-        outcome=it.outcome,
+        event_time=timestamp(event.time),
+        actor=event.actor,
+        account_id=event.account_id,
+        method=event.method,
+        resource=event.resource,
+        outcome=event.outcome,
     )

@@ -85,27 +85,29 @@ class _Selection(NamedTuple):
         """A query of what is in the range, newest first, by one index only. `end`: of the rows of each account."""
         if self.of_accounts:
             order = "ORDER BY account_id DESC, event_key DESC"
-            own = "(account_id, event_key) >= (a.own, :low) AND (account_id, event_key) < (a.own, :high)"
-            each = f"SELECT {columns} FROM audit_events WHERE {own}{conditions} {order} {end}"
-            return f"SELECT k.* FROM {EACH_ACCOUNT}, LATERAL ({each}) AS k"
+            key_range = "(account_id, event_key) >= (a.own, :low) AND (account_id, event_key) < (a.own, :high)"
+            query = f"SELECT {columns} FROM audit_events WHERE {key_range}{conditions} {order} {end}"
+            return f"SELECT k.* FROM {EACH_ACCOUNT}, LATERAL ({query}) AS k"
         if self.by_method:
             order = "ORDER BY method DESC, event_key DESC"
-            own = f"{NO_SUBMIT} AND (method, event_key) >= (:method, :low) AND (method, event_key) < (:method, :high)"
-            return f"SELECT {columns} FROM audit_events WHERE {own}{conditions} {order} {end}"
-        own = "event_key >= :low AND event_key < :high"
-        return f"SELECT {columns} FROM audit_events WHERE {own}{conditions} ORDER BY event_key DESC {end}"
+            key_range = (
+                f"{NO_SUBMIT} AND (method, event_key) >= (:method, :low) AND (method, event_key) < (:method, :high)"
+            )
+            return f"SELECT {columns} FROM audit_events WHERE {key_range}{conditions} {order} {end}"
+        key_range = "event_key >= :low AND event_key < :high"
+        return f"SELECT {columns} FROM audit_events WHERE {key_range}{conditions} ORDER BY event_key DESC {end}"
 
 
 @lru_cache(maxsize=20)
-def _bound(of: _Selection) -> sa.TextClause:
+def _bound(selection: _Selection) -> sa.TextClause:
     """Finds how far a page reads. `skipped` is one less than the number of events that it examines of each account."""
-    return sa.text(f"SELECT max(event_key) FROM ({of.rows('event_key', '', 'OFFSET :skipped LIMIT 1')}) AS b")
+    return sa.text(f"SELECT max(event_key) FROM ({selection.rows('event_key', '', 'OFFSET :skipped LIMIT 1')}) AS b")
 
 
 @lru_cache(maxsize=20)
-def _page(of: _Selection) -> sa.TextClause:
+def _page(selection: _Selection) -> sa.TextClause:
     """Reads a page of events."""
-    rows = of.rows(_COLUMNS, of.conditions, "LIMIT :limit")
+    rows = selection.rows(_COLUMNS, selection.conditions, "LIMIT :limit")
     return sa.text(f"SELECT {_COLUMNS} FROM ({rows}) AS p ORDER BY event_key DESC LIMIT :limit")
 
 
@@ -127,17 +129,17 @@ class Audit(Statements):
 
     def list(self, scope: Scope, wanted: AuditFilter, limit: int) -> AuditPage:
         """The newest events of these accounts that are wanted, and where the search stopped."""
-        of = _Selection.of(scope, wanted)
+        selection = _Selection.of(scope, wanted)
         reads: dict[str, Any] = accounts(scope) | wanted._asdict()
-        low = self._lowest(of, scope, reads)
-        rows = self._rows(_page(of), **reads | {"low": low, "limit": limit})
+        low = self._lowest(selection, scope, reads)
+        rows = self._rows(_page(selection), **reads | {"low": low, "limit": limit})
         ended = low == wanted.low or len(rows) == limit
         return AuditPage([AuditEvent._make(row) for row in rows], None if ended else low)
 
-    def _lowest(self, of: _Selection, scope: Scope, reads: dict[str, Any]) -> int:
+    def _lowest(self, selection: _Selection, scope: Scope, reads: dict[str, Any]) -> int:
         """The lowest key that a page examines."""
         low: int = reads["low"]
-        if not of.examines:
+        if not selection.examines:
             return low
         skipped = of_each_account(scope, MAX_EXAMINED) - 1
-        return self._row(_bound(of), **reads | {"skipped": skipped})[0] or low
+        return self._row(_bound(selection), **reads | {"skipped": skipped})[0] or low

@@ -68,9 +68,9 @@ def read_tokens(path: Path) -> tuple[TokenLine, ...]:
         if not text.strip() or text.lstrip().startswith(b"#"):
             continue
         line, wrong = _parse(text)
-        problems += [f"{source}, line {number}: {each}" for each in wrong]
+        problems += [f"{source}, line {number}: {problem}" for problem in wrong]
         lines += [line] if line else []
-    problems += [f"{source}: {each}" for each in _contradictions(lines)]
+    problems += [f"{source}: {problem}" for problem in _contradictions(lines)]
     if problems:
         more = [f"{source}: and {len(problems) - _MAX_PROBLEMS:,} more"] if len(problems) > _MAX_PROBLEMS else []
         raise SettingsError([*problems[:_MAX_PROBLEMS], *more])
@@ -108,7 +108,9 @@ def _problems(fields: dict[str, object]) -> Iterator[str]:
 
 def _problems_of_accounts(accounts: object, role: object) -> Iterator[str]:
     ids = accounts if isinstance(accounts, list) else []
-    if not (0 < len(ids) <= MAX_ACCOUNTS and all(type(each) is int and 0 < each < 1 << 63 for each in ids)):
+    if not (
+        0 < len(ids) <= MAX_ACCOUNTS and all(type(account_id) is int and 0 < account_id < 1 << 63 for account_id in ids)
+    ):
         yield f"accounts must be a list of 1 to {MAX_ACCOUNTS} ids of accounts; without it the token is for all"
     if role == "worker":
         yield "a worker takes tasks of all accounts: role worker must have no accounts"

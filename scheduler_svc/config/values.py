@@ -66,9 +66,9 @@ def check_location(rest: str) -> None:
 
     Unencoded parts of a password would be taken for a host, and shown in errors.
     """
-    login, at, place = rest.partition("@")
-    hosts = re.split("[/?]", place if at else login, maxsplit=1)[0]
-    if "@" in (place if at else "").partition("?")[0] or not _HOSTS.fullmatch(hosts):
+    login, separator, place = rest.partition("@")
+    hosts = re.split("[/?]", place if separator else login, maxsplit=1)[0]
+    if "@" in (place if separator else "").partition("?")[0] or not _HOSTS.fullmatch(hosts):
         raise ValueError(
             "must be postgresql://user:password@host:5432/database, several hosts by comma, with the password's"
             " @ : / ? # % as %40 %3A %2F %3F %23 %25"
@@ -110,7 +110,7 @@ MAX_METRICS_ACCOUNTS = 100
 
 def _account_ids(value: object) -> tuple[int, ...]:
     ids = [text.strip() for text in str(value).split(",") if text.strip()]
-    if not all(each.isdecimal() and each.isascii() and 0 < int(each) < 1 << 63 for each in ids):
+    if not all(text.isdecimal() and text.isascii() and 0 < int(text) < 1 << 63 for text in ids):
         raise ValueError("must be ids of accounts by comma, such as 1,42")
     if len(ids) > MAX_METRICS_ACCOUNTS:
         raise ValueError(f"must name at most {MAX_METRICS_ACCOUNTS} accounts, names {len(ids)}")

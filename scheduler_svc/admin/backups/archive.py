@@ -53,15 +53,15 @@ def read_archive(path: Path, programs: Programs) -> Archive:
         rows = programs.read("pg_restore", "--data-only", *tables, "--file=-", str(path))
     except ProgramFailed as error:
         raise CannotRestore(f"{path} can't be read as a backup; it may be incomplete\n{error}") from None
-    entries, made, server, revision = (
+    entries, creation, server, revision = (
         pattern.search(text)
         for pattern, text in ((_ENTRIES, contents), (_MADE, contents), (_SERVER, contents), (_REVISION, rows))
     )
-    if not (entries and made and server and revision):
+    if not (entries and creation and server and revision):
         raise CannotRestore(f"{path} does not say when, by which version and of which schema it was made")
     declared = _DECLARATION.search(rows)
     declaration = Declaration(*declared.groups()) if declared else None
-    return Archive(path, made[1], int(server[1]), int(entries[1]), revision[1], declaration)
+    return Archive(path, creation[1], int(server[1]), int(entries[1]), revision[1], declaration)
 
 
 def serving_roles(path: Path, programs: Programs) -> list[str]:

