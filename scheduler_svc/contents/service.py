@@ -73,10 +73,10 @@ class ContentService(PublishPoolCalls):
             fields = selection(request, account_id=request.account_id, review_status=request.review_status)
             page = PageRequest.of(request, violations, "ListContents", *fields)
         scope = caller().about(request.account_id)
-        found = await self.reads.run(
+        result = await self.reads.run(
             work.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first
         )
-        contents, token = page.cut(found.contents, _listed_content_message, attrgetter("content_id"), found.rest)
+        contents, token = page.cut(result.contents, _listed_content_message, attrgetter("content_id"), result.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
     async def UpdateContent(self, request: pb.UpdateContentRequest, context: object) -> pb.UpdateContentResponse:
@@ -99,9 +99,9 @@ class ContentService(PublishPoolCalls):
             violations.id("content_id", request.content_id)
             page = PageRequest.of(request, violations, "ListContentRevisions", request.content_id)
         await self.check_ownership(request.content_id)
-        found = await self.reads.run(work.list_revisions, request.content_id, page.position or 0, page.limit)
-        revisions, token = page.cut(found, _revision_message, attrgetter("number"))
-        return pb.ListContentRevisionsResponse(revisions=revisions, next_page_token=token)
+        revisions = await self.reads.run(work.list_revisions, request.content_id, page.position or 0, page.limit)
+        listed, token = page.cut(revisions, _revision_message, attrgetter("number"))
+        return pb.ListContentRevisionsResponse(revisions=listed, next_page_token=token)
 
     async def ReviewContent(self, request: pb.ReviewContentRequest, context: object) -> pb.ReviewContentResponse:
         with Violations() as violations:
@@ -185,9 +185,9 @@ def _review(request: pb.ReviewContentRequest, violations: Violations, reviewer: 
     violations.text("comment", request.comment, MAX_REMARK)
     violations.text("etag", request.etag, MAX_NAME)
     violations.text("reviewer", request.reviewer, MAX_NAME)
-    who = _reviewer(request.reviewer or reviewer)
-    at = violations.optional_time("schedule_time", request)
-    return Review(request.content_id, decision, who, request.comment, request.etag, at)
+    name = _reviewer(request.reviewer or reviewer)
+    schedule_time = violations.optional_time("schedule_time", request)
+    return Review(request.content_id, decision, name, request.comment, request.etag, schedule_time)
 
 
 def _reviews(request: pb.BatchReviewContentsRequest, violations: Violations) -> list[Review]:
@@ -195,9 +195,9 @@ def _reviews(request: pb.BatchReviewContentsRequest, violations: Violations) -> 
     if not violations.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
         return []
     reviews: dict[int, Review] = {}
-    for i, each in enumerate(request.requests):
+    for i, review_request in enumerate(request.requests):
         violations.path = f"requests[{i}]."
-        review = _review(each, violations, request.reviewer)
+        review = _review(review_request, violations, request.reviewer)
         if review.content_id in reviews:
             violations.add("content_id", f"must be of another content than those before, is {review.content_id}")
         reviews[review.content_id] = review
@@ -247,47 +247,50 @@ def _filter(request: pb.ListContentsRequest, violations: Violations) -> ContentF
     )
 
 
-def _content_message(it: Content) -> pb.Content:
+def _content_message(content: Content) -> pb.Content:
     return pb.Content(
-        content_id=it.content_id,
-        account_id=it.account_id,
-        task_id=it.task_id,
-        title=it.title,
-        body=it.body,
-        html_body=it.html_body,
-        summary=it.summary,
-        category=it.category,
-        images=it.images,
-        cover_image=it.cover_image,
-        word_count=it.word_count,
-        quality_score=it.quality_score,
-        review_status=pb.ReviewStatus.ValueType(it.review_status),
-        create_time=timestamp(it.create_time),
-        review_comment=it.review_comment,
-        assets=map(asset_message, it.assets),
-        left_out_assets=[asset_pb.LeftOutAsset(name=left.name, reason=left.reason) for left in it.left_out],
-        usage=it.usage,
-        model=it.model,
-        etag=it.etag,
-        revision=it.revision,
-        reviewer=it.reviewer,
-        review_time=timestamp(it.review_time),
-        publish_status=pb.PublishStatus.ValueType(it.publish_status or 0),
-        review_holder=it.review_holder,
-        review_claim_expire_time=timestamp(it.review_claim_expire_time),
-        superseded_by_content_id=it.superseded_by_content_id,
+        content_id=content.content_id,
+        account_id=content.account_id,
+        task_id=content.task_id,
+        title=content.title,
+        body=content.body,
+        html_body=content.html_body,
+        summary=content.summary,
+        category=content.category,
+        images=content.images,
+        cover_image=content.cover_image,
+        word_count=content.word_count,
+        quality_score=content.quality_score,
+        review_status=pb.ReviewStatus.ValueType(content.review_status),
+        create_time=timestamp(content.create_time),
+        review_comment=content.review_comment,
+        assets=map(asset_message, content.assets),
+        left_out_assets=[asset_pb.LeftOutAsset(name=asset.name, reason=asset.reason) for asset in content.left_out],
+        usage=content.usage,
+        model=content.model,
+        etag=content.etag,
+        revision=content.revision,
+        reviewer=content.reviewer,
+        review_time=timestamp(content.review_time),
+        publish_status=pb.PublishStatus.ValueType(content.publish_status or 0),
+        review_holder=content.review_holder,
+        review_claim_expire_time=timestamp(content.review_claim_expire_time),
+        superseded_by_content_id=content.superseded_by_content_id,
     )
 
 
-def _revision_message(it: ContentRevision) -> pb.ContentRevision:
+def _revision_message(revision: ContentRevision) -> pb.ContentRevision:
     return pb.ContentRevision(
-        number=it.number, author=it.author, create_time=timestamp(it.create_time), **it.texts._asdict()
+        number=revision.number,
+        author=revision.author,
+        create_time=timestamp(revision.create_time),
+        **revision.texts._asdict(),
     )
 
 
-def _listed_content_message(it: Content) -> pb.Content:
+def _listed_content_message(content: Content) -> pb.Content:
     """A content without body and HTML."""
-    message = _content_message(it)
+    message = _content_message(content)
     message.ClearField("body")
     message.ClearField("html_body")
     return message

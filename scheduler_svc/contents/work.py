@@ -107,17 +107,18 @@ def review_contents(tx: Tx, reviews: Sequence[Review]) -> list[Content]:
 
 
 def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
-    found = tx.contents.lock_listed([review.content_id for review in reviews])
+    contents = tx.contents.lock_listed([review.content_id for review in reviews])
     for review in reviews:
-        if review.content_id not in found:
+        if review.content_id not in contents:
             raise NotFound("content", review.content_id)
-        content = found[review.content_id]
+        content = contents[review.content_id]
         if content.review_status is not ReviewStatus.PENDING_REVIEW:
             raise _not_to_review(content)
         check_etag(content, review.etag)
-    for review in sorted(reviews, key=lambda it: it.content_id):  # a content before the one written in its place
+    # a content before the one written in its place
+    for review in sorted(reviews, key=lambda decision: decision.content_id):
         tx.reviews.decide(review)
-        store_review(tx, replace(found[review.content_id], review_status=review.decision.outcome))
+        store_review(tx, replace(contents[review.content_id], review_status=review.decision.outcome))
         if review.decision.outcome is ReviewStatus.APPROVED:
             tx.reviews.offer(review.content_id, review.schedule_time)
             _supersede(tx, review)
@@ -125,13 +126,13 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
 
 def _supersede(tx: Tx, approved: Review) -> None:
     """If the content was written in place of another, rejects that one, unless a publisher has it or has had it."""
-    old = tx.reviews.regenerated(approved.content_id)
-    entries = {} if old is None else tx.contents.lock([old])
+    predecessor_id = tx.reviews.regenerated(approved.content_id)
+    entries = {} if predecessor_id is None else tx.contents.lock([predecessor_id])
     for content_id, entry in entries.items():
         if entry is None or entry.status in CHANGEABLE:
-            said = f"superseded by content {approved.content_id}"
+            comment = f"superseded by content {approved.content_id}"
             before = tx.contents.listed([content_id])[content_id]
-            tx.reviews.decide(Review(content_id, ReviewDecision.REJECT, approved.reviewer, said))
+            tx.reviews.decide(Review(content_id, ReviewDecision.REJECT, approved.reviewer, comment))
             tx.reviews.withdraw(content_id)
             if before.review_status is not ReviewStatus.REJECTED:
                 store_review(tx, replace(before, review_status=ReviewStatus.REJECTED))
@@ -155,10 +156,10 @@ def reopen_content(tx: Tx, content_id: int) -> Content:
         return content
     require_changeable(content_id, entries[content_id], "reopened")
     tx.reviews.reopen(content_id)
-    old = tx.reviews.regenerated(content_id)
-    for found in tx.contents.lock_listed([old]).values() if old else ():
-        if found.superseded_by_content_id == content_id:
-            tx.reviews.supersede(found.content_id, None)
+    predecessor_id = tx.reviews.regenerated(content_id)
+    for predecessor in tx.contents.lock_listed([predecessor_id]).values() if predecessor_id else ():
+        if predecessor.superseded_by_content_id == content_id:
+            tx.reviews.supersede(predecessor.content_id, None)
     reopened = get_content(tx, content_id)
     store_review(tx, reopened)
     return reopened
@@ -203,8 +204,8 @@ def release_review(tx: Tx, content_id: int, caller: CallerIdentity) -> Content:
         raise NotFound("content", content_id)
     if content.review_holder:
         if caller.role is not Role.OPERATOR and caller.name != content.review_holder:
-            what = f"to release what {content.review_holder!r} holds"
-            raise RoleForbidden(caller.name, caller.role, what, [Role.OPERATOR])
+            action = f"to release what {content.review_holder!r} holds"
+            raise RoleForbidden(caller.name, caller.role, action, [Role.OPERATOR])
         tx.reviews.release(content_id)
     return get_content(tx, content_id)
 
@@ -231,18 +232,20 @@ def new_task(tx: Tx, content_id: int, feedback: str) -> NewTask:
 
 
 def _with_feedback(brief: Brief, feedback: str) -> Brief:
-    made = brief._replace(requirements="\n\n".join(text for text in (brief.requirements, feedback) if text))
-    length, most = len(made.requirements), MAX_LENGTHS["requirements"]
+    new_brief = brief._replace(requirements="\n\n".join(text for text in (brief.requirements, feedback) if text))
+    length, most = len(new_brief.requirements), MAX_LENGTHS["requirements"]
     if length > most:
         raise _too_long(f"{most:,} characters with the task's requirements, would have {length:,}")
-    if made.prompt_bytes > MAX_PROMPT_BYTES:
-        size = f"{MAX_PROMPT_BYTES:,} bytes with the task's topic and requirements, would have {made.prompt_bytes:,}"
+    if new_brief.prompt_bytes > MAX_PROMPT_BYTES:
+        size = (
+            f"{MAX_PROMPT_BYTES:,} bytes with the task's topic and requirements, would have {new_brief.prompt_bytes:,}"
+        )
         raise _too_long(size)
-    return made
+    return new_brief
 
 
-def _too_long(what: str) -> InvalidArgument:
-    return InvalidArgument([FieldViolation("feedback", f"must have at most {what}")])
+def _too_long(limit: str) -> InvalidArgument:
+    return InvalidArgument([FieldViolation("feedback", f"must have at most {limit}")])
 
 
 def get_content(tx: Tx, content_id: int) -> Content:

@@ -12,11 +12,11 @@ from typing import Any
 
 
 def _plain(values: Iterable[Any]) -> str:
-    return "{" + ",".join(["NULL" if v is None else str(v) for v in values]) + "}"
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
 def _floats(values: Iterable[float | None]) -> str:
-    return "{" + ",".join(["NULL" if v is None else repr(v) for v in values]) + "}"
+    return "{" + ",".join(["NULL" if value is None else repr(value) for value in values]) + "}"
 
 
 def _quote(value: str | None) -> str:
@@ -28,11 +28,11 @@ def _texts(values: Iterable[str | None]) -> str:
 
 
 def _times(values: Iterable[datetime | None]) -> str:
-    return _texts(None if v is None else v.isoformat() for v in values)
+    return _texts(None if value is None else value.isoformat() for value in values)
 
 
 def _bytes(values: Iterable[bytes | None]) -> str:
-    return _texts(None if v is None else "\\x" + v.hex() for v in values)
+    return _texts(None if value is None else "\\x" + value.hex() for value in values)
 
 
 _ENCODERS: dict[str, Callable[[Iterable[Any]], str]] = {
@@ -137,10 +137,10 @@ _FREE_TEXT = ("text", "jsonb")
 
 def _copied(values: Iterable[Any], *, free_text: bool, times: bool) -> list[str]:
     if times:
-        return ["\\N" if v is None else v.isoformat() for v in values]
+        return ["\\N" if value is None else value.isoformat() for value in values]
     if free_text:
-        return ["\\N" if v is None else _escape(v) for v in values]
-    return ["\\N" if v is None else str(v) for v in values]
+        return ["\\N" if value is None else _escape(value) for value in values]
+    return ["\\N" if value is None else str(value) for value in values]
 
 
 def _escape(value: str) -> str:

@@ -86,9 +86,9 @@ def connect(url: sa.URL, lineage: Lineage | None = None) -> extensions.connectio
     """A connection outside of any pool that commits each statement. Raises psycopg2.Error."""
     arguments, options = url.get_dialect()().create_connect_args(url)
     dial = lineage.connect if lineage else psycopg2.connect
-    made: extensions.connection = dial(*arguments, **{**defaults(url), **options})
-    made.autocommit = True
-    return made
+    connection: extensions.connection = dial(*arguments, **{**defaults(url), **options})
+    connection.autocommit = True
+    return connection
 
 
 COMPARISONS = 5
@@ -117,8 +117,8 @@ def check_sessions(url: str, lineage: Lineage | None = None) -> None:
             _compare(one, other)
             _notify(one, other)
     except psycopg2.Error as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise SettingsError([f"DATABASE_URL can't be used: {said}"]) from None
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise SettingsError([f"DATABASE_URL can't be used: {message}"]) from None
     except (sa.exc.ArgumentError, ValueError):  # they quote the URL, and so the password
         raise SettingsError([_NO_URL]) from None
 
@@ -184,11 +184,17 @@ def check_server(connection: Any, clock: Callable[[], float] = time.time) -> Non
         before = clock()
         cursor.execute(_SERVER.text)
         server = ServerState(*cursor.fetchone())
-    ours = offset(server.time, before, clock())
-    if abs(ours) > CLOCK_TOLERANCE:
-        _log.warning(f"this machine's clock is {describe_offset(ours)}", action="clock", offset_seconds=round(ours, 1))
-    if is_wrong(ours):
-        raise SettingsError([f"this machine's clock is {describe_offset(ours)}: set the wrong one of the two, by NTP"])
+    clock_offset = offset(server.time, before, clock())
+    if abs(clock_offset) > CLOCK_TOLERANCE:
+        _log.warning(
+            f"this machine's clock is {describe_offset(clock_offset)}",
+            action="clock",
+            offset_seconds=round(clock_offset, 1),
+        )
+    if is_wrong(clock_offset):
+        raise SettingsError(
+            [f"this machine's clock is {describe_offset(clock_offset)}: set the wrong one of the two, by NTP"]
+        )
     if server.major > NEWEST:
         _log.warning("this version of PostgreSQL was not tried", action="store", found=server.major, newest=NEWEST)
     if problem := _problem(server):

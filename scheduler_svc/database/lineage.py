@@ -53,10 +53,10 @@ class HostList:
 
     def leave_out(self, host: str, port: int) -> bool:
         """Does not try this host again. Returns whether it was in the list and others are left."""
-        others = [it for it in self._left if it[0] != host or int(it[1] or _PORT) != port]
-        left_out = not self._single and 0 < len(others) < len(self._left)
+        hosts = [address for address in self._left if address[0] != host or int(address[1] or _PORT) != port]
+        left_out = not self._single and 0 < len(hosts) < len(self._left)
         if left_out:
-            self._left = others
+            self._left = hosts
         return left_out
 
 
@@ -81,8 +81,8 @@ class LineageFile:
     def read(self) -> tuple[int, int] | None:
         """System and timeline; None if there is no file, or it can't be read."""
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            return int(found["system"]), int(found["timeline"])
+            record = json.loads(self._path.read_text(encoding="utf-8"))
+            return int(record["system"]), int(record["timeline"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -142,8 +142,8 @@ class Lineage:
         """`file` keeps what is known over restarts."""
         self._lock = threading.Lock()
         self._file = file
-        found = file.read() if file else None
-        self._known = TimelineId(*found) if found else None
+        line = file.read() if file else None
+        self._known = TimelineId(*line) if line else None
         self._reported: set[TimelineId] = set()
         self._listeners: list[Callable[[], None]] = []
 
@@ -193,11 +193,11 @@ class Lineage:
         """Connects to every server of a URL that names several, to find a standby that was promoted."""
         address = sa.make_url(url)
         arguments, options = address.get_dialect()().create_connect_args(address)
-        found = []
+        lines = []
         for server in HostList({**options, "connect_timeout": PROBE_TIMEOUT}).each():
             with suppress(psycopg2.Error), closing(psycopg2.connect(*arguments, **server)) as connection:
-                found.append((_line(connection), _name(connection)))
-        for line, name in sorted(found, key=lambda it: it[0].timeline or 0, reverse=True):
+                lines.append((_line(connection), _name(connection)))
+        for line, name in sorted(lines, key=lambda pair: pair[0].timeline or 0, reverse=True):
             with suppress(WrongServer):
                 self._adopt(line, name)
 
@@ -213,24 +213,26 @@ class Lineage:
         self._adopt(line, _name(connection))
         connection.timeline = line.timeline
 
-    def _adopt(self, line: TimelineId, where: str) -> None:
+    def _adopt(self, line: TimelineId, server: str) -> None:
         """Raises WrongServer."""
         with self._lock:
             known, new = self._known, self._known is None and line.timeline is not None
             if known is not None and not _follows(line, known):
-                self._refuse(line, known, where)
+                self._refuse(line, known, server)
             moved = known is not None and (line.timeline or 0) > (known.timeline or 0)
             if new or moved:
                 self._known = line
                 if self._file:
                     self._file.write(line.system, line.timeline or 0)
         if moved:
-            _log.warning("a standby was promoted: it is the database now", action="store", server=where, line=str(line))
+            _log.warning(
+                "a standby was promoted: it is the database now", action="store", server=server, line=str(line)
+            )
             for listener in self._listeners:
                 listener()
 
-    def _refuse(self, line: TimelineId, known: TimelineId, where: str) -> None:
-        problem = f"{where} is {line}, and the schedulers' database is {known}: "
+    def _refuse(self, line: TimelineId, known: TimelineId, server: str) -> None:
+        problem = f"{server} is {line}, and the schedulers' database is {known}: "
         if line.system == known.system:
             problem += "it is an old primary, whose standby was promoted; stop it, or make it a standby (fencing)"
         else:

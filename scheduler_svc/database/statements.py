@@ -208,19 +208,19 @@ class Prepared:
     @classmethod
     def of(cls, connection: sa.Connection) -> Prepared:
         """The connection's own."""
-        found = connection.info.setdefault(_KEY, cls())
-        assert isinstance(found, cls)
-        return found
+        prepared = connection.info.setdefault(_KEY, cls())
+        assert isinstance(prepared, cls)
+        return prepared
 
     def call(self, sql: str) -> tuple[list[str], str]:
         """What to send before `sql` can be called, if anything, and its call; both with the parameters of `sql`."""
-        known = self._calls.get(sql)
-        if known is not None:
-            return [], known.execution
+        prepared = self._calls.get(sql)
+        if prepared is not None:
+            return [], prepared.execution
         if len(self._calls) >= MAX_PREPARED:
             return [], sql
-        made = self._calls[sql] = _make(f"s{len(self._calls)}", sql)
-        return [made.preparation], made.execution
+        call = self._calls[sql] = _make(f"s{len(self._calls)}", sql)
+        return [call.preparation], call.execution
 
     def forget(self) -> None:
         """Forgets all of them."""
@@ -230,8 +230,8 @@ class Prepared:
 def _make(name: str, sql: str) -> _Call:
     names = list(dict.fromkeys(_PARAMETER.findall(sql)))
     numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql).replace("%%", "%")
-    given = ", ".join(f"%({parameter})s" for parameter in names)
-    return _Call(f"PREPARE {name} AS {numbered}", f"EXECUTE {name}({given})" if names else f"EXECUTE {name}")
+    arguments = ", ".join(f"%({parameter})s" for parameter in names)
+    return _Call(f"PREPARE {name} AS {numbered}", f"EXECUTE {name}({arguments})" if names else f"EXECUTE {name}")
 
 
 def forget(info: dict[str, object]) -> None:

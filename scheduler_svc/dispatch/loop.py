@@ -217,7 +217,7 @@ class Dispatcher(TaskService):
             case Claimed(locked_out=True):
                 self._retry()
             case Claimed():
-                self._send_grants(claimed, {it.session_key: it.heartbeat_number for it in capacities})
+                self._send_grants(claimed, {capacity.session_key: capacity.heartbeat_number for capacity in capacities})
                 self._may_have_work = claimed.full or self._last_hint != self._seen_hint
                 self._sessions = min(4 * self._sessions, MAX_CLAIM) if claimed.full else MIN_SESSIONS
                 self._admission.request(claimed.short)
@@ -342,10 +342,10 @@ class Admission(Periodic):
         now = asyncio.get_running_loop().time()
         if now >= self._scan_at:
             self._scan_at = now + SCAN_INTERVAL
-            found = await self._calls.run(scan, self._scanned)
-            self._limited = found.limited
-            self._requested.update(found.waiting, found.reopened)
-            self._scanned = found.waiting[-1] if found.more else 0
+            page = await self._calls.run(scan, self._scanned)
+            self._limited = page.limited
+            self._requested.update(page.waiting, page.reopened)
+            self._scanned = page.waiting[-1] if page.more else 0
         due = {account_id for account_id, time in self._later.items() if time <= now}
         accounts, self._requested, self._to_retry = self._requested | self._to_retry | due, set(), set()
         for account_id in accounts:

@@ -66,17 +66,17 @@ class ScalerService(ExternalScalerServicer):
 
 def _options(metadata: Mapping[str, str], path: str = "") -> tuple[int, int]:
     """The account, 0 for all, and the tasks for each worker. Raises InvalidArgument."""
-    found = {ACCOUNT: 0, TARGET: DEFAULT_TARGET}
+    options = {ACCOUNT: 0, TARGET: DEFAULT_TARGET}
     allowed = {ACCOUNT: (0, KEY_MAX), TARGET: (1, MAX_ITEMS)}
     with Violations() as violations:
         violations.path = path
         for key, text in metadata.items():
-            given = key.replace("_", "").lower()
-            if name := _OURS.get(given):
-                found[name] = _number(violations, key, text, *allowed[name])
-            elif close := get_close_matches(given[:MAX_NAME], _OURS, n=1, cutoff=0.5):
+            plain_key = key.replace("_", "").lower()
+            if name := _OURS.get(plain_key):
+                options[name] = _number(violations, key, text, *allowed[name])
+            elif close := get_close_matches(plain_key[:MAX_NAME], _OURS, n=1, cutoff=0.5):
                 violations.add(entry_path("scalerMetadata", key), f"is unknown: did you mean {_OURS[close[0]]}?")
-    return found[ACCOUNT], found[TARGET]
+    return options[ACCOUNT], options[TARGET]
 
 
 def _number(violations: Violations, key: str, text: str, minimum: int, maximum: int) -> int:

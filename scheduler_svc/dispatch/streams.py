@@ -244,12 +244,12 @@ def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:
     part: list[Grant] = []
     size = 0
     for grant in grants:
-        own = _size(grant)
-        if part and (len(part) >= MAX_ASSIGNMENT or size + own > MAX_ASSIGNMENT_BYTES):
+        grant_size = _size(grant)
+        if part and (len(part) >= MAX_ASSIGNMENT or size + grant_size > MAX_ASSIGNMENT_BYTES):
             yield part
             part, size = [], 0
         part.append(grant)
-        size += own
+        size += grant_size
     if part:
         yield part
 
@@ -313,7 +313,7 @@ class Streams:
 
         Of each worker only its newest session, which has replaced the others.
         """
-        found: list[SessionCapacity] = []
+        capacities: list[SessionCapacity] = []
         lapsed: list[int] = []
         for session_key in self._capacities:
             stream = self._by_session[session_key]
@@ -321,12 +321,12 @@ class Streams:
                 lapsed.append(session_key)
             elif self._takes_leases(stream, now):
                 number = stream.capacity.heartbeat_number
-                found.append(SessionCapacity(stream.worker_id, session_key, number, free, stream.unhealthy))
-            if len(found) == limit:
+                capacities.append(SessionCapacity(stream.worker_id, session_key, number, free, stream.unhealthy))
+            if len(capacities) == limit:
                 break
         for session_key in lapsed:
             self._capacities.remove(session_key)
-        return found
+        return capacities
 
     def _takes_leases(self, stream: WorkerStream, now: float) -> bool:
         newest = self._by_worker.get(stream.worker_id) is stream

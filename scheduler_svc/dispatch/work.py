@@ -65,12 +65,12 @@ def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float)
     Each worker has at most one session among them. A hello that replaces one waits for this commit, and then sees its
     leases. A session's row is read only if there is a task for it.
     """
-    workers = {it.session_key: it.worker_id for it in capacities}
-    half_open = [it.session_key for it in capacities if it.half_open]
-    slots = share_out({it.session_key: it.free for it in capacities}, limit, half_open)
+    workers = {capacity.session_key: capacity.worker_id for capacity in capacities}
+    half_open = [capacity.session_key for capacity in capacities if capacity.half_open]
+    slots = share_out({capacity.session_key: capacity.free for capacity in capacities}, limit, half_open)
     rows = tx.leases.claim([(workers[key], key) for key in slots], ttl)
     tx.signals.moved = bool(rows.grants)
-    sessions = {it.worker_id: it.session_key for it in capacities}
+    sessions = {capacity.worker_id: capacity.session_key for capacity in capacities}
     grants: dict[int, list[Grant]] = {}
     for grant in rows.grants:
         grants.setdefault(sessions[grant.worker_id], []).append(grant)
@@ -114,7 +114,7 @@ class Demands:
         """The demand of an account, or (0) of all, as of MAX_AGE ago at most. Raises NotFound, StoreUnavailable."""
         reading = self._readings.get(account_id)
         if reading is None or not reading.is_fresh:
-            self._readings = {key: it for key, it in self._readings.items() if it.is_fresh}
+            self._readings = {key: value for key, value in self._readings.items() if value.is_fresh}
             task = asyncio.create_task(self._calls.run(read_demand, account_id))
             reading = self._readings[account_id] = _Reading(time.monotonic(), task)
         return await asyncio.shield(reading.task)  # a caller that leaves does not end it for the others
@@ -150,4 +150,7 @@ def resume_dispatch(tx: Tx, account_id: int) -> None:
 def dispatch_status(tx: Tx, scope: Scope) -> DispatchStatus:
     """The pause of everything, and the pauses of the accounts in scope."""
     paused = tx.pauses.list()
-    return DispatchStatus(ALL_ACCOUNTS in paused, tuple(it for it in paused if it != ALL_ACCOUNTS and it in scope))
+    return DispatchStatus(
+        ALL_ACCOUNTS in paused,
+        tuple(account_id for account_id in paused if account_id != ALL_ACCOUNTS and account_id in scope),
+    )

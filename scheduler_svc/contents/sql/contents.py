@@ -120,15 +120,17 @@ class Contents(Statements):
 
         At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
-        of = Selection.of(wanted, of_accounts=scope.accounts is not None, oldest_first=oldest_first)
-        return ContentList(self._session, scope, wanted, of).page(after, limit)
+        selection = Selection.of(wanted, of_accounts=scope.accounts is not None, oldest_first=oldest_first)
+        return ContentList(self._session, scope, wanted, selection).page(after, limit)
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
-        these = array("bigint", content_ids)
-        found: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK, ids=these)}
-        entries = map(entry, self._rows(_LOCK_ENTRIES, ids=these))
-        return found | {each.content_id: each for each in entries if each.content_id in found}
+        ids = array("bigint", content_ids)
+        entry_by_content: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK, ids=ids)}
+        entries = map(entry, self._rows(_LOCK_ENTRIES, ids=ids))
+        return entry_by_content | {
+            pool_entry.content_id: pool_entry for pool_entry in entries if pool_entry.content_id in entry_by_content
+        }
 
     def delete(self, content_ids: Sequence[int]) -> None:
         """Deletes locked contents with their revisions and their entries in the pool. Their tasks stay as they are."""
@@ -137,7 +139,7 @@ class Contents(Statements):
 
     def _by_id(self, statement: sa.TextClause, content_ids: Sequence[int]) -> dict[int, Content]:
         rows = self._rows(statement, ids=array("bigint", content_ids))
-        return {found.content_id: found for found in map(content, rows)}
+        return {article.content_id: article for article in map(content, rows)}
 
 
 MAX_REVISIONS = 100

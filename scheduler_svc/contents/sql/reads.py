@@ -47,8 +47,10 @@ class Selection(NamedTuple):
 
     @classmethod
     def of(cls, wanted: ContentFilter, *, of_accounts: bool, oldest_first: bool) -> Selection:
-        given = tuple(name for name in _BY_FIELD if getattr(wanted, name) not in {None, "", ()})
-        return cls(of_accounts, oldest_first, wanted.review_status, wanted.publish_status, len(wanted.labels), given)
+        field_names = tuple(name for name in _BY_FIELD if getattr(wanted, name) not in {None, "", ()})
+        return cls(
+            of_accounts, oldest_first, wanted.review_status, wanted.publish_status, len(wanted.labels), field_names
+        )
 
     @property
     def examines(self) -> bool:
@@ -66,7 +68,10 @@ class Selection(NamedTuple):
     @property
     def range(self) -> str:
         """A range of ids, in words that one index alone can serve in `range_order`, whatever the planner believes."""
-        columns, values = ", ".join([*self._prefix, "content_id"]), "".join(f"{it}, " for it in self._prefix.values())
+        columns, values = (
+            ", ".join([*self._prefix, "content_id"]),
+            "".join(f"{value}, " for value in self._prefix.values()),
+        )
         partial = f" AND {NOT_APPROVED}" if self.waits else ""
         return f"({columns}) >= ({values}:low) AND ({columns}) < ({values}:high){partial}"
 
@@ -89,15 +94,15 @@ class Selection(NamedTuple):
 
     def conditions(self) -> str:
         """All others."""
-        found = [_BY_FIELD[name] for name in self.given]
+        conditions = [_BY_FIELD[name] for name in self.given]
         if self.publish_status is not None:
-            found.append(f"{ENTRY_STATUS} = {self.publish_status}")
-        found += [
+            conditions.append(f"{ENTRY_STATUS} = {self.publish_status}")
+        conditions += [
             "EXISTS (SELECT FROM task_labels AS y WHERE (y.name, y.value, y.task_key)"
             f" = (:name{i}, :value{i}, contents.task_key) OFFSET 0)"
             for i in range(self.labels)
         ]
-        return "".join(f" AND {condition}" for condition in found)
+        return "".join(f" AND {condition}" for condition in conditions)
 
 
 _BY_FIELD: Mapping[str, str] = {
@@ -115,11 +120,11 @@ _BY_FIELD: Mapping[str, str] = {
 
 def values(wanted: ContentFilter) -> dict[str, Any]:
     """The parameters of the conditions."""
-    found: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
-    found["words"] = array("text", wanted.words)
+    parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
+    parameters["words"] = array("text", wanted.words)
     for i, (name, value) in enumerate(wanted.labels.items()):
-        found |= {f"name{i}": name, f"value{i}": value}
-    return found
+        parameters |= {f"name{i}": name, f"value{i}": value}
+    return parameters
 
 
 @lru_cache(maxsize=100)
@@ -130,19 +135,19 @@ def bound_of(of: Selection) -> sa.TextClause:
     that a page reads, of each account.
     """
     last, everything = ("min(content_id) + 1", ":high") if of.oldest_first else ("max(content_id)", ":low")
-    found = f"SELECT content_id FROM contents WHERE {of.range} {of.range_order} OFFSET :skipped LIMIT 1"
-    lasts = f"{EACH_ACCOUNT}, LATERAL ({found})" if of.of_accounts else f"({found})"
+    query = f"SELECT content_id FROM contents WHERE {of.range} {of.range_order} OFFSET :skipped LIMIT 1"
+    lasts = f"{EACH_ACCOUNT}, LATERAL ({query})" if of.of_accounts else f"({query})"
     return sa.text(f"SELECT coalesce({last}, {everything}) FROM {lasts} AS k")
 
 
 @lru_cache(maxsize=100)
 def page_of(columns: str, of: Selection) -> sa.TextClause:
     """Reads a page of some contents: the first `limit` of `ids`."""
-    own = " AND account_id + 0 = ANY(CAST(:accounts AS bigint[]))" if of.of_accounts else ""
-    conditions = f"{own}{of.review_condition()}{of.conditions()}"
-    found = f"SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])){conditions}"
+    account_condition = " AND account_id + 0 = ANY(CAST(:accounts AS bigint[]))" if of.of_accounts else ""
+    conditions = f"{account_condition}{of.review_condition()}{of.conditions()}"
+    query = f"SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])){conditions}"
     return sa.text(
-        f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({found} {of.order} LIMIT :limit)) {of.order}"
+        f"SELECT {columns} FROM contents WHERE content_id = ANY(ARRAY({query} {of.order} LIMIT :limit)) {of.order}"
     )
 
 
@@ -266,14 +271,14 @@ class ContentList(Statements):
         split = Search(self._session).indexed_to() + 1
         indexed, newer = ids._replace(high=min(ids.high, split)), ids._replace(low=max(ids.low, split))
         parts = [(self._read_named, indexed), (self._read_newer, newer)]
-        found: list[Content] = []
+        contents: list[Content] = []
         for read, part in parts if self._of.oldest_first else reversed(parts):
-            if part.low < part.high and len(found) < limit:
-                page = read(part, limit - len(found))
-                found += page.contents
+            if part.low < part.high and len(contents) < limit:
+                page = read(part, limit - len(contents))
+                contents += page.contents
                 if page.rest is not None:
-                    return ContentPage(found, page.rest)
-        return ContentPage(found, None)
+                    return ContentPage(contents, page.rest)
+        return ContentPage(contents, None)
 
     def _read_named(self, ids: _Ids, limit: int) -> ContentPage:
         examined, oldest_first = MAX_EXAMINED, self._of.oldest_first

@@ -47,14 +47,14 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     It changes no key, so it does not skip a content that is being indexed: that lock is of the key.
     Of several accounts the oldest of each is locked, one is taken, and the others are unlocked at the commit.
     """
-    free = f"{WAITS_FOR_REVIEW} AND (review_claim_expire_time IS NULL OR review_claim_expire_time <= now())"
+    condition = f"{WAITS_FOR_REVIEW} AND (review_claim_expire_time IS NULL OR review_claim_expire_time <= now())"
     order = "ORDER BY create_time, content_id LIMIT 1"
     columns = "SELECT content_id, create_time FROM contents"
     if of_accounts:
-        own = f"{columns} WHERE account_id = a.own AND {free} {order} FOR NO KEY UPDATE SKIP LOCKED"
-        oldest = f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k {order}"
+        oldest_of_account = f"{columns} WHERE account_id = a.own AND {condition} {order} FOR NO KEY UPDATE SKIP LOCKED"
+        oldest = f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({oldest_of_account}) AS k {order}"
     else:
-        oldest = f"{columns} WHERE {free} {order} FOR NO KEY UPDATE SKIP LOCKED"
+        oldest = f"{columns} WHERE {condition} {order} FOR NO KEY UPDATE SKIP LOCKED"
     return sa.text(f"""
         WITH oldest AS MATERIALIZED ({oldest})
         UPDATE contents SET review_holder = :reviewer,

@@ -67,7 +67,7 @@ def _in_segment(segment: str, grams: str) -> str:
 
 def _index(contents: str) -> sa.TextClause:
     """Indexes contents. Each is locked against an edit."""
-    own = _in_segment(
+    grams = _in_segment(
         f"c.content_id >> {_SEGMENT_BITS}",
         f"{_grams(searched('c'))} UNION ALL SELECT {_account_gram('c.account_id')}",
     )
@@ -75,7 +75,7 @@ def _index(contents: str) -> sa.TextClause:
         WITH chosen AS MATERIALIZED (
             SELECT content_id, account_id, task_key, title FROM contents WHERE {contents} FOR KEY SHARE
         ), indexed AS (
-            INSERT INTO content_grams (content_id, grams) SELECT c.content_id, ARRAY({own}) FROM chosen AS c
+            INSERT INTO content_grams (content_id, grams) SELECT c.content_id, ARRAY({grams}) FROM chosen AS c
             ON CONFLICT (content_id) DO UPDATE SET grams = excluded.grams
         )
         SELECT count(*), max(content_id) FROM chosen
@@ -115,12 +115,12 @@ def _find(*, oldest_first: bool, of_accounts: bool) -> sa.TextClause:
         f"SELECT w.gram FROM unnest(CAST(:words AS text[])) AS v(word), LATERAL ({_grams('lower(v.word)')}) AS w(gram)"
     )
     account_grams = f"SELECT {_account_gram('a')} FROM unnest(CAST(:accounts AS bigint[])) AS a"
-    own = f"AND x.grams && ARRAY({_in_segment('s.segment', account_grams)})" if of_accounts else ""
+    account_condition = f"AND x.grams && ARRAY({_in_segment('s.segment', account_grams)})" if of_accounts else ""
     return sa.text(f"""
         SELECT f.content_id FROM (SELECT ARRAY({words}) AS grams OFFSET 0) AS q,
             generate_series(CAST(:first AS bigint), :last, {step}) AS s(segment), LATERAL (
                 SELECT x.content_id FROM content_grams AS x
-                WHERE x.grams @> ARRAY({_in_segment("s.segment", "SELECT unnest(q.grams)")}) {own}
+                WHERE x.grams @> ARRAY({_in_segment("s.segment", "SELECT unnest(q.grams)")}) {account_condition}
                     AND x.content_id >> {_SEGMENT_BITS} = s.segment
                     AND x.content_id + 0 >= :low AND x.content_id + 0 < :high
                 ORDER BY x.{order} LIMIT :limit) AS f
@@ -172,20 +172,23 @@ class Search(Statements):
     ) -> Candidates:
         """Up to `limit` indexed contents from `low` to below `high` that may have all the words."""
         statement = _find(oldest_first=oldest_first, of_accounts=scope.accounts is not None)
-        named = {"words": array("text", words), **accounts(scope)}
-        found: list[int] = []
-        batch, left = _FIRST_BATCH, _MAX_SEGMENTS
-        while left and (nearest := self._row(_next(oldest_first=oldest_first), low=low, high=high)[0]) is not None:
-            batch = min(batch, left)
+        parameters = {"words": array("text", words), **accounts(scope)}
+        ids: list[int] = []
+        batch, segments_left = _FIRST_BATCH, _MAX_SEGMENTS
+        while (
+            segments_left
+            and (nearest := self._row(_next(oldest_first=oldest_first), low=low, high=high)[0]) is not None
+        ):
+            batch = min(batch, segments_left)
             first = nearest >> _SEGMENT_BITS
             last = first + batch - 1 if oldest_first else max(first - batch + 1, 0)
             places = {"first": first, "last": last, "low": low, "high": high}
-            found += [row[0] for row in self._rows(statement, **named, **places, limit=limit - len(found))]
-            if len(found) == limit:
-                return Candidates(found, found[-1] + oldest_first)
+            ids += [row[0] for row in self._rows(statement, **parameters, **places, limit=limit - len(ids))]
+            if len(ids) == limit:
+                return Candidates(ids, ids[-1] + oldest_first)
             if oldest_first:
                 low = (last + 1) << _SEGMENT_BITS
             else:
                 high = last << _SEGMENT_BITS
-            batch, left = min(2 * batch, _LAST_BATCH), left - batch
-        return Candidates(found, None if left else low if oldest_first else high)
+            batch, segments_left = min(2 * batch, _LAST_BATCH), segments_left - batch
+        return Candidates(ids, None if segments_left else low if oldest_first else high)

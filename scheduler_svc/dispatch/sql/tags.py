@@ -186,8 +186,8 @@ class StartQuotas(Statements):
 
     def count(self, account_id: int, more: int, starts: Sequence[Starts]) -> None:
         """Stores the starts of the last minute, and that `more` tasks have a tag than before."""
-        times = array("timestamptz", [it.time for it in starts])
-        counts = array("integer", [it.number for it in starts])
+        times = array("timestamptz", [start.time for start in starts])
+        counts = array("integer", [start.number for start in starts])
         self._run(_COUNT, account_id=account_id, more=more, times=times, counts=counts)
 
     def subtract_tags(self, tags: Mapping[int, int]) -> None:

@@ -259,7 +259,7 @@ def _quota(
     """Returns None if the account has no quota."""
     if not limit:
         return None
-    starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]
+    starts = [Starts(*pair) for pair in zip(times or (), counts or (), strict=True)]
     return StartQuota(limit, now, admitted or 0, starts)
 
 
@@ -334,6 +334,6 @@ class Loads(Statements):
 
 def _load(_account_id: int, ready: int, leased: int, paused: bool, limit: int, *of_starts: Any) -> Load:
     starts_a_minute, now, times, counts = of_starts
-    starts = [Starts(*each) for each in zip(times or (), counts or (), strict=True)]
+    starts = [Starts(*pair) for pair in zip(times or (), counts or (), strict=True)]
     quota = StartQuota(starts_a_minute, now, starts=starts) if starts_a_minute else None
     return Load(ready, leased, paused, limit, quota)
