@@ -30,7 +30,7 @@ class InvalidArgument(DomainError):
 
     def __init__(self, violations: Iterable[FieldViolation]) -> None:
         self.violations = tuple(violations)
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
+        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in self.violations))
 
 
 class NotFound(DomainError):
@@ -137,8 +137,8 @@ class TooManyReviews(DomainError):
 
 class TooManyWebhooks(DomainError):
     def __init__(self, account_id: int, limit: int) -> None:
-        whose = f"account {account_id} has" if account_id else "there are"
-        super().__init__(f"{whose} {limit} webhooks, and no more are allowed; delete one", account_id=str(account_id))
+        subject = f"account {account_id} has" if account_id else "there are"
+        super().__init__(f"{subject} {limit} webhooks, and no more are allowed; delete one", account_id=str(account_id))
 
 
 class ResumeTokenExpired(DomainError):

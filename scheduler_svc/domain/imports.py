@@ -226,10 +226,10 @@ def _named(row: OldRow, column: str, names: Mapping[str, T]) -> T:
     """Finds a status by its name; case, spaces, hyphens and underscores don't matter."""
     text = row.text(column)
     plain = "".join(character for character in text.lower() if character.isalnum())
-    found = names.get(_SPELLINGS.get(plain, plain))
-    if found is None:
+    status = names.get(_SPELLINGS.get(plain, plain))
+    if status is None:
         raise LeftOut(f"{column} {text[:40]!r} is none of {', '.join(name for name in names if name)}")
-    return found
+    return status
 
 
 def _within(number: int | None, default: int, least: int, most: int) -> int:
@@ -284,10 +284,10 @@ def _check_body(body: str) -> None:
 
 
 def _review(row: OldRow, *, in_pool: bool) -> ReviewStatus:
-    found = row.text("review_status").strip().lower()
-    if found == "rejected":
+    status = row.text("review_status").strip().lower()
+    if status == "rejected":
         return ReviewStatus.REJECTED
-    return ReviewStatus.APPROVED if found == "approved" or in_pool else ReviewStatus.PENDING_REVIEW
+    return ReviewStatus.APPROVED if status == "approved" or in_pool else ReviewStatus.PENDING_REVIEW
 
 
 def _images_of(row: OldRow) -> tuple[str, ...]:
@@ -300,5 +300,5 @@ def _images_of(row: OldRow) -> tuple[str, ...]:
 def _images(document: object) -> tuple[str, ...]:
     """Reads names or addresses from a list of texts or of objects with `url`."""
     items = document if isinstance(document, list) else []
-    found = [item.get("url") if isinstance(item, Mapping) else item for item in items[:MAX_IMAGES]]
-    return tuple(text for item in found if (text := _storable(item)))
+    addresses = [item.get("url") if isinstance(item, Mapping) else item for item in items[:MAX_IMAGES]]
+    return tuple(text for item in addresses if (text := _storable(item)))

@@ -85,10 +85,10 @@ class Plan(NamedTuple):
 def plan(timing: Timing, catch_up: CatchUp, tick: datetime, now: datetime) -> Plan:
     """Decides about the ticks from `tick` to `now`."""
     latest = list(islice(timing.cron.between(tick, now), MAX_CATCH_UP + 1))[::-1]
-    due = [Due(each, timing.due_time(each)) for each in latest]
+    due = [Due(due_tick, timing.due_time(due_tick)) for due_tick in latest]
     waits = due.pop() if due and due[-1].time > now else None  # only the latest may: each is due before the next tick
-    missed = [each.tick for each in due if now - each.time > MISSED_AFTER]
-    on_time = [each.tick for each in due[len(missed) :]]
+    missed = [entry.tick for entry in due if now - entry.time > MISSED_AFTER]
+    on_time = [entry.tick for entry in due[len(missed) :]]
     following = waits or timing.first_due(now)
     return Plan(_chosen(catch_up, missed, on_time), following)
 

@@ -45,7 +45,7 @@ class StartQuota:
         `tagged`: how many tasks still have their tags.
         """
         now = self.now
-        starts = [Starts(min(it.time, now), it.number) for it in self.starts if it.time > now - MINUTE]
+        starts = [Starts(min(start.time, now), start.number) for start in self.starts if start.time > now - MINUTE]
         if started := max(0, self.admitted - tagged):
             if starts and _second(starts[-1].time) == _second(now):
                 started += starts.pop().number
@@ -55,7 +55,7 @@ class StartQuota:
     @property
     def seats(self) -> int:
         """How many tasks may have a tag now."""
-        return max(0, self.limit - sum(it.number for it in self.starts))
+        return max(0, self.limit - sum(start.number for start in self.starts))
 
     @property
     def next_seat(self) -> float | None:

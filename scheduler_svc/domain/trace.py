@@ -36,14 +36,14 @@ def read_trace(traceparent: str, tracestate: str = "") -> TraceContext | None:
 
     A later version is read as far as version 00 goes, and passed on as 00.
     """
-    found = _TRACEPARENT.fullmatch(traceparent.strip(" \t"))
-    if found is None or (found[1] == "00" and found[5]):
+    match = _TRACEPARENT.fullmatch(traceparent.strip(" \t"))
+    if match is None or (match[1] == "00" and match[5]):
         return None
-    return TraceContext(f"00-{found[2]}-{found[3]}-{int(found[4], 16) & _FLAGS:02x}", _read_state(tracestate))
+    return TraceContext(f"00-{match[2]}-{match[3]}-{int(match[4], 16) & _FLAGS:02x}", _read_state(tracestate))
 
 
 def _read_state(tracestate: str) -> str:
-    members = [member for each in tracestate.split(",") if (member := each.strip(" \t"))]
+    members = [member for part in tracestate.split(",") if (member := part.strip(" \t"))]
     keys = {member.partition("=")[0] for member in members}
     valid = len(keys) == len(members) <= _MAX_STATES and all(map(_STATE.fullmatch, members))
     state = ",".join(members)

@@ -276,12 +276,15 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     counts = Counter({(row.account_id, row.priority): 0 for row in rows})
     counts.update((row.account_id, row.priority) for row in rows if row.tag is None)
     reservations = tx.waiting.reserve(counts)
-    own = {group: iter(fairness.tags(it.finish, it.admitted, it.weight)) for group, it in reservations.items()}
+    tags = {
+        group: iter(fairness.tags(reservation.finish, reservation.admitted, reservation.weight))
+        for group, reservation in reservations.items()
+    }
     tagged = []
     for key, priority, kept, account_id, attempt, timeout_ms in rows:
         group = account_id, priority
         reserved = reservations[group]
-        tag = next(own[group], None) if kept is None or reserved.closed else kept
+        tag = next(tags[group], None) if kept is None or reserved.closed else kept
         if tag is not None:
             tag = max(tag, reserved.now)  # by rounding, a new one may be a little less, and claims would not see it
         tagged.append(ReadyRow(key, priority, tag, account_id, attempt, timeout_ms))

@@ -80,16 +80,16 @@ def _read(
     old: OldDatabase, ids: Sequence[int], choices: AccountChoices
 ) -> tuple[list[ImportedAccount], list[LeftOutRow]]:
     def account(row: OldRow) -> ImportedAccount:
-        made = imports.account(row)
-        if made.old_id < 1 and made.old_id not in choices.mapped:
+        imported_account = imports.account(row)
+        if imported_account.old_id < 1 and imported_account.old_id not in choices.mapped:
             raise LeftOut("ids begin at 1; --map-account OLD=NEW gives it another")
-        return made
+        return imported_account
 
     accounts: list[ImportedAccount] = []
     left_out: list[LeftOutRow] = []
     for rows, unreadable in rows_in_parts(old, RowKind.ACCOUNT, ids):
-        made, refused = readable(rows, account)
-        accounts += made
+        imported, refused = readable(rows, account)
+        accounts += imported
         left_out += [*unreadable, *refused]
     return accounts, left_out
 
@@ -116,8 +116,8 @@ def import_accounts(
 
 def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
     """Returns the source's number; a dry run of a new source uses one that no source has."""
-    known = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
-    return known if known is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
+    source_id = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
+    return source_id if source_id is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
 
 
 class _Accounts:

@@ -40,16 +40,20 @@ def _read(row: OldRow, *, in_pool: bool) -> ImportedContent | LeftOut:
 
 
 def plan_contents(source: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedContent], list[LeftOutRow]]:
-    read = read_contents(source, source.old.rows(RowKind.CONTENT, ids))
-    left_out = [LeftOutRow(old_id, found.reason) for old_id, found in read.items() if isinstance(found, LeftOut)]
-    return [found for found in read.values() if not isinstance(found, LeftOut)], left_out
+    contents = read_contents(source, source.old.rows(RowKind.CONTENT, ids))
+    left_out = [
+        LeftOutRow(old_id, content.reason) for old_id, content in contents.items() if isinstance(content, LeftOut)
+    ]
+    return [content for content in contents.values() if not isinstance(content, LeftOut)], left_out
 
 
 def store_contents(tx: Tx, source: ImportSource, planned: Sequence[ImportedContent], *, keys: TaskKeys) -> StoreResult:
     """Stores contents without a task here, each with an unused task key; returns those without an account."""
     accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {content.old_account_id for content in planned})
     fitting = [content for content in planned if content.old_account_id in accounts]
-    rows = [] if source.dry_run else _rows(tx, keys, [(it, accounts[it.old_account_id]) for it in fitting])
+    rows = (
+        [] if source.dry_run else _rows(tx, keys, [(content, accounts[content.old_account_id]) for content in fitting])
+    )
     tx.imports.insert_contents(rows)
     new_ids = [row.content_id for row in rows] or [0] * len(fitting)
     taken = {_old_id(content): new_id for content, new_id in zip(fitting, new_ids, strict=True)}
@@ -138,17 +142,17 @@ def store_entries(tx: Tx, source: ImportSource, planned: Sequence[ImportedEntry]
 def _unfit(
     entry: ImportedEntry, content_id: int | None, candidates: Mapping[int, PoolCandidate], *, dry_run: bool
 ) -> str | None:
-    named = f"its content {entry.old_content_id}"
+    subject = f"its content {entry.old_content_id}"
     if content_id is None:
-        return f"{named} is not there"
+        return f"{subject} is not there"
     if dry_run:
         return None
-    here = candidates.get(content_id)
-    if here is None:
-        return f"{named} was imported, and is gone"
-    if here.in_pool:
-        return f"{named} is in the pool already"
-    return None if here.approved else f"{named} is not approved here: approving it puts it into the pool"
+    candidate = candidates.get(content_id)
+    if candidate is None:
+        return f"{subject} was imported, and is gone"
+    if candidate.in_pool:
+        return f"{subject} is in the pool already"
+    return None if candidate.approved else f"{subject} is not approved here: approving it puts it into the pool"
 
 
 def _row(entry: ImportedEntry, content_id: int, account_id: int) -> ImportedEntryRow:

@@ -122,8 +122,8 @@ class OldDatabase:
         query = sa.select(table).where(self._has_id(table), table.c[column].in_(keys)).order_by(table.c.id)
         self._check_size(query)
         with self._source.reading(rows=True) as connection:
-            found = connection.execute(query.execution_options(yield_per=_FETCH_SIZE))
-            rows = [row._asdict() for row in found]
+            result = connection.execute(query.execution_options(yield_per=_FETCH_SIZE))
+            rows = [row._asdict() for row in result]
         copies = Counter(row["id"] for row in rows) if column == "id" else self._copies(table, rows)
         return [OldRow(row, copies[row["id"]]) for row in {row["id"]: row for row in rows}.values()]
 

@@ -100,9 +100,9 @@ class Import:
 
         def take(ids: Sequence[int]) -> None:
             planned, left_out = plan(source, ids)
-            stored = self._database.run(lambda tx: store(tx, source, planned))
-            left_out += stored.left_out
-            self._with_tasks += stored.with_contents
+            result = self._database.run(lambda tx: store(tx, source, planned))
+            left_out += result.left_out
+            self._with_tasks += result.with_contents
             self._tally.taken += len(ids) - len(left_out)
             self._leave_out(kind, left_out)
 
@@ -120,10 +120,10 @@ class Import:
 
     def _take_or_halve(self, kind: RowKind, ids: Sequence[int], take: Callable[[Sequence[int]], None]) -> None:
         """Imports these rows; if one makes the transaction fail, halves them until that one is alone."""
-        if not ids or (why := _why_not(take, ids)) is None:
+        if not ids or (reason := _why_not(take, ids)) is None:
             return
         if len(ids) == 1:
-            self._leave_out(kind, [LeftOutRow(ids[0], why)])
+            self._leave_out(kind, [LeftOutRow(ids[0], reason)])
             return
         middle = len(ids) // 2
         self._take_or_halve(kind, ids[:middle], take)

@@ -108,14 +108,14 @@ class StoreResult(NamedTuple):
 
 def readable(rows: Iterable[OldRow], read: Callable[[OldRow], R]) -> tuple[list[R], list[LeftOutRow]]:
     """Returns what `read` makes of these rows, and those it can't read."""
-    made: list[R] = []
+    items: list[R] = []
     left_out: list[LeftOutRow] = []
     for row in rows:
         try:
-            made.append(read(row))
-        except LeftOut as left:
-            left_out.append(LeftOutRow(row.key, left.reason))
-    return made, left_out
+            items.append(read(row))
+        except LeftOut as error:
+            left_out.append(LeftOutRow(row.key, error.reason))
+    return items, left_out
 
 
 def rows_in_parts(

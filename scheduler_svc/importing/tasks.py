@@ -110,9 +110,9 @@ def label_rows(one: PlacedTask) -> Iterator[LabelRow]:
     return (LabelRow(name, value, one.key) for name, value in _labels(one).items())
 
 
-def _labels(one: PlacedTask) -> dict[str, str]:
-    old_content_id = one.content.old_id if one.content else one.task.old_content_id
-    labels = {imports.OLD_TASK_ID: one.task.old_task_id}
+def _labels(placed_task: PlacedTask) -> dict[str, str]:
+    old_content_id = placed_task.content.old_id if placed_task.content else placed_task.task.old_content_id
+    labels = {imports.OLD_TASK_ID: placed_task.task.old_task_id}
     return labels | ({imports.OLD_CONTENT_ID: str(old_content_id)} if old_content_id else {})
 
 
@@ -145,11 +145,11 @@ def plan_tasks(source: ImportSource, ids: Sequence[int]) -> tuple[list[Planned],
     contents = _contents(source, [task for task in tasks if task.status is Status.COMPLETED])
     planned: list[Planned] = []
     for task in tasks:
-        found = contents.get(task.old_id)
-        if isinstance(found, LeftOut):
-            left_out.append(LeftOutRow(task.old_id, found.reason))
+        content = contents.get(task.old_id)
+        if isinstance(content, LeftOut):
+            left_out.append(LeftOutRow(task.old_id, content.reason))
         else:
-            planned.append(Planned(task, found))
+            planned.append(Planned(task, content))
     return planned, left_out
 
 
@@ -158,40 +158,42 @@ def _contents(source: ImportSource, completed: Sequence[ImportedTask]) -> dict[i
     rows = source.old.rows(RowKind.CONTENT, {task.old_content_id for task in completed if task.old_content_id})
     by_id = {row.key: row for row in rows}
     unnamed = [task for task in completed if task.old_content_id not in by_id]
-    by_task = {row.text("generation_task_id"): row for row in source.old.contents_of(t.old_task_id for t in unnamed)}
+    by_task = {
+        row.text("generation_task_id"): row for row in source.old.contents_of(task.old_task_id for task in unnamed)
+    }
     of_task = {task.old_id: by_id.get(task.old_content_id or 0) or by_task.get(task.old_task_id) for task in completed}
-    read = read_contents(source, [row for row in of_task.values() if row is not None])
-    return {task.old_id: _content(task, of_task[task.old_id], read) for task in completed}
+    contents = read_contents(source, [row for row in of_task.values() if row is not None])
+    return {task.old_id: _content(task, of_task[task.old_id], contents) for task in completed}
 
 
 def _content(
-    task: ImportedTask, row: OldRow | None, read: Mapping[int, ImportedContent | LeftOut]
+    task: ImportedTask, row: OldRow | None, contents: Mapping[int, ImportedContent | LeftOut]
 ) -> ImportedContent | LeftOut:
     if row is not None:
-        found = read[row.key]
-        return LeftOut(f"its content {row.key}: {found.reason}") if isinstance(found, LeftOut) else found
+        content = contents[row.key]
+        return LeftOut(f"its content {row.key}: {content.reason}") if isinstance(content, LeftOut) else content
     try:
         return imports.content_of_result(task)
     except LeftOut:
-        named = f"content {task.old_content_id} is not there" if task.old_content_id else "it has no content"
-        return LeftOut(f"it is completed, but {named}, and its result has no text")
+        problem = f"content {task.old_content_id} is not there" if task.old_content_id else "it has no content"
+        return LeftOut(f"it is completed, but {problem}, and its result has no text")
 
 
 def store_tasks(tx: Tx, source: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
     """Stores the tasks that can be stored here; returns the others."""
-    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {one.task.old_account_id for one in planned})
-    wanted = {one.old_content_id for one in planned if one.old_content_id is not None}
-    gone: set[int | None] = set(tx.imports.known(source.source_id, RowKind.CONTENT, wanted))
+    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {plan.task.old_account_id for plan in planned})
+    content_ids = {plan.old_content_id for plan in planned if plan.old_content_id is not None}
+    gone: set[int | None] = set(tx.imports.known(source.source_id, RowKind.CONTENT, content_ids))
     left_out: list[LeftOutRow] = []
     fitting: list[Planned] = []
-    for one in planned:
-        if one.task.old_account_id not in accounts:
-            left_out.append(LeftOutRow(one.task.old_id, f"its account {one.task.old_account_id} is not there"))
-        elif one.old_content_id in gone:
-            left_out.append(LeftOutRow(one.task.old_id, f"its content {one.old_content_id} has been taken already"))
+    for plan in planned:
+        if plan.task.old_account_id not in accounts:
+            left_out.append(LeftOutRow(plan.task.old_id, f"its account {plan.task.old_account_id} is not there"))
+        elif plan.old_content_id in gone:
+            left_out.append(LeftOutRow(plan.task.old_id, f"its content {plan.old_content_id} has been taken already"))
         else:
-            fitting.append(one)
-            gone |= {one.old_content_id} - {None}
+            fitting.append(plan)
+            gone |= {plan.old_content_id} - {None}
     placed = [] if source.dry_run else _place(tx, keys, fitting, accounts)
     _insert(tx, placed)
     return StoreResult(left_out, _remember(tx, source, fitting, placed))
@@ -201,7 +203,7 @@ def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping
     """Gives each task its key and ids, the oldest first: that is the order in which they are served."""
     now = tx.now
     numbers = keys.numbers(tx, len(fitting))
-    content_ids = iter(tx.imports.next_content_ids(sum(one.content is not None for one in fitting)))
+    content_ids = iter(tx.imports.next_content_ids(sum(plan.content is not None for plan in fitting)))
     placed = []
     for (task, content), number in zip(fitting, numbers, strict=True):
         create_time = min(task.create_time or now, now)
@@ -218,7 +220,7 @@ def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping
                 content_id=next(content_ids) if content else 0,
             )
         )
-    return sorted(placed, key=lambda one: one.key)
+    return sorted(placed, key=lambda placed_task: placed_task.key)
 
 
 _ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
@@ -226,22 +228,26 @@ _ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
 
 def _insert(tx: Tx, placed: Sequence[PlacedTask]) -> None:
     ledger = Ledger(tx, rolls_up=False)
-    for one in placed:
-        record(ledger, one)
+    for placed_task in placed:
+        record(ledger, placed_task)
     ledger.write()
-    tx.imports.insert_tasks([task_row(one) for one in placed])
-    tx.tasks.insert([], [payload_row(one) for one in placed], [row for one in placed for row in label_rows(one)])
-    tx.imports.insert_contents([row for one in placed for row in content_rows(one)])
+    tx.imports.insert_tasks([task_row(placed_task) for placed_task in placed])
+    tx.tasks.insert(
+        [],
+        [payload_row(placed_task) for placed_task in placed],
+        [row for placed_task in placed for row in label_rows(placed_task)],
+    )
+    tx.imports.insert_contents([row for placed_task in placed for row in content_rows(placed_task)])
 
 
 def _remember(tx: Tx, source: ImportSource, fitting: Sequence[Planned], placed: Sequence[PlacedTask]) -> int:
     """Returns how many contents came along. In a dry run nothing is placed, and there are no new ids."""
-    new = {one.task.old_id: (one.key, one.content_id) for one in placed}
+    new_ids = {placed_task.task.old_id: (placed_task.key, placed_task.content_id) for placed_task in placed}
     tasks, contents = {}, {}
-    for one in fitting:
-        tasks[one.task.old_id], content_id = new.get(one.task.old_id, (0, 0))
-        if one.old_content_id is not None:
-            contents[one.old_content_id] = content_id
+    for plan in fitting:
+        tasks[plan.task.old_id], content_id = new_ids.get(plan.task.old_id, (0, 0))
+        if plan.old_content_id is not None:
+            contents[plan.old_content_id] = content_id
     tx.imports.remember(source.source_id, RowKind.TASK, tasks)
     tx.imports.remember(source.source_id, RowKind.CONTENT, contents)
     return len(contents)
