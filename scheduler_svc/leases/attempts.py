@@ -55,14 +55,16 @@ def find_foreign(
     Every source has an identity. `live`: the tasks' leases, locked; `tasks`: those whose lease is another one, or gone.
     """
     of_others = {}
-    for by, ref in reported:
+    for source, ref in reported:
         holder = _holder(ref, live, tasks)
-        if holder and holder != by.worker_id:
-            of_others[by, ref] = holder
+        if holder and holder != source.worker_id:
+            of_others[source, ref] = holder
     if not of_others:
         return set()
     identities = tx.workers.identities(sorted(set(of_others.values())))
-    return {(by, ref) for (by, ref), holder in of_others.items() if identities.get(holder) != by.identity}
+    return {
+        (reporter, ref) for (reporter, ref), holder in of_others.items() if identities.get(holder) != reporter.identity
+    }
 
 
 def _holder(ref: LeaseRef, live: Mapping[int, LiveLease], tasks: Mapping[int, TaskRow]) -> str:
@@ -111,8 +113,8 @@ def _name_traces(tx: Tx, first: int) -> None:
     stopped = tx.signals.stopped[first:]
     traces = tx.tasks.traces([attempt.ref.task_key for attempt in stopped]) if stopped else {}
     if traces:
-        named = [it._replace(trace_id=traces.get(it.ref.task_key, "")) for it in stopped]
-        tx.signals.stopped[first:] = named
+        attempts = [attempt._replace(trace_id=traces.get(attempt.ref.task_key, "")) for attempt in stopped]
+        tx.signals.stopped[first:] = attempts
 
 
 def delete_revoked(tx: Tx, revoked: Sequence[LiveLease]) -> None:

@@ -117,40 +117,42 @@ def _check_count(violations: Violations, field: str, items: Sequence[object]) ->
         violations.add(field, f"must name at most {MAX_HELD:,} leases")
 
 
-def _held(named: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:
-    return tuple(HeldLease(it.lease_id, parse_lease_id(it.lease_id, it.attempt)) for it in named)
+def _held(leases: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:
+    return tuple(HeldLease(lease.lease_id, parse_lease_id(lease.lease_id, lease.attempt)) for lease in leases)
 
 
 def updates(report: pb.Report) -> tuple[LeaseUpdate, ...]:
     """The updates of a report, in order. Raises InvalidArgument."""
-    found: list[LeaseUpdate] = []
+    lease_updates: list[LeaseUpdate] = []
     lease_id, attempt, ref = "", 0, None
-    for i, it in enumerate(report.updates):
-        if it.lease_id != lease_id or it.attempt != attempt:  # the updates of a lease usually follow each other
-            lease_id, attempt = it.lease_id, it.attempt
+    for i, update in enumerate(report.updates):
+        if update.lease_id != lease_id or update.attempt != attempt:  # the updates of a lease usually follow each other
+            lease_id, attempt = update.lease_id, update.attempt
             ref = parse_lease_id(lease_id, attempt)
-        found.append(LeaseUpdate(lease_id, attempt, ref, _change(i, it), _output(it)))
-    return tuple(found)
+        lease_updates.append(LeaseUpdate(lease_id, attempt, ref, _change(i, update), _output(update)))
+    return tuple(lease_updates)
 
 
 _STAGES: dict[str, Change] = {"accepted": AttemptAccepted(), "processing": AttemptStarted()}
 
 
-def _change(index: int, it: pb.LeaseUpdate) -> Change:
-    match it.WhichOneof("update"):
+def _change(index: int, update: pb.LeaseUpdate) -> Change:
+    match update.WhichOneof("update"):
         case "accepted" | "processing" as stage:
             return _STAGES[stage]
         case "progress":
-            percent = min(100, max(0, it.progress.percent))
-            return AttemptProgress(percent, _text(it.progress.step, MAX_STEP), _text(it.progress.message, MAX_MESSAGE))
+            percent = min(100, max(0, update.progress.percent))
+            return AttemptProgress(
+                percent, _text(update.progress.step, MAX_STEP), _text(update.progress.message, MAX_MESSAGE)
+            )
         case "completed":
-            return _completed(it.completed.result)
+            return _completed(update.completed.result)
         case "failed":
-            return AttemptFailed(_error(it.failed.error))
+            return AttemptFailed(_error(update.failed.error))
         case "released":
-            return _released(index, it.released)
+            return _released(index, update.released)
         case "deferred":
-            return _deferred(it.deferred)
+            return _deferred(update.deferred)
         case _:
             raise InvalidArgument([FieldViolation(f"report.updates[{index}].update", "must be set")])
 
@@ -192,29 +194,34 @@ def _usage(usage: Mapping[str, float]) -> dict[str, float] | None:
     """The entries that can be stored; None if there are none."""
     if not usage:
         return None
-    known = {
+    entries = {
         name: number
         for name, number in sorted(usage.items())
         if name and "\0" not in name and len(name) <= MAX_USAGE_NAME and math.isfinite(number)
     }
-    return dict(list(known.items())[:MAX_USAGE])
+    return dict(list(entries.items())[:MAX_USAGE])
 
 
-def _assets(named: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
+def _assets(assets: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
     """The assets that can be stored, each name once."""
-    found: dict[str, NamedAsset] = {}
-    for it in named[: asset.MAX_NAMED]:
-        if it.name and len(it.name) <= asset.MAX_NAME and is_sha256(it.sha256) and asset.stays_below(it.name):
-            found.setdefault(it.name, NamedAsset(it.name, it.sha256))
-    return tuple(found.values())
+    by_name: dict[str, NamedAsset] = {}
+    for entry in assets[: asset.MAX_NAMED]:
+        if (
+            entry.name
+            and len(entry.name) <= asset.MAX_NAME
+            and is_sha256(entry.sha256)
+            and asset.stays_below(entry.name)
+        ):
+            by_name.setdefault(entry.name, NamedAsset(entry.name, entry.sha256))
+    return tuple(by_name.values())
 
 
-def _left_out(named: Sequence[pb.ResultAsset], reported: Sequence[asset_pb2.LeftOutAsset]) -> tuple[LeftOut, ...]:
+def _left_out(assets: Sequence[pb.ResultAsset], reported: Sequence[asset_pb2.LeftOutAsset]) -> tuple[LeftOut, ...]:
     """What the worker left out, and the assets whose names lead out of a folder."""
-    found = [LeftOut(_text(it.name, asset.MAX_SOURCE), _text(it.reason, MAX_STEP)) for it in reported]
-    outside = [it.name for it in named if not asset.stays_below(it.name)]
-    found += [LeftOut(_text(name, asset.MAX_SOURCE), asset.OUTSIDE) for name in outside]
-    return tuple(found[: asset.MAX_NAMED])
+    left_out = [LeftOut(_text(entry.name, asset.MAX_SOURCE), _text(entry.reason, MAX_STEP)) for entry in reported]
+    outside = [entry.name for entry in assets if not asset.stays_below(entry.name)]
+    left_out += [LeftOut(_text(name, asset.MAX_SOURCE), asset.OUTSIDE) for name in outside]
+    return tuple(left_out[: asset.MAX_NAMED])
 
 
 def _bytes(text: str) -> int:
@@ -222,7 +229,9 @@ def _bytes(text: str) -> int:
 
 
 def _error(error: task_pb2.TaskError) -> TaskError:
-    details = {_text(k, MAX_STEP): _text(v, MAX_DETAIL) for k, v in list(error.details.items())[:MAX_DETAILS]}
+    details = {
+        _text(key, MAX_STEP): _text(value, MAX_DETAIL) for key, value in list(error.details.items())[:MAX_DETAILS]
+    }
     return TaskError(_text(error.reason, MAX_STEP) or "CREATOR_ERROR", _text(error.message, MAX_MESSAGE), details)
 
 
@@ -242,18 +251,18 @@ def _deferred(deferred: pb.Deferred) -> AttemptDeferred:
 _RELEASES = {int(reason): reason for reason in Release}
 
 
-def _output(it: pb.LeaseUpdate) -> RunOutput | None:
+def _output(update: pb.LeaseUpdate) -> RunOutput | None:
     """The end of what the CLI printed; None if nothing."""
-    if not it.HasField("output"):
+    if not update.HasField("output"):
         return None
-    stdout, stderr = it.output.stdout.replace("\0", ""), it.output.stderr.replace("\0", "")
+    stdout, stderr = update.output.stdout.replace("\0", ""), update.output.stderr.replace("\0", "")
     if not stdout and not stderr:
         return None
     return RunOutput(
         stdout[-MAX_OUTPUT:],
         stderr[-MAX_OUTPUT:],
-        it.output.stdout_truncated or len(stdout) > MAX_OUTPUT,
-        it.output.stderr_truncated or len(stderr) > MAX_OUTPUT,
+        update.output.stdout_truncated or len(stdout) > MAX_OUTPUT,
+        update.output.stderr_truncated or len(stderr) > MAX_OUTPUT,
     )
 
 

@@ -28,14 +28,14 @@ class WorkerPoolService(WorkerPoolServiceServicer):
     async def GetWorkerPool(self, request: pb.GetWorkerPoolRequest, context: object) -> pb.GetWorkerPoolResponse:
         with Violations() as violations:
             page = PageRequest.of_names(request, violations, "GetWorkerPool", default_size=MAX_WORKERS)
-        found = await self._calls.run(
+        pool = await self._calls.run(
             sessions.worker_pool, caller().scope, self._lease_ttl, page.position or "", page.limit
         )
-        workers, token = page.cut(found.workers, _worker_message, attrgetter("worker_id"))
+        workers, token = page.cut(pool.workers, _worker_message, attrgetter("worker_id"))
         return pb.GetWorkerPoolResponse(
-            num_workers=found.connected,
-            active_workers=found.active,
-            total_queue_size=found.queue_size,
+            num_workers=pool.connected,
+            active_workers=pool.active,
+            total_queue_size=pool.queue_size,
             workers=workers,
             next_page_token=token,
         )
@@ -76,8 +76,8 @@ class WorkerPoolService(WorkerPoolServiceServicer):
     async def GetDispatchStatus(
         self, request: pb.GetDispatchStatusRequest, context: object
     ) -> pb.GetDispatchStatusResponse:
-        found = await self._calls.run(dispatch.dispatch_status, caller().scope)
-        return pb.GetDispatchStatusResponse(all_paused=found.all_paused, paused_account_ids=found.accounts)
+        status = await self._calls.run(dispatch.dispatch_status, caller().scope)
+        return pb.GetDispatchStatusResponse(all_paused=status.all_paused, paused_account_ids=status.accounts)
 
 
 def _check_dispatch_of(account_id: int) -> None:
@@ -87,23 +87,23 @@ def _check_dispatch_of(account_id: int) -> None:
     caller().about(account_id)
 
 
-def _worker_message(it: PoolWorker) -> pb.Worker:
+def _worker_message(worker: PoolWorker) -> pb.Worker:
     return pb.Worker(
-        worker_id=it.worker_id,
-        hostname=it.hostname,
-        version=it.version,
-        running=it.connected and not it.draining,
-        slots=it.slots,
-        busy_slots=it.busy_slots,
-        queue_size=it.queue_size,
-        labels=it.labels,
-        draining=it.draining,
-        connect_time=timestamp(it.connect_time),
-        last_heartbeat_time=timestamp(it.last_heartbeat_time),
-        scheduler_id=it.scheduler_id,
-        creator_version=it.creator_version,
-        unhealthy=it.unhealthy_time is not None,
-        last_error=it.last_error,
-        unhealthy_time=timestamp(it.unhealthy_time),
-        connected=it.connected,
+        worker_id=worker.worker_id,
+        hostname=worker.hostname,
+        version=worker.version,
+        running=worker.connected and not worker.draining,
+        slots=worker.slots,
+        busy_slots=worker.busy_slots,
+        queue_size=worker.queue_size,
+        labels=worker.labels,
+        draining=worker.draining,
+        connect_time=timestamp(worker.connect_time),
+        last_heartbeat_time=timestamp(worker.last_heartbeat_time),
+        scheduler_id=worker.scheduler_id,
+        creator_version=worker.creator_version,
+        unhealthy=worker.unhealthy_time is not None,
+        last_error=worker.last_error,
+        unhealthy_time=timestamp(worker.unhealthy_time),
+        connected=worker.connected,
     )

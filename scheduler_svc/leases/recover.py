@@ -70,10 +70,10 @@ def reap(
     if _stamped(tx, settings, present, now, runs_ahead=runs_ahead):
         return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
     find = _find_unlocked if skip_locked else _find_all
-    expired = find(tx, lambda but: tx.leases.lock_expired(MAX_BATCH, but))
+    expired = find(tx, lambda excluded: tx.leases.lock_expired(MAX_BATCH, excluded))
     ended = [EndedLease(lease, loss_cause("its lease expired")) for lease in expired if not lease.revoked]
     delete_revoked(tx, [lease for lease in expired if lease.revoked])
-    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, ALL, but))
+    late = find(tx, lambda excluded: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, ALL, excluded))
     _end(tx, settings, ended, late)
     return Reaped(len(expired), len(late), guarded=False)
 
@@ -91,7 +91,7 @@ def time_out(tx: Tx, settings: ReaperSettings, scope: Scope, *, skip_locked: boo
     if _stamped(tx, settings, *tx.reaper.lock()):
         return TimedOut(0, full=False)
     find = _find_unlocked if skip_locked else _find_all
-    late = find(tx, lambda but: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, scope, but))
+    late = find(tx, lambda excluded: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, scope, excluded))
     _end(tx, settings, [], late)
     return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= MAX_BATCH)
 
@@ -106,13 +106,13 @@ def _find_all(_: Tx, find: Find) -> list[LiveLease]:
 
 def _find_unlocked(tx: Tx, find: Find) -> list[LiveLease]:
     """Returns what `find` finds, except for leases whose task or account another session has locked."""
-    found = find(())
-    but: set[int] = set()
-    while locked := tx.window.try_lock({lease.account_id for lease in found}):
-        but |= locked
-        found = find(but)
-    tasks = tx.tasks.lock(sorted(lease.ref.task_key for lease in found), skip_locked=True)
-    return [lease for lease in found if lease.ref.task_key in tasks]
+    leases = find(())
+    excluded: set[int] = set()
+    while locked := tx.window.try_lock({lease.account_id for lease in leases}):
+        excluded |= locked
+        leases = find(excluded)
+    tasks = tx.tasks.lock(sorted(lease.ref.task_key for lease in leases), skip_locked=True)
+    return [lease for lease in leases if lease.ref.task_key in tasks]
 
 
 def _stamped(tx: Tx, settings: ReaperSettings, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
@@ -161,10 +161,10 @@ def promote_due(tx: Tx, *, skip_locked: bool = False) -> Promoted:
 
 
 def _locked_accounts(tx: Tx) -> set[int]:
-    but: set[int] = set()
-    while locked := tx.window.try_lock(tx.waiting.due_accounts(MAX_BATCH, but)):
-        but |= locked
-    return but
+    excluded: set[int] = set()
+    while locked := tx.window.try_lock(tx.waiting.due_accounts(MAX_BATCH, excluded)):
+        excluded |= locked
+    return excluded
 
 
 def fold_counts(tx: Tx) -> int:

@@ -149,7 +149,10 @@ class ReportWork:
             elif isinstance(item, WorkerDraining):
                 tx.workers.set_draining(item.worker_id, item.session_key)
         heartbeats = [item for item in group if isinstance(item, HeartbeatItem)]
-        sessions = {it.session_key: _heartbeat_row(it.worker_id, it.session_key, it.heartbeat) for it in heartbeats}
+        sessions = {
+            heartbeat.session_key: _heartbeat_row(heartbeat.worker_id, heartbeat.session_key, heartbeat.heartbeat)
+            for heartbeat in heartbeats
+        }
         answers = tx.workers.record_heartbeats(sorted(sessions.values())) if sessions else {}
         _answer_polls(tx, heartbeats, answers)
         applied = self._apply(tx, group)
@@ -171,8 +174,8 @@ class ReportWork:
         renewed, skipped = self._renew_named(tx, live, ended)
         revoked = sorted({item.worker_id for item in live if answers[item.session_key].has_revoked})
         if revoked:
-            named = sorted({LeaseRef(*one[:3]) for one in _named(live)})
-            if ended_of := tx.leases.settle_revoked(revoked, named):
+            leases = sorted({LeaseRef(*lease[:3]) for lease in _named(live)})
+            if ended_of := tx.leases.settle_revoked(revoked, leases):
                 signal_revoked_gone(tx, ended_of)
         return {
             id(item): _ack(item, answers[item.session_key].desired_state, renewed, skipped)
@@ -183,14 +186,14 @@ class ReportWork:
 
     def _renew_named(self, tx: Tx, live: Sequence[HeartbeatItem], ended: set[LeaseRef]) -> RenewalResult:
         """Renews leases except for those that `ended`. Locked ones are skipped if the worker understands that."""
-        both = RenewalResult(set(ended), set())
+        result = RenewalResult(set(ended), set())
         for skip_locked in (False, True):
-            named = _named(item for item in live if item.accepts_skipped is skip_locked)
-            if to_renew := sorted(one for one in named if LeaseRef(*one[:3]) not in ended):
+            leases = _named(item for item in live if item.accepts_skipped is skip_locked)
+            if to_renew := sorted(lease for lease in leases if LeaseRef(*lease[:3]) not in ended):
                 renewed, skipped = tx.leases.renew(to_renew, self._ttl, skip_locked=skip_locked)
-                both.renewed.update(renewed)
-                both.skipped.update(skipped)
-        return both
+                result.renewed.update(renewed)
+                result.skipped.update(skipped)
+        return result
 
     def _apply(self, tx: Tx, group: Sequence[Item]) -> _Applied:
         reports = [item for item in group if isinstance(item, ReportItem)]
@@ -229,7 +232,13 @@ class _Applied(NamedTuple):
 
 def _leases_with_tokens(reports: Iterable[ReportItem]) -> set[ReportedLease]:
     """Returns who reports which lease, if it has an identity: without tokens everyone may report anything."""
-    return {(it.by, update.ref) for it in reports if it.by.identity for update in it.updates if update.ref is not None}
+    return {
+        (report.by, update.ref)
+        for report in reports
+        if report.by.identity
+        for update in report.updates
+        if update.ref is not None
+    }
 
 
 def _permitted(reports: Iterable[ReportItem], foreign: set[ReportedLease]) -> Iterable[LeaseUpdate]:
@@ -248,7 +257,7 @@ def _answer_polls(tx: Tx, heartbeats: Sequence[HeartbeatItem], answers: Mapping[
         if 0 < item.heartbeat.last_poll <= newest_asked:
             newest[item.worker_id] = max(item.heartbeat.last_poll, newest.get(item.worker_id, 0))
     if newest:
-        tx.signals.answered += tx.polls.record_answers([PollAnswer(*it) for it in sorted(newest.items())])
+        tx.signals.answered += tx.polls.record_answers([PollAnswer(*pair) for pair in sorted(newest.items())])
 
 
 _OUTCOMES = {
@@ -268,8 +277,8 @@ def _answer(item: Item, acks: Mapping[int, HeartbeatAck | DomainError], applied:
     return None
 
 
-def _outcome(by: ReportSource, ref: LeaseRef | None, applied: _Applied) -> Outcome:
-    if ref is None or (applied.foreign and (by, ref) in applied.foreign):
+def _outcome(source: ReportSource, ref: LeaseRef | None, applied: _Applied) -> Outcome:
+    if ref is None or (applied.foreign and (source, ref) in applied.foreign):
         return Outcome.LEASE_LOST
     return applied.outcomes[ref]
 
@@ -401,20 +410,26 @@ class _Write:
     def _store(self, results: Mapping[LeaseRef, TaskResult], *, late: bool) -> None:
         if not results:
             return
-        done = self._tx.leases.complete(sorted(results), late=late)
-        if len(done) != len(results):
-            raise Inconsistent(f"{len(results)} leases to be completed, {len(done)} were")
+        tasks = self._tx.leases.complete(sorted(results), late=late)
+        if len(tasks) != len(results):
+            raise Inconsistent(f"{len(results)} leases to be completed, {len(tasks)} were")
         by_task = {ref.task_key: result for ref, result in results.items()}
         if rollup := self._ledger.rollup:
-            for task in done:
+            for task in tasks:
                 rollup.completed(task.account_id, task.seconds, _cost(by_task[task.task_key]))
         self._tx.contents.insert(
-            [_content(task, by_task[task.task_key]) for task in done],
-            [PoolRow(t.content_id, t.account_id, t.priority, t.schedule_time) for t in done if t.auto_approve],
+            [_content(task, by_task[task.task_key]) for task in tasks],
+            [
+                PoolRow(row.content_id, row.account_id, row.priority, row.schedule_time)
+                for row in tasks
+                if row.auto_approve
+            ],
         )
-        name_assets(self._tx, [(task, by_task[task.task_key]) for task in done])
+        name_assets(self._tx, [(task, by_task[task.task_key]) for task in tasks])
         if self._tx.webhook_interest:
-            store_new_contents(self._tx, [(t.content_id, t.account_id, t.task_key, _review(t)) for t in done])
+            store_new_contents(
+                self._tx, [(row.content_id, row.account_id, row.task_key, _review(row)) for row in tasks]
+            )
         self._tx.signals.ended += by_task
 
 

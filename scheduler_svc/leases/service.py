@@ -353,8 +353,10 @@ class _StreamHandler:
         number, updates = report.number, messages.updates(report)
 
         def committed(outcomes: Any) -> None:
-            named = tuple((u.lease_id, u.attempt, o) for u, o in zip(updates, outcomes, strict=True))
-            self._stream.send(AcknowledgeReport(number, named))
+            results = tuple(
+                (update.lease_id, update.attempt, outcome) for update, outcome in zip(updates, outcomes, strict=True)
+            )
+            self._stream.send(AcknowledgeReport(number, results))
 
         self._submit(ReportItem(updates, self._reporter), committed)
 

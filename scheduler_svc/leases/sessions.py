@@ -55,29 +55,29 @@ def open_session(tx: Tx, hello: Hello, settings: SessionSettings, *, skip_locked
     """
     session_key, desired_state, was_anothers = _open(tx, hello, settings)
     leases = tx.leases.lock_of_worker(hello.worker_id, skip_locked=skip_locked)
-    named = set() if was_anothers else {held.ref for held in hello.held if held.ref}
+    refs = set() if was_anothers else {held_lease.ref for held_lease in hello.held if held_lease.ref}
     died = frozenset[str]() if was_anothers else frozenset(hello.lost)
-    _end(tx, [lease for lease in leases if lease.ref not in named], died, settings.max_losses)
-    own = {lease.ref for lease in leases if lease.ref in named and not lease.revoked}
-    if own:
-        tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own)], settings.lease_ttl)
+    _end(tx, [lease for lease in leases if lease.ref not in refs], died, settings.max_losses)
+    own_refs = {lease.ref for lease in leases if lease.ref in refs and not lease.revoked}
+    if own_refs:
+        tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own_refs)], settings.lease_ttl)
     locked = _locked(tx, hello.worker_id, leases) if skip_locked else []
-    own |= {lease.ref for lease in locked if lease.ref in named and not lease.revoked}
-    revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in named)
+    own_refs |= {lease.ref for lease in locked if lease.ref in refs and not lease.revoked}
+    revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in refs)
     if revoked:
         tx.leases.settle_revoked([hello.worker_id], revoked)
     return OpenedSession(
         session_key,
-        tuple(held.lease_id for held in hello.held if held.ref in own),
-        tuple(held.lease_id for held in hello.held if held.ref not in own),
+        tuple(held_lease.lease_id for held_lease in hello.held if held_lease.ref in own_refs),
+        tuple(held_lease.lease_id for held_lease in hello.held if held_lease.ref not in own_refs),
         desired_state,
         tuple(lease.ref.lease_id for lease in locked if lease.ref.lease_id in died),
     )
 
 
-def _locked(tx: Tx, worker_id: str, free: list[LiveLease]) -> list[LiveLease]:
-    own = {lease.ref for lease in free}
-    return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in own]
+def _locked(tx: Tx, worker_id: str, free_leases: list[LiveLease]) -> list[LiveLease]:
+    free_refs = {lease.ref for lease in free_leases}
+    return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in free_refs]
 
 
 def _open(tx: Tx, hello: Hello, settings: SessionSettings) -> tuple[int, DesiredState, bool]:

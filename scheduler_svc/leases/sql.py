@@ -232,8 +232,8 @@ class Leases(Statements):
 
         `skip_locked`: without those that another session has locked.
         """
-        found = self._rows(_LOCK_FREE if skip_locked else _LOCK, keys=array("bigint", keys))
-        return {lease.ref.task_key: lease for lease in map(_live, found)}
+        rows = self._rows(_LOCK_FREE if skip_locked else _LOCK, keys=array("bigint", keys))
+        return {lease.ref.task_key: lease for lease in map(_live, rows)}
 
     def peek(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases of these tasks, by task; nothing is locked."""
@@ -258,8 +258,8 @@ class Leases(Statements):
     def lock_timed_out(self, ttl: float, limit: int, scope: Scope, but: Collection[int] = ()) -> list[LiveLease]:
         """Leases whose attempt, or whose wait for a slot, has taken too long; locked, and without the same."""
         accounts = account_filter(scope)
-        found = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
-        return [_live(row) for row in found]
+        rows = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
+        return [_live(row) for row in rows]
 
     def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
         """Renews what is live and its worker's own; `skip_locked`: except what another session has locked."""

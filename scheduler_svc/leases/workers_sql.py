@@ -145,8 +145,8 @@ class Workers(Statements):
 
     def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]:
         """Stores heartbeats; returns the desired states, by session. Sessions that are missing have been replaced."""
-        found = self._rows(_HEAR, **_HEARD.bind(rows))
-        return {session: HeartbeatAnswer(DesiredState(*wanted), revoked) for session, *wanted, revoked in found}
+        answers = self._rows(_HEAR, **_HEARD.bind(rows))
+        return {session: HeartbeatAnswer(DesiredState(*desired), revoked) for session, *desired, revoked in answers}
 
     def set_draining(self, worker_id: str, session_key: int) -> None:
         """Notes that the worker takes no more leases."""

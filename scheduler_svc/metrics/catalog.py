@@ -378,13 +378,15 @@ class Metrics(ServiceMetrics):
     def moved(self, moves: Sequence[EventRow]) -> None:
         """Counts moves that are committed."""
         retried = False
-        for (edge, reason), n in Tally([(_EDGE * it.previous_status + it.status, it.reason) for it in moves]).items():
+        for (edge, reason), count in Tally(
+            [(_EDGE * move.previous_status + move.status, move.reason) for move in moves]
+        ).items():
             source, target = map(Status, divmod(edge, _EDGE))
-            self._moves.labels(source.label, target.label).inc(n)
+            self._moves.labels(source.label, target.label).inc(count)
             if source in RUNNING and target not in RUNNING:
-                self._attempts.labels(reason if reason in ATTEMPT_ENDS else OTHER).inc(n)
+                self._attempts.labels(reason if reason in ATTEMPT_ENDS else OTHER).inc(count)
             if kind := _RETRIES.get(reason):
-                self._retries.labels(kind).inc(n)
+                self._retries.labels(kind).inc(count)
                 retried = True
         for status, seconds in _ended(moves, retried=retried).items():
             self._task_seconds.observe(status.label, seconds)
@@ -451,13 +453,13 @@ _EDGE = max(Status) + 1
 
 def _ended(moves: Sequence[EventRow], *, retried: bool) -> dict[Status, list[float]]:
     """How long the tasks took that have ended, by state. One that the same transaction gives a retry has not."""
-    ended = [(it.task_key, it.status) for it in moves if it.status >= Status.COMPLETED]
+    ended = [(move.task_key, move.status) for move in moves if move.status >= Status.COMPLETED]
     if retried:
-        again = {it.task_key for it in moves if it.previous_status >= Status.COMPLETED}
-        ended = [it for it in ended if it[0] not in again]
+        task_keys = {move.task_key for move in moves if move.previous_status >= Status.COMPLETED}
+        ended = [pair for pair in ended if pair[0] not in task_keys]
     now = time.time()
     ages: dict[Status, list[float]] = {}
     for status in {int(status) for _, status in ended}:
-        born = [(key >> SEQUENCE_BITS) / 1_000 for key, its in ended if its == status]
-        ages[Status(status)] = [max(0.0, now - at) for at in born]
+        born = [(key >> SEQUENCE_BITS) / 1_000 for key, end_status in ended if end_status == status]
+        ages[Status(status)] = [max(0.0, now - birth) for birth in born]
     return ages

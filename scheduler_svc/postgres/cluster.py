@@ -36,7 +36,7 @@ def init_cluster(
     program += ["--no-locale", "--no-instructions", *([] if durable else ["--no-sync"])]
     process = launcher.spawn(program, subprocess.PIPE, lock_fd)
     try:
-        said = process.communicate(timeout=timeout)[0].decode(errors="replace").strip()
+        output = process.communicate(timeout=timeout)[0].decode(errors="replace").strip()
     except BaseException as error:
         process.kill()
         process.communicate()
@@ -44,7 +44,7 @@ def init_cluster(
             raise PostgresError(f"initdb in {unfinished} took longer than {timeout:.0f} s") from None
         raise
     if process.returncode:
-        raise PostgresError(f"initdb failed in {unfinished} ({process.returncode}):\n{said[-1000:]}")
+        raise PostgresError(f"initdb failed in {unfinished} ({process.returncode}):\n{output[-1000:]}")
     try:
         unfinished.rename(data)
     except OSError as error:

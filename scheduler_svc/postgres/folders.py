@@ -51,13 +51,13 @@ def make_private(folder: Path, identity: ServerUser) -> None:
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
+    info = folder.lstat()
+    if not stat.S_ISDIR(info.st_mode):
         raise PostgresError(f"{folder} is a link or a file, not a folder of user {identity.name}: remove it")
-    if found.st_uid not in (identity.uid, os.geteuid()):
+    if info.st_uid not in (identity.uid, os.geteuid()):
         raise PostgresError(
-            f"{folder} belongs to user {user_name(found.st_uid)}, and PostgreSQL would run as {identity.name}: "
-            f"start as {user_name(found.st_uid)}, or {ELSEWHERE}"
+            f"{folder} belongs to user {user_name(info.st_uid)}, and PostgreSQL would run as {identity.name}: "
+            f"start as {user_name(info.st_uid)}, or {ELSEWHERE}"
         )
     os.chown(folder, identity.uid, identity.gid, follow_symlinks=False)
     folder.chmod(0o700)

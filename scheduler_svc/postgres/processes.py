@@ -39,12 +39,12 @@ def is_postmaster(pid: int, cluster_name: str) -> bool:
 def titles(cluster_name: str) -> dict[int, str]:
     """The titles of a running cluster's processes by id, without the postmaster.  Empty off Linux."""
     prefix = _prefix(cluster_name)
-    found = {}
+    title_by_pid = {}
     for pid in _pids():
         with contextlib.suppress(OSError):
             if (title := _title(pid)).startswith(prefix):
-                found[pid] = title.removeprefix(prefix).strip(" \0")
-    return found
+                title_by_pid[pid] = title.removeprefix(prefix).strip(" \0")
+    return title_by_pid
 
 
 def end_orphans(cluster_name: str) -> None:

@@ -212,8 +212,8 @@ class EmbeddedPostgres:
         return True
 
     def _in_use(self, holder: FolderHolder | None, advice: str) -> str:
-        whose = f"process {holder.pid}" if holder else "another process"
-        return f"the data folder {self.root} is in use by {whose}, {advice}; or {ELSEWHERE}"
+        owner = f"process {holder.pid}" if holder else "another process"
+        return f"the data folder {self.root} is in use by {owner}, {advice}; or {ELSEWHERE}"
 
     def _own(self, lock: FolderLock, deadline: float) -> None:
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # of a killed server
@@ -280,9 +280,9 @@ class EmbeddedPostgres:
         """Whether it recovers from a crash, which would start again if it were ended now."""
         return any(title.startswith("startup") for title in titles(self._cluster_name).values())
 
-    def _failure(self, what: str) -> PostgresError:
+    def _failure(self, problem: str) -> PostgresError:
         check_space(self.root, _WAL_SEGMENT_BYTES)  # a full disk leaves no trace in the log
-        return PostgresError(f"{what} ({self.log}):\n{tail_log(self.log)}")
+        return PostgresError(f"{problem} ({self.log}):\n{tail_log(self.log)}")
 
     def _remove_socket_folder(self) -> None:
         """Unless the next owner uses it already."""
@@ -294,9 +294,9 @@ class EmbeddedPostgres:
 
 
 def _end(process: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> None:
-    for how, patience in steps:
+    for stop_signal, patience in steps:
         if process.poll() is not None:
             return
-        process.send_signal(how)
+        process.send_signal(stop_signal)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)

@@ -33,8 +33,8 @@ def check_version(data: Path, bindir: Path) -> None:
 
 
 def _major(bindir: Path) -> str:
-    said = subprocess.check_output([bindir / "postgres", "--version"], text=True, stdin=subprocess.DEVNULL)
-    found = _VERSION.search(said)
-    if found is None:
-        raise PostgresError(f"{bindir / 'postgres'} has no readable version: {said.strip()!r}")
-    return found[1]
+    output = subprocess.check_output([bindir / "postgres", "--version"], text=True, stdin=subprocess.DEVNULL)
+    match = _VERSION.search(output)
+    if match is None:
+        raise PostgresError(f"{bindir / 'postgres'} has no readable version: {output.strip()!r}")
+    return match[1]

@@ -47,8 +47,8 @@ class PublishPoolCalls(ContentServiceServicer):
             page = PageRequest.of_places(request, violations, "ListPublishPool", *fields)
         scope = caller().about(request.account_id)
         after = None if page.position is None else PoolPosition(*page.position)
-        found = await self.reads.run(work.list_pool, scope, wanted, after, page.limit)
-        entries, token = page.cut(found.entries, self._entry, _place, None if found.rest is None else [*found.rest])
+        result = await self.reads.run(work.list_pool, scope, wanted, after, page.limit)
+        entries, token = page.cut(result.entries, self._entry, _place, None if result.rest is None else [*result.rest])
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
     async def ClaimPublishPool(
@@ -120,9 +120,9 @@ class PublishPoolCalls(ContentServiceServicer):
             violations.id("content_id", request.content_id)
             page = PageRequest.of(request, violations, "ListPublishAttempts", request.content_id)
         await self.check_ownership(request.content_id)
-        found = await self.reads.run(work.list_publish_attempts, request.content_id, page.position or 0, page.limit)
-        attempts, token = page.cut(found, _attempt_message, attrgetter("number"))
-        return pb.ListPublishAttemptsResponse(attempts=attempts, next_page_token=token)
+        attempts = await self.reads.run(work.list_publish_attempts, request.content_id, page.position or 0, page.limit)
+        listed, token = page.cut(attempts, _attempt_message, attrgetter("number"))
+        return pb.ListPublishAttemptsResponse(attempts=listed, next_page_token=token)
 
     async def check_ownership(self, *content_ids: int) -> None:
         """Raises NotFound if the caller may not access one of the contents."""
@@ -130,8 +130,8 @@ class PublishPoolCalls(ContentServiceServicer):
         if scope != ALL:
             await self.reads.run(work.require_own_contents, scope, content_ids)
 
-    def _entry(self, it: PoolEntry) -> pb.PublishPoolEntry:
-        return _entry_message(it, self._policy.max_attempts, claim_shown=may_call("ContentService/ReportPublished"))
+    def _entry(self, entry: PoolEntry) -> pb.PublishPoolEntry:
+        return _entry_message(entry, self._policy.max_attempts, claim_shown=may_call("ContentService/ReportPublished"))
 
 
 def lease_of(
@@ -158,15 +158,15 @@ def _filter(request: pb.ListPublishPoolRequest, violations: Violations) -> PoolF
 
 def _statuses(request: pb.ListPublishPoolRequest, violations: Violations) -> frozenset[PublishStatus]:
     """The statuses to list. Returns none for all."""
-    found: set[PublishStatus] = set()
+    statuses: set[PublishStatus] = set()
     if not violations.count("statuses", len(request.statuses), 0, MAX_ITEMS):
         return frozenset()
     for i, value in enumerate(request.statuses):
         try:
-            found.add(PublishStatus(value))
+            statuses.add(PublishStatus(value))
         except ValueError:
             violations.add(f"statuses[{i}]", f"must be a known PublishStatus other than unspecified, is {value}")
-    return frozenset(found)
+    return frozenset(statuses)
 
 
 def _change(request: pb.UpdatePublishPoolEntryRequest, violations: Violations) -> EntryChange:
@@ -181,31 +181,31 @@ def _change(request: pb.UpdatePublishPoolEntryRequest, violations: Violations) -
     return EntryChange(priority, schedule_time, unschedule=timed and schedule_time is None)
 
 
-def _entry_message(it: PoolEntry, max_attempts: int, *, claim_shown: bool) -> pb.PublishPoolEntry:
+def _entry_message(entry: PoolEntry, max_attempts: int, *, claim_shown: bool) -> pb.PublishPoolEntry:
     return pb.PublishPoolEntry(
-        content_id=it.content_id,
-        account_id=it.account_id,
-        priority=it.priority,
-        schedule_time=timestamp(it.schedule_time),
-        status=pb.PublishStatus.ValueType(it.status),
-        error=it.error,
-        claim_id=it.claim_id if claim_shown else "",
-        attempt_count=it.attempt_count,
+        content_id=entry.content_id,
+        account_id=entry.account_id,
+        priority=entry.priority,
+        schedule_time=timestamp(entry.schedule_time),
+        status=pb.PublishStatus.ValueType(entry.status),
+        error=entry.error,
+        claim_id=entry.claim_id if claim_shown else "",
+        attempt_count=entry.attempt_count,
         max_attempts=max_attempts,
-        next_attempt_time=timestamp(it.next_attempt_time),
-        published_url=it.published_url,
-        title=it.title,
-        claim_expire_time=timestamp(it.claim_expire_time),
-        publisher=it.publisher,
+        next_attempt_time=timestamp(entry.next_attempt_time),
+        published_url=entry.published_url,
+        title=entry.title,
+        claim_expire_time=timestamp(entry.claim_expire_time),
+        publisher=entry.publisher,
     )
 
 
-def _attempt_message(it: PublishAttempt) -> pb.PublishAttempt:
+def _attempt_message(attempt: PublishAttempt) -> pb.PublishAttempt:
     return pb.PublishAttempt(
-        number=it.number,
-        publisher=it.publisher,
-        start_time=timestamp(it.start_time),
-        end_time=timestamp(it.end_time),
-        published=it.published,
-        error=it.error,
+        number=attempt.number,
+        publisher=attempt.publisher,
+        start_time=timestamp(attempt.start_time),
+        end_time=timestamp(attempt.end_time),
+        published=attempt.published,
+        error=attempt.error,
     )

@@ -60,9 +60,9 @@ def _head(condition: str, *, of_accounts: bool) -> str:
     first = "LIMIT :limit FOR UPDATE SKIP LOCKED"
     if not of_accounts:
         return f"SELECT content_id FROM publish_pool WHERE {condition} ORDER BY {_ORDER} {first}"
-    one = f"account_id BETWEEN a.own AND a.own AND {condition} ORDER BY account_id, {_ORDER}"
-    own = f"SELECT content_id, priority FROM publish_pool WHERE {one} {first}"
-    return f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({own}) AS k ORDER BY {_ORDER} LIMIT :limit"
+    own_condition = f"account_id BETWEEN a.own AND a.own AND {condition} ORDER BY account_id, {_ORDER}"
+    entries = f"SELECT content_id, priority FROM publish_pool WHERE {own_condition} {first}"
+    return f"SELECT content_id FROM {EACH_ACCOUNT}, LATERAL ({entries}) AS k ORDER BY {_ORDER} LIMIT :limit"
 
 
 @cache
@@ -166,15 +166,15 @@ def _first(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> str:
 
     Ranges of several indexes are merged: by status, by account, and by priority from the position on.
     """
-    own, each = ("account_id = a.own AND ", f"{EACH_ACCOUNT}, ") if of_accounts else ("", "")
+    account_condition, each_account = ("account_id = a.own AND ", f"{EACH_ACCOUNT}, ") if of_accounts else ("", "")
     rest = f"priority BETWEEN r.low AND r.high AND content_id > r.after ORDER BY {_ORDER} LIMIT :examined"
     ranges = [
-        f"(SELECT content_id, priority FROM publish_pool WHERE {own}{condition} AND {rest})"
+        f"(SELECT content_id, priority FROM publish_pool WHERE {account_condition}{condition} AND {rest})"
         for status in sorted(statuses)
         for condition in _CONDITIONS[status]
     ]
-    found = f"SELECT k.priority, k.content_id FROM {each}{_RANGES}, LATERAL ({' UNION ALL '.join(ranges)}) AS k"
-    return f"{found} ORDER BY k.priority DESC, k.content_id LIMIT :examined"
+    query = f"SELECT k.priority, k.content_id FROM {each_account}{_RANGES}, LATERAL ({' UNION ALL '.join(ranges)}) AS k"
+    return f"{query} ORDER BY k.priority DESC, k.content_id LIMIT :examined"
 
 
 @lru_cache(maxsize=32)

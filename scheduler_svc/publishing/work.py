@@ -93,8 +93,8 @@ def _not_held(tx: Tx, content_id: int, claim_id: str) -> NotFound | InvalidState
     entry = tx.publish_pool.get(content_id)
     if entry is None:
         return NotFound("content", content_id)
-    by = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
-    message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{by}"
+    holder = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
+    message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{holder}"
     return InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])
 
 
@@ -128,9 +128,9 @@ def _refuse(tx: Tx, content_id: int, verb: str, required: tuple[PublishStatus, .
 
 def require_own_contents(tx: Tx, scope: Scope, content_ids: Sequence[int]) -> None:
     """The same for contents, whose accounts never change either."""
-    found = tx.contents.accounts_of(content_ids)
+    accounts = tx.contents.accounts_of(content_ids)
     for content_id in content_ids:
-        if content_id not in found or found[content_id] not in scope:
+        if content_id not in accounts or accounts[content_id] not in scope:
             raise NotFound("content", content_id)
 
 
