@@ -160,15 +160,15 @@ async def _run(
     status = await _until_end(signals, replica)
     supervisor.cancel()
     drain = asyncio.create_task(replica.drain())
-    again = asyncio.create_task(signals.get())
-    await asyncio.wait({drain, again}, timeout=SHUTDOWN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+    second_signal = asyncio.create_task(signals.get())
+    await asyncio.wait({drain, second_signal}, timeout=SHUTDOWN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
-        why = "a second signal" if again.done() else "time-out"
-        _log.warning("not waiting for the drain", action="stop", why=why, waits_for=_where(drain))
+        reason = "a second signal" if second_signal.done() else "time-out"
+        _log.warning("not waiting for the drain", action="stop", why=reason, waits_for=_where(drain))
         _end_now(postgres, status)
-    again.cancel()
+    second_signal.cancel()
     with suppress(asyncio.CancelledError):
-        await again
+        await second_signal
     await drain
     tracer.close(EXPORT_TIMEOUT)
     await asyncio.sleep(LINGER_TIMEOUT)
@@ -180,8 +180,8 @@ async def _until_end(signals: asyncio.Queue[signal.Signals], replica: Replica) -
     """Returns the exit status once the replica has to end."""
     assert replica.failed is not None
     received = asyncio.create_task(signals.get())
-    either: list[asyncio.Future[Any]] = [received, replica.failed]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    futures: list[asyncio.Future[Any]] = [received, replica.failed]
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     if received.done():
         _log.info("draining", action="drain", signal=received.result().name)
         return 0

@@ -319,8 +319,8 @@ class StatementFailed(Exception):
         cause = _driver_error(error)
         diagnosis = getattr(cause, "diag", None)
         names = ("sqlstate", "message_primary", "table_name", "constraint_name")
-        said = [text for name in names if (text := getattr(diagnosis, name, None))]
-        super().__init__(f"{type(cause).__name__}: {', '.join(said) or 'no details'}")
+        details = [text for name in names if (text := getattr(diagnosis, name, None))]
+        super().__init__(f"{type(cause).__name__}: {', '.join(details) or 'no details'}")
 
 
 class Database:

@@ -293,9 +293,9 @@ class Replica:
         ]
 
     def _database(self, pool: str, engine: sa.Engine) -> Database:
-        own = engine.pool
-        assert isinstance(own, sa.QueuePool)
-        metrics = self._metrics.database(pool, own.size(), own.checkedout) if self._metrics else None
+        engine_pool = engine.pool
+        assert isinstance(engine_pool, sa.QueuePool)
+        metrics = self._metrics.database(pool, engine_pool.size(), engine_pool.checkedout) if self._metrics else None
         return Database(
             engine,
             self._committed,

@@ -141,8 +141,8 @@ class FloorRaiser:
     async def run_once(self) -> float:
         if self._clock() >= self._uncover_at:
             self._uncover_at = self._clock() + UNCOVER_INTERVAL
-            if found := await self._calls.run(uncover_tags):
-                _log.info("tasks below a floor are visible to claims again", action="floors", count=found)
+            if count := await self._calls.run(uncover_tags):
+                _log.info("tasks below a floor are visible to claims again", action="floors", count=count)
         if self._moves >= MIN_MOVES_TO_RAISE and await self._raise():
             self._moves = 0
         return FLOORS_INTERVAL

@@ -121,7 +121,9 @@ class Sweeps(Statements):
 
     def contents(self, after: int, limit: int) -> list[tuple[int, datetime]]:
         """Ids above `after` of contents, and when those were made; lowest first."""
-        return [(content_id, made) for content_id, made in self._rows(_CONTENTS, after=after, limit=limit)]
+        return [
+            (content_id, create_time) for content_id, create_time in self._rows(_CONTENTS, after=after, limit=limit)
+        ]
 
     def forget_workers(self, age: timedelta, limit: int) -> int:
         """Deletes workers without a heartbeat for so long that hold no lease; returns how many."""

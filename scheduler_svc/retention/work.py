@@ -100,8 +100,8 @@ def silent_workers(tx: Tx, _: Position) -> Swept:
 
 def old_requests(tx: Tx, since: Position) -> Swept:
     """Request ids of deleted tasks, once they need not be remembered."""
-    made = tx.ended.forget_requests(_time(since), MAX_BATCH)
-    return Swept(len(made), len(made) == MAX_BATCH, max(made, default=None))
+    times = tx.ended.forget_requests(_time(since), MAX_BATCH)
+    return Swept(len(times), len(times) == MAX_BATCH, max(times, default=None))
 
 
 def old_imports(age: timedelta) -> Sweep:

@@ -260,8 +260,8 @@ class KnownTokens:
 
     def identify(self, digest: bytes) -> CallerIdentity | None:
         """The identity whose token has this SHA-256. Returns None if unknown."""
-        known, identity = self._known.get(self._keyed(digest), (bytes(32), None))
-        return identity if hmac.compare_digest(known, digest) else None
+        stored_digest, identity = self._known.get(self._keyed(digest), (bytes(32), None))
+        return identity if hmac.compare_digest(stored_digest, digest) else None
 
     def _keyed(self, digest: bytes) -> bytes:
         return hashlib.blake2b(digest, key=self._secret, digest_size=16).digest()
@@ -313,11 +313,11 @@ class AuthInterceptor(aio.ServerInterceptor):
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """The one token in the metadata. Raises TokenInvalid."""
-    given = [value for key, value in metadata or () if key == "authorization"]
-    if not given:
+    values = [value for key, value in metadata or () if key == "authorization"]
+    if not values:
         raise TokenInvalid("the call has no token")
-    scheme, _, token = str(given[0]).partition(" ")
-    if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
+    scheme, _, token = str(values[0]).partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer" or not token.strip():
         raise TokenInvalid("the metadata must have one `authorization`, as `Bearer TOKEN`")
     return token.strip()
 
@@ -386,27 +386,27 @@ class Callers:
         Returns the semaphore to hold while its message is read.
         """
         kind, name = _KINDS.get(method, CallKind.CALL), _caller_name(context)
-        own = self._callers.get(name) or _OpenCalls(self._max_receiving)
-        self._check(kind, own)
-        self._callers[name] = own
+        open_calls = self._callers.get(name) or _OpenCalls(self._max_receiving)
+        self._check(kind, open_calls)
+        self._callers[name] = open_calls
         CALLER.set(name)
-        own.counts[kind] += 1
+        open_calls.counts[kind] += 1
         self._health_watches += kind is CallKind.HEALTH_WATCH
         if kind is CallKind.PROBE:
             self._begin_probe(context)
         context.add_done_callback(partial(self._end, kind, name))  # type: ignore[arg-type] # the stubs name no function
-        return own.receiving
+        return open_calls.receiving
 
     def _end(self, kind: CallKind, name: str, context: Context) -> None:
-        own = self._callers[name]
-        own.counts[kind] -= 1
+        open_calls = self._callers[name]
+        open_calls.counts[kind] -= 1
         self._health_watches -= kind is CallKind.HEALTH_WATCH
         self._probes.pop(context, None)
-        if not own.counts.total():
+        if not open_calls.counts.total():
             del self._callers[name]
 
-    def _check(self, kind: CallKind, own: _OpenCalls) -> None:
-        if own.counts[kind] >= self._max[kind]:
+    def _check(self, kind: CallKind, open_calls: _OpenCalls) -> None:
+        if open_calls.counts[kind] >= self._max[kind]:
             raise TooManyCalls(f"this caller has {self._max[kind]:,} {kind.value} in progress")
         if kind is CallKind.HEALTH_WATCH and self._health_watches >= self._max_health_watches:
             raise TooManyCalls(f"{self._max_health_watches:,} {kind.value} are in progress")

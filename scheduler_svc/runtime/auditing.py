@@ -95,14 +95,14 @@ class Audited:
     def _several(self, request: Any, resources: Sequence[Any]) -> list[tuple[int, str]]:
         if not resources:
             return [(self._account(request, None), "")]
-        counts = _counted.get() or Counter(getattr(each, "account_id", 0) for each in resources)
+        counts = _counted.get() or Counter(getattr(resource, "account_id", 0) for resource in resources)
         shown = dict(islice(counts.items(), MAX_ACCOUNTS))
         if others := sum(counts.values()) - sum(shown.values()):
             shown[0] = shown.get(0, 0) + others
         first: dict[int, Any] = {}
-        for each in resources:
-            account_id = getattr(each, "account_id", 0)
-            first.setdefault(account_id if account_id in shown else 0, each)
+        for resource in resources:
+            account_id = getattr(resource, "account_id", 0)
+            first.setdefault(account_id if account_id in shown else 0, resource)
             if len(first) == len(shown):
                 break
         return [
@@ -110,8 +110,8 @@ class Audited:
             for account_id, count in shown.items()
         ]
 
-    def _account(self, request: Any, made: Any) -> int:
-        account_id: int = getattr(made, "account_id", 0) or getattr(request, "account_id", 0)
+    def _account(self, request: Any, resource: Any) -> int:
+        account_id: int = getattr(resource, "account_id", 0) or getattr(request, "account_id", 0)
         if not account_id and self._change.kind == "account" and self._named is not None:
             account_id = self._named(request)
         return max(0, account_id)
@@ -153,8 +153,8 @@ class Auditor:
     def add(
         self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
     ) -> asyncio.Future[None] | None:
-        actor, own = identity.name or self._nameless, identity.scope.accounts or ()
-        default = _concerned.get() or (own[0] if len(own) == 1 else 0)
+        actor, account_ids = identity.name or self._nameless, identity.scope.accounts or ()
+        default = _concerned.get() or (account_ids[0] if len(account_ids) == 1 else 0)
         calls = [AuditedCall(actor, account_id or default, method, name, outcome) for account_id, name in about]
         return self._sink.add(calls, awaited=awaited)
 

@@ -110,7 +110,7 @@ class DatabaseWatch:
             if self._due(holder.pid, present):
                 fields = {name: value for name, value in holder._asdict().items() if name != "waited_for"}
                 _log.warning("a session of the database holds a lock of the schedulers", action="lock", **fields)
-        self._logged = {key: at for key, at in self._logged.items() if key in present}
+        self._logged = {key: logged_at for key, logged_at in self._logged.items() if key in present}
 
     def _due(self, key: object, present: dict[object, None]) -> bool:
         """Whether to log this, which is present, now."""

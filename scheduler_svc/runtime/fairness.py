@@ -87,7 +87,11 @@ class FairExecutor:
             return None
 
     def _next_caller(self) -> str | None:
-        eligible = (it for it in self._waiting if it == INTERNAL_CALLER or self._running[it] < self._max_per_caller)
+        eligible = (
+            caller
+            for caller in self._waiting
+            if caller == INTERNAL_CALLER or self._running[caller] < self._max_per_caller
+        )
         return min(eligible, key=self._running.__getitem__, default=None)
 
 
@@ -152,19 +156,19 @@ class FairQueue(Generic[E]):
         turns = [(0, turn, caller) for turn, caller in enumerate(self._entries)]
         shared, held = len(turns) > 1, 0
         while turns and held < self._max_weight:
-            own, turn, caller = heapq.heappop(turns)
-            if shared and own >= self._share:
+            weight, turn, caller = heapq.heappop(turns)
+            if shared and weight >= self._share:
                 return
             entry = self._pop(caller)
             held += entry.weight
             yield entry
-            if own == 0 and caller in self._entries:
+            if weight == 0 and caller in self._entries:
                 self._entries[caller] = self._entries.pop(caller)
             if caller in self._entries:
-                heapq.heappush(turns, (own + entry.weight, turn, caller))
+                heapq.heappush(turns, (weight + entry.weight, turn, caller))
 
-    def _older(self, caller: str, than: float) -> Iterator[E]:
-        while caller in self._entries and self._entries[caller][0].since < than:
+    def _older(self, caller: str, since: float) -> Iterator[E]:
+        while caller in self._entries and self._entries[caller][0].since < since:
             yield self._pop(caller)
 
     def _pop(self, caller: str) -> E:

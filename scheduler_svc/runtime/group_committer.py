@@ -377,7 +377,7 @@ class Lanes(Generic[T, R]):
     @contextmanager
     def least_used(self) -> Iterator[GroupCommitter[T, R]]:
         """The lane with the fewest users, of which the caller is one in here."""
-        lane = min(self._users, key=lambda each: self._users[each])
+        lane = min(self._users, key=lambda candidate: self._users[candidate])
         self._users[lane] += 1
         try:
             yield lane

@@ -35,10 +35,10 @@ def read_token(token: str, *, parts: int, limit: int) -> list[object] | None:
     if len(token) > limit:
         return None
     try:
-        found = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+        document = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):  # RecursionError: it is nested a thousand deep
         return None
-    return found if isinstance(found, list) and len(found) == parts else None
+    return document if isinstance(document, list) and len(document) == parts else None
 
 
 DEFAULT_PAGE_SIZE = 50
@@ -124,8 +124,8 @@ def _read(
     fingerprint = fingerprint_of(selection)
     position = None
     if request.page_token:
-        found = _position(request.page_token, fingerprint)
-        position = found if is_position(found) else None
+        value = _position(request.page_token, fingerprint)
+        position = value if is_position(value) else None
         if position is None:
             violations.add("page_token", "must be a next_page_token of this list with the same filter")
     size = min(request.page_size, MAX_PAGE_SIZE) if request.page_size > 0 else default_size
@@ -149,8 +149,8 @@ def selection(request: Message, **first: object) -> tuple[object, ...]:
 
 def _position(token: str, fingerprint: str) -> object:
     """The position in a token. Returns None if it is not a token of this list and filter."""
-    position, found = read_token(token, parts=2, limit=_MAX_TOKEN) or (None, None)
-    return position if found == fingerprint else None
+    position, token_fingerprint = read_token(token, parts=2, limit=_MAX_TOKEN) or (None, None)
+    return position if token_fingerprint == fingerprint else None
 
 
 def _is_key(position: object) -> TypeGuard[int]:

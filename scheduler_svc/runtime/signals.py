@@ -81,8 +81,8 @@ class CommitSignals:
         return cls(ready=True, due=True, moved=True, limits=True, schedules=True, webhooks=True, missed=True)
 
     def __bool__(self) -> bool:
-        own = self.admit or self.admit_later or self.released or self.stopped or self.deliveries
-        return self.for_others or bool(own)
+        local_work = self.admit or self.admit_later or self.released or self.stopped or self.deliveries
+        return self.for_others or bool(local_work)
 
     @property
     def for_others(self) -> bool:
@@ -136,5 +136,5 @@ def parse(payload: str) -> tuple[str, CommitSignals]:
     fields.setdefault("moved", True)  # a replica of the version before does not send it
     values: dict[str, Any] = {name: fields.get(name, False) for name in _FLAGS}
     for kind in _LISTS:
-        values[kind] = [tuple(it) if isinstance(it, list) else it for it in fields.get(kind, ())]
+        values[kind] = [tuple(item) if isinstance(item, list) else item for item in fields.get(kind, ())]
     return fields["from"], CommitSignals(**values)

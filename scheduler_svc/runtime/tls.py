@@ -129,8 +129,8 @@ class HandshakeFailureParser:
 
     def next(self, line: str) -> HandshakeFailure | None:
         """The failure that this line completes. Returns None if it completes none."""
-        if found := _FAILED.search(line):
-            self._error = found[1]
+        if match := _FAILED.search(line):
+            self._error = match[1]
         if not self._error or not (caller := _CALLER.search(line)):
             return None
         error, self._error = self._error, ""
@@ -138,8 +138,8 @@ class HandshakeFailureParser:
 
 
 def _reason(error: str) -> str:
-    if found := _REASON.search(error):
-        return f"{found[1]}: {found[2]}" if found[2] else found[1]
+    if match := _REASON.search(error):
+        return f"{match[1]}: {match[2]}" if match[2] else match[1]
     return error.partition(": ")[2][:200]
 
 

@@ -200,21 +200,21 @@ class Violations:
         self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)
     ) -> frozenset[Status]:
         """States, each of which must be in `among`."""
-        found: set[Status] = set()
+        statuses: set[Status] = set()
         if not self.count(field, len(values), 0, MAX_ITEMS):
             return frozenset()
         for i, value in enumerate(values):
             try:
-                found.add(Status(value))
+                statuses.add(Status(value))
             except ValueError:
                 self.add(f"{field}[{i}]", f"must be a known TaskStatus, is {value}")
             else:
                 if value == Status.NONE:
                     self.add(f"{field}[{i}]", "must be a TaskStatus other than TASK_STATUS_UNSPECIFIED")
                 elif value not in among:
-                    wanted = " or ".join(status.label for status in sorted(among))
-                    self.add(f"{field}[{i}]", f"must be {wanted}, is {Status(value).label}")
-        return frozenset(found)
+                    labels = " or ".join(status.label for status in sorted(among))
+                    self.add(f"{field}[{i}]", f"must be {labels}, is {Status(value).label}")
+        return frozenset(statuses)
 
 
 def is_sha256(text: str) -> bool:

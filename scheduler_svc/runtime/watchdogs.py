@@ -66,9 +66,9 @@ class StallCheck:
             )
 
     def _log_holders(self, holders: Sequence[LockHolder]) -> None:
-        known, logged_at = self._logged
+        logged_holders, logged_at = self._logged
         now = time.monotonic()
-        same = {it.pid for it in holders} == {it.pid for it in known}
+        same = {holder.pid for holder in holders} == {holder.pid for holder in logged_holders}
         if not holders or (same and now - logged_at < REPEAT_INTERVAL):
             return
         self._logged = holders, now

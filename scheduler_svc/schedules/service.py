@@ -67,32 +67,32 @@ def read_template(schedule: Schedule) -> NewTask:
         return new_task(request, violations)
 
 
-def _name(of: Source, violations: Violations) -> str:
-    violations.text("name", of.name, MAX_NAME)
-    return of.name
+def _name(source: Source, violations: Violations) -> str:
+    violations.text("name", source.name, MAX_NAME)
+    return source.name
 
 
-def _cron(of: Timed, violations: Violations) -> str:
+def _cron(source: Timed, violations: Violations) -> str:
     try:
-        check_line(of.cron)
+        check_line(source.cron)
     except BadCron as error:
         violations.add("cron", str(error))
-    return of.cron
+    return source.cron
 
 
-def _time_zone(of: Timed, violations: Violations) -> str:
-    zone = of.time_zone or DEFAULT_ZONE
+def _time_zone(source: Timed, violations: Violations) -> str:
+    zone = source.time_zone or DEFAULT_ZONE
     if zone not in zone_names():
         violations.add("time_zone", f"must be an IANA name such as Asia/Shanghai or UTC, is {zone[:_MAX_SHOWN_ZONE]!r}")
     return zone
 
 
-def _template(of: Source, violations: Violations) -> bytes:
+def _template(source: Source, violations: Violations) -> bytes:
     """As it is stored: without an account, which is the schedule's, and without fields that this version lacks."""
-    if not of.HasField("template"):
+    if not source.HasField("template"):
         violations.add("template", "is required")
     request = task_pb.SubmitTaskRequest()
-    request.CopyFrom(of.template)
+    request.CopyFrom(source.template)
     request.DiscardUnknownFields()
     outer, violations.path = violations.path, f"{violations.path}template."
     if request.account_id < 0:
@@ -105,20 +105,20 @@ def _template(of: Source, violations: Violations) -> bytes:
         "expire_time": request.HasField("expire_time"),
         "unique_key": request.unique_key,
     }
-    for field, given in once.items():
-        if given:
+    for field, value in once.items():
+        if value:
             violations.add(field, "must not be set: each tick makes a new task, which is due at once")
     violations.path = outer
     request.ClearField("account_id")
     return request.SerializeToString()
 
 
-def _catch_up(of: Source, violations: Violations) -> CatchUp:
-    return violations.status("catch_up", of.catch_up, CatchUp) or CatchUp.ONE
+def _catch_up(source: Source, violations: Violations) -> CatchUp:
+    return violations.status("catch_up", source.catch_up, CatchUp) or CatchUp.ONE
 
 
-def _overlap(of: Source, violations: Violations) -> Overlap:
-    return violations.status("overlap", of.overlap, Overlap) or Overlap.ALLOW
+def _overlap(source: Source, violations: Violations) -> Overlap:
+    return violations.status("overlap", source.overlap, Overlap) or Overlap.ALLOW
 
 
 _READERS: Mapping[str, Callable[[Source, Violations], Any]] = {
@@ -128,8 +128,8 @@ _READERS: Mapping[str, Callable[[Source, Violations], Any]] = {
     "template": _template,
     "catch_up": _catch_up,
     "overlap": _overlap,
-    "jitter": lambda of, violations: violations.duration("jitter", of.jitter, NO_JITTER, MAX_JITTER),
-    "paused": lambda of, _: of.paused,
+    "jitter": lambda source, violations: violations.duration("jitter", source.jitter, NO_JITTER, MAX_JITTER),
+    "paused": lambda source, _: source.paused,
 }
 """By the name of the setting, in messages as in `ScheduleSettings`."""
 
@@ -146,21 +146,21 @@ class ScheduleService(ScheduleServiceServicer):
             violations.id("account_id", request.account_id)
             settings = new_settings(request, violations)
         caller().about(request.account_id)
-        made = await self._writes.run(self._work.create, request.account_id, settings)
-        return pb.CreateScheduleResponse(schedule=_schedule_message(*made))
+        schedule = await self._writes.run(self._work.create, request.account_id, settings)
+        return pb.CreateScheduleResponse(schedule=_schedule_message(*schedule))
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: object) -> pb.GetScheduleResponse:
         schedule_id = _id(request.schedule_id)
-        found = await self._reads.run(work.get_schedule, caller().scope, schedule_id)
-        return pb.GetScheduleResponse(schedule=_schedule_message(*found))
+        schedule = await self._reads.run(work.get_schedule, caller().scope, schedule_id)
+        return pb.GetScheduleResponse(schedule=_schedule_message(*schedule))
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: object) -> pb.ListSchedulesResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             page = PageRequest.of(request, violations, "ListSchedules", request.account_id)
         scope = caller().about(request.account_id)
-        found = await self._reads.run(work.list_schedules, scope, page.position or 0, page.limit)
-        listed, token = page.cut(found, lambda it: _listed_schedule_message(*it), _position)
+        schedules = await self._reads.run(work.list_schedules, scope, page.position or 0, page.limit)
+        listed, token = page.cut(schedules, lambda shown_schedule: _listed_schedule_message(*shown_schedule), _position)
         return pb.ListSchedulesResponse(schedules=listed, next_page_token=token)
 
     async def GetNextRuns(self, request: pb.GetNextRunsRequest, context: object) -> pb.GetNextRunsResponse:
@@ -201,8 +201,8 @@ class ScheduleService(ScheduleServiceServicer):
         return _schedule_message(*await self._writes.run(self._work.update, caller().scope, schedule_id, change))
 
 
-def _position(it: ShownSchedule) -> int:
-    return it.schedule.schedule_id
+def _position(shown_schedule: ShownSchedule) -> int:
+    return shown_schedule.schedule.schedule_id
 
 
 def _id(schedule_id: int) -> int:
@@ -211,11 +211,11 @@ def _id(schedule_id: int) -> int:
     return schedule_id
 
 
-def _schedule_message(it: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
-    settings = it.settings
+def _schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
+    settings = schedule.settings
     message = pb.Schedule(
-        schedule_id=it.schedule_id,
-        account_id=it.account_id,
+        schedule_id=schedule.schedule_id,
+        account_id=schedule.account_id,
         name=settings.name,
         cron=settings.cron,
         time_zone=settings.time_zone,
@@ -223,15 +223,15 @@ def _schedule_message(it: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedu
         overlap=pb.Overlap.ValueType(settings.overlap),
         jitter=duration(settings.jitter) if settings.jitter else None,
         paused=settings.paused,
-        last_run_time=timestamp(it.last_run_time),
-        last_task_id=it.last_task_id,
-        create_time=timestamp(it.create_time),
-        last_error=it.last_error,
+        last_run_time=timestamp(schedule.last_run_time),
+        last_task_id=schedule.last_task_id,
+        create_time=timestamp(schedule.create_time),
+        last_error=schedule.last_error,
     )
     for tick in next_ticks:
         set_timestamp(message.next_run_times.add(), tick)
     message.template.ParseFromString(settings.template)
-    message.template.account_id = it.account_id
+    message.template.account_id = schedule.account_id
     return message
 
 
@@ -242,8 +242,8 @@ def _next_runs_message(ticks: Sequence[datetime]) -> pb.GetNextRunsResponse:
     return message
 
 
-def _listed_schedule_message(it: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
+def _listed_schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
     """A schedule whose template has no `requirements`."""
-    message = _schedule_message(it, next_ticks)
+    message = _schedule_message(schedule, next_ticks)
     message.template.ClearField("requirements")
     return message

@@ -100,8 +100,8 @@ class Schedules:
     def update(self, tx: Tx, scope: Scope, schedule_id: int, change: ScheduleChange) -> ShownSchedule:
         """Changes a schedule; it starts anew if its ticks change. Raises NotFound."""
         before = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
-        given = {name: value for name, value in asdict(change).items() if value is not None}
-        after = replace(before, settings=replace(before.settings, **given))
+        changes = {name: value for name, value in asdict(change).items() if value is not None}
+        after = replace(before, settings=replace(before.settings, **changes))
         if _ticks(after.settings) != _ticks(before.settings):
             return self._started(tx, after)
         tx.schedules.update(schedule_id, after.settings, after.next)
@@ -237,22 +237,22 @@ class Ticks:
             if not firing.plan.ticks:
                 continue
             try:
-                new = self._read_template(firing.schedule)
+                template = self._read_template(firing.schedule)
             except DomainError as error:
                 firing.error = error.message
                 continue
             ticks += [(firing, tick) for tick in firing.plan.ticks]
-            items += [SubmitItem(self._traced(new)) for _ in firing.plan.ticks]
-        made: list[ScheduleTask] = []
+            items += [SubmitItem(self._traced(template)) for _ in firing.plan.ticks]
+        schedule_tasks: list[ScheduleTask] = []
         for (firing, tick), answer in zip(ticks, self._submits.run_group(tx, items) if items else (), strict=True):
             if isinstance(answer, DomainError):
                 firing.error = answer.message
             else:
                 (firing.last,) = answer
                 firing.error = ""
-                made.append(ScheduleTask(firing.last.task_key, firing.schedule.schedule_id, tick))
-        if made:
-            tx.schedules.add_tasks(made)
+                schedule_tasks.append(ScheduleTask(firing.last.task_key, firing.schedule.schedule_id, tick))
+        if schedule_tasks:
+            tx.schedules.add_tasks(schedule_tasks)
 
     def _traced(self, new: NewTask) -> tuple[NewTask, ...]:
         with self._tracer.submit("schedule", None) as span:
@@ -260,10 +260,10 @@ class Ticks:
 
 
 def _locked_accounts(tx: Tx, now: datetime) -> Collection[int]:
-    but: set[int] = set()
-    while locked := tx.window.try_lock(tx.schedules.due_accounts(now, MAX_BATCH, but)):
-        but |= locked
-    return but
+    excluded: set[int] = set()
+    while locked := tx.window.try_lock(tx.schedules.due_accounts(now, MAX_BATCH, excluded)):
+        excluded |= locked
+    return excluded
 
 
 def _firing(schedule: Schedule, now: datetime) -> _Firing:
@@ -278,12 +278,12 @@ def _firing(schedule: Schedule, now: datetime) -> _Firing:
 
 def _bounded(firings: Sequence[_Firing]) -> list[_Firing]:
     """As many as one transaction takes, at least one."""
-    taken: list[_Firing] = []
+    batch: list[_Firing] = []
     for firing in firings:
-        if taken and sum(each.weight for each in taken) + firing.weight > MAX_BATCH_WEIGHT:
+        if batch and sum(member.weight for member in batch) + firing.weight > MAX_BATCH_WEIGHT:
             break
-        taken.append(firing)
-    return taken
+        batch.append(firing)
+    return batch
 
 
 def _leave_out_ran(tx: Tx, firings: Sequence[_Firing]) -> None:

@@ -37,8 +37,8 @@ def revision(connection: sa.Connection) -> str | None:
     """The schema's revision; None if the database has none."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.scalar(_REVISION)
-    return found
+    stored_revision: str | None = connection.scalar(_REVISION)
+    return stored_revision
 
 
 def declaration(connection: sa.Connection) -> Declaration | None:

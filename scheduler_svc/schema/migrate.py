@@ -103,23 +103,23 @@ def upgrade(engine: sa.Engine, *, migrations: Path = MIGRATIONS, timeout: float 
     Replicas that start together wait for one another. A newer schema stays as it is if it declares that this version
     may run on it.
     """
-    known = revisions(migrations)
+    known_revisions = revisions(migrations)
     with engine.connect() as connection:
         try:
-            return _upgrade(connection, migrations, known, timeout)
+            return _upgrade(connection, migrations, known_revisions, timeout)
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, FORBIDDEN):
                 raise
             connection.rollback()
-            raise may_not_migrate(connection, known[-1], error.orig) from None
+            raise may_not_migrate(connection, known_revisions[-1], error.orig) from None
 
 
-def _upgrade(connection: sa.Connection, migrations: Path, known: list[str], timeout: float) -> list[str]:
-    if not _missing(connection, known):
+def _upgrade(connection: sa.Connection, migrations: Path, known_revisions: list[str], timeout: float) -> list[str]:
+    if not _missing(connection, known_revisions):
         return []
     _prepare(connection)
     with _migration_lock(connection, timeout), telling_waits(connection):
-        if missing := _missing(connection, known):
+        if missing := _missing(connection, known_revisions):
             from scheduler_svc.schema.alembic_folder import MigrationFolder  # Alembic takes a tenth of a start
 
             folder = MigrationFolder(migrations)
@@ -146,16 +146,16 @@ def revisions(migrations: Path = MIGRATIONS) -> list[str]:
     return sorted(path.name.partition("_")[0] for path in (migrations / "versions").glob("[0-9]*.py"))
 
 
-def _missing(connection: sa.Connection, known: list[str]) -> list[str]:
+def _missing(connection: sa.Connection, known_revisions: list[str]) -> list[str]:
     """The revisions to apply. Raises UnsupportedSchema."""
     revision = compatibility.revision(connection)
     declaration = compatibility.declaration(connection)
     connection.commit()
     if revision is None:
-        return known
-    compatibility.check_compatible(revision, declaration, known[-1])
-    if revision in known:
-        return known[known.index(revision) + 1 :]
+        return known_revisions
+    compatibility.check_compatible(revision, declaration, known_revisions[-1])
+    if revision in known_revisions:
+        return known_revisions[known_revisions.index(revision) + 1 :]
     _log.warning("the schema is of a newer version, and supports this one", action="migrate", schema=revision)
     return []
 
@@ -190,13 +190,13 @@ def _migration_lock(connection: sa.Connection, timeout: float) -> Iterator[None]
 
 def _holder(connection: sa.Connection) -> str:
     """Who migrates, such as `session 42 (contentgen-migrate), connected since 2030-01-31 08:00:00+0000`."""
-    found = connection.execute(_HOLDER, {"key": _LOCK_KEY}).one_or_none()
+    row = connection.execute(_HOLDER, {"key": _LOCK_KEY}).one_or_none()
     connection.commit()
-    if found is None:
+    if row is None:
         return "a session that has just ended"
-    pid, application, since = found
-    begun = f"connected since {since:%Y-%m-%d %H:%M:%S%z}" if since else "which our role may not see"
-    return f"session {pid} ({application or 'no name'}), {begun}"
+    pid, application, since = row
+    remark = f"connected since {since:%Y-%m-%d %H:%M:%S%z}" if since else "which our role may not see"
+    return f"session {pid} ({application or 'no name'}), {remark}"
 
 
 def _migrate(connection: sa.Connection, folder: MigrationFolder, revision: str, timeout: float) -> None:

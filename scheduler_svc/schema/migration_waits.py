@@ -48,11 +48,11 @@ def telling_waits(connection: sa.Connection) -> Iterator[None]:
 def _look(url: sa.URL, pid: int, done: threading.Event) -> None:
     if done.wait(WAIT_LIMIT):
         return
-    told = None
+    last_since = None
     with suppress(psycopg2.Error), closing(connect(url)) as connection, connection.cursor() as cursor:
         while not done.wait(LOOK_INTERVAL):
             cursor.execute(driver_sql(_WAIT), {"pid": pid, "seconds": WAIT_LIMIT})
             for since, what in cursor.fetchall():
-                if since != told:
+                if since != last_since:
                     _log.warning("the migration waits", action="migrate", waits_for=what)
-                    told = since
+                    last_since = since

@@ -63,11 +63,11 @@ def check_may_import(connection: sa.Connection) -> None:
     _check(connection, "import into this database", wanted, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
 
 
-def _check(connection: sa.Connection, what: str, wanted: Iterable[tuple[str, str, str]], *more: str) -> None:
+def _check(connection: sa.Connection, action: str, wanted: Iterable[tuple[str, str, str]], *more: str) -> None:
     """`more`: what to grant beyond what serving needs, without to whom."""
     if lacks := _lacking(connection, wanted):
         role, place, *_ = connection.execute(_ROLE).one()
-        problem = f"role {role} may not {what}, for it lacks {_summary(lacks)}"
+        problem = f"role {role} may not {action}, for it lacks {_summary(lacks)}"
         raise SettingsError([problem, *_grants(role, place), *(f"  {grant} TO {role};" for grant in more)])
     connection.rollback()
 
@@ -75,8 +75,8 @@ def _check(connection: sa.Connection, what: str, wanted: Iterable[tuple[str, str
 def _lacking(connection: sa.Connection, wanted: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
     """The privileges that the role lacks, and on what."""
     kinds, names, privileges = (list(column) for column in zip(*wanted, strict=True))
-    found = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
-    return [(privilege, name) for privilege, name in found]
+    rows = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
+    return [(privilege, name) for privilege, name in rows]
 
 
 def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> SettingsError:
@@ -87,8 +87,8 @@ def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> Se
     if current:
         problem = f"the schema is current ({newest}), and role {role} may not read it"
         return SettingsError([f"{problem}: SELECT on alembic_version is denied", *_grants(role, current)])
-    said = str(error).strip().partition("\n")[0]
-    problem = f"role {role} may not bring the database to schema {newest}: {said}"
+    message = str(error).strip().partition("\n")[0]
+    problem = f"role {role} may not bring the database to schema {newest}: {message}"
     if place is None:
         advice = (
             f"No schema of its search_path ({path}) is there for it: run CREATE SCHEMA contentgen AUTHORIZATION {role}"
@@ -110,8 +110,8 @@ def _hidden_schema(connection: sa.Connection) -> str | None:
         return None
     columns = [(table.name, column.name) for table in schema.metadata.tables.values() for column in table.columns]
     tables, names = zip(*columns, strict=True)
-    found: str | None = connection.scalar(_CURRENT_SCHEMA, {"tables": list(tables), "columns": list(names)})
-    return found
+    schema_name: str | None = connection.scalar(_CURRENT_SCHEMA, {"tables": list(tables), "columns": list(names)})
+    return schema_name
 
 
 def serving_grants(role: str) -> list[str]:

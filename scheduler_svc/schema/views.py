@@ -18,9 +18,9 @@ _LEASE_TIME = "interval '2 minutes'"
 """The default: the schedulers' own is not in the database."""
 
 
-def _task_id(of: str) -> str:
+def _task_id(table: str) -> str:
     """As `format_task_id` writes it."""
-    return f"'task-' || lpad(to_hex({of}.task_key), 16, '0')"
+    return f"'task-' || lpad(to_hex({table}.task_key), 16, '0')"
 
 
 def _status(column: str, *statuses: Status) -> str:

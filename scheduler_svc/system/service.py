@@ -26,8 +26,8 @@ class SystemService(SystemServiceServicer):
         system = await self._systems.get()
         return pb.GetSystemResponse(
             version=version("contentgen-grpc"),
-            replicas=[_replica(it) for it in system.replicas],
-            lock_holders=[_holder(it) for it in system.lock_holders],
+            replicas=[_replica(replica) for replica in system.replicas],
+            lock_holders=[_holder(holder) for holder in system.lock_holders],
             database=pb.Database(**system.database._asdict()),
             limits=self._limits,
             oldest_transaction=_oldest(system),

@@ -79,16 +79,16 @@ class SystemStatus:
 
     async def get(self) -> System:
         system = await self._calls.run(self._read)
-        if any(it.waited_for for it in system.lock_holders) or not any(
-            lane.set_aside for it in system.replicas for lane in it.lanes.values()
+        if any(holder.waited_for for holder in system.lock_holders) or not any(
+            lane.set_aside for replica in system.replicas for lane in replica.lanes.values()
         ):
             return system
-        found = await self.lock_holders()
-        return replace(system, lock_holders=_merged(found, system.lock_holders))
+        holders = await self.lock_holders()
+        return replace(system, lock_holders=_merged(holders, system.lock_holders))
 
     def _read(self, tx: Tx) -> System:
-        own = self._own()
-        replicas = {it.scheduler_id: it for it in tx.system.replicas()} | {own.scheduler_id: own}
+        state = self._own()
+        replicas = {replica.scheduler_id: replica for replica in tx.system.replicas()} | {state.scheduler_id: state}
         shown = tuple(replicas[name] for name in sorted(replicas))
         holders = _merged(_holders(tx), tx.system.long_locks(LONG_LOCK_LIMIT))
         oldest = tx.system.oldest_transaction()
@@ -99,16 +99,16 @@ class SystemStatus:
         """Returns the sessions that ours wait for, the longest transaction first; empty if none was seen in time."""
         until = time.monotonic() + LOCK_HOLDERS_TIMEOUT
         try:
-            while not (found := await self._calls.run(_holders)) and time.monotonic() < until:  # noqa: ASYNC110
+            while not (holders := await self._calls.run(_holders)) and time.monotonic() < until:  # noqa: ASYNC110
                 await asyncio.sleep(_LOCK_HOLDERS_INTERVAL)
         except StoreUnavailable:
             return ()
-        return found
+        return holders
 
 
 def _merged(waited_for: Sequence[LockHolder], others: Sequence[LockHolder]) -> tuple[LockHolder, ...]:
-    pids = {it.pid for it in waited_for}
-    return (*waited_for, *(it for it in others if it.pid not in pids))
+    pids = {holder.pid for holder in waited_for}
+    return (*waited_for, *(holder for holder in others if holder.pid not in pids))
 
 
 def _holders(tx: Tx) -> tuple[LockHolder, ...]:
