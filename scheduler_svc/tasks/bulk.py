@@ -41,10 +41,10 @@ def delete_batch(tx: Tx, wanted: TaskFilter, until: datetime, after: int, limit:
 
     Tasks that another transaction has locked are skipped.
     """
-    found = tx.task_reads.find(wanted, after, limit)
-    locked = tx.ended.lock(found.keys, until) if found.keys else []
+    matches = tx.task_reads.find(wanted, after, limit)
+    locked = tx.ended.lock(matches.keys, until) if matches.keys else []
     delete(tx, locked)
-    return BatchResult(len(found.keys), len(locked), found.last)
+    return BatchResult(len(matches.keys), len(locked), matches.last)
 
 
 def delete(tx: Tx, locked: Sequence[int]) -> None:
@@ -60,8 +60,8 @@ def delete(tx: Tx, locked: Sequence[int]) -> None:
 
 def forget_requests(tx: Tx, since: datetime | None) -> datetime | None:
     """Deletes request ids that need not be remembered, from this time on; returns where more may be, if so."""
-    made = tx.ended.forget_requests(since, MAX_CLEANUP_BATCH)
-    return max(made) if len(made) == MAX_CLEANUP_BATCH else None
+    times = tx.ended.forget_requests(since, MAX_CLEANUP_BATCH)
+    return max(times) if len(times) == MAX_CLEANUP_BATCH else None
 
 
 MAX_BATCH = 500

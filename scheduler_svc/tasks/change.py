@@ -69,15 +69,15 @@ def cancel_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, *, skip_loc
 
     A task that leaves those states meanwhile is left out, and with `skip_locked` one that another session has locked.
     """
-    found = tx.task_reads.find(wanted, after, limit)
-    keys = sorted(tx.tasks.lock(found.keys, skip_locked=True)) if skip_locked else found.keys
+    matches = tx.task_reads.find(wanted, after, limit)
+    keys = sorted(tx.tasks.lock(matches.keys, skip_locked=True)) if skip_locked else matches.keys
     locked = tx.leases.lock(keys, skip_locked=skip_locked) if keys and wanted.statuses & RUNNING else {}
     live = {key: lease for key, lease in locked.items() if not lease.revoked}
     leases = {key: lease for key, lease in live.items() if lease.status in wanted.statuses}
     rest = [key for key in keys if key not in live] if Status.PENDING in wanted.statuses else []
     waiting = tx.waiting.remove(rest, skip_locked=skip_locked) if rest else {}
     _cancel(tx, list(waiting.values()), list(leases.values()))
-    return BatchResult(len(found.keys), len(waiting) + len(leases), found.last)
+    return BatchResult(len(matches.keys), len(waiting) + len(leases), matches.last)
 
 
 def cancel_waiting(tx: Tx, ledger: Ledger, waiting: Sequence[DequeuedTask], error: TaskError) -> None:
@@ -151,8 +151,8 @@ def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, reset: bool 
 
     Tasks that another transaction has locked are skipped.
     """
-    found = tx.task_reads.find(wanted, after, limit)
-    tasks = tx.ended.lock_retryable(found.keys, reset) if found.keys else []
+    matches = tx.task_reads.find(wanted, after, limit)
+    tasks = tx.ended.lock_retryable(matches.keys, reset) if matches.keys else []
     if tasks:
         held = retake(tx, [task.task_key for task in tasks])
         tasks = [task for task in tasks if task.task_key not in held]
@@ -165,7 +165,7 @@ def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, reset: bool 
         for task in tasks:
             _requeue(ledger, task, _next_count(task, reset), barred)
         ledger.write()
-    return BatchResult(len(found.keys), len(tasks), found.last)
+    return BatchResult(len(matches.keys), len(tasks), matches.last)
 
 
 def _requeue(ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, datetime]) -> None:

@@ -33,29 +33,29 @@ class RequestedFilter:
 
     def selection(self) -> tuple[object, ...]:
         """What makes a list another one, in types that JSON has."""
-        it = self.wanted
-        found: tuple[object, ...] = (self.account_id, sorted(it.statuses), sorted(it.labels.items()))
-        if it.schedule_id:
-            found = (*found, it.schedule_id)  # tokens of the version before stay valid
-        times = [time and time.isoformat() for time in (it.created_after, it.created_before)]
-        further = (sorted(it.error_reasons), *times, it.worker_id, it.topic)
-        return (*found, *further) if any(further) else found
+        task_filter = self.wanted
+        parts: tuple[object, ...] = (self.account_id, sorted(task_filter.statuses), sorted(task_filter.labels.items()))
+        if task_filter.schedule_id:
+            parts = (*parts, task_filter.schedule_id)  # tokens of the version before stay valid
+        times = [time and time.isoformat() for time in (task_filter.created_after, task_filter.created_before)]
+        further = (sorted(task_filter.error_reasons), *times, task_filter.worker_id, task_filter.topic)
+        return (*parts, *further) if any(further) else parts
 
 
 def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] = frozenset(Status)) -> RequestedFilter:
     """The filter, whose states must be in `among`, if `bad` stays empty."""
-    it = request.filter
-    bad.text("filter.worker_id", it.worker_id, MAX_NAME)
-    bad.text("filter.topic", it.topic, MAX_LENGTHS["topic"])
+    task_filter = request.filter
+    bad.text("filter.worker_id", task_filter.worker_id, MAX_NAME)
+    bad.text("filter.topic", task_filter.topic, MAX_LENGTHS["topic"])
     wanted = TaskFilter(
         statuses=_either(request, "statuses", partial(bad.statuses, among=among), bad),
         labels=_either(request, "labels", bad.labels, bad),
         schedule_id=_either(request, "schedule_id", partial(_schedule_id, bad), bad) or None,
-        error_reasons=_reasons(it, bad),
-        created_after=bad.optional_time("filter.created_after", it),
-        created_before=bad.optional_time("filter.created_before", it),
-        worker_id=it.worker_id,
-        topic=it.topic,
+        error_reasons=_reasons(task_filter, bad),
+        created_after=bad.optional_time("filter.created_after", task_filter),
+        created_before=bad.optional_time("filter.created_before", task_filter),
+        worker_id=task_filter.worker_id,
+        topic=task_filter.topic,
     )
     return RequestedFilter(_either(request, "account_id", partial(_account_id, bad), bad), wanted)
 
@@ -63,10 +63,10 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
 def _either(request: _Request, name: str, read: Callable[[str, Any], T], violations: Violations) -> T:
     """A condition that a request may also have as a field of its own; what `read` makes of its path and value."""
     filtered = read(f"filter.{name}", getattr(request.filter, name))
-    own = read(name, getattr(request, name)) if name in request.DESCRIPTOR.fields_by_name else None
-    if own and filtered and own != filtered:
+    value = read(name, getattr(request, name)) if name in request.DESCRIPTOR.fields_by_name else None
+    if value and filtered and value != filtered:
         violations.add(f"filter.{name}", f"must be equal to {name} if both are set")
-    return own or filtered
+    return value or filtered
 
 
 def _account_id(violations: Violations, path: str, value: int) -> int:
@@ -80,9 +80,9 @@ def _schedule_id(violations: Violations, path: str, value: int) -> int:
     return value
 
 
-def _reasons(it: pb.TaskFilter, violations: Violations) -> tuple[str, ...]:
-    if not violations.count("filter.error_reasons", len(it.error_reasons), 0, MAX_REASONS):
+def _reasons(task_filter: pb.TaskFilter, violations: Violations) -> tuple[str, ...]:
+    if not violations.count("filter.error_reasons", len(task_filter.error_reasons), 0, MAX_REASONS):
         return ()
-    for i, reason in enumerate(it.error_reasons):
+    for i, reason in enumerate(task_filter.error_reasons):
         violations.text(f"filter.error_reasons[{i}]", reason, MAX_NAME, required=True)
-    return tuple(dict.fromkeys(it.error_reasons))
+    return tuple(dict.fromkeys(task_filter.error_reasons))

@@ -46,23 +46,23 @@ MAX_BACKOFF = timedelta(days=30)
 
 def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
     """The task to store, if `bad` stays empty."""
-    given = request.HasField
+    is_set = request.HasField
     bad.id("account_id", request.account_id)
     new = NewTask(
         account_id=request.account_id,
         brief=read_brief(request, bad),
-        priority=request.priority if given("priority") else DEFAULT_PRIORITY,
-        auto_approve=request.auto_approve if given("auto_approve") else True,
-        max_retries=request.max_retries if given("max_retries") else DEFAULT_MAX_RETRIES,
-        auto_retry=request.auto_retry if given("auto_retry") else True,
-        timeout=_timeout(request.timeout, bad) if given("timeout") else DEFAULT_TIMEOUT,
-        schedule_time=bad.time("schedule_time", request.schedule_time) if given("schedule_time") else None,
+        priority=request.priority if is_set("priority") else DEFAULT_PRIORITY,
+        auto_approve=request.auto_approve if is_set("auto_approve") else True,
+        max_retries=request.max_retries if is_set("max_retries") else DEFAULT_MAX_RETRIES,
+        auto_retry=request.auto_retry if is_set("auto_retry") else True,
+        timeout=_timeout(request.timeout, bad) if is_set("timeout") else DEFAULT_TIMEOUT,
+        schedule_time=bad.time("schedule_time", request.schedule_time) if is_set("schedule_time") else None,
         request_id=request.request_id,
         labels=bad.labels("labels", request.labels),
         backoff=_backoff(request, bad),
-        expire_time=bad.time("expire_time", request.expire_time) if given("expire_time") else None,
+        expire_time=bad.time("expire_time", request.expire_time) if is_set("expire_time") else None,
         unique_key=request.unique_key,
-        unique_for=_unique_for(request, bad) if given("unique_for") else NO_TIME,
+        unique_for=_unique_for(request, bad) if is_set("unique_for") else NO_TIME,
     )
     bad.text("request_id", new.request_id, MAX_NAME)
     if new.unique_key:
@@ -85,12 +85,12 @@ def _unique_for(request: pb.SubmitTaskRequest, violations: Violations) -> timede
 
 
 def _backoff(request: pb.SubmitTaskRequest, violations: Violations) -> RetryBackoff:
-    given = request.HasField
-    multiplier = request.backoff_multiplier if given("backoff_multiplier") else None
+    is_set = request.HasField
+    multiplier = request.backoff_multiplier if is_set("backoff_multiplier") else None
     if multiplier is not None:
         violations.number("backoff_multiplier", multiplier, 1, MAX_MULTIPLIER)
-    initial = _wait_ms("initial_backoff", request.initial_backoff, violations) if given("initial_backoff") else None
-    longest = _wait_ms("max_backoff", request.max_backoff, violations) if given("max_backoff") else None
+    initial = _wait_ms("initial_backoff", request.initial_backoff, violations) if is_set("initial_backoff") else None
+    longest = _wait_ms("max_backoff", request.max_backoff, violations) if is_set("max_backoff") else None
     if initial is not None and longest is not None and longest < initial:
         violations.add("max_backoff", "must be at least initial_backoff")
     return RetryBackoff(initial, multiplier, longest)
@@ -201,37 +201,37 @@ def fill_task(message: task_pb.Task, it: Task) -> None:
         _fill_rare(message, it)
 
 
-def _fill_rare(message: task_pb.Task, it: Task) -> None:
-    message.unique_key = it.unique_key
-    if it.unique_for:
-        set_duration(message.unique_for, it.unique_for)
-    if it.trace:
-        message.trace_id = it.trace.trace_id
+def _fill_rare(message: task_pb.Task, stored_task: Task) -> None:
+    message.unique_key = stored_task.unique_key
+    if stored_task.unique_for:
+        set_duration(message.unique_for, stored_task.unique_for)
+    if stored_task.trace:
+        message.trace_id = stored_task.trace.trace_id
 
 
-def _fill_backoff(message: task_pb.Task, it: RetryBackoff) -> None:
-    if it.initial_ms is not None:
-        message.initial_backoff.FromMilliseconds(it.initial_ms)
-    if it.multiplier is not None:
-        message.backoff_multiplier = it.multiplier
-    if it.max_ms is not None:
-        message.max_backoff.FromMilliseconds(it.max_ms)
+def _fill_backoff(message: task_pb.Task, backoff: RetryBackoff) -> None:
+    if backoff.initial_ms is not None:
+        message.initial_backoff.FromMilliseconds(backoff.initial_ms)
+    if backoff.multiplier is not None:
+        message.backoff_multiplier = backoff.multiplier
+    if backoff.max_ms is not None:
+        message.max_backoff.FromMilliseconds(backoff.max_ms)
 
 
-def _fill_attempts(message: task_pb.Task, it: Task) -> None:
-    message.attempt = it.attempt
-    message.retry_count = it.retry_count
-    message.worker_id = it.worker_id
-    message.lease_id = it.lease_id
-    if it.submit_time:
-        set_timestamp(message.submit_time, it.submit_time)
-    if it.start_time:
-        set_timestamp(message.start_time, it.start_time)
-    if it.timeout_time:
-        set_timestamp(message.timeout_time, it.timeout_time)
-    if it.progress is not None:
-        message.progress.CopyFrom(progress(it.progress))
-    message.content_id = it.content_id
+def _fill_attempts(message: task_pb.Task, stored_task: Task) -> None:
+    message.attempt = stored_task.attempt
+    message.retry_count = stored_task.retry_count
+    message.worker_id = stored_task.worker_id
+    message.lease_id = stored_task.lease_id
+    if stored_task.submit_time:
+        set_timestamp(message.submit_time, stored_task.submit_time)
+    if stored_task.start_time:
+        set_timestamp(message.start_time, stored_task.start_time)
+    if stored_task.timeout_time:
+        set_timestamp(message.timeout_time, stored_task.timeout_time)
+    if stored_task.progress is not None:
+        message.progress.CopyFrom(progress(stored_task.progress))
+    message.content_id = stored_task.content_id
 
 
 def progress(it: AttemptProgress) -> task_pb.TaskProgress:

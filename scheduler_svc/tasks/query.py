@@ -26,9 +26,9 @@ def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
 
     A task's account never changes, so this may be a transaction before that of the call.
     """
-    found = tx.task_reads.accounts_of(keys)
+    accounts = tx.task_reads.accounts_of(keys)
     for key in keys:
-        if key not in found or found[key] not in scope:
+        if key not in accounts or accounts[key] not in scope:
             raise NotFound("task", format_task_id(key))
 
 
@@ -68,8 +68,8 @@ _REASON_OF_DELAY = {BACKOFF: PendingReason.BACKOFF, SCHEDULED: PendingReason.SCH
 
 def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
     """Returns the tasks that exist, in the order asked."""
-    found = tx.task_reads.get(keys)
-    return [found[key] for key in keys if key in found]
+    tasks = tx.task_reads.get(keys)
+    return [tasks[key] for key in keys if key in tasks]
 
 
 def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
@@ -111,8 +111,8 @@ def task_history(
 ) -> Sequence[HistoryPoint]:
     """Returns each hour or day from `start` to before `end`. Raises NotFound for an account that does not exist."""
     tx.accounts.require_in(scope)
-    found: dict[datetime, dict[int, float]] = {}
+    counts: dict[datetime, dict[int, float]] = {}
     for time, kind, n in tx.rollups.read(scope, resolution, start, end):
-        found.setdefault(time, {})[kind] = n
+        counts.setdefault(time, {})[kind] = n
     times = [start + i * resolution.length for i in range(math.ceil((end - start) / resolution.length))]
-    return [rollup.point(time, found.get(time, {})) for time in times]
+    return [rollup.point(time, counts.get(time, {})) for time in times]

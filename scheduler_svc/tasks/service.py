@@ -111,9 +111,9 @@ class TaskService(TaskServiceServicer):
                 for i, task_id in enumerate(request.task_ids):
                     violations.required(f"task_ids[{i}]", task_id)
         keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
-        found = await self._reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
+        stored_tasks = await self._reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
         scope = caller().scope
-        tasks = [messages.task(task) for task in found if task.account_id in scope]
+        tasks = [messages.task(task) for task in stored_tasks if task.account_id in scope]
         with violations:
             size = sum(task.ByteSize() for task in tasks)
             if size > MAX_PAGE_BYTES:
@@ -127,8 +127,8 @@ class TaskService(TaskServiceServicer):
         with Violations() as violations:
             wanted = read_filter(request, violations)
             page = PageRequest.of(request, violations, "ListTasks", *wanted.selection())
-        found = await self._reads.run(query.list_tasks, wanted.for_caller(), page.position, page.limit)
-        tasks, token = page.cut(found.tasks, messages.listed_task, attrgetter("task_key"), found.rest)
+        result = await self._reads.run(query.list_tasks, wanted.for_caller(), page.position, page.limit)
+        tasks, token = page.cut(result.tasks, messages.listed_task, attrgetter("task_key"), result.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
@@ -163,18 +163,18 @@ class TaskService(TaskServiceServicer):
             violations.required("task_id", request.task_id)
             page = PageRequest.of(request, violations, "ListTaskEvents", request.task_id)
         key = await self._own_task_key(request.task_id)
-        found = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
-        events, token = page.cut(found, messages.task_event, attrgetter("seq"))
-        return pb.ListTaskEventsResponse(events=events, next_page_token=token)
+        events = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
+        listed, token = page.cut(events, messages.task_event, attrgetter("seq"))
+        return pb.ListTaskEventsResponse(events=listed, next_page_token=token)
 
     async def ListAttemptLogs(self, request: pb.ListAttemptLogsRequest, context: object) -> pb.ListAttemptLogsResponse:
         with Violations() as violations:
             violations.required("task_id", request.task_id)
             page = PageRequest.of(request, violations, "ListAttemptLogs", request.task_id)
         key = await self._own_task_key(request.task_id)
-        found = await self._reads.run(query.list_attempt_logs, key, page.position or 0, page.limit)
-        logs, token = page.cut(found, messages.attempt_log, attrgetter("attempt"))
-        return pb.ListAttemptLogsResponse(logs=logs, next_page_token=token)
+        logs = await self._reads.run(query.list_attempt_logs, key, page.position or 0, page.limit)
+        listed, token = page.cut(logs, messages.attempt_log, attrgetter("attempt"))
+        return pb.ListAttemptLogsResponse(logs=listed, next_page_token=token)
 
     async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
         with Violations() as violations:
@@ -274,24 +274,24 @@ class TaskService(TaskServiceServicer):
 def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, violations: Violations) -> tuple[NewTask, ...]:
     if not violations.count("requests", len(request.requests), 1, MAX_ITEMS):
         return ()
-    new = []
-    for i, each in enumerate(request.requests):
+    tasks = []
+    for i, task_request in enumerate(request.requests):
         violations.path = f"requests[{i}]."
-        new.append(new_task(each, violations))
+        tasks.append(new_task(task_request, violations))
     violations.path = ""
-    _check_request_ids(new, violations)
+    _check_request_ids(tasks, violations)
     _check_response_size(request, size, violations)
-    return tuple(new)
+    return tuple(tasks)
 
 
-def _check_request_ids(new: Sequence[NewTask], violations: Violations) -> None:
+def _check_request_ids(tasks: Sequence[NewTask], violations: Violations) -> None:
     """Adds a violation for each request_id that is repeated with another payload."""
     first: dict[tuple[int, str], int] = {}
-    for i, task in enumerate(new):
-        at = first.setdefault((task.account_id, task.request_id), i) if task.request_id else i
-        if at != i and new[at].fingerprint() != task.fingerprint():
+    for i, task in enumerate(tasks):
+        first_index = first.setdefault((task.account_id, task.request_id), i) if task.request_id else i
+        if first_index != i and tasks[first_index].fingerprint() != task.fingerprint():
             violations.add(
-                f"requests[{i}].request_id", f"must not repeat that of requests[{at}], whose payload differs"
+                f"requests[{i}].request_id", f"must not repeat that of requests[{first_index}], whose payload differs"
             )
 
 
@@ -299,7 +299,7 @@ def _check_response_size(request: pb.BatchSubmitTasksRequest, size: int, violati
     """Refuses a batch whose response the client could not receive after all is stored."""
     size += len(request.requests) * _MAX_ADDED_BYTES
     if size > MAX_MESSAGE_BYTES:
-        size -= sum(len(each.requirements.encode()) for each in request.requests)
+        size -= sum(len(task_request.requirements.encode()) for task_request in request.requests)
     if size > MAX_MESSAGE_BYTES:
         text = f"must be split: the response could have {size:,} bytes, the limit is {MAX_MESSAGE_BYTES:,}"
         violations.add("requests", text)

@@ -53,17 +53,17 @@ def store(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, max_queue_size: int)
     """Stores and commits these tasks as the whole transaction; returns None, with nothing done, if it can't."""
     if len(tasks) > MAX_SMALL_GROUP or not all(map(_is_plain, tasks)) or _repeats_a_request(tasks):
         return None
-    own = keys.at_hand(len(tasks))
-    if own is None:
+    task_keys = keys.at_hand(len(tasks))
+    if task_keys is None:
         return None
-    new = list(zip(own, tasks, strict=True))
+    pairs = list(zip(task_keys, tasks, strict=True))
     counts = Counter((task.account_id, task.priority) for task in tasks)
     stored = tx.submits.store_small(
         SmallSubmit(
-            tasks=[task_row(*each) for each in new],
-            payloads=[payload_row(*each) for each in new],
-            labels=[row for each in new for row in label_rows(*each)],
-            requests=[request_row(key, task) for key, task in new if task.request_id],
+            tasks=[task_row(*pair) for pair in pairs],
+            payloads=[payload_row(*pair) for pair in pairs],
+            labels=[row for pair in pairs for row in label_rows(*pair)],
+            requests=[request_row(key, task) for key, task in pairs if task.request_id],
             counts=counts,
         ),
         max_queue_size,
@@ -71,8 +71,8 @@ def store(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, max_queue_size: int)
     if stored is None:
         return None
     now, reservations = stored
-    _signal(tx, own, counts, reservations)
-    return [as_inserted(key, task, now) for key, task in new]
+    _signal(tx, task_keys, counts, reservations)
+    return [as_inserted(key, task, now) for key, task in pairs]
 
 
 def _is_plain(task: NewTask) -> bool:
@@ -120,13 +120,13 @@ def retake(tx: Tx, keys: Sequence[int]) -> dict[int, int]:
 
 
 def _take(tx: Tx, rows: Sequence[UniqueKey], young_at: datetime | None) -> dict[int, int]:
-    own = {row.task_key for row in rows}
+    own_keys = {row.task_key for row in rows}
     held: dict[int, int] = {}
     left = list(rows)
     while left:  # again for those whose holder was deleted between the two statements
         tx.unique_keys.insert(left)
         holders = tx.unique_keys.lock(left)
-        bars = own | _barring(tx, holders.values(), young_at)
+        bars = own_keys | _barring(tx, holders.values(), young_at)
         free = []
         for row in left:
             holder = holders.get(row.name)
@@ -181,8 +181,8 @@ class SubmitWork:
         tasks = [task for item in group for task in item.tasks]
         stored = store(tx, tasks, self._keys, self._max_queue_size) if self._commits else None
         if stored:
-            each = iter(stored)
-            return [tuple(islice(each, len(item.tasks))) for item in group]
+            stored_tasks = iter(stored)
+            return [tuple(islice(stored_tasks, len(item.tasks))) for item in group]
         accounts = sorted({task.account_id for task in tasks})
         context = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
@@ -190,20 +190,22 @@ class SubmitWork:
             answers |= self._refused(tx, group, context)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
-        taken = [
+        pairs = [
             (key, task)
-            for i, own in keys.items()
+            for i, task_keys in keys.items()
             if i not in answers
-            for key, task in zip(own, group[i].tasks, strict=True)
+            for key, task in zip(task_keys, group[i].tasks, strict=True)
         ]
-        first = _with_unique(tx, taken, first, context.now)
-        created = [(key, task) for key, task in taken if key not in first]
+        first = _with_unique(tx, pairs, first, context.now)
+        created = [(key, task) for key, task in pairs if key not in first]
         _insert(tx, created, context.now)
-        repeated = {first[key]: task for key, task in taken if key in first}
-        found = _present(tx, created, repeated, context.now)
-        for i, own in keys.items():
+        repeated = {first[key]: task for key, task in pairs if key in first}
+        results = _present(tx, created, repeated, context.now)
+        for i, task_keys in keys.items():
             if i not in answers:
-                answers[i] = tuple(ExistingTask._make(found[first[key]]) if key in first else found[key] for key in own)
+                answers[i] = tuple(
+                    ExistingTask._make(results[first[key]]) if key in first else results[key] for key in task_keys
+                )
         return [answers[i] for i in range(len(group))]
 
     def _refused(self, tx: Tx, group: Sequence[SubmitItem], context: SubmitContext) -> dict[int, DomainError]:
@@ -226,25 +228,29 @@ class SubmitWork:
         A refused item must leave nothing behind by which another item was answered, so the group then starts over.
         """
         while True:
-            wanted = {
-                i: [request_row(key, task) for key, task in zip(own, group[i].tasks, strict=True) if task.request_id]
-                for i, own in keys.items()
+            requests = {
+                i: [
+                    request_row(key, task)
+                    for key, task in zip(task_keys, group[i].tasks, strict=True)
+                    if task.request_id
+                ]
+                for i, task_keys in keys.items()
                 if i not in answers
             }
-            rows = [row for own in wanted.values() for row in own]
-            new = tx.submits.remember(rows) if rows else set()
-            taken = [row for row in rows if row.task_key not in new]
-            known = tx.submits.known(taken) if taken else {}
-            found = all(_id_of(row) in known for row in taken)  # else an old one was deleted just now
-            if found and all(known[_id_of(row)].fingerprint == row.fingerprint for row in taken):
-                return {row.task_key: known[_id_of(row)].task_key for row in taken}
-            tx.submits.forget([row for row in rows if row.task_key in new])
-            if found:
-                answers |= _refused_in_turn(wanted, [row for row in known.values() if row.task_key not in new])
+            rows = [row for item_rows in requests.values() for row in item_rows]
+            new_keys = tx.submits.remember(rows) if rows else set()
+            repeats = [row for row in rows if row.task_key not in new_keys]
+            known = tx.submits.known(repeats) if repeats else {}
+            complete = all(_id_of(row) in known for row in repeats)  # else an old one was deleted just now
+            if complete and all(known[_id_of(row)].fingerprint == row.fingerprint for row in repeats):
+                return {row.task_key: known[_id_of(row)].task_key for row in repeats}
+            tx.submits.forget([row for row in rows if row.task_key in new_keys])
+            if complete:
+                answers |= _refused_in_turn(requests, [row for row in known.values() if row.task_key not in new_keys])
 
 
 def _refused_in_turn(
-    wanted: Mapping[int, Sequence[RequestId]], stored: Sequence[RequestId]
+    requests: Mapping[int, Sequence[RequestId]], stored: Sequence[RequestId]
 ) -> dict[int, RequestIdConflict]:
     """Returns items with a request_id of another payload: of a stored task, or of an earlier item that is not refused.
 
@@ -252,7 +258,7 @@ def _refused_in_turn(
     """
     taken = {_id_of(row): row for row in stored}
     refused: dict[int, RequestIdConflict] = {}
-    for i, rows in wanted.items():
+    for i, rows in requests.items():
         own: dict[tuple[int, str], RequestId] = {}
         tried = ChainMap(own, taken)
         clash = next((row for row in rows if tried.setdefault(_id_of(row), row).fingerprint != row.fingerprint), None)
@@ -269,7 +275,7 @@ def _id_of(row: RequestId) -> tuple[int, str]:
 
 def _judged(group: Sequence[SubmitItem], checks: SubmitChecks) -> dict[int, DomainError]:
     refusals = {i: checks.refusal(item.tasks, batch=item.batch) for i, item in enumerate(group)}
-    return {i: why for i, why in refusals.items() if why is not None}
+    return {i: error for i, error in refusals.items() if error is not None}
 
 
 def _known(tx: Tx, group: Sequence[SubmitItem]) -> KnownNames:
@@ -306,9 +312,9 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
     if not created:
         return
     tx.tasks.insert(
-        [task_row(*each) for each in created],
-        [payload_row(*each) for each in created],
-        [row for each in created for row in label_rows(*each)],
+        [task_row(*pair) for pair in created],
+        [payload_row(*pair) for pair in created],
+        [row for pair in created for row in label_rows(*pair)],
     )
     expire_times = {}
     unique_keys = {}

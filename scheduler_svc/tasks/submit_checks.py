@@ -133,8 +133,11 @@ def can_accept_all(
     context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], max_queue_size: int
 ) -> bool:
     """Quick check, nearly always true: whether the tasks of these accounts can be stored, whatever they are."""
-    found = [context.accounts.get(account_id) for account_id in accounts]
-    plain = all(it and it.active and not it.max_priority and not it.max_pending for it in found)
+    found_accounts = [context.accounts.get(account_id) for account_id in accounts]
+    plain = all(
+        account and account.active and not account.max_priority and not account.max_pending
+        for account in found_accounts
+    )
     if not plain or context.pending + sum(map(len, group)) > max_queue_size:
         return False
     return not any(task.expire_time for tasks in group for task in tasks)
@@ -176,33 +179,33 @@ class SubmitChecks:
 
     def refusal(self, tasks: Sequence[NewTask], *, batch: bool) -> DomainError | None:
         """Returns why a call is refused; None if it is stored, or has only repeats."""
-        new = self._new(tasks)
-        more: dict[int, int] = {}
+        new_tasks = self._new(tasks)
+        counts: dict[int, int] = {}
         due = 0
-        for task in new.values():
-            more[task.account_id] = more.get(task.account_id, 0) + 1
+        for task in new_tasks.values():
+            counts[task.account_id] = counts.get(task.account_id, 0) + 1
             due += counts_in_queue(task.schedule_time, self._context.now)
-        why = self._bad_account(more) or self._bad_fields(new, batch=batch) or self._full(more, due)
-        if why is None:
+        error = self._bad_account(counts) or self._bad_fields(new_tasks, batch=batch) or self._full(counts, due)
+        if error is None:
             self._due += due
-            for account_id, number in more.items():
+            for account_id, number in counts.items():
                 self._pending[account_id] += number
-            self._taken.add(new.values())
-        return why
+            self._taken.add(new_tasks.values())
+        return error
 
     def _new(self, tasks: Sequence[NewTask]) -> dict[int, NewTask]:
         """Returns the tasks that are no repeats, by their index in the call."""
-        new: dict[int, NewTask] = {}
-        own = KnownNames(set(), set())
+        new_tasks: dict[int, NewTask] = {}
+        names = KnownNames(set(), set())
         for i, task in enumerate(tasks):
             request, unique = (task.account_id, task.request_id), (task.account_id, task.unique_key)
-            if task.request_id and (request in own.request_ids or request in self._taken.request_ids):
+            if task.request_id and (request in names.request_ids or request in self._taken.request_ids):
                 continue
-            if task.unique_key and (unique in own.unique_keys or unique in self._taken.unique_keys):
+            if task.unique_key and (unique in names.unique_keys or unique in self._taken.unique_keys):
                 continue
-            own.add([task])
-            new[i] = task
-        return new
+            names.add([task])
+            new_tasks[i] = task
+        return new_tasks
 
     def _bad_account(self, asked: Iterable[int]) -> DomainError | None:
         for account_id in asked:

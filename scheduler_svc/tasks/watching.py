@@ -48,10 +48,10 @@ def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[
     if not request.resume_token:
         return None
     with Violations() as violations:
-        found = _read(request.resume_token, watched)
-        if found is None:
+        position = _read(request.resume_token, watched)
+        if position is None:
             violations.add("resume_token", "must be a resume_token of WatchTasks with the same selection")
-    return found
+    return position
 
 
 def resume_token(position: Position, origin: str, fingerprint: str) -> str:
@@ -80,13 +80,13 @@ def _read(text: str, watched: Selection) -> tuple[Position, str] | None:
     parts = pages.read_token(text, parts=5, limit=_MAX_TOKEN) or ()
     if [type(part) for part in parts] != [int, int, bool, str, str]:
         return None
-    number, key, listing, origin, of = cast(tuple[int, int, bool, str, str], tuple(parts))
-    if not (0 <= number <= KEY_MAX and 0 <= key <= KEY_MAX) or of != fingerprint(watched):
+    number, key, listing, origin, token_fingerprint = cast(tuple[int, int, bool, str, str], tuple(parts))
+    if not (0 <= number <= KEY_MAX and 0 <= key <= KEY_MAX) or token_fingerprint != fingerprint(watched):
         return None
     return Position(number, key, listing), origin
 
 
 def fingerprint(watched: Selection) -> str:
     """Tokens of an account's watch, and of named tasks, stay valid across versions."""
-    of = () if watched.scope is None else watched.scope.accounts or ()
-    return pages.fingerprint_of([of[0] if len(of) == 1 else list(of) or 0, watched.keys])
+    account_ids = () if watched.scope is None else watched.scope.accounts or ()
+    return pages.fingerprint_of([account_ids[0] if len(account_ids) == 1 else list(account_ids) or 0, watched.keys])

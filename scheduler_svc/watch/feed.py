@@ -279,7 +279,9 @@ class ChangeFeed:
         holder, moves = await self._calls.run(work.read_delayed, self._watermark.awaited, after, last)
         if holder is None:
             return
-        waiting = [it.reached for it in self._awaited if now - it.since >= DELAY_TIMEOUT and not it.reached.done()]
+        waiting = [
+            wait.reached for wait in self._awaited if now - wait.since >= DELAY_TIMEOUT and not wait.reached.done()
+        ]
         for reached in waiting:
             reached.set_exception(ChangesDelayed(holder.pid, holder.database))
         concerned = {recent for _, key, account_id in moves for recent in self._selected_by(key, account_id)}

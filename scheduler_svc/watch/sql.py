@@ -107,9 +107,9 @@ class Changes(Statements):
 
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
         """The same of these tasks only, as number and task."""
-        these = array("bigint", keys)
-        found = self._rows(_PAGE_OF_TASKS, keys=these, after=after, until=until, limit=limit)
-        return [(seq, key) for seq, key in found]
+        key_array = array("bigint", keys)
+        rows = self._rows(_PAGE_OF_TASKS, keys=key_array, after=after, until=until, limit=limit)
+        return [(seq, key) for seq, key in rows]
 
     def page_of_scope(self, scope: Scope, after: int, until: int, chunk: int, limit: int) -> tuple[dict[int, int], int]:
         """The scope's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""

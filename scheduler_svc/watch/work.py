@@ -88,11 +88,11 @@ def _accounts(tx: Tx, selection: Selection) -> Scope:
     if selection.scope is not None:
         tx.accounts.require_in(selection.scope)
         return selection.scope
-    found = tx.changes.accounts(selection.keys)
+    accounts = tx.changes.accounts(selection.keys)
     for key in selection.keys:
-        if key not in found:
+        if key not in accounts:
             raise NotFound("task", format_task_id(key))
-    return Scope(tuple(sorted(set(found.values()))))
+    return Scope(tuple(sorted(set(accounts.values()))))
 
 
 def _is_kept(tx: Tx, selection: Selection, position: Position) -> bool:
@@ -170,9 +170,9 @@ def read_selected(tx: Tx, selection: Selection, after: int, until: int, limit: i
 def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int], limit: int) -> ChangePage:
     """Returns the changes of the chosen numbers, of a page of `limit` numbers up to `until`."""
     full = len(numbers) == limit
-    found = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
-    found.sort(key=lambda it: it.number)
-    return ChangePage(found, numbers[-1] if full else until, full)
+    changes = _changes(tx, sorted(set(chosen.values())), lambda _: chosen)
+    changes.sort(key=lambda task_change: task_change.number)
+    return ChangePage(changes, numbers[-1] if full else until, full)
 
 
 def read_present(tx: Tx, selection: Selection, number: int, after: int, limit: int) -> ChangePage:
@@ -181,11 +181,13 @@ def read_present(tx: Tx, selection: Selection, number: int, after: int, limit: i
     `limit`: how many keys are read at most. Later submits are left out, since their first moves follow.
     """
     keys = _next_keys(tx, selection, after, limit)
-    latest = _changes(tx, keys, lambda history: {max((it.seq for it in history if it.seq <= number), default=0)})
+    latest = _changes(
+        tx, keys, lambda history: {max((event.seq for event in history if event.seq <= number), default=0)}
+    )
     listed = [
-        replace(it, previous_status=Status.NONE, event_time=tx.now)
-        for it in latest
-        if not (selection.scope is not None and it.task.ended)
+        replace(task_change, previous_status=Status.NONE, event_time=tx.now)
+        for task_change in latest
+        if not (selection.scope is not None and task_change.task.ended)
     ]
     return ChangePage(listed, keys[-1] if keys else after, full=len(keys) == limit)
 
@@ -203,5 +205,9 @@ def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]
     if not keys:
         return []
     tasks, histories = tx.task_reads.listed(keys), tx.task_reads.histories(keys)
-    there = [key for key in keys if key in tasks and key in histories]
-    return [it for key in there for it in change.changes(tasks[key], histories[key], numbers(histories[key]))]
+    stored_keys = [key for key in keys if key in tasks and key in histories]
+    return [
+        task_change
+        for key in stored_keys
+        for task_change in change.changes(tasks[key], histories[key], numbers(histories[key]))
+    ]

@@ -101,10 +101,10 @@ def backlog_check(calls: Calls) -> Run:
 
     async def run_once() -> float:
         for webhook_id, backlogged in await calls.run(work.mark_backlogs):
-            said = (
+            message = (
                 "too many deliveries of a webhook wait: no more are stored" if backlogged else "a webhook has caught up"
             )
-            _log.warning(said, action="webhook", webhook_id=webhook_id)
+            _log.warning(message, action="webhook", webhook_id=webhook_id)
         return BACKLOG_INTERVAL
 
     return run_once
@@ -153,15 +153,15 @@ class DeliveryLoop:
             return READ_INTERVAL
         tried, self._tried = self._tried, []
         try:
-            found = await self._calls.run(work.next_round, tried, self._tries.free(), self._tries.limit)
+            next_round = await self._calls.run(work.next_round, tried, self._tries.free(), self._tries.limit)
         except Exception:
             self._tried = tried + self._tried
             raise
-        for attempt in found.attempts:
+        for attempt in next_round.attempts:
             self._begin(attempt)
-        if found.more:
+        if next_round.more:
             return 0.0
-        return READ_INTERVAL if found.next_due is None else min(max(found.next_due, MIN_WAIT), READ_INTERVAL)
+        return READ_INTERVAL if next_round.next_due is None else min(max(next_round.next_due, MIN_WAIT), READ_INTERVAL)
 
     def _begin(self, attempt: DeliveryAttempt) -> None:
         self._tries.begin(attempt)

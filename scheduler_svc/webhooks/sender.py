@@ -48,7 +48,7 @@ class Names:
         try:
             return [str(ipaddress.ip_address(host))]
         except ValueError:
-            return [found["host"] for found in await self.resolver.resolve(host, family=socket.AF_UNSPEC)]
+            return [entry["host"] for entry in await self.resolver.resolve(host, family=socket.AF_UNSPEC)]
 
     async def close(self) -> None:
         if "resolver" in self.__dict__:

@@ -61,23 +61,23 @@ class WebhookService(WebhookServiceServicer):
             caller().about(request.account_id)
         else:
             caller().about_everyone("webhooks of all accounts")
-        made = await self._operators.run(work.create_webhook, request.account_id, request.url, types)
+        result = await self._operators.run(work.create_webhook, request.account_id, request.url, types)
         await self._changed()
-        return pb.CreateWebhookResponse(webhook=_message(made.webhook), secret=made.secret)
+        return pb.CreateWebhookResponse(webhook=_message(result.webhook), secret=result.secret)
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, context: object) -> pb.GetWebhookResponse:
         with Violations() as violations:
             violations.id("webhook_id", request.webhook_id)
-        found = await self._reads.run(work.get_webhook, caller().scope, request.webhook_id)
-        return pb.GetWebhookResponse(webhook=_message(found))
+        webhook = await self._reads.run(work.get_webhook, caller().scope, request.webhook_id)
+        return pb.GetWebhookResponse(webhook=_message(webhook))
 
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: object) -> pb.ListWebhooksResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             page = PageRequest.of(request, violations, "ListWebhooks", request.account_id)
         scope = caller().about(request.account_id)
-        found = await self._reads.run(work.list_webhooks, scope, page.position or 0, page.limit)
-        listed, token = page.cut(found, _message, attrgetter("webhook_id"))
+        webhooks = await self._reads.run(work.list_webhooks, scope, page.position or 0, page.limit)
+        listed, token = page.cut(webhooks, _message, attrgetter("webhook_id"))
         return pb.ListWebhooksResponse(webhooks=listed, next_page_token=token)
 
     async def UpdateWebhook(self, request: pb.UpdateWebhookRequest, context: object) -> pb.UpdateWebhookResponse:
@@ -120,7 +120,7 @@ class WebhookService(WebhookServiceServicer):
             violations.id("webhook_id", request.webhook_id)
             status = violations.status("status", request.status, DeliveryStatus)
             page = PageRequest.of(request, violations, "ListDeliveries", request.webhook_id, request.status)
-        found = await self._reads.run(
+        deliveries = await self._reads.run(
             work.list_deliveries,
             caller().scope,
             request.webhook_id,
@@ -128,7 +128,7 @@ class WebhookService(WebhookServiceServicer):
             before=page.position,
             limit=page.limit,
         )
-        listed, token = page.cut(found, _delivery_message, attrgetter("delivery_id"))
+        listed, token = page.cut(deliveries, _delivery_message, attrgetter("delivery_id"))
         return pb.ListDeliveriesResponse(deliveries=listed, next_page_token=token)
 
     async def RedeliverWebhook(
@@ -159,48 +159,48 @@ class WebhookService(WebhookServiceServicer):
             violations.add(field, problem)
 
 
-def _message(it: Webhook) -> pb.Webhook:
+def _message(webhook: Webhook) -> pb.Webhook:
     """Its address may hold a secret of its receiver's: it is for those who may change it."""
-    return _webhook_message(it, url_shown=may_call("WebhookService/UpdateWebhook"))
+    return _webhook_message(webhook, url_shown=may_call("WebhookService/UpdateWebhook"))
 
 
-def _event_types(field: str, given: Sequence[str], violations: Violations) -> tuple[str, ...]:
+def _event_types(field: str, names: Sequence[str], violations: Violations) -> tuple[str, ...]:
     """The event types, each once."""
-    known = ", ".join(SUBSCRIBABLE)
-    if not given:
-        violations.add(field, f"is required: one or more of {known}")
-    if violations.count(field, len(given), 0, MAX_EVENT_TYPES):
-        for i, name in enumerate(given):
+    choices = ", ".join(SUBSCRIBABLE)
+    if not names:
+        violations.add(field, f"is required: one or more of {choices}")
+    if violations.count(field, len(names), 0, MAX_EVENT_TYPES):
+        for i, name in enumerate(names):
             if name not in SUBSCRIBABLE:
-                violations.add(f"{field}[{i}]", f"must be one of {known}, is {name[:MAX_NAME]!r}")
-    return tuple(event_type for event_type in SUBSCRIBABLE if event_type in given)
+                violations.add(f"{field}[{i}]", f"must be one of {choices}, is {name[:MAX_NAME]!r}")
+    return tuple(event_type for event_type in SUBSCRIBABLE if event_type in names)
 
 
-def _webhook_message(it: Webhook, *, url_shown: bool) -> pb.Webhook:
+def _webhook_message(webhook: Webhook, *, url_shown: bool) -> pb.Webhook:
     return pb.Webhook(
-        webhook_id=it.webhook_id,
-        account_id=it.account_id,
-        url=it.url if url_shown else "",
-        event_types=it.event_types,
-        active=it.active,
-        last_error=it.last_error,
-        create_time=timestamp(it.create_time),
-        previous_secret_expire_time=timestamp(it.previous_secret_expire_time),
+        webhook_id=webhook.webhook_id,
+        account_id=webhook.account_id,
+        url=webhook.url if url_shown else "",
+        event_types=webhook.event_types,
+        active=webhook.active,
+        last_error=webhook.last_error,
+        create_time=timestamp(webhook.create_time),
+        previous_secret_expire_time=timestamp(webhook.previous_secret_expire_time),
     )
 
 
-def _delivery_message(it: Delivery) -> pb.Delivery:
+def _delivery_message(delivery: Delivery) -> pb.Delivery:
     return pb.Delivery(
-        delivery_id=it.delivery_id,
-        webhook_id=it.webhook_id,
-        event_type=it.event_type,
-        status=pb.DeliveryStatus.ValueType(it.status),
-        attempt_count=it.attempt_count,
-        next_attempt_time=timestamp(it.next_attempt_time),
-        last_status_code=it.last_status_code,
-        last_error=it.last_error,
-        create_time=timestamp(it.create_time),
-        end_time=timestamp(it.end_time),
-        message_id=it.message_id,
-        data=it.data,
+        delivery_id=delivery.delivery_id,
+        webhook_id=delivery.webhook_id,
+        event_type=delivery.event_type,
+        status=pb.DeliveryStatus.ValueType(delivery.status),
+        attempt_count=delivery.attempt_count,
+        next_attempt_time=timestamp(delivery.next_attempt_time),
+        last_status_code=delivery.last_status_code,
+        last_error=delivery.last_error,
+        create_time=timestamp(delivery.create_time),
+        end_time=timestamp(delivery.end_time),
+        message_id=delivery.message_id,
+        data=delivery.data,
     )

@@ -335,7 +335,9 @@ class Deliveries(Statements):
         """
         claimed_at = boottime()
         rows = self._rows(_CLAIM, **_FREE.bind(sorted(free.items())), limit=limit, lease=lease.total_seconds())
-        claimed = sorted((_attempt(row[1:], claimed_at) for row in rows if row[0]), key=lambda it: it.delivery_id)
+        claimed = sorted(
+            (_attempt(row[1:], claimed_at) for row in rows if row[0]), key=lambda attempt: attempt.delivery_id
+        )
         return claimed, len(rows) - len(claimed)
 
     def claim_ping(self, webhook_id: int, lease: timedelta) -> DeliveryAttempt:
@@ -365,7 +367,7 @@ class Deliveries(Statements):
         ended = sorted({(row[0], row[1]) for row in rows if row[2] != DeliveryStatus.PENDING and row[1] is not None})
         if ended:
             self._run(_FOLLOW, **_ENDED.bind(ended))
-        latest = {it.webhook_id: (it.error, it.gone) for it in outcomes}
+        latest = {outcome.webhook_id: (outcome.error, outcome.gone) for outcome in outcomes}
         self._run(_NOTE, **_NOTES.bind([(key, *note) for key, note in sorted(latest.items())]))
 
     def get(self, delivery_id: int) -> Delivery | None:
@@ -376,7 +378,7 @@ class Deliveries(Statements):
         self, webhook_id: int, status: DeliveryStatus | None, before: int | None, limit: int
     ) -> builtins.list[Delivery]:
         """Deliveries of a webhook with ids below `before`, newest first; `status` None: all."""
-        statuses = array("smallint", [int(each) for each in (DeliveryStatus if status is None else [status])])
+        statuses = array("smallint", [int(value) for value in (DeliveryStatus if status is None else [status])])
         below = KEY_MAX if before is None else before
         rows = self._rows(_LIST_DELIVERIES, webhook_id=webhook_id, statuses=statuses, before=below, limit=limit)
         return [_delivery(row) for row in rows]

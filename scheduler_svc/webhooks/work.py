@@ -277,9 +277,11 @@ def mark_backlogs(tx: Tx, limit: int = MAX_PENDING) -> list[tuple[int, bool]]:
 def record(tx: Tx, tried: Sequence[Tried], *, final: bool = False) -> None:
     """Records how tries went; `final`: none of them is repeated. Those that are not this replica's any more stay."""
     if tried:
-        outcomes = [_outcome(it, final=final) for it in sorted(tried, key=lambda it: it.attempt.delivery_id)]
+        outcomes = [
+            _outcome(result, final=final) for result in sorted(tried, key=lambda result: result.attempt.delivery_id)
+        ]
         tx.deliveries.record(outcomes)
-        if any(it.response.gone for it in tried):
+        if any(result.response.gone for result in tried):
             tx.signals.webhooks = True
 
 

@@ -121,11 +121,11 @@ class EndedTasks(Statements):
 
         Their last state is kept with their request ids, to answer repeated submits.
         """
-        these = array("bigint", keys)
-        self._run(_DELETE_LABELS, keys=these)
-        self._run(_KEEP_FOR_REQUESTS, keys=these)
-        self._run(_MARK_CLEANED, keys=these)
-        return {(account_id, Status(status)): n for account_id, status, n in self._rows(_DELETE_TASKS, keys=these)}
+        key_array = array("bigint", keys)
+        self._run(_DELETE_LABELS, keys=key_array)
+        self._run(_KEEP_FOR_REQUESTS, keys=key_array)
+        self._run(_MARK_CLEANED, keys=key_array)
+        return {(account_id, Status(status)): n for account_id, status, n in self._rows(_DELETE_TASKS, keys=key_array)}
 
     def forget_requests(self, since: datetime | None, limit: int) -> list[datetime]:
         """Deletes the oldest request ids of `since` or later, and of more than a week ago, whose tasks were cleaned up.
@@ -224,5 +224,5 @@ class Polls(Statements):
 
     def attempt_counts(self, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:
         """Counts these attempts by worker and by how they ended."""
-        found = self._rows(_ATTEMPT_COUNTS, **_ATTEMPTS.bind(attempts))
-        return [AttemptCount(worker_id, Status(status), attempts) for worker_id, status, attempts in found]
+        rows = self._rows(_ATTEMPT_COUNTS, **_ATTEMPTS.bind(attempts))
+        return [AttemptCount(worker_id, Status(status), attempts) for worker_id, status, attempts in rows]

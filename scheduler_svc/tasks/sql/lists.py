@@ -148,16 +148,16 @@ class ListQuery(NamedTuple):
 
 def values(wanted: TaskFilter) -> dict[str, Any]:
     """The parameters of the conditions."""
-    found: dict[str, Any] = {name: getattr(wanted, name) for name in _EXAMINED}
-    found |= accounts(wanted.scope)
-    found |= {
+    parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _EXAMINED}
+    parameters |= accounts(wanted.scope)
+    parameters |= {
         "error_reasons": array("text", wanted.error_reasons),
         "schedule_id": wanted.schedule_id,
         "topic": wanted.topic,
     }
     for i, (name, value) in enumerate(sorted(wanted.labels.items())):
-        found |= {f"name{i}": name, f"value{i}": value}
-    return found
+        parameters |= {f"name{i}": name, f"value{i}": value}
+    return parameters
 
 
 def _label(i: int) -> Mark:
@@ -183,12 +183,14 @@ def ends(query: ListQuery) -> sa.TextClause:
     """
     last = "OFFSET :skipped LIMIT 1"
     first, everything = ("min(task_key) + 1", ":high") if query.oldest_first else ("max(task_key)", ":low")
-    found = [_marked(mark, query, "", last) for mark in _marks(query)]
+    walks = [_marked(mark, query, "", last) for mark in _marks(query)]
     if query.ranges:
-        found.append(_ranges(query, None, "OFFSET :skipped_each LIMIT 1"))
-    if not found:
-        found.append(_all(query, "", last))
-    return sa.text("SELECT " + ", ".join(f"coalesce((SELECT {first} FROM ({it}) AS k), {everything})" for it in found))
+        walks.append(_ranges(query, None, "OFFSET :skipped_each LIMIT 1"))
+    if not walks:
+        walks.append(_all(query, "", last))
+    return sa.text(
+        "SELECT " + ", ".join(f"coalesce((SELECT {first} FROM ({walk}) AS k), {everything})" for walk in walks)
+    )
 
 
 def keys(query: ListQuery, walk: int) -> str:
@@ -197,12 +199,12 @@ def keys(query: ListQuery, walk: int) -> str:
     keyed = [mark.has("{of}") for i, mark in enumerate(marks) if i != walk]
     keyed += [_TOPIC] if query.of_topic else []
     if walk < len(marks):
-        found = _marked(marks[walk], query, _and([*_of("x", keyed), *_row_conditions("x", query)]), "LIMIT :limit")
+        matches = _marked(marks[walk], query, _and([*_of("x", keyed), *_row_conditions("x", query)]), "LIMIT :limit")
     elif query.ranges:
-        found = _ranges(query, keyed, "LIMIT :limit")
+        matches = _ranges(query, keyed, "LIMIT :limit")
     else:
-        found = _all(query, _and([*_of("t", keyed), *_examined(query)]), "LIMIT :limit")
-    return f"SELECT task_key FROM ({found}) AS k ORDER BY task_key{query.order} LIMIT :limit"
+        matches = _all(query, _and([*_of("t", keyed), *_examined(query)]), "LIMIT :limit")
+    return f"SELECT task_key FROM ({matches}) AS k ORDER BY task_key{query.order} LIMIT :limit"
 
 
 def _and(conditions: Iterable[str]) -> str:
@@ -219,27 +221,27 @@ def _examined(query: ListQuery) -> list[str]:
     return [_EXAMINED[name] for name in query.examined]
 
 
-def _row_conditions(of: str, query: ListQuery) -> list[str]:
+def _row_conditions(table: str, query: ListQuery) -> list[str]:
     """The filter of a task's own row and lease, as a condition on its key."""
     conditions = _examined(query)
     if query.of_accounts:
         conditions.append("t.account_id = ANY(CAST(:accounts AS bigint[]))")
     if query.statuses:
         conditions.append("(" + " OR ".join(_has_status(status) for status in query.statuses) + ")")
-    return [_own_row(of, conditions)] if conditions else []
+    return [_own_row(table, conditions)] if conditions else []
 
 
-def _own_row(of: str, conditions: Iterable[str]) -> str:
+def _own_row(table: str, conditions: Iterable[str]) -> str:
     """Conditions on a task `t`, as one on its key."""
-    return f"EXISTS (SELECT FROM tasks AS t WHERE {_and(conditions)}t.task_key = {of}.task_key OFFSET 0)"
+    return f"EXISTS (SELECT FROM tasks AS t WHERE {_and(conditions)}t.task_key = {table}.task_key OFFSET 0)"
 
 
 def _has_status(status: Status) -> str:
     if status in RUNNING:
         lease = f"l.task_key = t.task_key AND NOT l.revoked AND l.status = {status}"
         return f"EXISTS (SELECT FROM leases AS l WHERE {lease} OFFSET 0)"
-    own = f"t.status = {status}"
-    return f"({own} AND {_NOT_LEASED})" if status is Status.PENDING else own
+    condition = f"t.status = {status}"
+    return f"({condition} AND {_NOT_LEASED})" if status is Status.PENDING else condition
 
 
 def _ranges(query: ListQuery, keyed: Sequence[str] | None, part: str) -> str:
@@ -248,11 +250,11 @@ def _ranges(query: ListQuery, keyed: Sequence[str] | None, part: str) -> str:
     The own row of each open task says `pending`; whether it runs is known from its lease, of which there are few.
     `keyed` are the conditions on keys. None: all tasks in a range, and those with a lease count as pending.
     """
-    found = []
+    ranges = []
     for status in query.statuses or _OWN_STATUSES:
         shape = _running if status in RUNNING else _range
-        found.append(f"({shape(status, query, keyed)} {part})")
-    union = " UNION ALL ".join(found)
+        ranges.append(f"({shape(status, query, keyed)} {part})")
+    union = " UNION ALL ".join(ranges)
     return f"SELECT s.task_key FROM {EACH_ACCOUNT}, LATERAL ({union}) AS s" if query.of_accounts else union
 
 
@@ -277,8 +279,8 @@ def _range(status: Status, query: ListQuery, keyed: Sequence[str] | None) -> str
     if keyed is not None:
         conditions = [*_of("t", keyed), *_examined(query)]
         conditions += [_NOT_LEASED] if status is Status.PENDING and query.statuses else []
-    own = [("account_id", "a.own")] if query.of_accounts else []
-    columns, same = zip(*own, ("status", str(int(status))), strict=True)
+    prefix = [("account_id", "a.own")] if query.of_accounts else []
+    columns, same = zip(*prefix, ("status", str(int(status))), strict=True)
     return f"SELECT t.task_key FROM tasks AS t WHERE {_and(conditions)}{_span('t', columns, same, query)}"
 
 
@@ -292,10 +294,10 @@ def _all(query: ListQuery, conditions: str, part: str) -> str:
     return f"SELECT t.task_key FROM tasks AS t WHERE {conditions}{_span('t', (), (), query)} {part}"
 
 
-def _span(of: str, columns: Sequence[str], same: Sequence[str], query: ListQuery) -> str:
+def _span(table: str, columns: Sequence[str], same: Sequence[str], query: ListQuery) -> str:
     """The condition that rows have the same values in these columns and keys of the span, and their order."""
-    named = [f"{of}.{column}" for column in (*columns, "task_key")]
-    row = ", ".join(named)
-    order = ", ".join(f"{column}{query.order}" for column in named)
+    names = [f"{table}.{column}" for column in (*columns, "task_key")]
+    row = ", ".join(names)
+    order = ", ".join(f"{column}{query.order}" for column in names)
     low, high = (", ".join((*same, end)) for end in (":low", ":high"))
     return f"({row}) >= ({low}) AND ({row}) < ({high}) ORDER BY {order}"

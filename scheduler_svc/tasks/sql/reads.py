@@ -158,8 +158,8 @@ class TaskReads(Statements):
         ranges = max(1, query.ranges * len(wanted.scope.accounts or (0,)))
         examined = lists.MAX_EXAMINED
         skipped = {"skipped": examined - 1, "skipped_each": max(1, examined // ranges) - 1}
-        found = self._row(lists.ends(query), **lists.values(wanted), **skipped, **span._asdict())
-        walk, end = (max if query.oldest_first else min)(enumerate(found), key=itemgetter(1))
+        ends = self._row(lists.ends(query), **lists.values(wanted), **skipped, **span._asdict())
+        walk, end = (max if query.oldest_first else min)(enumerate(ends), key=itemgetter(1))
         return walk, span._replace(high=end) if query.oldest_first else span._replace(low=end)
 
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
@@ -185,10 +185,10 @@ class TaskReads(Statements):
 
     def histories(self, keys: Sequence[int]) -> dict[int, builtins.list[TaskEvent]]:
         """All moves of these tasks, by task, oldest first."""
-        found: dict[int, builtins.list[TaskEvent]] = {}
+        moves: dict[int, builtins.list[TaskEvent]] = {}
         for row in self._rows(_HISTORIES, keys=array("bigint", keys)):
-            found.setdefault(row.task_key, []).append(_event(row))
-        return found
+            moves.setdefault(row.task_key, []).append(_event(row))
+        return moves
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:
         """How long the oldest pending task has waited; None if none is pending."""

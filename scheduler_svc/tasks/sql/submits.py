@@ -108,8 +108,8 @@ class UniqueKeys(Statements):
 
     def lock(self, rows: Sequence[UniqueKey]) -> dict[tuple[int, str], UniqueKey]:
         """The present holders of the keys of these rows, locked; those deleted meanwhile are missing."""
-        found = [UniqueKey(*row) for row in self._rows(_LOCK, **_ROWS.bind(rows))]
-        return {row.name: row for row in found}
+        holders = [UniqueKey(*row) for row in self._rows(_LOCK, **_ROWS.bind(rows))]
+        return {row.name: row for row in holders}
 
     def replace(self, rows: Sequence[UniqueKey]) -> None:
         """Makes these the holders of their keys, which are locked."""
@@ -266,8 +266,11 @@ class Submits(Statements):
 
     def known(self, rows: Sequence[RequestId]) -> dict[tuple[int, str], RequestId]:
         """The stored requests with these ids."""
-        found = [RequestId(a, r, k, bytes(f)) for a, r, k, f in self._rows(_KNOWN_REQUESTS, **_REQUEST.bind(rows))]
-        return {(row.account_id, row.request_id): row for row in found}
+        requests = [
+            RequestId(account_id, request_id, task_key, bytes(fingerprint))
+            for account_id, request_id, task_key, fingerprint in self._rows(_KNOWN_REQUESTS, **_REQUEST.bind(rows))
+        ]
+        return {(row.account_id, row.request_id): row for row in requests}
 
     def forget(self, rows: Sequence[RequestId]) -> None:
         """Deletes request ids that this transaction remembered."""

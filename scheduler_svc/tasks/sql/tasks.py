@@ -163,8 +163,8 @@ class Tasks(Statements):
         return self._decisions(_LOCK_FREE if skip_locked else _LOCK, keys)
 
     def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
-        found = self._rows(statement, keys=array("bigint", keys))
-        return {row[0]: task_row(row) for row in found}
+        rows = self._rows(statement, keys=array("bigint", keys))
+        return {row[0]: task_row(row) for row in rows}
 
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
         """Ends attempts that did not complete; returns how many rows changed, which must be all."""
