@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _tracer() -> Tracer:
-    """Raises SettingsError if spans are to be exported and can't be."""
+    """Returns the tracer. Raises SettingsError if spans are to be exported and can't be."""
     if not exports_traces(os.environ):
         return NO_TRACER
     from scheduler_svc.runtime.otel import OtelTracer
@@ -129,7 +129,7 @@ def _prepare_assets(settings: Settings) -> None:
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
-    """Raises PostgresError if there are no programs for it: images leave them out."""
+    """Returns the embedded server. Raises PostgresError if there are no programs for it: images leave them out."""
     bindir = settings.pg_bindir or find_bindir()
     _log.info("no DATABASE_URL: an embedded PostgreSQL is used", action="postgres", folder=str(settings.data_dir))
     return EmbeddedPostgres(settings.data_dir / "postgres", bindir=bindir)

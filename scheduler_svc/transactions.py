@@ -416,12 +416,12 @@ def _is_rerunnable(error: Exception) -> bool:
 
 
 def _is_broken(error: Exception) -> bool:
-    """Whether the connection broke: it may date from before a restart of the database."""
+    """Returns whether the connection broke: it may date from before a restart of the database."""
     return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether the connection or the server is at fault, not the statement."""
+    """Returns whether the connection or the server is at fault, not the statement."""
     return _is_broken(error) or isinstance(_driver_error(error), _AWAY)
 
 

@@ -58,7 +58,7 @@ class DatabaseSession(NamedTuple):
 
 
 def described(sessions: Sequence[DatabaseSession]) -> str:
-    """A line for those of one program on one host: a scheduler has dozens."""
+    """Returns a line for the sessions of each program on each host: a scheduler has dozens of them."""
     pids: dict[tuple[str, str], list[int]] = {}
     for session in sessions:
         pids.setdefault((session.application, session.host), []).append(session.pid)
@@ -111,13 +111,13 @@ class Databases:
         return self._admin.scalar(_EXISTS, {"name": self.target}) is not None
 
     def has_tables(self) -> bool:
-        """Whether the database has any tables, ours or not."""
+        """Returns whether the database has any tables, ours or not."""
         with self.connected() as connection:
             return bool(connection.scalar(_HAS_TABLES))
 
     @contextmanager
     def connected(self) -> Iterator[sa.Connection]:
-        """A connection to the database itself."""
+        """Yields a connection to the database itself."""
         engine = sa.create_engine(self._url, poolclass=sa.NullPool)
         try:
             with engine.connect() as connection:
@@ -218,7 +218,7 @@ def read_grants(connection: sa.Connection, database: str) -> list[str]:
 
 
 def owner_of_tables(connection: sa.Connection) -> str | None:
-    """Who owns the tables, unless that is the connection's own role, or it can't act as the owner."""
+    """Returns who owns the tables; None if that is the connection's own role, or if it can't act as the owner."""
     owner: str | None = connection.scalar(_OWNER)
     return owner
 
@@ -238,7 +238,7 @@ def apply_grants(connection: sa.Connection, grants: Sequence[str]) -> list[str]:
 
 
 def roles_without_rows(connection: sa.Connection, roles: Sequence[str]) -> list[str]:
-    """Those that the server does not have, or that may not serve the connection's database; quoted."""
+    """Returns the roles that the server does not have, or that may not serve the connection's database; quoted."""
     return list(connection.scalars(_LACKS_ROWS, {"roles": list(roles)}))
 
 
@@ -274,7 +274,7 @@ _SUMS = sa.text("""
 
 
 class RestoredCounts(NamedTuple):
-    """How many rows it has; `running`: leases."""
+    """How many rows the database has; `running` counts the leases."""
 
     accounts: int
     tasks: int

@@ -39,16 +39,16 @@ Exit status: 0 it serves, 1 it does not, can't be reached, or the settings are w
 
 
 class _Unhealthy(Exception):
-    """The text has the reason."""
+    """The scheduler is not healthy; the message has the reason."""
 
 
 def main() -> None:
-    """The command, with the arguments of the process."""
+    """Runs the command with the arguments of the process."""
     sys.exit(health_command(sys.argv[2:]))
 
 
 def health_command(arguments: Sequence[str]) -> int:
-    """Returns the exit status."""
+    """Runs the command; returns its exit status."""
     parser = ArgumentParser(
         prog="contentgen-scheduler health",
         description=_DESCRIPTION,
@@ -78,7 +78,7 @@ def _address(text: str) -> Address:
 
 
 def _check(target: Address | None, timeout: float) -> None:
-    """Raises _Unhealthy, SettingsError, OSError."""
+    """Asks the scheduler for its health. Raises _Unhealthy, SettingsError, OSError."""
     with _channel(target) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -117,7 +117,7 @@ def _local(listen: Address) -> Address:
 
 
 def _identity(settings: Settings | None) -> tuple[bytes | None, bytes | None]:
-    """The key and the certificate to show; None where none is asked for."""
+    """Returns the key and the certificate to show; each is None if it is not set."""
     key, cert = _file("CONTENTGEN_TLS_CLIENT_KEY"), _file("CONTENTGEN_TLS_CLIENT_CERT")
     if key or settings is None or not (settings.tls_client_ca and settings.tls_key and settings.tls_cert):
         return key, cert
@@ -130,7 +130,7 @@ def _file(variable: str) -> bytes | None:
 
 
 def _a_name_in(pem: bytes) -> str:
-    """One that the certificate is for: it is trusted by itself, whatever its names. Raises SettingsError."""
+    """Returns a name that the certificate is for: it is trusted by itself, whatever its names. Raises SettingsError."""
     from cryptography import x509  # a scheduler without TLS does not need it
 
     try:

@@ -163,7 +163,7 @@ class ImportProgress:
         self._tallies[kind] = tally
 
     def sums(self, *, dry_run: bool) -> None:
-        """The table at the end."""
+        """Prints the table at the end."""
         verb = "to take" if dry_run else "taken"
         print(f"{'':<14}{verb:>12}{'before':>12}{'left out':>12}", file=self._out)
         for kind, tally in self._tallies.items():
@@ -174,7 +174,7 @@ class ImportProgress:
 
 
 class _Bar:
-    """How many rows of how many, and how fast."""
+    """A bar that shows how many of the rows are done, and how fast."""
 
     def __init__(self, err: TextIO) -> None:
         self._line = LiveLine(err)

@@ -38,7 +38,7 @@ def token_command(arguments: Sequence[str]) -> int:
 
 
 def _create(tokens_file: Path | None, name: str, role: str, accounts: tuple[int, ...] | None) -> str:
-    """Returns the token. Raises SettingsError."""
+    """Adds a new token to the file; returns it. Raises SettingsError."""
     path = tokens_file or Path(os.environ.get(_VARIABLE, ""))
     if path == Path():
         raise SettingsError([f"{_VARIABLE} is not set: set it, or give --tokens-file, to the scheduler's tokens file"])
@@ -51,7 +51,7 @@ def _create(tokens_file: Path | None, name: str, role: str, accounts: tuple[int,
 
 
 def _accounts(text: str) -> tuple[int, ...]:
-    """Raises ArgumentTypeError, which the parser reports."""
+    """Reads ids of accounts. Raises ArgumentTypeError, which the parser reports."""
     try:
         return tuple(sorted({int(number) for number in text.split(",")}))
     except ValueError:

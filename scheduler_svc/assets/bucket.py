@@ -142,7 +142,7 @@ class _TemporaryFile:
 
 @contextmanager
 def _as_unavailable() -> Iterator[None]:
-    """The first line of what the service says: further ones may show a request's details."""
+    """Raises AssetStoreUnavailable with the first line of an error: further ones may show a request's details."""
     try:
         yield
     except (BaseError, OSError, ValueError) as error:

@@ -44,7 +44,7 @@ class FolderStore:
             probe.file.write(b"a file")
 
     def names(self) -> set[str]:
-        """The objects that are there. Raises OSError."""
+        """Returns the names of the objects that are stored. Raises OSError."""
         return {path.name for path in self._objects.glob("??/*")}
 
     def identity(self, *, create: bool = False) -> str | None:

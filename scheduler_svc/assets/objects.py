@@ -36,7 +36,7 @@ class ObjectStore(Protocol):
     """
 
     def identity(self, *, create: bool = False) -> str | None:
-        """The id of the store, which is kept in it; None: it has none. `create` gives it one then."""
+        """Returns the id of the store, which is kept in it; None if it has none. `create` gives it one then."""
 
     def incoming(self) -> Incoming: ...
     def keep(self, incoming: Incoming, sha256: str) -> None:

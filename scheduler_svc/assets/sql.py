@@ -122,11 +122,11 @@ def _get(*, of_accounts: bool) -> sa.TextClause:
 
 class Assets(Statements):
     def touch(self, sha256: str, size: int) -> bool:
-        """Makes sure that there is a row, and that nothing collects it for a while. Whether it is complete."""
+        """Makes sure that there is a row, and that nothing collects it for a while. Returns whether it is complete."""
         return bool(self._row(_TOUCH, sha256=sha256, size=size)[0])
 
     def lock(self, sha256: str) -> bool:
-        """Locks an asset. Whether there is one."""
+        """Locks an asset; returns whether it exists."""
         return self._row(_LOCK, sha256=sha256) is not None
 
     def complete(self, sha256: str, size: int, media: Media) -> None:
@@ -134,11 +134,11 @@ class Assets(Statements):
         self._run(_COMPLETE, sha256=sha256, size=size, **media._asdict())
 
     def lock_complete(self, these: Sequence[str]) -> frozenset[str]:
-        """Those of them that are complete; they stay so until the end of the transaction."""
+        """Returns those of these assets that are complete; they stay so until the end of the transaction."""
         return frozenset(row[0] for row in self._rows(_LOCK_COMPLETE, these=array("text", these)))
 
     def name(self, rows: Sequence[ContentAssetRow]) -> None:
-        """Stores what contents name. Assets among it are locked, and complete."""
+        """Stores what contents name. The assets among it are locked and complete."""
         self._session.insert(_NAMED, rows)
 
     def get(self, scope: Scope, sha256: str) -> Asset | None:
@@ -152,19 +152,19 @@ class Assets(Statements):
         return AssetUsage(*self._row(_USAGE, account_id=account_id, sha256=sha256))
 
     def count(self, account_id: int, sha256: str) -> bool:
-        """Counts an asset for an account. Whether that is new: then the account's bytes are locked."""
+        """Counts an asset for an account. Returns whether that is new; then the account's bytes are locked."""
         return self._row(_COUNT, account_id=account_id, sha256=sha256) is not None
 
     def count_named(self, these: Sequence[str]) -> None:
-        """Counts those of them that contents name, for their accounts."""
+        """Counts those of these assets that contents name, for their accounts."""
         self._run(_COUNT_NAMED, these=array("text", these))
 
     def uncount(self, these: Sequence[str], age: timedelta) -> None:
-        """Counts them no more for accounts that do not name them, nor have uploaded them for that long."""
+        """Counts these assets no more for accounts that neither name them nor have uploaded them for that long."""
         self._run(_UNCOUNT, these=array("text", these), age=age)
 
     def store_id(self) -> str | None:
-        """The store that the assets are in; None: none was stored yet."""
+        """Returns the store that the assets are in; None if none was stored yet."""
         row = self._row(_STORE_ID)
         return None if row is None else row[0]
 
@@ -178,7 +178,7 @@ class Assets(Statements):
         return [row[0] for row in self._rows(_PAGE, after=after, limit=limit)]
 
     def lock_unnamed(self, these: Sequence[str], age: timedelta) -> list[str]:
-        """Those of them that are complete, were not touched for that long, and that no content named."""
+        """Returns those of these assets that are complete, untouched for that long, and that no content named."""
         return [row[0] for row in self._rows(_LOCK_UNNAMED, these=array("text", these), age=age)]
 
     def retire(self, these: Sequence[str]) -> None:

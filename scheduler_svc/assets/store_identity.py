@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 def claim(tx: Tx, store_id: str) -> None:
-    """An asset is stored there. Raises AssetStoreUnavailable if the others are in another store."""
+    """Notes that an asset is stored there. Raises AssetStoreUnavailable if the others are in another store."""
     expected = tx.assets.store_id() or tx.assets.claim_store(store_id)
     if expected != store_id:
         raise AssetStoreUnavailable(f"the assets are in store {expected}, and this is {store_id}")
@@ -53,7 +53,7 @@ class StoreIdentity:
         return store_id
 
     async def run_once(self) -> float:
-        """Compares them; returns the seconds until the next time. A store that is away changes nothing."""
+        """Compares the two ids; returns the seconds until the next time. A store that is away changes nothing."""
         expected = await self._calls.run(_expected)
         try:
             store_id = None if expected is None else await self._objects.run(lambda store: store.identity())

@@ -129,7 +129,7 @@ def retire(tx: Tx, after: str, age: timedelta) -> str | None:
 
 
 def delete_retired(tx: Tx, store: ObjectStore, age: timedelta) -> int:
-    """Deletes some assets that are not complete. Returns how many; 0: no more are due. Raises AssetStoreUnavailable."""
+    """Deletes some incomplete assets. Returns how many, 0 if no more are due. Raises AssetStoreUnavailable."""
     until = time.monotonic() + MAX_SECONDS
     deleted: list[str] = []
     for sha256 in tx.assets.lock_retired(age, MAX_DELETED):

@@ -119,11 +119,11 @@ class Audit(Statements):
         self._session.insert(_EVENTS, events)
 
     def stored(self, keys: Sequence[int]) -> set[int]:
-        """Those of these events that are stored."""
+        """Returns those of these events that are stored."""
         return {row[0] for row in self._rows(_STORED, keys=array("bigint", keys))}
 
     def accounts_of(self, resources: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """The accounts of those of these resources that there are."""
+        """Returns the accounts of those of these resources that exist."""
         rows = self._rows(_ACCOUNTS_OF, **_RESOURCES.bind(resources))
         return {(kind, key): account_id for kind, key, account_id in rows if account_id is not None}
 

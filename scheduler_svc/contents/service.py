@@ -216,7 +216,7 @@ def _edit(request: pb.UpdateContentRequest, violations: Violations) -> ContentEd
 
 
 def _decision(value: int, violations: Violations) -> ReviewDecision:
-    """The decision; any one if it is refused."""
+    """Returns the decision; an arbitrary one if it is refused."""
     try:
         return ReviewDecision(value)
     except ValueError:

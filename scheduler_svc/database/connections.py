@@ -51,7 +51,7 @@ ALONE_TIMEOUT = 600.0
 
 
 def set_local_lock_timeout(seconds: float) -> str:
-    """The statement that sets it for the transaction that has just begun."""
+    """Returns the statement that sets the lock timeout for the transaction that has just begun."""
     return f"SET LOCAL lock_timeout = {_ms(seconds)}"
 
 
@@ -77,7 +77,7 @@ SET_DURABLE = (
 
 
 def defaults(url: sa.URL, application: str = "contentgen") -> dict[str, Any]:
-    """What the URL itself does not set. `application`: the name of the sessions."""
+    """Returns the options that the URL itself does not set. `application` is the name of the sessions."""
     parameters = {"application_name": application, **_DEFAULTS}
     return {name: value for name, value in parameters.items() if name not in url.query}
 
@@ -177,8 +177,8 @@ class ServerState(NamedTuple):
 
 
 def check_server(connection: Any, clock: Callable[[], float] = time.time) -> None:
-    """Of the driver's connection. Raises SettingsError if it is too old, a standby, read-only for this role, or if its
-    clock and ours are too far apart.
+    """Checks the server of a driver's connection. Raises SettingsError if it is too old, a standby, read-only for this
+    role, or if its clock and ours are too far apart.
     """
     with connection.cursor() as cursor:
         before = clock()

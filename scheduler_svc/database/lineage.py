@@ -183,7 +183,7 @@ class Lineage:
                 return connection
 
     def is_stale(self, connection: Any) -> bool:
-        """Whether a connection of `connect` leads to an old primary."""
+        """Returns whether a connection of `connect` leads to an old primary."""
         with self._lock:
             known = self._known.timeline if self._known else None
         timeline = connection.timeline

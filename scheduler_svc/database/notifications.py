@@ -25,7 +25,7 @@ _NOTIFY = sa.text(f"SELECT pg_notify('{_CHANNEL}', payload) FROM unnest(CAST(:pa
 
 
 def _readable(*descriptors: int, seconds: float | None = None) -> list[int]:
-    """Those that can be read now; waits for the first one. Unlike select it takes descriptors above 1,023."""
+    """Returns those that can be read now; waits for the first one. Unlike select it takes descriptors above 1,023."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)

@@ -183,7 +183,7 @@ class Statements:
         return self._session.execute(statement, parameters).fetchone()
 
     def _run(self, statement: sa.TextClause, **parameters: Any) -> int:
-        """Runs it; returns the number of rows that it touched."""
+        """Runs the statement; returns the number of rows that it touched."""
         return self._session.execute(statement, parameters).rowcount
 
 
@@ -207,7 +207,7 @@ class Prepared:
 
     @classmethod
     def of(cls, connection: sa.Connection) -> Prepared:
-        """The connection's own."""
+        """Returns the statements of this connection."""
         prepared = connection.info.setdefault(_KEY, cls())
         assert isinstance(prepared, cls)
         return prepared
@@ -223,7 +223,7 @@ class Prepared:
         return [call.preparation], call.execution
 
     def forget(self) -> None:
-        """Forgets all of them."""
+        """Forgets all statements."""
         self._calls.clear()
 
 

@@ -143,7 +143,7 @@ class Dispatcher(TaskService):
         return LaneState(age, math.inf)
 
     async def _serve(self) -> None:
-        """Raises a claim's exception if it is a defect."""
+        """Claims while there may be work, until `stop`. Raises a claim's exception if it is a defect."""
         self.hint()
         while not self._stopping.is_set():
             try:

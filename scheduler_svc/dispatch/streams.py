@@ -49,7 +49,7 @@ class SessionCapacities:
             del self._groups[group]
 
     def __iter__(self) -> Iterator[int]:
-        """The `first` ones, then those with the most capacity; among equals, the longest unchanged comes first."""
+        """Yields the `first` sessions, then by falling capacity; among equals, the longest unchanged comes first."""
         for group in sorted(self._groups, reverse=True):
             yield from self._groups[group]
 
@@ -237,7 +237,7 @@ class WorkerStream:
 
 
 def _ignore(_stream: WorkerStream) -> None:
-    """Before the stream is added."""
+    """Does nothing, until the stream is added."""
 
 
 def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:

@@ -25,7 +25,7 @@ class Scope:
 
     @classmethod
     def of(cls, account_id: int) -> Scope:
-        """Returns the scope of one account; 0: all."""
+        """Returns the scope of one account, or (0) of all."""
         return cls((account_id,)) if account_id else ALL
 
     def __contains__(self, account_id: int) -> bool:

@@ -40,7 +40,7 @@ OUTSIDE = "OUTSIDE_FOLDER"
 
 
 def stays_below(name: str) -> bool:
-    """Whether an asset's name, as a path, leads to a place below the folder where it is put, on any system."""
+    """Returns whether an asset's name, as a path, leads to a place below the folder where it is put, on any system."""
     return not (name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"))
 
 

@@ -24,7 +24,7 @@ class Brief(NamedTuple):
 
     @classmethod
     def of(cls, texts: Iterable[str], creator_options: Mapping[str, str] | None = None) -> Brief:
-        """Of the values of `TEXTS`."""
+        """Returns the brief with these values of `TEXTS`."""
         return tuple.__new__(cls, (*texts, creator_options or NO_OPTIONS))
 
     @property

@@ -26,7 +26,7 @@ def offset(database: float, before: float, after: float) -> float:
 
 
 def is_wrong(seconds: float) -> bool:
-    """Whether a replica whose clock is off by so much may not serve."""
+    """Returns whether a replica whose clock is off by so much may not serve."""
     return abs(seconds) > MAX_CLOCK_OFFSET
 
 

@@ -109,7 +109,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _local(time: datetime, tz: ZoneInfo) -> datetime:
-    """What clocks show at that time."""
+    """Returns what clocks show at that time."""
     return time.astimezone(tz).replace(tzinfo=None)
 
 

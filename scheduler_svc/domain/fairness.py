@@ -55,7 +55,7 @@ class Flow:
         return self.tagged + min(self.untagged, tag_space(self.finish, self.now, weight))
 
     def has_tag_gap(self, weight: float) -> bool:
-        """Whether so many tasks left unserved that the others would wait too long."""
+        """Returns whether so many tasks left unserved that the others would wait too long."""
         return (self.finish - self.now) * weight > self.tagged + MAX_TAG_GAP
 
 

@@ -184,7 +184,7 @@ class SessionRow:
     """The identity whose token opened it; empty if no tokens were required."""
 
     def belongs_to_another(self, identity: str) -> bool:
-        """Whether both identities are known, and differ."""
+        """Returns whether both identities are known, and differ."""
         return bool(self.identity and identity) and self.identity != identity
 
 

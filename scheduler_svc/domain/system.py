@@ -22,7 +22,7 @@ class LaneState:
     set_aside: int = 0
 
     def stalled(self, after: float) -> bool:
-        """Whether it makes no progress. One item that waits for a lock while others pass it is no stall."""
+        """Returns whether it makes no progress. One item that waits for a lock while others pass it is no stall."""
         return self.oldest > after and self.idle_for > after
 
 

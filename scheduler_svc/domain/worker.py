@@ -82,7 +82,7 @@ class PoolWorker:
     last_error: str = ""
 
     def without_error(self) -> PoolWorker:
-        """For callers that may not see every account's tasks: the error may quote one."""
+        """Returns the worker for callers that may not see every account's tasks: its error may quote one."""
         return replace(self, last_error="")
 
 

@@ -168,7 +168,7 @@ class Rollups(Statements):
     """Statements on `task_rollups` and `rollup_deltas`. Account 0 holds the sums over all accounts."""
 
     def add(self, rows: Sequence[RollupRow]) -> None:
-        """Adds to this hour."""
+        """Adds these rows to the numbers of this hour."""
         self._session.insert(
             _ADD_ROLLUPS,
             [(row.account_id, array("smallint", row.numbers), array("float8", row.numbers.values())) for row in rows],

@@ -95,7 +95,7 @@ MAX_FOLDED = 1_000
 
 
 class Rollup:
-    """What one transaction adds."""
+    """What one transaction adds to the rollups."""
 
     def __init__(self) -> None:
         self._durations: defaultdict[int, list[float]] = defaultdict(list)
@@ -134,7 +134,7 @@ def fold_rollups(tx: Tx) -> bool:
 
 
 class Ledger:
-    """Collects moves; `write` stores them. One a transaction."""
+    """Collects moves; `write` stores them. Each transaction has one of its own."""
 
     def __init__(self, tx: Tx, *, rolls_up: bool = True) -> None:
         """`rolls_up` False: the moves are of the past, and not counted in this hour."""

@@ -67,7 +67,7 @@ def store_contents(tx: Tx, source: ImportSource, planned: Sequence[ImportedConte
 
 
 def _rows(tx: Tx, keys: TaskKeys, contents: Sequence[tuple[ImportedContent, int]]) -> list[ImportedContentRow]:
-    """The oldest gets the smallest id: lists are in that order."""
+    """Returns the rows. The oldest content gets the smallest id: lists are in that order."""
     numbers = keys.numbers(tx, len(contents))
     ids = tx.imports.next_content_ids(len(contents))
     rows = []

@@ -120,7 +120,7 @@ class Imports(Statements):
         return None if row is None else int(row[0])
 
     def use_source(self, name: str) -> int | None:
-        """The same; notes that it is used now."""
+        """Returns the same as `find_source`; notes that the source is used now."""
         row = self._row(_USE_SOURCE, name=name)
         return None if row is None else int(row[0])
 
@@ -133,7 +133,7 @@ class Imports(Statements):
         return [row[0] for row in self._rows(_SOURCES)]
 
     def known(self, source_id: int, kind: RowKind, old_ids: Iterable[int]) -> dict[int, int]:
-        """Those of these rows that were imported, by old id with the new one."""
+        """Returns the new ids of those of these rows that were imported, by old id."""
         ids = array("bigint", old_ids)
         return dict(self._rows(_KNOWN, source_id=source_id, kind=kind, ids=ids))
 
@@ -146,7 +146,7 @@ class Imports(Statements):
         self._run(_LOCK_ACCOUNTS)
 
     def account_names(self, ids: Iterable[int]) -> dict[int, str]:
-        """The names of those of these accounts that there are."""
+        """Returns the names of those of these accounts that exist."""
         return dict(self._rows(_ACCOUNT_NAMES, ids=array("bigint", ids)))
 
     def next_account_ids(self, count: int) -> list[int]:

@@ -117,7 +117,7 @@ def _labels(placed_task: PlacedTask) -> dict[str, str]:
 
 
 def content_rows(one: PlacedTask) -> Iterator[ImportedContentRow]:
-    """Of a completed task, with the fields that only its result has."""
+    """Yields the content of a completed task, with the fields that only its result has."""
     if one.content is not None:
         create_time = one.content.create_time or one.task.end_time or one.create_time
         row = content_row(one.content, one.content_id, one.account_id, one.key, create_time)

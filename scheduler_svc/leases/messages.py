@@ -54,7 +54,7 @@ MAX_USAGE_NAME = 63
 
 
 def hello(message: pb.Hello) -> Hello:
-    """Raises InvalidArgument, naming every bad field."""
+    """Reads a hello. Raises InvalidArgument, naming every bad field."""
     with Violations() as violations:
         violations.text("hello.worker_id", message.worker_id, MAX_NAME, required=True)
         violations.text("hello.folder_id", message.folder_id, MAX_NAME, required=True)
@@ -86,7 +86,7 @@ def hello(message: pb.Hello) -> Hello:
 
 
 def heartbeat(message: pb.Heartbeat) -> Heartbeat:
-    """Raises InvalidArgument, naming every bad field."""
+    """Reads a heartbeat. Raises InvalidArgument, naming every bad field."""
     with Violations() as violations:
         if message.number < 1:
             violations.add("heartbeat.number", "must be 1 or more, and increase")

@@ -172,7 +172,7 @@ def fold_counts(tx: Tx) -> int:
 
 
 def raise_floors(tx: Tx) -> bool:
-    """Raises the floors below which claims read nothing; False if tags were being given, and it is to be retried."""
+    """Raises the floors below which claims read nothing; False if that is to be retried: tags were being given."""
     return tx.floors.rise()
 
 

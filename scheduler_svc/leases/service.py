@@ -60,7 +60,7 @@ GATHER_TIME = 0.1
 
 
 def changes_nothing(heartbeat: Heartbeat, before: Heartbeat | None) -> bool:
-    """Whether it holds no lease, and says what the one before it said."""
+    """Returns whether a heartbeat holds no lease, and says what the one before it said."""
     return before is not None and not heartbeat.held and _state(heartbeat) == _state(before)
 
 
@@ -228,7 +228,7 @@ class WorkerService(WorkerServiceServicer):
         return stream
 
     def _close(self, stream: WorkerStream, reports: ReportCommitter) -> None:
-        """Also releases the leases that were granted and never sent."""
+        """Closes the stream; also releases the leases that were granted and never sent."""
         self._streams.remove(stream)
         unsent = [message for message in stream.take_unsent() if isinstance(message, Assign)]
         if unsent:

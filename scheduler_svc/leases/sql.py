@@ -247,7 +247,7 @@ class Leases(Statements):
         return dict(zip(("queued", "accepted", "processing", "revoked"), self._row(_STAGES), strict=True))
 
     def lock_of_worker(self, worker_id: str, *, skip_locked: bool = False) -> list[LiveLease]:
-        """The same, locked; `skip_locked`: without those that another session has locked."""
+        """Returns the same as `of_worker`, locked; `skip_locked`: without those that another session has locked."""
         statement = _LOCK_FREE_OF_WORKER if skip_locked else _LOCK_OF_WORKER
         return [_live(row) for row in self._rows(statement, worker_id=worker_id)]
 
@@ -256,13 +256,13 @@ class Leases(Statements):
         return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit, but=array("bigint", but))]
 
     def lock_timed_out(self, ttl: float, limit: int, scope: Scope, but: Collection[int] = ()) -> list[LiveLease]:
-        """Leases whose attempt, or whose wait for a slot, has taken too long; locked, and without the same."""
+        """Leases whose attempt, or wait for a slot, took too long; locked, with the exceptions of `lock_expired`."""
         accounts = account_filter(scope)
         rows = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
         return [_live(row) for row in rows]
 
     def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
-        """Renews what is live and its worker's own; `skip_locked`: except what another session has locked."""
+        """Renews leases that are live and their worker's own; `skip_locked`: except those that others have locked."""
         outcome = RenewalResult(set(), set())
         for *ref, skipped in self._rows(_RENEW_FREE if skip_locked else _RENEW, ttl=ttl, **_NAMED.bind(named)):
             if not skipped:
@@ -298,7 +298,7 @@ class Leases(Statements):
 
 class Reaper(Statements):
     def lock(self) -> tuple[ReaperRow, float]:
-        """The row, locked, and the start of the transaction; seconds since 1970 by the database's clock."""
+        """Locks the row; returns it, and the transaction's start in seconds since 1970 by the database's clock."""
         row = self._row(_LOCK_REAPER)
         assert row is not None, "the migrations insert this row"
         return ReaperRow(row[0], row[1]), float(row[2])

@@ -52,7 +52,7 @@ def begin(tx: Tx, upload: Upload, identity: str, max_bytes: int) -> Quota | None
 
 
 def complete(tx: Tx, upload: Upload, quota: Quota, media: Media, store_id: str) -> None:
-    """The object is written to that store: contents may name it.
+    """Completes an asset whose object is written to that store: contents may name it from now on.
 
     Raises AccountAssetsFull, and AssetStoreUnavailable if it is gone already or the store is not that of the others.
     """
@@ -64,7 +64,7 @@ def complete(tx: Tx, upload: Upload, quota: Quota, media: Media, store_id: str) 
 
 
 def _account_of(tx: Tx, ref: LeaseRef, identity: str) -> int | None:
-    """The account of a lease whose result would be accepted now, as in `leases/report.py`; None of any other."""
+    """Returns the account of a lease whose result would count now, as in `leases/report.py`; None for any other."""
     live = tx.leases.peek([ref.task_key])
     lease = live.get(ref.task_key)
     held = lease is not None and lease.ref == ref

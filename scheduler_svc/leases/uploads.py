@@ -115,7 +115,7 @@ class AssetUploads:
 
 
 def _write(_: ObjectStore, incoming: Incoming, chunk: bytes) -> None:
-    """Raises AssetStoreUnavailable if the disk is full."""
+    """Writes a chunk to the file. Raises AssetStoreUnavailable if the disk is full."""
     try:
         incoming.file.write(chunk)
         incoming.file.flush()
@@ -124,7 +124,7 @@ def _write(_: ObjectStore, incoming: Incoming, chunk: bytes) -> None:
 
 
 async def _next(context: Context) -> pb.PutAssetRequest | None:
-    """The next message; None at the end. Raises RequestTooSlow."""
+    """Returns the next message, None at the end. Raises RequestTooSlow."""
     try:
         async with asyncio.timeout(MESSAGE_TIMEOUT):
             request: Any = await context.read()
@@ -134,7 +134,7 @@ async def _next(context: Context) -> pb.PutAssetRequest | None:
 
 
 def _upload(first: pb.PutAssetRequest) -> Upload:
-    """Raises InvalidArgument."""
+    """Reads which asset is to be uploaded. Raises InvalidArgument."""
     with Violations() as violations:
         violations.text("lease_id", first.lease_id, MAX_NAME, required=True)
         violations.number("attempt", first.attempt, 1, MAX_INT32)

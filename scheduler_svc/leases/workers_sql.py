@@ -165,7 +165,7 @@ class Workers(Statements):
         return self._run(_WANT_SLOTS, worker_id=worker_id, slots=slots)
 
     def identities(self, workers: Sequence[str]) -> dict[str, str]:
-        """Whose token opened the sessions of these workers; empty: no tokens were asked."""
+        """Returns whose token opened the sessions of these workers; an empty text if no tokens were required."""
         return dict(self._rows(_IDENTITIES, workers=array("text", workers)))
 
     def get(self, worker_id: str, ttl: float) -> PoolWorker | None:

@@ -340,7 +340,7 @@ class Metrics(ServiceMetrics):
     # What parts of a replica get
 
     def rpc(self, method: str, *, requests: bool, responses: bool) -> RpcMetrics:
-        """Those of `/package.Service/Method`; `requests`, `responses`: whether it streams them."""
+        """Returns the metrics of `/package.Service/Method`; `requests`, `responses`: whether it streams them."""
         kind = {(False, False): "unary", (True, False): "client_stream", (False, True): "server_stream"}
         service, _, name = method.lstrip("/").partition("/")
         labels = (kind.get((requests, responses), "bidi_stream"), service, name)

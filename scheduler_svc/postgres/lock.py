@@ -28,7 +28,7 @@ class FolderLock:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def acquire(self) -> bool:
-        """Whether the lock was free, and is ours now."""
+        """Returns whether the lock was free, and is ours now."""
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -36,7 +36,7 @@ class FolderLock:
         return True
 
     def holder(self) -> FolderHolder | None:
-        """None if the holder has not signed yet."""
+        """Returns the holder; None if it has not signed yet."""
         return _holder(os.pread(self.fd, 200, 0))
 
     def sign(self, holder: FolderHolder) -> None:

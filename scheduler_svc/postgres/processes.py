@@ -12,7 +12,7 @@ PROC = Path("/proc")
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs.  A zombie does not: it stays for ever if PID 1 reaps nothing."""
+    """Returns whether the process runs.  A zombie does not: it stays for ever if PID 1 reaps nothing."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -30,7 +30,7 @@ def _state(pid: int) -> str | None:
 
 
 def is_postmaster(pid: int, cluster_name: str) -> bool:
-    """Whether that process is the cluster's postmaster, and no other one with a reused id.  False off Linux."""
+    """Returns whether that process is the cluster's postmaster, and no other one with a reused id.  False off Linux."""
     with contextlib.suppress(OSError):
         return f"cluster_name={cluster_name}" in _title(pid).split("\0")
     return False

@@ -91,11 +91,11 @@ class EmbeddedPostgres:
         return status.pid if status else None
 
     def url(self, db: str = DATABASE) -> str:
-        """For SQLAlchemy."""
+        """Returns the URL for SQLAlchemy."""
         return f"postgresql+psycopg2://{SUPERUSER}@/{db}?host={quote(str(self._socket_folder))}"
 
     def dsn(self, db: str = DATABASE) -> str:
-        """For libpq: psycopg2, pg_dump."""
+        """Returns the connection string for libpq, which psycopg2 and pg_dump use."""
         return make_dsn(host=str(self._socket_folder), user=SUPERUSER, dbname=db)
 
     def start(self, share: bool = True, timeout: float = 60) -> Self:
@@ -120,13 +120,13 @@ class EmbeddedPostgres:
         self._launcher.close()
 
     def alive(self) -> bool:
-        """Whether the server runs; cheap enough for each second."""
+        """Returns whether the server runs; cheap enough for each second."""
         if self._process is not None:
             return self._process.poll() is None
         return accepts_connections(self._socket_folder)
 
     def stands_still(self) -> bool:
-        """Whether our server runs but will never accept connections again, as observed for 10 s or more.
+        """Returns whether our server runs but will never accept connections again, as observed for 10 s or more.
 
         Call it repeatedly while connections fail: it may connect.  Never true for a server that recovers, is frozen,
         full or shutting down, nor for a shared one whose owner lives or died less than 20 s ago.  Linux only.
@@ -277,7 +277,7 @@ class EmbeddedPostgres:
             time.sleep(_POLL_INTERVAL)
 
     def _recovers(self) -> bool:
-        """Whether it recovers from a crash, which would start again if it were ended now."""
+        """Returns whether the server recovers from a crash, which would start again if it were ended now."""
         return any(title.startswith("startup") for title in titles(self._cluster_name).values())
 
     def _failure(self, problem: str) -> PostgresError:
@@ -285,7 +285,7 @@ class EmbeddedPostgres:
         return PostgresError(f"{problem} ({self.log}):\n{tail_log(self.log)}")
 
     def _remove_socket_folder(self) -> None:
-        """Unless the next owner uses it already."""
+        """Removes the socket's folder, unless the next owner uses it already."""
         with contextlib.suppress(OSError), FolderLock(self._lock) as lock:
             if lock.acquire():
                 lock.unsign()

@@ -25,7 +25,7 @@ class ServerStatus:
 
     @classmethod
     def read(cls, data: Path) -> Self | None:
-        """None while there is no file, or it is still being written."""
+        """Reads the status; returns None while there is no file, or while it is still being written."""
         try:
             lines = [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
         except FileNotFoundError:
@@ -36,7 +36,7 @@ class ServerStatus:
 
 
 def accepts_connections(socket_folder: Path) -> bool:
-    """Whether a process listens on the server's socket."""
+    """Returns whether a process listens on the server's socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_CONNECT_TIMEOUT)
         try:

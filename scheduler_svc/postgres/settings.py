@@ -39,7 +39,7 @@ THROWAWAY = (
 
 
 def server_settings(*, throwaway: bool) -> tuple[str, ...]:
-    """For a server that keeps its data, or for one that lives as long as a test run."""
+    """Returns the settings of a server that keeps its data, or (`throwaway`) lives only as long as a test run."""
     return (*PRODUCTION, f"shared_buffers={shared_buffers_mib()}MB", *(THROWAWAY if throwaway else ()))
 
 

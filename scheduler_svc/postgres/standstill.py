@@ -37,7 +37,7 @@ class Standstill:
         self._since = 0.0
 
     def is_stuck(self) -> bool:
-        """Whether it has refused every connection for `STANDSTILL_TIMEOUT` seconds, and no process could change that.
+        """Returns whether it refused all connections for `STANDSTILL_TIMEOUT` seconds, with no process to change that.
 
         Connects (for 2 s at most) only if its processes look stuck.  Call it repeatedly.
         """
@@ -47,7 +47,7 @@ class Standstill:
         return life is not None and self._clock() - self._since >= STANDSTILL_TIMEOUT
 
     def looks_stuck(self) -> bool:
-        """Whether it looks stuck now, as it does for a moment in each restart."""
+        """Returns whether it looks stuck now, as it does for a moment in each restart."""
         return self._standing_life() is not None
 
     def _standing_life(self) -> int | None:

@@ -137,7 +137,7 @@ class PublishPoolCalls(ContentServiceServicer):
 def lease_of(
     request: pb.ClaimPublishPoolRequest | pb.RenewPublishClaimRequest | pb.ClaimReviewRequest, bad: Violations
 ) -> timedelta:
-    """How long a claim holds."""
+    """Reads how long a claim holds."""
     if not request.HasField("lease"):
         return DEFAULT_LEASE
     lease: Duration = request.lease
@@ -157,7 +157,7 @@ def _filter(request: pb.ListPublishPoolRequest, violations: Violations) -> PoolF
 
 
 def _statuses(request: pb.ListPublishPoolRequest, violations: Violations) -> frozenset[PublishStatus]:
-    """The statuses to list. Returns none for all."""
+    """Returns the statuses to list; an empty set stands for all."""
     statuses: set[PublishStatus] = set()
     if not violations.count("statuses", len(request.statuses), 0, MAX_ITEMS):
         return frozenset()

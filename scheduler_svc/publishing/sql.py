@@ -227,7 +227,7 @@ class PublishPool(Statements):
         return PoolPage(entries, bound if len(entries) < limit else None)
 
     def resume(self, scope: Scope, limit: int) -> int:
-        """Makes entries pending whose wait for the next attempt is over, in the order of claims; how many."""
+        """Makes entries pending whose wait for the next attempt is over, in the order of claims; returns how many."""
         named = accounts(scope)
         return self._run(_resume(of_accounts=bool(named)), **named, limit=limit)
 
@@ -238,11 +238,11 @@ class PublishPool(Statements):
         return _entries(self._rows(_claim(of_accounts=bool(named)), **asked))
 
     def lock_claimed(self, content_id: int, claim_id: str) -> PoolEntry | None:
-        """The entry, locked; None if this claim does not hold it."""
+        """Locks the entry and returns it; None if this claim does not hold it."""
         return self._entry(_LOCK_CLAIMED, content_id=content_id, claim_id=claim_id)
 
     def end_claim(self, content_id: int, report: PublishReport, wait: timedelta | None) -> PoolEntry:
-        """The locked entry after its report, which is recorded as an attempt; `wait`: until the next one."""
+        """Records the report as an attempt; returns the locked entry after it. `wait`: until the next attempt."""
         self._run(_ADD_ATTEMPT, content_id=content_id, published=report.published, error=report.error)
         status = PublishStatus.PUBLISHED if report.published else PublishStatus.FAILED
         ended = {"status": status.value, "error": report.error, "url": report.url}
@@ -250,19 +250,19 @@ class PublishPool(Statements):
         return entry(self._row(_END_CLAIM, content_id=content_id, wait=seconds, **ended))
 
     def renew(self, content_id: int, claim_id: str, lease: timedelta) -> PoolEntry | None:
-        """The entry with its claim renewed; None if this claim does not hold it."""
+        """Renews the claim and returns the entry; None if this claim does not hold it."""
         return self._entry(_RENEW, content_id=content_id, claim_id=claim_id, lease=lease.total_seconds())
 
     def retry(self, content_id: int) -> PoolEntry | None:
-        """The entry, pending again; None if it has not failed."""
+        """Makes a failed entry pending again and returns it; None if it has not failed."""
         return self._entry(_RETRY, content_id=content_id)
 
     def update(self, content_id: int, change: EntryChange) -> PoolEntry | None:
-        """The entry with its new values; None if it is neither pending nor failed."""
+        """Changes an entry and returns it; None if it is neither pending nor failed."""
         return self._entry(_UPDATE, content_id=content_id, **change._asdict())
 
     def remove(self, content_id: int) -> bool:
-        """Whether there was an entry that nobody holds, and so is removed."""
+        """Removes an entry that nobody holds; returns whether there was one."""
         return self._run(_REMOVE, content_id=content_id) > 0
 
     def attempts(self, content_id: int, after: int, limit: int) -> builtins.list[PublishAttempt]:
@@ -275,7 +275,7 @@ class PublishPool(Statements):
 
 
 def entry(row: Any) -> PoolEntry:
-    """A row of `ENTRY`."""
+    """Returns the entry in a row of `ENTRY`."""
     content_id, account_id, priority, schedule_time, status, *rest = row
     return PoolEntry(content_id, account_id, priority, schedule_time, PublishStatus(status), *rest)
 

@@ -127,7 +127,7 @@ def _refuse(tx: Tx, content_id: int, verb: str, required: tuple[PublishStatus, .
 
 
 def require_own_contents(tx: Tx, scope: Scope, content_ids: Sequence[int]) -> None:
-    """The same for contents, whose accounts never change either."""
+    """Raises NotFound for the first content that is another account's, or does not exist; accounts never change."""
     accounts = tx.contents.accounts_of(content_ids)
     for content_id in content_ids:
         if content_id not in accounts or accounts[content_id] not in scope:

@@ -185,7 +185,7 @@ class Replica:
         return self.port
 
     def _bind(self) -> None:
-        """Raises SettingsError if it can't listen."""
+        """Builds the servers and binds their ports. Raises SettingsError if it can't listen."""
         self._server = grpc_server.build(
             self._grpc_services(),
             self.health,
@@ -200,7 +200,7 @@ class Replica:
         self._listen_for_scrapes()
 
     async def _check_store(self) -> None:
-        """Raises SettingsError. A store that does not answer soon is left to the loop."""
+        """Checks the store of the assets. Raises SettingsError. One that does not answer soon is left to the loop."""
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(STORE_TIMEOUT):
                 await self._store_identity.run_once()
@@ -253,7 +253,7 @@ class Replica:
             file_reload.reload()
 
     def _build(self) -> None:
-        """The pools, then what runs on them, then the router that connects them."""
+        """Builds the pools, then what runs on them, then the router that connects them."""
         settings = self._settings
         self._pools = Pools(
             self._url,
@@ -360,7 +360,7 @@ class Replica:
         )
 
     def _build_waiters(self) -> None:
-        """What serves callers that wait: for tasks, for polls, for changes."""
+        """Builds what serves callers that wait: for tasks, for polls, for changes."""
         self._waiters = Waiters(self._pools.reads)
         self._polls = PollWaiters(self._pools.operators)
         self._feed = ChangeFeed(self._pools.watches, self._interest)
@@ -438,7 +438,7 @@ class Replica:
         ]
 
     def _build_sampling(self) -> list[Periodic]:
-        """What only metrics need."""
+        """Builds what only metrics need."""
         if not self._metrics:
             return []
         self._sampling = Sampling(self._metrics, self._sample)

@@ -108,7 +108,7 @@ class Sweeps(Statements):
     """Statements of the retention. Each is bounded by its limit."""
 
     def take_turn(self) -> bool:
-        """Whether nobody else deletes by age; then nobody else does before this transaction ends."""
+        """Returns whether nobody else deletes by age; then nobody else does before this transaction ends."""
         return bool(self._row(_TAKE_TURN)[0])
 
     def lock_ended(self, since: datetime | None, age: timedelta, limit: int) -> list[tuple[int, datetime]]:

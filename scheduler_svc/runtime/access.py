@@ -223,7 +223,7 @@ def methods_of(identity: CallerIdentity) -> list[str]:
 
 
 def may_call(method: str) -> bool:
-    """Whether the present caller may call a method of the contract, such as `TaskService/SubmitTask`."""
+    """Returns whether the present caller may call a method of the contract, such as `TaskService/SubmitTask`."""
     return _may_call(caller(), path_of(method))
 
 

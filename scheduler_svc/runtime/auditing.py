@@ -159,7 +159,7 @@ class Auditor:
         return self._sink.add(calls, awaited=awaited)
 
     def admits(self, caller: str, limit: int) -> bool:
-        """Whether a refused call of this caller is recorded; says in the log if some were not."""
+        """Returns whether a refused call of this caller is recorded; says in the log if some were not."""
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
             self._minute = minute
@@ -171,7 +171,7 @@ class Auditor:
 
 
 def outcome(error: BaseException) -> str:
-    """How a call failed."""
+    """Returns how a call failed."""
     if isinstance(error, DomainError):
         return _shown(ERROR_STATUSES[type(error)])
     return _CANCELLED if isinstance(error, asyncio.CancelledError) else _shown(INTERNAL)

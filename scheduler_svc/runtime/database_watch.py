@@ -113,7 +113,7 @@ class DatabaseWatch:
         self._logged = {key: logged_at for key, logged_at in self._logged.items() if key in present}
 
     def _due(self, key: object, present: dict[object, None]) -> bool:
-        """Whether to log this, which is present, now."""
+        """Returns whether to log this, which is present, now."""
         present[key] = None
         now = time.monotonic()
         if now - self._logged.get(key, -REPEAT_INTERVAL) < REPEAT_INTERVAL:

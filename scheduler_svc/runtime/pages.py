@@ -169,5 +169,5 @@ def _is_name(position: object) -> TypeGuard[str]:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it has no lone surrogates, which JSON can hold and the database can't."""
+    """Returns whether it has no lone surrogates, which JSON can hold and the database can't."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -17,7 +17,7 @@ class SubmitSpan(Protocol):
     """The span of a call, or of a tick, that submits tasks."""
 
     def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
-        """These tasks, each with the span that its attempts will follow."""
+        """Returns these tasks, each with the span that its attempts will follow."""
         ...
 
     def stored(self, tasks: Sequence[Task]) -> None:
@@ -31,7 +31,7 @@ class Tracer(Protocol):
         ...
 
     def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
-        """These grants, each with the span that its attempt will follow. Records how long each task was ready."""
+        """Returns these grants, each with the span that its attempt follows. Records how long each task was ready."""
         ...
 
     def close(self, within: float) -> None:

@@ -113,7 +113,7 @@ class Violations:
         self._found.append(FieldViolation(self.path + field, description))
 
     def text(self, field: str, value: str, limit: int, *, required: bool = False) -> None:
-        """At most `limit` characters and no NUL; a required one must not be only whitespace."""
+        """Checks a text: at most `limit` characters and no NUL; a required one must not be only whitespace."""
         if len(value) > limit:
             self.add(field, f"must have at most {limit:,} characters, has {len(value):,}")
         if "\0" in value:
@@ -126,7 +126,7 @@ class Violations:
             self.add(field, "is required")
 
     def number(self, field: str, value: float, minimum: int, maximum: int) -> None:
-        """A number in a closed range; NaN is in no range."""
+        """Checks that a number is in a closed range; NaN is in no range."""
         if not minimum <= value <= maximum:
             self.add(field, f"must be {minimum:,} to {maximum:,}, is {value:,}")
 
@@ -139,7 +139,7 @@ class Violations:
             self.add(field, f"must be an account's id, or 0 for all, is {value}")
 
     def duration(self, field: str, message: Duration, minimum: timedelta, maximum: timedelta) -> timedelta:
-        """The length. Returns `minimum` if it is not in the closed range."""
+        """Returns the length, or `minimum` if it is not in the closed range."""
         length = timedelta_of(message)
         if length is not None and minimum <= length <= maximum:
             return length
@@ -147,7 +147,7 @@ class Violations:
         return minimum
 
     def time(self, field: str, message: Timestamp) -> datetime | None:
-        """The time. Returns None if the message is out of protobuf's range."""
+        """Returns the time; None if the message is out of protobuf's range."""
         time = datetime_of(message)
         if time is None:
             self.add(field, "must be a time in the years 1 to 9999, with nanos from 0 to 999,999,999")
@@ -172,14 +172,14 @@ class Violations:
         return dict(labels)
 
     def count(self, field: str, items: int, minimum: int, maximum: int) -> bool:
-        """Whether the number of items is in a closed range; if not, do not check the items."""
+        """Returns whether the number of items is in a closed range; if not, do not check the items."""
         if minimum <= items <= maximum:
             return True
         self.add(field, f"must have {minimum:,} to {maximum:,} items, has {items:,}")
         return False
 
     def mask(self, field: str, mask: FieldMask, known: Sequence[str]) -> frozenset[str]:
-        """Those of the `known` fields that an update mask names; it must name one, and no others."""
+        """Returns those of the `known` fields that an update mask names; it must name one, and no others."""
         if not mask.paths:
             self.add(field, f"is required: one or more of {', '.join(known)}")
         for i, path in enumerate(mask.paths[:MAX_MASK_PATHS]):
@@ -189,7 +189,7 @@ class Violations:
         return frozenset(mask.paths).intersection(known)
 
     def status(self, field: str, value: int, known: type[E]) -> E | None:
-        """One of the `known`. Returns None for 0, which is unset."""
+        """Returns one of the `known` values; None for 0, which is unset."""
         try:
             return known(value) if value else None
         except ValueError:
@@ -199,7 +199,7 @@ class Violations:
     def statuses(
         self, field: str, values: Sequence[int], *, among: frozenset[Status] = frozenset(Status)
     ) -> frozenset[Status]:
-        """States, each of which must be in `among`."""
+        """Returns the states, each of which must be in `among`."""
         statuses: set[Status] = set()
         if not self.count(field, len(values), 0, MAX_ITEMS):
             return frozenset()
@@ -218,7 +218,7 @@ class Violations:
 
 
 def is_sha256(text: str) -> bool:
-    """Whether it is a SHA-256 in lower-case hex."""
+    """Returns whether it is a SHA-256 in lower-case hex."""
     return _SHA256.fullmatch(text) is not None
 
 

@@ -88,7 +88,7 @@ def _time_zone(source: Timed, violations: Violations) -> str:
 
 
 def _template(source: Source, violations: Violations) -> bytes:
-    """As it is stored: without an account, which is the schedule's, and without fields that this version lacks."""
+    """Returns the template as it is stored: without the schedule's account, and fields that this version lacks."""
     if not source.HasField("template"):
         violations.add("template", "is required")
     request = task_pb.SubmitTaskRequest()

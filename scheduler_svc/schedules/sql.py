@@ -107,7 +107,7 @@ _RECORD_RUN = sa.text("""
 
 class Schedules(Statements):
     def lock_account(self, account_id: int) -> bool:
-        """Whether the account exists; then nobody else adds a schedule to it before this transaction ends."""
+        """Returns whether the account exists; then nobody else adds a schedule to it before this transaction ends."""
         return self._row(_LOCK_ACCOUNT, account_id=account_id) is not None
 
     def count(self, account_id: int, limit: int) -> int:
@@ -119,12 +119,12 @@ class Schedules(Statements):
         return _schedule(self._row(_INSERT, account_id=account_id, **_values(settings)))
 
     def get(self, schedule_id: int) -> Schedule | None:
-        """Returns None if there is no such schedule."""
+        """Returns a schedule; None if there is no such schedule."""
         row = self._row(_GET, schedule_id=schedule_id)
         return None if row is None else _schedule(row)
 
     def lock(self, schedule_id: int) -> Schedule | None:
-        """The same, locked."""
+        """Returns the same as `get`, locked."""
         row = self._row(_LOCK, schedule_id=schedule_id)
         return None if row is None else _schedule(row)
 
@@ -157,7 +157,7 @@ class Schedules(Statements):
         return None if row is None else row[0]
 
     def ran(self, ticks: Sequence[tuple[int, datetime]]) -> set[tuple[int, datetime]]:
-        """Those of these ticks, each with its schedule, that have a task."""
+        """Returns those of these ticks, each with its schedule, that have a task."""
         return {(schedule_id, tick) for schedule_id, tick in self._rows(_RAN, **_TICK.bind(ticks))}
 
     def add_tasks(self, tasks: Sequence[ScheduleTask]) -> None:
@@ -179,7 +179,7 @@ def _values(settings: ScheduleSettings) -> dict[str, Any]:
 
 
 def _schedule(row: Any) -> Schedule:
-    """A row of `_COLUMNS`."""
+    """Returns the schedule in a row of `_COLUMNS`."""
     schedule_id, account_id, name, cron, zone, template, catch_up, overlap, jitter, paused, tick, due_time, *rest = row
     settings = ScheduleSettings(name, cron, zone, bytes(template), CatchUp(catch_up), Overlap(overlap), jitter, paused)
     following = None if tick is None else Due(tick, due_time)

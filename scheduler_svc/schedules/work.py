@@ -277,7 +277,7 @@ def _firing(schedule: Schedule, now: datetime) -> _Firing:
 
 
 def _bounded(firings: Sequence[_Firing]) -> list[_Firing]:
-    """As many as one transaction takes, at least one."""
+    """Returns as many firings as one transaction takes, at least one."""
     batch: list[_Firing] = []
     for firing in firings:
         if batch and sum(member.weight for member in batch) + firing.weight > MAX_BATCH_WEIGHT:

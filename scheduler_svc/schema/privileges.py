@@ -58,7 +58,7 @@ def check_may_serve(connection: sa.Connection) -> None:
 
 
 def check_may_import(connection: sa.Connection) -> None:
-    """The same for an import, which keeps the ids of accounts and so has to advance their sequence."""
+    """Checks the rights for an import, which keeps the ids of accounts and so has to advance their sequence."""
     wanted = [*_needed(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
     _check(connection, "import into this database", wanted, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
 
@@ -124,7 +124,7 @@ def serving_grants(role: str) -> list[str]:
 
 
 def _needed() -> Iterator[tuple[str, str, str]]:
-    """Kind, name and privilege."""
+    """Yields the kind, name and privilege of each right that serving needs."""
     yield "table", "alembic_version", "SELECT"
     for name in schema.metadata.tables:
         for privilege in ("SELECT",) if name in _ONLY_READ else _ROWS:
@@ -139,7 +139,7 @@ def _needed() -> Iterator[tuple[str, str, str]]:
 
 
 def _summary(lacks: Iterable[tuple[str, str]]) -> str:
-    """Such as `DELETE on accounts, leases and 12 more`."""
+    """Returns a text such as `DELETE on accounts, leases and 12 more`."""
     by_privilege: defaultdict[str, list[str]] = defaultdict(list)
     for privilege, name in lacks:
         by_privilege[privilege].append(name)

@@ -19,7 +19,7 @@ _LEASE_TIME = "interval '2 minutes'"
 
 
 def _task_id(table: str) -> str:
-    """As `format_task_id` writes it."""
+    """Returns SQL for the id of a row's task, as `format_task_id` writes it."""
     return f"'task-' || lpad(to_hex({table}.task_key), 16, '0')"
 
 

@@ -112,7 +112,7 @@ def _merged(waited_for: Sequence[LockHolder], others: Sequence[LockHolder]) -> t
 
 
 def _holders(tx: Tx) -> tuple[LockHolder, ...]:
-    """Those that others wait for, and those that others do not even try to wait for."""
+    """Returns the sessions that others wait for, and those that others do not even try to wait for."""
     return _merged(tx.system.lock_holders(), tx.system.advisory_locks(LONG_LOCK_LIMIT))
 
 

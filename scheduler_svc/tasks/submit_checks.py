@@ -73,7 +73,7 @@ def _keys(numbers: list[int]) -> list[int]:
 
 
 def milliseconds(task: NewTask) -> int:
-    """The time-out."""
+    """Returns the task's time-out in milliseconds."""
     return task.timeout // _MILLISECOND
 
 
@@ -105,7 +105,7 @@ def request_row(key: int, task: NewTask) -> RequestId:
 
 
 def as_inserted(key: int, task: NewTask, now: datetime) -> Task:
-    """The task as it is at first."""
+    """Returns the task as it is right after its insert."""
     return Task(
         task_key=key,
         account_id=task.account_id,
@@ -217,7 +217,7 @@ class SubmitChecks:
         return None
 
     def _bad_fields(self, new: Mapping[int, NewTask], *, batch: bool) -> DomainError | None:
-        """All accounts exist."""
+        """Returns why the fields are refused, or None. All accounts exist."""
         violations = []
         for i, task in new.items():
             path = f"requests[{i}]." if batch else ""
@@ -230,7 +230,7 @@ class SubmitChecks:
         return InvalidArgument(violations) if violations else None
 
     def _full(self, more: Mapping[int, int], due: int) -> DomainError | None:
-        """All accounts exist; `due` of the tasks count against the queue's bound."""
+        """Returns the bound that is reached, or None. `due` of the tasks count against the queue's bound."""
         for account_id, number in more.items():
             pending, most = self._pending[account_id], self._accounts[account_id].max_pending
             if most and pending + number > most:

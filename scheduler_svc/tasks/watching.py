@@ -68,11 +68,11 @@ class Responses:
 
     @property
     def token(self) -> str:
-        """Of the watch's position."""
+        """The resume token of the watch's position."""
         return resume_token(self._watch.position, self._watch.origin, self._fingerprint)
 
     def encode(self, change: TaskChange) -> bytes:
-        """The message of the change at the watch's position; it is the same for every watch of the selection."""
+        """Returns the message of the change at the watch's position: the same for every watch of the selection."""
         return pb.WatchTasksResponse(event=messages.task_change(change, self.token)).SerializeToString()
 
 

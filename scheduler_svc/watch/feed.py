@@ -39,7 +39,7 @@ ANNOUNCE_INTERVAL = 10.0
 
 
 class WatchInterest:
-    """One a replica; all of its threads read it."""
+    """Each replica has one, which all of its threads read."""
 
     def __init__(self) -> None:
         self.here = False

@@ -106,7 +106,7 @@ class Changes(Statements):
         return [(seq, key, account) for seq, key, account in self._rows(_PAGE, after=after, until=until, limit=limit)]
 
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
-        """The same of these tasks only, as number and task."""
+        """Returns the same as `page`, of these tasks only, as number and task."""
         key_array = array("bigint", keys)
         rows = self._rows(_PAGE_OF_TASKS, keys=key_array, after=after, until=until, limit=limit)
         return [(seq, key) for seq, key in rows]
@@ -121,7 +121,7 @@ class Changes(Statements):
         return moves, next((seq for seq, key in rows if key is None), until)
 
     def has(self, task_key: int, number: int) -> bool:
-        """Whether the task has a move of this number."""
+        """Returns whether the task has a move of this number."""
         return self._row(_HAS, task_key=task_key, number=number) is not None
 
     def open_tasks(self, scope: Scope, after: int, limit: int) -> list[int]:

@@ -112,7 +112,7 @@ class SendQueue:
         self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._run)
 
     def _run(self) -> None:
-        """A round. The timer rests once nothing has waited for a whole one."""
+        """Runs a round. The timer rests once nothing has waited for a whole one."""
         self._timer = None
         self._check_lateness(time.monotonic())
         if self._waiting:
@@ -244,7 +244,7 @@ class RecentChanges:
 
 
 class Watcher:
-    """After a failure `next` raises it."""
+    """One watch of a selection. After a failure `next` raises it."""
 
     def __init__(self, recent: RecentChanges, sends: SendQueue, on_relieved: Callable[[], None]) -> None:
         """`on_relieved` is called when half of what may wait was read."""

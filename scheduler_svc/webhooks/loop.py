@@ -32,7 +32,7 @@ _SHARE = 1 / 8
 
 
 class WebhookTries:
-    """Counts them. Lives on the event loop."""
+    """Counts the tries under way. Lives on the event loop."""
 
     def __init__(self) -> None:
         self._of_webhook: Counter[int] = Counter()

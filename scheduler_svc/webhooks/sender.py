@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Names:
-    """One a replica, on its event loop. It reads the system's hosts file and name servers when it is first used."""
+    """Each replica has one, on its event loop. It reads the system's hosts file and name servers at its first use."""
 
     def __init__(self, nameservers: Sequence[str] = ()) -> None:
         """`nameservers`: to be asked instead of the system's, as `address:port`."""
@@ -93,7 +93,7 @@ class AddressRefused(OSError):
 
 
 class WebhookSender:
-    """One a replica, on its event loop. It opens a session at the first try: most replicas have no webhooks."""
+    """Each replica has one, on its event loop. It opens a session at the first try: most replicas have no webhooks."""
 
     def __init__(self, policy: AddressPolicy, names: Names, boottime: Callable[[], float] = boottime) -> None:
         self._boottime = boottime

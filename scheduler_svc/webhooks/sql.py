@@ -350,7 +350,7 @@ class Deliveries(Statements):
         return _attempt(row, claimed_at)
 
     def next_due(self, but: Collection[int]) -> float | None:
-        """Seconds until a delivery of another webhook than `but` is due; None: there is none."""
+        """Seconds until a delivery of another webhook than `but` is due; None if there is none."""
         seconds = self._row(_NEXT_DUE, but=array("bigint", sorted(but)))[0]
         return None if seconds is None else float(seconds)
 

@@ -64,7 +64,7 @@ class DeliveryOutcome(NamedTuple):
 
 
 class WebhookInterest:
-    """One a replica; all of its threads read it. It may be a moment old: the statement that stores decides.
+    """Each replica has one; all of its threads read it. It may be a moment old: the statement that stores decides.
 
     So for up to 10 s after CreateWebhook, if the signal is lost, what other replicas commit is not told.
     """
@@ -74,11 +74,11 @@ class WebhookInterest:
         self._wanted = None if wanted is None else frozenset(wanted)
 
     def __bool__(self) -> bool:
-        """Whether a webhook may want anything."""
+        """Returns whether a webhook may want anything."""
         return self._wanted is None or bool(self._wanted)
 
     def wants(self, event_type: EventType, account_id: int) -> bool:
-        """Whether a webhook of this account, or of all accounts, may want such events."""
+        """Returns whether a webhook of this account, or of all accounts, may want such events."""
         wanted = self._wanted
         if not wanted:
             return wanted is None
@@ -114,7 +114,7 @@ def create_webhook(tx: Tx, account_id: int, url: str, event_types: tuple[str, ..
 
 
 def get_webhook(tx: Tx, scope: Scope, webhook_id: int) -> Webhook:
-    """Raises NotFound, also for a webhook of another account or of all accounts that `scope` does not hold."""
+    """Returns a webhook. Raises NotFound, also for one of another account, or of all, that `scope` does not hold."""
     webhook = tx.webhooks.get(webhook_id)
     if webhook is None or webhook.account_id not in scope:
         raise NotFound("webhook", webhook_id)

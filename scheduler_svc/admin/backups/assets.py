@@ -56,7 +56,7 @@ def bring_back(file: Path, location: Path | Bucket) -> str:
 
 
 def store_id_of(file: Path, location: Path | Bucket) -> str | None:
-    """The id of the folder that `bring_back` put the assets of a backup into; None: it put none there.
+    """Returns the id of the folder that `bring_back` put the assets of a backup into; None if it put none there.
 
     Raises OSError.
     """

@@ -14,7 +14,7 @@ _MAX_LINES = 5
 
 class Follower(Protocol):
     def on_line(self, line: str) -> None:
-        """Gets each line."""
+        """Receives each line."""
 
     def tick(self) -> None:
         """Is called a few times a second."""

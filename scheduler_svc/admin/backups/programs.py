@@ -45,7 +45,7 @@ class Program(NamedTuple):
 
 
 class Programs:
-    """The programs in the folder that the settings name, or else all that are found."""
+    """The programs in the folder that the settings name, or else all programs that are found."""
 
     def __init__(self, settings: Settings) -> None:
         self._bindirs = [settings.pg_bindir] if settings.pg_bindir else list(_anywhere())
@@ -200,7 +200,7 @@ def _with_tls(program: Program, stack: ExitStack) -> Program | None:
 
 
 def _speaks_tls(program: Program) -> bool:
-    """Whether it tries an encrypted connection (to no server)."""
+    """Returns whether the program tries an encrypted connection; there is no server to connect to."""
     done = subprocess.run(
         [program.path, "--no-password", "--dbname=host=/nowhere sslmode=require"],
         env=_environment() | dict(program.variables),

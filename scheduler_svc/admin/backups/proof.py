@@ -40,7 +40,7 @@ class Proof:
         _check_space(source.bytes + _SERVER_BYTES)
 
     def of(self, archive: Archive) -> None:
-        """Restores it, compares every row with its source, and prepares it as a restore does.
+        """Restores the archive, compares every row with its source, and prepares it as a restore does.
 
         Raises CannotRestore, PostgresError.
         """
@@ -84,7 +84,7 @@ def _compare(expected: Digests, restored: Digests) -> None:
 
 @contextmanager
 def _running(bindir: Path) -> Iterator[str]:
-    """The URL of an empty database."""
+    """Yields the URL of an empty database."""
     with tempfile.TemporaryDirectory(prefix="contentgen-verify-") as folder:
         Path(folder).chmod(0o711)  # where root runs this, another user runs the server
         with EmbeddedPostgres(Path(folder), bindir=bindir, throwaway=True) as server:

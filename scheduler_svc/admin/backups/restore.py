@@ -100,7 +100,7 @@ class _Rights:
             return apply_grants(connection, self._grants)
 
     def lacking(self, roles: Sequence[str]) -> list[str]:
-        """What those of the roles lack that served the backup's database, and can't serve this one: in lines."""
+        """Returns, as lines, what those roles lack that served the backup's database and can't serve this one."""
         with self._connected() as connection:
             roles = roles_without_rows(connection, roles)
         advice = "Role {} served the backed-up database, and may not serve this one. Create it if it is missing."

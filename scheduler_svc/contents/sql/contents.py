@@ -103,11 +103,11 @@ class Contents(Statements):
         return None if row is None else content(row)
 
     def listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
-        """Those of these contents that there are, without their bodies."""
+        """Returns those of these contents that exist, without their bodies."""
         return self._by_id(_GET_LISTED, content_ids)
 
     def lock_listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
-        """The same, locked in the order of their ids."""
+        """Returns the same as `listed`, locked in the order of their ids."""
         return self._by_id(_LOCK_LISTED, content_ids)
 
     def accounts_of(self, content_ids: Sequence[int]) -> dict[int, int]:
@@ -124,7 +124,7 @@ class Contents(Statements):
         return ContentList(self._session, scope, wanted, selection).page(after, limit)
 
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
-        """Those of these contents that there are, locked, with their entries in the pool, which are locked too."""
+        """Locks those of these contents that exist, and their entries in the pool; returns the entries by content."""
         ids = array("bigint", content_ids)
         entry_by_content: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK, ids=ids)}
         entries = map(entry, self._rows(_LOCK_ENTRIES, ids=ids))
@@ -199,7 +199,7 @@ class Revisions(Statements):
             self._run(_TRIM, content_id=content_id, last=number - MAX_REVISIONS + 1)
 
     def list(self, content_id: int, after: int, limit: int) -> builtins.list[ContentRevision]:
-        """Revisions with numbers above `after`, oldest first. None of a content that was never edited."""
+        """Revisions with numbers above `after`, oldest first. A content that was never edited has none."""
         return [_revision(row) for row in self._rows(_LIST, content_id=content_id, after=after, limit=limit)]
 
 

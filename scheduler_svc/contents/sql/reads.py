@@ -93,7 +93,7 @@ class Selection(NamedTuple):
         return "" if self.review_status is None else f" AND review_status = {self.review_status}"
 
     def conditions(self) -> str:
-        """All others."""
+        """Returns all other conditions."""
         conditions = [_BY_FIELD[name] for name in self.given]
         if self.publish_status is not None:
             conditions.append(f"{ENTRY_STATUS} = {self.publish_status}")
@@ -223,7 +223,7 @@ def content(row: Any) -> Content:
 
 
 class _Ids(NamedTuple):
-    """A range, from `low` to below `high`."""
+    """A range of ids, from `low` to below `high`."""
 
     low: int
     high: int

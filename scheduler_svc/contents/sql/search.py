@@ -142,7 +142,7 @@ class Search(Statements):
     """Statements on `content_grams` and `search_index`."""
 
     def indexed_to(self) -> int:
-        """All contents up to this id are indexed."""
+        """Returns the id up to which all contents are indexed."""
         return int(self._row(_INDEXED_TO)[0])
 
     def last(self) -> int:
@@ -154,7 +154,7 @@ class Search(Statements):
         return Snapshots(self._session).take(self.last(), "content_seq")
 
     def take_turn(self) -> int | None:
-        """`indexed_to`, locked; None while another replica indexes."""
+        """Locks `indexed_to` and returns it; None while another replica indexes."""
         row = self._row(_TAKE_TURN)
         return None if row is None else int(row[0])
 

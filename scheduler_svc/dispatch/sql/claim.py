@@ -64,7 +64,7 @@ class Pauses(Statements):
         self._run(_REMOVE, account_id=account_id)
 
     def list(self) -> list[int]:
-        """The accounts that are paused, in ascending order; 0: everything."""
+        """Returns the accounts that are paused, in ascending order; 0 stands for everything."""
         return [account_id for (account_id,) in self._rows(_LIST)]
 
 

@@ -15,5 +15,5 @@ def limit_waits(connection: sa.Connection) -> None:
 
 
 def limit(connection: sa.Connection, *, lock: str, statement: str) -> None:
-    """The same with other bounds, as PostgreSQL writes durations."""
+    """Bounds the connection's next statements by these durations, as PostgreSQL writes them."""
     connection.exec_driver_sql(f"SET lock_timeout = '{lock}'; SET statement_timeout = '{statement}'")

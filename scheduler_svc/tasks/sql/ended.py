@@ -113,7 +113,7 @@ class EndedTasks(Statements):
         return self._run(_RETRY, keys=array("bigint", keys), reset=reset)
 
     def lock(self, keys: Sequence[int], until: datetime) -> list[int]:
-        """Those of these tasks that ended at `until` or earlier and have no lease, locked."""
+        """Returns those of these tasks that ended at `until` or earlier and have no lease, locked."""
         return [row[0] for row in self._rows(_LOCK_ENDED, keys=array("bigint", keys), until=until)]
 
     def delete(self, keys: Sequence[int]) -> dict[tuple[int, Status], int]:
@@ -219,7 +219,7 @@ class Polls(Statements):
         return [PollAnswer(*row) for row in self._rows(_RECORD_ANSWERS, **_ANSWERS.bind(answers))]
 
     def answered(self, workers: Collection[str], poll: int) -> set[str]:
-        """Those of these workers that have answered that poll or a later one."""
+        """Returns those of these workers that have answered that poll or a later one."""
         return {worker_id for (worker_id,) in self._rows(_ANSWERED, workers=array("text", workers), poll=poll)}
 
     def attempt_counts(self, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:

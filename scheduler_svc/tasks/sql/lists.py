@@ -68,7 +68,10 @@ class Span(NamedTuple):
         return cls(low, KEY_MAX if before is None else _key_at(before + CLOCK_MARGIN + _ROUNDING))
 
     def widened(self, misdated: int, lowest: int | None, highest: int | None) -> Span:
-        """With the misdated tasks of the same times: how many there are, up to a few, and their outermost keys."""
+        """Returns the span that also has the misdated tasks of the same times.
+
+        `misdated` is their number, counted up to a few; `lowest` and `highest` are their outermost keys.
+        """
         if misdated > MAX_MISDATED:
             return Span()
         return Span(min(self.low, lowest), max(self.high, highest + 1)) if lowest and highest else self
@@ -101,7 +104,7 @@ class Mark(NamedTuple):
     values: tuple[str, ...]
 
     def has(self, of: str) -> str:
-        """Whether a task is one of them."""
+        """Returns the condition that a task is one of these tasks."""
         columns = ", ".join(f"y.{column}" for column in (*self.columns, "task_key"))
         same = f"({columns}) = ({', '.join(self.values)}, {of}.task_key)"
         return f"EXISTS (SELECT {self.source} AS y WHERE {same} OFFSET 0)"

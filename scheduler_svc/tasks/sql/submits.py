@@ -117,7 +117,7 @@ class UniqueKeys(Statements):
             self._run(_REPLACE, **_ROWS.bind(rows))
 
     def held(self, rows: Sequence[UniqueKey]) -> set[tuple[int, str]]:
-        """Those of the keys of these rows that an open or young enough task holds."""
+        """Returns those of the keys of these rows that an open or young enough task holds."""
         return {(row[0], row[1]) for row in self._rows(_HELD, **_ROWS.bind(rows))}
 
     def of_tasks(self, keys: Sequence[int]) -> list[UniqueKey]:

@@ -159,7 +159,7 @@ class Tasks(Statements):
         return self._decisions(_PEEK, keys)
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
-        """The same, each row locked in the order of the keys; `skip_locked`: without rows that are locked already."""
+        """Returns the same as `peek`, locked by ascending key; `skip_locked`: without rows that others have locked."""
         return self._decisions(_LOCK_FREE if skip_locked else _LOCK, keys)
 
     def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
@@ -204,7 +204,7 @@ class Tasks(Statements):
 
 
 def task_row(row: Any) -> TaskRow:
-    """A row of `DECISION_COLUMNS`."""
+    """Returns the task in a row of `DECISION_COLUMNS`."""
     task = TaskRow(*row)
     return task._replace(status=Status(task.status), lease_end=LeaseEnd(task.lease_end))
 
