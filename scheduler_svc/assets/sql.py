@@ -143,8 +143,8 @@ class Assets(Statements):
 
     def get(self, scope: Scope, sha256: str) -> Asset | None:
         """An asset that a content of these accounts names."""
-        named = accounts(scope)
-        row = self._row(_get(of_accounts=bool(named)), sha256=sha256, **named)
+        parameters = accounts(scope)
+        row = self._row(_get(of_accounts=bool(parameters)), sha256=sha256, **parameters)
         return None if row is None else Asset(*row)
 
     def usage(self, account_id: int, sha256: str) -> AssetUsage:

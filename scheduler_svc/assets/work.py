@@ -59,8 +59,8 @@ def name_assets(tx: Tx, completed: Iterable[tuple[CompletedTask, TaskResult]]) -
     naming = [(task, result) for task, result in completed if result.assets or result.left_out]
     if not naming:
         return
-    wanted = sorted({asset.sha256 for _, result in naming for asset in result.assets})
-    stored = tx.assets.lock_complete(wanted) if wanted else frozenset()
+    hashes = sorted({asset.sha256 for _, result in naming for asset in result.assets})
+    stored = tx.assets.lock_complete(hashes) if hashes else frozenset()
     tx.assets.name([row for task, result in naming for row in _rows(task, result, stored)])
 
 
@@ -94,9 +94,9 @@ def count(tx: Tx, quota: Quota, sha256: str) -> None:
         _check(usage.bytes, usage.limit, quota)
 
 
-def _check(wanted: int, own_limit: int, quota: Quota) -> None:
+def _check(total: int, own_limit: int, quota: Quota) -> None:
     limit = own_limit or quota.default
-    if limit and wanted > limit:
+    if limit and total > limit:
         raise AccountAssetsFull(quota.account_id, limit)
 
 

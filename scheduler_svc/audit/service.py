@@ -30,8 +30,8 @@ class AuditService(AuditServiceServicer):
             )
         scope = caller().about(request.account_id)
         below = high if page.position is None else min(high, page.position)
-        wanted = AuditFilter(request.actor, request.method, low, below)
-        result = await self._reads.run(work.list_events, scope, wanted, page.limit)
+        event_filter = AuditFilter(request.actor, request.method, low, below)
+        result = await self._reads.run(work.list_events, scope, event_filter, page.limit)
         events, token = page.cut(result.events, _audit_event_message, attrgetter("event_key"), result.rest)
         return pb.ListAuditEventsResponse(events=events, next_page_token=token)
 

@@ -69,12 +69,12 @@ class ContentService(PublishPoolCalls):
     async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-            wanted = _filter(request, violations)
+            content_filter = _filter(request, violations)
             fields = selection(request, account_id=request.account_id, review_status=request.review_status)
             page = PageRequest.of(request, violations, "ListContents", *fields)
         scope = caller().about(request.account_id)
         result = await self.reads.run(
-            work.list_contents, scope, wanted, page.position, page.limit, oldest_first=request.oldest_first
+            work.list_contents, scope, content_filter, page.position, page.limit, oldest_first=request.oldest_first
         )
         contents, token = page.cut(result.contents, _listed_content_message, attrgetter("content_id"), result.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
@@ -173,9 +173,9 @@ class ContentService(PublishPoolCalls):
         return pb.DeleteContentResponse()
 
 
-def _reviewer(named: str) -> str:
+def _reviewer(name: str) -> str:
     """Who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
-    return caller().name or named or ANONYMOUS
+    return caller().name or name or ANONYMOUS
 
 
 def _review(request: pb.ReviewContentRequest, violations: Violations, reviewer: str = "") -> Review:

@@ -125,9 +125,9 @@ def check_sessions(url: str, lineage: Lineage | None = None) -> None:
 
 def _compare(one: Any, other: Any) -> None:
     """Each connection has to keep a session, and not the other's."""
-    looks = [(_session(one), _session(other), _session(one)) for _ in range(COMPARISONS)]
-    its_own = {session for before, _, after in looks for session in (before, after)}
-    others = {session for _, session, _ in looks}
+    samples = [(_session(one), _session(other), _session(one)) for _ in range(COMPARISONS)]
+    its_own = {session for before, _, after in samples for session in (before, after)}
+    others = {session for _, session, _ in samples}
     if len(its_own) > 1 or len(others) > 1 or its_own == others:
         raise SettingsError([_NOT_KEPT.format(how=", but gives it another for each transaction")])
 

@@ -85,6 +85,6 @@ def _number(violations: Violations, key: str, text: str, minimum: int, maximum: 
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
     if minimum <= number <= maximum:
         return number
-    wanted = f"must be a whole number from {minimum:,} to {maximum:,}"
-    violations.add(entry_path("scalerMetadata", key), f"{wanted}, is {text[:MAX_NAME]!r}")
+    requirement = f"must be a whole number from {minimum:,} to {maximum:,}"
+    violations.add(entry_path("scalerMetadata", key), f"{requirement}, is {text[:MAX_NAME]!r}")
     return minimum

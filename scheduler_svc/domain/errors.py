@@ -49,9 +49,9 @@ class InvalidState(DomainError):
     @classmethod
     def of_task(cls, task_id: str, what: str, current: Status, required: Iterable[Status]) -> InvalidState:
         """`what` completes "task … can't be …"."""
-        wanted = [status.label for status in required]
+        labels = [status.label for status in required]
         return cls(
-            f"task {task_id} is {current.label}; to be {what} it must be {' or '.join(wanted)}", current.label, wanted
+            f"task {task_id} is {current.label}; to be {what} it must be {' or '.join(labels)}", current.label, labels
         )
 
 

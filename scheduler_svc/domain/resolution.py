@@ -128,13 +128,13 @@ def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: flo
         return ended
     number = counters.retry_count + 1
     delay = counters.backoff.before(number, jitter)
-    again = Step(
+    next_step = Step(
         ended.status,
         after(ended.status, Move.RETRY),
         retry.AUTO_RETRY,
         f"retry {number} of {counters.max_retries} in {delay:.0f} s",
     )
-    return Resolution(Status.PENDING, (*ended.steps, again), Requeue.BACKOFF, number, 0, 0, delay, cause.error)
+    return Resolution(Status.PENDING, (*ended.steps, next_step), Requeue.BACKOFF, number, 0, 0, delay, cause.error)
 
 
 def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: int) -> Resolution:
@@ -151,10 +151,10 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
             error=cause.error,
             deferrals=counters.deferrals,
         )
-    again = Step(ended.status, after(ended.status, Move.RETRY), retry.REQUEUED, "at once; no retry is consumed")
+    next_step = Step(ended.status, after(ended.status, Move.RETRY), retry.REQUEUED, "at once; no retry is consumed")
     return Resolution(
         Status.PENDING,
-        (*ended.steps, again),
+        (*ended.steps, next_step),
         Requeue.READY,
         counters.retry_count,
         losses,

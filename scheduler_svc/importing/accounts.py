@@ -132,14 +132,14 @@ class _Accounts:
         self.taken = 0
 
     def take(self, accounts: Sequence[ImportedAccount]) -> None:
-        wanted = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
-        names = self._tx.imports.account_names(wanted.values())
+        target_ids = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
+        names = self._tx.imports.account_names(target_ids.values())
         rows: dict[int, ImportedAccountRow] = {}
-        taken: dict[int, int] = {}
+        new_ids: dict[int, int] = {}
         for account in accounts:
-            new_id = wanted[account.old_id]
+            new_id = target_ids[account.old_id]
             if new_id not in names or account.old_id in self._choices.mapped:
-                taken[account.old_id] = new_id
+                new_ids[account.old_id] = new_id
                 if new_id not in names:
                     rows.setdefault(new_id, _row(account, new_id, self._tx.now))
             elif self._choices.renumber:
@@ -149,7 +149,7 @@ class _Accounts:
                     f'account {account.old_id} "{printable(account.name)}" of the source, and account {new_id}'
                     f' "{printable(names[new_id])}"'
                 )
-        self._store(taken, list(rows.values()))
+        self._store(new_ids, list(rows.values()))
 
     def renumber(self) -> None:
         """Runs last, so that no new id is one that another account of the source keeps."""
@@ -163,11 +163,11 @@ class _Accounts:
             [_row(account, new_id, self._tx.now) for account, new_id in pairs],
         )
 
-    def _store(self, taken: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
+    def _store(self, new_ids: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
         if not self._source.dry_run:
             self._tx.imports.insert_accounts(rows)
-        self._tx.imports.remember(self._source.source_id, RowKind.ACCOUNT, taken)
-        self.taken += len(taken)
+        self._tx.imports.remember(self._source.source_id, RowKind.ACCOUNT, new_ids)
+        self.taken += len(new_ids)
 
 
 def _row(account: ImportedAccount, new_id: int, now: datetime) -> ImportedAccountRow:
@@ -182,6 +182,6 @@ def _advice(conflicts: Sequence[str], sources: Sequence[str]) -> str:
         "--map-account OLD=NEW says which account here is the same (or a free id for it), --renumber gives new ids.",
     ]
     if sources:
-        named = printable(", ".join(sources))
-        lines.append(f"If this is one of the sources that were imported before, say --source NAME: {named}")
+        names = printable(", ".join(sources))
+        lines.append(f"If this is one of the sources that were imported before, say --source NAME: {names}")
     return "\n".join(lines)

@@ -123,7 +123,7 @@ def store_entries(tx: Tx, source: ImportSource, planned: Sequence[ImportedEntry]
     candidates = {} if source.dry_run else tx.imports.pool_candidates(contents.values())
     left_out: list[LeftOutRow] = []
     rows: list[ImportedEntryRow] = []
-    taken: dict[int, int] = {}
+    new_ids: dict[int, int] = {}
     for entry in planned:
         content_id = contents.get(entry.old_content_id)
         reason = _unfit(entry, content_id, candidates, dry_run=source.dry_run)
@@ -131,11 +131,11 @@ def store_entries(tx: Tx, source: ImportSource, planned: Sequence[ImportedEntry]
             left_out.append(LeftOutRow(entry.old_id, reason))
             continue
         assert content_id is not None
-        taken[entry.old_id] = content_id
+        new_ids[entry.old_id] = content_id
         if not source.dry_run:
             rows.append(_row(entry, content_id, candidates[content_id].account_id))
     tx.imports.insert_entries(rows)
-    tx.imports.remember(source.source_id, RowKind.POOL_ENTRY, taken)
+    tx.imports.remember(source.source_id, RowKind.POOL_ENTRY, new_ids)
     return StoreResult(left_out)
 
 

@@ -75,10 +75,10 @@ class Import:
         total = old.count(RowKind.ACCOUNT)
         self._listener.begins(RowKind.ACCOUNT, total)
         read = read_accounts(self._database, old, source_name, choices)
-        source, taken = self._database.run(
+        source, count = self._database.run(
             lambda tx: import_accounts(tx, read, old, source_name, choices, dry_run=dry_run)
         )
-        self._tally = ImportTally(taken, read.before)
+        self._tally = ImportTally(count, read.before)
         self._leave_out(RowKind.ACCOUNT, read.left_out)
         self._leave_out_without_id(old, RowKind.ACCOUNT)
         self._listener.moved(total)

@@ -376,7 +376,7 @@ class _StreamHandler:
         self._reports.submit(item).add_done_callback(answered)
 
 
-def _retrieve_exception(ended: asyncio.Future[None]) -> None:
+def _retrieve_exception(future: asyncio.Future[None]) -> None:
     """Keeps asyncio from warning about an exception that a cancelled handler no longer awaits."""
-    if not ended.cancelled():
-        ended.exception()
+    if not future.cancelled():
+        future.exception()

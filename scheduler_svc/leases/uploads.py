@@ -100,14 +100,14 @@ class AssetUploads:
     async def _receive(self, upload: Upload, chunk: bytes, context: Context, incoming: Incoming) -> None:
         """Writes the bytes, and checks that they are the ones that were announced. Raises InvalidArgument."""
         digest, received = hashlib.sha256(), 0
-        more: pb.PutAssetRequest | None = pb.PutAssetRequest(chunk=chunk)
-        while more is not None:
-            received += len(more.chunk)
+        message: pb.PutAssetRequest | None = pb.PutAssetRequest(chunk=chunk)
+        while message is not None:
+            received += len(message.chunk)
             if received > upload.size:
                 break
-            digest.update(more.chunk)
-            await self._objects.run(_write, incoming, more.chunk)
-            more = await _next(context)
+            digest.update(message.chunk)
+            await self._objects.run(_write, incoming, message.chunk)
+            message = await _next(context)
         if received != upload.size:
             raise _bad("size", f"must be the number of bytes that come, is {upload.size:,}")
         if digest.hexdigest() != upload.sha256:

@@ -63,6 +63,6 @@ class OrphanWatch:
 
 
 def _await_end(fd: int) -> None:
-    ended = select.poll()
-    ended.register(fd, select.POLLIN)
-    ended.poll(_QUIT_TIMEOUT * 1000)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(_QUIT_TIMEOUT * 1000)

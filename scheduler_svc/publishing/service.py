@@ -42,12 +42,12 @@ class PublishPoolCalls(ContentServiceServicer):
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-            wanted = _filter(request, violations)
-            fields = selection(request, account_id=request.account_id, statuses=sorted(wanted.statuses))
+            pool_filter = _filter(request, violations)
+            fields = selection(request, account_id=request.account_id, statuses=sorted(pool_filter.statuses))
             page = PageRequest.of_places(request, violations, "ListPublishPool", *fields)
         scope = caller().about(request.account_id)
         after = None if page.position is None else PoolPosition(*page.position)
-        result = await self.reads.run(work.list_pool, scope, wanted, after, page.limit)
+        result = await self.reads.run(work.list_pool, scope, pool_filter, after, page.limit)
         entries, token = page.cut(result.entries, self._entry, _place, None if result.rest is None else [*result.rest])
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 

@@ -210,10 +210,10 @@ class PublishPool(Statements):
 
     def list(self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage:
         """Entries after a position, in the order of claims; with a time in the filter it may stop early."""
-        named = accounts(scope)
-        statuses, of_accounts = wanted.statuses or frozenset(PublishStatus), bool(named)
+        parameters = accounts(scope)
+        statuses, of_accounts = wanted.statuses or frozenset(PublishStatus), bool(parameters)
         priority, content_id = after or _FIRST
-        ranges = named | {"priority": priority, "after": content_id}
+        ranges = parameters | {"priority": priority, "after": content_id}
         if not wanted.timed:
             rows = self._rows(_page(statuses, of_accounts=of_accounts), **ranges, examined=limit)
             return PoolPage(_entries(rows), None)
@@ -228,14 +228,14 @@ class PublishPool(Statements):
 
     def resume(self, scope: Scope, limit: int) -> int:
         """Makes entries pending whose wait for the next attempt is over, in the order of claims; returns how many."""
-        named = accounts(scope)
-        return self._run(_resume(of_accounts=bool(named)), **named, limit=limit)
+        parameters = accounts(scope)
+        return self._run(_resume(of_accounts=bool(parameters)), **parameters, limit=limit)
 
     def claim(self, scope: Scope, limit: int, lease: timedelta, publisher: str) -> builtins.list[PoolEntry]:
         """Claims due entries, each with a claim of its own; highest priority first, then oldest content."""
-        named = accounts(scope)
-        asked = named | {"limit": limit, "lease": lease.total_seconds(), "publisher": publisher}
-        return _entries(self._rows(_claim(of_accounts=bool(named)), **asked))
+        parameters = accounts(scope)
+        asked = parameters | {"limit": limit, "lease": lease.total_seconds(), "publisher": publisher}
+        return _entries(self._rows(_claim(of_accounts=bool(parameters)), **asked))
 
     def lock_claimed(self, content_id: int, claim_id: str) -> PoolEntry | None:
         """Locks the entry and returns it; None if this claim does not hold it."""
@@ -245,9 +245,9 @@ class PublishPool(Statements):
         """Records the report as an attempt; returns the locked entry after it. `wait`: until the next attempt."""
         self._run(_ADD_ATTEMPT, content_id=content_id, published=report.published, error=report.error)
         status = PublishStatus.PUBLISHED if report.published else PublishStatus.FAILED
-        ended = {"status": status.value, "error": report.error, "url": report.url}
+        parameters = {"status": status.value, "error": report.error, "url": report.url}
         seconds = None if wait is None else wait.total_seconds()
-        return entry(self._row(_END_CLAIM, content_id=content_id, wait=seconds, **ended))
+        return entry(self._row(_END_CLAIM, content_id=content_id, wait=seconds, **parameters))
 
     def renew(self, content_id: int, claim_id: str, lease: timedelta) -> PoolEntry | None:
         """Renews the claim and returns the entry; None if this claim does not hold it."""

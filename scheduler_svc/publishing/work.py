@@ -84,9 +84,9 @@ def report(tx: Tx, content_id: int, claim_id: str, outcome: PublishReport, polic
     if entry is None:
         raise _not_held(tx, content_id, claim_id)
     wait = None if outcome.published else policy.wait_after(entry.attempt_count + 1)
-    ended = tx.publish_pool.end_claim(content_id, outcome, wait)
-    store_publication(tx, ended)
-    return ended
+    ended_entry = tx.publish_pool.end_claim(content_id, outcome, wait)
+    store_publication(tx, ended_entry)
+    return ended_entry
 
 
 def _not_held(tx: Tx, content_id: int, claim_id: str) -> NotFound | InvalidState:

@@ -80,9 +80,9 @@ class SetAsideItems(Generic[E]):
         return max(0.0, self._next_try - time.monotonic()) if self._entries else None
 
     def take(self) -> list[E]:
-        taken, self._entries = self._entries, []
+        entries, self._entries = self._entries, []
         self._blocked_keys.clear()
-        return taken
+        return entries
 
 
 T = TypeVar("T")
@@ -212,7 +212,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
 
     def post(self, item: T) -> None:
         """Like `submit`, and drops the answer: if the item fails, another mechanism does its work later."""
-        self.submit(item).add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.submit(item).add_done_callback(lambda future: future.cancelled() or future.exception())
 
     def state(self) -> LaneState:
         """The present state; `idle_for` counts from the last answer of the database. Call it on the event loop."""

@@ -49,8 +49,8 @@ def changed_settings(request: pb.UpdateScheduleRequest, bad: Violations) -> Sche
     """The values of the fields that the mask names."""
     paths = bad.mask("update_mask", request.update_mask, tuple(_READERS))
     bad.path = "schedule."
-    named = {name: read for name, read in _READERS.items() if name in paths}
-    return ScheduleChange(**{name: read(request.schedule, bad) for name, read in named.items()})
+    readers = {name: read for name, read in _READERS.items() if name in paths}
+    return ScheduleChange(**{name: read(request.schedule, bad) for name, read in readers.items()})
 
 
 def timing(request: Timed, bad: Violations) -> tuple[str, str]:

@@ -130,8 +130,8 @@ class Schedules(Statements):
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Schedule]:
         """Schedules with ids above `after`, by id."""
-        named = accounts(scope)
-        rows = self._rows(_LIST_OF_ACCOUNTS if named else _LIST, **named, after=after, limit=limit)
+        parameters = accounts(scope)
+        rows = self._rows(_LIST_OF_ACCOUNTS if parameters else _LIST, **parameters, after=after, limit=limit)
         return [_schedule(row) for row in rows]
 
     def update(self, schedule_id: int, settings: ScheduleSettings, due: Due | None) -> None:

@@ -36,13 +36,13 @@ def telling_waits(connection: sa.Connection) -> Iterator[None]:
     """Logs each statement of the connection that waits for longer than `WAIT_LIMIT` within the block."""
     pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
     done = threading.Event()
-    looks = threading.Thread(target=_look, args=(connection.engine.url, pid, done), daemon=True)
-    looks.start()
+    watcher = threading.Thread(target=_look, args=(connection.engine.url, pid, done), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         done.set()
-        looks.join()
+        watcher.join()
 
 
 def _look(url: sa.URL, pid: int, done: threading.Event) -> None:
@@ -52,7 +52,7 @@ def _look(url: sa.URL, pid: int, done: threading.Event) -> None:
     with suppress(psycopg2.Error), closing(connect(url)) as connection, connection.cursor() as cursor:
         while not done.wait(LOOK_INTERVAL):
             cursor.execute(driver_sql(_WAIT), {"pid": pid, "seconds": WAIT_LIMIT})
-            for since, what in cursor.fetchall():
+            for since, blocker in cursor.fetchall():
                 if since != last_since:
-                    _log.warning("the migration waits", action="migrate", waits_for=what)
+                    _log.warning("the migration waits", action="migrate", waits_for=blocker)
                     last_since = since

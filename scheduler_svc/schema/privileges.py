@@ -59,22 +59,22 @@ def check_may_serve(connection: sa.Connection) -> None:
 
 def check_may_import(connection: sa.Connection) -> None:
     """Checks the rights for an import, which keeps the ids of accounts and so has to advance their sequence."""
-    wanted = [*_needed(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
-    _check(connection, "import into this database", wanted, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
+    rights = [*_needed(), ("sequence", _ACCOUNT_IDS, "UPDATE")]
+    _check(connection, "import into this database", rights, f"GRANT UPDATE ON SEQUENCE {_ACCOUNT_IDS}")
 
 
-def _check(connection: sa.Connection, action: str, wanted: Iterable[tuple[str, str, str]], *more: str) -> None:
+def _check(connection: sa.Connection, action: str, rights: Iterable[tuple[str, str, str]], *more: str) -> None:
     """`more`: what to grant beyond what serving needs, without to whom."""
-    if lacks := _lacking(connection, wanted):
+    if lacks := _lacking(connection, rights):
         role, place, *_ = connection.execute(_ROLE).one()
         problem = f"role {role} may not {action}, for it lacks {_summary(lacks)}"
         raise SettingsError([problem, *_grants(role, place), *(f"  {grant} TO {role};" for grant in more)])
     connection.rollback()
 
 
-def _lacking(connection: sa.Connection, wanted: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
+def _lacking(connection: sa.Connection, rights: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
     """The privileges that the role lacks, and on what."""
-    kinds, names, privileges = (list(column) for column in zip(*wanted, strict=True))
+    kinds, names, privileges = (list(column) for column in zip(*rights, strict=True))
     rows = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
     return [(privilege, name) for privilege, name in rows]
 

@@ -136,11 +136,11 @@ class Bulk:
             since = await pacing.run(partial(self._calls.run, forget_requests, since))
         return deleted
 
-    async def _count(self, wanted: TaskFilter) -> BulkResult:
+    async def _count(self, task_filter: TaskFilter) -> BulkResult:
         matched = 0
         after: int | None = 0
         while after is not None:
-            keys, after = await self._calls.run(find_tasks, wanted, after, MAX_COUNTED)
+            keys, after = await self._calls.run(find_tasks, task_filter, after, MAX_COUNTED)
             matched += len(keys)
         return BulkResult(matched, 0)
 
@@ -154,6 +154,6 @@ class Bulk:
         return BulkResult(matched, changed)
 
 
-def _among(wanted: TaskFilter, statuses: frozenset[Status]) -> TaskFilter:
+def _among(task_filter: TaskFilter, statuses: frozenset[Status]) -> TaskFilter:
     """The filter with all of these states if it names none."""
-    return wanted if wanted.statuses else replace(wanted, statuses=statuses)
+    return task_filter if task_filter.statuses else replace(task_filter, statuses=statuses)

@@ -47,7 +47,7 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
     task_filter = request.filter
     bad.text("filter.worker_id", task_filter.worker_id, MAX_NAME)
     bad.text("filter.topic", task_filter.topic, MAX_LENGTHS["topic"])
-    wanted = TaskFilter(
+    conditions = TaskFilter(
         statuses=_either(request, "statuses", partial(bad.statuses, among=among), bad),
         labels=_either(request, "labels", bad.labels, bad),
         schedule_id=_either(request, "schedule_id", partial(_schedule_id, bad), bad) or None,
@@ -57,7 +57,7 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
         worker_id=task_filter.worker_id,
         topic=task_filter.topic,
     )
-    return RequestedFilter(_either(request, "account_id", partial(_account_id, bad), bad), wanted)
+    return RequestedFilter(_either(request, "account_id", partial(_account_id, bad), bad), conditions)
 
 
 def _either(request: _Request, name: str, read: Callable[[str, Any], T], violations: Violations) -> T:

@@ -125,9 +125,9 @@ class TaskService(TaskServiceServicer):
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: object) -> pb.ListTasksResponse:
         with Violations() as violations:
-            wanted = read_filter(request, violations)
-            page = PageRequest.of(request, violations, "ListTasks", *wanted.selection())
-        result = await self._reads.run(query.list_tasks, wanted.for_caller(), page.position, page.limit)
+            task_filter = read_filter(request, violations)
+            page = PageRequest.of(request, violations, "ListTasks", *task_filter.selection())
+        result = await self._reads.run(query.list_tasks, task_filter.for_caller(), page.position, page.limit)
         tasks, token = page.cut(result.tasks, messages.listed_task, attrgetter("task_key"), result.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
@@ -184,8 +184,8 @@ class TaskService(TaskServiceServicer):
     async def GetTaskHistory(self, request: pb.GetTaskHistoryRequest, context: object) -> pb.GetTaskHistoryResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-            wanted = read_period(request, violations)
-        points = await self._reads.run(query.task_history, caller().about(request.account_id), *wanted)
+            period = read_period(request, violations)
+        points = await self._reads.run(query.task_history, caller().about(request.account_id), *period)
         return pb.GetTaskHistoryResponse(points=map(messages.history_point, points))
 
     async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
@@ -196,10 +196,10 @@ class TaskService(TaskServiceServicer):
 
     async def BulkCancelTasks(self, request: pb.BulkCancelTasksRequest, context: object) -> pb.BulkCancelTasksResponse:
         with Violations() as violations:
-            wanted = read_filter(request, violations, among=OPEN if request.force else frozenset({Status.PENDING}))
+            task_filter = read_filter(request, violations, among=OPEN if request.force else frozenset({Status.PENDING}))
             violations.number("limit", request.limit, 0, MAX_INT32)
         matched, changed = await self._bulk.cancel(
-            wanted.for_caller(),
+            task_filter.for_caller(),
             force=request.force,
             limit=request.limit or DEFAULT_BULK_LIMIT,
             dry_run=request.dry_run,
@@ -208,10 +208,10 @@ class TaskService(TaskServiceServicer):
 
     async def BulkRetryTasks(self, request: pb.BulkRetryTasksRequest, context: object) -> pb.BulkRetryTasksResponse:
         with Violations() as violations:
-            wanted = read_filter(request, violations, among=RETRYABLE)
+            task_filter = read_filter(request, violations, among=RETRYABLE)
             violations.number("limit", request.limit, 0, MAX_INT32)
         matched, changed = await self._bulk.retry(
-            wanted.for_caller(),
+            task_filter.for_caller(),
             reset=request.reset_retry_count,
             limit=request.limit or DEFAULT_BULK_LIMIT,
             dry_run=request.dry_run,
@@ -221,12 +221,12 @@ class TaskService(TaskServiceServicer):
     async def CleanupTasks(self, request: pb.CleanupTasksRequest, context: object) -> pb.CleanupTasksResponse:
         days = request.days if request.HasField("days") else DEFAULT_CLEANUP_DAYS
         with Violations() as violations:
-            wanted = read_filter(request, violations, among=ENDED)
+            task_filter = read_filter(request, violations, among=ENDED)
             violations.number("days", days, 0, MAX_INT32)
             violations.number("limit", request.limit, 0, MAX_INT32)
         age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
         matched, changed = await self._bulk.clean_up(
-            wanted.for_caller(), age, limit=request.limit or None, dry_run=request.dry_run
+            task_filter.for_caller(), age, limit=request.limit or None, dry_run=request.dry_run
         )
         deleted = matched if request.dry_run else changed
         return pb.CleanupTasksResponse(deleted_count=deleted, matched_count=matched, changed_count=changed)

@@ -256,14 +256,14 @@ def _refused_in_turn(
 
     Each is judged as if it came alone after those before it, so a refused item refuses no other.
     """
-    taken = {_id_of(row): row for row in stored}
+    first_rows = {_id_of(row): row for row in stored}
     refused: dict[int, RequestIdConflict] = {}
     for i, rows in requests.items():
         own: dict[tuple[int, str], RequestId] = {}
-        tried = ChainMap(own, taken)
+        tried = ChainMap(own, first_rows)
         clash = next((row for row in rows if tried.setdefault(_id_of(row), row).fingerprint != row.fingerprint), None)
         if clash is None:
-            taken |= own
+            first_rows |= own
         else:
             refused[i] = RequestIdConflict(clash.request_id, format_task_id(tried[_id_of(clash)].task_key))
     return refused
@@ -288,16 +288,16 @@ def _known(tx: Tx, group: Sequence[SubmitItem]) -> KnownNames:
     )
 
 
-def _with_unique(tx: Tx, taken: Sequence[tuple[int, NewTask]], first: dict[int, int], now: datetime) -> dict[int, int]:
+def _with_unique(tx: Tx, pairs: Sequence[tuple[int, NewTask]], first: dict[int, int], now: datetime) -> dict[int, int]:
     """Adds to `first` the tasks whose unique key another task holds.
 
     The request ids of these are not remembered: they stand for nothing that was created.
     """
-    rows = [_unique_key(key, task, now) for key, task in taken if task.unique_key and key not in first]
+    rows = [_unique_key(key, task, now) for key, task in pairs if task.unique_key and key not in first]
     held = take(tx, rows, now) if rows else {}
     if not held:
         return first
-    answered = [(key, task) for key, task in taken if key in held and task.request_id]
+    answered = [(key, task) for key, task in pairs if key in held and task.request_id]
     if answered:
         tx.submits.forget([RequestId(task.account_id, task.request_id, key, b"") for key, task in answered])
     return {key: held.get(before, before) for key, before in first.items()} | held

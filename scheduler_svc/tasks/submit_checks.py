@@ -58,9 +58,9 @@ class TaskKeys:
         """Returns so many new numbers of the sequence, for keys."""
         numbers: list[int] = []
         while True:
-            taken = list(islice(self._free, count - len(numbers)))
-            self._left -= len(taken)
-            numbers += taken
+            free = list(islice(self._free, count - len(numbers)))
+            self._left -= len(free)
+            numbers += free
             if len(numbers) == count:
                 return numbers
             first = tx.submits.next_keys()
@@ -207,11 +207,11 @@ class SubmitChecks:
             new_tasks[i] = task
         return new_tasks
 
-    def _bad_account(self, asked: Iterable[int]) -> DomainError | None:
-        for account_id in asked:
+    def _bad_account(self, account_ids: Iterable[int]) -> DomainError | None:
+        for account_id in account_ids:
             if account_id not in self._accounts:
                 return NotFound("account", account_id)
-        for account_id in asked:
+        for account_id in account_ids:
             if not self._accounts[account_id].active:
                 return AccountInactive(account_id)
         return None
@@ -229,9 +229,9 @@ class SubmitChecks:
                 violations.append(FieldViolation(f"{path}expire_time", "must be in the future"))
         return InvalidArgument(violations) if violations else None
 
-    def _full(self, more: Mapping[int, int], due: int) -> DomainError | None:
+    def _full(self, counts: Mapping[int, int], due: int) -> DomainError | None:
         """Returns the bound that is reached, or None. `due` of the tasks count against the queue's bound."""
-        for account_id, number in more.items():
+        for account_id, number in counts.items():
             pending, most = self._pending[account_id], self._accounts[account_id].max_pending
             if most and pending + number > most:
                 return AccountQueueFull(account_id, pending, most, number)

@@ -113,10 +113,10 @@ class Changes(Statements):
 
     def page_of_scope(self, scope: Scope, after: int, until: int, chunk: int, limit: int) -> tuple[dict[int, int], int]:
         """The scope's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""
-        named = accounts(scope)
-        if not named:
+        parameters = accounts(scope)
+        if not parameters:
             return {number: key for number, key, _ in self.page(after, until, limit)}, until
-        rows = self._rows(_PAGE_OF_ACCOUNTS, **named, after=after, until=until, chunk=chunk, limit=limit)
+        rows = self._rows(_PAGE_OF_ACCOUNTS, **parameters, after=after, until=until, chunk=chunk, limit=limit)
         moves = {seq: key for seq, key in rows if key is not None}
         return moves, next((seq for seq, key in rows if key is None), until)
 
@@ -126,9 +126,9 @@ class Changes(Statements):
 
     def open_tasks(self, scope: Scope, after: int, limit: int) -> list[int]:
         """Keys above `after` of the scope's tasks that have not ended."""
-        named = accounts(scope)
-        statement = _OPEN_OF_ACCOUNTS if named else _OPEN
-        return [row[0] for row in self._rows(statement, **named, after=after, limit=limit)]
+        parameters = accounts(scope)
+        statement = _OPEN_OF_ACCOUNTS if parameters else _OPEN
+        return [row[0] for row in self._rows(statement, **parameters, after=after, limit=limit)]
 
     def accounts(self, keys: Sequence[int]) -> dict[int, int]:
         """The accounts of these tasks; those that do not exist are missing."""
@@ -140,6 +140,6 @@ class Changes(Statements):
 
     def cleaned_to(self, scope: Scope) -> int:
         """The highest number among the scope's deleted moves; 0 if there are none."""
-        named = accounts(scope)
-        row = self._row(_CLEANED_TO_OF_ACCOUNTS if named else _CLEANED_TO, **named)
+        parameters = accounts(scope)
+        row = self._row(_CLEANED_TO_OF_ACCOUNTS if parameters else _CLEANED_TO, **parameters)
         return int(row[0] or 0)

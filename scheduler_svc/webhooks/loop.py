@@ -151,11 +151,11 @@ class DeliveryLoop:
             await self.read()
         if not self._interest and not self._tried:
             return READ_INTERVAL
-        tried, self._tried = self._tried, []
+        tries, self._tried = self._tried, []
         try:
-            next_round = await self._calls.run(work.next_round, tried, self._tries.free(), self._tries.limit)
+            next_round = await self._calls.run(work.next_round, tries, self._tries.free(), self._tries.limit)
         except Exception:
-            self._tried = tried + self._tried
+            self._tried = tries + self._tried
             raise
         for attempt in next_round.attempts:
             self._begin(attempt)

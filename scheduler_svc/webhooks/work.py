@@ -230,9 +230,9 @@ def _of_task(task_key: int, last: LastMove) -> WebhookEvent:
 
 
 def _store(tx: Tx, events: Iterable[WebhookEvent]) -> None:
-    wanted = [event for event in events if tx.webhook_interest.wants(event.event_type, event.account_id)]
-    if wanted:
-        tx.deliveries.store(wanted)
+    wanted_events = [event for event in events if tx.webhook_interest.wants(event.event_type, event.account_id)]
+    if wanted_events:
+        tx.deliveries.store(wanted_events)
         tx.signals.deliveries = True
 
 

@@ -32,9 +32,9 @@ def save(location: Path | Bucket, file: Path) -> str:
     if not names and not folder_of(file).exists():
         return ""
     copied = _copy(location, folder_of(file), names)
-    kept = FolderStore(folder_of(file))
-    for name in kept.names() - names:
-        kept.delete(name)
+    store = FolderStore(folder_of(file))
+    for name in store.names() - names:
+        store.delete(name)
     return f"{folder_of(file)}: {len(names):,} assets, {copied:,} of them new"
 
 
@@ -70,13 +70,17 @@ def store_id_of(file: Path, location: Path | Bucket) -> str | None:
 
 def _copy(source: Path, target: Path, names: set[str]) -> int:
     """Copies objects that are not there yet; returns how many. Raises OSError."""
-    have, want = FolderStore(target), FolderStore(source)
-    missing = sorted(names - have.names())
+    target_store, source_store = FolderStore(target), FolderStore(source)
+    missing = sorted(names - target_store.names())
     try:
         for name in missing:
-            with suppress(FileNotFoundError), want.path(name).open("rb") as file, have.incoming() as incoming:
+            with (
+                suppress(FileNotFoundError),
+                source_store.path(name).open("rb") as file,
+                target_store.incoming() as incoming,
+            ):
                 shutil.copyfileobj(file, incoming.file)  # what is gone meanwhile was named by nothing for a week
-                have.keep(incoming, name)
+                target_store.keep(incoming, name)
     except AssetStoreUnavailable as error:
         raise OSError(str(error)) from None
     return len(missing)

@@ -31,8 +31,8 @@ def follow(stderr: IO[bytes], follower: Follower) -> Sequence[str]:
                 data = os.read(stderr.fileno(), 65_536)
                 if not data:
                     return [*lines, rest.decode(errors="replace")]
-                *whole, rest = (rest + data).split(b"\n")
-                for line in whole:
+                *complete_lines, rest = (rest + data).split(b"\n")
+                for line in complete_lines:
                     lines.append(line.decode(errors="replace"))
                     follower.on_line(lines[-1])
             follower.tick()

@@ -94,16 +94,16 @@ class Programs:
 
     def read(self, name: str, *arguments: str) -> str:
         """The output of a program that needs no database. Raises ProgramFailed, PostgresError."""
-        done = subprocess.run(
+        process = subprocess.run(
             [self.newest(name).path, *arguments],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
-        if done.returncode:
-            raise ProgramFailed(error_text(done.stderr.decode(errors="replace").splitlines()))
-        return done.stdout.decode(errors="replace")
+        if process.returncode:
+            raise ProgramFailed(error_text(process.stderr.decode(errors="replace").splitlines()))
+        return process.stdout.decode(errors="replace")
 
     @contextmanager
     def output(self, name: str, *arguments: str) -> Iterator[IO[bytes]]:
@@ -201,7 +201,7 @@ def _with_tls(program: Program, stack: ExitStack) -> Program | None:
 
 def _speaks_tls(program: Program) -> bool:
     """Returns whether the program tries an encrypted connection; there is no server to connect to."""
-    done = subprocess.run(
+    process = subprocess.run(
         [program.path, "--no-password", "--dbname=host=/nowhere sslmode=require"],
         env=_environment() | dict(program.variables),
         stdin=subprocess.DEVNULL,
@@ -209,7 +209,7 @@ def _speaks_tls(program: Program) -> bool:
         text=True,
         check=False,
     )
-    return _TRIES in done.stderr
+    return _TRIES in process.stderr
 
 
 def _connection(url: str) -> tuple[str, str | None]:

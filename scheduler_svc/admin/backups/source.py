@@ -35,8 +35,8 @@ class BackupSource:
             raise
 
     def _begin(self) -> None:
-        ours, self.bytes = self._row(_OURS)
-        if ours is None:
+        version_table, self.bytes = self._row(_OURS)
+        if version_table is None:
             raise SettingsError(["the database has no tables of a scheduler: there is nothing to back up"])
         info = self._connection.info
         self.major: int = info.server_version // 10_000

@@ -282,10 +282,10 @@ class ContentList(Statements):
 
     def _read_named(self, ids: _Ids, limit: int) -> ContentPage:
         examined, oldest_first = MAX_EXAMINED, self._of.oldest_first
-        named, rest = Search(self._session).find(
+        candidates, rest = Search(self._session).find(
             self._scope, self._wanted.words, *ids, examined, oldest_first=oldest_first
         )
-        rows = self._rows(page_of(LISTED, self._of), ids=array("bigint", named), **self._values, limit=limit)
+        rows = self._rows(page_of(LISTED, self._of), ids=array("bigint", candidates), **self._values, limit=limit)
         contents = [content(row) for row in rows]
         if rest is None or len(rows) == limit:
             return ContentPage(contents, None)

@@ -138,9 +138,9 @@ class Reviews(Statements):
 
     def claim(self, scope: Scope, reviewer: str, lease: timedelta) -> int | None:
         """Claims the review of the oldest content that nobody holds; returns its id, None if there is none."""
-        named = accounts(scope)
-        statement = _claim(of_accounts=bool(named))
-        row = self._row(statement, **named, reviewer=reviewer, lease=lease.total_seconds())
+        parameters = accounts(scope)
+        statement = _claim(of_accounts=bool(parameters))
+        row = self._row(statement, **parameters, reviewer=reviewer, lease=lease.total_seconds())
         return None if row is None else int(row[0])
 
     def hold(self, content_id: int, reviewer: str, lease: timedelta) -> None:

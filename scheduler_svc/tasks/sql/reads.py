@@ -143,22 +143,22 @@ class TaskReads(Statements):
             return FoundTasks(keys, keys[-1])
         return FoundTasks(keys, read.high - 1 if read.high < span.high else None)
 
-    def _span(self, wanted: TaskFilter) -> Span:
+    def _span(self, task_filter: TaskFilter) -> Span:
         """The keys of tasks that were created at the filter's times, whatever the clocks were then."""
-        span = Span.of(wanted)
+        span = Span.of(task_filter)
         if span == Span():
             return span
-        times = {"created_after": wanted.created_after, "created_before": wanted.created_before}
+        times = {"created_after": task_filter.created_after, "created_before": task_filter.created_before}
         return span.widened(*self._row(lists.MISDATED_KEYS, **times, limit=lists.MAX_MISDATED + 1))
 
-    def _walk(self, query: ListQuery, wanted: TaskFilter, span: Span) -> tuple[int, Span]:
+    def _walk(self, query: ListQuery, task_filter: TaskFilter, span: Span) -> tuple[int, Span]:
         """Returns the condition by which a page walks, and which part of the span it reads."""
         if not query.examines:  # each task that it reads belongs on the page
             return 0, span
-        ranges = max(1, query.ranges * len(wanted.scope.accounts or (0,)))
+        ranges = max(1, query.ranges * len(task_filter.scope.accounts or (0,)))
         examined = lists.MAX_EXAMINED
         skipped = {"skipped": examined - 1, "skipped_each": max(1, examined // ranges) - 1}
-        ends = self._row(lists.ends(query), **lists.values(wanted), **skipped, **span._asdict())
+        ends = self._row(lists.ends(query), **lists.values(task_filter), **skipped, **span._asdict())
         walk, end = (max if query.oldest_first else min)(enumerate(ends), key=itemgetter(1))
         return walk, span._replace(high=end) if query.oldest_first else span._replace(low=end)
 
@@ -192,8 +192,8 @@ class TaskReads(Statements):
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:
         """How long the oldest pending task has waited; None if none is pending."""
-        named = accounts(scope)
-        row = self._row(_OLDEST_OF_ACCOUNTS if named else _OLDEST_OF_ALL, **named)
+        parameters = accounts(scope)
+        row = self._row(_OLDEST_OF_ACCOUNTS if parameters else _OLDEST_OF_ALL, **parameters)
         return None if row is None else timedelta(seconds=float(row[0]))
 
 
